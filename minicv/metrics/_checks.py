@@ -1,0 +1,61 @@
+"""Checks of arguments, shared by the measures: each returns the array or raises with the function's name."""
+
+import numpy as np
+
+
+def as_mask(function: str, name: str, mask) -> np.ndarray:
+    """A boolean array. Integers may hold 0 and one other value (0 and 1, 0 and 255); floats are refused."""
+    mask = _not_empty(function, name, mask)
+    if mask.dtype.kind not in "biu":
+        raise TypeError(
+            f"{function}: {name} must be a boolean or integer mask, got {mask.dtype}; "
+            f"threshold it first, for example {name} > 0.5"
+        )
+    set_values = mask[mask != 0]
+    if set_values.size and set_values.min() != set_values.max():
+        raise ValueError(
+            f"{function}: {name} must hold 0 and one other value, got labels from {set_values.min()} to "
+            f"{set_values.max()}; pick one first, for example {name} == {set_values.min()}"
+        )
+    return mask != 0
+
+
+def as_labels(function: str, name: str, labels) -> np.ndarray:
+    """An integer array; booleans become 0 and 1."""
+    labels = _not_empty(function, name, labels)
+    if labels.dtype.kind not in "biu":
+        raise TypeError(f"{function}: {name} must hold integer labels, got {labels.dtype}")
+    return labels.astype(np.uint8) if labels.dtype == bool else labels
+
+
+def as_probability(function: str, name: str, probability) -> np.ndarray:
+    """An array of values in [0, 1], up to the rounding of a softmax; a boolean mask counts as 0 and 1."""
+    probability = _not_empty(function, name, probability)
+    if probability.dtype.kind not in "biuf":
+        raise TypeError(f"{function}: {name} must hold probabilities, got {probability.dtype}")
+    low, high = probability.min(), probability.max()
+    if not (low >= -1e-3 and high <= 1 + 1e-3):  # written so that NaN fails too
+        raise ValueError(f"{function}: {name} must lie in [0, 1], got values from {low} to {high}")
+    return probability
+
+
+def same_shape(function: str, name_a: str, a: np.ndarray, name_b: str, b: np.ndarray) -> None:
+    if a.shape != b.shape:
+        raise ValueError(
+            f"{function}: {name_a} and {name_b} must have the same shape, got {a.shape} and {b.shape}"
+        )
+
+
+def two_dimensional(function: str, name: str, array: np.ndarray) -> None:
+    if array.ndim != 2:
+        raise ValueError(
+            f"{function}: {name} must be one image of shape (H, W), got {array.shape}; "
+            "call it once per image of a stack"
+        )
+
+
+def _not_empty(function: str, name: str, array) -> np.ndarray:
+    array = np.asarray(array)
+    if array.size == 0:
+        raise ValueError(f"{function}: {name} is empty (shape {array.shape}), there is no pixel to score")
+    return array

@@ -1,0 +1,104 @@
+"""Measures of semantic segmentation: the four of FCN (Long et al., CVPR 2015, sec. 5), and IoU of two masks.
+
+FCN's symbols: n_ij pixels of class i are predicted as class j, t_i = sum_j n_ij pixels belong to class i.
+All four come from one confusion matrix over the whole data set, not from a mean over images: a class that an
+image does not show would have no value there.
+"""
+
+import numpy as np
+
+from ._checks import as_labels, as_mask, same_shape
+
+
+class ConfusionMatrix:
+    """Counts n_ij over a stream of label maps, and the measures made from them.
+
+    num_classes: the classes are 0 ... num_classes - 1. ignore_index: a label of the *target* (255 in PASCAL
+    VOC, 11 in CamVid) whose pixels are left out, whatever is predicted there. A prediction has no such way
+    out: where the target counts, it must be a class. The measures raise ValueError while nothing is counted.
+    """
+
+    def __init__(self, num_classes: int, ignore_index: int | None = None):
+        if num_classes < 1:
+            raise ValueError(f"ConfusionMatrix: num_classes must be at least 1, got {num_classes}")
+        self.num_classes = num_classes
+        self.ignore_index = ignore_index
+        self.matrix = np.zeros((num_classes, num_classes), np.int64)  # row: truth, column: prediction
+
+    def update(self, prediction: np.ndarray, target: np.ndarray) -> None:
+        """Add the pixels of two integer label maps of one shape, any shape: an image or a batch.
+
+        Raises ValueError for different shapes and for a label that is no class; then nothing is counted.
+        """
+        prediction = as_labels("ConfusionMatrix.update", "prediction", prediction)
+        target = as_labels("ConfusionMatrix.update", "target", target)
+        same_shape("ConfusionMatrix.update", "prediction", prediction, "target", target)
+        if self.ignore_index is not None:
+            counted = target != self.ignore_index
+            prediction, target = prediction[counted], target[counted]
+        i = self._classes("target", target)
+        j = self._classes("prediction", prediction)
+        K = self.num_classes
+        self.matrix += np.bincount(i * K + j, minlength=K * K).reshape(K, K)
+
+    def _classes(self, name: str, labels: np.ndarray) -> np.ndarray:
+        strange = np.unique(labels[(labels < 0) | (labels >= self.num_classes)])
+        if strange.size:
+            raise ValueError(
+                f"ConfusionMatrix.update: {name} holds the labels {strange[:10].tolist()}, outside the "
+                f"classes 0 to {self.num_classes - 1}; ignore_index={self.ignore_index} is for the target"
+            )
+        return labels.ravel().astype(np.int64)
+
+    @property
+    def pixel_accuracy(self) -> float:
+        """Share of pixels that are right."""
+        n_ii, t_i, _ = self._counts()
+        return float(n_ii.sum() / t_i.sum())  # FCN, sec. 5: sum_i n_ii / sum_i t_i
+
+    @property
+    def mean_accuracy(self) -> float:
+        """Share of its pixels that a class gets right, mean over the classes that the truth shows."""
+        n_ii, t_i, _ = self._counts()
+        shown = t_i > 0
+        return float(np.mean(n_ii[shown] / t_i[shown]))  # FCN, sec. 5: (1 / n_cl) sum_i n_ii / t_i
+
+    @property
+    def mean_iu(self) -> float:
+        """Mean of `per_class_iu` over the classes that truth or prediction show."""
+        return float(np.nanmean(self.per_class_iu))  # FCN, sec. 5: (1 / n_cl) sum_i IU_i
+
+    @property
+    def frequency_weighted_iu(self) -> float:
+        """Mean of `per_class_iu` weighted by the pixels of each class in the truth."""
+        _, t_i, _ = self._counts()
+        shown = t_i > 0
+        # FCN, sec. 5: (sum_k t_k)^-1 sum_i t_i n_ii / (t_i + sum_j n_ji - n_ii)
+        return float(np.average(self.per_class_iu[shown], weights=t_i[shown]))
+
+    @property
+    def per_class_iu(self) -> np.ndarray:
+        """Intersection over union of each class, (K,); NaN for a class absent from both sides, or ignored."""
+        n_ii, t_i, union = self._counts()
+        iu = np.full(self.num_classes, np.nan)
+        np.divide(n_ii, union, out=iu, where=union > 0)  # FCN, sec. 5: n_ii / (t_i + sum_j n_ji - n_ii)
+        if self.ignore_index in range(self.num_classes):
+            iu[self.ignore_index] = np.nan  # its pixels were left out: predicting it was never right
+        return iu
+
+    def _counts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        n_ii, t_i = self.matrix.diagonal(), self.matrix.sum(axis=1)
+        if not t_i.any():
+            raise ValueError("ConfusionMatrix: no pixel was counted yet, call update(prediction, target)")
+        return n_ii, t_i, t_i + self.matrix.sum(axis=0) - n_ii
+
+
+def iou(prediction: np.ndarray, target: np.ndarray) -> float:
+    """Intersection over union of two binary masks of one shape, as in U-Net's table 2.
+
+    Two empty masks give 1: nothing was there and nothing was found, and a NaN would spoil a mean over images.
+    """
+    prediction, target = as_mask("iou", "prediction", prediction), as_mask("iou", "target", target)
+    same_shape("iou", "prediction", prediction, "target", target)
+    union = np.count_nonzero(prediction | target)
+    return np.count_nonzero(prediction & target) / union if union else 1.0
