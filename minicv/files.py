@@ -1,0 +1,45 @@
+"""Writing files so that a reader never meets half of one."""
+
+import contextlib
+import os
+import pathlib
+import secrets
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | os.PathLike) -> Iterator[pathlib.Path]:
+    """Write a file completely or not at all, even if the process is killed meanwhile.
+
+    Yields a temporary path in the same folder for the body to write to. When the body ends well, the
+    bytes are forced to disk and the temporary file takes the place of `path` in one step; when it
+    raises, the temporary file is removed and `path` stays as it was. Only a killed process can
+    leave a temporary file behind (`.NAME.*.tmp`, safe to delete).
+
+    Raises FileNotFoundError if the folder does not exist or the body wrote nothing.
+    """
+    path = pathlib.Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"atomic_write: {path} cannot be written, its folder does not exist")
+    # Not tempfile.mkstemp, which makes files that only their owner may read.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        yield temporary
+        if not temporary.exists():
+            raise FileNotFoundError(f"atomic_write: nothing was written to the temporary file for {path}")
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: pathlib.Path) -> None:
+    """Force the new name itself to disk, where the system can open a folder (Windows cannot)."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
