@@ -1,0 +1,16 @@
+"""Fixtures that all tests share."""
+
+import os
+import pathlib
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def real_data() -> pathlib.Path:
+    """The folder with real images: MINICV_TEST_DATA, or shared/data beside the repository."""
+    beside = pathlib.Path(__file__).parents[2] / "shared" / "data"
+    folder = pathlib.Path(os.environ.get("MINICV_TEST_DATA", beside))
+    if not folder.is_dir():
+        pytest.skip(f"no real images: {folder} is not a folder (set MINICV_TEST_DATA)")
+    return folder
