@@ -1,0 +1,5 @@
+"""The one exception for data on disk that cannot be used."""
+
+
+class DataError(ValueError):
+    """A file or folder of a data set is missing, damaged or not what it should be; the message names it."""

@@ -1,0 +1,200 @@
+import os
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from PIL import Image
+
+from minicv.data import DataError, read_image, read_label, write_png
+
+
+@pytest.fixture
+def picture(tmp_path):
+    """A noisy, so incompressible, 64 x 48 grey PNG."""
+    path = tmp_path / "picture.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64), np.uint8)).save(path)
+    return path
+
+
+def test_grey_values(tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(np.array([[0, 51], [102, 255]], np.uint8)).save(path)
+    image = read_image(path)
+    assert image.dtype == np.float32 and image.shape == (1, 2, 2)
+    np.testing.assert_allclose(image[0], [[0, 0.2], [0.4, 1]], rtol=1e-6)  # 51 / 255 = 0.2
+    np.testing.assert_array_equal(read_image(str(path), "RGB"), np.repeat(image, 3, axis=0))
+
+
+def test_colours_and_their_grey(tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(np.array([[[255, 0, 0], [0, 0, 255]]], np.uint8)).save(path)
+    np.testing.assert_array_equal(read_image(path, "RGB"), [[[1, 0]], [[0, 0]], [[0, 1]]])
+    # ITU-R 601: 0.299 * 255 = 76.2 and 0.114 * 255 = 29.07
+    np.testing.assert_allclose(read_image(path, "L") * 255, [[[76, 29]]], rtol=1e-6)
+
+
+def test_transparency_is_dropped(tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(np.array([[[255, 0, 51, 7]]], np.uint8)).save(path)
+    np.testing.assert_allclose(read_image(path, "RGB")[:, 0, 0], [1, 0, 0.2], rtol=1e-6)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_16_bit_grey(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    Image.fromarray(np.array([[0, 13107], [300, 65535]], np.uint16)).save(path)
+    image = read_image(path)
+    assert image.dtype == np.float32
+    np.testing.assert_allclose(image[0], [[0, 0.2], [300 / 65535, 1]], rtol=1e-6)  # 13107 / 65535 = 0.2
+    assert read_image(path, "RGB").shape == (3, 2, 2)
+    np.testing.assert_array_equal(read_label(path), [[0, 13107], [300, 65535]])
+
+
+def test_labels_are_stored_numbers_or_palette_indices(tmp_path):
+    values = np.array([[0, 1], [2, 255]], np.uint8)
+    Image.fromarray(values).save(tmp_path / "grey.png")
+    palette = Image.fromarray(values).convert("P")
+    palette.putdata(values.ravel().tolist())
+    palette.putpalette([7, 8, 9] * 256)
+    palette.save(tmp_path / "palette.png")
+    for name in ("grey.png", "palette.png"):
+        label = read_label(tmp_path / name)
+        assert label.dtype == np.int64
+        np.testing.assert_array_equal(label, values)
+
+
+def test_a_colour_picture_is_no_label(tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(np.zeros((2, 2, 3), np.uint8)).save(path)
+    with pytest.raises(DataError, match=r"a\.png: a label map has one integer per pixel, this has mode RGB"):
+        read_label(path)
+
+
+@pytest.mark.parametrize("read", [read_image, read_label])
+class TestDamage:
+    def test_missing(self, tmp_path, read):
+        with pytest.raises(DataError, match=r"none\.png: no such file"):
+            read(tmp_path / "none.png")
+
+    def test_empty(self, tmp_path, read):
+        (tmp_path / "a.png").touch()
+        with pytest.raises(DataError, match=r"a\.png: not a readable picture \(cannot identify image file"):
+            read(tmp_path / "a.png")
+
+    def test_a_folder(self, tmp_path, read):
+        with pytest.raises(DataError, match=r"not a readable picture \(.*Is a directory"):
+            read(tmp_path)
+
+    def test_text(self, tmp_path, read):
+        (tmp_path / "a.png").write_text("<html>404</html>")
+        with pytest.raises(DataError, match=r"a\.png: not a readable picture"):
+            read(tmp_path / "a.png")
+
+    @pytest.mark.parametrize("part", [0.02, 0.3, 0.9, 0.997])
+    def test_truncated(self, picture, read, part):
+        whole = picture.read_bytes()
+        picture.write_bytes(whole[: int(part * len(whole))])
+        with pytest.raises(DataError, match=r"picture\.png: not a readable picture"):
+            read(picture)
+
+    def test_a_flipped_bit(self, picture, read):
+        whole = bytearray(picture.read_bytes())
+        whole[len(whole) // 2] ^= 1
+        picture.write_bytes(whole)
+        with pytest.raises(DataError, match=r"picture\.png: not a readable picture"):
+            read(picture)
+
+    def test_a_broken_stream(self, picture, read):
+        whole = bytearray(picture.read_bytes())
+        start = whole.index(b"IDAT") + 4
+        whole[start : start + 8] = b"\xff" * 8  # no zlib stream starts so
+        picture.write_bytes(whole)
+        with pytest.raises(DataError, match=r"picture\.png: not a readable picture"):
+            read(picture)
+
+    # Pillow itself warns of such a header; the error that follows is what counts here.
+    @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+    @pytest.mark.parametrize("side", [10_000, 60_000, 2**31 - 1])
+    def test_absurdly_large(self, tmp_path, read, side):
+        """A header that claims side x side pixels is refused before anything is decoded."""
+        header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+        path = tmp_path / "bomb.png"
+        chunks = _chunk(b"IHDR", header), _chunk(b"IDAT", b""), _chunk(b"IEND", b"")
+        path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+        with pytest.raises(DataError, match=r"bomb\.png: .*more than the 89478485 (pixels )?allowed"):
+            read(path)
+
+    def test_several_pictures_in_one_tiff(self, tmp_path, read):
+        pages = [Image.fromarray(np.full((4, 4), value, np.uint8)) for value in range(3)]
+        pages[0].save(tmp_path / "stack.tif", save_all=True, append_images=pages[1:])
+        with pytest.raises(DataError, match=r"stack\.tif: holds 3 pictures; save each as its own file"):
+            read(tmp_path / "stack.tif")
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def test_float_pictures_have_no_known_range(tmp_path):
+    Image.fromarray(np.ones((2, 2), np.float32)).save(tmp_path / "a.tif")
+    with pytest.raises(DataError, match=r"a\.tif: pixels are 32-bit floats of unknown range"):
+        read_image(tmp_path / "a.tif")
+
+
+def test_32_bit_integers_beyond_16_bits(tmp_path):
+    Image.fromarray(np.array([[0, 70000]], np.int32)).save(tmp_path / "a.tif")
+    with pytest.raises(DataError, match=r"a\.tif: grey values 0\.\.70000 do not fit into 16 bits"):
+        read_image(tmp_path / "a.tif")
+
+
+def test_unknown_mode(picture):
+    with pytest.raises(ValueError, match=r'read_image: mode must be "L" or "RGB", got \'HSV\''):
+        read_image(picture, "HSV")
+
+
+@settings(max_examples=30, deadline=None)
+@given(data=st.data(), dtype=st.sampled_from([np.uint8, np.uint16]))
+def test_labels_survive_a_round_trip(tmp_path_factory, data, dtype):
+    array = data.draw(arrays(dtype, array_shapes(min_dims=2, max_dims=2, max_side=9)))
+    path = tmp_path_factory.mktemp("label") / "a.png"
+    write_png(path, array)
+    np.testing.assert_array_equal(read_label(path), array)
+
+
+@settings(max_examples=30, deadline=None)
+@given(data=st.data(), channels=st.sampled_from([1, 3]))
+def test_images_survive_a_round_trip_to_half_a_grey_level(tmp_path_factory, data, channels):
+    unit = st.floats(0, 1, width=32)
+    array = data.draw(arrays(np.float32, (channels, 5, 4), elements=unit))
+    path = tmp_path_factory.mktemp("image") / "a.png"
+    write_png(path, array)
+    back = read_image(path, "L" if channels == 1 else "RGB")
+    assert back.shape == array.shape
+    assert np.abs(back - array).max() <= 0.5 / 255 + 1e-6
+
+
+def test_write_booleans(tmp_path):
+    write_png(tmp_path / "a.png", np.array([[True, False]]))
+    np.testing.assert_array_equal(read_label(tmp_path / "a.png"), [[255, 0]])
+
+
+@pytest.mark.parametrize(
+    ("array", "error", "message"),
+    [
+        (np.zeros((2, 3, 4)), ValueError, r"must be \(H, W\), .* or \(3, H, W\), got shape \(2, 3, 4\)"),
+        (np.zeros((0, 4)), ValueError, r"got shape \(0, 4\)"),
+        (np.array([[1.5]]), ValueError, r"float values must lie in \[0, 1\], got 1\.5"),
+        (np.array([[np.nan]]), ValueError, r"float values must lie in \[0, 1\], got nan"),
+        (np.array([[-1]]), ValueError, r"integers must lie in 0\.\.65535 for this shape, got -1"),
+        (np.full((3, 2, 2), 256), ValueError, r"integers must lie in 0\.\.255 for this shape, got 256"),
+        (np.array([["a"]]), TypeError, r"write_png: array must be float, integer or bool, got <U1"),
+    ],
+)
+def test_what_cannot_be_written(tmp_path, array, error, message):
+    with pytest.raises(error, match=message):
+        write_png(tmp_path / "a.png", array)
+    assert os.listdir(tmp_path) == []
