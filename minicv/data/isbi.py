@@ -1,0 +1,79 @@
+"""The ISBI 2012 challenge: neuron membranes in electron microscopy (Cardona et al., PLoS Biology 2010)."""
+
+import os
+import pathlib
+from collections.abc import Iterable
+
+import numpy as np
+from scipy import ndimage
+
+from minicv.data.errors import DataError
+from minicv.data.images import read_image, read_label
+from minicv.data.sample import Sample
+
+SPLITS = {"train": range(0, 24), "test": range(24, 30)}
+"""This project's split of the 30 labelled slices; the challenge's own test labels are not public."""
+
+
+class ISBI2012:
+    """30 slices of 512 x 512 pixels in root/image/N.png, with root/label/N.png: membranes 0, cells 255.
+
+    Samples: label 1 = cell, 0 = membrane; instances = the 4-connected components of the cells. split:
+    "train" (slices 0 to 23), "test" (24 to 29) or "all" that are there, in the order of their numbers; or
+    name the slices by indices. Everything is read and checked here, once, so that damage shows before a
+    training starts: raises DataError, naming the file, for what is missing, unreadable, of unequal size, or
+    has other label values.
+    """
+
+    num_classes = 2
+    class_names = ("membrane", "cell")
+
+    def __init__(self, root: str | os.PathLike, indices: Iterable[int] | None = None, split: str = "all"):
+        if split not in ("all", *SPLITS):
+            raise ValueError(f'ISBI2012: split must be "train", "test" or "all", got {split!r}')
+        if indices is not None and split != "all":
+            raise ValueError(f"ISBI2012: give indices or a split, not both: got split {split!r}")
+        root = pathlib.Path(root)
+        if indices is None:
+            indices = SPLITS.get(split) or _numbers(root)
+        self.indices = list(indices)
+        self._samples = [_read_slice(root, number) for number in self.indices]
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self._samples[index]
+
+
+def _numbers(root: pathlib.Path) -> list[int]:
+    """The N of all image/N.png and label/N.png in numeric order (2 before 10); other files are left alone."""
+    names = {path.stem for folder in _folders(root) for path in folder.glob("*.png")}
+    numbers = sorted(int(name) for name in names if name.isdecimal())
+    if not numbers:
+        raise DataError(f"{root / 'image'}: no pictures named N.png in here")
+    return numbers
+
+
+def _folders(root: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
+    folders = root / "image", root / "label"
+    for folder in folders:
+        if not folder.is_dir():
+            raise DataError(f"{folder}: no such folder; ISBI 2012 is expected as image/N.png and label/N.png")
+    return folders
+
+
+def _read_slice(root: pathlib.Path, number: int) -> Sample:
+    image_path, label_path = (folder / f"{number}.png" for folder in _folders(root))
+    image, label = read_image(image_path), read_label(label_path)
+    if image.shape[1:] != label.shape:
+        raise DataError(f"{label_path}: size {label.shape} differs from the image's {image.shape[1:]}")
+    strange = np.setdiff1d(label, [0, 255])
+    if strange.size:
+        raise DataError(f"{label_path}: labels are 0 (membrane) or 255 (cell), found {strange[:5].tolist()}")
+    is_cell = label == 255
+    instances, _ = ndimage.label(is_cell)  # 4-connected
+    sample = Sample(image, is_cell.astype(np.int64), instances.astype(np.int32), name=f"isbi2012-{number}")
+    for array in (sample.image, sample.label, sample.instances):
+        array.flags.writeable = False  # every access hands out the same arrays
+    return sample

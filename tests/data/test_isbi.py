@@ -1,0 +1,115 @@
+import shutil
+
+import numpy as np
+import pytest
+
+from minicv.data import ISBI2012, DataError, write_png
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Three slices of 6 x 8 pixels, numbered 1, 2, 10; the label's membrane is column 4."""
+    label = np.full((6, 8), 255, np.uint8)
+    label[:, 4] = 0
+    for kind in ("image", "label"):
+        (tmp_path / kind).mkdir()
+    for number in (1, 2, 10):
+        write_png(tmp_path / f"image/{number}.png", np.full((6, 8), number, np.uint8))
+        write_png(tmp_path / f"label/{number}.png", label)
+    return tmp_path
+
+
+def test_samples(root):
+    slices = ISBI2012(root)
+    assert slices.indices == [1, 2, 10]  # by number, not 1, 10, 2
+    assert len(slices) == 3 and slices.num_classes == 2 and slices.class_names == ("membrane", "cell")
+    sample = slices[2]
+    assert sample.name == "isbi2012-10"
+    assert sample.image.dtype == np.float32 and sample.label.dtype == np.int64
+    assert sample.instances.dtype == np.int32
+    np.testing.assert_array_equal(sample.image, np.full((1, 6, 8), np.float32(10 / 255)))
+    np.testing.assert_array_equal(sample.label, [[1, 1, 1, 1, 0, 1, 1, 1]] * 6)
+    np.testing.assert_array_equal(sample.instances, [[1, 1, 1, 1, 0, 2, 2, 2]] * 6)
+    with pytest.raises(ValueError, match="read-only"):
+        sample.label[0, 0] = 7
+
+
+def test_cells_that_meet_at_a_corner_are_two(root):
+    write_png(root / "label/1.png", np.array([[255] * 4 + [0] * 4] * 3 + [[0] * 4 + [255] * 4] * 3, np.uint8))
+    assert ISBI2012(root, [1])[0].instances.max() == 2
+
+
+def test_indices_choose(root):
+    assert [sample.name for sample in ISBI2012(root, indices=(10, 1))] == ["isbi2012-10", "isbi2012-1"]
+
+
+def test_other_files_are_left_alone(root):
+    for name in ("notes.txt", "._1.png", "mean.png"):
+        (root / "image" / name).write_text("?")
+    assert ISBI2012(root).indices == [1, 2, 10]
+
+
+def test_missing_folders(root):
+    with pytest.raises(DataError, match=r"nowhere/image: no such folder; .*as image/N\.png and label/"):
+        ISBI2012(root / "nowhere")
+    shutil.rmtree(root / "label")
+    with pytest.raises(DataError, match=r"label: no such folder"):
+        ISBI2012(root, split="train")
+
+
+def test_empty_folders(tmp_path):
+    for kind in ("image", "label"):
+        (tmp_path / kind).mkdir()
+    with pytest.raises(DataError, match=r"image: no pictures named N\.png in here"):
+        ISBI2012(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["image", "label"])
+def test_missing_half_of_a_pair(root, kind):
+    (root / kind / "2.png").unlink()
+    with pytest.raises(DataError, match=rf"{kind}/2\.png: no such file"):
+        ISBI2012(root)
+
+
+def test_a_split_that_is_not_all_there(root):
+    with pytest.raises(DataError, match=r"image/24\.png: no such file"):
+        ISBI2012(root, split="test")
+
+
+@pytest.mark.parametrize("kind", ["image", "label"])
+def test_truncated(root, kind):
+    path = root / kind / "10.png"
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(DataError, match=rf"{kind}/10\.png: not a readable picture"):
+        ISBI2012(root)
+
+
+def test_sizes_that_differ(root):
+    write_png(root / "label/2.png", np.zeros((6, 9), np.uint8))
+    with pytest.raises(DataError, match=r"label/2\.png: size \(6, 9\) differs from the image's \(6, 8\)"):
+        ISBI2012(root)
+
+
+def test_strange_label_values(root):
+    label = np.full((6, 8), 255, np.uint8)
+    label[2, 3:5] = 254, 1
+    write_png(root / "label/2.png", label)
+    with pytest.raises(DataError, match=r"label/2\.png: labels are 0 .* or 255 \(cell\), found \[1, 254\]"):
+        ISBI2012(root)
+
+
+def test_bad_arguments(root):
+    with pytest.raises(ValueError, match="ISBI2012: split must be .*, got 'val'"):
+        ISBI2012(root, split="val")
+    with pytest.raises(ValueError, match="ISBI2012: give indices or a split, not both"):
+        ISBI2012(root, [1], split="test")
+
+
+def test_the_real_slices(real_data):
+    slices = ISBI2012(real_data / "isbi2012", split="test")
+    assert slices.indices == [24, 25, 26, 27, 28, 29]
+    for sample in slices:
+        assert sample.image.shape == (1, 512, 512)
+        assert 0.7 < sample.label.mean() < 0.9  # most of a slice is cell
+        assert 90 < sample.instances.max() < 150
+    assert len(ISBI2012(real_data / "isbi2012", split="train")) == 24
