@@ -1,0 +1,104 @@
+"""The backward walk over the graph of calls, and a drawing of that graph."""
+from __future__ import annotations
+
+import heapq
+from typing import TYPE_CHECKING
+
+from .. import backend
+from ..backend import Array
+from .tensor import Tensor
+
+if TYPE_CHECKING:
+    from .function import Function
+
+
+def backward(tensor: Tensor, grad: Array | None = None) -> None:
+    """The chain rule, last call first; see ``Tensor.backward``.
+
+    Calls are numbered as they are made, and a call can only use results of earlier ones. So the pending call with the
+    highest number has received all of its gradient: everything that used its result has a higher number and is done.
+    A heap gives that order without recursion, however deep the graph.
+    """
+    if not tensor.requires_grad:
+        raise RuntimeError("backward: nothing that this tensor was computed from requires a gradient "
+                           "(requires_grad=True on a leaf, outside no_grad)")
+    if grad is None:
+        if tensor.size != 1:
+            raise ValueError(f"backward: the tensor has shape {tensor.shape}, so pass grad= of that shape; "
+                             "only a tensor of one element can do without")
+        grad = backend.xp_of(tensor.data).ones_like(tensor.data)
+    gradients: dict[Function, Array] = {}  # of pending calls: dL/d(their result), complete so far
+    heap: list[tuple[int, Function]] = []
+
+    def send(edge: Tensor | Function, g: Array, sender: str) -> None:
+        if g.shape != edge.shape or g.dtype != edge.dtype:
+            raise ValueError(f"{sender}: the gradient has shape {g.shape} and dtype {g.dtype}, the argument "
+                             f"has {edge.shape} and {edge.dtype}")
+        if isinstance(edge, Tensor):
+            edge.grad = g if edge.grad is None else edge.grad + g
+        elif edge in gradients:
+            gradients[edge] = gradients[edge] + g
+        else:
+            gradients[edge] = g
+            heapq.heappush(heap, (-edge.order, edge))
+
+    send(tensor.node or tensor, grad, "backward(grad)")
+    while heap:
+        node = heapq.heappop(heap)[1]
+        if node.edges is None:
+            raise RuntimeError(f"backward: the graph through {node.name()} was walked before and its saved arrays are "
+                               "gone; run forward again (or add the losses and walk once)")
+        results = node.backward(gradients.pop(node))
+        results = results if isinstance(results, tuple) else (results,)
+        for edge, g in zip(node.edges, results, strict=True):
+            if edge is not None:
+                send(edge, g, f"{node.name()}.backward")
+        node.edges, node.saved = None, ()
+
+
+def calls(tensor: Tensor) -> list[Function]:
+    """Every call that the tensor was computed by, in the order they were made. Leaves are found at their ``edges``."""
+    found, pending = set(), [tensor.node] if tensor.node else []
+    while pending:
+        node = pending.pop()
+        if node not in found:
+            found.add(node)
+            pending += [e for e in node.edges or () if e is not None and not isinstance(e, Tensor)]
+    return sorted(found, key=lambda node: node.order)
+
+
+def draw(tensor: Tensor, names: dict[str, Tensor] | None = None, ax=None):
+    """Draw the graph behind a tensor with matplotlib, inputs on the left, and return the axes.
+
+    ``names`` labels leaves, for example ``{"w": w, "b": b}``; others show their shape.
+    """
+    import matplotlib.pyplot as plt
+    labels = {id(t): name for name, t in (names or {}).items()}
+    nodes = calls(tensor)
+    depth: dict[object, int] = {}
+    for node in nodes:  # a call stands one column right of its last argument, a leaf in the first column
+        for edge in node.edges:
+            if edge is not None:
+                depth.setdefault(edge, 0)
+        depth[node] = 1 + max(depth[e] for e in node.edges if e is not None)
+    columns: dict[int, list[object]] = {}
+    for item, column in depth.items():
+        columns.setdefault(column, []).append(item)
+    place = {item: (column, (len(items) - 1) / 2 - row)
+             for column, items in columns.items() for row, item in enumerate(items)}
+    if ax is None:
+        height = max((len(items) for items in columns.values()), default=1)
+        ax = plt.subplots(figsize=(1.2 + 1.5 * len(columns), 0.6 + 0.8 * height))[1]
+    for item, (x, y) in place.items():
+        leaf = isinstance(item, Tensor)
+        text = f"{labels.get(id(item), 'leaf')}\n{item.shape}" if leaf else f"{item.name()}\n{item.shape}"
+        ax.text(x, y, text, ha="center", va="center", fontsize=8, zorder=3,
+                bbox={"boxstyle": "round" if leaf else "square", "fc": "#ffe8c2" if leaf else "#d6e6f5", "ec": "0.4"})
+        for edge in () if leaf else item.edges:
+            if edge is not None:
+                ax.annotate("", (x, y), place[edge], zorder=1,
+                            arrowprops={"arrowstyle": "->", "color": "0.5", "shrinkA": 22, "shrinkB": 26})
+    ax.set_xlim(-0.6, max(columns, default=0) + 0.6)
+    ax.margins(y=0.25)
+    ax.set_axis_off()
+    return ax

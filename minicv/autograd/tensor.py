@@ -1,0 +1,86 @@
+"""A tensor: one array, and where it came from."""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import backend
+from ..backend import Array
+
+
+class Tensor:
+    """A NumPy or CuPy array that can be differentiated with respect to.
+
+    ``data`` is the array. ``grad`` is None or an array of the same shape, where ``backward`` adds the gradient; set
+    it to None to start anew. Python numbers and lists become float32 (integers stay integers); an array keeps its
+    dtype. Operators and methods (``+``, ``@``, ``x.sum()``, ``x[1:]``) are those of ``minicv.ops``.
+
+    Raises ``TypeError`` if ``requires_grad`` is asked of integers, as they have no derivative.
+    """
+
+    __slots__ = ("data", "grad", "requires_grad", "node", "__weakref__")
+    __array_ufunc__ = None  # so that `array * tensor` asks the tensor, not NumPy
+
+    def __init__(self, array: Any, requires_grad: bool = False):
+        if isinstance(array, Tensor):
+            raise TypeError("Tensor(array): got a Tensor; use .detach() for one outside the graph")
+        if not backend.is_array(array):
+            array = np.asarray(array)
+            array = backend.to_device(array.astype(np.float32) if array.dtype.kind == "f" else array)
+        if array.dtype.kind not in "fiub" or array.dtype.itemsize not in (1, 2, 4, 8):
+            raise TypeError(f"Tensor(array): dtype {array.dtype} is not supported; use floats, integers or bool")
+        if requires_grad and array.dtype.kind != "f":
+            raise TypeError(f"Tensor(array, requires_grad=True): dtype is {array.dtype}, and only floats have "
+                            "gradients; convert first, for example array.astype('float32')")
+        self.data = array
+        self.grad: Array | None = None
+        self.requires_grad = requires_grad
+        self.node = None  # the Function call that made it; None for a leaf
+
+    shape = property(lambda self: self.data.shape)
+    ndim = property(lambda self: self.data.ndim)
+    size = property(lambda self: self.data.size)
+    dtype = property(lambda self: self.data.dtype)
+    device = property(lambda self: backend.device_of(self.data))
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __repr__(self) -> str:
+        made_by = f", from {self.node.name()}" if self.node else ""
+        return f"Tensor({self.data}, shape={self.shape}{made_by}{', requires_grad=True' * self.requires_grad})"
+
+    def item(self) -> float:
+        """The only element, as a Python number (reads from the device)."""
+        return self.data.item()
+
+    def numpy(self) -> np.ndarray:
+        """The values as a NumPy array (reads from the device)."""
+        return backend.to_numpy(self.data)
+
+    def detach(self) -> Tensor:
+        """The same array outside the graph."""
+        return Tensor(self.data)
+
+    def to(self, device: str) -> Tensor:
+        """The values on the named device, outside the graph; ``requires_grad`` is kept."""
+        return Tensor(backend.to_device(self.data, device), self.requires_grad)
+
+    def backward(self, grad: Array | None = None) -> None:
+        """Add d(this)/d(leaf), weighted by ``grad``, to the ``.grad`` of every leaf that requires it.
+
+        ``grad`` has this tensor's shape; None stands for 1 and needs a tensor of one element. The walk frees
+        what the operations had saved, so a second call raises ``RuntimeError``: run forward again.
+        """
+        from .graph import backward
+        backward(self, grad)
+
+
+def tensor(value: Any, like: Tensor | None = None) -> Tensor:
+    """``value`` as a Tensor; a Python number takes the dtype and device of ``like``."""
+    if isinstance(value, Tensor):
+        return value
+    if like is not None and isinstance(value, int | float) and like.dtype.kind == "f":
+        return Tensor(backend.xp_of(like.data).asarray(value, dtype=like.dtype))
+    return Tensor(value)

@@ -1,0 +1,190 @@
+"""The switch between NumPy and CuPy, and the few primitives whose best form depends on the device.
+
+This is the only file that imports CuPy. Everything else asks ``xp_of(array)`` for the module that owns an
+array and writes one body of code for both devices.
+"""
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from . import blas
+
+Array = Any  # numpy.ndarray or cupy.ndarray
+
+# ---------------------------------------------------------------------------------------------------------
+# Devices: a name, the module that computes there, and its array type
+# ---------------------------------------------------------------------------------------------------------
+_modules: dict[str, ModuleType] = {"numpy": np}
+_names: dict[type, str] = {np.ndarray: "numpy"}
+_current = "numpy"
+_rng = np.random.default_rng(0)
+
+
+def register(name: str, module: ModuleType, array_type: type) -> None:
+    """Make a device known. ``cupy`` registers itself on first use; the tests register a strict stand-in."""
+    _modules[name] = module
+    _names[array_type] = name
+
+
+def _load(name: str) -> ModuleType:
+    if name == "cupy" and name not in _modules:
+        try:
+            import cupy
+        except ImportError as error:
+            raise RuntimeError("minicv.use('cupy'): CuPy cannot be imported; install it with "
+                               "`pip install minicv[cuda]` on a machine with an NVIDIA GPU") from error
+        register("cupy", cupy, cupy.ndarray)
+    if name not in _modules:
+        raise ValueError(f"minicv.use({name!r}): no such device; there are {sorted({*_modules, 'cupy'})}")
+    return _modules[name]
+
+
+def use(name: str) -> None:
+    """Put new parameters, ``minicv.array`` and random numbers on a device: ``"numpy"`` or ``"cupy"``."""
+    global _current
+    _load(name)
+    _current = name
+
+
+def current() -> str:
+    """The name of the device in use."""
+    return _current
+
+
+def xp() -> ModuleType:
+    """The array module of the device in use (numpy or cupy)."""
+    return _modules[_current]
+
+
+def is_array(value: object) -> bool:
+    """True for an array of any known device."""
+    return type(value) in _names or isinstance(value, np.ndarray)
+
+
+def device_of(array: Array) -> str:
+    """The name of the device that holds an array."""
+    name = _names.get(type(array))
+    if name is None:
+        if isinstance(array, np.ndarray | np.generic):
+            return "numpy"
+        raise TypeError(f"expected an array of {sorted(_modules)}, got {type(array).__name__}")
+    return name
+
+
+def xp_of(array: Array) -> ModuleType:
+    """The module that owns an array: ``numpy`` or ``cupy``."""
+    return _modules[device_of(array)]
+
+
+def to_numpy(array: Array) -> np.ndarray:
+    """A NumPy array with the same values (a copy from the GPU where it lies there)."""
+    return np.asarray(array) if device_of(array) == "numpy" else array.get()
+
+
+def to_device(array: Array, name: str | None = None) -> Array:
+    """The array on the named device (default: the one in use); the same object if it is there already."""
+    name = name or _current
+    return array if device_of(array) == name else _load(name).asarray(to_numpy(array))
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Random numbers: drawn on the host from one generator, so that a seed gives the same numbers on any device
+# ---------------------------------------------------------------------------------------------------------
+def seed(n: int) -> None:
+    """Start all of minicv's random numbers (initial weights, dropout) anew from ``n``."""
+    global _rng
+    _rng = np.random.default_rng(n)
+
+
+def rng() -> np.random.Generator:
+    """The generator behind initial weights and dropout."""
+    return _rng
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Threads. NumPy releases the interpreter lock inside a call, so threads that work through blocks of a batch use all
+# cores, for every kind of operation. The BLAS library's own threads are switched off: those wait in a busy loop after
+# each product, and took half of the time of whatever minicv did next.
+# ---------------------------------------------------------------------------------------------------------
+_set_blas_threads = blas.thread_setter()
+if _set_blas_threads:
+    _set_blas_threads(1)
+
+
+@functools.cache
+def threads() -> int:
+    """How many threads work through the blocks: ``MINICV_THREADS``, or the cores this process may use."""
+    if _set_blas_threads is None:
+        return 1  # an unknown BLAS brings its own threads; ours would only fight with them
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return int(os.environ.get("MINICV_THREADS", 0)) or cores
+
+
+@functools.cache
+def _helpers() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads() - 1, thread_name_prefix="minicv")
+
+
+def parallel(work: Callable[[Any], Any], blocks: Sequence[Any]) -> list[Any]:
+    """``[work(block) for block in blocks]``, by several threads where that helps.
+
+    The blocks are given and the results keep their order, so the result does not depend on the number of threads.
+    ``work`` must not call ``parallel``.
+    """
+    if len(blocks) == 1 or threads() == 1:
+        return [work(block) for block in blocks]
+    results: list[Any] = [None] * len(blocks)
+    todo = iter(range(len(blocks)))  # shared: the interpreter lock makes `next` atomic
+
+    def take() -> None:
+        for i in todo:
+            results[i] = work(blocks[i])
+
+    helpers = [_helpers().submit(take) for _ in range(min(threads(), len(blocks)) - 1)]
+    take()
+    for helper in helpers:
+        helper.result()
+    return results
+
+
+def split(work: Callable[..., Any], *arrays: Array) -> list[Any]:
+    """Call ``work(*parts)`` for corresponding parts of arrays of one shape, by several threads; its results in order.
+
+    The parts are cut along the axis that is outermost in the first array's memory, and are views: ``work`` writes to
+    those of an output array in place. A small array, and any array that is not NumPy's, is one part.
+    """
+    first = arrays[0]
+    if type(first) is not np.ndarray or first.nbytes < 1 << 18:
+        return [work(*arrays)]
+    axis = max(range(first.ndim), key=lambda i: (first.shape[i] > 1) * abs(first.strides[i]))
+    n = first.shape[axis]
+    count = min(n, 2 * -(-first.nbytes // (1 << 22)))
+    before = (slice(None),) * axis
+    spans = [(*before, slice(i * n // count, (i + 1) * n // count)) for i in range(count)]
+    return parallel(lambda span: work(*(a[span] for a in arrays)), spans)
+
+
+def matmul(a: Array, b: Array, out: Array) -> None:
+    """``out = a @ b`` over the last two axes, into a given array of any layout."""
+    if type(out) is np.ndarray:
+        np.matmul(a, b, out=out)
+    else:
+        out[...] = a @ b
+
+
+def as_strided(array: Array, shape: Iterable[int], strides: Iterable[int]) -> Array:
+    """A view of contiguous memory with any shape and strides (strides in elements, not bytes)."""
+    strides = tuple(s * array.itemsize for s in strides)
+    return xp_of(array).lib.stride_tricks.as_strided(array, tuple(shape), strides)
+
+
+def add_at(target: Array, index: Array, values: Array) -> None:
+    """``target[index] += values`` where an index may occur more than once (in place, sums all of them)."""
+    xp_of(target).add.at(target, index, values)

@@ -1,0 +1,2 @@
+"""t"""
+from .conv import *

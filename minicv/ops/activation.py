@@ -1,0 +1,97 @@
+"""Activation functions, elementwise: y has x's shape, and its memory layout."""
+from __future__ import annotations
+
+import numpy as np
+
+from ..autograd import Function, Tensor
+from ..backend import split, xp_of
+from .case import Case
+
+
+class ReLU(Function):
+    """y = max(x, 0)"""
+
+    def forward(ctx, x):
+        xp, y = xp_of(x), xp_of(x).empty_like(x)
+        split(lambda x, y: xp.maximum(x, 0, out=y), x, y)
+        ctx.save(y)
+        return y
+
+    def backward(ctx, gy):  # gy where y > 0; the derivative at 0 is taken as 0
+        (y,) = ctx.saved
+        xp, gx = xp_of(y), xp_of(y).empty_like(y)
+        split(lambda gy, y, gx: xp.multiply(gy, xp.sign(y), out=gx), gy, y, gx)
+        return gx
+
+
+class LeakyReLU(Function):
+    """y = x for x > 0, slope * x elsewhere"""
+
+    def forward(ctx, x, *, slope):
+        ctx.save(x)
+        ctx.slope = slope
+        return xp_of(x).where(x > 0, x, x * slope)
+
+    def backward(ctx, gy):
+        (x,) = ctx.saved
+        return xp_of(x).where(x > 0, gy, gy * ctx.slope)
+
+
+class Sigmoid(Function):
+    """y = 1 / (1 + exp(-x)), by tanh so that nothing overflows"""
+
+    def forward(ctx, x):
+        y = (xp_of(x).tanh(x / 2) + 1) / 2
+        ctx.save(y)
+        return y
+
+    def backward(ctx, gy):
+        (y,) = ctx.saved
+        return gy * y * (1 - y)
+
+
+class Tanh(Function):
+    """y = tanh(x)"""
+
+    def forward(ctx, x):
+        y = xp_of(x).tanh(x)
+        ctx.save(y)
+        return y
+
+    def backward(ctx, gy):
+        (y,) = ctx.saved
+        return gy * (1 - y * y)
+
+
+def relu(input: Tensor) -> Tensor:
+    """max(x, 0), any shape. At 0 the gradient is 0. Krizhevsky et al. (2012), sec. 3.1."""
+    return ReLU.apply(input)
+
+
+def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:
+    """x where positive, else ``negative_slope`` * x, any shape. YOLO (Redmon et al., 2016), eq. (2): slope 0.1."""
+    return LeakyReLU.apply(input, slope=negative_slope)
+
+
+def sigmoid(input: Tensor) -> Tensor:
+    """1 / (1 + exp(-x)), any shape."""
+    return Sigmoid.apply(input)
+
+
+def tanh(input: Tensor) -> Tensor:
+    """Hyperbolic tangent, any shape."""
+    return Tanh.apply(input)
+
+
+AT_ZERO = np.array([-1.5, 0.0, 2.5])  # a kink of (leaky) ReLU
+
+CASES = [
+    Case(relu, "4-D", (2, 3, 4, 5), loop=lambda x: np.array([max(v, 0.0) for v in x.flat]).reshape(x.shape)),
+    Case(relu, "0-d", (), loop=lambda x: np.array(max(float(x), 0.0))),
+    Case(relu, "at zero", AT_ZERO, loop=lambda x: np.array([0.0, 0.0, 2.5])),
+    Case(leaky_relu, "slope 0.1", (3, 7), negative_slope=0.1,
+         loop=lambda x, negative_slope: np.array([v if v > 0 else 0.1 * v for v in x.flat]).reshape(x.shape)),
+    Case(leaky_relu, "at zero", AT_ZERO, loop=lambda x: np.array([-0.015, 0.0, 2.5])),
+    Case(sigmoid, "3-D", (2, 3, 4), loop=lambda x: np.array([1 / (1 + np.exp(-v)) for v in x.flat]).reshape(x.shape)),
+    Case(tanh, "2-D", (3, 5), loop=lambda x: np.array([np.sinh(v) / np.cosh(v) for v in x.flat]).reshape(x.shape)),
+]

@@ -1,0 +1,60 @@
+"""Example inputs of an operation, from which the tests and ``minicv gradcheck`` are made."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .. import backend
+from ..autograd import Tensor
+
+
+class Case:
+    """``Case(op, label, *inputs, loop=..., **options)``: one call ``op(*inputs, **options)``.
+
+    An input is a shape, to be filled with shuffled values (no two equal, none zero, as ties and zeros are where max and
+    ReLU have kinks); or an array, taken as it is; or None. Float inputs are differentiated. ``loop`` computes the same
+    from plain arrays by the definition. ``call`` adapts an op whose inputs come in a list.
+    """
+
+    def __init__(self, op: Callable[..., Tensor], label: str, *inputs: Any, loop: Callable[..., Any],
+                 call: Callable[..., Tensor] | None = None, **options: Any):
+        self.op, self.label, self.inputs, self.options = op, label, inputs, options
+        self.loop, self.call = loop, call or op
+
+    @property
+    def name(self) -> str:
+        return self.op.__name__
+
+    def __repr__(self) -> str:
+        return f"{self.name}-{self.label.replace(' ', '_')}"
+
+    def arrays(self, dtype: Any = np.float64, seed: int = 0) -> list[np.ndarray | None]:
+        """The inputs as NumPy arrays, floats in the dtype asked for."""
+        rng = np.random.default_rng(seed)
+
+        def make(value):
+            if value is None:
+                return None
+            if isinstance(value, tuple):
+                n = int(np.prod(value))
+                return ((rng.permutation(n) + 0.3) * (4 / max(n, 1)) - 2).reshape(value).astype(dtype)
+            return value.astype(dtype) if value.dtype.kind == "f" else value.copy()
+        return [make(value) for value in self.inputs]
+
+    def run(self, *tensors: Tensor | None) -> Tensor:
+        """Call the op; ``None`` inputs stay ``None``."""
+        return self.call(*tensors, **self.options)
+
+    def differentiable(self, device: str = "numpy") -> tuple[Callable[..., Tensor], list[np.ndarray]]:
+        """The op as a function of its float inputs alone, and those inputs (float64): what a gradient check takes."""
+        arrays = [a if a is None else backend.to_device(a, device) for a in self.arrays()]
+        floats = [i for i, a in enumerate(arrays) if a is not None and a.dtype.kind == "f"]
+
+        def f(*tensors: Tensor) -> Tensor:
+            inputs = [None if a is None else Tensor(a) for a in arrays]
+            for i, t in zip(floats, tensors, strict=True):
+                inputs[i] = t
+            return self.run(*inputs)
+        return f, [arrays[i] for i in floats]

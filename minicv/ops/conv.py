@@ -1,0 +1,296 @@
+"""Convolution and transposed convolution.
+
+Convention: cross-correlation (no flip), zero padding, PyTorch's signatures and size formulas. Every convolution is a
+sparse matrix C (``conv_matrix``): conv2d is C @ x, and conv_transpose2d is its transpose, C.T @ y. So the backward pass of
+each with respect to its input is the forward pass of the other. Dumoulin and Visin, "A guide to convolution
+arithmetic for deep learning" (2016), draws the sizes. The fast arithmetic is explained in ``shifted.py``.
+"""
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse
+
+from ..autograd import Function, Tensor
+from ..backend import Array, xp_of
+from .case import Case
+from .shifted import Pair, correlate, correlate_input, correlate_weight
+
+
+def pair(value: int | Pair, where: str, least: int) -> Pair:
+    """(height, width) from one number for both or from two; ValueError below ``least``."""
+    both = (value, value) if isinstance(value, int | np.integer) else tuple(value)
+    if len(both) != 2 or any(not isinstance(v, int | np.integer) or v < least for v in both):
+        raise ValueError(f"{where} must be an integer of at least {least}, or two of them; got {value!r}")
+    return both
+
+
+def conv_size(i: int, k: int, stride: int, padding: int, dilation: int) -> int:
+    """Output size of a convolution, floor((i + 2p - d(k-1) - 1) / s) + 1."""
+    return (i + 2 * padding - dilation * (k - 1) - 1) // stride + 1
+
+
+def conv_transpose_size(i: int, k: int, stride: int, padding: int, output_padding: int, dilation: int) -> int:
+    """Output size of a transposed convolution, s(i-1) + d(k-1) + 1 - 2p + output_padding."""
+    return stride * (i - 1) + dilation * (k - 1) + 1 - 2 * padding + output_padding
+
+
+# ---------------------------------------------------------------------------------------------------------
+# By the definition
+#   y[n, o, a, b] = bias[o] + sum_{c,i,j} x[n, c, s a + d i - p, s b + d j - p] w[o, c, i, j]
+# ---------------------------------------------------------------------------------------------------------
+def conv2d_loop(x, w, bias=None, stride=1, padding=0, dilation=1, groups=1):
+    """``conv2d`` on plain arrays, in loops: every output, tap by tap."""
+    (sh, sw), (dh, dw) = pair(stride, "stride", 1), pair(dilation, "dilation", 1)
+    (O, C, KH, KW), (N, _, H, W) = w.shape, x.shape
+    (top, bottom), (left, right) = sides(padding, (KH, KW), (dh, dw))
+    OH = (H + top + bottom - dh * (KH - 1) - 1) // sh + 1
+    OW = (W + left + right - dw * (KW - 1) - 1) // sw + 1
+    y = np.zeros((N, O, OH, OW), x.dtype)
+    for n, o, a, b in np.ndindex(y.shape):
+        first = o // (O // groups) * C  # the first input channel of o's group
+        for i, j in np.ndindex(KH, KW):
+            h, v = sh * a + dh * i - top, sw * b + dw * j - left
+            if 0 <= h < H and 0 <= v < W:
+                y[n, o, a, b] += x[n, first:first + C, h, v] @ w[o, :, i, j]
+        if bias is not None:
+            y[n, o, a, b] += bias[o]
+    return y
+
+
+def conv_transpose2d_loop(x, w, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
+    """``conv_transpose2d`` on plain arrays, in loops: every input stamps the kernel, weighted, onto the output."""
+    (sh, sw), (ph, pw), (dh, dw) = (pair(v, "", 0) for v in (stride, padding, dilation))
+    oph, opw = pair(output_padding, "", 0)
+    (N, C, H, W), (_, OG, KH, KW) = x.shape, w.shape
+    y = np.zeros((N, OG * groups, conv_transpose_size(H, KH, sh, ph, oph, dh),
+                  conv_transpose_size(W, KW, sw, pw, opw, dw)), x.dtype)
+    for n, c, a, b in np.ndindex(x.shape):
+        first = c // (C // groups) * OG
+        for i, j in np.ndindex(KH, KW):
+            h, v = sh * a + dh * i - ph, sw * b + dw * j - pw
+            if 0 <= h < y.shape[2] and 0 <= v < y.shape[3]:
+                y[n, first:first + OG, h, v] += x[n, c, a, b] * w[c, :, i, j]
+    return y if bias is None else y + bias[:, None, None]
+
+
+def conv_matrix(weight: Array, input_size: Pair, stride: int | Pair = 1, padding: int | Pair = 0,
+                dilation: int | Pair = 1) -> scipy.sparse.csr_array:
+    """The sparse matrix C of a convolution: ``C @ x.ravel()`` is ``conv2d(x, weight)`` of one picture, raveled.
+
+    ``weight`` (O, C, KH, KW), ``input_size`` (H, W); the result is (O*OH*OW, C*H*W). For a 3x3 kernel on a 4x4 picture
+    it is 4x16, and its transpose, 16x4, is the transposed convolution.
+    """
+    weight = np.asarray(weight)
+    (O, C, KH, KW), (H, W) = weight.shape, input_size
+    (sh, sw), (ph, pw), (dh, dw) = pair(stride, "stride", 1), pair(padding, "padding", 0), pair(dilation, "", 1)
+    OH, OW = conv_size(H, KH, sh, ph, dh), conv_size(W, KW, sw, pw, dw)
+    o, a, b, c, i, j = np.ix_(*map(np.arange, (O, OH, OW, C, KH, KW)))
+    h, v = sh * a + dh * i - ph, sw * b + dw * j - pw
+    row, column = (o * OH + a) * OW + b, (c * H + h) * W + v
+    value = weight[:, None, None]
+    inside = (h >= 0) & (h < H) & (v >= 0) & (v < W) & (value == value)
+    row, column, value = (np.broadcast_to(t, inside.shape)[inside] for t in (row, column, value))
+    return scipy.sparse.csr_array((value, (row, column)), shape=(O * OH * OW, C * H * W))
+
+
+# ---------------------------------------------------------------------------------------------------------
+# The operations
+# ---------------------------------------------------------------------------------------------------------
+def last(x: Array) -> Array:
+    """(N, C, H, W) as (N, H, W, C): a view, contiguous if memory is channels-last."""
+    return x.transpose(0, 2, 3, 1)
+
+
+def groups_of(count: int, groups: int) -> list[slice]:
+    """The channels of each group."""
+    return [slice(g * count // groups, (g + 1) * count // groups) for g in range(groups)]
+
+
+def new_like(x: Array, N: int, C: int, H: int, W: int) -> Array:
+    """An uninitialised (N, C, H, W) array, channels-last in memory."""
+    return xp_of(x).empty((N, H, W, C), x.dtype).transpose(0, 3, 1, 2)
+
+
+def taps(w: Array) -> Array:
+    """(O, C, KH, KW) as contiguous (KH, KW, C, O), the form of ``shifted.py``."""
+    return xp_of(w).ascontiguousarray(w.transpose(2, 3, 1, 0))
+
+
+class Conv2d(Function):
+    """y = C x + b"""
+
+    def forward(ctx, x, w, b, *, out_size, offset, stride, dilation, groups):
+        ctx.save(x, w)
+        ctx.arithmetic, ctx.groups = (offset, stride, dilation), groups
+        y = new_like(x, x.shape[0], w.shape[0], *out_size)
+        for C, O in zip(groups_of(x.shape[1], groups), groups_of(w.shape[0], groups), strict=True):
+            correlate(last(x[:, C]), taps(w[O]), last(y[:, O]), *ctx.arithmetic, bias=None if b is None else b[O])
+        return y
+
+    def backward(ctx, gy):
+        (x, w), gx, gw, gb = ctx.saved, None, None, None
+        pairs = list(zip(groups_of(x.shape[1], ctx.groups), groups_of(w.shape[0], ctx.groups), strict=True))
+        if ctx.needs[0]:  # gx = C' gy
+            gx = new_like(x, *x.shape)
+            for C, O in pairs:
+                correlate_input(last(gy[:, O]), taps(w[O]), last(gx[:, C]), *ctx.arithmetic)
+        if ctx.needs[1]:
+            gw = xp_of(w).empty_like(w)
+            for C, O in pairs:  # (KH, KW, C, O) -> (O, C, KH, KW)
+                g = correlate_weight(last(x[:, C]), last(gy[:, O]), w.shape[2:], *ctx.arithmetic)
+                gw[O] = g.transpose(3, 2, 0, 1)
+        if ctx.needs[2]:
+            gb = sum_pixels(gy)
+        return gx, gw, gb
+
+
+class ConvTranspose2d(Function):
+    """y = C' x + b, C the convolution from y's size to x's"""
+
+    def forward(ctx, x, w, b, *, out_size, offset, stride, dilation, groups):
+        ctx.save(x, w)
+        ctx.arithmetic, ctx.groups = (offset, stride, dilation), groups
+        y = new_like(x, x.shape[0], w.shape[1] * groups, *out_size)
+        for I, O in zip(groups_of(x.shape[1], groups), groups_of(y.shape[1], groups), strict=True):
+            correlate_input(last(x[:, I]), taps(w[I]), last(y[:, O]), *ctx.arithmetic)
+        if b is not None:
+            y += b[:, None, None]
+        return y
+
+    def backward(ctx, gy):
+        (x, w), gx, gw, gb = ctx.saved, None, None, None
+        pairs = list(zip(groups_of(x.shape[1], ctx.groups), groups_of(gy.shape[1], ctx.groups), strict=True))
+        if ctx.needs[0]:  # gx = C gy
+            gx = new_like(x, *x.shape)
+            for I, O in pairs:
+                correlate(last(gy[:, O]), taps(w[I]), last(gx[:, I]), *ctx.arithmetic)
+        if ctx.needs[1]:
+            gw = xp_of(w).empty_like(w)
+            for I, O in pairs:
+                g = correlate_weight(last(gy[:, O]), last(x[:, I]), w.shape[2:], *ctx.arithmetic)
+                gw[I] = g.transpose(3, 2, 0, 1)
+        if ctx.needs[2]:
+            gb = sum_pixels(gy)
+        return gx, gw, gb
+
+
+def sum_pixels(gy: Array) -> Array:
+    """(N, C, H, W) -> (C,). As a product with ones: 6 times as fast as a sum over the leading axes."""
+    rows = last(gy).reshape(-1, gy.shape[1])
+    return xp_of(gy).ones(len(rows), gy.dtype) @ rows
+
+
+def sides(padding: int | Pair | str, kernel: Pair, dilation: Pair) -> tuple[Pair, Pair]:
+    """((top, bottom), (left, right)) from a number, a pair, "valid" or "same" (the odd one at the end)."""
+    if padding == "same":
+        total = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+        return tuple((t // 2, t - t // 2) for t in total)
+    ph, pw = (0, 0) if padding == "valid" else pair(padding, "conv2d(padding)", 0)
+    return (ph, ph), (pw, pw)
+
+
+def conv2d(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int | Pair = 1,
+           padding: int | Pair | str = 0, dilation: int | Pair = 1, groups: int = 1) -> Tensor:
+    """Convolve (N, C, H, W) with ``weight`` (O, C/groups, KH, KW): (N, O, OH, OW), sizes as ``conv_size``.
+
+    ``padding`` in zeros on every side, or "valid" (none), or "same" (output as large as the input, stride 1 only).
+    Channels are dealt into ``groups``, each with its own O/groups filters. Raises ``ValueError`` when channels do not fit or
+    the padded input is smaller than the dilated kernel. FCN (Long et al., 2015), eq. (1).
+    """
+    check_shapes("conv2d", input, weight, bias, groups, (1, 0))
+    (sh, sw), (dh, dw) = pair(stride, "conv2d(stride)", 1), pair(dilation, "conv2d(dilation)", 1)
+    KH, KW = kernel = weight.shape[2:]
+    if padding == "same" and (sh, sw) != (1, 1):
+        raise ValueError(f"conv2d(padding='same') needs stride 1, got stride {stride}")
+    if isinstance(padding, str) and padding not in ("same", "valid"):
+        raise ValueError(f"conv2d(padding={padding!r}): a number, a pair, 'valid' or 'same'")
+    (top, bottom), (left, right) = sides(padding, kernel, (dh, dw))
+    padded = (input.shape[2] + top + bottom, input.shape[3] + left + right)
+    size = conv_size(padded[0], KH, sh, 0, dh), conv_size(padded[1], KW, sw, 0, dw)
+    if min(size) < 1:
+        raise ValueError(f"conv2d: the padded input is {padded[0]}x{padded[1]}, smaller than the dilated kernel "
+                         f"{dh * (KH - 1) + 1}x{dw * (KW - 1) + 1}")
+    return Conv2d.apply(input, weight, bias, out_size=size, offset=(top, left), stride=(sh, sw),
+                        dilation=(dh, dw), groups=groups)
+
+
+def conv_transpose2d(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int | Pair = 1,
+                     padding: int | Pair = 0, output_padding: int | Pair = 0, groups: int = 1,
+                     dilation: int | Pair = 1) -> Tensor:
+    """The transpose of a convolution: (N, C, H, W), ``weight`` (C, O/groups, KH, KW) -> (N, O, OH, OW).
+
+    Every input pixel stamps the kernel onto the output, ``stride`` pixels apart; ``padding`` is cut off on each side
+    and ``output_padding`` (less than stride or dilation) rows and columns are kept at the end; sizes as
+    ``conv_transpose_size``. Raises ``ValueError`` when channels do not fit. FCN, sec. 3.3.
+    """
+    check_shapes("conv_transpose2d", input, weight, bias, groups, (0, 1))
+    (sh, sw), (dh, dw) = pair(stride, "conv_transpose2d(stride)", 1), pair(dilation, "conv_transpose2d(dilation)", 1)
+    ph, pw = pair(padding, "conv_transpose2d(padding)", 0)
+    oph, opw = pair(output_padding, "conv_transpose2d(output_padding)", 0)
+    if oph >= max(sh, dh) or opw >= max(sw, dw):
+        raise ValueError(f"conv_transpose2d(output_padding={output_padding}) must be less than stride ({sh}, {sw}) or "
+                         f"dilation ({dh}, {dw})")
+    KH, KW = weight.shape[2:]
+    size = (conv_transpose_size(input.shape[2], KH, sh, ph, oph, dh),
+            conv_transpose_size(input.shape[3], KW, sw, pw, opw, dw))
+    if min(size) < 1:
+        raise ValueError(f"conv_transpose2d: input {input.shape} with kernel {KH}x{KW}, padding ({ph}, {pw}) gives an "
+                         f"output of {size[0]}x{size[1]}; use less padding")
+    return ConvTranspose2d.apply(input, weight, bias, out_size=size, offset=(ph, pw), stride=(sh, sw),
+                                 dilation=(dh, dw), groups=groups)
+
+
+def check_shapes(name: str, input: Tensor, weight: Tensor, bias: Tensor | None, groups: int, axes: Pair) -> None:
+    """Errors of both ops. ``axes``: where in the weight the (input, output) channels stand."""
+    if input.ndim != 4 or weight.ndim != 4:
+        raise ValueError(f"{name}: input must be (N, C, H, W) and weight 4-D, got {input.shape} and {weight.shape}")
+    if not isinstance(groups, int) or groups < 1 or weight.shape[0] % groups:
+        raise ValueError(f"{name}(groups={groups}) must divide weight's first axis, {weight.shape[0]}")
+    C = weight.shape[axes[0]] * (groups if axes[0] == 1 else 1)
+    O = weight.shape[axes[1]] * (groups if axes[1] == 1 else 1)
+    if input.shape[1] != C:
+        raise ValueError(f"{name}: input {input.shape} has {input.shape[1]} channels, weight {weight.shape} with "
+                         f"groups={groups} takes {C}")
+    if bias is not None and bias.shape != (O,):
+        raise ValueError(f"{name}: bias has shape {bias.shape}, the output has {O} channels: ({O},)")
+    if 0 in weight.shape[2:]:
+        raise ValueError(f"{name}: weight {weight.shape} has an empty kernel")
+
+
+def _conv(label, *inputs, **options):
+    return Case(conv2d, label, *inputs, loop=conv2d_loop, **options)
+
+
+def _transposed(label, *inputs, **options):
+    return Case(conv_transpose2d, label, *inputs, loop=conv_transpose2d_loop, **options)
+
+
+CASES = [
+    _conv("3x3", (2, 3, 6, 5), (4, 3, 3, 3), (4,)),
+    _conv("padding 1 without bias", (2, 3, 5, 6), (2, 3, 3, 3), None, padding=1),
+    _conv("1x1", (2, 5, 4, 3), (3, 5, 1, 1), (3,)),
+    _conv("stride 2 of an even size", (2, 2, 6, 8), (3, 2, 3, 3), (3,), stride=2, padding=1),
+    _conv("stride 3 with kernel 2, pixels left over", (1, 2, 9, 8), (2, 2, 2, 2), (2,), stride=3),
+    _conv("1x1 with stride 2", (2, 3, 5, 6), (4, 3, 1, 1), (4,), stride=2),
+    _conv("dilation 2, padding 2", (1, 2, 7, 8), (3, 2, 3, 3), (3,), dilation=2, padding=2),
+    _conv("dilation 3 with stride 2", (1, 2, 11, 10), (2, 2, 3, 3), (2,), dilation=3, stride=2, padding=2),
+    _conv("unequal everything", (2, 2, 8, 9), (3, 2, 2, 5), (3,), stride=(1, 2), padding=(0, 3), dilation=(3, 1)),
+    _conv("padding same, even kernel", (1, 2, 5, 6), (2, 2, 4, 2), (2,), padding="same"),
+    _conv("padding same, dilated", (1, 2, 6, 7), (2, 2, 3, 3), (2,), padding="same", dilation=(2, 4)),
+    _conv("two groups", (2, 4, 5, 5), (6, 2, 3, 3), (6,), groups=2, padding=1),
+    _conv("depthwise", (2, 4, 5, 6), (4, 1, 3, 3), (4,), groups=4, padding=1),
+    _conv("depthwise, two filters a channel, stride 2", (1, 3, 7, 6), (6, 1, 3, 3), (6,), groups=3, stride=2),
+    _conv("padding larger than the kernel", (1, 1, 2, 3), (2, 1, 2, 2), (2,), padding=3),
+    _conv("kernel as large as the input", (2, 3, 4, 5), (2, 3, 4, 5), (2,)),
+    _conv("empty batch", (0, 2, 5, 5), (3, 2, 3, 3), (3,)),
+    _conv("larger than one block", (3, 8, 64, 96), (8, 8, 3, 3), (8,), padding=1),
+    _transposed("2x2 stride 2, the up-conv of U-Net", (2, 3, 3, 4), (3, 2, 2, 2), (2,), stride=2),
+    _transposed("3x3", (2, 2, 3, 4), (2, 3, 3, 3), (3,)),
+    _transposed("4x4 stride 2 padding 1", (1, 2, 3, 4), (2, 2, 4, 4), (2,), stride=2, padding=1),
+    _transposed("output_padding", (1, 2, 3, 3), (2, 2, 3, 3), (2,), stride=2, padding=1, output_padding=1),
+    _transposed("stride larger than the kernel", (1, 2, 3, 3), (2, 2, 2, 2), None, stride=3, output_padding=(2, 0)),
+    _transposed("dilation 2", (1, 2, 4, 3), (2, 3, 3, 2), (3,), dilation=2, padding=1),
+    _transposed("dilation 2 with stride 2, every other output 0", (1, 2, 3, 3), (2, 2, 3, 3), (2,), dilation=2, stride=2),
+    _transposed("two groups", (2, 4, 3, 3), (4, 3, 3, 3), (6,), groups=2, stride=2, padding=1),
+    _transposed("empty batch", (0, 2, 3, 3), (2, 2, 2, 2), (2,), stride=2),
+]
