@@ -179,6 +179,21 @@ def matmul(a: Array, b: Array, out: Array) -> None:
         out[...] = a @ b
 
 
+def product(a: Array, b: Array) -> Array:
+    """``a @ b`` of two matrices, (M, K) @ (K, N), by several threads if it is large."""
+    (M, K), N = a.shape, b.shape[1]
+    if type(a) is not np.ndarray or M * N * K < 1 << 20:
+        return a @ b
+    out = np.empty((M, N), a.dtype)
+    if M >= N:  # each thread its own rows, or its own columns
+        parts = [slice(i * M // 4, (i + 1) * M // 4) for i in range(4)]
+        parallel(lambda rows: np.matmul(a[rows], b, out=out[rows]), parts)
+    else:
+        parts = [slice(i * N // 4, (i + 1) * N // 4) for i in range(4)]
+        parallel(lambda columns: np.matmul(a, b[:, columns], out=out[:, columns]), parts)
+    return out
+
+
 def as_strided(array: Array, shape: Iterable[int], strides: Iterable[int]) -> Array:
     """A view of contiguous memory with any shape and strides (strides in elements, not bytes)."""
     strides = tuple(s * array.itemsize for s in strides)

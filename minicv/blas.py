@@ -1,8 +1,8 @@
 """What minicv has to know about the BLAS library behind NumPy: which kernel it takes, and its threads.
 
-OpenBLAS chooses its matrix product by processor name, and takes its AVX2 kernel ("Haswell") on AVX-512 processors
-that it does not know. Its AVX-512 kernel ("SkylakeX") was 1.7 to 2 times as fast on those measured. The choice is made once, while
-NumPy is being loaded, so ``import minicv`` makes it if NumPy has not been imported yet.
+OpenBLAS chooses its matrix product by processor name, and takes its AVX2 kernel ("Haswell") on AVX-512 processors that
+it does not know. Its AVX-512 kernel ("SkylakeX") was 1.7 to 2 times as fast on those measured. The choice is made
+once, while NumPy is being loaded, so ``import minicv`` makes it if NumPy has not been imported yet.
 """
 from __future__ import annotations
 

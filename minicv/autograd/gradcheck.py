@@ -1,8 +1,8 @@
 """Gradient checks: is ``backward`` the derivative of ``forward``?
 
-For a random cotangent c the function L(x) = sum(c * f(x)) is a number, and backward(c) claims to be its gradient. Central
-differences, (L(x + h e) - L(x - h e)) / 2h, give the same with an error of order h^2. A cotangent of ones would be blind: the
-sum over a softmax is 1 whatever its input, so a backward of zeros would pass.
+For a random cotangent c the function L(x) = sum(c * f(x)) is a number, and backward(c) claims to be its gradient.
+Central differences, (L(x + h e) - L(x - h e)) / 2h, give the same with an error of order h^2. A cotangent of ones would
+be blind: the sum over a softmax is 1 whatever its input, so a backward of zeros would pass.
 """
 from __future__ import annotations
 

@@ -25,6 +25,8 @@ class Tensor:
     def __init__(self, array: Any, requires_grad: bool = False):
         if isinstance(array, Tensor):
             raise TypeError("Tensor(array): got a Tensor; use .detach() for one outside the graph")
+        if isinstance(array, np.generic):  # what NumPy makes of 0-d arrays
+            array = np.asarray(array)
         if not backend.is_array(array):
             array = np.asarray(array)
             array = backend.to_device(array.astype(np.float32) if array.dtype.kind == "f" else array)

@@ -1,2 +1,42 @@
-"""t"""
-from .conv import *
+"""The operations, ``import minicv.ops as F``: names and arguments are those of PyTorch.
+
+One file per family. Each holds the mathematics, plain loops as the definition, forward and backward side by side, the
+public function, and CASES, the inputs it is tested on. ``cases()`` is all of them together.
+"""
+from importlib import import_module
+
+from .activation import leaky_relu, relu, sigmoid, tanh
+from .case import Case
+from .conv import conv2d, conv_matrix, conv_transpose2d
+from .elementwise import abs, add, clamp, div, exp, log, maximum, minimum, mul, neg, pow, sqrt, sub, where
+from .linear import linear, matmul
+from .loss import cross_entropy
+from .pad import pad
+from .pool import max_pool2d
+from .reduce import amax, amin, mean, sum
+from .shape import (
+    cat, center_crop, concatenate, crop, expand, flatten, flip, getitem, permute, reshape, squeeze, stack,
+    transpose, unsqueeze,
+)
+from .softmax import log_softmax, softmax
+
+__all__ = [
+    "abs", "add", "amax", "amin", "cat", "center_crop", "clamp", "concatenate", "conv2d", "conv_matrix",
+    "conv_transpose2d", "crop", "cross_entropy", "div", "exp", "expand", "flatten", "flip", "getitem",
+    "leaky_relu", "linear", "log", "log_softmax", "matmul", "max_pool2d", "maximum", "mean", "minimum", "mul",
+    "neg", "pad", "permute", "pow", "relu", "reshape", "sigmoid", "softmax", "sqrt", "squeeze", "stack", "sub",
+    "sum", "tanh", "transpose", "unsqueeze", "where", "cases",
+]
+FAMILIES = (
+    "activation", "conv", "elementwise", "linear", "loss", "pad", "pool", "reduce", "shape", "softmax",
+)
+
+
+def cases(names: list[str] | None = None) -> list[Case]:
+    """The cases of every operation, or of those named; ``ValueError`` for a name that is none."""
+    every = [case for family in FAMILIES for case in import_module(f"{__name__}.{family}").CASES]
+    known = {case.name for case in every}
+    unknown = set(names or ()) - known
+    if unknown:
+        raise ValueError(f"no operation named {', '.join(sorted(unknown))}; there are: {', '.join(sorted(known))}")
+    return [case for case in every if not names or case.name in names]

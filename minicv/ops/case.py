@@ -34,14 +34,15 @@ class Case:
         """The inputs as NumPy arrays, floats in the dtype asked for."""
         rng = np.random.default_rng(seed)
 
-        def make(value):
+        def make(i, value):
             if value is None:
                 return None
             if isinstance(value, tuple):
                 n = int(np.prod(value))
-                return ((rng.permutation(n) + 0.3) * (4 / max(n, 1)) - 2).reshape(value).astype(dtype)
+                shift = 0.3 + 0.1 / (i + 1)  # no ties between inputs either
+                return ((rng.permutation(n) + shift) * (4 / max(n, 1)) - 2).reshape(value).astype(dtype)
             return value.astype(dtype) if value.dtype.kind == "f" else value.copy()
-        return [make(value) for value in self.inputs]
+        return [make(i, value) for i, value in enumerate(self.inputs)]
 
     def run(self, *tensors: Tensor | None) -> Tensor:
         """Call the op; ``None`` inputs stay ``None``."""

@@ -1,8 +1,9 @@
 """Convolution and transposed convolution.
 
 Convention: cross-correlation (no flip), zero padding, PyTorch's signatures and size formulas. Every convolution is a
-sparse matrix C (``conv_matrix``): conv2d is C @ x, and conv_transpose2d is its transpose, C.T @ y. So the backward pass of
-each with respect to its input is the forward pass of the other. Dumoulin and Visin, "A guide to convolution
+sparse matrix C (``conv_matrix``):
+conv2d is C @ x, and conv_transpose2d is its transpose, C.T @ y. So the backward
+pass of each with respect to its input is the forward pass of the other. Dumoulin and Visin, "A guide to convolution
 arithmetic for deep learning" (2016), draws the sizes. The fast arithmetic is explained in ``shifted.py``.
 """
 from __future__ import annotations
@@ -194,8 +195,8 @@ def conv2d(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: in
     """Convolve (N, C, H, W) with ``weight`` (O, C/groups, KH, KW): (N, O, OH, OW), sizes as ``conv_size``.
 
     ``padding`` in zeros on every side, or "valid" (none), or "same" (output as large as the input, stride 1 only).
-    Channels are dealt into ``groups``, each with its own O/groups filters. Raises ``ValueError`` when channels do not fit or
-    the padded input is smaller than the dilated kernel. FCN (Long et al., 2015), eq. (1).
+    Channels are dealt into ``groups``, each with its own O/groups filters. Raises ``ValueError`` when channels do not
+    fit or the padded input is smaller than the dilated kernel.
     """
     check_shapes("conv2d", input, weight, bias, groups, (1, 0))
     (sh, sw), (dh, dw) = pair(stride, "conv2d(stride)", 1), pair(dilation, "conv2d(dilation)", 1)
@@ -290,7 +291,8 @@ CASES = [
     _transposed("output_padding", (1, 2, 3, 3), (2, 2, 3, 3), (2,), stride=2, padding=1, output_padding=1),
     _transposed("stride larger than the kernel", (1, 2, 3, 3), (2, 2, 2, 2), None, stride=3, output_padding=(2, 0)),
     _transposed("dilation 2", (1, 2, 4, 3), (2, 3, 3, 2), (3,), dilation=2, padding=1),
-    _transposed("dilation 2 with stride 2, every other output 0", (1, 2, 3, 3), (2, 2, 3, 3), (2,), dilation=2, stride=2),
+    _transposed("dilation 2 with stride 2, every other output 0", (1, 2, 3, 3), (2, 2, 3, 3), (2,), dilation=2,
+                stride=2),
     _transposed("two groups", (2, 4, 3, 3), (4, 3, 3, 3), (6,), groups=2, stride=2, padding=1),
     _transposed("empty batch", (0, 2, 3, 3), (2, 2, 2, 2), (2,), stride=2),
 ]

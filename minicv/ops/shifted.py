@@ -5,11 +5,11 @@ a kernel meets, for the output pixel in row r of the matrix, the input pixel in 
 pixels at once, is the product of the matrix, shifted down by i*W + j rows, with the (C, O) slice of the weight; the
 rows where a shift wraps around the border are computed too and cut off at the end. No window is ever copied.
 
-Neighbouring pixels lie side by side in memory. So KW taps of one kernel row read KW*C consecutive numbers, and the same
-memory, taken as a matrix of KW*C columns whose rows are every m-th pixel, gives the outputs p, p+m, p+2m, ... in one deep
-product: m = KW products of depth KW*C instead of KW*KW of depth C. With a stride s the next output is s pixels on, and
-m = ceil(KW/s) is enough. A stride in height, or a dilation in width, deals the rows (or columns) out in turn,
-as one deals cards, so that those that one output needs are neighbours again.
+Neighbouring pixels lie side by side in memory. So KW taps of one kernel row read KW*C consecutive numbers, and the
+same memory, taken as a matrix of KW*C columns whose rows are every m-th pixel, gives the outputs p, p+m, p+2m, ... in
+one deep product: m = KW products of depth KW*C instead of KW*KW of depth C. With a stride s the next output is s
+pixels on, and m = ceil(KW/s) is enough. A stride in height, or a dilation in width, deals the rows (or columns) out in
+turn, as one deals cards, so that those that one output needs are neighbours again.
 
 All this is done a block of rows at a time, so that a block stays in a core's cache from the padding to the last sum.
 Measured on two cores over the 3x3 layers in ``tests/benchmarks/ops.py``; blocks and threads together gave 1.5 times.
@@ -24,7 +24,7 @@ import math
 from ..backend import Array, as_strided, device_of, matmul, parallel, xp_of
 
 Pair = tuple[int, int]
-BLOCK_BYTES = 1 << 22  # smaller ones fit the second-level cache, but then two threads wait for Python: 2.2 times as long
+BLOCK_BYTES = 1 << 22  # a tenth of it would fit a core's cache, but then threads wait for Python: 2.2 times as long
 SMALL_PRODUCT = 1_000_000  # up to this M*N*K OpenBLAS multiplies without repacking its operands, 1.2 times as fast
 
 

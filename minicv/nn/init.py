@@ -1,0 +1,37 @@
+"""Initial weights. Drawn from minicv's generator (``minicv.seed``); shapes as in PyTorch, (out, in, ...)."""
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .. import backend
+from ..backend import Array
+
+
+def fan_in(shape: tuple[int, ...]) -> int:
+    """Inputs of one neuron, U-Net's N: in * kernel area, for weights (out, in, ...)."""
+    return int(np.prod(shape[1:]))
+
+
+def normal(shape: tuple[int, ...], std: float) -> Array:
+    """Gaussian with mean 0, float32."""
+    return backend.to_device((std * backend.rng().standard_normal(shape)).astype(np.float32))
+
+
+def he_normal(shape: tuple[int, ...], fan: int | None = None) -> Array:
+    """Gaussian of std sqrt(2/N), N inputs per neuron: keeps the variance through ReLU layers.
+
+    He et al. (2015), eq. (10); U-Net, sec. 3. ``fan`` overrides N, as a transposed convolution needs.
+    """
+    return normal(shape, math.sqrt(2 / (fan or fan_in(shape))))  # U-Net, sec. 3: std = sqrt(2/N)
+
+
+def zeros(shape: tuple[int, ...]) -> Array:
+    """All 0, float32."""
+    return backend.xp().zeros(shape, np.float32)
+
+
+def ones(shape: tuple[int, ...]) -> Array:
+    """All 1, float32."""
+    return backend.xp().ones(shape, np.float32)

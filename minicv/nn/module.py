@@ -1,0 +1,158 @@
+"""Module: a network as a tree of named parts, each with its parameters."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from .. import backend
+from ..autograd import Tensor
+from ..backend import Array
+
+
+class Parameter(Tensor):
+    """A tensor to be trained: a leaf that requires a gradient."""
+
+    __slots__ = ()
+
+    def __init__(self, array: Array):
+        super().__init__(array, requires_grad=True)
+
+
+class Module:
+    """Base of layers and networks. Write ``__init__`` and ``forward``; call the module to run it.
+
+    Attributes that are Parameters, Modules, or arrays registered with ``buffer`` (running statistics: kept, not
+    trained) belong to the module; their names, joined with dots, are the keys of ``state_dict``, as in PyTorch.
+    """
+
+    training = True
+
+    def forward(self, *args: Any) -> Any:
+        raise TypeError(f"{type(self).__name__} has no forward")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.forward(*args, **kwargs)
+
+    def buffer(self, name: str, array: Array) -> None:
+        """Add an array that is saved with the parameters but not trained, ``self.NAME``."""
+        self.__dict__.setdefault("_buffers", []).append(name)
+        setattr(self, name, array)
+
+    def modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """This module and all inside it, outer ones first, with their dotted names ("" for this one)."""
+        yield prefix, self
+        for name, value in vars(self).items():
+            if isinstance(value, Module):
+                yield from value.modules(f"{prefix}.{name}" if prefix else name)
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """(dotted name, Parameter), in the order of definition."""
+        for prefix, module in self.modules():
+            for name, value in vars(module).items():
+                if isinstance(value, Parameter):
+                    yield f"{prefix}.{name}" if prefix else name, value
+
+    def named_buffers(self) -> Iterator[tuple[str, Module, str]]:
+        """(dotted name, its module, its attribute) for every buffer."""
+        for prefix, module in self.modules():
+            for name in vars(module).get("_buffers", ()):
+                yield f"{prefix}.{name}" if prefix else name, module, name
+
+    def parameters(self) -> list[Parameter]:
+        """All parameters, in the order of definition."""
+        return [p for _, p in self.named_parameters()]
+
+    def num_parameters(self) -> int:
+        """How many numbers are trained."""
+        return sum(p.size for p in self.parameters())
+
+    def zero_grad(self) -> None:
+        """Forget all gradients."""
+        for p in self.parameters():
+            p.grad = None
+
+    def train(self, mode: bool = True) -> Module:
+        """Training mode (dropout drops, batch norm uses the batch) for this module and all inside; returns it."""
+        for _, module in self.modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> Module:
+        """Evaluation mode; returns the module."""
+        return self.train(False)
+
+    def to(self, device: str) -> Module:
+        """Move all parameters and buffers to ``"numpy"`` or ``"cupy"``, in place; returns the module."""
+        for p in self.parameters():
+            p.data, p.grad = backend.to_device(p.data, device), None
+        for _, module, name in self.named_buffers():
+            setattr(module, name, backend.to_device(getattr(module, name), device))
+        return self
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Copies of all parameters and buffers as NumPy arrays, by dotted name."""
+        state = {name: backend.to_numpy(p.data).copy() for name, p in self.named_parameters()}
+        state.update({n: backend.to_numpy(getattr(m, a)).copy() for n, m, a in self.named_buffers()})
+        return state
+
+    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
+        """Take over values by name. ``ValueError`` naming what is missing, unexpected, or of another shape.
+
+        Nothing is changed unless everything fits.
+        """
+        parameters, buffers = dict(self.named_parameters()), {n: (m, a) for n, m, a in self.named_buffers()}
+        own = {name: p.shape for name, p in parameters.items()}
+        own.update({name: getattr(m, a).shape for name, (m, a) in buffers.items()})
+        wrong = [f"missing {', '.join(sorted(own.keys() - state.keys()))}"] if own.keys() - state.keys() else []
+        if state.keys() - own.keys():
+            wrong.append(f"unexpected {', '.join(sorted(state.keys() - own.keys()))}")
+        wrong += [f"{name}: {tuple(state[name].shape)} in the state, {shape} in the model"
+                  for name, shape in own.items() if name in state and tuple(state[name].shape) != shape]
+        if wrong:
+            shown = "; ".join(wrong[:5]) + (f"; and {len(wrong) - 5} more" if len(wrong) > 5 else "")
+            raise ValueError(f"{type(self).__name__}.load_state_dict: the state does not fit the model: {shown}")
+        for name, p in parameters.items():
+            p.data, p.grad = backend.to_device(np.array(state[name], dtype=p.dtype), p.device), None
+        for name, (module, attribute) in buffers.items():
+            old = getattr(module, attribute)
+            new = np.array(state[name], dtype=old.dtype)
+            setattr(module, attribute, backend.to_device(new, backend.device_of(old)))
+
+    def __repr__(self) -> str:
+        inside = [f"  ({n}): {v!r}".replace("\n", "\n  ") for n, v in vars(self).items() if isinstance(v, Module)]
+        return f"{type(self).__name__}({self.extra()}" + ("\n" + "\n".join(inside) + "\n)" if inside else ")")
+
+    def extra(self) -> str:
+        """What ``repr`` shows between the brackets."""
+        return ""
+
+
+class Sequential(Module):
+    """Modules one after the other, named "0", "1", ..."""
+
+    def __init__(self, *modules: Module):
+        for i, module in enumerate(modules):
+            setattr(self, str(i), module)
+
+    def __iter__(self) -> Iterator[Module]:
+        return (v for v in vars(self).values() if isinstance(v, Module))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __getitem__(self, i: int) -> Module:
+        return list(self)[i]
+
+    def forward(self, x: Tensor) -> Tensor:
+        for module in self:
+            x = module(x)
+        return x
+
+
+class ModuleList(Sequential):
+    """A list of modules, named "0", "1", ...; it has no forward."""
+
+    def forward(self, *args: Any) -> Any:
+        raise TypeError("ModuleList has no forward: call its modules")

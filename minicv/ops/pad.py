@@ -1,0 +1,96 @@
+"""Padding the borders of a picture: with a constant, mirrored (U-Net's overlap-tile), or with the edge repeated.
+
+Each axis is padded on its own. Every output row is a copy of one input row; the adjoint adds its gradient to that input
+row.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..autograd import Function, Tensor
+from ..backend import Array, xp_of
+from .case import Case
+
+
+def ends(mode: str, n: int, before: int, after: int) -> tuple[list[int], list[int]]:
+    """The input rows that the rows before the first and after the last are copies of."""
+    if mode == "reflect":  # the edge itself is not repeated: 3 2 1 | 0 1 2 3
+        return list(range(before, 0, -1)), list(range(n - 2, n - 2 - after, -1))
+    return [0] * before, [n - 1] * after
+
+
+def along(axis: int, index: slice | int | list[int]) -> tuple:
+    """An index for one axis, everything along the others."""
+    return (slice(None),) * axis + (index,)
+
+
+class Pad(Function):
+    """y = x with copies of its rows, or a constant, around it"""
+
+    def forward(ctx, x, *, widths, mode, value):
+        ctx.widths, ctx.mode, ctx.x_shape, xp = widths, mode, x.shape, xp_of(x)
+        if mode == "constant":
+            return xp.pad(x, widths, mode="constant", constant_values=value)
+        for axis, (before, after) in enumerate(widths):
+            if before or after:
+                first, last = ends(mode, x.shape[axis], before, after)
+                row = [x[along(axis, slice(i, i + 1))] for i in first + last]
+                x = xp.concatenate([*row[:before], x, *row[before:]], axis=axis)
+        return x
+
+    def backward(ctx, gy: Array):
+        for axis, (before, after) in reversed(list(enumerate(ctx.widths))):
+            n, g = ctx.x_shape[axis], gy
+            gy = g[along(axis, slice(before, before + n))]
+            if ctx.mode != "constant" and (before or after):
+                gy = gy.copy()
+                first, last = ends(ctx.mode, n, before, after)
+                rows = [*enumerate(first), *enumerate(last, before + n)]
+                for row, source in rows:
+                    gy[along(axis, source)] += g[along(axis, row)]
+        return gy
+
+
+def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float = 0.0) -> Tensor:
+    """Pad the last axes: ``pad`` = (left, right) or (left, right, top, bottom) or more, as in PyTorch.
+
+    ``mode``: "constant" (``value``), "reflect" (mirrored, without repeating the edge; less than the size), or
+    "replicate" (the edge repeated). U-Net (Ronneberger et al., 2015), sec. 2 mirrors.
+    """
+    pad = tuple(pad)
+    if len(pad) % 2 or len(pad) > 2 * input.ndim:
+        raise ValueError(f"pad(pad={pad}): give pairs (left, right, top, bottom, ...) for at most {input.ndim} axes")
+    if mode not in ("constant", "reflect", "replicate"):
+        raise ValueError(f"pad(mode={mode!r}): 'constant', 'reflect' or 'replicate'")
+    pairs = [(0, 0)] * (input.ndim - len(pad) // 2) + list(zip(pad[::2], pad[1::2], strict=True))[::-1]
+    if min(pad, default=0) < 0:
+        raise ValueError(f"pad(pad={pad}): negative padding; use crop to make a picture smaller")
+    for n, pair in zip(input.shape, pairs, strict=True):
+        if max(pair) and mode != "constant" and max(pair) > (n - 1 if mode == "reflect" else n * max(pair)):
+            raise ValueError(f"pad(pad={pad}, mode={mode!r}): an axis of {n} can be mirrored by at most {n - 1}")
+    return Pad.apply(input, widths=tuple(pairs), mode=mode, value=value)
+
+
+def _loop(x, pad, mode="constant", value=0.0):
+    pairs = [(0, 0)] * (x.ndim - len(pad) // 2) + list(zip(pad[::2], pad[1::2], strict=True))[::-1]
+    y = np.empty([n + a + b for n, (a, b) in zip(x.shape, pairs, strict=True)])
+    for place in np.ndindex(y.shape):
+        source = [i - a for i, (a, _) in zip(place, pairs, strict=True)]
+        inside = all(0 <= s < n for s, n in zip(source, x.shape, strict=True))
+        if mode == "reflect":
+            source = [-s if s < 0 else 2 * (n - 1) - s if s >= n else s for s, n in zip(source, x.shape, strict=True)]
+        elif mode == "replicate":
+            source = [min(max(s, 0), n - 1) for s, n in zip(source, x.shape, strict=True)]
+        y[place] = x[tuple(source)] if inside or mode != "constant" else value
+    return y
+
+
+CASES = [
+    Case(pad, "constant", (2, 3, 4), pad=(1, 2, 0, 3), value=-1.5, loop=_loop),
+    Case(pad, "reflect", (1, 2, 4, 5), pad=(3, 1, 2, 3), mode="reflect", loop=_loop),
+    Case(pad, "reflect, one axis, as far as it goes", (2, 3), pad=(2, 2), mode="reflect", loop=_loop),
+    Case(pad, "replicate", (1, 2, 3, 2), pad=(4, 1, 0, 2), mode="replicate", loop=_loop),
+    Case(pad, "nothing", (2, 3), pad=(0, 0), loop=_loop),
+]

@@ -1,0 +1,109 @@
+"""Reductions: sum, mean and extremes over axes. ``dim`` and ``keepdim`` as in PyTorch; None means all axes."""
+from __future__ import annotations
+
+import numpy as np
+
+from ..autograd import Function, Tensor
+from ..backend import xp_of
+from .case import Case
+
+Dims = int | tuple[int, ...] | None
+
+
+def axes(where: str, ndim: int, dim: Dims) -> tuple[int, ...]:
+    """The axes to reduce, counted from 0; ValueError for one that is not there."""
+    dims = tuple(range(ndim)) if dim is None else (dim,) if isinstance(dim, int) else tuple(dim)
+    if any(not -ndim <= d < ndim for d in dims) or len({d % ndim for d in dims}) < len(dims):
+        raise ValueError(f"{where}(dim={dim}): input has {ndim} axes; each dim must be in {-ndim}..{ndim - 1}, once")
+    return tuple(d % ndim for d in dims)
+
+
+def kept(shape: tuple[int, ...], over: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape with reduced axes as 1, which broadcasts against the input."""
+    return tuple(1 if i in over else n for i, n in enumerate(shape))
+
+
+class Sum(Function):
+    """y = sum of x over the axes; its adjoint repeats gy along them"""
+
+    def forward(ctx, x, *, over, keepdim):
+        ctx.x_shape, ctx.over = x.shape, over
+        return xp_of(x).asarray(x.sum(axis=over, keepdims=keepdim))
+
+    def backward(ctx, gy):
+        return xp_of(gy).broadcast_to(gy.reshape(kept(ctx.x_shape, ctx.over)), ctx.x_shape)
+
+
+class Amax(Function):
+    """y = max of x over the axes; ties share the gradient evenly"""
+
+    def forward(ctx, x, *, over, keepdim):
+        y = x.max(axis=over, keepdims=True)
+        ctx.save(x == y)
+        ctx.over = over
+        return xp_of(x).asarray(y if keepdim else y.reshape([n for i, n in enumerate(x.shape) if i not in over]))
+
+    def backward(ctx, gy):
+        (winners,) = ctx.saved
+        gy = gy.reshape(kept(winners.shape, ctx.over))
+        return winners * (gy / winners.sum(axis=ctx.over, keepdims=True).astype(gy.dtype))
+
+
+def sum(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """Sum over ``dim`` (all axes if None); the axes vanish, or stay as 1 with ``keepdim``."""
+    return Sum.apply(input, over=axes("sum", input.ndim, dim), keepdim=keepdim)
+
+
+def mean(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """Mean over ``dim`` (all axes if None)."""
+    over = axes("mean", input.ndim, dim)
+    return sum(input, over, keepdim) * (1 / int(np.prod([input.shape[i] for i in over])))
+
+
+def amax(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """Largest element over ``dim``. Elements that tie share the gradient. Raises ``ValueError`` for empty input."""
+    over = axes("amax", input.ndim, dim)
+    if 0 in (input.shape[i] for i in over):
+        raise ValueError(f"amax: input {input.shape} is empty along dim={dim}, and nothing has no largest element")
+    return Amax.apply(input, over=over, keepdim=keepdim)
+
+
+def amin(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """Smallest element over ``dim``: -amax(-x)."""
+    return -amax(-input, dim, keepdim)
+
+
+Tensor.sum, Tensor.mean, Tensor.amax, Tensor.amin = sum, mean, amax, amin
+
+
+def _loop(f):
+    """A loop oracle: f of the list of elements that each output stands for."""
+    def loop(x, dim=None, keepdim=False):
+        over = axes("", x.ndim, dim)
+        y = np.empty(kept(x.shape, over))
+        for place in np.ndindex(y.shape):
+            inside = [x[i] for i in np.ndindex(x.shape) if all(d in over or i[d] == place[d] for d in range(x.ndim))]
+            y[place] = f(inside)
+        return y if keepdim else y.reshape([n for i, n in enumerate(x.shape) if i not in over])
+    return loop
+
+
+def _total(values):
+    total = 0.0
+    for v in values:
+        total += v
+    return total
+
+
+TIES = np.array([[1.0, 3.0, 3.0], [2.0, 2.0, 2.0]])
+CASES = [
+    Case(sum, "all", (2, 3), loop=_loop(_total)),
+    Case(sum, "one axis", (2, 3, 4), dim=1, loop=_loop(_total)),
+    Case(sum, "two axes, kept", (2, 3, 4), dim=(0, -1), keepdim=True, loop=_loop(_total)),
+    Case(mean, "all", (2, 3), loop=_loop(lambda v: _total(v) / len(v))),
+    Case(mean, "pixels", (2, 3, 4, 2), dim=(2, 3), loop=_loop(lambda v: _total(v) / len(v))),
+    Case(amax, "all", (2, 3), loop=_loop(max)),
+    Case(amax, "one axis, kept", (2, 3, 4), dim=1, keepdim=True, loop=_loop(max)),
+    Case(amax, "ties", TIES, dim=1, loop=_loop(max)),
+    Case(amin, "two axes", (2, 3, 4), dim=(0, 2), loop=_loop(min)),
+]

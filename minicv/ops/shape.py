@@ -1,0 +1,250 @@
+"""Ops that move elements without changing them. The backward pass moves the gradient back the same way."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import EllipsisType
+
+import numpy as np
+
+from ..autograd import Function, Tensor
+from ..backend import add_at, xp_of
+from .case import Case
+from .elementwise import unbroadcast
+
+
+class Reshape(Function):
+    """y: x's elements, in order, in another shape"""
+
+    def forward(ctx, x, *, shape):
+        ctx.x_shape = x.shape
+        return x.reshape(shape)
+
+    def backward(ctx, gy):
+        return gy.reshape(ctx.x_shape)
+
+
+class Permute(Function):
+    """y[i_p0, i_p1, ...] = x[i_0, i_1, ...]"""
+
+    def forward(ctx, x, *, dims):
+        ctx.inverse = tuple(sorted(range(len(dims)), key=dims.__getitem__))
+        return x.transpose(dims)
+
+    def backward(ctx, gy):
+        return gy.transpose(ctx.inverse)
+
+
+class Expand(Function):
+    """y: x repeated along axes of size 1, as broadcasting does"""
+
+    def forward(ctx, x, *, size):
+        ctx.x_shape = x.shape
+        return xp_of(x).broadcast_to(x, size)
+
+    def backward(ctx, gy):
+        return unbroadcast(gy, ctx.x_shape)
+
+
+class GetItem(Function):
+    """y = x[index]; an element taken more than once receives the sum"""
+
+    def forward(ctx, x, *, index):
+        ctx.x_shape, ctx.index = x.shape, index
+        return xp_of(x).asarray(x[index])
+
+    def backward(ctx, gy):
+        gx = xp_of(gy).zeros(ctx.x_shape, gy.dtype)
+        parts = ctx.index if isinstance(ctx.index, tuple) else (ctx.index,)
+        if all(isinstance(p, int | slice | EllipsisType | None) for p in parts):
+            gx[ctx.index] = gy  # nothing is taken twice
+        else:
+            add_at(gx, ctx.index, gy)
+        return gx
+
+
+class Concatenate(Function):
+    """y: the arrays one after the other along an axis"""
+
+    def forward(ctx, *xs, dim):
+        ctx.dim, ctx.sizes = dim, [x.shape[dim] for x in xs]
+        return xp_of(xs[0]).concatenate(xs, axis=dim)
+
+    def backward(ctx, gy):
+        ends = np.cumsum(ctx.sizes).tolist()
+        before = (slice(None),) * ctx.dim
+        return tuple(gy[(*before, slice(end - n, end))] for n, end in zip(ctx.sizes, ends, strict=True))
+
+
+class Flip(Function):
+    """y: x in reverse order along axes; its own adjoint"""
+
+    def forward(ctx, x, *, dims):
+        ctx.dims = dims
+        return xp_of(x).flip(x, dims)
+
+    def backward(ctx, gy):
+        return xp_of(gy).flip(gy, ctx.dims)
+
+
+def reshape(input: Tensor, shape: Sequence[int]) -> Tensor:
+    """The same elements, in row-major order, in another shape; one size may be -1."""
+    try:
+        return Reshape.apply(input, shape=tuple(shape))
+    except ValueError:
+        raise ValueError(f"reshape: {input.shape} has {input.size} elements; they do not fill {tuple(shape)}") from None
+
+
+def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+    """Merge the axes ``start_dim`` to ``end_dim`` into one."""
+    first, last = start_dim % max(input.ndim, 1), end_dim % max(input.ndim, 1)
+    merged = int(np.prod(input.shape[first:last + 1]))
+    return reshape(input, (*input.shape[:first], merged, *input.shape[last + 1:]))
+
+
+def permute(input: Tensor, dims: Sequence[int]) -> Tensor:
+    """The axes in another order: axis i of the result is axis ``dims[i]`` of the input."""
+    dims = tuple(dims)
+    if sorted(d % max(input.ndim, 1) for d in dims) != list(range(input.ndim)):
+        raise ValueError(f"permute(dims={dims}): must name each of the {input.ndim} axes of {input.shape} once")
+    return Permute.apply(input, dims=tuple(d % input.ndim for d in dims))
+
+
+def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
+    """Swap two axes."""
+    dims = list(range(input.ndim))
+    dims[dim0], dims[dim1] = dims[dim1], dims[dim0]
+    return permute(input, dims)
+
+
+def squeeze(input: Tensor, dim: int | None = None) -> Tensor:
+    """Drop axis ``dim`` if its size is 1; all axes of size 1 if None."""
+    drop = range(input.ndim) if dim is None else [dim % input.ndim]
+    return reshape(input, [n for i, n in enumerate(input.shape) if n != 1 or i not in drop])
+
+
+def unsqueeze(input: Tensor, dim: int) -> Tensor:
+    """Insert an axis of size 1 before axis ``dim``."""
+    place = dim % (input.ndim + 1)
+    return reshape(input, (*input.shape[:place], 1, *input.shape[place:]))
+
+
+def expand(input: Tensor, size: Sequence[int]) -> Tensor:
+    """Repeat along axes of size 1 until the shape is ``size``, as broadcasting does."""
+    try:
+        return Expand.apply(input, size=tuple(size))
+    except ValueError:
+        raise ValueError(f"expand: {input.shape} does not broadcast to {tuple(size)}") from None
+
+
+def getitem(input: Tensor, index) -> Tensor:
+    """``input[index]`` with integers, slices, None, ..., or integer and boolean arrays, as NumPy indexes."""
+    parts = index if isinstance(index, tuple) else (index,)
+    parts = tuple(p.data if isinstance(p, Tensor) else p for p in parts)
+    return GetItem.apply(input, index=parts if isinstance(index, tuple) else parts[0])
+
+
+def concatenate(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """Join tensors along axis ``dim``; all other sizes must agree. U-Net, sec. 2: copy and *concatenate*."""
+    shapes = [t.shape for t in tensors]
+    if not shapes:
+        raise ValueError("concatenate(tensors): got none")
+    ndim = len(shapes[0])
+    rest = {(*s[:dim % ndim], *s[dim % ndim + 1:]) for s in shapes if ndim}
+    if len(rest) != 1 or len({len(s) for s in shapes}) != 1:
+        raise ValueError(f"concatenate: shapes {shapes} must agree in every axis but dim={dim}")
+    return Concatenate.apply(*tensors, dim=dim % ndim)
+
+
+cat = concatenate  # PyTorch has both names
+
+
+def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """Join tensors of one shape along a new axis ``dim``."""
+    return concatenate([unsqueeze(t, dim) for t in tensors], dim % (tensors[0].ndim + 1))
+
+
+def flip(input: Tensor, dims: Sequence[int]) -> Tensor:
+    """Reverse the order along the given axes."""
+    return Flip.apply(input, dims=tuple(dims))
+
+
+def crop(input: Tensor, top: int, left: int, height: int, width: int) -> Tensor:
+    """The rows ``top`` to top + height and columns ``left`` to left + width of (..., H, W)."""
+    H, W = input.shape[-2:]
+    if top < 0 or left < 0 or height < 1 or width < 1 or top + height > H or left + width > W:
+        raise ValueError(f"crop(top={top}, left={left}, height={height}, width={width}) leaves the picture {H}x{W}")
+    return getitem(input, (..., slice(top, top + height), slice(left, left + width)))
+
+
+def center_crop(input: Tensor, output_size: tuple[int, int]) -> Tensor:
+    """The centre of (..., H, W); an odd remainder is cut off at the bottom and right. U-Net, sec. 2."""
+    (H, W), (height, width) = input.shape[-2:], output_size
+    if height > H or width > W:
+        raise ValueError(f"center_crop: {height}x{width} is larger than the picture {H}x{W}")
+    return crop(input, (H - height) // 2, (W - width) // 2, height, width)
+
+
+Tensor.reshape = lambda x, *shape: reshape(x, shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape)
+Tensor.permute = lambda x, *dims: permute(x, dims[0] if len(dims) == 1 and not isinstance(dims[0], int) else dims)
+Tensor.expand = lambda x, *size: expand(x, size[0] if len(size) == 1 and not isinstance(size[0], int) else size)
+Tensor.transpose, Tensor.flatten, Tensor.squeeze, Tensor.unsqueeze = transpose, flatten, squeeze, unsqueeze
+Tensor.__getitem__, Tensor.flip = getitem, flip
+Tensor.T = property(lambda x: permute(x, range(x.ndim)[::-1]))
+
+
+# The oracles say where each element comes from, one at a time.
+def _concatenate_loop(*xs, dim=0):
+    y = []
+    for x in xs:
+        y += list(np.moveaxis(x, dim, 0))
+    return np.moveaxis(np.array(y), 0, dim)
+
+
+def _reshape_loop(x, shape):
+    y, values = np.empty(shape), list(x.flat)
+    for place, value in zip(np.ndindex(y.shape), values, strict=True):
+        y[place] = value
+    return y
+
+
+def _permute_loop(x, dims):
+    y = np.empty([x.shape[d] for d in dims])
+    for place in np.ndindex(x.shape):
+        y[tuple(place[d] for d in dims)] = x[place]
+    return y
+
+
+def _crop_loop(x, top, left, height, width):
+    y = np.empty((*x.shape[:-2], height, width))
+    for place in np.ndindex(y.shape):
+        y[place] = x[(*place[:-2], place[-2] + top, place[-1] + left)]
+    return y
+
+
+ROWS = np.array([2, 0, 2])
+CASES = [
+    Case(reshape, "merge and split", (2, 3, 4), shape=(4, 6), loop=_reshape_loop),
+    Case(flatten, "all but the batch", (2, 3, 4), start_dim=1, loop=lambda x, start_dim: _reshape_loop(x, (2, 12))),
+    Case(permute, "three axes", (2, 3, 4), dims=(2, 0, 1), loop=_permute_loop),
+    Case(transpose, "last two", (2, 3, 4), dim0=-1, dim1=1, loop=lambda x, dim0, dim1: _permute_loop(x, (0, 2, 1))),
+    Case(squeeze, "one axis", (2, 1, 3), dim=1, loop=lambda x, dim: _reshape_loop(x, (2, 3))),
+    Case(unsqueeze, "at the end", (2, 3), dim=-1, loop=lambda x, dim: _reshape_loop(x, (2, 3, 1))),
+    Case(expand, "new and repeated axes", (3, 1), size=(2, 3, 4),
+         loop=lambda x, size: np.array([[[v] * 4 for v in x[:, 0]]] * 2)),
+    Case(getitem, "slices with a step", (4, 5), index=(slice(1, None, 2), slice(None, None, -1)),
+         loop=lambda x, index: np.array([[x[i, j] for j in (4, 3, 2, 1, 0)] for i in (1, 3)])),
+    Case(getitem, "integer and new axis", (4, 5), index=(-1, None), loop=lambda x, index: np.array([list(x[3])])),
+    Case(getitem, "rows taken twice", (4, 2), index=ROWS,
+         call=lambda x, index: getitem(x, xp_of(x.data).asarray(index)),
+         loop=lambda x, index: np.array([list(x[i]) for i in index])),
+    Case(concatenate, "channels", (2, 1, 3), (2, 2, 3), dim=1, call=lambda *xs, dim: concatenate(xs, dim),
+         loop=_concatenate_loop),
+    Case(concatenate, "one tensor", (2, 3), call=lambda *xs: concatenate(xs), loop=_concatenate_loop),
+    Case(stack, "in the middle", (2, 3), (2, 3), dim=1, call=lambda *xs, dim: stack(xs, dim),
+         loop=lambda a, b, dim: np.array([[list(a[i]), list(b[i])] for i in range(2)])),
+    Case(flip, "two axes", (2, 3, 4), dims=(1, 2),
+         loop=lambda x, dims: np.array([[[x[n, 2 - i, 3 - j] for j in range(4)] for i in range(3)] for n in range(2)])),
+    Case(crop, "inside", (1, 2, 5, 6), top=1, left=2, height=3, width=2, loop=_crop_loop),
+    Case(center_crop, "odd remainder", (2, 5, 6), output_size=(2, 3),
+         loop=lambda x, output_size: _crop_loop(x, 1, 1, 2, 3)),
+]

@@ -1,0 +1,137 @@
+"""Optimisers and learning rate schedules, with PyTorch's names, arguments and update rules."""
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+from .autograd import Tensor
+from .backend import to_device, to_numpy, xp_of
+
+Params = Iterable[Tensor] | list[dict]
+
+
+class Optimizer:
+    """Parameters in groups, each with its options; ``groups[i]["lr"]`` may be changed between steps.
+
+    ``params`` is a list of tensors, or of dicts {"params": [...], "lr": ..., ...} for options of their own.
+    """
+
+    def __init__(self, params: Params, **defaults: float):
+        params = list(params)
+        groups = params if params and isinstance(params[0], dict) else [{"params": params}]
+        self.groups = [{**defaults, **g, "params": list(g["params"])} for g in groups]
+        if not any(g["params"] for g in self.groups):
+            raise ValueError(f"{type(self).__name__}(params): got no parameters")
+        for group in self.groups:
+            if group["lr"] < 0:
+                raise ValueError(f"{type(self).__name__}(lr={group['lr']}): must not be negative")
+            group["initial_lr"] = group["lr"]
+        self.state: list[dict] = [{} for g in self.groups for _ in g["params"]]  # one per parameter, in order
+
+    def zero_grad(self) -> None:
+        """Forget all gradients."""
+        for group in self.groups:
+            for p in group["params"]:
+                p.grad = None
+
+    def step(self) -> None:
+        """Change every parameter that has a gradient."""
+        state = iter(self.state)
+        for group in self.groups:
+            for p in group["params"]:
+                own = next(state)
+                if p.grad is not None:
+                    self.update(p, p.grad, own, group)
+
+    def update(self, p: Tensor, g, state: dict, group: dict) -> None:
+        """Change one parameter, given its gradient, what was remembered of it, and its group's options."""
+        raise TypeError(f"{type(self).__name__} has no update")
+
+    def state_dict(self) -> dict:
+        """What was remembered of each parameter, by number and name, as NumPy arrays and numbers; for checkpoints."""
+        return {f"{i}.{name}": to_numpy(v).copy() if hasattr(v, "shape") else v
+                for i, state in enumerate(self.state) for name, v in state.items()}
+
+    def load_state_dict(self, saved: dict) -> None:
+        """Take over what ``state_dict`` returned."""
+        params = [p for g in self.groups for p in g["params"]]
+        self.state = [{} for _ in params]
+        for key, value in saved.items():
+            number, name = key.split(".", 1)
+            i = int(number)
+            if i >= len(params):
+                raise ValueError(f"{type(self).__name__}.load_state_dict: {key}: there are {len(params)} parameters")
+            self.state[i][name] = to_device(value.copy(), params[i].device) if hasattr(value, "shape") else value
+
+
+class SGD(Optimizer):
+    """v = momentum * v + g + weight_decay * p;  p = p - lr * v"""
+
+    def __init__(self, params: Params, lr: float, momentum: float = 0.0, weight_decay: float = 0.0):
+        super().__init__(params, lr=lr, momentum=momentum, weight_decay=weight_decay)
+
+    def update(self, p, g, state, group):
+        if group["weight_decay"]:
+            g = g + group["weight_decay"] * p.data
+        if group["momentum"]:
+            g = state["v"] = state["v"] * group["momentum"] + g if "v" in state else g
+        p.data = p.data - group["lr"] * g
+
+
+class Adam(Optimizer):
+    """Kingma and Ba (2015), algorithm 1: steps of about lr, each coordinate scaled by its own running size"""
+
+    def __init__(self, params: Params, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+                 weight_decay: float = 0.0):
+        super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
+
+    def update(self, p, g, state, group):
+        (b1, b2), xp = group["betas"], xp_of(g)
+        if group["weight_decay"]:
+            g = g + group["weight_decay"] * p.data
+        t = state["t"] = state.get("t", 0) + 1
+        m = state["m"] = state["m"] * b1 + (1 - b1) * g if t > 1 else (1 - b1) * g
+        v = state["v"] = state["v"] * b2 + (1 - b2) * (g * g) if t > 1 else (1 - b2) * (g * g)
+        m_hat, v_hat = m / (1 - b1 ** t), v / (1 - b2 ** t)
+        p.data = p.data - group["lr"] * m_hat / (xp.sqrt(v_hat) + group["eps"])
+
+
+class Schedule:
+    """Sets every group's learning rate to ``initial_lr * factor(step)``; call ``step()`` after each optimiser step."""
+
+    def __init__(self, optimizer: Optimizer, factor: Callable[[int], float]):
+        self.optimizer, self.factor, self.count = optimizer, factor, 0
+        self.apply()
+
+    def apply(self) -> None:
+        for group in self.optimizer.groups:
+            group["lr"] = group["initial_lr"] * self.factor(self.count)
+
+    def step(self) -> None:
+        self.count += 1
+        self.apply()
+
+
+def constant() -> Callable[[int], float]:
+    """Always 1."""
+    return lambda step: 1.0
+
+
+def poly(total: int, power: float = 0.9) -> Callable[[int], float]:
+    """(1 - step/total)^power. PSPNet (Zhao et al., 2017), sec. 5.1; DeepLab."""
+    return lambda step: max(0.0, 1 - step / total) ** power
+
+
+def steps(every: int, gamma: float = 0.1) -> Callable[[int], float]:
+    """Times ``gamma`` after each ``every`` steps."""
+    return lambda step: gamma ** (step // every)
+
+
+def cosine(total: int) -> Callable[[int], float]:
+    """Half a cosine from 1 to 0. Loshchilov and Hutter (2017), eq. (5)."""
+    return lambda step: 0.5 * (1 + math.cos(math.pi * min(1.0, step / total)))
+
+
+def warmup(length: int, then: Callable[[int], float]) -> Callable[[int], float]:
+    """Rise from 0 over ``length`` steps, on top of another schedule."""
+    return lambda step: min(1.0, (step + 1) / max(1, length)) * then(step)
