@@ -1,0 +1,191 @@
+"""Losses of classifiers: cross entropy of scores against class numbers.
+
+    E = - sum_x w(x) log p_l(x)(x)          U-Net (Ronneberger et al., 2015), eq. (1) and sec. 3
+
+p is the softmax over the classes, l(x) the true class of pixel x, w(x) its weight. (The paper prints eq. (1) without the minus,
+and so as something to maximise.) FCN (Long et al., 2015), sec. 4.3, is the same with all weights 1.
+
+PyTorch's semantics: ``reduction="mean"`` divides by the sum of the weights of the pixels that count. PyTorch has no pixel
+weights; here they join the class weights on both sides of that fraction. So a constant map of any height changes nothing, the learning
+rate keeps its meaning, and ``reduction="sum"`` is eq. (1) as it stands.
+"""
+from __future__ import annotations
+
+import numpy as np
+
+from ..autograd import Function, Tensor
+from ..backend import Array, is_array, parallel, to_device, xp_of
+from .case import Case
+from .softmax import blocks_of, put_columns, rows_of
+
+
+def cross_entropy_loop(x, target, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0, pixel_weight=None):
+    """``cross_entropy`` on plain arrays, pixel by pixel."""
+    x = np.moveaxis(x, min(1, x.ndim - 1), -1)
+    K = x.shape[-1]
+    loss, total = np.zeros(target.shape, x.dtype), 0.0
+    for i in np.ndindex(target.shape):
+        if target[i] != ignore_index:
+            log_p = x[i] - np.log(np.exp(x[i]).sum())
+            q = (1 - label_smoothing) * np.eye(K)[target[i]] + label_smoothing / K
+            c = np.ones(K) if weight is None else weight
+            w = 1.0 if pixel_weight is None else pixel_weight[i]
+            loss[i] = -w * (c * q * log_p).sum()
+            total += w * c[target[i]]
+    if reduction == "mean":
+        return loss.sum() / total if total else np.array(np.nan)
+    return loss.sum() if reduction == "sum" else loss
+
+
+class CrossEntropy(Function):
+    """loss = a (log sum_j exp(x_j) - x_t), a = pixel weight * class weight of t, or 0 where t is to be ignored.
+
+    Smoothing by s adds, for each class c, s/K of the loss that c would have as the target, and leaves 1 - s of the true one.
+    """
+
+    def forward(ctx, x, target, weight, pixel_weight, *, ignore_index, reduction, label_smoothing):
+        xp, axis, s = xp_of(x), min(1, x.ndim - 1), label_smoothing
+        K, rows = x.shape[axis], rows_of(x, axis)  # (P, K)
+        loss, a = xp.empty(len(rows), x.dtype), xp.empty(len(rows), x.dtype)
+        w = xp.ones(K, x.dtype) if weight is None else weight
+        v = None if pixel_weight is None else pixel_weight.reshape(-1)
+        target_rows = target.reshape(-1)
+
+        def block(span):
+            t = target_rows[span].astype(xp.int64)
+            counts = t != ignore_index
+            t *= counts  # an ignored target reads class 0, with weight 0
+            _check_range(t, K, ignore_index)
+            at = t * len(t) + xp.arange(len(t))  # z[t[b], b] is z.ravel()[at[b]]
+            z = rows[span].T.copy()  # (K, B)
+            z -= z.max(axis=0)
+            p = xp.exp(z)
+            sums = p.sum(axis=0)
+            p /= sums
+            xp.log(sums, out=sums)
+            u = counts.astype(x.dtype) if v is None else v[span] * counts
+            a[span] = u if weight is None else u * weight.take(t)
+            loss[span] = (sums - z.ravel().take(at)) * a[span]  # U-Net, eq. (1)
+            if s:
+                loss[span] += s * (u / K * (w.sum() * sums - w @ z) - loss[span])
+            xp.copyto(loss[span], 0, where=~counts)  # even if a score is infinite
+            return p, at, u if s else None
+
+        spans = blocks_of(rows)
+        saved = parallel(block, spans) if spans else []
+        total = a.sum()
+        ctx.save(saved, spans, a, total, w)
+        ctx.shape_in, ctx.axis, ctx.reduction, ctx.s = x.shape, axis, reduction, s
+        if reduction == "none":
+            return loss.reshape(target.shape)
+        with np.errstate(invalid="ignore"):  # 0 / 0 = nan where nothing counts
+            return loss.sum() / total if reduction == "mean" else loss.sum()
+
+    def backward(ctx, gy):  # dloss/dx = a (p - onehot(t))
+        saved, spans, a, total, w = ctx.saved
+        xp, K, s = xp_of(a), len(w), ctx.s
+        if ctx.reduction == "mean":
+            gy = gy / (total + (total == 0))  # nothing counts: the gradient is 0
+        gy = gy.reshape(-1)  # one number, or one for each pixel
+        gx = xp.empty((len(a), K), a.dtype)
+
+        def block(each):
+            span, (p, at, u) = each
+            g = gy if len(gy) == 1 else gy[span]
+            ga = a[span] * g if not s else a[span] * g * (1 - s)
+            gz = p * (ga if not s else ga + u * g * (w.sum() * s / K))
+            gz.ravel()[at] -= ga
+            if s:
+                gz -= w[:, None] * (u * g * (s / K))
+            put_columns(gx[span], gz)
+
+        if spans:
+            parallel(block, list(zip(spans, saved, strict=True)))
+        last = (*ctx.shape_in[:ctx.axis], *ctx.shape_in[ctx.axis + 1:], K)
+        return xp.moveaxis(gx.reshape(last), -1, ctx.axis), None, None, None
+
+
+def cross_entropy(input: Tensor, target: Tensor | Array, weight: Tensor | Array | None = None, ignore_index: int = -100,
+                  reduction: str = "mean", label_smoothing: float = 0.0,
+                  pixel_weight: Tensor | Array | None = None) -> Tensor:
+    """Cross entropy of scores (N, K), (N, K, d1, ...) or (K,) against class numbers (N,), (N, d1, ...) or ().
+
+    ``weight`` (K,) weighs the classes, ``pixel_weight``, of target's shape, the pixels; neither is differentiated. Pixels whose
+    target is ``ignore_index`` do not count. ``label_smoothing`` s in [0, 1] moves a share s of every target evenly to all classes
+    (Szegedy et al., 2016, sec. 7). ``reduction``: "mean" divides by the weights of the pixels that count, and is nan, with a
+    gradient of 0, if none does, as in PyTorch; "sum"; or "none", of target's shape. Raises ``ValueError`` for shapes that do not fit
+    and for a target that is no class (checked on NumPy arrays only: on a GPU it would mean to wait for the device).
+    """
+    if input.dtype.kind != "f" or not input.ndim >= 1 or 0 in input.shape[1:2] or input.shape == (0,):
+        raise ValueError(f"cross_entropy: input must be float scores (N, K, ...) of at least one class, got {input.dtype} "
+                         f"{input.shape}")
+    axis = min(1, input.ndim - 1)
+    K, shape = input.shape[axis], input.shape[:axis] + input.shape[axis + 1:]
+    target = _constant(target)
+    if target.dtype.kind not in "iu":
+        raise TypeError(f"cross_entropy: target must be integer class numbers, got {target.dtype}; convert with .astype('int64')")
+    if target.shape != shape:
+        raise ValueError(f"cross_entropy: input {input.shape} needs a target of shape {shape}, got {target.shape}")
+    weight, pixel_weight = _constant(weight, input.dtype), _constant(pixel_weight, input.dtype)
+    if weight is not None and weight.shape != (K,):
+        raise ValueError(f"cross_entropy: weight has shape {weight.shape}; input {input.shape} has {K} classes: ({K},)")
+    if pixel_weight is not None and pixel_weight.shape != shape:
+        raise ValueError(f"cross_entropy: pixel_weight has shape {pixel_weight.shape}, and must have target's, {shape}")
+    check_reduction("cross_entropy", reduction)
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"cross_entropy(label_smoothing={label_smoothing}) must lie in [0, 1]")
+    return CrossEntropy.apply(input, target, weight, pixel_weight, ignore_index=ignore_index, reduction=reduction,
+                              label_smoothing=label_smoothing)
+
+
+def check_reduction(name: str, reduction: str) -> None:
+    if reduction not in ("none", "mean", "sum"):
+        raise ValueError(f"{name}(reduction={reduction!r}): 'none', 'mean' or 'sum'")
+
+
+def _constant(value: Tensor | Array | None, dtype: np.dtype | None = None) -> Tensor | None:
+    """A Tensor outside the graph, in the dtype asked for."""
+    if value is None:
+        return None
+    data = value.data if isinstance(value, Tensor) else value if is_array(value) else Tensor(value).data
+    return Tensor(data if dtype is None else data.astype(dtype, copy=False))
+
+
+def _check_range(t: Array, K: int, ignore_index: int) -> None:
+    if type(t) is np.ndarray and t.size and not 0 <= t.min() <= t.max() < K:
+        wrong = t.min() if t.min() < 0 else t.max()
+        raise ValueError(f"cross_entropy: target {wrong} is not one of the {K} classes, 0 to {K - 1}, nor ignore_index="
+                         f"{ignore_index}")
+
+
+def _case(label, shape, target, **options):
+    """Weights are constants: they go to the op beside the inputs, on the inputs' device."""
+    def call(x, t, **options):
+        return cross_entropy(x, t, **{name: to_device(value, x.device) if is_array(value) else value
+                                      for name, value in options.items()})
+    return Case(cross_entropy, label, shape, target, loop=cross_entropy_loop, call=call, **options)
+
+
+T = np.array([[0, 2, 1], [1, 1, 0]])  # (N, d1) = (2, 3)
+VOID = np.array([[0, 255, 1], [1, 255, 0]], np.uint8)
+W3, W23 = np.array([0.5, 1.0, 3.0]), np.array([[1.0, 0.0, 2.5], [0.3, 4.0, 1.0]])
+
+CASES = [
+    _case("scores of images", (4, 5), np.array([0, 4, 2, 2])),
+    _case("scores of pixels", (2, 3, 3), T),
+    _case("(N, K, H, W)", (2, 3, 2, 3), np.arange(12).reshape(2, 2, 3) % 3),
+    _case("one image without N", (4,), np.array(2)),
+    _case("sum", (2, 3, 3), T, reduction="sum"),
+    _case("no reduction", (2, 3, 3), T, reduction="none"),
+    _case("class weights", (2, 3, 3), T, weight=W3),
+    _case("class weights, no reduction", (2, 3, 3), T, weight=W3, reduction="none"),
+    _case("ignore 255", (2, 3, 3), VOID, ignore_index=255, weight=W3),
+    _case("all ignored, sum", (2, 3, 3), np.full((2, 3), -100), reduction="sum"),
+    _case("weight map", (2, 3, 3), T, pixel_weight=W23),
+    _case("weight map and everything", (2, 3, 3), VOID, ignore_index=255, weight=W3, pixel_weight=W23, label_smoothing=0.2),
+    _case("smoothing, no reduction", (2, 3, 3), T, weight=W3, label_smoothing=0.1, reduction="none"),
+    _case("smoothing all away", (2, 3, 3), T, label_smoothing=1.0),
+    _case("one class", (2, 1, 3), np.zeros((2, 3), np.int32)),
+    _case("larger than one block", (2, 3, 128, 128), np.arange(2 * 128 * 128).reshape(2, 128, 128) % 3),
+    _case("empty batch, sum", (0, 3, 2), np.zeros((0, 2), np.int64), reduction="sum"),
+]

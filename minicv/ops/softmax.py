@@ -1,0 +1,148 @@
+"""Softmax and its logarithm: scores along one axis become probabilities.
+
+    softmax(x)_k = exp(x_k) / sum_j exp(x_j)          U-Net (Ronneberger et al., 2015), sec. 3
+
+The largest score is subtracted first. That changes nothing, as both sides of the fraction are divided by exp(max), but
+nothing overflows. The logarithm is taken as x_k - max - log(sum), which stays finite where softmax rounds to 0.
+
+NumPy is slow along a short innermost axis, and the classes of an NCHW tensor in channels-last memory are one. So the work is
+done in blocks of pixels, transposed: (K, B) with the B pixels side by side, along axis 0.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ..autograd import Function, Tensor
+from ..backend import Array, parallel, xp_of
+from .case import Case
+
+BLOCK = 1 << 16  # numbers: the few arrays of this size that a block works on stay in the cache
+
+
+def softmax_loop(x, dim):
+    """``softmax`` on a plain array, one vector at a time, by the definition."""
+    y = np.moveaxis(np.empty_like(x), dim, -1)
+    for i in np.ndindex(y.shape[:-1]):
+        e = np.exp(np.moveaxis(x, dim, -1)[i])
+        y[i] = e / e.sum()
+    return np.moveaxis(y, -1, dim)
+
+
+def log_softmax_loop(x, dim):
+    """``log_softmax`` on a plain array, by the definition."""
+    return np.log(softmax_loop(x, dim))
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Blocks of pixels
+# ---------------------------------------------------------------------------------------------------------
+def rows_of(x: Array, dim: int) -> Array:
+    """The vectors along ``dim`` as the rows of a (P, K) matrix: a view, where ``dim`` is innermost in memory."""
+    xp, K = xp_of(x), x.shape[dim]
+    return xp.ascontiguousarray(xp.moveaxis(x, dim, -1)).reshape(x.size // max(K, 1), K)
+
+
+def blocks_of(rows: Array) -> list[slice]:
+    """Spans of rows of up to ``BLOCK`` numbers; all in one span where the array is not NumPy's."""
+    P, K = rows.shape
+    step = max(BLOCK // K, 1) if type(rows) is np.ndarray and K else max(P, 1)
+    return [slice(i, min(i + step, P)) for i in range(0, P, step)]
+
+
+def put_columns(rows: Array, z: Array) -> None:
+    """``rows[...] = z.T``. NumPy copies (K, B) into (B, K) faster row by row of z, if K is small."""
+    if len(z) <= 32 and type(rows) is np.ndarray:
+        for k, column in enumerate(z):
+            rows[:, k] = column
+    else:
+        rows[...] = z.T
+
+
+def along(f: Callable[..., Array], dim: int, *arrays: Array) -> Array:
+    """The result of ``f`` on blocks (K, B) of the arrays, with the vectors along ``dim`` as columns."""
+    xp, rows = xp_of(arrays[0]), [rows_of(a, dim) for a in arrays]
+    y = xp.empty_like(xp.moveaxis(arrays[0], dim, -1), order="C")
+    y_rows = y.reshape(rows[0].shape)
+
+    def work(span):
+        put_columns(y_rows[span], f(*(xp.ascontiguousarray(r[span].T) for r in rows)))
+
+    if y.size:
+        parallel(work, blocks_of(y_rows))
+    return xp.moveaxis(y, -1, dim)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# The operations
+# ---------------------------------------------------------------------------------------------------------
+class Softmax(Function):
+    """p_k = exp(x_k) / sum_j exp(x_j)"""
+
+    def forward(ctx, x, *, dim):
+        xp = xp_of(x)
+
+        def f(z):
+            e = xp.exp(z - z.max(axis=0))
+            return e / e.sum(axis=0)
+        p = along(f, dim, x)
+        ctx.save(p)
+        ctx.dim = dim
+        return p
+
+    def backward(ctx, gp):  # dp_k/dx_j = p_k ([j = k] - p_j)
+        (p,) = ctx.saved
+        return along(lambda p, gp: p * (gp - (gp * p).sum(axis=0)), ctx.dim, p, gp)
+
+
+class LogSoftmax(Function):
+    """y_k = x_k - log sum_j exp(x_j)"""
+
+    def forward(ctx, x, *, dim):
+        xp = xp_of(x)
+
+        def f(z):
+            z = z - z.max(axis=0)
+            return z - xp.log(xp.exp(z).sum(axis=0))
+        y = along(f, dim, x)
+        ctx.save(y)
+        ctx.dim = dim
+        return y
+
+    def backward(ctx, gy):  # dy_k/dx_j = [j = k] - p_j
+        (y,) = ctx.saved
+        xp = xp_of(y)
+        return along(lambda y, gy: gy - xp.exp(y) * gy.sum(axis=0), ctx.dim, y, gy)
+
+
+def softmax(input: Tensor, dim: int) -> Tensor:
+    """exp(x) / sum exp(x) along axis ``dim``; any shape, kept. Raises ``ValueError`` for an axis that is not there."""
+    return Softmax.apply(input, dim=_axis("softmax", input, dim))
+
+
+def log_softmax(input: Tensor, dim: int) -> Tensor:
+    """log(softmax(x)) along axis ``dim``, finite for any finite scores; errors as ``softmax``."""
+    return LogSoftmax.apply(input, dim=_axis("log_softmax", input, dim))
+
+
+def _axis(name: str, input: Tensor, dim: int) -> int:
+    if input.dtype.kind != "f":
+        raise TypeError(f"{name}: input must be floats, got {input.dtype}; convert with .astype('float32')")
+    if not isinstance(dim, int | np.integer) or not -input.ndim <= dim < input.ndim:
+        raise ValueError(f"{name}(dim={dim!r}): input {input.shape} has axes 0 to {input.ndim - 1}")
+    return int(dim) % input.ndim
+
+
+CASES = [Case(op, label, shape, dim=dim, loop=loop)
+         for op, loop in ((softmax, softmax_loop), (log_softmax, log_softmax_loop))
+         for label, shape, dim in (
+             ("scores of images", (4, 5), 1),
+             ("scores of pixels", (2, 3, 4, 5), 1),
+             ("last axis", (2, 3, 4), -1),
+             ("first axis", (3, 4), 0),
+             ("one vector", (6,), 0),
+             ("one class", (3, 1, 2), 1),
+             ("more classes than pixels", (1, 40, 2), 1),
+             ("larger than one block", (2, 3, 128, 160), 1),
+             ("empty batch", (0, 3, 2, 2), 1))]
