@@ -1,0 +1,41 @@
+"""The networks by name: ``minicv.models.build("unet")``. One file per paper."""
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from ..nn import Module
+
+MODELS = {"unet": "segmentation.unet:UNet"}
+
+
+def names() -> list[str]:
+    """The networks there are."""
+    return sorted(MODELS)
+
+
+def model_class(name: str) -> type[Module]:
+    """The class of a network; ``ValueError`` lists the names there are."""
+    if name not in MODELS:
+        raise ValueError(f"no model named {name!r}; there are: {', '.join(names())}")
+    module, attribute = MODELS[name].split(":")
+    return getattr(import_module(f"{__name__}.{module}"), attribute)
+
+
+def build(name: str, preset: str = "compact", **options: Any) -> Module:
+    """A network with fresh weights (``minicv.seed``).
+
+    ``preset`` "compact" trains on two cores in minutes; "paper" has the paper's sizes. ``options`` replace single
+    arguments of the class. The choice is kept as ``model.recipe`` for checkpoints. Raises ``ValueError`` for a name,
+    preset or option that there is not.
+    """
+    cls = model_class(name)
+    if preset not in cls.PRESETS:
+        raise ValueError(f"build({name!r}, preset={preset!r}): the presets are {', '.join(cls.PRESETS)}")
+    unknown = options.keys() - cls.__init__.__annotations__.keys()
+    if unknown:
+        known = ", ".join(k for k in cls.__init__.__annotations__ if k != "return")
+        raise ValueError(f"build({name!r}): no option {', '.join(sorted(unknown))}; there are: {known}")
+    model = cls(**{**cls.PRESETS[preset], **options})
+    model.recipe = {"model": name, "preset": preset, "options": options}
+    return model

@@ -1,0 +1,92 @@
+"""Training a network that labels every pixel: the loop, from a data set to trained weights."""
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from .. import ops as F
+from ..autograd import Tensor
+from ..data import UNetAugment, WithWeightMap, random_tile
+from ..nn import Module
+from ..optim import SGD, Schedule, constant, poly
+
+
+@dataclasses.dataclass
+class Recipe:
+    """How to train; the defaults are U-Net's (sec. 3) as far as the paper states them.
+
+    ``tile``: side of the output tile that one step looks at, in pixels. ``augment``: elastic deformation, shift, rotation, grey
+    value and flips, or none. ``weight_map``: U-Net's eq. (2), or only class weights of 1. ``schedule``: "constant" or "poly".
+    """
+
+    steps: int = 2000
+    lr: float = 0.002
+    momentum: float = 0.99  # U-Net, sec. 3: "we use a high momentum (0.99)"
+    weight_decay: float = 0.0
+    schedule: str = "poly"
+    tile: int = 196
+    augment: bool = True
+    elastic: float = 10.0  # U-Net, sec. 3.1: standard deviation of the displacements, pixels
+    weight_map: bool = False
+    seed: int = 0
+
+    def replaced(self, **changes: Any) -> Recipe:
+        """A copy with other values; None changes nothing."""
+        return dataclasses.replace(self, **{k: v for k, v in changes.items() if v is not None})
+
+
+def samples(dataset: Any, recipe: Recipe, model: Module) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
+    """Endless (image, label, weight) tiles, batches of one: (1, C, h, w), (1, h', w'), (1, h', w') or None.
+
+    Every epoch goes through the set in a new order. Step i's random numbers come from (seed, i) alone.
+    """
+    dataset = WithWeightMap(dataset) if recipe.weight_map else dataset
+    augment = UNetAugment(elastic=recipe.elastic)
+    tile_in = model.input_size(recipe.tile)
+    tile_out = model.output_size(tile_in)
+    step = 0
+    while True:
+        for index in np.random.default_rng([recipe.seed, step]).permutation(len(dataset)):
+            rng = np.random.default_rng([recipe.seed, step, 1])
+            sample = dataset[int(index)]
+            if recipe.augment:
+                sample = augment(sample, rng)
+            image, label, weight = random_tile(sample.image, sample.label, sample.weight, tile_in, tile_out, rng)
+            yield image[None], label[None], None if weight is None else weight[None]
+            step += 1
+
+
+def train_steps(model: Module, dataset: Any, recipe: Recipe) -> Iterator[float]:
+    """Train; yields the loss of every step, after the weights have changed."""
+    optimizer = SGD(model.parameters(), recipe.lr, recipe.momentum, recipe.weight_decay)
+    schedule = Schedule(optimizer, poly(recipe.steps) if recipe.schedule == "poly" else constant())
+    model.train()
+    tiles = samples(dataset, recipe, model)
+    for _ in range(recipe.steps):
+        image, label, weight = next(tiles)
+        scores = model(Tensor(image).to(model.parameters()[0].device))
+        loss = F.cross_entropy(scores, label, pixel_weight=weight)  # U-Net, eq. (1)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        yield loss.item()
+
+
+def train(model: Module, dataset: Any, recipe: Recipe, quiet: bool = False) -> dict[str, Any]:
+    """Train with a progress bar; returns the losses and the seconds. ``RuntimeError`` as soon as a loss is not finite."""
+    losses, start = [], time.perf_counter()
+    with tqdm(train_steps(model, dataset, recipe), total=recipe.steps, disable=quiet, unit="image") as bar:
+        for step, loss in enumerate(bar):
+            if not np.isfinite(loss):
+                raise RuntimeError(f"train: the loss became {loss} at step {step}; a smaller learning rate than "
+                                   f"{recipe.lr} may help")
+            losses.append(loss)
+            if step % 10 == 0:
+                bar.set_postfix(loss=f"{np.mean(losses[-50:]):.4f}")
+    return {"losses": losses, "seconds": time.perf_counter() - start}
