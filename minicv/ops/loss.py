@@ -2,12 +2,12 @@
 
     E = - sum_x w(x) log p_l(x)(x)          U-Net (Ronneberger et al., 2015), eq. (1) and sec. 3
 
-p is the softmax over the classes, l(x) the true class of pixel x, w(x) its weight. (The paper prints eq. (1) without the minus,
-and so as something to maximise.) FCN (Long et al., 2015), sec. 4.3, is the same with all weights 1.
+p is the softmax over the classes, l(x) the true class of pixel x, w(x) its weight. (The paper prints eq. (1) without
+the minus, as something to maximise.)
 
-PyTorch's semantics: ``reduction="mean"`` divides by the sum of the weights of the pixels that count. PyTorch has no pixel
-weights; here they join the class weights on both sides of that fraction. So a constant map of any height changes nothing, the learning
-rate keeps its meaning, and ``reduction="sum"`` is eq. (1) as it stands.
+PyTorch's semantics: ``reduction="mean"`` divides by the sum of the weights of the pixels that count. PyTorch has no
+pixel weights; here they join the class weights, on both sides of that fraction. So a constant map of any height changes
+nothing, the learning rate keeps its meaning, and ``reduction="sum"`` is eq. (1) as it stands.
 """
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from .case import Case
 from .softmax import blocks_of, put_columns, rows_of
 
 
-def cross_entropy_loop(x, target, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0, pixel_weight=None):
+def cross_entropy_loop(x, target, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0,
+                       pixel_weight=None):
     """``cross_entropy`` on plain arrays, pixel by pixel."""
     x = np.moveaxis(x, min(1, x.ndim - 1), -1)
     K = x.shape[-1]
@@ -40,7 +41,7 @@ def cross_entropy_loop(x, target, weight=None, ignore_index=-100, reduction="mea
 class CrossEntropy(Function):
     """loss = a (log sum_j exp(x_j) - x_t), a = pixel weight * class weight of t, or 0 where t is to be ignored.
 
-    Smoothing by s adds, for each class c, s/K of the loss that c would have as the target, and leaves 1 - s of the true one.
+    Smoothing leaves 1 - s of it, and adds s/K of the loss that each class would have as the target.
     """
 
     def forward(ctx, x, target, weight, pixel_weight, *, ignore_index, reduction, label_smoothing):
@@ -110,20 +111,22 @@ def cross_entropy(input: Tensor, target: Tensor | Array, weight: Tensor | Array 
                   pixel_weight: Tensor | Array | None = None) -> Tensor:
     """Cross entropy of scores (N, K), (N, K, d1, ...) or (K,) against class numbers (N,), (N, d1, ...) or ().
 
-    ``weight`` (K,) weighs the classes, ``pixel_weight``, of target's shape, the pixels; neither is differentiated. Pixels whose
-    target is ``ignore_index`` do not count. ``label_smoothing`` s in [0, 1] moves a share s of every target evenly to all classes
-    (Szegedy et al., 2016, sec. 7). ``reduction``: "mean" divides by the weights of the pixels that count, and is nan, with a
-    gradient of 0, if none does, as in PyTorch; "sum"; or "none", of target's shape. Raises ``ValueError`` for shapes that do not fit
-    and for a target that is no class (checked on NumPy arrays only: on a GPU it would mean to wait for the device).
+    ``weight`` (K,) weighs the classes, ``pixel_weight``, of target's shape, the pixels; neither is differentiated.
+    Pixels whose target is ``ignore_index`` do not count. ``label_smoothing`` in [0, 1] is the share of each target that is
+    dealt evenly to all classes (Szegedy et al., 2016, sec. 7). ``reduction``: "mean" divides by the weights of the pixels
+    that count, and is nan, with a gradient of 0, if none does, as in PyTorch; "sum"; or "none", of target's shape.
+    Raises ``ValueError`` for shapes that do not fit and for a target that is no class (checked on NumPy arrays only:
+    elsewhere it would mean to wait for the device).
     """
-    if input.dtype.kind != "f" or not input.ndim >= 1 or 0 in input.shape[1:2] or input.shape == (0,):
-        raise ValueError(f"cross_entropy: input must be float scores (N, K, ...) of at least one class, got {input.dtype} "
-                         f"{input.shape}")
+    if input.dtype.kind != "f" or input.ndim < 1 or input.shape[min(1, input.ndim - 1)] < 1:
+        raise ValueError("cross_entropy: input must be float scores (N, K, ...) of at least one class, got "
+                         f"{input.dtype} {input.shape}")
     axis = min(1, input.ndim - 1)
     K, shape = input.shape[axis], input.shape[:axis] + input.shape[axis + 1:]
     target = _constant(target)
     if target.dtype.kind not in "iu":
-        raise TypeError(f"cross_entropy: target must be integer class numbers, got {target.dtype}; convert with .astype('int64')")
+        raise TypeError(f"cross_entropy: target must be integer class numbers, got {target.dtype}; convert with "
+                        ".astype('int64')")
     if target.shape != shape:
         raise ValueError(f"cross_entropy: input {input.shape} needs a target of shape {shape}, got {target.shape}")
     weight, pixel_weight = _constant(weight, input.dtype), _constant(pixel_weight, input.dtype)
@@ -182,7 +185,8 @@ CASES = [
     _case("ignore 255", (2, 3, 3), VOID, ignore_index=255, weight=W3),
     _case("all ignored, sum", (2, 3, 3), np.full((2, 3), -100), reduction="sum"),
     _case("weight map", (2, 3, 3), T, pixel_weight=W23),
-    _case("weight map and everything", (2, 3, 3), VOID, ignore_index=255, weight=W3, pixel_weight=W23, label_smoothing=0.2),
+    _case("weight map and everything", (2, 3, 3), VOID, ignore_index=255, weight=W3, pixel_weight=W23,
+          label_smoothing=0.2),
     _case("smoothing, no reduction", (2, 3, 3), T, weight=W3, label_smoothing=0.1, reduction="none"),
     _case("smoothing all away", (2, 3, 3), T, label_smoothing=1.0),
     _case("one class", (2, 1, 3), np.zeros((2, 3), np.int32)),

@@ -2,11 +2,11 @@
 
     softmax(x)_k = exp(x_k) / sum_j exp(x_j)          U-Net (Ronneberger et al., 2015), sec. 3
 
-The largest score is subtracted first. That changes nothing, as both sides of the fraction are divided by exp(max), but
-nothing overflows. The logarithm is taken as x_k - max - log(sum), which stays finite where softmax rounds to 0.
+The largest score is subtracted first. That changes nothing, as it divides both sides of the fraction by exp(max), but
+nothing overflows. The logarithm is x_k - max - log(sum), which stays finite where softmax rounds to 0.
 
-NumPy is slow along a short innermost axis, and the classes of an NCHW tensor in channels-last memory are one. So the work is
-done in blocks of pixels, transposed: (K, B) with the B pixels side by side, along axis 0.
+NumPy is slow along a short innermost axis, and the classes of an NCHW tensor in channels-last memory are one. So the
+work is done in blocks of pixels, transposed: (K, B), the B pixels side by side, and sums run along axis 0.
 """
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def log_softmax_loop(x, dim):
 # Blocks of pixels
 # ---------------------------------------------------------------------------------------------------------
 def rows_of(x: Array, dim: int) -> Array:
-    """The vectors along ``dim`` as the rows of a (P, K) matrix: a view, where ``dim`` is innermost in memory."""
+    """The vectors along ``dim`` as rows of a (P, K) matrix: a view where ``dim`` is innermost in memory."""
     xp, K = xp_of(x), x.shape[dim]
     return xp.ascontiguousarray(xp.moveaxis(x, dim, -1)).reshape(x.size // max(K, 1), K)
 
@@ -117,7 +117,7 @@ class LogSoftmax(Function):
 
 
 def softmax(input: Tensor, dim: int) -> Tensor:
-    """exp(x) / sum exp(x) along axis ``dim``; any shape, kept. Raises ``ValueError`` for an axis that is not there."""
+    """exp(x) / sum exp(x) along axis ``dim``; any shape, kept. ``ValueError`` for an axis that is not there."""
     return Softmax.apply(input, dim=_axis("softmax", input, dim))
 
 

@@ -1,0 +1,133 @@
+"""Dropout: in training, zero numbers at random, so that no feature can rely on another.
+
+Krizhevsky et al. (2012), sec. 4.2, with p = 0.5. They halve all outputs at test time. "Inverted" dropout, here
+and in PyTorch, divides what is kept by 1 - p in training instead: the mean is the same, and the test is left alone.
+
+    y = m x,      m = 0 with probability p, else 1 / (1 - p)
+
+The mask is drawn on the host, by the generator of ``minicv.seed``, so a seed gives the same mask on any device. 16 bits
+decide each number: p is rounded to a multiple of 1/65536, and the division takes the rounded p, so the mean is exact.
+"""
+from __future__ import annotations
+
+import numpy as np
+
+from .. import backend
+from ..autograd import Function, Tensor
+from ..backend import Array, split, xp_of
+from .case import Case
+
+STEPS = 1 << 16  # values of a 16-bit draw
+
+
+def dropout_loop(x, p=0.5, training=True, *, whole_channels=False):
+    """``dropout`` and ``dropout2d`` on a plain array: one 16-bit draw after another, channels last, decides."""
+    if not training:
+        return x
+    y = np.zeros_like(x)
+    order = [*range(x.ndim)] if x.ndim != 4 else [0, 2, 3, 1]
+    shape = x.shape[:2] if whole_channels else [x.shape[i] for i in order]
+    draws = iter(_draw(int(np.prod(shape))))
+    for i in np.ndindex(*shape):
+        if next(draws) >= round(p * STEPS):
+            at = i if whole_channels else tuple(i[order.index(axis)] for axis in range(x.ndim))
+            y[at] = x[at] / (1 - round(p * STEPS) / STEPS)
+    return y
+
+
+def _draw(n: int) -> np.ndarray:
+    """``n`` random numbers of 16 bits, four from each 64-bit draw."""
+    return backend.rng().integers(0, 1 << 64, -(-n // 4), np.uint64).astype("<u8", copy=False).view("<u2")[:n]
+
+
+def draw_mask(x: Array, shape: tuple[int, ...], p: float) -> Array:
+    """Zeros with probability p, else 1/(1 - p), on x's device, in its dtype. Drawn channels-last, as memory is."""
+    dropped = round(p * STEPS)
+    mask = np.empty([shape[i] for i in (0, 2, 3, 1)] if len(shape) == 4 else shape, x.dtype)
+    np.greater_equal(_draw(mask.size).reshape(mask.shape), dropped, out=mask)
+    if dropped < STEPS:
+        mask *= STEPS / (STEPS - dropped)
+    return backend.to_device(mask.transpose(0, 3, 1, 2) if len(shape) == 4 else mask, backend.device_of(x))
+
+
+class Dropout(Function):
+    """y = m x"""
+
+    def forward(ctx, x, m):
+        ctx.save(m)
+        return _multiply(x, m)
+
+    def backward(ctx, gy):
+        (m,) = ctx.saved
+        return _multiply(gy, m), None
+
+
+def _multiply(x: Array, m: Array) -> Array:
+    xp = xp_of(x)
+    if m.shape != x.shape:
+        return x * m
+    y = xp.empty_like(m)
+    split(lambda y, x, m: xp.multiply(x, m, out=y), y, x, m)
+    return y
+
+
+def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
+    """Zero each number with probability ``p`` and divide the others by 1 - p; any shape, kept.
+
+    The input itself if not ``training``. Raises ``ValueError`` for p outside [0, 1]; p = 1 gives zeros. Krizhevsky et al.
+    (2012), sec. 4.2.
+    """
+    _check("dropout", input, p)
+    if not training or p == 0:
+        return input
+    return Dropout.apply(input, Tensor(draw_mask(input.data, input.shape, p)))
+
+
+def dropout2d(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
+    """Zero whole channels of (N, C, H, W), each with probability ``p``, and divide the others by 1 - p.
+
+    Neighbouring pixels are much alike, so without its channel a lost pixel would be found again next door. Errors as
+    ``dropout``. Tompson et al., "Efficient Object Localization Using Convolutional Networks" (2015), sec. 3.2.
+    """
+    _check("dropout2d", input, p)
+    if input.ndim != 4:
+        raise ValueError(f"dropout2d: input must be (N, C, H, W), got {input.shape}")
+    if not training or p == 0:
+        return input
+    return Dropout.apply(input, Tensor(draw_mask(input.data, (*input.shape[:2], 1, 1), p)))
+
+
+def _check(name: str, input: Tensor, p: float) -> None:
+    if input.dtype.kind != "f":
+        raise TypeError(f"{name}: input must be floats, got {input.dtype}; convert with .astype('float32')")
+    if not 0 <= p <= 1:
+        raise ValueError(f"{name}(p={p}) must lie in [0, 1], as the probability of a zero")
+
+
+def _case(op, label, shape, **options):
+    """Every call starts from the same seed, so that op, loop and each step of a gradient check draw one mask."""
+    def seeded(f, **more):
+        def call(x, **options):
+            before = backend._rng
+            backend.seed(5)
+            y = f(x, **options, **more)
+            backend._rng = before
+            return y
+        return call
+    loop = seeded(dropout_loop, whole_channels=op is dropout2d)
+    return Case(op, label, shape, loop=loop, call=seeded(op), **options)
+
+
+CASES = [
+    _case(dropout, "matrix", (5, 7)),
+    _case(dropout, "p 0.2, pictures", (2, 3, 4, 5), p=0.2),
+    _case(dropout, "not training", (2, 3), training=False),
+    _case(dropout, "p 0", (3, 4), p=0.0),
+    _case(dropout, "p 1", (3, 4), p=1.0),
+    _case(dropout, "larger than one block", (2, 4, 96, 100), p=0.7),
+    _case(dropout, "empty batch", (0, 4)),
+    _case(dropout2d, "pictures", (3, 6, 2, 3)),
+    _case(dropout2d, "p 1", (1, 2, 2, 2), p=1.0),
+    _case(dropout2d, "not training", (1, 2, 3, 3), training=False),
+    _case(dropout2d, "empty batch", (0, 2, 3, 3), p=0.3),
+]
