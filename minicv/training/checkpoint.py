@@ -1,4 +1,4 @@
-"""Checkpoints: one safetensors file that says which model it is for. Written whole or not at all; nothing is unpickled."""
+"""Checkpoints: one safetensors file that says which model it is for. Written whole or not at all, never unpickled."""
 from __future__ import annotations
 
 import json
@@ -36,8 +36,8 @@ def save_checkpoint(path: str | os.PathLike, model: Module, **info: Any) -> None
 def load_checkpoint(path: str | os.PathLike, expect: str | None = None) -> tuple[Module, dict]:
     """The model of a checkpoint, built anew with its weights, and the ``info`` that was saved with it.
 
-    Raises ``CheckpointError`` for a file that is missing, damaged, not minicv's, of a newer format, of another model than
-    ``expect``, or whose weights do not fit.
+    Raises ``CheckpointError`` for a file that is missing, damaged, not minicv's, of a newer format, of another model
+    than ``expect``, or whose weights do not fit.
     """
     if not Path(path).is_file():
         raise CheckpointError(f"{path}: no such checkpoint")

@@ -20,8 +20,9 @@ from ..optim import SGD, Schedule, constant, poly
 class Recipe:
     """How to train; the defaults are U-Net's (sec. 3) as far as the paper states them.
 
-    ``tile``: side of the output tile that one step looks at, in pixels. ``augment``: elastic deformation, shift, rotation, grey
-    value and flips, or none. ``weight_map``: U-Net's eq. (2), or only class weights of 1. ``schedule``: "constant" or "poly".
+    ``tile``: side of the output tile that one step looks at, in pixels. ``augment``: elastic deformation, shift,
+    rotation, grey value and flips, or none. ``weight_map``: U-Net's eq. (2), or 1 everywhere. ``schedule``: "constant"
+    or "poly".
     """
 
     steps: int = 2000
@@ -79,7 +80,7 @@ def train_steps(model: Module, dataset: Any, recipe: Recipe) -> Iterator[float]:
 
 
 def train(model: Module, dataset: Any, recipe: Recipe, quiet: bool = False) -> dict[str, Any]:
-    """Train with a progress bar; returns the losses and the seconds. ``RuntimeError`` as soon as a loss is not finite."""
+    """Train with a progress bar; the losses and the seconds. ``RuntimeError`` as soon as a loss is not finite."""
     losses, start = [], time.perf_counter()
     with tqdm(train_steps(model, dataset, recipe), total=recipe.steps, disable=quiet, unit="image") as bar:
         for step, loss in enumerate(bar):

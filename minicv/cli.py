@@ -1,0 +1,189 @@
+"""The ``minicv`` command."""
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+import minicv
+
+from . import backend, lessons, models
+
+EXAMPLES = """examples:
+  minicv lessons run --quick                       every lesson, small; figures in lessons/out/
+  minicv lessons run 08_unet                       one lesson in full
+  minicv gradcheck conv2d                          is the backward pass the derivative of the forward pass?
+  minicv train unet --data cells --out runs/cells  train on generated pictures of cells
+  minicv predict --checkpoint runs/cells/model.safetensors picture.png --out runs/pictures
+exit codes: 0 done; 1 a check or lesson failed; 2 wrong input; 130 interrupted"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line and its help."""
+    top = argparse.ArgumentParser(
+        prog="minicv", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="The classic networks for detection and segmentation, built from nothing but arrays.")
+    top.add_argument("--version", action="version", version=f"minicv {minicv.__version__}")
+    top.add_argument("--backend", choices=["numpy", "cupy"], help="where to compute (default: MINICV_BACKEND or numpy)")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    add = commands.add_parser("lessons", help="list or run the lessons")
+    add.set_defaults(run=run_lessons)
+    what = add.add_subparsers(dest="what", metavar="list|run")
+    what.add_parser("list", help="their names and titles")
+    run = what.add_parser("run", help="run all, or those named by number, name or its beginning")
+    run.add_argument("names", nargs="*", metavar="NAME")
+    run.add_argument("--quick", action="store_true", help="a few seconds each, to see that they run")
+    run.add_argument("--data", metavar="NAME:PATH", help="a real data set, as in isbi2012:PATH")
+    run.add_argument("--seed", type=int, default=0)
+
+    add = commands.add_parser(
+        "gradcheck", help="check backward passes against finite differences",
+        description="One line per op and case: shapes, largest relative error, verdict. kink: the function has no "
+        "derivative there, and backward lies between the slopes on its two sides.")
+    add.add_argument("ops", nargs="*", metavar="OP", help="names from minicv.ops (default: all)")
+    add.set_defaults(run=run_gradcheck)
+
+    add = commands.add_parser("train", help="train a network and write DIR/model.safetensors")
+    add.add_argument("model", choices=models.names())
+    add.add_argument("--data", required=True, metavar="NAME[:PATH]", help="cells (generated), or isbi2012:PATH")
+    add.add_argument("--out", required=True, type=Path, metavar="DIR")
+    add.add_argument("--preset", default="compact", choices=["compact", "paper"])
+    add.add_argument("--width", type=int, help="channels of the first level, instead of the preset's")
+    add.add_argument("--steps", type=int, help="training steps, one picture each")
+    add.add_argument("--lr", type=float, help="learning rate at the start")
+    add.add_argument("--tile", type=int, help="side of the output tile of a step, pixels")
+    add.add_argument("--elastic", type=float, help="standard deviation of the elastic deformation, pixels")
+    add.add_argument("--no-augment", action="store_true")
+    add.add_argument("--weight-map", action="store_true", help="weigh pixels by U-Net's eq. (2)")
+    add.add_argument("--seed", type=int, default=0)
+    add.add_argument("--quiet", action="store_true", help="no progress bar")
+    add.set_defaults(run=run_train)
+
+    add = commands.add_parser("evaluate", help="measure a checkpoint on the test pictures of a data set")
+    add.add_argument("--checkpoint", required=True, metavar="FILE")
+    add.add_argument("--data", required=True, metavar="NAME[:PATH]")
+    add.add_argument("--tile", type=int, help="predict in input tiles of this side")
+    add.add_argument("--json", action="store_true", help="one line of JSON instead of a table")
+    add.set_defaults(run=run_evaluate)
+
+    add = commands.add_parser("predict", help="label pictures: writes NAME_labels.png and NAME_overlay.png")
+    add.add_argument("--checkpoint", required=True, metavar="FILE")
+    add.add_argument("--out", required=True, type=Path, metavar="DIR")
+    add.add_argument("--tile", type=int, help="predict in input tiles of this side")
+    add.add_argument("images", nargs="+", metavar="IMAGE")
+    add.set_defaults(run=run_predict)
+    return top
+
+
+def run_lessons(args: argparse.Namespace) -> int:
+    """minicv lessons [list | run]"""
+    if args.what != "run":
+        for path in lessons.find():
+            print(f"{path.stem}  {lessons.title(path)}")
+        return 0
+    options = ["--quick"] * args.quick + (["--data", args.data] if args.data else []) + ["--seed", str(args.seed)]
+    return 1 if lessons.run(args.names, options) else 0
+
+
+def run_gradcheck(args: argparse.Namespace) -> int:
+    """minicv gradcheck [OP...]"""
+    from . import ops
+    from .autograd import gradcheck
+    wrong, start, cases = 0, time.perf_counter(), ops.cases(args.ops)
+    for case in cases:
+        f, inputs = case.differentiable(backend.current())
+        result = gradcheck(f, inputs)
+        wrong += result.verdict == "WRONG"
+        shapes = " ".join("x".join(map(str, x.shape)) or "()" for x in inputs)
+        detail = f"  {result.detail}" if result.detail else ""
+        print(f"{case.name:<18} {case.label:<46} {shapes:<34} {result.error:7.1e}  {result.verdict}{detail}",
+              flush=True)
+    print(f"{len(cases)} cases, {wrong} wrong, {time.perf_counter() - start:.1f} s")
+    return 1 if wrong else 0
+
+
+def run_train(args: argparse.Namespace) -> int:
+    """minicv train MODEL"""
+    from .data import open_dataset
+    from .training import Recipe, save_checkpoint, train
+    dataset = open_dataset(args.data, "train")
+    recipe = Recipe().replaced(steps=args.steps, lr=args.lr, tile=args.tile, elastic=args.elastic, seed=args.seed,
+                               augment=not args.no_augment, weight_map=args.weight_map)
+    minicv.seed(args.seed)
+    options = {"num_classes": dataset.num_classes, "in_channels": dataset[0].image.shape[0]}
+    if args.width:
+        options["width"] = args.width
+    model = models.build(args.model, args.preset, **options)
+    args.out.mkdir(parents=True, exist_ok=True)
+    print(f"{args.model} {args.preset}, {model.num_parameters():,} parameters, {len(dataset)} pictures, {recipe}")
+    history = train(model, dataset, recipe, quiet=args.quiet)
+    path = args.out / "model.safetensors"
+    save_checkpoint(path, model, data=args.data, recipe=vars(recipe), seconds=round(history["seconds"], 1))
+    last = np.mean(history["losses"][-100:])
+    print(f"{len(history['losses'])} steps in {history['seconds']:.0f} s, loss {last:.4f} over the last "
+          f"{min(100, len(history['losses']))}\n{path}")
+    return 0
+
+
+def run_evaluate(args: argparse.Namespace) -> int:
+    """minicv evaluate"""
+    from .data import open_dataset
+    from .training import load_checkpoint
+    from .training.evaluate import evaluate_membranes, evaluate_segmentation
+    model, _ = load_checkpoint(args.checkpoint)
+    test = open_dataset(args.data, "test")
+    result = evaluate_segmentation(model, test, args.tile)
+    if test.num_classes == 2:
+        result.update(evaluate_membranes(model, test, open_dataset(args.data, "train"), args.tile))
+    if args.json:
+        print(json.dumps(result))
+    else:
+        for name, value in result.items():
+            print(f"{name:<22} {value:.6f}")
+    return 0
+
+
+def run_predict(args: argparse.Namespace) -> int:
+    """minicv predict"""
+    from .data import read_image, write_png
+    from .training import load_checkpoint
+    from .viz import overlay
+    model, _ = load_checkpoint(args.checkpoint)
+    stems = [Path(image).stem for image in args.images]
+    twice = sorted({s for s in stems if stems.count(s) > 1})
+    if twice:
+        raise ValueError(f"predict: several pictures are named {', '.join(twice)}, and their results would be too; "
+                         "predict them into different folders")
+    args.out.mkdir(parents=True, exist_ok=True)
+    for path, stem in zip(args.images, stems, strict=True):
+        image = read_image(path, "L" if model.in_channels == 1 else "RGB")
+        result = model.predict([image], args.tile)[0]
+        write_png(args.out / f"{stem}_labels.png", result.labels.astype(np.uint8))
+        write_png(args.out / f"{stem}_overlay.png", overlay(image, result.labels))
+        shares = np.bincount(result.labels.ravel(), minlength=len(result.probabilities)) / result.labels.size
+        print(f"{args.out / stem}_overlay.png  " + "  ".join(f"class {k}: {s:.1%}" for k, s in enumerate(shares)))
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; its exit code. Wrong input is one line on the error stream, not a traceback."""
+    args = parser().parse_args(argv)
+    try:
+        if args.backend:
+            minicv.use(args.backend)
+        return args.run(args)
+    except (ValueError, TypeError, RuntimeError, OSError) as error:
+        print(f"minicv {args.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"minicv {args.command}: interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,125 @@
+"""What every lesson script needs: its options, a place for figures, and the table of claims at its end."""
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from .files import atomic_write
+
+FOLDER = Path(__file__).resolve().parent.parent / "lessons"  # beside the package, in a checkout
+
+
+@dataclasses.dataclass
+class Claim:
+    """A claim of a paper, and what was found here. ``holds`` None: this scale cannot tell."""
+
+    id: str
+    source: str
+    claim: str
+    found: str
+    holds: bool | None
+
+    def verdict(self) -> str:
+        return {True: "holds", False: "does not hold here", None: "cannot be told here"}[self.holds]
+
+
+class Lesson:
+    """``lesson = Lesson("08_unet")`` at the top of a script reads its command line; ``lesson.finish()`` ends it.
+
+    ``quick``: a few seconds' worth, for tests. ``data``: a data set's spec instead of generated data, or None. Figures
+    and claims go to ``lessons/out``, or to the folder named by MINICV_LESSONS_OUT.
+    """
+
+    def __init__(self, name: str, description: str = ""):
+        parser = argparse.ArgumentParser(prog=f"{name}.py", description=description)
+        parser.add_argument("--quick", action="store_true", default=bool(os.environ.get("MINICV_QUICK")),
+                            help="a few seconds' worth, to see that it runs; the claims then mean little")
+        parser.add_argument("--data", metavar="NAME:PATH", help="a real data set instead of generated pictures")
+        parser.add_argument("--seed", type=int, default=0)
+        script = Path(sys.argv[0]).stem == name  # not in a notebook or the documentation's gallery
+        options = parser.parse_args(None if script else [])
+        self.name, self.quick, self.data, self.seed = name, options.quick, options.data, options.seed
+        self.out = Path(os.environ.get("MINICV_LESSONS_OUT") or FOLDER / "out")
+        self.claims: list[Claim] = []
+        self.start = time.perf_counter()
+        if script and not os.environ.get("DISPLAY"):
+            import matplotlib
+            matplotlib.use("Agg")
+
+    def save(self, figure: Any, name: str) -> None:
+        """Write a figure to ``out``/LESSON_NAME.png and say so."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        path = self.out / f"{self.name}_{name}.png"
+        with atomic_write(path) as temporary:
+            figure.savefig(temporary, dpi=110, bbox_inches="tight", format="png")
+        print(f"figure: {path}")
+
+    def claim(self, id: str, source: str, claim: str, found: str, holds: bool | None) -> None:
+        """Note a claim: its number in the list, who makes it, in words; the number found; whether it holds."""
+        self.claims.append(Claim(id, source, claim, found, None if holds is None else bool(holds)))
+
+    def finish(self) -> None:
+        """Print the claims and keep them as ``out``/LESSON.json."""
+        seconds = time.perf_counter() - self.start
+        print(f"\nClaims measured by {self.name} ({'quick, so only a try; ' if self.quick else ''}seed {self.seed}, "
+              f"{self.data or 'generated data'}, {seconds:.0f} s):")
+        for c in self.claims:
+            print(f"  {c.id}  {c.claim} ({c.source})\n      found: {c.found}\n      -> {c.verdict()}")
+        self.out.mkdir(parents=True, exist_ok=True)
+        with atomic_write(self.out / f"{self.name}.json") as temporary:
+            temporary.write_text(json.dumps(
+                {"lesson": self.name, "quick": self.quick, "seed": self.seed, "data": self.data, "seconds": seconds,
+                 "date": time.strftime("%Y-%m-%d"), "claims": [dataclasses.asdict(c) for c in self.claims]}, indent=1))
+
+
+def find(names: list[str] | None = None) -> list[Path]:
+    """The lesson scripts, in order; of ``names``, each of which may be a number, a name or the start of one."""
+    every = sorted(FOLDER.glob("[0-9][0-9]_*.py"))
+    if not every:
+        raise ValueError(f"no lessons in {FOLDER}: they come with the source, so run this in a checkout that is "
+                         "installed with `pip install -e .`")
+    if not names:
+        return every
+    chosen = []
+    for name in names:
+        found = [p for p in every if p.stem.startswith(Path(name).stem) or p.stem[3:].startswith(Path(name).stem)]
+        if not found:
+            raise ValueError(f"no lesson {name!r}; there are: {', '.join(p.stem for p in every)}")
+        chosen += [p for p in found if p not in chosen]
+    return chosen
+
+
+def title(path: Path) -> str:
+    """A lesson's title: the first line of its docstring."""
+    return path.read_text(encoding="utf-8").lstrip("r\"'\n").splitlines()[0].strip().rstrip(".\"'")
+
+
+def run(names: list[str], options: list[str]) -> int:
+    """Run lessons one after the other, each in a process of its own; print a table; return how many failed."""
+    rows, failed = [], 0
+    out = Path(os.environ.get("MINICV_LESSONS_OUT") or FOLDER / "out")
+    for path in find(names):
+        print(f"\n=== {path.stem}: {title(path)}", flush=True)
+        start = time.perf_counter()
+        done = subprocess.run([sys.executable, str(path), *options], check=False)
+        seconds = time.perf_counter() - start
+        failed += done.returncode != 0
+        if done.returncode == 0:
+            claims = json.loads((out / f"{path.stem}.json").read_text())["claims"]
+            count = {k: sum(c["holds"] is k for c in claims) for k in (True, False, None)}
+            result = f"{len(claims)} claims: {count[True]} hold, {count[False]} do not" + (
+                f", {count[None]} cannot be told" if count[None] else "")
+        else:
+            result = f"FAILED (exit code {done.returncode})"
+        rows.append((path.stem, f"{seconds:6.1f} s", result))
+    width = max(len(r[0]) for r in rows)
+    print("\n" + "\n".join(f"{name:<{width}}  {time_}  {result}" for name, time_, result in rows))
+    print(f"figures: {out}")
+    return failed
