@@ -8,6 +8,7 @@ from importlib import import_module
 from .activation import leaky_relu, relu, sigmoid, tanh
 from .case import Case
 from .conv import conv2d, conv_matrix, conv_transpose2d
+from .dropout import dropout, dropout2d
 from .elementwise import abs, add, clamp, div, exp, log, maximum, minimum, mul, neg, pow, sqrt, sub, where
 from .linear import linear, matmul
 from .loss import cross_entropy
@@ -22,13 +23,13 @@ from .softmax import log_softmax, softmax
 
 __all__ = [
     "abs", "add", "amax", "amin", "cat", "center_crop", "clamp", "concatenate", "conv2d", "conv_matrix",
-    "conv_transpose2d", "crop", "cross_entropy", "div", "exp", "expand", "flatten", "flip", "getitem",
-    "leaky_relu", "linear", "log", "log_softmax", "matmul", "max_pool2d", "maximum", "mean", "minimum", "mul",
-    "neg", "pad", "permute", "pow", "relu", "reshape", "sigmoid", "softmax", "sqrt", "squeeze", "stack", "sub",
-    "sum", "tanh", "transpose", "unsqueeze", "where", "cases",
+    "conv_transpose2d", "crop", "cross_entropy", "div", "dropout", "dropout2d", "exp", "expand", "flatten", "flip",
+    "getitem", "leaky_relu", "linear", "log", "log_softmax", "matmul", "max_pool2d", "maximum", "mean", "minimum",
+    "mul", "neg", "pad", "permute", "pow", "relu", "reshape", "sigmoid", "softmax", "sqrt", "squeeze", "stack",
+    "sub", "sum", "tanh", "transpose", "unsqueeze", "where", "cases",
 ]
 FAMILIES = (
-    "activation", "conv", "elementwise", "linear", "loss", "pad", "pool", "reduce", "shape", "softmax",
+    "activation", "conv", "dropout", "elementwise", "linear", "loss", "pad", "pool", "reduce", "shape", "softmax",
 )
 
 

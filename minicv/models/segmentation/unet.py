@@ -123,8 +123,8 @@ class UNet(nn.Module):
         """Label every pixel of pictures (C, H, W) of any size by the overlap-tile strategy (U-Net, Fig. 2).
 
         ``tile`` is the side of an input tile; None predicts each picture in one. Context beyond the borders is
-        mirrored. Tiles start at multiples of 2^depth, where the pooling windows of one big prediction would lie; only so are
-        the two equal. Raises ``ValueError`` for a tile size that does not work.
+        mirrored. Tiles start at multiples of 2^depth, where the pooling windows of one big prediction would lie; only
+        so are the two equal. Raises ``ValueError`` for a tile size that does not work.
         """
         before = self.training
         self.eval()
