@@ -206,7 +206,7 @@ CASES = [
     _max("ceil_mode", (1, 2, 6, 7), kernel_size=3, stride=2, ceil_mode=True),
     _max("ceil_mode drops a window that starts in the padding", (1, 2, 5, 5), kernel_size=2, stride=2, padding=1,
          ceil_mode=True),
-    _max("dilation 2", (1, 2, 7, 8), kernel_size=3, stride=1, dilation=2, padding=2),
+    _max("dilation 2", (1, 2, 7, 8), kernel_size=3, stride=1, dilation=2, padding=1),
     _max("unequal everything", (2, 2, 9, 11), kernel_size=(2, 3), stride=(3, 1), padding=(0, 1), dilation=(1, 2),
          ceil_mode=True),
     _max("the whole picture", (2, 3, 4, 5), kernel_size=(4, 5)),
