@@ -1,0 +1,136 @@
+"""The operations against PyTorch on the CPU: ``python -m tests.benchmarks.ops [GROUP...]``.
+
+Prints milliseconds, forward and forward + backward, side by side, and minicv's time as a multiple of PyTorch's, once
+with the BLAS kernel that is set here, once with the one that fits the processor (``minicv.blas.recommended_kernel``).
+"""
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import sys
+
+from .rounds import Contender, compare, serve
+
+# op, input shape, and whatever the op needs
+GROUPS = {
+    "conv3x3": [  # the shapes of the design document
+        {"op": "conv2d", "x": (8, 16, 128, 128), "out": 16, "padding": 1},
+        {"op": "conv2d", "x": (8, 32, 64, 64), "out": 32, "padding": 1},
+        {"op": "conv2d", "x": (8, 64, 32, 32), "out": 64, "padding": 1},
+        {"op": "conv2d", "x": (1, 64, 256, 256), "out": 64, "padding": 1},
+    ],
+    "conv": [
+        {"op": "conv2d", "x": (8, 32, 64, 64), "out": 32, "padding": 1, "stride": 2},
+        {"op": "conv2d", "x": (8, 32, 64, 64), "out": 32, "padding": 4, "dilation": 4},
+        {"op": "conv2d", "x": (8, 64, 64, 64), "out": 64, "padding": 1, "groups": 64},
+        {"op": "conv2d", "x": (8, 64, 32, 32), "out": 64, "kernel": 1},
+        {"op": "conv_transpose2d", "x": (8, 64, 32, 32), "out": 32, "kernel": 2, "stride": 2},
+    ],
+    "other": [
+        {"op": "relu", "x": (8, 32, 128, 128)},
+        {"op": "max_pool2d", "x": (8, 32, 128, 128), "kernel": 2},
+    ],
+}
+
+
+def text(case: dict) -> str:
+    rest = " ".join(f"{k} {v}" for k, v in case.items() if k not in ("op", "x"))
+    return f"{case['op']} {'x'.join(map(str, case['x']))} {rest}".strip()
+
+
+def numbers(shape: tuple[int, ...]):
+    """Seeded float32 values, in memory channels-last if they are pictures."""
+    import numpy as np
+    values = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+    if len(shape) != 4:
+        return values
+    return np.ascontiguousarray(values.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+
+
+def shapes(case: dict) -> list[tuple[int, ...]]:
+    """The shapes of the case's inputs: x, and weight and bias of a convolution."""
+    x, k = tuple(case["x"]), case.get("kernel", 3)
+    if case["op"] == "conv2d":
+        return [x, (case["out"], x[1] // case.get("groups", 1), k, k), (case["out"],)]
+    if case["op"] == "conv_transpose2d":
+        return [x, (x[1], case["out"], k, k), (case["out"],)]
+    return [x]
+
+
+def options(case: dict) -> dict:
+    if case["op"].startswith("conv"):
+        return {k: v for k, v in case.items() if k in ("stride", "padding", "dilation", "groups")}
+    return {"kernel_size": case["kernel"]} if "kernel" in case else {}
+
+
+def with_minicv(case: dict) -> dict:
+    import minicv
+    import minicv.ops as F
+    inputs = [minicv.Tensor(numbers(s), requires_grad=True) for s in shapes(case)]
+    f = getattr(F, case["op"])
+
+    def forward():
+        with minicv.no_grad():
+            return f(*inputs, **options(case))
+    gy = numbers(forward().shape)
+
+    def both():
+        for t in inputs:
+            t.grad = None
+        f(*inputs, **options(case)).backward(gy)
+    return {"forward": forward, "both": both}
+
+
+def with_torch(case: dict) -> dict:
+    import torch
+    import torch.nn.functional as F
+    inputs = [torch.from_numpy(numbers(s)).requires_grad_() for s in shapes(case)]
+    f = getattr(F, case["op"])
+
+    def forward():
+        with torch.no_grad():
+            return f(*inputs, **options(case))
+    gy = torch.from_numpy(numbers(tuple(forward().shape)))
+    return {"forward": forward, "both": lambda: torch.autograd.grad(f(*inputs, **options(case)), inputs, gy)}
+
+
+def main() -> None:
+    """Start the contenders, compare them case by case, print the table."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.ops", description=__doc__)
+    parser.add_argument("groups", nargs="*", metavar="GROUP", default=list(GROUPS), help=", ".join(GROUPS))
+    parser.add_argument("--rounds", type=int, default=3)
+    args = parser.parse_args()
+    from minicv.blas import recommended_kernel
+    here = "tests.benchmarks.ops"
+    contenders = {"torch": Contender(here, "torch"), "as set": Contender(here, "minicv")}
+    if recommended_kernel():
+        contenders["minicv"] = Contender(here, "minicv", {"OPENBLAS_CORETYPE": recommended_kernel()})
+    for name, contender in contenders.items():
+        print(f"{name}: {contender.ask({'about': 1})}")
+    print(f"\n{'forward + backward, ms (forward)':<62}" + "".join(f"{n:>18}" for n in contenders) + "   ratio to torch")
+    for group in args.groups:
+        ratios: dict[str, list[float]] = {}
+        for case in GROUPS[group]:
+            result = compare(contenders, case, args.rounds)
+            row = "".join(f"{r['both']:>10.2f} ({r['forward']:5.2f})" for r in result.values())
+            for name in list(result)[1:]:
+                ratios.setdefault(name, []).append(result[name]["both"] / result["torch"]["both"])
+            print(f"{text(case):<62}{row}   " + "  ".join(f"{name} {r[-1]:.2f}" for name, r in ratios.items()),
+                  flush=True)
+        means = "  ".join(f"{name} {math.exp(sum(map(math.log, r)) / len(r)):.2f}" for name, r in ratios.items())
+        print(f"{group}: geometric mean {means}\n")
+    for contender in contenders.values():
+        contender.close()
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["torch"] and os.environ.get("MINICV_BENCHMARK"):
+        import torch
+        torch.set_num_threads(len(os.sched_getaffinity(0)))
+        serve(with_torch, {"torch": torch.__version__, "threads": torch.get_num_threads()})
+    elif sys.argv[1:2] == ["minicv"] and os.environ.get("MINICV_BENCHMARK"):
+        from minicv import backend, blas
+        serve(with_minicv, {"BLAS kernel": blas.kernel(), "threads": backend.threads()})
+    else:
+        main()
