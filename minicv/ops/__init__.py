@@ -12,24 +12,39 @@ from .dropout import dropout, dropout2d
 from .elementwise import abs, add, clamp, div, exp, log, maximum, minimum, mul, neg, pow, sqrt, sub, where
 from .linear import linear, matmul
 from .loss import cross_entropy
+from .norm import batch_norm, local_response_norm
 from .pad import pad
 from .pool import max_pool2d
 from .reduce import amax, amin, mean, sum
 from .shape import (
-    cat, center_crop, concatenate, crop, expand, flatten, flip, getitem, permute, reshape, squeeze, stack,
-    transpose, unsqueeze,
+    cat,
+    center_crop,
+    concatenate,
+    crop,
+    expand,
+    flatten,
+    flip,
+    getitem,
+    permute,
+    reshape,
+    squeeze,
+    stack,
+    transpose,
+    unsqueeze,
 )
 from .softmax import log_softmax, softmax
 
 __all__ = [
-    "abs", "add", "amax", "amin", "cat", "center_crop", "clamp", "concatenate", "conv2d", "conv_matrix",
-    "conv_transpose2d", "crop", "cross_entropy", "div", "dropout", "dropout2d", "exp", "expand", "flatten", "flip",
-    "getitem", "leaky_relu", "linear", "log", "log_softmax", "matmul", "max_pool2d", "maximum", "mean", "minimum",
-    "mul", "neg", "pad", "permute", "pow", "relu", "reshape", "sigmoid", "softmax", "sqrt", "squeeze", "stack",
-    "sub", "sum", "tanh", "transpose", "unsqueeze", "where", "cases",
+    "abs", "add", "amax", "amin", "batch_norm", "cat", "center_crop", "clamp", "concatenate", "conv2d",
+    "conv_matrix", "conv_transpose2d", "crop", "cross_entropy", "div", "dropout", "dropout2d", "exp", "expand",
+    "flatten", "flip", "getitem", "leaky_relu", "linear", "local_response_norm", "log", "log_softmax", "matmul",
+    "max_pool2d", "maximum", "mean", "minimum", "mul", "neg", "pad", "permute", "pow", "relu", "reshape",
+    "sigmoid", "softmax", "sqrt", "squeeze", "stack", "sub", "sum", "tanh", "transpose", "unsqueeze", "where",
+    "cases",
 ]
 FAMILIES = (
-    "activation", "conv", "dropout", "elementwise", "linear", "loss", "pad", "pool", "reduce", "shape", "softmax",
+    "activation", "conv", "dropout", "elementwise", "linear", "loss", "norm", "pad", "pool", "reduce", "shape",
+    "softmax",
 )
 
 
