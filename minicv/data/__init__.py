@@ -18,6 +18,7 @@ from minicv.data.transforms import (
     random_rotation,
     random_shift,
     random_tile,
+    standardise,
     warp,
 )
 from minicv.data.weight_map import WithWeightMap, balanced_class_weights, weight_map, weight_map_loop
@@ -41,6 +42,7 @@ __all__ = [
     "random_tile",
     "read_image",
     "read_label",
+    "standardise",
     "warp",
     "weight_map",
     "weight_map_loop",

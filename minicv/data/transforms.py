@@ -134,6 +134,15 @@ def random_flip(rng: np.random.Generator, *arrays: np.ndarray) -> tuple[np.ndarr
     return tuple(np.ascontiguousarray(array[..., ::step_y, ::step_x]) for array in arrays)
 
 
+def standardise(image: np.ndarray) -> np.ndarray:
+    """The image (C, H, W) with mean 0 and standard deviation 1 over all its pixels; a constant image becomes 0.
+
+    Not in U-Net's paper: with grey values around 0.5 the first steps are spent on finding the mean.
+    """
+    centred = image - image.mean()
+    return (centred / max(float(centred.std()), 1e-6)).astype(image.dtype)
+
+
 def mirror_pad(image: np.ndarray, top: int, bottom: int, left: int, right: int) -> np.ndarray:
     """Extend image (..., H, W) by mirroring, for U-Net's overlap-tile strategy (fig. 2).
 

@@ -1,6 +1,9 @@
 """Networks: ``Module`` and the layers, named as in ``torch.nn``."""
 from . import init
-from .layers import Conv2d, ConvTranspose2d, Linear, ReLU
+from .layers import BatchNorm2d, Conv2d, ConvTranspose2d, Dropout, LeakyReLU, Linear, MaxPool2d, ReLU
 from .module import Module, ModuleList, Parameter, Sequential
 
-__all__ = ["Conv2d", "ConvTranspose2d", "Linear", "Module", "ModuleList", "Parameter", "ReLU", "Sequential", "init"]
+__all__ = [
+    "BatchNorm2d", "Conv2d", "ConvTranspose2d", "Dropout", "LeakyReLU", "Linear", "MaxPool2d", "Module", "ModuleList",
+    "Parameter", "ReLU", "Sequential", "init",
+]

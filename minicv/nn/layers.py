@@ -16,14 +16,18 @@ def pair(value: Size) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else tuple(value)
 
 
+def check_channels(name: str, in_channels: int, out_channels: int, groups: int) -> None:
+    if min(in_channels, out_channels, groups) < 1 or in_channels % groups or out_channels % groups:
+        raise ValueError(f"{name}: groups={groups} must divide in_channels={in_channels} and "
+                         f"out_channels={out_channels}, all at least 1")
+
+
 class Conv2d(Module):
     """(N, in, H, W) -> (N, out, OH, OW); ``weight`` (out, in/groups, KH, KW), ``bias`` (out,) or None."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: Size, stride: Size = 1,
                  padding: Size | str = 0, dilation: Size = 1, groups: int = 1, bias: bool = True):
-        if in_channels % groups or out_channels % groups:
-            raise ValueError(f"Conv2d: groups={groups} must divide in_channels={in_channels} and "
-                             f"out_channels={out_channels}")
+        check_channels("Conv2d", in_channels, out_channels, groups)
         self.weight = Parameter(init.he_normal((out_channels, in_channels // groups, *pair(kernel_size))))
         self.bias = Parameter(init.zeros((out_channels,))) if bias else None
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
@@ -40,9 +44,7 @@ class ConvTranspose2d(Module):
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: Size, stride: Size = 1, padding: Size = 0,
                  output_padding: Size = 0, groups: int = 1, bias: bool = True, dilation: Size = 1):
-        if in_channels % groups or out_channels % groups:
-            raise ValueError(f"ConvTranspose2d: groups={groups} must divide in_channels={in_channels} and "
-                             f"out_channels={out_channels}")
+        check_channels("ConvTranspose2d", in_channels, out_channels, groups)
         (KH, KW), (sh, sw) = pair(kernel_size), pair(stride)
         # Each output pixel is reached by KH KW / (sh sw) taps from each input channel: that is its N.
         fan = max(1, in_channels // groups * KH * KW // (sh * sw))
@@ -63,6 +65,8 @@ class Linear(Module):
     """(..., in) -> (..., out); ``weight`` (out, in), ``bias`` (out,) or None."""
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True):
+        if min(in_features, out_features) < 1:
+            raise ValueError(f"Linear: in_features={in_features} and out_features={out_features} must be at least 1")
         self.weight = Parameter(init.he_normal((out_features, in_features)))
         self.bias = Parameter(init.zeros((out_features,))) if bias else None
 
@@ -78,3 +82,64 @@ class ReLU(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(x)
+
+
+class LeakyReLU(Module):
+    """x where positive, else ``negative_slope`` x"""
+
+    def __init__(self, negative_slope: float = 0.01):
+        self.negative_slope = negative_slope
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.leaky_relu(x, self.negative_slope)
+
+    def extra(self) -> str:
+        return f"{self.negative_slope}"
+
+
+class Dropout(Module):
+    """In training, each number is 0 with probability ``p``, the others grow by 1/(1-p)"""
+
+    def __init__(self, p: float = 0.5):
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.p, self.training)
+
+    def extra(self) -> str:
+        return f"p={self.p}"
+
+
+class MaxPool2d(Module):
+    """Largest value of each window"""
+
+    def __init__(self, kernel_size: Size, stride: Size | None = None, padding: Size = 0, dilation: Size = 1,
+                 ceil_mode: bool = False):
+        self.kernel_size, self.stride, self.padding = kernel_size, stride or kernel_size, padding
+        self.dilation, self.ceil_mode = dilation, ceil_mode
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.max_pool2d(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
+
+    def extra(self) -> str:
+        return f"{self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+
+class BatchNorm2d(Module):
+    """Each channel to mean 0 and variance 1 over batch and pixels, then times ``weight`` plus ``bias``, both (C,).
+
+    Running averages of mean and variance, used in evaluation, are buffers, as in PyTorch.
+    """
+
+    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1):
+        self.weight, self.bias = Parameter(init.ones((num_features,))), Parameter(init.zeros((num_features,)))
+        self.buffer("running_mean", init.zeros((num_features,)))
+        self.buffer("running_var", init.ones((num_features,)))
+        self.eps, self.momentum = eps, momentum
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, self.training,
+                            self.momentum, self.eps)
+
+    def extra(self) -> str:
+        return f"{self.weight.size}"

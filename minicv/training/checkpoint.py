@@ -1,13 +1,15 @@
 """Checkpoints: one safetensors file that says which model it is for. Written whole or not at all, never unpickled."""
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from .. import models
 from ..files import atomic_write
@@ -20,6 +22,15 @@ class CheckpointError(ValueError):
     """A checkpoint that cannot be used; the message names the file and the reason."""
 
 
+def checksum(description: str, state: dict[str, np.ndarray]) -> str:
+    """SHA-256 of all that a checkpoint holds: safetensors notices a damaged structure, not a damaged number."""
+    digest = hashlib.sha256(description.encode())
+    for name, array in sorted(state.items()):
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
 def save_checkpoint(path: str | os.PathLike, model: Module, **info: Any) -> None:
     """Write the model's weights, how it was built, and ``info`` (anything JSON can hold) to ``path``.
 
@@ -28,9 +39,10 @@ def save_checkpoint(path: str | os.PathLike, model: Module, **info: Any) -> None
     if not hasattr(model, "recipe"):
         raise ValueError(f"save_checkpoint: {type(model).__name__} was not made by minicv.models.build, so the "
                          "checkpoint could not say how to build it again")
-    metadata = {"format": FORMAT, "recipe": json.dumps(model.recipe), "info": json.dumps(info)}
+    state, recipe, info = model.state_dict(), json.dumps(model.recipe), json.dumps(info)
+    metadata = {"format": FORMAT, "recipe": recipe, "info": info, "checksum": checksum(recipe + info, state)}
     with atomic_write(path) as temporary:
-        save_file(model.state_dict(), temporary, metadata)
+        temporary.write_bytes(save(state, metadata))  # its save_file makes files that only their owner may read
 
 
 def load_checkpoint(path: str | os.PathLike, expect: str | None = None) -> tuple[Module, dict]:
@@ -45,10 +57,12 @@ def load_checkpoint(path: str | os.PathLike, expect: str | None = None) -> tuple
         with safe_open(path, "numpy") as file:
             metadata = file.metadata() or {}
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, TypeError) as error:  # TypeError: numbers that NumPy has not
         raise CheckpointError(f"{path}: not a safetensors file, or a damaged one ({error})") from error
     if metadata.get("format") != FORMAT:
         raise CheckpointError(f"{path}: its format is {metadata.get('format')!r}, this version reads {FORMAT!r}")
+    if metadata.get("checksum") != checksum(metadata.get("recipe", "") + metadata.get("info", ""), state):
+        raise CheckpointError(f"{path}: damaged: its contents do not match its checksum")
     try:
         recipe, info = json.loads(metadata["recipe"]), json.loads(metadata["info"])
         name, preset, options = recipe["model"], recipe["preset"], recipe["options"]

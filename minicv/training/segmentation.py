@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,9 +12,9 @@ from tqdm import tqdm
 
 from .. import ops as F
 from ..autograd import Tensor
-from ..data import UNetAugment, WithWeightMap, random_tile
+from ..data import UNetAugment, WithWeightMap, random_tile, standardise
 from ..nn import Module
-from ..optim import SGD, Schedule, constant, poly
+from ..optim import SGD, Schedule, constant, poly, warmup
 
 
 @dataclasses.dataclass
@@ -22,7 +23,7 @@ class Recipe:
 
     ``tile``: side of the output tile that one step looks at, in pixels. ``augment``: elastic deformation, shift,
     rotation, grey value and flips, or none. ``weight_map``: U-Net's eq. (2), or 1 everywhere. ``schedule``: "constant"
-    or "poly".
+    or "poly". Raises ``ValueError`` for values that cannot work.
     """
 
     steps: int = 2000
@@ -30,11 +31,19 @@ class Recipe:
     momentum: float = 0.99  # U-Net, sec. 3: "we use a high momentum (0.99)"
     weight_decay: float = 0.0
     schedule: str = "poly"
+    warmup: int = 100  # steps over which the rate rises from 0: until then the momentum has no history
     tile: int = 196
     augment: bool = True
     elastic: float = 10.0  # U-Net, sec. 3.1: standard deviation of the displacements, pixels
     weight_map: bool = False
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.schedule not in ("constant", "poly"):
+            raise ValueError(f"Recipe(schedule={self.schedule!r}): 'constant' or 'poly'")
+        for name, least in (("steps", 1), ("tile", 1), ("elastic", 0), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"Recipe({name}={getattr(self, name)}): must be at least {least}")
 
     def replaced(self, **changes: Any) -> Recipe:
         """A copy with other values; None changes nothing."""
@@ -46,6 +55,8 @@ def samples(dataset: Any, recipe: Recipe, model: Module) -> Iterator[tuple[np.nd
 
     Every epoch goes through the set in a new order. Step i's random numbers come from (seed, i) alone.
     """
+    if len(dataset) == 0:
+        raise ValueError("train: the data set has no pictures")
     dataset = WithWeightMap(dataset) if recipe.weight_map else dataset
     augment = UNetAugment(elastic=recipe.elastic)
     tile_in = model.input_size(recipe.tile)
@@ -57,7 +68,8 @@ def samples(dataset: Any, recipe: Recipe, model: Module) -> Iterator[tuple[np.nd
             sample = dataset[int(index)]
             if recipe.augment:
                 sample = augment(sample, rng)
-            image, label, weight = random_tile(sample.image, sample.label, sample.weight, tile_in, tile_out, rng)
+            image, label, weight = random_tile(standardise(sample.image), sample.label, sample.weight, tile_in, tile_out,
+                                               rng)
             yield image[None], label[None], None if weight is None else weight[None]
             step += 1
 
@@ -65,7 +77,8 @@ def samples(dataset: Any, recipe: Recipe, model: Module) -> Iterator[tuple[np.nd
 def train_steps(model: Module, dataset: Any, recipe: Recipe) -> Iterator[float]:
     """Train; yields the loss of every step, after the weights have changed."""
     optimizer = SGD(model.parameters(), recipe.lr, recipe.momentum, recipe.weight_decay)
-    schedule = Schedule(optimizer, poly(recipe.steps) if recipe.schedule == "poly" else constant())
+    shape = poly(recipe.steps) if recipe.schedule == "poly" else constant()
+    schedule = Schedule(optimizer, warmup(recipe.warmup, shape))
     model.train()
     tiles = samples(dataset, recipe, model)
     for _ in range(recipe.steps):
@@ -82,7 +95,10 @@ def train_steps(model: Module, dataset: Any, recipe: Recipe) -> Iterator[float]:
 def train(model: Module, dataset: Any, recipe: Recipe, quiet: bool = False) -> dict[str, Any]:
     """Train with a progress bar; the losses and the seconds. ``RuntimeError`` as soon as a loss is not finite."""
     losses, start = [], time.perf_counter()
-    with tqdm(train_steps(model, dataset, recipe), total=recipe.steps, disable=quiet, unit="image") as bar:
+    with (warnings.catch_warnings(),
+          tqdm(train_steps(model, dataset, recipe), total=recipe.steps, disable=quiet, unit="image") as bar):
+        # A run that diverges is reported once, below, not by every operation that it overflows in.
+        warnings.filterwarnings("ignore", "(overflow|invalid value) encountered", RuntimeWarning)
         for step, loss in enumerate(bar):
             if not np.isfinite(loss):
                 raise RuntimeError(f"train: the loss became {loss} at step {step}; a smaller learning rate than "

@@ -28,7 +28,7 @@ import numpy as np
 from ... import nn
 from ... import ops as F
 from ...autograd import Tensor, no_grad
-from ...data.transforms import mirror_pad
+from ...data.transforms import mirror_pad, standardise
 
 
 @dataclass
@@ -62,6 +62,9 @@ class UNet(nn.Module):
                  padding: str = "valid", dropout: float = 0.5):
         if padding not in ("valid", "same"):
             raise ValueError(f"UNet(padding={padding!r}): 'valid' or 'same'")
+        if min(in_channels, num_classes, width, depth + 1) < 1:
+            raise ValueError(f"UNet(in_channels={in_channels}, num_classes={num_classes}, width={width}, "
+                             f"depth={depth}): each must be at least 1, depth at least 0")
         widths = [width * 2 ** level for level in range(depth + 1)]  # U-Net, sec. 2: doubled at each step down
         self.depth, self.dropout, self.in_channels = depth, dropout, in_channels
         self.lost = 4 if padding == "valid" else 0  # of the side of a map, by two 3x3 convs
@@ -94,7 +97,7 @@ class UNet(nn.Module):
         n = size
         for level in range(self.depth):
             n -= self.lost
-            if n % 2:
+            if n > 0 and n % 2:
                 raise ValueError(f"UNet: an input side of {size} does not work: level {level} would pool a map of side "
                                  f"{n}, which is odd. {self._sides_near(size)}")
             n //= 2
@@ -123,27 +126,33 @@ class UNet(nn.Module):
         """Label every pixel of pictures (C, H, W) of any size by the overlap-tile strategy (U-Net, Fig. 2).
 
         ``tile`` is the side of an input tile; None predicts each picture in one. Context beyond the borders is
-        mirrored. Tiles start at multiples of 2^depth, where the pooling windows of one big prediction would lie; only
-        so are the two equal. Raises ``ValueError`` for a tile size that does not work.
+        mirrored, and grey values are brought to mean 0 and deviation 1, as in training. Tiles start at multiples of 2^depth, where the pooling windows of one big prediction would lie; only
+        so are the two equal (and only for "valid": the zeros of "same" show at the seams). Raises ``ValueError`` for
+        a tile size that does not work and for arrays that are no such pictures.
         """
-        before = self.training
+        modes = [(module, module.training) for _, module in self.modules()]
         self.eval()
-        results = []
-        for image in images:
-            scores = self._scores(image, tile)
-            e = np.exp(scores - scores.max(axis=0))
-            results.append(Segmentation(scores.argmax(axis=0), e / e.sum(axis=0)))
-        self.train(before)
-        return results
+        try:
+            return [self._predict_one(image, tile) for image in images]
+        finally:
+            for module, mode in modes:
+                module.training = mode
+
+    def _predict_one(self, image: np.ndarray, tile: int | None) -> Segmentation:
+        if image.ndim != 3 or image.shape[0] != self.in_channels or image.size == 0:
+            raise ValueError(f"UNet.predict: a picture must be ({self.in_channels}, H, W) and not empty, got "
+                             f"{image.shape}")
+        scores = self._scores(image, tile)
+        e = np.exp(scores - scores.max(axis=0))
+        return Segmentation(scores.argmax(axis=0), e / e.sum(axis=0))
 
     def _scores(self, image: np.ndarray, tile: int | None) -> np.ndarray:
-        (_, H, W), step = image.shape, 2 ** self.depth
-        tile_h, tile_w = (tile, tile) if tile else (self.input_size(H), self.input_size(W))
+        _, H, W = image.shape
+        tile_h, tile_w = (self.input_size(H), self.input_size(W)) if tile is None else (tile, tile)
         out_h, out_w = self.output_size(tile_h), self.output_size(tile_w)
         margin_h, margin_w = (tile_h - out_h) // 2, (tile_w - out_w) // 2
-        rows = range(0, H, out_h // step * step or out_h)
-        columns = range(0, W, out_w // step * step or out_w)
-        padded = mirror_pad(image, margin_h, rows[-1] + tile_h - margin_h - H,
+        rows, columns = self._starts(H, out_h), self._starts(W, out_w)
+        padded = mirror_pad(standardise(image), margin_h, rows[-1] + tile_h - margin_h - H,
                             margin_w, columns[-1] + tile_w - margin_w - W)
         device = self.head.weight.device
         scores = np.zeros((self.head.weight.shape[0], H, W), np.float32)
@@ -153,3 +162,15 @@ class UNet(nn.Module):
                 y = self(x).numpy()[0, :, :H - top, :W - left]
                 scores[:, top:top + out_h, left:left + out_w] = y
         return scores
+
+    def _starts(self, size: int, output: int) -> range:
+        """Where tiles with this output side start, so that they cover a side of ``size``."""
+        step = 2 ** self.depth
+        if output >= size:
+            return range(1)
+        if output < step:
+            smallest = self.input_size(step)
+            raise ValueError(f"UNet.predict(tile={output + self.total_lost()}): the output of a tile is {output} pixels "
+                             f"wide, and tiles start {step} apart or more; the smallest that works is {smallest}")
+        stride = output // step * step
+        return range(0, size - output + stride, stride)
