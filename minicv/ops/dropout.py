@@ -74,8 +74,8 @@ def _multiply(x: Array, m: Array) -> Array:
 def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
     """Zero each number with probability ``p`` and divide the others by 1 - p; any shape, kept.
 
-    The input itself if not ``training``. Raises ``ValueError`` for p outside [0, 1]; p = 1 gives zeros. Krizhevsky et al.
-    (2012), sec. 4.2.
+    The input itself if not ``training``. Raises ``ValueError`` for p outside [0, 1]; p = 1 gives zeros.
+    Krizhevsky et al. (2012), sec. 4.2.
     """
     _check("dropout", input, p)
     if not training or p == 0:

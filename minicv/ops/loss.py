@@ -16,7 +16,7 @@ import numpy as np
 from ..autograd import Function, Tensor
 from ..backend import Array, is_array, parallel, to_device, xp_of
 from .case import Case
-from .softmax import blocks_of, put_columns, rows_of
+from .rows import blocks_of, from_rows, put_columns, rows_of
 
 
 def cross_entropy_loop(x, target, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0,
@@ -73,7 +73,7 @@ class CrossEntropy(Function):
             return p, at, u if s else None
 
         spans = blocks_of(rows)
-        saved = parallel(block, spans) if spans else []
+        saved = parallel(block, spans)
         total = a.sum()
         ctx.save(saved, spans, a, total, w)
         ctx.shape_in, ctx.axis, ctx.reduction, ctx.s = x.shape, axis, reduction, s
@@ -100,10 +100,8 @@ class CrossEntropy(Function):
                 gz -= w[:, None] * (u * g * (s / K))
             put_columns(gx[span], gz)
 
-        if spans:
-            parallel(block, list(zip(spans, saved, strict=True)))
-        last = (*ctx.shape_in[:ctx.axis], *ctx.shape_in[ctx.axis + 1:], K)
-        return xp.moveaxis(gx.reshape(last), -1, ctx.axis), None, None, None
+        parallel(block, list(zip(spans, saved, strict=True)))
+        return from_rows(gx, ctx.shape_in, ctx.axis), None, None, None
 
 
 def cross_entropy(input: Tensor, target: Tensor | Array, weight: Tensor | Array | None = None, ignore_index: int = -100,
@@ -112,9 +110,9 @@ def cross_entropy(input: Tensor, target: Tensor | Array, weight: Tensor | Array 
     """Cross entropy of scores (N, K), (N, K, d1, ...) or (K,) against class numbers (N,), (N, d1, ...) or ().
 
     ``weight`` (K,) weighs the classes, ``pixel_weight``, of target's shape, the pixels; neither is differentiated.
-    Pixels whose target is ``ignore_index`` do not count. ``label_smoothing`` in [0, 1] is the share of each target that is
-    dealt evenly to all classes (Szegedy et al., 2016, sec. 7). ``reduction``: "mean" divides by the weights of the pixels
-    that count, and is nan, with a gradient of 0, if none does, as in PyTorch; "sum"; or "none", of target's shape.
+    Pixels whose target is ``ignore_index`` do not count. ``label_smoothing`` in [0, 1] is the share of each target that
+    is dealt evenly to all classes (Szegedy et al., 2016, sec. 7). ``reduction``: "mean" divides by the weights of the
+    pixels that count, and is nan, with a gradient of 0, if none does, as in PyTorch; "sum"; "none", of target's shape.
     Raises ``ValueError`` for shapes that do not fit and for a target that is no class (checked on NumPy arrays only:
     elsewhere it would mean to wait for the device).
     """

@@ -17,8 +17,7 @@ import numpy as np
 from ..autograd import Function, Tensor
 from ..backend import Array, parallel, xp_of
 from .case import Case
-
-BLOCK = 1 << 16  # numbers: the few arrays of this size that a block works on stay in the cache
+from .rows import blocks_of, from_rows, put_columns, rows_of
 
 
 def softmax_loop(x, dim):
@@ -35,43 +34,17 @@ def log_softmax_loop(x, dim):
     return np.log(softmax_loop(x, dim))
 
 
-# ---------------------------------------------------------------------------------------------------------
-# Blocks of pixels
-# ---------------------------------------------------------------------------------------------------------
-def rows_of(x: Array, dim: int) -> Array:
-    """The vectors along ``dim`` as rows of a (P, K) matrix: a view where ``dim`` is innermost in memory."""
-    xp, K = xp_of(x), x.shape[dim]
-    return xp.ascontiguousarray(xp.moveaxis(x, dim, -1)).reshape(x.size // max(K, 1), K)
-
-
-def blocks_of(rows: Array) -> list[slice]:
-    """Spans of rows of up to ``BLOCK`` numbers; all in one span where the array is not NumPy's."""
-    P, K = rows.shape
-    step = max(BLOCK // K, 1) if type(rows) is np.ndarray and K else max(P, 1)
-    return [slice(i, min(i + step, P)) for i in range(0, P, step)]
-
-
-def put_columns(rows: Array, z: Array) -> None:
-    """``rows[...] = z.T``. NumPy copies (K, B) into (B, K) faster row by row of z, if K is small."""
-    if len(z) <= 32 and type(rows) is np.ndarray:
-        for k, column in enumerate(z):
-            rows[:, k] = column
-    else:
-        rows[...] = z.T
-
-
 def along(f: Callable[..., Array], dim: int, *arrays: Array) -> Array:
     """The result of ``f`` on blocks (K, B) of the arrays, with the vectors along ``dim`` as columns."""
     xp, rows = xp_of(arrays[0]), [rows_of(a, dim) for a in arrays]
-    y = xp.empty_like(xp.moveaxis(arrays[0], dim, -1), order="C")
-    y_rows = y.reshape(rows[0].shape)
+    y = xp.empty_like(rows[0])
 
     def work(span):
-        put_columns(y_rows[span], f(*(xp.ascontiguousarray(r[span].T) for r in rows)))
+        put_columns(y[span], f(*(xp.ascontiguousarray(r[span].T) for r in rows)))
 
     if y.size:
-        parallel(work, blocks_of(y_rows))
-    return xp.moveaxis(y, -1, dim)
+        parallel(work, blocks_of(y))
+    return from_rows(y, arrays[0].shape, dim)
 
 
 # ---------------------------------------------------------------------------------------------------------

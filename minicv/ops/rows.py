@@ -1,0 +1,65 @@
+"""A tensor as a matrix with one row for each pixel, and blocks of such rows that fit the processor's cache.
+
+Where memory is channels-last, (N, C, H, W) is (N*H*W, C) without a copy.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..backend import Array, parallel, xp_of
+
+BLOCK = 1 << 17  # numbers: the few arrays of this size that a step works on stay near the processor
+LINE = 1 << 13  # numbers: NumPy adds a vector to each line of a matrix fast if lines are at least this long
+
+
+def rows_of(x: Array, dim: int = 1) -> Array:
+    """The vectors along ``dim`` as the rows of a (P, C) matrix: a view where ``dim`` is innermost in memory."""
+    xp, C = xp_of(x), x.shape[dim]
+    return xp.ascontiguousarray(xp.moveaxis(x, dim, -1)).reshape(x.size // max(C, 1), C)
+
+
+def from_rows(rows: Array, shape: tuple[int, ...], dim: int = 1) -> Array:
+    """The opposite: a (P, C) matrix as a view of the given shape, with rows along ``dim``."""
+    last = [n for i, n in enumerate(shape) if i != dim % len(shape)]
+    return xp_of(rows).moveaxis(rows.reshape(*last, shape[dim]), -1, dim)
+
+
+def blocks_of(rows: Array) -> list[slice]:
+    """Spans of rows of up to ``BLOCK`` numbers; all in one span where the array is not NumPy's."""
+    P, C = rows.shape
+    step = max(BLOCK // max(C, 1), 1) if type(rows) is np.ndarray else max(P, 1)
+    return [slice(i, min(i + step, P)) for i in range(0, P, step)]
+
+
+def put_columns(rows: Array, z: Array) -> None:
+    """``rows[...] = z.T``. NumPy copies (C, B) into (B, C) faster row by row of z, if C is small."""
+    if len(z) <= 32 and type(rows) is np.ndarray:
+        for c, column in enumerate(z):
+            rows[:, c] = column
+    else:
+        rows[...] = z.T
+
+
+def channelwise(work: Callable[..., Any], matrices: list[Array], vectors: list[Array]) -> list[Any]:
+    """Call ``work(*blocks, *vectors)`` for blocks of rows of (P, C) matrices, beside vectors (C,) that meet each row.
+
+    Several rows lie on one line of a block, and the vectors are repeated as often, because NumPy's inner loop over a few
+    channels would be short. So ``work`` may combine them elementwise, and ``reshape(-1, C)`` a result. By several threads.
+    """
+    P, C = matrices[0].shape
+    on_cpu = type(matrices[0]) is np.ndarray
+    r = max(1, min(LINE // C, P)) if on_cpu else 1  # rows on a line
+    repeated = [np.tile(v, r) for v in vectors] if on_cpu else vectors
+    step = max(1, BLOCK // (r * C)) * r if on_cpu else P
+    full = P // r * r
+    spans = [(i, min(i + step, full), r * C) for i in range(0, full, step)]
+    if full < P:  # rows that do not fill a line
+        spans.append((full, P, C))
+
+    def block(span):
+        start, stop, width = span
+        return work(*(m[start:stop].reshape(-1, width) for m in matrices), *(v[:width] for v in repeated))
+    return parallel(block, spans) if spans else []
