@@ -11,7 +11,7 @@ from .. import backend
 from ..backend import Array
 from .tensor import Tensor
 
-_state = threading.local()  # .off: inside no_grad, in this thread
+_state = threading.local()  # .no_grad: how many of them are open in this thread
 _count = itertools.count()
 _substitutes: dict[type[Function], type[Function]] = {}
 
@@ -60,7 +60,7 @@ class Function:
         ctx = _substitutes.get(cls, cls)()
         arrays = [None if x is None else x.data for x in inputs]
         ctx._check(arrays)
-        grad_enabled = not getattr(_state, "off", False)
+        grad_enabled = not getattr(_state, "no_grad", 0)
         ctx.needs = tuple(grad_enabled and x is not None and x.requires_grad for x in inputs)
         result = ctx.forward(*arrays, **options)
         first, *others = result if isinstance(result, tuple) else (result,)
@@ -93,11 +93,10 @@ class no_grad(contextlib.ContextDecorator):
     """``with no_grad():`` (or ``@no_grad()``) computes without a graph: nothing is saved, nothing can be walked."""
 
     def __enter__(self) -> None:
-        self.before = getattr(_state, "off", False)
-        _state.off = True
+        _state.no_grad = getattr(_state, "no_grad", 0) + 1
 
     def __exit__(self, *error: object) -> None:
-        _state.off = self.before
+        _state.no_grad -= 1
 
 
 @contextlib.contextmanager

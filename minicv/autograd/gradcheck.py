@@ -18,6 +18,7 @@ from .tensor import Tensor
 STEP = 1e-6
 TOLERANCE = 1e-6  # in float64 the two errors, h^2 and rounding / h, both stay near 1e-9
 KINK = 1e-4  # one-sided slopes of a smooth function differ by about h; of a kink, by its size
+ROUNDING = 1e-9  # of differences of numbers of size 1: a few times 2e-16 / h
 
 
 @dataclass
@@ -37,8 +38,10 @@ def gradcheck(f: Callable[..., Tensor], inputs: list[np.ndarray], seed: int = 0,
     """Compare ``f``'s backward with central differences at the given float64 arrays.
 
     Inputs of up to ``coordinates`` elements are checked one coordinate at a time, larger ones along as many random
-    directions as ``directions`` says. A point where the slopes from the left and from the right differ is a kink: there
-    backward must lie between the two, and the verdict says "kink". Anything else that differs is WRONG.
+    directions as ``directions`` says. So are all inputs together, first of all moved by the same amount: elements that
+    tie then stay tied, and their shares of the gradient must add up. A point where the slopes from the left and from
+    the right differ is a kink: there backward must lie between the two, and the verdict says "kink". Anything else
+    that differs, and nan, is WRONG.
 
     Raises ``TypeError`` for inputs that are not float64 (differences of float32 drown in rounding).
     """
@@ -51,41 +54,55 @@ def gradcheck(f: Callable[..., Tensor], inputs: list[np.ndarray], seed: int = 0,
     cotangent = rng.standard_normal(y.shape)
     y.backward(backend.to_device(cotangent, y.device))
 
-    @no_grad()
-    def loss(changed: int, x: np.ndarray) -> np.ndarray:
-        arguments = [Tensor(backend.to_device(x, leaf.device) if i == changed else leaf.data)
-                     for i, leaf in enumerate(leaves)]
-        return cotangent * f(*arguments).numpy()
+    points = [backend.to_numpy(x) for x in inputs]
+    gradients = [np.zeros(x.shape) if t.grad is None else backend.to_numpy(t.grad)
+                 for x, t in zip(points, leaves, strict=True)]
 
-    worst, kinks, detail = 0.0, 0, ""
-    for i, x in enumerate(inputs):
-        if x.size == 0:
-            continue
-        analytic = np.zeros(x.shape) if leaves[i].grad is None else backend.to_numpy(leaves[i].grad)
-        x = backend.to_numpy(x)
+    @no_grad()
+    def loss(h: float, step: dict[int, np.ndarray]) -> np.ndarray:
+        moved = [x + h * step[i] if i in step else x for i, x in enumerate(points)]
+        return cotangent * f(*(Tensor(backend.to_device(x, y.device)) for x in moved)).numpy()
+
+    def random_step(chosen: list[int]) -> dict[int, np.ndarray]:
+        return {i: rng.standard_normal(points[i].shape) for i in chosen}
+
+    groups = []  # (of what, the names of its steps, the steps)
+    full = [i for i, x in enumerate(points) if x.size]
+    for i in full:
+        x = points[i]
         if x.size <= coordinates:
-            steps = np.eye(x.size).reshape(x.size, *x.shape)
+            unit = np.eye(x.size).reshape(x.size, *x.shape)
+            places = [f"coordinate {place}" for place in np.ndindex(x.shape)]
+            groups.append((f"input {i}", places, [{i: e} for e in unit]))
         else:
-            steps = rng.standard_normal((directions, *x.shape))
-        middle = loss(i, x)
-        slopes = []  # analytic, central, from the left, from the right
-        for e in steps:
-            left, right = loss(i, x - STEP * e), loss(i, x + STEP * e)
-            slopes.append([np.sum(analytic * e), np.sum(right - left) / (2 * STEP),
-                           np.sum(middle - left) / STEP, np.sum(right - middle) / STEP])
-        a, central, left, right = np.array(slopes).T
-        scale = np.maximum(np.maximum(abs(a), abs(central)), np.sqrt(np.mean(central ** 2)) + 1e-12)
+            groups.append((f"input {i}", None, [random_step([i]) for _ in range(directions)]))
+    if full:
+        together = [{i: np.ones(points[i].shape) for i in full}] + [random_step(full) for _ in range(directions)]
+        groups.append(("all inputs", None, together))
+
+    middle = loss(0.0, {})
+    floor = ROUNDING / TOLERANCE * np.linalg.norm(middle)
+    worst, kinks, detail = 0.0, 0, ""
+    for what, names, steps in groups:
+        slopes = []  # as backward says; of central differences; how far kinks allow to deviate from these
+        for step in steps:
+            left, right = loss(-STEP, step), loss(STEP, step)
+            jumps = abs(left + right - 2 * middle) / STEP  # of each output's slope, left against right
+            smooth = KINK * np.max(abs(right - left), initial=0.0) / (2 * STEP) + 10 * ROUNDING * abs(middle)
+            slopes.append([sum(np.sum(gradients[i] * e) for i, e in step.items()), np.sum(right - left) / (2 * STEP),
+                           np.sum(jumps, where=jumps > smooth) / 2])
+        a, central, slack = np.array(slopes).T
+        typical = np.sqrt(np.mean(central ** 2))
+        scale = np.maximum(np.maximum(abs(a), abs(central)), max(typical, floor, 1e-300))
         error = abs(a - central) / scale
-        kink = abs(right - left) / scale > KINK
-        between = (a >= np.minimum(left, right) - KINK * scale) & (a <= np.maximum(left, right) + KINK * scale)
-        wrong = np.where(kink, ~between, error > TOLERANCE)
+        kink = slack > KINK * scale
+        wrong = ~np.where(kink, abs(a - central) <= slack + KINK * scale, error <= TOLERANCE)
         kinks += int(kink.sum())
         worst = max(worst, float(np.max(error, where=~kink, initial=0.0)))
         if wrong.any() and not detail:
             j = int(np.argmax(wrong))
-            where = f"coordinate {np.unravel_index(j, x.shape)}" if x.size <= coordinates else f"direction {j}"
-            where = where.replace("np.int64(", "").replace("),", ",").replace("))", ")")
-            detail = f"input {i}, {where}: backward says {a[j]:.6g}, differences say {central[j]:.6g}"
+            detail = (f"{what}, {names[j] if names else f'direction {j}'}: backward says {a[j]:.6g}, "
+                      f"differences say {central[j]:.6g}")
     if detail:
         return GradcheckResult("WRONG", worst, detail)
     return GradcheckResult("kink", worst, f"{kinks} kinks") if kinks else GradcheckResult("ok", worst)

@@ -27,19 +27,26 @@ def backward(tensor: Tensor, grad: Array | None = None) -> None:
             raise ValueError(f"backward: the tensor has shape {tensor.shape}, so pass grad= of that shape; "
                              "only a tensor of one element can do without")
         grad = backend.xp_of(tensor.data).ones_like(tensor.data)
+    if not backend.is_array(grad) or backend.device_of(grad) != tensor.device:
+        raise TypeError(f"backward(grad): must be an array on {tensor.device}, as the tensor's data; got a "
+                        f"{type(grad).__name__}")
     gradients: dict[Function, Array] = {}  # of pending calls: dL/d(their result), complete so far
     heap: list[tuple[int, Function]] = []
 
     def send(edge: Tensor | Function, g: Array, sender: str) -> None:
+        if g is None:
+            raise ValueError(f"{sender}: None as the gradient of an argument that requires one, of shape {edge.shape}")
         if g.shape != edge.shape or g.dtype != edge.dtype:
             raise ValueError(f"{sender}: the gradient has shape {g.shape} and dtype {g.dtype}, the argument "
                              f"has {edge.shape} and {edge.dtype}")
-        if isinstance(edge, Tensor):
-            edge.grad = g if edge.grad is None else edge.grad + g
-        elif edge in gradients:
-            gradients[edge] = gradients[edge] + g
-        else:
-            gradients[edge] = g
+        leaf = isinstance(edge, Tensor)
+        before = edge.grad if leaf else gradients.get(edge)
+        total = backend.xp_of(g).asarray(g if before is None else before + g)  # NumPy makes numbers of 0-d arrays
+        if leaf:
+            edge.grad = total
+            return
+        gradients[edge] = total
+        if before is None:
             heapq.heappush(heap, (-edge.order, edge))
 
     send(tensor.node or tensor, grad, "backward(grad)")
@@ -50,6 +57,8 @@ def backward(tensor: Tensor, grad: Array | None = None) -> None:
                                "gone; run forward again (or add the losses and walk once)")
         results = node.backward(gradients.pop(node))
         results = results if isinstance(results, tuple) else (results,)
+        if len(results) != len(node.edges):
+            raise ValueError(f"{node.name()}.backward: {len(results)} gradients for {len(node.edges)} arguments")
         for edge, g in zip(node.edges, results, strict=True):
             if edge is not None:
                 send(edge, g, f"{node.name()}.backward")
