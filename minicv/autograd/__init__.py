@@ -1,12 +1,12 @@
 """The automatic differentiation engine: ``Tensor``, ``Function``, the backward walk, and gradient checks.
 
 It reads in this order: ``tensor.py`` (what is computed on), ``function.py`` (one operation and its derivative),
-``graph.py`` (the walk), ``gradcheck.py`` (the proof). First order only: a gradient is a plain array, and cannot be
-differentiated again.
+``graph.py`` (the walk), ``gradcheck.py`` (the proof); ``drawing.py`` makes pictures. First order only: a gradient is a
+plain array, and cannot be differentiated again.
 """
+from .drawing import draw
 from .function import Function, no_grad, substitute
 from .gradcheck import GradcheckResult, gradcheck
-from .graph import draw
 from .tensor import Tensor, tensor
 
 __all__ = ["Function", "GradcheckResult", "Tensor", "draw", "gradcheck", "no_grad", "substitute", "tensor"]

@@ -1,4 +1,4 @@
-"""The backward walk over the graph of calls, and a drawing of that graph."""
+"""The backward walk over the graph of calls."""
 from __future__ import annotations
 
 import heapq
@@ -74,40 +74,3 @@ def calls(tensor: Tensor) -> list[Function]:
             found.add(node)
             pending += [e for e in node.edges or () if e is not None and not isinstance(e, Tensor)]
     return sorted(found, key=lambda node: node.order)
-
-
-def draw(tensor: Tensor, names: dict[str, Tensor] | None = None, ax=None):
-    """Draw the graph behind a tensor with matplotlib, inputs on the left, and return the axes.
-
-    ``names`` labels leaves, for example ``{"w": w, "b": b}``; others show their shape.
-    """
-    import matplotlib.pyplot as plt
-    labels = {id(t): name for name, t in (names or {}).items()}
-    nodes = calls(tensor)
-    depth: dict[object, int] = {}
-    for node in nodes:  # a call stands one column right of its last argument, a leaf in the first column
-        for edge in node.edges:
-            if edge is not None:
-                depth.setdefault(edge, 0)
-        depth[node] = 1 + max(depth[e] for e in node.edges if e is not None)
-    columns: dict[int, list[object]] = {}
-    for item, column in depth.items():
-        columns.setdefault(column, []).append(item)
-    place = {item: (column, (len(items) - 1) / 2 - row)
-             for column, items in columns.items() for row, item in enumerate(items)}
-    if ax is None:
-        height = max((len(items) for items in columns.values()), default=1)
-        ax = plt.subplots(figsize=(1.2 + 1.5 * len(columns), 0.6 + 0.8 * height))[1]
-    for item, (x, y) in place.items():
-        leaf = isinstance(item, Tensor)
-        text = f"{labels.get(id(item), 'leaf')}\n{item.shape}" if leaf else f"{item.name()}\n{item.shape}"
-        ax.text(x, y, text, ha="center", va="center", fontsize=8, zorder=3,
-                bbox={"boxstyle": "round" if leaf else "square", "fc": "#ffe8c2" if leaf else "#d6e6f5", "ec": "0.4"})
-        for edge in () if leaf else item.edges:
-            if edge is not None:
-                ax.annotate("", (x, y), place[edge], zorder=1,
-                            arrowprops={"arrowstyle": "->", "color": "0.5", "shrinkA": 22, "shrinkB": 26})
-    ax.set_xlim(-0.6, max(columns, default=0) + 0.6)
-    ax.margins(y=0.25)
-    ax.set_axis_off()
-    return ax
