@@ -93,11 +93,14 @@ def run_lessons(args: argparse.Namespace) -> int:
 def run_gradcheck(args: argparse.Namespace) -> int:
     """minicv gradcheck [OP...]"""
     from . import ops
-    from .autograd import gradcheck
+    from .autograd import GradcheckResult, gradcheck
     wrong, start, cases = 0, time.perf_counter(), ops.cases(args.ops)
     for case in cases:
         f, inputs = case.differentiable(backend.current())
-        result = gradcheck(f, inputs)
+        try:
+            result = gradcheck(f, inputs)
+        except Exception as error:  # an op that fails is wrong too, and the others are still to be checked
+            result = GradcheckResult("WRONG", float("nan"), f"{type(error).__name__}: {error}")
         wrong += result.verdict == "WRONG"
         shapes = " ".join("x".join(map(str, x.shape)) or "()" for x in inputs)
         detail = f"  {result.detail}" if result.detail else ""
@@ -116,7 +119,7 @@ def run_train(args: argparse.Namespace) -> int:
                                augment=not args.no_augment, weight_map=args.weight_map)
     minicv.seed(args.seed)
     options = {"num_classes": dataset.num_classes, "in_channels": dataset[0].image.shape[0]}
-    if args.width:
+    if args.width is not None:
         options["width"] = args.width
     model = models.build(args.model, args.preset, **options)
     args.out.mkdir(parents=True, exist_ok=True)
@@ -164,7 +167,7 @@ def run_predict(args: argparse.Namespace) -> int:
         image = read_image(path, "L" if model.in_channels == 1 else "RGB")
         result = model.predict([image], args.tile)[0]
         write_png(args.out / f"{stem}_labels.png", result.labels.astype(np.uint8))
-        write_png(args.out / f"{stem}_overlay.png", overlay(image, result.labels))
+        write_png(args.out / f"{stem}_overlay.png", overlay(image, result.labels).transpose(2, 0, 1))
         shares = np.bincount(result.labels.ravel(), minlength=len(result.probabilities)) / result.labels.size
         print(f"{args.out / stem}_overlay.png  " + "  ".join(f"class {k}: {s:.1%}" for k, s in enumerate(shares)))
     return 0
