@@ -17,14 +17,20 @@ class Optimizer:
     """
 
     def __init__(self, params: Params, **defaults: float):
+        name = type(self).__name__
+        if isinstance(params, Tensor):  # which list() would cut into rows, copies that nobody uses
+            raise TypeError(f"{name}(params): got one Tensor of shape {params.shape}; pass a list, as in [tensor]")
         params = list(params)
         groups = params if params and isinstance(params[0], dict) else [{"params": params}]
         self.groups = [{**defaults, **g, "params": list(g["params"])} for g in groups]
-        if not any(g["params"] for g in self.groups):
-            raise ValueError(f"{type(self).__name__}(params): got no parameters")
+        every = [p for g in self.groups for p in g["params"]]
+        if not every:
+            raise ValueError(f"{name}(params): got no parameters")
+        if len({id(p) for p in every}) < len(every):
+            raise ValueError(f"{name}(params): a parameter occurs twice, and would be changed twice in each step")
         for group in self.groups:
             if group["lr"] < 0:
-                raise ValueError(f"{type(self).__name__}(lr={group['lr']}): must not be negative")
+                raise ValueError(f"{name}(lr={group['lr']}): must not be negative")
             group["initial_lr"] = group["lr"]
         self.state: list[dict] = [{} for g in self.groups for _ in g["params"]]  # one per parameter, in order
 
@@ -53,15 +59,19 @@ class Optimizer:
                 for i, state in enumerate(self.state) for name, v in state.items()}
 
     def load_state_dict(self, saved: dict) -> None:
-        """Take over what ``state_dict`` returned."""
+        """Take over what ``state_dict`` returned; ``ValueError``, and nothing changed, if it is of other parameters."""
         params = [p for g in self.groups for p in g["params"]]
-        self.state = [{} for _ in params]
+        state: list[dict] = [{} for _ in params]
         for key, value in saved.items():
             number, name = key.split(".", 1)
             i = int(number)
             if i >= len(params):
                 raise ValueError(f"{type(self).__name__}.load_state_dict: {key}: there are {len(params)} parameters")
-            self.state[i][name] = to_device(value.copy(), params[i].device) if hasattr(value, "shape") else value
+            if hasattr(value, "shape") and value.shape != params[i].shape:
+                raise ValueError(f"{type(self).__name__}.load_state_dict: {key} has shape {value.shape}, "
+                                 f"parameter {i} has {params[i].shape}")
+            state[i][name] = to_device(value.copy(), params[i].device) if hasattr(value, "shape") else value
+        self.state = state
 
 
 class SGD(Optimizer):
@@ -119,19 +129,27 @@ def constant() -> Callable[[int], float]:
 
 def poly(total: int, power: float = 0.9) -> Callable[[int], float]:
     """(1 - step/total)^power. PSPNet (Zhao et al., 2017), sec. 5.1; DeepLab."""
+    _at_least_one("poly(total", total)
     return lambda step: max(0.0, 1 - step / total) ** power
 
 
 def steps(every: int, gamma: float = 0.1) -> Callable[[int], float]:
     """Times ``gamma`` after each ``every`` steps."""
+    _at_least_one("steps(every", every)
     return lambda step: gamma ** (step // every)
 
 
 def cosine(total: int) -> Callable[[int], float]:
     """Half a cosine from 1 to 0. Loshchilov and Hutter (2017), eq. (5)."""
+    _at_least_one("cosine(total", total)
     return lambda step: 0.5 * (1 + math.cos(math.pi * min(1.0, step / total)))
 
 
 def warmup(length: int, then: Callable[[int], float]) -> Callable[[int], float]:
-    """Rise from 0 over ``length`` steps, on top of another schedule."""
+    """Times 1/length, 2/length, ... 1 over the first ``length`` steps of another schedule."""
     return lambda step: min(1.0, (step + 1) / max(1, length)) * then(step)
+
+
+def _at_least_one(call: str, n: int) -> None:
+    if n < 1:
+        raise ValueError(f"{call}={n}): must be at least 1, a number of steps")
