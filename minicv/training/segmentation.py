@@ -33,7 +33,7 @@ class Recipe:
     schedule: str = "poly"
     warmup: int = 100  # steps over which the rate rises from 0: until then the momentum has no history
     tile: int = 196
-    augment: bool = True
+    augment: bool | UNetAugment = True  # or one of your own, which then says how elastic
     elastic: float = 10.0  # U-Net, sec. 3.1: standard deviation of the displacements, pixels
     weight_map: bool = False
     seed: int = 0
@@ -41,7 +41,7 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.schedule not in ("constant", "poly"):
             raise ValueError(f"Recipe(schedule={self.schedule!r}): 'constant' or 'poly'")
-        for name, least in (("steps", 1), ("tile", 1), ("elastic", 0), ("seed", 0)):
+        for name, least in (("steps", 1), ("warmup", 0), ("tile", 1), ("elastic", 0), ("seed", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"Recipe({name}={getattr(self, name)}): must be at least {least}")
 
@@ -58,7 +58,7 @@ def samples(dataset: Any, recipe: Recipe, model: Module) -> Iterator[tuple[np.nd
     if len(dataset) == 0:
         raise ValueError("train: the data set has no pictures")
     dataset = WithWeightMap(dataset) if recipe.weight_map else dataset
-    augment = UNetAugment(elastic=recipe.elastic)
+    augment = UNetAugment(elastic=recipe.elastic) if recipe.augment is True else recipe.augment
     tile_in = model.input_size(recipe.tile)
     tile_out = model.output_size(tile_in)
     step = 0
@@ -66,10 +66,10 @@ def samples(dataset: Any, recipe: Recipe, model: Module) -> Iterator[tuple[np.nd
         for index in np.random.default_rng([recipe.seed, step]).permutation(len(dataset)):
             rng = np.random.default_rng([recipe.seed, step, 1])
             sample = dataset[int(index)]
-            if recipe.augment:
+            if augment:
                 sample = augment(sample, rng)
-            image, label, weight = random_tile(standardise(sample.image), sample.label, sample.weight, tile_in, tile_out,
-                                               rng)
+            image, label, weight = random_tile(standardise(sample.image), sample.label, sample.weight, tile_in,
+                                               tile_out, rng)
             yield image[None], label[None], None if weight is None else weight[None]
             step += 1
 

@@ -125,10 +125,10 @@ class UNet(nn.Module):
     def predict(self, images: list[np.ndarray], tile: int | None = None) -> list[Segmentation]:
         """Label every pixel of pictures (C, H, W) of any size by the overlap-tile strategy (U-Net, Fig. 2).
 
-        ``tile`` is the side of an input tile; None predicts each picture in one. Context beyond the borders is
-        mirrored, and grey values are brought to mean 0 and deviation 1, as in training. Tiles start at multiples of 2^depth, where the pooling windows of one big prediction would lie; only
-        so are the two equal (and only for "valid": the zeros of "same" show at the seams). Raises ``ValueError`` for
-        a tile size that does not work and for arrays that are no such pictures.
+        ``tile`` is the side of an input tile; None predicts each picture in one. Grey values are standardised, as in
+        training; context beyond the borders is mirrored. Tiles start at multiples of 2^depth, where the pooling windows
+        of one big prediction would lie; only so are the two equal (and only for "valid": the zeros of "same" show at
+        the seams). Raises ``ValueError`` for a tile size that does not work and for arrays that are no such pictures.
         """
         modes = [(module, module.training) for _, module in self.modules()]
         self.eval()
@@ -170,7 +170,7 @@ class UNet(nn.Module):
             return range(1)
         if output < step:
             smallest = self.input_size(step)
-            raise ValueError(f"UNet.predict(tile={output + self.total_lost()}): the output of a tile is {output} pixels "
-                             f"wide, and tiles start {step} apart or more; the smallest that works is {smallest}")
+            raise ValueError(f"UNet.predict(tile={output + self.total_lost()}): a tile's output would be {output} wide, "
+                             f"but tiles start {step} apart or more; the smallest that works is {smallest}")
         stride = output // step * step
         return range(0, size - output + stride, stride)
