@@ -170,7 +170,7 @@ class UNet(nn.Module):
             return range(1)
         if output < step:
             smallest = self.input_size(step)
-            raise ValueError(f"UNet.predict(tile={output + self.total_lost()}): a tile's output would be {output} wide, "
+            raise ValueError(f"UNet.predict(tile={output + self.total_lost()}): a tile's output is {output} wide, "
                              f"but tiles start {step} apart or more; the smallest that works is {smallest}")
         stride = output // step * step
         return range(0, size - output + stride, stride)
