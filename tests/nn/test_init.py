@@ -62,10 +62,9 @@ def test_he_initialisation_keeps_the_mean_square_through_relu_layers():
     minicv.seed(3)
     body = nn.Sequential(*(m for _ in range(10) for m in (nn.Linear(600, 600), nn.ReLU())))
     x = minicv.Tensor(np.random.default_rng(0).standard_normal((200, 600)).astype(np.float32))
-    # A layer doubles it (variance 2/N, N inputs), and ReLU halves it again. Each layer's gain
-    # has a relative spread of about sqrt(5/600) = 0.09 over draws, ten layers 0.29: a factor of 2 is more than twice
-    # that, for a fixed seed. A std of sqrt(1/N) would give 2^-10.
-    assert 0.5 < np.mean(body(x).numpy() ** 2) / np.mean(x.numpy() ** 2) < 2
+    # A layer doubles it (variance 2/N, N inputs), and ReLU halves it again. Over seeds 0 to 5 the ten layers' ratio was
+    # 0.7 to 3.1; a std of sqrt(1/N) would give 2^-10 = 0.001.
+    assert 0.2 < np.mean(body(x).numpy() ** 2) / np.mean(x.numpy() ** 2) < 5
 
 
 def test_zeros_and_ones():
