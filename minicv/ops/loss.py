@@ -1,4 +1,4 @@
-"""Losses of classifiers: cross entropy of scores against class numbers.
+"""Losses of classifiers: cross entropy of scores, or of log-probabilities, against class numbers.
 
     E = - sum_x w(x) log p_l(x)(x)          U-Net (Ronneberger et al., 2015), eq. (1) and sec. 3
 
@@ -33,6 +33,22 @@ def cross_entropy_loop(x, target, weight=None, ignore_index=-100, reduction="mea
             w = 1.0 if pixel_weight is None else pixel_weight[i]
             loss[i] = -w * (c * q * log_p).sum()
             total += w * c[target[i]]
+    return _reduced_loop(loss, total, reduction)
+
+
+def nll_loss_loop(x, target, weight=None, ignore_index=-100, reduction="mean"):
+    """``nll_loss`` on plain arrays, pixel by pixel."""
+    x = np.moveaxis(x, min(1, x.ndim - 1), -1)
+    loss, total = np.zeros(target.shape, x.dtype), 0.0
+    for i in np.ndindex(target.shape):
+        if target[i] != ignore_index:
+            w = 1.0 if weight is None else weight[target[i]]
+            loss[i] = -w * x[i][target[i]]
+            total += w
+    return _reduced_loop(loss, total, reduction)
+
+
+def _reduced_loop(loss, total, reduction):
     if reduction == "mean":
         return loss.sum() / total if total else np.array(np.nan)
     return loss.sum() if reduction == "sum" else loss
@@ -56,7 +72,7 @@ class CrossEntropy(Function):
             t = target_rows[span].astype(xp.int64)
             counts = t != ignore_index
             t *= counts  # an ignored target reads class 0, with weight 0
-            _check_range(t, K, ignore_index)
+            check_range("cross_entropy", t, K, ignore_index)
             at = t * len(t) + xp.arange(len(t))  # z[t[b], b] is z.ravel()[at[b]]
             z = rows[span].T.copy()  # (K, B)
             z -= z.max(axis=0)
@@ -77,21 +93,15 @@ class CrossEntropy(Function):
         total = a.sum()
         ctx.save(saved, spans, a, total, w)
         ctx.shape_in, ctx.axis, ctx.reduction, ctx.s = x.shape, axis, reduction, s
-        if reduction == "none":
-            return loss.reshape(target.shape)
-        with np.errstate(invalid="ignore"):  # 0 / 0 = nan where nothing counts
-            return loss.sum() / total if reduction == "mean" else loss.sum()
+        return reduced(loss.reshape(target.shape), total, reduction)
 
     def backward(ctx, gy):  # dloss/dx = a (p - onehot(t))
         saved, spans, a, total, w = ctx.saved
-        xp, K, s = xp_of(a), len(w), ctx.s
-        if ctx.reduction == "mean":
-            gy = gy / (total + (total == 0))  # nothing counts: the gradient is 0
-        gy = gy.reshape(-1)  # one number, or one for each pixel
-        gx = xp.empty((len(a), K), a.dtype)
+        K, s, gy = len(w), ctx.s, each(gy, total, ctx.reduction).reshape(-1)
+        gx = xp_of(a).empty((len(a), K), a.dtype)
 
-        def block(each):
-            span, (p, at, u) = each
+        def block(both):
+            span, (p, at, u) = both
             g = gy if len(gy) == 1 else gy[span]
             ga = a[span] * g if not s else a[span] * g * (1 - s)
             gz = p * (ga if not s else ga + u * g * (w.sum() * s / K))
@@ -116,35 +126,67 @@ def cross_entropy(input: Tensor, target: Tensor | Array, weight: Tensor | Array 
     Raises ``ValueError`` for shapes that do not fit and for a target that is no class (checked on NumPy arrays only:
     elsewhere it would mean to wait for the device).
     """
-    if input.dtype.kind != "f" or input.ndim < 1 or input.shape[min(1, input.ndim - 1)] < 1:
-        raise ValueError("cross_entropy: input must be float scores (N, K, ...) of at least one class, got "
-                         f"{input.dtype} {input.shape}")
-    axis = min(1, input.ndim - 1)
-    K, shape = input.shape[axis], input.shape[:axis] + input.shape[axis + 1:]
-    target = _constant(target)
-    if target.dtype.kind not in "iu":
-        raise TypeError(f"cross_entropy: target must be integer class numbers, got {target.dtype}; convert with "
-                        ".astype('int64')")
-    if target.shape != shape:
-        raise ValueError(f"cross_entropy: input {input.shape} needs a target of shape {shape}, got {target.shape}")
-    weight, pixel_weight = _constant(weight, input.dtype), _constant(pixel_weight, input.dtype)
-    if weight is not None and weight.shape != (K,):
-        raise ValueError(f"cross_entropy: weight has shape {weight.shape}; input {input.shape} has {K} classes: ({K},)")
-    if pixel_weight is not None and pixel_weight.shape != shape:
-        raise ValueError(f"cross_entropy: pixel_weight has shape {pixel_weight.shape}, and must have target's, {shape}")
-    check_reduction("cross_entropy", reduction)
+    target, weight, pixel_weight = check_classes("cross_entropy", input, target, weight, pixel_weight, reduction)
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy(label_smoothing={label_smoothing}) must lie in [0, 1]")
     return CrossEntropy.apply(input, target, weight, pixel_weight, ignore_index=ignore_index, reduction=reduction,
                               label_smoothing=label_smoothing)
 
 
+class NLLLoss(Function):
+    """loss = - a x_t, x the log-probabilities, a = class weight of t, or 0 where t is to be ignored"""
+
+    def forward(ctx, x, target, weight, *, ignore_index, reduction):
+        xp, axis = xp_of(x), min(1, x.ndim - 1)
+        rows, t = rows_of(x, axis), target.reshape(-1).astype(xp.int64)
+        counts = t != ignore_index
+        t *= counts
+        check_range("nll_loss", t, x.shape[axis], ignore_index)
+        at = t + rows.shape[1] * xp.arange(len(t))  # rows[i, t[i]] is rows.ravel()[at[i]]
+        a = counts.astype(x.dtype) if weight is None else weight.take(t) * counts
+        loss, total = -a * rows.ravel().take(at), a.sum()
+        xp.copyto(loss, 0, where=~counts)  # even if a score is infinite
+        ctx.save(at, a, total)
+        ctx.shape_in, ctx.axis, ctx.reduction = x.shape, axis, reduction
+        return reduced(loss.reshape(target.shape), total, reduction)
+
+    def backward(ctx, gy):  # dloss/dx_t = -a
+        at, a, total = ctx.saved
+        gx = xp_of(a).zeros((len(a), ctx.shape_in[ctx.axis]), a.dtype)
+        gx.ravel()[at] = -a * each(gy, total, ctx.reduction).reshape(-1)
+        return from_rows(gx, ctx.shape_in, ctx.axis), None, None
+
+
+def nll_loss(input: Tensor, target: Tensor | Array, weight: Tensor | Array | None = None, ignore_index: int = -100,
+             reduction: str = "mean") -> Tensor:
+    """The second half of ``cross_entropy``, for the results of ``log_softmax``; arguments and errors as there."""
+    target, weight, _ = check_classes("nll_loss", input, target, weight, None, reduction)
+    return NLLLoss.apply(input, target, weight, ignore_index=ignore_index, reduction=reduction)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Reductions and errors
+# ---------------------------------------------------------------------------------------------------------
+def reduced(loss: Array, total: Array | int, reduction: str) -> Array:
+    """The losses, their sum, or their sum divided by ``total``: the sum of their weights, or their number."""
+    if reduction == "none":
+        return loss
+    with np.errstate(invalid="ignore"):  # 0 / 0 = nan where nothing counts
+        return loss.sum() / total if reduction == "mean" else loss.sum()
+
+
+def each(gy: Array, total: Array | int, reduction: str) -> Array:
+    """The gradient of each single loss, from that of ``reduced``: one number for all, or of the losses' shape."""
+    return gy / (total + (total == 0)) if reduction == "mean" else gy  # where nothing counts: 0, not nan
+
+
 def check_reduction(name: str, reduction: str) -> None:
+    """ValueError unless it is one of PyTorch's three."""
     if reduction not in ("none", "mean", "sum"):
         raise ValueError(f"{name}(reduction={reduction!r}): 'none', 'mean' or 'sum'")
 
 
-def _constant(value: Tensor | Array | None, dtype: np.dtype | None = None) -> Tensor | None:
+def constant(value: Tensor | Array | None, dtype: np.dtype | None = None) -> Tensor | None:
     """A Tensor outside the graph, in the dtype asked for."""
     if value is None:
         return None
@@ -152,19 +194,48 @@ def _constant(value: Tensor | Array | None, dtype: np.dtype | None = None) -> Te
     return Tensor(data if dtype is None else data.astype(dtype, copy=False))
 
 
-def _check_range(t: Array, K: int, ignore_index: int) -> None:
+def check_classes(name: str, input: Tensor, target, weight, pixel_weight, reduction: str) -> list[Tensor | None]:
+    """Errors of both losses; target, weight and pixel_weight as Tensors outside the graph."""
+    axis = min(1, input.ndim - 1)
+    if input.dtype.kind != "f" or input.ndim < 1 or input.shape[axis] < 1:
+        raise ValueError(f"{name}: input must be float scores (N, K, ...) of at least one class, got {input.dtype} "
+                         f"{input.shape}")
+    K, shape, target = input.shape[axis], input.shape[:axis] + input.shape[axis + 1:], constant(target)
+    if target.dtype.kind not in "iu":
+        raise TypeError(f"{name}: target must be integer class numbers, got {target.dtype}; convert with "
+                        ".astype('int64')")
+    if target.shape != shape:
+        raise ValueError(f"{name}: input {input.shape} needs a target of shape {shape}, got {target.shape}")
+    if weight is not None and weight.shape != (K,):
+        raise ValueError(f"{name}: weight has shape {weight.shape}; input {input.shape} has {K} classes: ({K},)")
+    if pixel_weight is not None and pixel_weight.shape != shape:
+        raise ValueError(f"{name}: pixel_weight has shape {pixel_weight.shape}, and must have target's, {shape}")
+    check_reduction(name, reduction)
+    return [target, constant(weight, input.dtype), constant(pixel_weight, input.dtype)]
+
+
+def check_range(name: str, t: Array, K: int, ignore_index: int) -> None:
+    """ValueError for a class number below 0 or above K - 1, on NumPy arrays."""
     if type(t) is np.ndarray and t.size and not 0 <= t.min() <= t.max() < K:
         wrong = t.min() if t.min() < 0 else t.max()
-        raise ValueError(f"cross_entropy: target {wrong} is not one of the {K} classes, 0 to {K - 1}, nor ignore_index="
+        raise ValueError(f"{name}: target {wrong} is not one of the {K} classes, 0 to {K - 1}, nor ignore_index="
                          f"{ignore_index}")
 
 
-def _case(label, shape, target, **options):
-    """Weights are constants: they go to the op beside the inputs, on the inputs' device."""
+def _case(label, shape, target, op=cross_entropy, loop=cross_entropy_loop, **options):
+    return Case(op, label, shape, target, loop=loop, call=on_device_of_input(op), **options)
+
+
+def on_device_of_input(op):
+    """For Case: arrays among the options, constants beside the inputs, go to the op on the inputs' device."""
     def call(x, t, **options):
-        return cross_entropy(x, t, **{name: to_device(value, x.device) if is_array(value) else value
-                                      for name, value in options.items()})
-    return Case(cross_entropy, label, shape, target, loop=cross_entropy_loop, call=call, **options)
+        return op(x, t, **{name: to_device(value, x.device) if is_array(value) else value
+                           for name, value in options.items()})
+    return call
+
+
+def _nll(label, shape, target, **options):
+    return _case(label, shape, target, nll_loss, nll_loss_loop, **options)
 
 
 T = np.array([[0, 2, 1], [1, 1, 0]])  # (N, d1) = (2, 3)
@@ -190,4 +261,10 @@ CASES = [
     _case("one class", (2, 1, 3), np.zeros((2, 3), np.int32)),
     _case("larger than one block", (2, 3, 128, 128), np.arange(2 * 128 * 128).reshape(2, 128, 128) % 3),
     _case("empty batch, sum", (0, 3, 2), np.zeros((0, 2), np.int64), reduction="sum"),
+    _nll("log-probabilities of images", (4, 5), np.array([0, 4, 2, 2])),
+    _nll("(N, K, H, W), class weights", (2, 3, 2, 3), np.arange(12).reshape(2, 2, 3) % 3, weight=W3),
+    _nll("ignore 255, sum", (2, 3, 3), VOID, ignore_index=255, weight=W3, reduction="sum"),
+    _nll("ignore 255, no reduction", (2, 3, 3), VOID, ignore_index=255, reduction="none"),
+    _nll("one image without N", (4,), np.array(2)),
+    _nll("empty batch, sum", (0, 3, 2), np.zeros((0, 2), np.int64), reduction="sum"),
 ]

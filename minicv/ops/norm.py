@@ -1,12 +1,13 @@
 """Batch normalisation, and the local response normalisation of AlexNet.
 
-Ioffe and Szegedy, "Batch Normalization" (2015), algorithm 1: each channel is brought to mean 0 and variance 1 over the batch
-and all pixels, then to a learned mean and scale:
+Ioffe and Szegedy, "Batch Normalization" (2015), algorithm 1: each channel is brought to mean 0 and variance 1 over the
+batch and all pixels, then to a learned mean and scale:
 
     y = (x - mean) / sqrt(var + eps) * weight + bias
 
-PyTorch's conventions: the biased variance (divided by P, the number of pixels) normalises; the running averages, which replace
-both in evaluation, move by ``momentum`` towards the mean and the unbiased variance (divided by P - 1) of each batch.
+PyTorch's conventions: the biased variance (divided by P, the number of pixels) normalises. The running averages, which
+stand in for mean and variance in evaluation, move by ``momentum`` towards each batch's mean and unbiased variance
+(divided by P - 1).
 
 Krizhevsky et al. (2012), sec. 3.3, n neighbouring channels inhibit each other:
 
@@ -63,8 +64,8 @@ def sum_rows(m: Array, C: int) -> Array:
 def moments(rows: Array) -> tuple[Array, Array]:
     """Mean and biased variance of each column of (P, C), each (C,), reading the matrix once.
 
-    Sums of squares far from zero would cancel: E[x^2] - E[x]^2 loses all digits where the mean is 4000 standard deviations.
-    So the sums are of distances from a rough mean, that of some 256 rows from all over the batch.
+    E[x^2] - E[x]^2 would lose all digits of float32 where the mean is 4000 standard deviations. So the sums are of
+    distances from a rough mean, that of some 256 rows from all over the batch.
     """
     xp, (P, C) = xp_of(rows), rows.shape
     sample = rows[::-(-P // 256)]
@@ -138,26 +139,28 @@ def batch_norm(input: Tensor, running_mean: Array | None, running_var: Array | N
                bias: Tensor | None = None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5) -> Tensor:
     """Normalise each channel of (N, C) or (N, C, H, W), then scale by ``weight`` (C,) and shift by ``bias`` (C,).
 
-    ``training``: by the batch's own mean and variance. ``running_mean`` and ``running_var``, plain arrays (C,), move towards
-    them by the share ``momentum``: they are changed in place, the only arguments in minicv that are. Both may be None.
-    Else: by ``running_mean`` and ``running_var``. Raises ``ValueError`` for shapes that do not fit, and in training for one
-    value per channel, which has no variance. Ioffe and Szegedy (2015), algorithm 1.
+    In training by the batch's own mean and variance. ``running_mean`` and ``running_var``, plain arrays (C,), move by
+    the share ``momentum`` towards them: they are changed in place, as nothing else in ``minicv.ops`` is. Both may be
+    None. In evaluation by ``running_mean`` and ``running_var``. Raises ``ValueError`` for shapes that do not fit, and
+    in training for one value per channel, which has no variance. Ioffe and Szegedy (2015), algorithm 1.
     """
-    name, C = "batch_norm", input.shape[1] if input.ndim > 1 else 0
-    if input.ndim < 2 or input.dtype.kind != "f":
-        raise ValueError(f"{name}: input must be floats (N, C) or (N, C, H, W), got {input.dtype} {input.shape}")
+    name, shape = "batch_norm", input.shape
+    if len(shape) < 2 or input.dtype.kind != "f":
+        raise ValueError(f"{name}: input must be floats (N, C) or (N, C, H, W), got {input.dtype} {shape}")
+    C = shape[1]
     if training and input.size == C > 0:
-        raise ValueError(f"{name}(training=True): input {input.shape} has one value per channel, which has no variance; "
-                         "use a larger batch, or training=False")
+        raise ValueError(f"{name}(training=True): input {shape} has one value per channel, which has no variance; use "
+                         "a larger batch, or training=False")
     if (running_mean is None) != (running_var is None) or (running_mean is None and not training):
         raise ValueError(f"{name}: running_mean and running_var must both be given; only training can do without both")
-    for argument, value in (("running_mean", running_mean), ("running_var", running_var), ("weight", weight), ("bias", bias)):
+    arguments = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
+    for argument, value in arguments.items():
         if value is not None and value.shape != (C,):
-            raise ValueError(f"{name}: {argument} has shape {value.shape}; input {input.shape} has {C} channels: ({C},)")
+            raise ValueError(f"{name}: {argument} has shape {value.shape}; input {shape} has {C} channels: ({C},)")
         if is_array(value) and device_of(value) != input.device:
             raise TypeError(f"{name}: input lies on {input.device}, {argument} on {device_of(value)}")
-    return BatchNorm.apply(input, weight, bias, running_mean=running_mean, running_var=running_var, training=bool(training),
-                           momentum=momentum, eps=eps)
+    return BatchNorm.apply(input, weight, bias, running_mean=running_mean, running_var=running_var,
+                           training=bool(training), momentum=momentum, eps=eps)
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -200,13 +203,13 @@ def in_blocks(work, *matrices: Array) -> None:
 def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
     """Divide each channel of (N, C, ...) by (k + alpha/size * the squares of ``size`` channels around it) ** beta.
 
-    Shape kept. Raises ``ValueError`` for a size below 1 or an input without channels. Krizhevsky et al. (2012), sec. 3.3,
-    with the paper's alpha multiplied by size.
+    Shape kept. Raises ``ValueError`` for a size below 1 or an input without channels. Krizhevsky et al. (2012), sec.
+    3.3, with the paper's alpha multiplied by size.
     """
     if input.ndim < 2 or input.dtype.kind != "f":
         raise ValueError(f"local_response_norm: input must be floats (N, C, ...), got {input.dtype} {input.shape}")
     if not isinstance(size, int | np.integer) or size < 1:
-        raise ValueError(f"local_response_norm(size={size!r}) must be an integer of at least 1, the channels in a window")
+        raise ValueError(f"local_response_norm(size={size!r}): the channels in a window, an integer of at least 1")
     return LocalResponseNorm.apply(input, size=int(size), alpha=alpha, beta=beta, k=k)
 
 

@@ -46,15 +46,17 @@ def put_columns(rows: Array, z: Array) -> None:
 def channelwise(work: Callable[..., Any], matrices: list[Array], vectors: list[Array]) -> list[Any]:
     """Call ``work(*blocks, *vectors)`` for blocks of rows of (P, C) matrices, beside vectors (C,) that meet each row.
 
-    Several rows lie on one line of a block, and the vectors are repeated as often, because NumPy's inner loop over a few
-    channels would be short. So ``work`` may combine them elementwise, and ``reshape(-1, C)`` a result. By several threads.
+    Several rows lie on one line of a block, and the vectors are repeated as often, because NumPy's inner loop over a
+    few channels would be short. So ``work`` combines them elementwise, or by ``reshape(-1, C)``. By several threads.
     """
     P, C = matrices[0].shape
+    if not P * C:
+        return []
     on_cpu = type(matrices[0]) is np.ndarray
     r = max(1, min(LINE // C, P)) if on_cpu else 1  # rows on a line
     repeated = [np.tile(v, r) for v in vectors] if on_cpu else vectors
     step = max(1, BLOCK // (r * C)) * r if on_cpu else P
-    full = P // r * r
+    full = P - P % r
     spans = [(i, min(i + step, full), r * C) for i in range(0, full, step)]
     if full < P:  # rows that do not fill a line
         spans.append((full, P, C))
@@ -62,4 +64,4 @@ def channelwise(work: Callable[..., Any], matrices: list[Array], vectors: list[A
     def block(span):
         start, stop, width = span
         return work(*(m[start:stop].reshape(-1, width) for m in matrices), *(v[:width] for v in repeated))
-    return parallel(block, spans) if spans else []
+    return parallel(block, spans)

@@ -1,0 +1,225 @@
+"""Losses that compare number with number: binary cross entropy, smooth L1, mean squared error, hinge.
+
+With d = x - t, x the input and t the target, and y in {-1, +1}:
+
+    binary cross entropy    -t log s(x) - (1 - t) log(1 - s(x)), s the sigmoid    Mask R-CNN (He et al., 2017), sec. 3
+    smooth L1               d^2 / (2 beta) if |d| < beta, else |d| - beta/2       Fast R-CNN (Girshick, 2015), eq. (3)
+    squared error           d^2                                                   YOLO (Redmon et al., 2016), eq. (3)
+    hinge                   max(0, 1 - y x)                              R-CNN (Girshick et al., 2014), sec. 2.3
+
+Fast R-CNN's beta is 1. R-CNN has one SVM for each class, against the rest: so each score has its own y. (PyTorch has
+no such loss: hinge_embedding_loss is of distances, multi_margin_loss of one class against another.)
+
+``reduction="mean"`` divides by the number of elements, whatever their weights, as PyTorch does.
+"""
+from __future__ import annotations
+
+import numpy as np
+
+from ..autograd import Function, Tensor
+from ..backend import Array, xp_of
+from .case import Case
+from .loss import check_reduction, constant, each, on_device_of_input, reduced
+
+
+def _elementwise_loop(loss):
+    """A loop over elements, from the definition of one element's loss ``loss(x, t, **options)``."""
+    def loop(x, t, reduction="mean", **arrays_or_numbers):
+        options = {k: np.broadcast_to(v, x.shape) for k, v in arrays_or_numbers.items()}
+        y = np.zeros_like(x)
+        for i in np.ndindex(x.shape):
+            y[i] = loss(x[i], t[i], **{k: v[i] for k, v in options.items()})
+        return y if reduction == "none" else y.mean() if reduction == "mean" else y.sum()
+    return loop
+
+
+@_elementwise_loop
+def binary_cross_entropy_with_logits_loop(x, t, weight=1.0, pos_weight=1.0):
+    s = 1 / (1 + np.exp(-x))
+    return -weight * (pos_weight * t * np.log(s) + (1 - t) * np.log(1 - s))
+
+
+@_elementwise_loop
+def smooth_l1_loss_loop(x, t, beta=1.0):
+    d = abs(x - t)
+    return d * d / (2 * beta) if d < beta else d - beta / 2
+
+
+@_elementwise_loop
+def mse_loss_loop(x, t):
+    return (x - t) ** 2
+
+
+@_elementwise_loop
+def hinge_loss_loop(x, y):
+    return max(0.0, 1 - y * x)
+
+
+class BinaryCrossEntropyWithLogits(Function):
+    """loss = w ((1 - t) x + c softplus(-x)),   c = 1 + (pos_weight - 1) t,   softplus(-x) = log(1 + exp(-x))"""
+
+    def forward(ctx, x, t, weight, pos_weight, *, reduction):
+        xp = xp_of(x)
+        c = 1 if pos_weight is None else 1 + (pos_weight - 1) * t
+        softplus = xp.log1p(xp.exp(-abs(x))) + xp.maximum(-x, 0)  # of -x, with no exp of a large number
+        loss = (1 - t) * x + c * softplus
+        slope = 1 - t - c * (1 - xp.tanh(x / 2)) / 2  # s(-x) = (1 - tanh(x/2)) / 2
+        if weight is not None:
+            loss, slope = loss * weight, slope * weight
+        ctx.save(slope)
+        ctx.reduction = reduction
+        return reduced(loss, x.size, reduction)
+
+    def backward(ctx, gy):
+        return _weigh(ctx, gy), None, None, None
+
+
+class SmoothL1Loss(Function):
+    """loss = c (d - beta c / 2), where c = d / beta, clipped to [-1, 1], is also its slope"""
+
+    def forward(ctx, x, t, *, reduction, beta):
+        xp, d = xp_of(x), x - t
+        slope = xp.clip(d / beta, -1, 1) if beta else xp.sign(d)
+        ctx.save(slope)
+        ctx.reduction = reduction
+        return reduced(slope * (d - slope * (beta / 2)), x.size, reduction)  # Fast R-CNN, eq. (3)
+
+    def backward(ctx, gy):
+        g = _weigh(ctx, gy)
+        return g, -g
+
+
+class MSELoss(Function):
+    """loss = d^2"""
+
+    def forward(ctx, x, t, *, reduction):
+        d = x - t
+        ctx.save(2 * d)
+        ctx.reduction = reduction
+        return reduced(d * d, x.size, reduction)
+
+    def backward(ctx, gy):
+        g = _weigh(ctx, gy)
+        return g, -g
+
+
+class HingeLoss(Function):
+    """loss = max(0, 1 - y x); at the margin, y x = 1, the gradient is 0"""
+
+    def forward(ctx, x, y, *, reduction):
+        short = 1 - y * x  # of the margin
+        ctx.save(-y * (short > 0))
+        ctx.reduction = reduction
+        return reduced(xp_of(x).maximum(short, 0), x.size, reduction)
+
+    def backward(ctx, gy):
+        return _weigh(ctx, gy), None
+
+
+def _weigh(ctx: Function, gy: Array) -> Array:
+    """Each loss's slope, which forward saved, times its share of gy."""
+    (slope,) = ctx.saved
+    return slope * each(gy, slope.size, ctx.reduction)
+
+
+def binary_cross_entropy_with_logits(input: Tensor, target: Tensor | Array, weight: Tensor | Array | None = None,
+                                     reduction: str = "mean", pos_weight: Tensor | Array | None = None) -> Tensor:
+    """Cross entropy of sigmoid(input) against probabilities ``target``, both of any one shape.
+
+    ``weight`` weighs elements, ``pos_weight`` the share of the positives (above 1 it favours recall over precision);
+    both broadcast to input's shape. Only input is differentiated. ``reduction``: "mean" over all elements, "sum" or
+    "none". Raises ``ValueError`` for shapes that do not fit. Mask R-CNN, sec. 3, L_mask.
+    """
+    name = "binary_cross_entropy_with_logits"
+    target = _check(name, input, constant(target, input.dtype), reduction)
+    weights = constant(weight, input.dtype), constant(pos_weight, input.dtype)
+    for argument, value in zip(("weight", "pos_weight"), weights, strict=True):
+        if value is not None and not _broadcasts(value.shape, input.shape):
+            raise ValueError(f"{name}: {argument} {value.shape} does not broadcast to input's shape, {input.shape}")
+    return BinaryCrossEntropyWithLogits.apply(input, target, *weights, reduction=reduction)
+
+
+def smooth_l1_loss(input: Tensor, target: Tensor | Array, reduction: str = "mean", beta: float = 1.0) -> Tensor:
+    """d^2 / (2 beta) for |d| < beta, else |d| - beta/2, d = input - target, both of any one shape and differentiated.
+
+    Outliers pull with a force of 1, however far. beta = 0 gives |d|. ``reduction`` and errors as
+    ``binary_cross_entropy_with_logits``. Fast R-CNN, eq. (3).
+    """
+    if beta < 0:
+        raise ValueError(f"smooth_l1_loss(beta={beta}) must not be negative: it is where the parabola ends")
+    return SmoothL1Loss.apply(input, _check("smooth_l1_loss", input, target, reduction), reduction=reduction, beta=beta)
+
+
+def mse_loss(input: Tensor, target: Tensor | Array, reduction: str = "mean") -> Tensor:
+    """(input - target)^2, both of any one shape and differentiated; ``reduction`` and errors as ``smooth_l1_loss``."""
+    return MSELoss.apply(input, _check("mse_loss", input, target, reduction), reduction=reduction)
+
+
+def hinge_loss(input: Tensor, target: Tensor | Array, reduction: str = "mean") -> Tensor:
+    """max(0, 1 - y * score), y = ``target`` in {-1, +1}, both of any one shape; for one-vs-rest linear SVMs.
+
+    Only input is differentiated. ``reduction`` and errors as ``smooth_l1_loss``; other targets raise ``ValueError``
+    (checked on NumPy arrays only). R-CNN, sec. 2.3.
+    """
+    target = _check("hinge_loss", input, constant(target, input.dtype), reduction)
+    if type(target.data) is np.ndarray and not (abs(target.data) == 1).all():
+        wrong = target.data[abs(target.data) != 1].flat[0]
+        raise ValueError(f"hinge_loss: target must be -1 or +1, got {wrong:g}; for 0 and 1 pass 2 * target - 1")
+    return HingeLoss.apply(input, target, reduction=reduction)
+
+
+def _check(name: str, input: Tensor, target: Tensor | Array, reduction: str) -> Tensor:
+    """Errors of all four; target as a Tensor."""
+    target = target if isinstance(target, Tensor) else constant(target, input.dtype)
+    if input.dtype.kind != "f" or target.dtype.kind != "f":
+        raise TypeError(f"{name}: input and target must be floats, got {input.dtype} and {target.dtype}; convert with "
+                        ".astype('float32')")
+    if input.shape != target.shape:
+        raise ValueError(f"{name}: input {input.shape} and target {target.shape} must have one shape")
+    check_reduction(name, reduction)
+    return target
+
+
+def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
+    return len(shape) <= len(to) and all(a in (1, b) for a, b in zip(shape[::-1], to[::-1], strict=False))
+
+
+TARGET = np.array([[0, 1, 1, 0], [1, 0, 1, 1], [0, 0, 1, 0]])
+PLUS_MINUS = 2 * TARGET - 1
+
+
+def _case(op, loop, label, shape, target, **options):
+    return Case(op, label, shape, target, loop=loop, call=on_device_of_input(op), **options)
+
+
+def _bce(label, *inputs, **options):
+    return _case(binary_cross_entropy_with_logits, binary_cross_entropy_with_logits_loop, label, *inputs, **options)
+
+
+def _l1(label, *inputs, **options):
+    return _case(smooth_l1_loss, smooth_l1_loss_loop, label, *inputs, **options)
+
+
+CASES = [
+    _bce("mean", (3, 4), TARGET),
+    _bce("no reduction", (3, 4), TARGET, reduction="none"),
+    _bce("weights of rows", (3, 4), TARGET, weight=np.array([[0.5], [1.0], [2.0]])),
+    _bce("weights of positives, sum", (3, 4), TARGET, pos_weight=np.array([1.0, 2.0, 0.5, 3.0]), reduction="sum"),
+    _bce("0-d", (), np.array(1)),
+    _bce("empty batch, sum", (0, 4), np.zeros((0, 4), np.int64), reduction="sum"),
+    _l1("mean", (3, 4), (3, 4)),
+    _l1("no reduction, beta 1/9", (3, 4), (3, 4), beta=1 / 9, reduction="none"),
+    _l1("sum, beta 3", (2, 3, 2), (2, 3, 2), beta=3.0, reduction="sum"),
+    _l1("beta 0", (3, 4), (3, 4), beta=0),
+    _l1("beta 0 at a kink", np.array([1.0, -2.0]), np.array([1.0, 2.0]), beta=0, reduction="sum"),
+    _l1("empty batch, sum", (0, 4), (0, 4), reduction="sum"),
+    _case(mse_loss, mse_loss_loop, "mean", (3, 4), (3, 4)),
+    _case(mse_loss, mse_loss_loop, "sum", (2, 3, 2), (2, 3, 2), reduction="sum"),
+    _case(mse_loss, mse_loss_loop, "no reduction", (5,), (5,), reduction="none"),
+    _case(mse_loss, mse_loss_loop, "empty batch, sum", (0, 4), (0, 4), reduction="sum"),
+    _case(hinge_loss, hinge_loss_loop, "mean", (3, 4), PLUS_MINUS),
+    _case(hinge_loss, hinge_loss_loop, "no reduction", (3, 4), PLUS_MINUS, reduction="none"),
+    _case(hinge_loss, hinge_loss_loop, "kink at the margin", np.array([1.0, -1.0, 0.5]), np.array([1, -1, 1]),
+          reduction="sum"),
+    _case(hinge_loss, hinge_loss_loop, "empty batch, sum", (0, 4), np.zeros((0, 4), np.int64), reduction="sum"),
+]
