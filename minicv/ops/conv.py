@@ -13,6 +13,7 @@ import scipy.sparse
 
 from ..autograd import Function, Tensor
 from ..backend import Array, xp_of
+from . import depthwise
 from .case import Case
 from .shifted import Pair, correlate, correlate_input, correlate_weight
 
@@ -117,32 +118,70 @@ def taps(w: Array) -> Array:
     return xp_of(w).ascontiguousarray(w.transpose(2, 3, 1, 0))
 
 
+def is_depthwise(w: Array, groups: int) -> bool:
+    """Whether every group has one input channel, and so its filters of their own; see ``depthwise.py``."""
+    return w.shape[1] == 1 and groups > 1
+
+
+def convolve(x: Array, w: Array, out_size: Pair, arithmetic: tuple, groups: int, bias: Array | None = None) -> Array:
+    """y = C x + bias. ``arithmetic``: (offset, stride, dilation), pairs."""
+    y = new_like(x, x.shape[0], w.shape[0], *out_size)
+    if is_depthwise(w, groups):
+        M = w.shape[0] // groups  # filters of each channel
+        for m in range(M):
+            depthwise.correlate(last(x), taps(w[m::M])[:, :, 0], last(y[:, m::M]), *arithmetic)
+        if bias is not None:
+            y += bias[:, None, None]
+        return y
+    for C, O in zip(groups_of(x.shape[1], groups), groups_of(w.shape[0], groups), strict=True):
+        correlate(last(x[:, C]), taps(w[O]), last(y[:, O]), *arithmetic, bias=None if bias is None else bias[O])
+    return y
+
+
+def convolve_adjoint(y: Array, w: Array, in_size: Pair, arithmetic: tuple, groups: int) -> Array:
+    """x = C' y"""
+    x = new_like(y, y.shape[0], w.shape[1] * groups, *in_size)
+    if is_depthwise(w, groups):
+        M = w.shape[0] // groups
+        for m in range(M):
+            part = x if m == 0 else new_like(y, *x.shape)
+            correlate_input(last(y[:, m::M]), taps(w[m::M])[:, :, 0], last(part), *arithmetic, depthwise.correlate)
+            if m:
+                x += part
+        return x
+    for C, O in zip(groups_of(x.shape[1], groups), groups_of(w.shape[0], groups), strict=True):
+        correlate_input(last(y[:, O]), taps(w[O]), last(x[:, C]), *arithmetic)
+    return x
+
+
+def weight_adjoint(x: Array, y: Array, w: Array, arithmetic: tuple, groups: int) -> Array:
+    """The gradient of <y, C x> with respect to the weight, of w's shape."""
+    gw, kernel = xp_of(w).empty_like(w), w.shape[2:]
+    if is_depthwise(w, groups):
+        M = w.shape[0] // groups
+        for m in range(M):
+            g = depthwise.correlate_weight(last(x), last(y[:, m::M]), kernel, *arithmetic)  # (KH, KW, C)
+            gw[m::M, 0] = g.transpose(2, 0, 1)
+        return gw
+    for C, O in zip(groups_of(x.shape[1], groups), groups_of(w.shape[0], groups), strict=True):
+        g = correlate_weight(last(x[:, C]), last(y[:, O]), kernel, *arithmetic)  # (KH, KW, C, O)
+        gw[O] = g.transpose(3, 2, 0, 1)
+    return gw
+
+
 class Conv2d(Function):
     """y = C x + b"""
 
     def forward(ctx, x, w, b, *, out_size, offset, stride, dilation, groups):
         ctx.save(x, w)
         ctx.arithmetic, ctx.groups = (offset, stride, dilation), groups
-        y = new_like(x, x.shape[0], w.shape[0], *out_size)
-        for C, O in zip(groups_of(x.shape[1], groups), groups_of(w.shape[0], groups), strict=True):
-            correlate(last(x[:, C]), taps(w[O]), last(y[:, O]), *ctx.arithmetic, bias=None if b is None else b[O])
-        return y
+        return convolve(x, w, out_size, ctx.arithmetic, groups, bias=b)
 
     def backward(ctx, gy):
-        (x, w), gx, gw, gb = ctx.saved, None, None, None
-        pairs = list(zip(groups_of(x.shape[1], ctx.groups), groups_of(w.shape[0], ctx.groups), strict=True))
-        if ctx.needs[0]:  # gx = C' gy
-            gx = new_like(x, *x.shape)
-            for C, O in pairs:
-                correlate_input(last(gy[:, O]), taps(w[O]), last(gx[:, C]), *ctx.arithmetic)
-        if ctx.needs[1]:
-            gw = xp_of(w).empty_like(w)
-            for C, O in pairs:  # (KH, KW, C, O) -> (O, C, KH, KW)
-                g = correlate_weight(last(x[:, C]), last(gy[:, O]), w.shape[2:], *ctx.arithmetic)
-                gw[O] = g.transpose(3, 2, 0, 1)
-        if ctx.needs[2]:
-            gb = sum_pixels(gy)
-        return gx, gw, gb
+        x, w = ctx.saved
+        gx = convolve_adjoint(gy, w, x.shape[2:], ctx.arithmetic, ctx.groups) if ctx.needs[0] else None
+        gw = weight_adjoint(x, gy, w, ctx.arithmetic, ctx.groups) if ctx.needs[1] else None
+        return gx, gw, sum_pixels(gy) if ctx.needs[2] else None
 
 
 class ConvTranspose2d(Function):
@@ -151,28 +190,16 @@ class ConvTranspose2d(Function):
     def forward(ctx, x, w, b, *, out_size, offset, stride, dilation, groups):
         ctx.save(x, w)
         ctx.arithmetic, ctx.groups = (offset, stride, dilation), groups
-        y = new_like(x, x.shape[0], w.shape[1] * groups, *out_size)
-        for I, O in zip(groups_of(x.shape[1], groups), groups_of(y.shape[1], groups), strict=True):
-            correlate_input(last(x[:, I]), taps(w[I]), last(y[:, O]), *ctx.arithmetic)
+        y = convolve_adjoint(x, w, out_size, ctx.arithmetic, groups)
         if b is not None:
             y += b[:, None, None]
         return y
 
     def backward(ctx, gy):
-        (x, w), gx, gw, gb = ctx.saved, None, None, None
-        pairs = list(zip(groups_of(x.shape[1], ctx.groups), groups_of(gy.shape[1], ctx.groups), strict=True))
-        if ctx.needs[0]:  # gx = C gy
-            gx = new_like(x, *x.shape)
-            for I, O in pairs:
-                correlate(last(gy[:, O]), taps(w[I]), last(gx[:, I]), *ctx.arithmetic)
-        if ctx.needs[1]:
-            gw = xp_of(w).empty_like(w)
-            for I, O in pairs:
-                g = correlate_weight(last(gy[:, O]), last(x[:, I]), w.shape[2:], *ctx.arithmetic)
-                gw[I] = g.transpose(3, 2, 0, 1)
-        if ctx.needs[2]:
-            gb = sum_pixels(gy)
-        return gx, gw, gb
+        x, w = ctx.saved
+        gx = convolve(gy, w, x.shape[2:], ctx.arithmetic, ctx.groups) if ctx.needs[0] else None
+        gw = weight_adjoint(gy, x, w, ctx.arithmetic, ctx.groups) if ctx.needs[1] else None
+        return gx, gw, sum_pixels(gy) if ctx.needs[2] else None
 
 
 def sum_pixels(gy: Array) -> Array:

@@ -20,6 +20,7 @@ Measured on two cores over the 3x3 layers in ``tests/benchmarks/ops.py``; blocks
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from ..backend import Array, as_strided, device_of, matmul, parallel, xp_of
 
@@ -169,7 +170,7 @@ def pixelwise(x: Array, w: Array, out: Array, bias: Array | None, span: tuple[in
     """``correlate`` with a 1x1 kernel, on one block: the pixels are the rows of one plain product, nothing is padded."""
     n0, n1, r0, r1 = span
     rows = x[n0:n1, r0:r1].reshape(-1, x.shape[3])
-    piece = SMALL_PRODUCT // w.size if 32 <= SMALL_PRODUCT // w.size else len(rows)
+    piece = SMALL_PRODUCT // w.size if SMALL_PRODUCT // w.size >= 32 else len(rows)
     product = xp_of(x).empty((len(rows), w.shape[1]), x.dtype)
     for i in range(0, len(rows), 64 * piece):  # as many small products as possible in one call
         some, result = rows[i:i + 64 * piece], product[i:i + 64 * piece]
@@ -183,7 +184,8 @@ def pixelwise(x: Array, w: Array, out: Array, bias: Array | None, span: tuple[in
     out[n0:n1, r0:r1] = product.reshape(out[n0:n1, r0:r1].shape)
 
 
-def correlate_input(gy: Array, w: Array, gx: Array, offset: Pair, stride: Pair, dilation: Pair) -> None:
+def correlate_input(gy: Array, w: Array, gx: Array, offset: Pair, stride: Pair, dilation: Pair,
+                    correlate: Callable[..., None] = correlate) -> None:
     """The adjoint of ``correlate`` in x: gx receives gy through every tap, w transposed.
 
     Of the rows of gx, those with the same remainder by the stride are met by the same taps, in steps of whole output
@@ -198,7 +200,7 @@ def correlate_input(gy: Array, w: Array, gx: Array, offset: Pair, stride: Pair, 
             base = (a + top - d * taps[-1]) // s if taps else 0
             yield slice(a, None, s), taps, shift * (len(taps) - 1) - base, shift
 
-    (KH, KW), w_adjoint = w.shape[:2], w.transpose(0, 1, 3, 2)
+    (KH, KW), w_adjoint = w.shape[:2], w.swapaxes(2, 3) if w.ndim == 4 else w  # depthwise ones are (KH, KW, C)
     for rows, tap_rows, top, dh in parts(gx.shape[1], KH, offset[0], stride[0], dilation[0]):
         for columns, tap_columns, left, dw in parts(gx.shape[2], KW, offset[1], stride[1], dilation[1]):
             part = w_adjoint[tap_rows][:, tap_columns] if tap_rows and tap_columns else w_adjoint[:0]
