@@ -77,8 +77,8 @@ class Block:
             for j in range(0, KW, self.run):
                 start = dh * i % sh * self.plane + dh * i // sh * self.pitch + j * dw
                 yield i, slice(j, j + self.run), as_strided(
-                    self.buffer[start * C:], (self.m, self.pieces, self.piece, self.run * C),
-                    (sw * C, self.piece * row, row, 1))
+                    self.buffer, (self.m, self.pieces, self.piece, self.run * C), (sw * C, self.piece * row, row, 1),
+                    start * C)
 
     def new_outputs(self, make) -> tuple[Array, Array, list[tuple[slice, Array]]]:
         """Memory for the block's output: flat, as the matrices that belong to ``taps``, and as pictures."""
@@ -93,7 +93,7 @@ class Block:
             if width > 0:
                 shape = (self.n1 - self.n0, self.r1 - self.r0, width, O)
                 strides = (self.Rq * self.pitch_out * O, self.pitch_out * O, O, 1)
-                pictures.append((slice(g, None, self.deal), as_strided(flat[g * Wo * O:], shape, strides)))
+                pictures.append((slice(g, None, self.deal), as_strided(flat, shape, strides, g * Wo * O)))
         return flat, matrices, pictures
 
 

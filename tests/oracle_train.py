@@ -1,0 +1,14 @@
+"""The minicv command with every operation computed by PyTorch: ``python -m tests.oracle_train train unet ...``.
+
+Model, weights, graph, optimiser, data and random numbers stay minicv's own; only what an operation computes, forward and
+backward, is PyTorch's.
+"""
+import sys
+
+from minicv import cli
+from minicv.autograd import substitute
+
+if __name__ == "__main__":
+    from tests.oracle_ops import TWINS
+    with substitute(TWINS):
+        sys.exit(cli.main())
