@@ -48,6 +48,9 @@ def parser() -> argparse.ArgumentParser:
     add.add_argument("ops", nargs="*", metavar="OP", help="names from minicv.ops (default: all)")
     add.set_defaults(run=run_gradcheck)
 
+    add = commands.add_parser("doctor", help="what this machine computes with, how fast, and what to set if it is slow")
+    add.set_defaults(run=run_doctor)
+
     add = commands.add_parser("train", help="train a network and write DIR/model.safetensors")
     add.add_argument("model", choices=models.names())
     add.add_argument("--data", required=True, metavar="NAME[:PATH]", help="cells (generated), or isbi2012:PATH")
@@ -108,6 +111,12 @@ def run_gradcheck(args: argparse.Namespace) -> int:
               flush=True)
     print(f"{len(cases)} cases, {wrong} wrong, {time.perf_counter() - start:.1f} s")
     return 1 if wrong else 0
+
+
+def run_doctor(args: argparse.Namespace) -> int:
+    """minicv doctor"""
+    from . import doctor
+    return doctor.main()
 
 
 def run_train(args: argparse.Namespace) -> int:
