@@ -81,11 +81,13 @@ class CrossEntropy(Function):
             p /= sums
             xp.log(sums, out=sums)
             u = counts.astype(x.dtype) if v is None else v[span] * counts
-            a[span] = u if weight is None else u * weight.take(t)
-            loss[span] = (sums - z.ravel().take(at)) * a[span]  # U-Net, eq. (1)
+            w_t = 1 if weight is None else weight.take(t)
+            a[span] = u * w_t
+            e = w_t * (sums - z.ravel().take(at))  # - log p_t
             if s:
-                loss[span] += s * (u / K * (w.sum() * sums - w @ z) - loss[span])
-            xp.copyto(loss[span], 0, where=~counts)  # even if a score is infinite
+                e = (1 - s) * e + s / K * (w.sum() * sums - w @ z)
+            xp.copyto(e, 0, where=~counts)  # even if a score is infinite
+            xp.multiply(u, e, out=loss[span])  # U-Net, eq. (1)
             return p, at, u if s else None
 
         spans = blocks_of(rows)
@@ -144,11 +146,11 @@ class NLLLoss(Function):
         check_range("nll_loss", t, x.shape[axis], ignore_index)
         at = t + rows.shape[1] * xp.arange(len(t))  # rows[i, t[i]] is rows.ravel()[at[i]]
         a = counts.astype(x.dtype) if weight is None else weight.take(t) * counts
-        loss, total = -a * rows.ravel().take(at), a.sum()
-        xp.copyto(loss, 0, where=~counts)  # even if a score is infinite
+        log_p, total = rows.ravel().take(at), a.sum()
+        xp.copyto(log_p, 0, where=~counts)  # even if it is infinite
         ctx.save(at, a, total)
         ctx.shape_in, ctx.axis, ctx.reduction = x.shape, axis, reduction
-        return reduced(loss.reshape(target.shape), total, reduction)
+        return reduced((-a * log_p).reshape(target.shape), total, reduction)
 
     def backward(ctx, gy):  # dloss/dx_t = -a
         at, a, total = ctx.saved
