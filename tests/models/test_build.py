@@ -1,0 +1,53 @@
+import inspect
+
+import numpy as np
+import pytest
+
+import minicv
+from minicv import models
+from minicv.models.segmentation.unet import UNet
+
+
+def test_names():
+    assert "unet" in models.names() and models.names() == sorted(models.names())
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_every_model_has_both_presets_made_of_its_own_options(name):
+    cls = models.model_class(name)
+    assert {"compact", "paper"} <= set(cls.PRESETS)
+    for options in cls.PRESETS.values():
+        assert options.keys() <= inspect.signature(cls).parameters.keys()
+
+
+def test_the_preset_gives_the_options_and_options_win():
+    assert isinstance(models.build("unet"), UNet)
+    assert models.build("unet").head.weight.shape == (2, 16, 1, 1)  # compact: 16 channels, 2 classes
+    assert models.build("unet", "compact", width=3, num_classes=5).head.weight.shape == (5, 3, 1, 1)
+    assert models.build("unet", "paper", width=2).depth == 4
+
+
+def test_the_choice_is_kept_for_checkpoints():
+    model = models.build("unet", "compact", width=2)
+    assert model.recipe == {"model": "unet", "preset": "compact", "options": {"width": 2}}
+
+
+def test_a_seed_gives_the_weights():
+    def weights(seed):
+        minicv.seed(seed)
+        return models.build("unet", width=2).contract[0].conv1.weight.data
+
+    np.testing.assert_array_equal(weights(1), weights(1))
+    assert (weights(1) != weights(2)).all()
+
+
+@pytest.mark.parametrize(("make", "message"), [
+    (lambda: models.build("u-net"), r"no model named 'u-net'; there are: .*unet"),
+    (lambda: models.model_class(""), r"no model named ''; there are: .*unet"),
+    (lambda: models.build("unet", "tiny"), r"build\('unet', preset='tiny'\): the presets are paper, compact"),
+    (lambda: models.build("unet", depht=2, classes=3),
+     r"build\('unet'\): no option classes, depht; there are: in_channels, num_classes, width, depth, padding, dropout"),
+])
+def test_errors(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
