@@ -6,21 +6,29 @@ Importing this file makes the device "strict" known.
 from __future__ import annotations
 
 import functools
+import importlib
+import pkgutil
 import re
 from collections.abc import Callable
 
 import numpy as np
 
 import minicv
+import minicv.ops
 from minicv import Tensor, backend
-from minicv.autograd import gradcheck
+from minicv.autograd import Function, gradcheck
 from minicv.ops.case import Case
 from tests.strict_device import StrictArray
 
-DEVICES = ("numpy", "strict")
+DEVICES = ("numpy", "strict")  # and "cupy", where tests marked gpu are asked for
 TOLERANCE = {"float64": 1e-11, "float32": 1e-5}  # relative to the largest value: about 1e5 and 1e2 roundings
 LARGE = 20_000
 KINKED = re.compile(r"\b(kinks?|ties?|tied|zeros?|half|halves|corners?|integers?|edges?)\b")
+
+MODULES = [importlib.import_module(f"minicv.ops.{m.name}") for m in pkgutil.iter_modules(minicv.ops.__path__)]
+CASES = [case for module in MODULES for case in getattr(module, "CASES", [])]
+FUNCTIONS = [f for module in MODULES for f in vars(module).values()
+             if isinstance(f, type) and issubclass(f, Function) and f.__module__ == module.__name__]
 
 # Ops whose forward or backward waits for the device, and why they must. Everything else only sends work to it.
 MAY_READ: dict[str, str] = {}
@@ -117,7 +125,7 @@ def check_dtype(case: Case, device: str, dtype: str) -> None:
     """Floats keep their width, forward and backward; results and gradients are arrays of the device."""
     arrays = on(device, case.arrays(dtype))
     run = Run(case, arrays)
-    array_type = {"numpy": np.ndarray, "strict": StrictArray}[device]
+    array_type = type(backend.to_device(np.zeros(0), device))
     assert any(is_float(a) for a in run.outputs) or not any(map(is_float, arrays)), f"{case}: no float came out"
     for i, y in enumerate(run.outputs):
         assert type(y) is array_type, f"{case}: output {i} is a {type(y).__name__}"
@@ -211,7 +219,7 @@ def layouts(a) -> dict[str, Callable]:
 
     def every_other(a):
         gaps = np.nan if is_float(a) else 1
-        return fill(xp.full([2 * n + 1 for n in a.shape], gaps, a.dtype)[(slice(1, None, 2),) * a.ndim], a)
+        return fill(xp.full(tuple(2 * n + 1 for n in a.shape), gaps, a.dtype)[(slice(1, None, 2),) * a.ndim], a)
 
     def backwards(a):
         return fill(xp.empty(a.shape, a.dtype)[back], a)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from minicv import Tensor, backend
-from tests.strict_device import StrictArray, strict
+from tests.strict_device import FUNCTIONS, LINALG, METHODS, UFUNC_METHODS, UFUNCS, StrictArray, parse, strict
 
 HOST = np.arange(6.0).reshape(2, 3)
 
@@ -21,6 +21,16 @@ def reads():
     StrictArray.reads.clear()
     yield StrictArray.reads
     StrictArray.reads.clear()
+
+
+@pytest.mark.gpu
+def test_cupy_has_all_that_the_strict_device_offers():
+    cupy = pytest.importorskip("cupy")
+    for module, table in ((cupy, FUNCTIONS), (cupy, UFUNCS), (cupy.ndarray, METHODS), (cupy.linalg, LINALG)):
+        assert [name for name in parse(table) if not hasattr(module, name)] == []
+    assert [name for name in vars(strict) if not name.startswith("__") and not hasattr(cupy, name)] == []
+    assert [(name, method) for method, names in UFUNC_METHODS.items() for name in names.split()
+            if not hasattr(getattr(cupy, name), method)] == []
 
 
 def test_it_is_a_device_of_minicv(x):

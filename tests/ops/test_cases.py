@@ -1,24 +1,17 @@
 """Every Case of every op, on every device: the harness of ``tests/harness.py``."""
-import importlib
 import inspect
-import pkgutil
 from collections import Counter
 
 import pytest
 
 import minicv.ops
-from minicv.autograd import Function
 from minicv.autograd.graph import calls
 from tests import harness
+from tests.harness import CASES, FUNCTIONS
 from tests.strict_device import StrictArray
 
-MODULES = [importlib.import_module(f"minicv.ops.{m.name}") for m in pkgutil.iter_modules(minicv.ops.__path__)]
-CASES = [case for module in MODULES for case in getattr(module, "CASES", [])]
-FUNCTIONS = [f for module in MODULES for f in vars(module).values()
-             if isinstance(f, type) and issubclass(f, Function) and f.__module__ == module.__name__]
-
 each_case = pytest.mark.parametrize("case", CASES, ids=repr)
-each_device = pytest.mark.parametrize("device", harness.DEVICES)
+each_device = pytest.mark.parametrize("device", [*harness.DEVICES, pytest.param("cupy", marks=pytest.mark.gpu)])
 each_dtype = pytest.mark.parametrize("dtype", ["float64", "float32"])
 
 
