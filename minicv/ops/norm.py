@@ -122,13 +122,14 @@ class BatchNorm(Function):
             if ctx.training:
                 # Mean and var are functions of x, too: they undo what moves a whole channel, or scales it.
                 # gx = a (gy - mean(gy) - xn mean(gy xn)),   xn = (x - mean) / sqrt(var + eps)
-                k = a * inv * gw / max(P, 1)
+                k = inv * gw / max(P, 1)  # gx = a (gy - k x) + a (k mean - mean(gy))
 
-                def inputs(x, g, gx, a, k, c):
-                    xp.multiply(g, a, out=gx)
-                    gx -= x * k
+                def inputs(x, g, gx, minus_k, a, c):
+                    xp.multiply(x, minus_k, out=gx)
+                    gx += g
+                    gx *= a
                     gx += c
-                channelwise(inputs, [rows, g, gx], [a, k, mean * k - a * gb / max(P, 1)])
+                channelwise(inputs, [rows, g, gx], [-k, a, a * (k * mean - gb / max(P, 1))])
             else:
                 channelwise(lambda g, gx, a: xp.multiply(g, a, out=gx), [g, gx], [a])
             gx = from_rows(gx, ctx.shape_in)
