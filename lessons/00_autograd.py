@@ -1,0 +1,230 @@
+"""Automatic differentiation: the chain rule, one call at a time
+================================================================
+
+Training asks, for each number of a network, how the loss would change if that number grew a little. The engine answers
+for all of them in one walk. Here you can follow it with a pencil; then wrong answers are caught, and a first network is
+trained. Beside it, read ``tensor.py``, ``function.py``, ``graph.py`` and ``gradcheck.py`` in ``minicv/autograd``.
+"""
+from minicv.lessons import Lesson
+
+lesson = Lesson("00_autograd", __doc__)
+
+import time
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+import minicv.ops as F
+from minicv import Tensor, no_grad
+from minicv.autograd import Function, draw, gradcheck
+from minicv.optim import SGD
+from minicv.viz import PALETTE
+
+rng = np.random.default_rng(lesson.seed)
+BLACK, ORANGE, SKY, _, _, BLUE, RED, _ = PALETTE / 255
+
+# %%
+# One neuron, by hand
+# -------------------
+# A neuron with a squared loss is five calls. Each knows the derivative of its result with respect to its arguments;
+# the chain rule multiplies these from the loss back to the leaves. ``e`` is used twice, and its two shares add up.
+
+w, x, b = (Tensor(np.array(value), requires_grad=True) for value in (0.5, 2.0, -0.3))
+p = w * x
+z = p + b
+y = F.tanh(z)
+e = y - 1.0
+L = e * e
+
+hand = {"L": 1.0}
+hand["e"] = hand["L"] * e.item() + hand["L"] * e.item()  # L = e e: a share for each e
+hand["y"] = hand["e"] * 1
+hand["z"] = hand["y"] * (1 - y.item() ** 2)  # tanh' = 1 - tanh^2
+hand["p"] = hand["b"] = hand["z"] * 1
+hand["w"] = hand["p"] * x.item()
+hand["x"] = hand["p"] * w.item()
+
+# %%
+# The calls have left a graph. Each box shows its value, computed from left to right, and dL/d(it), computed from right
+# to left. The target 1.0 needs no gradient, so it is not in the graph. ``backward`` is the second direction: it goes
+# through the calls, last to first, and adds what reaches a leaf to the leaf's ``grad``.
+
+tensors = {"w": w, "x": x, "b": b, "p": p, "z": z, "y": y, "e": e, "L": L}
+ax = draw(L, {f"{name} = {t.item():.3f}\ndL/d{name} = {hand[name]:.3f}": t for name, t in tensors.items()})
+ax.set_title("Forward along the arrows, backward against them")
+lesson.save(ax.figure, "graph")
+
+L.backward()
+for name in "wxb":
+    print(f"dL/d{name}: by hand {hand[name]:+.15f}   engine {tensors[name].grad:+.15f}")
+error = max(abs(hand[name] - tensors[name].grad) for name in "wxb")
+lesson.claim("E1", "this lesson", "The engine's gradient of the neuron is the one by hand, up to rounding",
+             f"largest difference {error:g}", error < 1e-15)
+
+# %%
+# Is a backward right?
+# --------------------
+# A slip in a derivative rarely crashes; the network just learns badly. So every ``backward`` in minicv is held against
+# slopes that need no formula: move one input by h to either side, and see by how much the result changes. Of a result
+# with several elements, weights c (the cotangent) make one number.
+
+
+def by_differences(f, x, c, h=1e-6):
+    """d sum(c * f(x)) / dx for every element of a vector x, from forward passes alone."""
+    slopes = []
+    for step in h * np.eye(len(x)):  # h in one place, 0 elsewhere
+        slopes.append(np.sum(c * (f(Tensor(x + step)).data - f(Tensor(x - step)).data)) / (2 * h))
+    return np.array(slopes)
+
+
+def by_engine(f, x, c):
+    """The same from one forward and one backward pass."""
+    leaf = Tensor(x, requires_grad=True)
+    f(leaf).backward(c)
+    return leaf.grad
+
+
+# %%
+# Two operations with a mistake each: one has lost a sign, and the author of the other has left backward for later. With
+# a cotangent of ones the second passes: the *sum* of a softmax is 1 whatever the input, and its derivative is zero, as
+# the lazy backward says. Only unequal weights see the single outputs, so ``gradcheck`` draws them at random.
+
+
+class Reciprocal(Function):
+    def forward(ctx, x):
+        ctx.save(x)
+        return 1 / x
+
+    def backward(ctx, gy):
+        return gy / ctx.saved[0] ** 2  # wrong: the derivative is -1 / x^2
+
+
+class LazySoftmax(Function):
+    def forward(ctx, x):
+        return np.exp(x) / np.exp(x).sum()
+
+    def backward(ctx, gy):
+        return np.zeros_like(gy)  # wrong
+
+
+operations = {"1/x": lambda x: 1 / x, "1/x, sign lost": Reciprocal.apply,
+              "softmax": lambda x: F.softmax(x, 0), "softmax, zeros": LazySoftmax.apply}
+trials, passed, verdicts = 50, {}, {}
+for name, f in operations.items():
+    for kind in ("ones", "random"):
+        errors = []
+        for _ in range(trials):
+            at, c = rng.uniform(0.5, 2, 4), np.ones(4) if kind == "ones" else rng.standard_normal(4)
+            errors.append(np.abs(by_engine(f, at, c) - by_differences(f, at, c)).max())
+        passed[name, kind] = sum(error < 1e-6 for error in errors)
+        print(f"{name:<15} cotangent {kind:<7} error up to {max(errors):.1e}, {passed[name, kind]:2} of {trials} pass")
+    verdicts[name] = gradcheck(f, [at])
+    print(f"{name:<15} gradcheck {verdicts[name].verdict:<7} {verdicts[name].detail}".rstrip())
+lesson.claim("E2", "this lesson", "Gradient checks pass right backwards, and catch a lost sign and a backward of zeros",
+             "; ".join(f"{name}: {v.verdict}" for name, v in verdicts.items()),
+             [v.verdict for v in verdicts.values()] == ["ok", "WRONG", "ok", "WRONG"])
+ones, drawn = passed["softmax, zeros", "ones"], passed["softmax, zeros", "random"]
+lesson.claim("E3", "this lesson", "A softmax with a backward of zeros passes a check with a cotangent of ones",
+             f"{ones} of {trials} pass with ones, {drawn} with random numbers", (ones, drawn) == (trials, 0))
+
+# %%
+# ReLU has no derivative at 0. The slopes from the left and from the right differ there, differences across the kink
+# give their mean, and backward may return any slope between the two. The check says so instead of failing.
+
+zero, h = np.zeros(1), 1e-6
+left, right = (F.relu(Tensor(zero + s)).item() / s + 0.0 for s in (-h, h))
+across, engine = (slope(F.relu, zero, np.ones(1))[0] for slope in (by_differences, by_engine))
+verdict = gradcheck(F.relu, [np.array([-1.0, 0.0, 2.0])]).verdict
+lesson.claim("E4", "this lesson", "At a kink the engine's slope lies between those of both sides; the check says kink",
+             f"ReLU at 0: left {left:g}, right {right:g}, across {across:g}, engine {engine:g}; verdict {verdict}",
+             min(left, right) <= engine <= max(left, right) and verdict == "kink")
+
+figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+at, d, c, t = rng.uniform(0.5, 2, 4), rng.standard_normal(4), rng.standard_normal(4), np.linspace(-1, 1, 81)
+for weights, colour, name in ((np.ones(4), ORANGE, "ones"), (c, BLUE, "random")):
+    values = [np.sum(weights * F.softmax(Tensor(at + s * d), 0).data) for s in t]
+    axes[0].plot(t, values, color=colour, linewidth=3, label=f"cotangent c: {name}")
+    axes[0].plot(t, 0 * t + values[40], "--", color=BLACK, linewidth=1)
+axes[0].lines[-1].set_label("slopes claimed by zeros")
+axes[0].set(title="What the check sees", xlabel="step s along d", ylabel="sum of c softmax(x + s d)", xticks=(-1, 0, 1))
+axes[1].plot(t, np.maximum(t, 0), color=BLUE, linewidth=3, label="ReLU")
+for slope, style, name in ((left, ":", "left"), (across, "--", "across"), (right, "-.", "right")):
+    axes[1].plot(t, slope * t, style, color=BLACK, linewidth=1, label=f"slope {name}: {slope:g}")
+axes[1].set(title=f"A kink: for the slope at 0 the engine says {engine:g}", xlabel="x", ylabel="y", xticks=(-1, 0, 1))
+for ax in axes:
+    ax.legend(fontsize=8)
+lesson.save(figure, "checks")
+
+# %%
+# A first network
+# ---------------
+# Noisy points of a curve, and a network with one hidden layer. Ten lines train it: forward, backward, and a small step
+# against the gradient. ``optim.SGD`` is that step as an object; with momentum, it adds a share of the step before.
+
+inputs = Tensor(np.linspace(-3, 3, 100, dtype=np.float32)[:, None])  # (100, 1)
+targets = Tensor(np.sin(2 * inputs.data) + rng.normal(0, 0.1, (100, 1)).astype(np.float32))
+
+
+def initial(hidden=20):
+    random, shapes = np.random.default_rng(lesson.seed), ((hidden, 1), (hidden,), (1, hidden), (1,))
+    return [Tensor((scale * random.standard_normal(shape)).astype(np.float32), requires_grad=True)
+            for scale, shape in zip((2, 2, 0.2, 0), shapes, strict=True)]
+
+
+def network(W1, b1, W2, b2):
+    return F.linear(F.tanh(F.linear(inputs, W1, b1)), W2, b2)
+
+
+steps, lr, params, plain = 100 if lesson.quick else 1000, 0.1, initial(), []
+for _ in range(steps):
+    loss = F.mean((network(*params) - targets) ** 2)
+    loss.backward()
+    for q in params:
+        q.data = q.data - lr * q.grad
+        q.grad = None  # the next backward would add to it
+    plain.append(loss.item())
+
+losses = {0.0: [], 0.9: []}
+for momentum, curve in losses.items():
+    params = initial()
+    optimiser = SGD(params, lr, momentum)
+    for _ in range(steps):
+        loss = F.mean((network(*params) - targets) ** 2)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        curve.append(loss.item())
+lesson.claim("E5", "this lesson", "optim.SGD without momentum takes the same steps as the plain loop, bit for bit",
+             f"{np.sum(np.not_equal(losses[0.0], plain))} of {steps} losses differ", losses[0.0] == plain)
+
+figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+axes[0].plot(inputs.data, targets.data, "o", color=SKY, markersize=4, label="points")
+axes[0].plot(inputs.data, np.sin(2 * inputs.data), "--", color=BLACK, label="the curve they come from")
+axes[0].plot(inputs.data, network(*params).data, color=RED, linewidth=2, label="the network, with momentum")
+axes[0].set(title=f"After {steps} steps", xlabel="x", ylabel="y", ylim=(-1.4, 2.1))
+axes[1].plot(plain, color=SKY, linewidth=5, label="plain loop")
+axes[1].plot(losses[0.0], "--", color=BLACK, label="optim.SGD")
+axes[1].plot(losses[0.9], color=RED, label="optim.SGD, momentum 0.9")
+axes[1].set(title="Training", xlabel="step", ylabel="mean squared error", yscale="log")
+for ax in axes:
+    ax.legend(fontsize=8)
+lesson.save(figure, "training")
+
+# %%
+# Differences would take two forward passes for every number of the network; the walk takes one or two for all of them.
+
+ratios = []
+for hidden in (20, 200, 2000):
+    params, seconds = initial(hidden), []
+    for _ in range(10 if lesson.quick else 200):
+        start = time.perf_counter()
+        with no_grad():
+            F.mean((network(*params) - targets) ** 2)
+        middle = time.perf_counter()
+        F.mean((network(*params) - targets) ** 2).backward()
+        seconds.append((time.perf_counter() - middle, middle - start))
+    ratios.append(np.divide(*np.min(seconds, axis=0)))
+lesson.claim("E6", "Baydin et al. (2018), sec. 3.2, after Griewank and Walther (2008)",
+             "Loss and gradient cost less than 6 times the loss, however many inputs",
+             f"in time, for 61, 601, 6001 inputs: {', '.join(f'{r:.1f}' for r in ratios)} times", max(ratios) < 6)
+lesson.finish()

@@ -1,0 +1,277 @@
+"""The lessons: what runs them, and that each of them runs, measures something, and stays short."""
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from minicv import cli, lessons
+from minicv.lessons import Lesson
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPTS = lessons.find()
+
+# ---------------------------------------------------------------------------------------------------------
+# What runs them
+# ---------------------------------------------------------------------------------------------------------
+GOOD = '''"""A lesson that works
+======================
+"""
+import os
+import sys
+
+from minicv.lessons import Lesson
+
+lesson = Lesson("03_good", __doc__)
+print("ran with", sys.argv[1:])
+lesson.claim("T1", "Euler (1748)", "two is two", "2", 2 == 2)
+lesson.claim("T2", "this lesson", "two is three", "2", 2 == 3)
+lesson.claim("T3", "this lesson", "more data would help", "0 of 0", None)
+lesson.finish()
+'''
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder of lessons, with ``out`` for their results, that minicv takes for its own."""
+    monkeypatch.setattr(lessons, "FOLDER", tmp_path)
+    monkeypatch.setenv("MINICV_LESSONS_OUT", str(tmp_path / "out"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.delenv("MINICV_QUICK", raising=False)
+    (tmp_path / "notes.py").write_text("")  # not a lesson
+    return tmp_path
+
+
+@pytest.fixture
+def several(folder):
+    for name in ("00_engine", "03_good", "08_unet", "10_unet_again"):
+        (folder / f"{name}.py").write_text(GOOD.replace("03_good", name))
+    return folder
+
+
+@pytest.mark.parametrize(("names", "found"), [
+    (None, ["00_engine", "03_good", "08_unet", "10_unet_again"]),
+    ([], ["00_engine", "03_good", "08_unet", "10_unet_again"]),
+    (["08"], ["08_unet"]),
+    (["08_unet"], ["08_unet"]),
+    (["08_unet.py"], ["08_unet"]),
+    (["lessons/08_unet.py"], ["08_unet"]),
+    (["eng"], ["00_engine"]),
+    (["unet"], ["08_unet", "10_unet_again"]),
+    (["unet", "08", "00"], ["08_unet", "10_unet_again", "00_engine"]),  # as asked for, none twice
+])
+def test_lessons_are_found(several, names, found):
+    assert [path.stem for path in lessons.find(names)] == found
+
+
+def test_an_unknown_lesson_lists_what_there_is(several):
+    with pytest.raises(ValueError, match=r"^no lesson 'vnet'; there are: 00_engine, 03_good, 08_unet, 10_unet_again$"):
+        lessons.find(["08", "vnet"])
+
+
+def test_without_lessons_the_error_says_where_they_come_from(folder):
+    with pytest.raises(ValueError, match=r"no lessons in .*pip install -e \."):
+        lessons.find()
+
+
+@pytest.mark.parametrize("text", [
+    '"""A title\n=======\n\nMore."""\n', '"""A title.\n\nMore.\n"""\n', "'''A title'''\n", 'r"""A title\n"""\n',
+    '"""\nA title\n"""\n',
+])
+def test_a_title_is_the_first_line_of_the_docstring(tmp_path, text):
+    path = tmp_path / "00_lesson.py"
+    path.write_text(text)
+    assert lessons.title(path) == "A title"
+
+
+def test_a_title_is_read_as_utf8(tmp_path):
+    path = tmp_path / "00_lesson.py"
+    path.write_bytes('"""Für Elise"""\n'.encode())
+    assert lessons.title(path) == "Für Elise"
+
+
+def test_listing_shows_names_and_titles(several, capsys):
+    assert cli.main(["lessons"]) == 0
+    assert capsys.readouterr().out.splitlines()[2] == "08_unet  A lesson that works"
+    assert cli.main(["lessons", "list"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 4
+
+
+def test_options_are_passed_on_and_claims_counted(folder, capfd):
+    (folder / "03_good.py").write_text(GOOD)
+    assert cli.main(["lessons", "run", "good", "--quick", "--data", "isbi2012:somewhere", "--seed", "5"]) == 0
+    out = capfd.readouterr().out
+    assert "=== 03_good: A lesson that works" in out
+    assert "ran with ['--quick', '--data', 'isbi2012:somewhere', '--seed', '5']" in out
+    assert re.search(r"^03_good +\d+\.\d s  3 claims: 1 hold, 1 do not, 1 cannot be told$", out, re.M)
+    assert out.rstrip().endswith(f"figures: {folder / 'out'}")
+
+
+def test_a_failing_lesson_is_reported_and_the_others_run(folder, capfd):
+    (folder / "01_bad.py").write_text('"""A lesson that fails"""\nraise ValueError("wrong on purpose")\n')
+    (folder / "03_good.py").write_text(GOOD)
+    assert cli.main(["lessons", "run"]) == 1
+    out, err = capfd.readouterr()
+    assert re.search(r"^01_bad +\d+\.\d s  FAILED \(exit code 1\)$", out, re.M)
+    assert re.search(r"^03_good +\d+\.\d s  3 claims", out, re.M)
+    assert "wrong on purpose" in err
+
+
+def test_an_unknown_lesson_is_wrong_input(several, capsys):
+    assert cli.main(["lessons", "run", "vnet"]) == 2
+    assert "no lesson 'vnet'" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------------------------------------------------
+# What they use
+# ---------------------------------------------------------------------------------------------------------
+def test_a_script_reads_its_options(folder, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["somewhere/08_unet.py", "--quick", "--data", "isbi2012:x", "--seed", "3"])
+    lesson = Lesson("08_unet")
+    assert (lesson.quick, lesson.data, lesson.seed) == (True, "isbi2012:x", 3)
+
+
+def test_a_notebook_has_no_options(folder, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["ipykernel_launcher.py", "-f", "kernel.json"])  # would be errors
+    lesson = Lesson("08_unet")
+    assert (lesson.quick, lesson.data, lesson.seed) == (False, None, 0)
+    monkeypatch.setenv("MINICV_QUICK", "1")
+    assert Lesson("08_unet").quick
+
+
+def test_claims_are_printed_and_kept(folder, capsys):
+    lesson = Lesson("08_unet")
+    lesson.claim("S2", "U-Net (2015)", "tiles have no seams", "difference 3e-7", 3e-7 < 1e-5)
+    lesson.claim("S3", "U-Net (2015)", "weights part cells", "12 merged, 9 without", 12 < 9)
+    lesson.claim("S4", "U-Net (2015)", "deformation helps", "0.1 +- 0.3", None)
+    lesson.finish()
+    out = capsys.readouterr().out
+    assert "Claims measured by 08_unet (seed 0, generated data, 0 s):" in out
+    assert """
+  S2  tiles have no seams (U-Net (2015))
+      found: difference 3e-7
+      -> holds
+  S3  weights part cells (U-Net (2015))
+      found: 12 merged, 9 without
+      -> does not hold here
+  S4  deformation helps (U-Net (2015))
+      found: 0.1 +- 0.3
+      -> cannot be told here
+""" in out
+    kept = json.loads((folder / "out" / "08_unet.json").read_text())
+    assert (kept["lesson"], kept["quick"], kept["seed"], kept["data"]) == ("08_unet", False, 0, None)
+    assert kept["claims"][1] == {"id": "S3", "source": "U-Net (2015)", "claim": "weights part cells",
+                                 "found": "12 merged, 9 without", "holds": False}
+    assert [c["holds"] for c in kept["claims"]] == [True, False, None]
+
+
+def test_a_comparison_of_numpy_numbers_can_be_kept(folder):
+    import numpy as np
+    lesson = Lesson("08_unet")
+    lesson.claim("S2", "", "", "", np.float32(1) < np.float32(2))
+    lesson.finish()
+    assert json.loads((folder / "out" / "08_unet.json").read_text())["claims"][0]["holds"] is True
+
+
+def test_a_figure_is_saved_whole_and_named(folder, capsys):
+    import matplotlib.pyplot as plt
+    figure = plt.figure(figsize=(1, 1))
+    Lesson("08_unet").save(figure, "tiles")
+    plt.close(figure)
+    path = folder / "out" / "08_unet_tiles.png"
+    assert capsys.readouterr().out == f"figure: {path}\n"
+    assert path.read_bytes().startswith(b"\x89PNG") and os.listdir(folder / "out") == [path.name]
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Each of them
+# ---------------------------------------------------------------------------------------------------------
+# Loaded by Python before the lesson: whoever speaks to the network ends the process.
+GUARD = '''
+import os
+import sys
+
+
+def watch(event, arguments):
+    if event in ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto", "urllib.Request"):
+        print("the lesson asked for the network:", event, arguments, file=sys.stderr, flush=True)
+        os._exit(99)
+
+
+sys.addaudithook(watch)
+'''
+
+
+def run_guarded(script, tmp, *options):
+    (tmp / "guard").mkdir()
+    (tmp / "guard" / "sitecustomize.py").write_text(GUARD)
+    environment = {**os.environ, "MINICV_LESSONS_OUT": str(tmp / "out"),
+                   "PYTHONPATH": os.pathsep.join([str(tmp / "guard"), str(ROOT)])}
+    return subprocess.run([sys.executable, "-W", "error", str(script), *options], env=environment, cwd=tmp,
+                          capture_output=True, text=True, timeout=300, check=False)
+
+
+@pytest.fixture(scope="module", params=SCRIPTS, ids=lambda path: path.stem)
+def ran(request, tmp_path_factory):
+    """One lesson run with --quick in a folder of its own: its script, the process, and what it wrote."""
+    tmp = tmp_path_factory.mktemp(request.param.stem)
+    return types.SimpleNamespace(script=request.param, done=run_guarded(request.param, tmp, "--quick"), tmp=tmp)
+
+
+def test_a_lesson_runs(ran):
+    assert ran.done.returncode == 0, ran.done.stdout[-2000:] + ran.done.stderr[-4000:]
+    assert sorted(p.name for p in ran.tmp.iterdir()) == ["guard", "out"]  # it writes nowhere else
+
+
+def test_a_lesson_draws(ran):
+    figures = sorted((ran.tmp / "out").glob("*.png"))
+    assert figures
+    for path in figures:
+        assert path.stem.startswith(f"{ran.script.stem}_") and f"figure: {path}" in ran.done.stdout
+        assert path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 5000  # an empty figure has 2 kB
+
+
+def test_a_lesson_measures_claims(ran):
+    kept = json.loads((ran.tmp / "out" / f"{ran.script.stem}.json").read_text())
+    assert kept["lesson"] == ran.script.stem and kept["quick"] is True
+    assert kept["claims"]
+    ids = [c["id"] for c in kept["claims"]]
+    assert len(set(ids)) == len(ids)
+    for c in kept["claims"]:
+        assert re.fullmatch(r"[A-Z]\d+[a-z]?", c["id"]) and c["source"] and c["claim"]
+        assert re.search(r"\d", c["found"]), c  # a number
+        assert f"  {c['id']}  {c['claim']}" in ran.done.stdout
+
+
+def test_the_guard_notices_the_network(tmp_path):
+    script = tmp_path / "00_online.py"
+    script.write_text("import socket\nsocket.create_connection(('127.0.0.1', 9))\n")
+    done = run_guarded(script, tmp_path)
+    assert done.returncode == 99 and "asked for the network" in done.stderr
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_a_lesson_is_short_and_in_form(script):
+    text = script.read_text(encoding="utf-8")
+    lines = text.splitlines()
+    assert len(lines) <= 230
+    tree = ast.parse(text)
+    title, *rest = ast.get_docstring(tree).splitlines()
+    assert 10 <= len(title) <= 80 and title == lessons.title(script) and not title.startswith("=")
+    assert re.fullmatch("=+", rest[0]) and len(rest[0]) >= len(title)  # reStructuredText's underline
+    assert f'Lesson("{script.stem}", __doc__)' in text
+    assert lines[-1] == "lesson.finish()" or "\nlesson.finish()\n" in text
+    assert sum(line == "# %%" or line.startswith("# %% ") for line in lines) >= 3
+    modules = [n.module if isinstance(n, ast.ImportFrom) else n.names[0].name
+               for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom)]
+    assert modules[0].split(".")[0] == "minicv"  # before NumPy, whose matrix product it chooses
+
+
+def test_numbers_of_lessons_are_not_used_twice():
+    numbers = [script.stem[:2] for script in SCRIPTS]
+    assert len(set(numbers)) == len(numbers)
