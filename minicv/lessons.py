@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import dataclasses
 import json
 import os
@@ -89,7 +90,8 @@ def find(names: list[str] | None = None) -> list[Path]:
         return every
     chosen = []
     for name in names:
-        found = [p for p in every if p.stem.startswith(Path(name).stem) or p.stem[3:].startswith(Path(name).stem)]
+        wanted = f"{int(name):02d}_" if name.isdigit() else Path(name).stem
+        found = [p for p in every if p.stem.startswith(wanted) or p.stem[3:].startswith(wanted)]
         if not found:
             raise ValueError(f"no lesson {name!r}; there are: {', '.join(p.stem for p in every)}")
         chosen += [p for p in found if p not in chosen]
@@ -98,26 +100,31 @@ def find(names: list[str] | None = None) -> list[Path]:
 
 def title(path: Path) -> str:
     """A lesson's title: the first line of its docstring."""
-    return path.read_text(encoding="utf-8").lstrip("r\"'\n").splitlines()[0].strip().rstrip(".\"'")
+    return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or path.stem).splitlines()[0].rstrip(".")
 
 
 def run(names: list[str], options: list[str]) -> int:
     """Run lessons one after the other, each in a process of its own; print a table; return how many failed."""
     rows, failed = [], 0
     out = Path(os.environ.get("MINICV_LESSONS_OUT") or FOLDER / "out")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(FOLDER.parent),
+                                                                            os.environ.get("PYTHONPATH")]))}
     for path in find(names):
         print(f"\n=== {path.stem}: {title(path)}", flush=True)
+        noted = out / f"{path.stem}.json"
+        noted.unlink(missing_ok=True)
         start = time.perf_counter()
-        done = subprocess.run([sys.executable, str(path), *options], check=False)
+        done = subprocess.run([sys.executable, str(path), *options], check=False, env=environment)
         seconds = time.perf_counter() - start
-        failed += done.returncode != 0
-        if done.returncode == 0:
-            claims = json.loads((out / f"{path.stem}.json").read_text())["claims"]
+        good = done.returncode == 0 and noted.exists()
+        failed += not good
+        if good:
+            claims = json.loads(noted.read_text())["claims"]
             count = {k: sum(c["holds"] is k for c in claims) for k in (True, False, None)}
             result = f"{len(claims)} claims: {count[True]} hold, {count[False]} do not" + (
                 f", {count[None]} cannot be told" if count[None] else "")
         else:
-            result = f"FAILED (exit code {done.returncode})"
+            result = f"FAILED (exit code {done.returncode})" if done.returncode else "FAILED (it noted no claims)"
         rows.append((path.stem, f"{seconds:6.1f} s", result))
     width = max(len(r[0]) for r in rows)
     print("\n" + "\n".join(f"{name:<{width}}  {time_}  {result}" for name, time_, result in rows))
