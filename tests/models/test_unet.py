@@ -4,7 +4,7 @@ import pytest
 import minicv
 from minicv import Tensor, models, nn
 from minicv.data import Cells, standardise
-from tests.oracle import require
+from tests.models.torch_unet import torch_unet, torch_with_one_thread  # noqa: F401 - the fixture torch
 
 
 def unet(seed=0, **options):
@@ -92,9 +92,8 @@ def test_maps_have_the_sizes_of_figure_1(monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_whole_paper_network_equals_pytorch(monkeypatch):
+def test_the_whole_paper_network_equals_pytorch(monkeypatch, torch):
     """572 -> 388 with all 31 million parameters, float32."""
-    torch = require("torch")
     model = unet(preset="paper", width=64)
     seen = record_sides(monkeypatch)
     x = standardise(picture(572, 572))[None]
@@ -109,30 +108,6 @@ def test_the_whole_paper_network_equals_pytorch(monkeypatch):
 
 # --------------------------------------------------------------------------------------------------------- the same net
 
-def torch_unet(torch, x, weights, depth, padding):
-    """U-Net from its figure, in plain PyTorch; ``weights`` by minicv's names."""
-    F = torch.nn.functional
-
-    def layer(op, x, name, **options):
-        return op(x, weights[f"{name}.weight"], weights[f"{name}.bias"], **options)
-
-    def two_convs(x, name):
-        x = F.relu(layer(F.conv2d, x, f"{name}.conv1", padding=padding))
-        return F.relu(layer(F.conv2d, x, f"{name}.conv2", padding=padding))
-
-    def level(x, i):
-        """Everything at and below level i."""
-        x = two_convs(x, f"contract.{i}")
-        if i == depth:
-            return x
-        below = layer(F.conv_transpose2d, level(F.max_pool2d(x, 2), i + 1), f"up.{depth - 1 - i}", stride=2)
-        cut_h, cut_w = ((x.shape[k] - below.shape[k]) // 2 for k in (2, 3))
-        x = x[:, :, cut_h:x.shape[2] - cut_h, cut_w:x.shape[3] - cut_w]
-        return two_convs(torch.cat([x, below], dim=1), f"expand.{depth - 1 - i}")
-
-    return layer(F.conv2d, level(x, 0), "head")
-
-
 @pytest.mark.parametrize(("depth", "width", "padding", "shape"), [
     (3, 4, "valid", (2, 2, 92, 100)),  # 88 fewer: 4 x 12
     (3, 4, "same", (2, 3, 16, 24)),
@@ -141,8 +116,7 @@ def torch_unet(torch, x, weights, depth, padding):
     (2, 3, "same", (3, 1, 12, 4)),
     (0, 3, "valid", (1, 1, 7, 6)),  # no pooling: three convolutions
 ])
-def test_scores_and_all_gradients_equal_pytorch(depth, width, padding, shape):
-    torch = require("torch")
+def test_scores_and_all_gradients_equal_pytorch(depth, width, padding, shape, torch):
     model = unet(in_channels=shape[1], num_classes=3, depth=depth, width=width, padding=padding)
     rng = np.random.default_rng(depth)
     for p in model.parameters():  # biases too, which start at 0
