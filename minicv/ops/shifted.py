@@ -167,7 +167,7 @@ def correlate(x: Array, w: Array, out: Array, offset: Pair, stride: Pair, dilati
 
 
 def pixelwise(x: Array, w: Array, out: Array, bias: Array | None, span: tuple[int, int, int, int]) -> None:
-    """``correlate`` with a 1x1 kernel, on one block: the pixels are the rows of one plain product, nothing is padded."""
+    """``correlate`` with a 1x1 kernel on one block: the pixels are the rows of a plain product, nothing is padded."""
     n0, n1, r0, r1 = span
     rows = x[n0:n1, r0:r1].reshape(-1, x.shape[3])
     piece = SMALL_PRODUCT // w.size if SMALL_PRODUCT // w.size >= 32 else len(rows)

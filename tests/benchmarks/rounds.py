@@ -1,7 +1,7 @@
 """Timing side by side: each contender lives in a process of its own, and they take turns.
 
-In one process the thread pools of two libraries disturb each other (each waits in a busy loop for its next work), so the
-contenders get a process each and run alternately, several rounds; one that does not run sleeps. A round keeps
+In one process the thread pools of two libraries disturb each other (each waits in a busy loop for its next work), so
+the contenders get a process each and run alternately, several rounds; one that does not run sleeps. A round keeps
 calling for a while before it measures, because processors and thread pools need some milliseconds to wake. A round's
 number is its median; the best round is reported (others work on a shared machine too), and ratios only within a run.
 """
