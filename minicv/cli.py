@@ -12,6 +12,7 @@ import numpy as np
 import minicv
 
 from . import backend, lessons, models
+from .nn import Module
 
 EXAMPLES = """examples:
   minicv lessons run --quick                       every lesson, small; figures in lessons/out/
@@ -142,12 +143,20 @@ def run_train(args: argparse.Namespace) -> int:
     return 0
 
 
+def load_labelling(path: str) -> Module:
+    """The model of a checkpoint; ``ValueError`` if it does not label pixels."""
+    from .training import load_checkpoint
+    model, _ = load_checkpoint(path)
+    if not hasattr(model, "predict"):
+        raise ValueError(f"{path}: holds the model {model.recipe['model']!r}, which does not label pixels")
+    return model
+
+
 def run_evaluate(args: argparse.Namespace) -> int:
     """minicv evaluate"""
     from .data import open_dataset
-    from .training import load_checkpoint
     from .training.evaluate import evaluate_membranes, evaluate_segmentation
-    model, _ = load_checkpoint(args.checkpoint)
+    model = load_labelling(args.checkpoint)
     test = open_dataset(args.data, "test")
     result = evaluate_segmentation(model, test, args.tile)
     if test.num_classes == 2:
@@ -163,9 +172,8 @@ def run_evaluate(args: argparse.Namespace) -> int:
 def run_predict(args: argparse.Namespace) -> int:
     """minicv predict"""
     from .data import read_image, write_png
-    from .training import load_checkpoint
     from .viz import overlay
-    model, _ = load_checkpoint(args.checkpoint)
+    model = load_labelling(args.checkpoint)
     stems = [Path(image).stem for image in args.images]
     twice = sorted({s for s in stems if stems.count(s) > 1})
     if twice:
