@@ -1,0 +1,447 @@
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import minicv
+from minicv import cli, doctor, lessons, models, nn
+from minicv.autograd import Function
+from minicv.data import Cells, read_image, read_label, write_png
+from minicv.models.segmentation.unet import UNet
+from minicv.ops.activation import ReLU
+from minicv.training import Recipe, load_checkpoint, save_checkpoint
+from minicv.viz import overlay
+
+
+@pytest.fixture
+def run(capsys):
+    """run(arguments...) -> (exit code, standard output, standard error) of the command, in this process."""
+    def call(*arguments):
+        try:
+            code = cli.main([str(argument) for argument in arguments])
+        except SystemExit as stop:  # argparse
+            code = stop.code
+        assert minicv.backend.current() == "numpy"
+        return code, *capsys.readouterr()
+    return call
+
+
+@pytest.fixture
+def fails(run):
+    """fails(arguments...) -> the message: exit code 2, one line on standard error that names the command."""
+    def call(*arguments):
+        code, _, error = run(*arguments)
+        assert code == 2
+        assert error.startswith(f"minicv {arguments[0]}: ") and error.count("\n") == 1 and error.endswith("\n"), error
+        return error[len(f"minicv {arguments[0]}: "):-1]
+    return call
+
+
+@pytest.fixture
+def few_cells(monkeypatch):
+    """``--data cells``: two small pictures instead of thirty large ones."""
+    def few(spec, split="train", original=minicv.data.open_dataset):
+        return original(spec, split, **({"count": 2, "size": 36} if spec == "cells" else {}))
+    monkeypatch.setattr(minicv.data, "open_dataset", few)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    path = tmp_path_factory.mktemp("run") / "model.safetensors"
+    minicv.seed(0)
+    save_checkpoint(path, models.build("unet", width=4))
+    return path
+
+
+@pytest.fixture
+def picture(tmp_path):
+    path = tmp_path / "cells 1.png"
+    write_png(path, Cells(1, (61, 47))[0].image)
+    return path
+
+
+TINY = ["--data", "cells", "--steps", "3", "--width", "4", "--tile", "20", "--quiet"]
+
+
+# ------------------------------------------------------------------------------------------------- the command itself
+
+def test_help_and_version(run):
+    code, out, _ = run("--help")
+    assert code == 0
+    for command in ("lessons", "gradcheck", "train", "evaluate", "predict", "doctor", "exit codes"):
+        assert command in out
+    for command in ("lessons", "gradcheck", "doctor", "train", "evaluate", "predict"):
+        code, out, _ = run(command, "--help")
+        assert code == 0 and out.startswith(f"usage: minicv {command}")
+    assert run("--version") == (0, f"minicv {minicv.__version__}\n", "")
+
+
+@pytest.mark.parametrize("arguments", [
+    [], ["paint"], ["train"], ["train", "unet", "--data", "cells"], ["predict", "--checkpoint", "a", "--out", "b"],
+    ["train", "unet", *TINY[:-1], "--out", "x", "--steps", "many"], ["train", "unet", "--preset", "tiny"],
+])
+def test_a_wrong_command_line_is_code_2_and_shows_the_usage(run, arguments):
+    code, out, error = run(*arguments)
+    assert (code, out) == (2, "") and error.startswith("usage: minicv")
+
+
+def test_an_unknown_model_is_named(run, tmp_path):
+    code, _, error = run("train", "vnet", *TINY, "--out", tmp_path)
+    assert code == 2 and "invalid choice: 'vnet'" in error and "unet" in error
+
+
+def test_interrupted(run, monkeypatch, checkpoint, picture, tmp_path):
+    def interrupt(self, images, tile=None):
+        raise KeyboardInterrupt
+    monkeypatch.setattr(UNet, "predict", interrupt)
+    code, _, error = run("predict", "--checkpoint", checkpoint, picture, "--out", tmp_path)
+    assert (code, error) == (130, "minicv predict: interrupted\n")
+
+
+def test_cupy_where_there_is_none_says_what_to_install(run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)  # an import of it fails
+    monkeypatch.delitem(minicv.backend._modules, "cupy", raising=False)
+    code, _, error = run("--backend", "cupy", "gradcheck", "relu")
+    assert code == 2 and error.count("\n") == 1
+    assert error.startswith("minicv gradcheck: minicv.use('cupy'): CuPy cannot be imported; install it with")
+
+
+def test_as_a_program():
+    """The exit code reaches the shell, and no traceback the reader."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(minicv.__file__).parents[1])}
+    result = subprocess.run([sys.executable, "-m", "minicv.cli", "gradcheck", "reluu"], capture_output=True, text=True,
+                            env=environment)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("minicv gradcheck: no operation named reluu; there are: ")
+    assert result.stderr.count("\n") == 1
+
+
+# --------------------------------------------------------------------------------------------------------------- train
+
+def test_train(run, few_cells, tmp_path):
+    out = tmp_path / "new" / "folder"
+    code, text, error = run("train", "unet", *TINY, "--out", out)
+    assert (code, error) == (0, "")
+    assert os.listdir(out) == ["model.safetensors"]
+    first, second, third = text.splitlines()
+    assert first.startswith("unet compact, 30,298 parameters, 2 pictures, Recipe(steps=3, ")
+    assert second.startswith("3 steps in ") and second.endswith(" over the last 3")
+    assert third == str(out / "model.safetensors")
+    model, info = load_checkpoint(out / "model.safetensors", expect="unet")
+    assert info["data"] == "cells" and info["seconds"] >= 0
+    assert Recipe(**info["recipe"]) == Recipe(steps=3, tile=20)
+    assert model.recipe == {"model": "unet", "preset": "compact",
+                            "options": {"num_classes": 2, "in_channels": 1, "width": 4}}
+
+
+def test_train_options_reach_the_recipe(run, few_cells, tmp_path):
+    code, _, _ = run("train", "unet", *TINY, "--out", tmp_path, "--preset", "paper", "--width", "1", "--lr", "0.5",
+                     "--elastic", "0", "--no-augment", "--weight-map", "--seed", "3")
+    assert code == 0
+    model, info = load_checkpoint(tmp_path / "model.safetensors")
+    assert model.depth == 4
+    assert Recipe(**info["recipe"]) == Recipe(steps=3, lr=0.5, tile=20, elastic=0.0, augment=False, weight_map=True,
+                                              seed=3)
+
+
+def test_train_is_reproducible_by_seed(run, few_cells, tmp_path):
+    def weights(seed, name):
+        assert run("train", "unet", *TINY, "--out", tmp_path / name, "--seed", seed)[0] == 0
+        return load_checkpoint(tmp_path / name / "model.safetensors")[0].state_dict()
+
+    one, two, other = weights(1, "a"), weights(1, "b"), weights(2, "c")
+    for name, value in one.items():
+        np.testing.assert_array_equal(value, two[name])
+    assert any((value != other[name]).any() for name, value in one.items())
+
+
+def test_train_shows_a_bar_unless_quiet(run, few_cells, tmp_path):
+    _, _, error = run("train", "unet", *TINY[:-1], "--out", tmp_path)
+    assert "3/3" in error and "loss=" in error
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    (["--data", "voc"], "open_dataset: no data set 'voc'; available: cells, isbi2012:PATH"),
+    (["--data", "isbi2012"], "open_dataset: isbi2012 needs a path, got 'isbi2012'; available: cells, isbi2012:PATH"),
+    (["--data", "isbi2012:/no/where"],
+     "/no/where/image: no such folder; ISBI 2012 is expected as image/N.png and label/N.png"),
+    (["--tile", "300"], "random_tile: tile_out 300 is larger than the label map (36, 36)"),
+    (["--tile", "0"], "Recipe(tile=0): must be at least 1"),
+    (["--steps", "0"], "Recipe(steps=0): must be at least 1"),
+    (["--seed", "-1"], "Recipe(seed=-1): must be at least 0"),
+    (["--width", "0"], "UNet(in_channels=1, num_classes=2, width=0, depth=3): each must be at least 1, depth at"),
+    (["--lr", "-1"], "SGD(lr=-1.0): must not be negative"),
+    (["--lr", "1e30", "--steps", "20"], "train: the loss became "),
+])
+def test_train_errors(fails, few_cells, tmp_path, options, message):
+    out = tmp_path / "out"
+    assert fails("train", "unet", *TINY, "--out", out, *options).startswith(message)
+    assert not out.exists() or not list(out.iterdir())
+
+
+def test_train_does_not_write_over_a_file(fails, few_cells, tmp_path):
+    (tmp_path / "out").write_text("mine")
+    assert "File exists" in fails("train", "unet", *TINY, "--out", tmp_path / "out")
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+# ------------------------------------------------------------------------------------------------------------ evaluate
+
+MEASURES = ["pixel_accuracy", "mean_accuracy", "mean_iu", "frequency_weighted_iu", "pixel_error", "threshold",
+            "rand_f_score", "warping_error"]
+
+
+def test_evaluate(run, few_cells, checkpoint):
+    code, out, error = run("evaluate", "--checkpoint", checkpoint, "--data", "cells", "--json")
+    assert (code, error) == (0, "")
+    result = json.loads(out)
+    assert list(result) == MEASURES and out.count("\n") == 1
+    assert all(0 <= value <= 1 for value in result.values())
+    assert result["pixel_error"] == pytest.approx(1 - result["pixel_accuracy"])  # both at probability 0.5, two classes
+    code, out, _ = run("evaluate", "--checkpoint", checkpoint, "--data", "cells", "--tile", 100)
+    assert code == 0
+    rows = [line.split() for line in out.splitlines()]
+    assert [name for name, _ in rows] == MEASURES
+    for name, value in rows:  # tiles change nothing but the last digits
+        assert float(value) == pytest.approx(result[name], abs=2e-3)
+
+
+def test_evaluate_errors(fails, few_cells, checkpoint, tmp_path):
+    missing = tmp_path / "no.safetensors"
+    assert fails("evaluate", "--checkpoint", missing, "--data", "cells") == f"{missing}: no such checkpoint"
+    message = fails("evaluate", "--checkpoint", checkpoint, "--data", "isbi2012:/no/where")
+    assert message.startswith("/no/where/image: no such folder")
+    assert fails("evaluate", "--checkpoint", checkpoint, "--data", "cells", "--tile", "99").startswith(
+        "UNet: an input side of 99 does not work: level 0 would pool a map of side 95, which is odd. Sides that work: ")
+
+
+# ------------------------------------------------------------------------------------------------------------- predict
+
+@pytest.mark.parametrize("options", [[], ["--tile", "100"]])
+def test_predict(run, checkpoint, picture, tmp_path, options):
+    other = tmp_path / "b.tif"
+    from PIL import Image
+    Image.fromarray((Cells(1, (20, 33), 5)[0].image[0] * 255).astype(np.uint8)).save(other)
+    out = tmp_path / "pictures" / "deep"
+    code, text, error = run("predict", "--checkpoint", checkpoint, picture, other, "--out", out, *options)
+    assert (code, error) == (0, "")
+    assert sorted(os.listdir(out)) == ["b_labels.png", "b_overlay.png", "cells 1_labels.png", "cells 1_overlay.png"]
+    model = load_checkpoint(checkpoint)[0]
+    for source, line in zip((picture, other), text.splitlines(), strict=True):
+        image = read_image(source)
+        labels = model.predict([image], 100 if options else None)[0].labels
+        np.testing.assert_array_equal(read_label(out / f"{source.stem}_labels.png"), labels)
+        shown = read_image(out / f"{source.stem}_overlay.png", "RGB")
+        assert shown.shape == (3, *image.shape[1:])
+        np.testing.assert_array_equal(shown, (overlay(image, labels) / np.float32(255)).transpose(2, 0, 1))
+        share = labels.mean()
+        assert line == f"{out / source.stem}_overlay.png  class 0: {1 - share:.1%}  class 1: {share:.1%}"
+
+
+def test_predict_in_colour(run, tmp_path, picture):
+    """A network of three input channels reads RGB, also from a grey picture; one of one channel reads grey."""
+    minicv.seed(0)
+    save_checkpoint(tmp_path / "rgb.safetensors", models.build("unet", in_channels=3, num_classes=9, width=2))
+    colour = tmp_path / "colour.png"
+    write_png(colour, np.random.default_rng(0).random((3, 12, 10)))
+    code, text, _ = run("predict", "--checkpoint", tmp_path / "rgb.safetensors", colour, picture, "--out", tmp_path)
+    assert code == 0 and "class 8: " in text
+    assert read_image(tmp_path / "colour_overlay.png", "RGB").shape == (3, 12, 10)
+
+
+def damaged_checkpoint(checkpoint, path):
+    content = bytearray(checkpoint.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    return "damaged: its contents do not match its checksum"
+
+
+def truncated_checkpoint(checkpoint, path):
+    path.write_bytes(checkpoint.read_bytes()[:-1])
+    return "not a safetensors file, or a damaged one ("
+
+
+def picture_as_checkpoint(checkpoint, path):
+    write_png(path, np.zeros((8, 8)))
+    return "not a safetensors file, or a damaged one ("
+
+
+def missing_checkpoint(checkpoint, path):
+    return "no such checkpoint"
+
+
+class Classifier(nn.Module):
+    PRESETS = {"compact": {}}
+
+    def __init__(self, num_classes: int = 3):
+        self.head = nn.Linear(4, num_classes)
+
+
+def checkpoint_of_another_model(checkpoint, path):
+    save_checkpoint(path, models.build("classifier"))
+    return "holds the model 'classifier', which does not label pixels"
+
+
+@pytest.mark.parametrize("make", [damaged_checkpoint, truncated_checkpoint, picture_as_checkpoint, missing_checkpoint,
+                                  checkpoint_of_another_model])
+def test_a_checkpoint_that_cannot_be_used_is_named_and_nothing_is_written(fails, few_cells, checkpoint, picture,
+                                                                          tmp_path, monkeypatch, make):
+    monkeypatch.setitem(models.MODELS, "classifier", "classifier:Classifier")
+    original = models.model_class
+    monkeypatch.setattr(models, "model_class", lambda name: Classifier if name == "classifier" else original(name))
+    path, out = tmp_path / "x.safetensors", tmp_path / "out"
+    reason = make(checkpoint, path)
+    assert fails("predict", "--checkpoint", path, picture, "--out", out).startswith(f"{path}: {reason}")
+    assert not out.exists()
+    assert fails("evaluate", "--checkpoint", path, "--data", "cells").startswith(f"{path}: {reason}")
+
+
+def test_predict_errors(fails, checkpoint, picture, tmp_path):
+    def message(*arguments):
+        return fails("predict", "--checkpoint", checkpoint, "--out", tmp_path / "out", *arguments)
+
+    bad = tmp_path / "bad.png"
+    assert message(bad) == f"{bad}: no such file"
+    bad.write_bytes(picture.read_bytes()[:-30])
+    assert message(bad).startswith(f"{bad}: not a readable picture (")
+    bad.write_text("not a picture")
+    assert message(bad).startswith(f"{bad}: not a readable picture (")
+    assert os.listdir(tmp_path / "out") == []
+    assert message(picture, "--tile", "573").startswith(
+        "UNet: an input side of 573 does not work: level 0 would pool a map of side 569, which is odd. Sides that")
+    assert message(picture, "--tile", "92").startswith("UNet.predict(tile=92): a tile's output is 4 wide")
+    assert message(picture, tmp_path / "other" / "cells 1.tif").startswith(
+        "predict: several pictures are named cells 1, and their results would be too")
+    assert os.listdir(tmp_path / "out") == []
+
+
+def test_a_bad_picture_among_good_ones(fails, checkpoint, picture, tmp_path):
+    """Those before it are written, and written whole."""
+    out = tmp_path / "out"
+    message = fails("predict", "--checkpoint", checkpoint, picture, tmp_path / "no.png", "--out", out)
+    assert message == f"{tmp_path / 'no.png'}: no such file"
+    assert sorted(os.listdir(out)) == ["cells 1_labels.png", "cells 1_overlay.png"]
+    assert read_label(out / "cells 1_labels.png").shape == (61, 47)
+
+
+# ----------------------------------------------------------------------------------------------------------- gradcheck
+
+def test_gradcheck(run):
+    code, out, error = run("gradcheck", "relu", "conv2d")
+    assert (code, error) == (0, "")
+    *lines, last = out.splitlines()
+    cases = minicv.ops.cases(["relu", "conv2d"])
+    assert len(lines) == len(cases)
+    for line, case in zip(lines, cases, strict=True):
+        assert line.startswith(case.name) and case.label in line
+        assert float(re.search(r"  +(\d\.\de[+-]\d\d)  (ok|kink)\b", line)[1]) < 1e-6
+    assert last.startswith(f"{len(cases)} cases, 0 wrong, ")
+
+
+@pytest.mark.slow
+def test_gradcheck_of_everything(run):
+    code, out, _ = run("gradcheck")
+    *lines, last = out.splitlines()
+    assert code == 0
+    assert {line.split()[0] for line in lines} == {case.name for case in minicv.ops.cases()}
+    assert last.startswith(f"{len(lines)} cases, 0 wrong, ")
+
+
+def wrong_slope(ctx, gy):
+    return 2 * gy
+
+
+def wrong_shape(ctx, gy):
+    return gy.sum(axis=0)
+
+
+def crash(ctx, gy):
+    raise ZeroDivisionError("oh")
+
+
+@pytest.mark.parametrize(("backward", "reason"), [
+    (wrong_slope, "backward says "),
+    (wrong_shape, "ValueError: ReLU.backward: the gradient has shape "),
+    (crash, "ZeroDivisionError: oh"),
+])
+def test_gradcheck_of_a_broken_operation(run, monkeypatch, backward, reason):
+    monkeypatch.setattr(ReLU, "backward", backward)
+    code, out, error = run("gradcheck", "relu", "sigmoid")
+    assert (code, error) == (1, "")
+    *lines, last = out.splitlines()
+    wrong = [line for line in lines if "  WRONG  " in line]
+    assert wrong and all(line.startswith("relu") for line in wrong) and reason in wrong[0]
+    assert [line for line in lines if line.startswith("sigmoid") and line.endswith("  ok")]  # the others go on
+    assert last.startswith(f"{len(lines)} cases, {len(wrong)} wrong, ")
+
+
+def test_gradcheck_notices_a_backward_of_zeros(run, monkeypatch):
+    from minicv.ops.softmax import LogSoftmax
+    assert issubclass(LogSoftmax, Function)
+    monkeypatch.setattr(LogSoftmax, "backward", lambda ctx, gy: 0 * gy)
+    code, out, _ = run("gradcheck", "log_softmax")
+    assert code == 1 and "WRONG" in out
+
+
+def test_gradcheck_of_an_unknown_operation(fails):
+    assert fails("gradcheck", "conv3d", "relu").startswith("no operation named conv3d; there are: ")
+
+
+# --------------------------------------------------------------------------------------------------- lessons and doctor
+
+LESSON = '''"""{title}"""
+from minicv.lessons import Lesson
+lesson = Lesson("{name}", __doc__)
+print("quick", lesson.quick, "seed", lesson.seed, "data", lesson.data, flush=True)
+{more}
+lesson.finish()
+'''
+
+
+@pytest.fixture
+def scripts(tmp_path, monkeypatch):
+    monkeypatch.setattr(lessons, "FOLDER", tmp_path)
+    monkeypatch.setenv("MINICV_LESSONS_OUT", str(tmp_path / "out"))
+    monkeypatch.delenv("MINICV_QUICK", raising=False)
+    monkeypatch.setenv("PYTHONPATH", str(Path(minicv.__file__).parents[1]))
+    for name, title, more in (("00_good", "A good one", ""), ("01_bad", "A bad one", "raise SystemExit(3)")):
+        (tmp_path / f"{name}.py").write_text(LESSON.format(name=name, title=title, more=more))
+
+
+def test_lessons_are_listed(run, scripts):
+    expected = (0, "00_good  A good one\n01_bad  A bad one\n", "")
+    assert run("lessons") == expected and run("lessons", "list") == expected
+
+
+def test_lessons_run(scripts, capfd):
+    assert cli.main(["lessons", "run", "good", "--quick", "--seed", "4", "--data", "isbi2012:x"]) == 0
+    out = capfd.readouterr().out
+    assert "quick True seed 4 data isbi2012:x" in out and "0 claims: 0 hold, 0 do not" in out
+
+
+def test_a_failed_lesson_is_code_1(scripts, capfd):
+    assert cli.main(["lessons", "run"]) == 1
+    out = capfd.readouterr().out
+    assert "FAILED (exit code 3)" in out and "0 claims" in out  # the other one ran too
+
+
+def test_an_unknown_lesson(fails, scripts):
+    assert fails("lessons", "run", "09_gan") == "no lesson '09_gan'; there are: 00_good, 01_bad"
+
+
+def test_no_lessons(fails, tmp_path, monkeypatch):
+    monkeypatch.setattr(lessons, "FOLDER", tmp_path / "nothing")
+    assert fails("lessons").startswith(f"no lessons in {tmp_path / 'nothing'}: they come with the source")
+
+
+def test_doctor(run, monkeypatch):
+    monkeypatch.setattr(doctor, "best_of", lambda work: 1.0)  # the measurements take seconds
+    code, out, error = run("doctor")
+    assert (code, error) == (0, "")
+    for word in ("minicv", "NumPy", "BLAS", "threads", "advice"):
+        assert word in out
