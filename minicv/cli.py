@@ -18,6 +18,7 @@ EXAMPLES = """examples:
   minicv lessons run --quick                       every lesson, small; figures in lessons/out/
   minicv lessons run 08_unet                       one lesson in full
   minicv gradcheck conv2d                          is the backward pass the derivative of the forward pass?
+  minicv summary vgg16 --preset paper              its layers: shapes, parameters, MACs, receptive fields
   minicv train unet --data cells --out runs/cells  train on generated pictures of cells
   minicv predict --checkpoint runs/cells/model.safetensors picture.png --out runs/pictures
 exit codes: 0 done; 1 a check or lesson failed; 2 wrong input; 130 interrupted"""
@@ -52,13 +53,24 @@ def parser() -> argparse.ArgumentParser:
     add = commands.add_parser("doctor", help="what this machine computes with, how fast, and what to set if it is slow")
     add.set_defaults(run=run_doctor)
 
-    add = commands.add_parser("train", help="train a network and write DIR/model.safetensors")
+    add = commands.add_parser(
+        "summary", help="what a network is made of: shapes, parameters, MACs, receptive fields",
+        description="One line per layer. MACs are multiply-accumulates of convolutions and matrix products; a count of "
+        "FLOPs is twice that.")
     add.add_argument("model", choices=models.names())
+    add.add_argument("--preset", default="compact", choices=["compact", "paper"])
+    add.add_argument("--input", metavar="CxHxW", help="channels, height, width: 3x224x224 (default: the preset's)")
+    add.set_defaults(run=run_summary)
+
+    add = commands.add_parser("train", help="train a network and write DIR/model.safetensors")
+    add.add_argument("model", choices=models.names("segmentation"))
     add.add_argument("--data", required=True, metavar="NAME[:PATH]", help="cells (generated), or isbi2012:PATH")
     add.add_argument("--out", required=True, type=Path, metavar="DIR")
     add.add_argument("--preset", default="compact", choices=["compact", "paper"])
     add.add_argument("--width", type=int, help="channels of the first level, instead of the preset's")
     add.add_argument("--steps", type=int, help="training steps, one picture each")
+    add.add_argument("--optimizer", choices=["sgd", "adam"], default="sgd",
+                     help="sgd with momentum 0.99 as in the paper (default), or adam, which needs fewer steps")
     add.add_argument("--lr", type=float, help="learning rate at the start")
     add.add_argument("--tile", type=int, help="side of the output tile of a step, pixels")
     add.add_argument("--elastic", type=float, help="standard deviation of the elastic deformation, pixels")
@@ -72,6 +84,7 @@ def parser() -> argparse.ArgumentParser:
     add.add_argument("--checkpoint", required=True, metavar="FILE")
     add.add_argument("--data", required=True, metavar="NAME[:PATH]")
     add.add_argument("--tile", type=int, help="predict in input tiles of this side")
+    add.add_argument("--average", action="store_true", help="mean over the picture turned and mirrored: 8 versions")
     add.add_argument("--json", action="store_true", help="one line of JSON instead of a table")
     add.set_defaults(run=run_evaluate)
 
@@ -79,6 +92,7 @@ def parser() -> argparse.ArgumentParser:
     add.add_argument("--checkpoint", required=True, metavar="FILE")
     add.add_argument("--out", required=True, type=Path, metavar="DIR")
     add.add_argument("--tile", type=int, help="predict in input tiles of this side")
+    add.add_argument("--average", action="store_true", help="mean over the picture turned and mirrored: 8 versions")
     add.add_argument("images", nargs="+", metavar="IMAGE")
     add.set_defaults(run=run_predict)
     return top
@@ -120,13 +134,29 @@ def run_doctor(args: argparse.Namespace) -> int:
     return doctor.main()
 
 
+def run_summary(args: argparse.Namespace) -> int:
+    """minicv summary MODEL"""
+    from .nn import init
+    from .summary import summarise
+    size = models.model_class(args.model).INPUT[args.preset]
+    if args.input is not None:
+        parts = args.input.split("x")
+        if len(parts) != 3 or not all(p.isdecimal() and int(p) for p in parts):
+            raise ValueError(f"--input {args.input}: must be CxHxW, as in 3x224x224")
+        size = tuple(map(int, parts))
+    with init.blank():  # the weights do not matter
+        model = models.build(args.model, args.preset, in_channels=size[0])
+    print(f"{args.model} {args.preset}, input {'x'.join(map(str, size))}\n{summarise(model, size)}")
+    return 0
+
+
 def run_train(args: argparse.Namespace) -> int:
     """minicv train MODEL"""
     from .data import open_dataset
     from .training import Recipe, save_checkpoint, train
     dataset = open_dataset(args.data, "train")
-    recipe = Recipe().replaced(steps=args.steps, lr=args.lr, tile=args.tile, elastic=args.elastic, seed=args.seed,
-                               augment=not args.no_augment, weight_map=args.weight_map)
+    recipe = Recipe(optimizer=args.optimizer, seed=args.seed, augment=not args.no_augment, weight_map=args.weight_map)
+    recipe = recipe.replaced(steps=args.steps, lr=args.lr, tile=args.tile, elastic=args.elastic)
     minicv.seed(args.seed)
     options = {"num_classes": dataset.num_classes, "in_channels": dataset[0].image.shape[0]}
     if args.width is not None:
@@ -155,12 +185,10 @@ def load_labelling(path: str) -> Module:
 def run_evaluate(args: argparse.Namespace) -> int:
     """minicv evaluate"""
     from .data import open_dataset
-    from .training.evaluate import evaluate_membranes, evaluate_segmentation
+    from .training.evaluate import evaluate
     model = load_labelling(args.checkpoint)
-    test = open_dataset(args.data, "test")
-    result = evaluate_segmentation(model, test, args.tile)
-    if test.num_classes == 2:
-        result.update(evaluate_membranes(model, test, open_dataset(args.data, "train"), args.tile))
+    result = evaluate(model, open_dataset(args.data, "test"), open_dataset(args.data, "train"), quiet=args.json,
+                      tile=args.tile, average=args.average)
     if args.json:
         print(json.dumps(result))
     else:
@@ -182,7 +210,7 @@ def run_predict(args: argparse.Namespace) -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     for path, stem in zip(args.images, stems, strict=True):
         image = read_image(path, "L" if model.in_channels == 1 else "RGB")
-        result = model.predict([image], args.tile)[0]
+        result = model.predict([image], args.tile, args.average)[0]
         write_png(args.out / f"{stem}_labels.png", result.labels.astype(np.uint8))
         write_png(args.out / f"{stem}_overlay.png", overlay(image, result.labels).transpose(2, 0, 1))
         shares = np.bincount(result.labels.ravel(), minlength=len(result.probabilities)) / result.labels.size

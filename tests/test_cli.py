@@ -96,7 +96,7 @@ def test_an_unknown_model_is_named(run, tmp_path):
 
 
 def test_interrupted(run, monkeypatch, checkpoint, picture, tmp_path):
-    def interrupt(self, images, tile=None):
+    def interrupt(self, images, tile=None, average=False):
         raise KeyboardInterrupt
     monkeypatch.setattr(UNet, "predict", interrupt)
     code, _, error = run("predict", "--checkpoint", checkpoint, picture, "--out", tmp_path)

@@ -14,7 +14,7 @@ from .. import ops as F
 from ..autograd import Tensor
 from ..data import UNetAugment, WithWeightMap, random_tile, standardise
 from ..nn import Module
-from ..optim import SGD, Schedule, constant, poly, warmup
+from ..optim import SGD, Adam, Schedule, constant, poly, warmup
 
 
 @dataclasses.dataclass
@@ -27,7 +27,8 @@ class Recipe:
     """
 
     steps: int = 2000
-    lr: float = 0.002
+    optimizer: str = "sgd"  # or "adam", which needs fewer steps
+    lr: float | None = None  # None: 0.0015 for sgd, 0.001 for adam
     momentum: float = 0.99  # U-Net, sec. 3: "we use a high momentum (0.99)"
     weight_decay: float = 0.0
     schedule: str = "poly"
@@ -41,6 +42,10 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.schedule not in ("constant", "poly"):
             raise ValueError(f"Recipe(schedule={self.schedule!r}): 'constant' or 'poly'")
+        if self.optimizer not in ("sgd", "adam"):
+            raise ValueError(f"Recipe(optimizer={self.optimizer!r}): 'sgd' or 'adam'")
+        if self.lr is None:
+            self.lr = 0.0015 if self.optimizer == "sgd" else 0.001
         for name, least in (("steps", 1), ("warmup", 0), ("tile", 1), ("elastic", 0), ("seed", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"Recipe({name}={getattr(self, name)}): must be at least {least}")
@@ -76,7 +81,10 @@ def samples(dataset: Any, recipe: Recipe, model: Module) -> Iterator[tuple[np.nd
 
 def train_steps(model: Module, dataset: Any, recipe: Recipe) -> Iterator[float]:
     """Train; yields the loss of every step, after the weights have changed."""
-    optimizer = SGD(model.parameters(), recipe.lr, recipe.momentum, recipe.weight_decay)
+    if recipe.optimizer == "sgd":
+        optimizer = SGD(model.parameters(), recipe.lr, recipe.momentum, recipe.weight_decay)
+    else:
+        optimizer = Adam(model.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
     shape = poly(recipe.steps) if recipe.schedule == "poly" else constant()
     schedule = Schedule(optimizer, warmup(recipe.warmup, shape))
     model.train()

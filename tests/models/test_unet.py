@@ -387,3 +387,17 @@ def test_a_training_step_on_the_strict_device(options):
     for here, there in zip(*gradients, strict=True):
         assert here.any()
         np.testing.assert_allclose(here, there, rtol=0, atol=1e-4 * abs(here).max())  # float32, other block sizes
+
+
+def test_the_average_over_turned_and_mirrored_pictures_turns_and_mirrors_with_the_picture():
+    minicv.seed(3)
+    model = models.build("unet", width=2, depth=1)
+    image = np.random.default_rng(0).random((1, 21, 34), dtype=np.float32)
+    plain = model.predict([image], average=True)[0].probabilities
+    for turned, back in ((lambda a: np.rot90(a, 1, (1, 2)), lambda a: np.rot90(a, -1, (1, 2))),
+                         (lambda a: a[:, :, ::-1], lambda a: a[:, :, ::-1])):
+        other = model.predict([np.ascontiguousarray(turned(image))], average=True)[0].probabilities
+        np.testing.assert_allclose(back(other), plain, atol=1e-5)
+    single = model.predict([image])[0].probabilities
+    assert np.abs(single - plain).max() > 1e-3  # it does average
+    np.testing.assert_allclose(plain.sum(axis=0), 1, atol=1e-5)

@@ -4,7 +4,7 @@ import pytest
 from minicv.data import Sample
 from minicv.metrics import rand_f_score_at
 from minicv.models.segmentation.unet import Segmentation
-from minicv.training.evaluate import evaluate_membranes, evaluate_segmentation
+from minicv.training.evaluate import evaluate
 
 TRUTH = np.array([[1, 1, 0, 1, 1],
                   [1, 1, 0, 1, 1],
@@ -32,8 +32,8 @@ class Repeats:
     def __init__(self):
         self.tiles = set()
 
-    def predict(self, images, tile=None):
-        self.tiles.add(tile)
+    def predict(self, images, tile=None, average=False):
+        self.tiles.add((tile, average))
         return [Segmentation((p[0] > 0.5).astype(int), np.stack([1 - p[0], p[0]])) for p in images]
 
 
@@ -43,18 +43,19 @@ def certain(mask):
 
 def test_a_perfect_prediction():
     model, data = Repeats(), Data(certain(TRUTH == 1), certain(TRUTH == 1))
-    assert evaluate_segmentation(model, data, tile=100) == {
-        "pixel_accuracy": 1, "mean_accuracy": 1, "mean_iu": 1, "frequency_weighted_iu": 1}
-    result = evaluate_membranes(model, data, data, tile=100)
+    of_pixels = {"pixel_accuracy": 1, "mean_accuracy": 1, "mean_iu": 1, "frequency_weighted_iu": 1}
+    assert evaluate(model, data, tile=100, average=True) == of_pixels
+    result = evaluate(model, data, data, tile=100, average=True)
+    assert {name: result[name] for name in of_pixels} == of_pixels
     assert (result["pixel_error"], result["rand_f_score"], result["warping_error"]) == (0, 1, 0)
-    assert model.tiles == {100}
+    assert model.tiles == {(100, True)}
 
 
 def test_the_four_measures_by_hand():
     # The second picture calls the three membrane pixels cell. Over both: 30 pixels, 24 cell (all right), 6 membrane (3
     # right). Pixels 27/30; classes (3/6 + 24/24) / 2; IU of membrane 3/6, of cell 24/27; by frequency
     # (6 * 3/6 + 24 * 24/27) / 30 = (3 + 64/3) / 30
-    result = evaluate_segmentation(Repeats(), Data(certain(TRUTH == 1), certain(TRUTH >= 0)))
+    result = evaluate(Repeats(), Data(certain(TRUTH == 1), certain(TRUTH >= 0)))
     assert result == pytest.approx({"pixel_accuracy": 0.9, "mean_accuracy": 0.75, "mean_iu": (1 / 2 + 8 / 9) / 2,
                                     "frequency_weighted_iu": (3 + 64 / 3) / 30})
 
@@ -63,7 +64,7 @@ def test_membranes_are_means_over_the_pictures():
     # Pixel error: 0 and 3 of 15. Rand: 1, and for the merged cells see the metric's own tests. Warping: the membrane of
     # the truth cannot vanish without a merger, so its pixels stay wrong but one column cannot be thinner: 3 of 15.
     merged = certain(TRUTH >= 0)
-    result = evaluate_membranes(Repeats(), Data(certain(TRUTH == 1), merged), Data(certain(TRUTH == 1)))
+    result = evaluate(Repeats(), Data(certain(TRUTH == 1), merged), Data(certain(TRUTH == 1)))
     assert result["pixel_error"] == pytest.approx((0 + 3 / 15) / 2)
     assert result["rand_f_score"] == pytest.approx((1 + rand_f_score_at(merged, TRUTH == 1, 0.5)) / 2)
     assert 0 < result["rand_f_score"] < 1
@@ -73,7 +74,7 @@ def test_membranes_are_means_over_the_pictures():
 def test_the_threshold_comes_from_the_training_pictures_alone():
     training = Data(np.where(TRUTH == 1, 0.9, 0.72))  # the cells come apart only above 0.72
     test = Data(np.where(TRUTH == 1, 0.6, 0.4))  # a threshold of 0.5 would be perfect here; above 0.72 nothing is left
-    result = evaluate_membranes(Repeats(), test, training)
+    result = evaluate(Repeats(), test, training)
     assert result["threshold"] == 0.75
     assert result["rand_f_score"] == rand_f_score_at(test[0].image[0], TRUTH == 1, 0.75) < 1
     assert result["pixel_error"] == 0  # at 0.5, whatever the threshold
@@ -81,4 +82,4 @@ def test_the_threshold_comes_from_the_training_pictures_alone():
 
 def test_probabilities_may_be_a_rounding_above_1():
     data = Data(np.where(TRUTH == 1, np.float32(1 + 1e-6), 0))
-    assert evaluate_membranes(Repeats(), data, data)["pixel_error"] == 0
+    assert evaluate(Repeats(), data, data)["pixel_error"] == 0
