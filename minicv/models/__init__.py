@@ -6,12 +6,21 @@ from typing import Any
 
 from ..nn import Module
 
-MODELS = {"unet": "segmentation.unet:UNet"}
+MODELS = {
+    "alexnet": "backbones.alexnet:AlexNet",
+    "googlenet": "backbones.googlenet:GoogLeNet",
+    "resnet18": "backbones.resnet:ResNet18",
+    "resnet34": "backbones.resnet:ResNet34",
+    "resnet50": "backbones.resnet:ResNet50",
+    "resnet101": "backbones.resnet:ResNet101",
+    "unet": "segmentation.unet:UNet",
+    "vgg16": "backbones.vgg:VGG",
+}
 
 
-def names() -> list[str]:
-    """The networks there are."""
-    return sorted(MODELS)
+def names(kind: str = "") -> list[str]:
+    """The networks there are, or those of one kind: "backbones", "segmentation"."""
+    return sorted(name for name, path in MODELS.items() if path.startswith(kind))
 
 
 def model_class(name: str) -> type[Module]:

@@ -1,7 +1,9 @@
 """Initial weights. Drawn from minicv's generator (``minicv.seed``); shapes as in PyTorch, (out, in, ...)."""
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -14,9 +16,30 @@ def fan_in(shape: tuple[int, ...]) -> int:
     return int(np.prod(shape[1:]))
 
 
+_blank = False
+
+
+@contextlib.contextmanager
+def blank() -> Iterator[None]:
+    """``with blank():`` weights are 0 instead of drawn, which takes no time, and no memory until they are used.
+
+    For networks that are only described or counted, or whose weights are about to be loaded.
+    """
+    global _blank
+    before, _blank = _blank, True
+    try:
+        yield
+    finally:
+        _blank = before
+
+
 def normal(shape: tuple[int, ...], std: float) -> Array:
     """Gaussian with mean 0, float32."""
-    return backend.to_device((std * backend.rng().standard_normal(shape)).astype(np.float32))
+    if _blank:
+        return zeros(shape)
+    values = backend.rng().standard_normal(shape)
+    values *= std
+    return backend.to_device(values.astype(np.float32))
 
 
 def he_normal(shape: tuple[int, ...], fan: int | None = None) -> Array:

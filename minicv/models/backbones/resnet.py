@@ -1,0 +1,153 @@
+"""ResNet: He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition", CVPR 2016.
+
+Table 1, 50 layers, the paper preset of resnet50; side lengths of the maps and channels:
+
+    224 x 3    v  conv1 7x7, stride 2    112 x 64      v  max pool 3x3, stride 2    56 x 64
+               v  layer1: 3 blocks        56 x 256
+               v  layer2: 4 blocks        28 x 512
+               v  layer3: 6 blocks        14 x 1024
+               v  layer4: 3 blocks         7 x 2048    v  average                    1 x 2048    v  fc  1000
+
+Figure 5, the blocks: y = F(x) + x, eq. (1), or F(x) + W x where the sizes differ, eq. (2) (option B):
+
+    basic (18, 34 layers)                    bottleneck (50, 101)
+    x -+-> 3x3 -> ReLU -> 3x3 -+-> ReLU      x -+-> 1x1 -> ReLU -> 3x3 -> ReLU -> 1x1 -+-> ReLU
+       +-----------------------+                +--------------------------------------+
+
+Batch norm follows each convolution (sec. 3.4). The first block of layer2, 3 and 4 has stride 2.
+
+Differs from the paper: the stride of a bottleneck stands at its 3x3 instead of its first 1x1 ("v1.5"), as in
+torchvision, whose weights load by name. ``replace_stride_with_dilation`` (layer2, layer3, layer4) keeps a layer's map
+as large as the one before and dilates its convolutions instead, as DeepLab and PSPNet need it. ``compact``: a quarter
+of the channels, half of the blocks, pictures of 64x64, 10 classes.
+Asserted by the tests: 11,689,512 / 21,797,672 / 25,557,032 / 44,549,160 parameters for 18 / 34 / 50 / 101 layers;
+4,089,184,256 MACs of resnet50 at 224x224.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ... import nn
+from ... import ops as F
+from ...autograd import Tensor
+from .classifier import Classifier
+
+
+def shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Module | None:
+    """The projection of eq. (2), or None where x can be added as it is."""
+    if stride == 1 and in_channels == out_channels:
+        return None
+    return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels))
+
+
+class Basic(nn.Module):
+    """Figure 5, left. Channels in_channels -> channels -> channels."""
+
+    expansion = 1
+
+    def __init__(self, in_channels: int, channels: int, stride: int, dilation: int):
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, dilation, dilation, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, 1, dilation, dilation, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.downsample = shortcut(in_channels, channels, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.bn1(self.conv1(x)))
+        y = self.bn2(self.conv2(y))
+        return F.relu(y + (x if self.downsample is None else self.downsample(x)))  # ResNet, eq. (1), (2)
+
+
+class Bottleneck(nn.Module):
+    """Figure 5, right. Channels in_channels -> channels -> channels -> 4 channels."""
+
+    expansion = 4
+
+    def __init__(self, in_channels: int, channels: int, stride: int, dilation: int):
+        self.conv1 = nn.Conv2d(in_channels, channels, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, stride, dilation, dilation, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.conv3 = nn.Conv2d(channels, 4 * channels, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(4 * channels)
+        self.downsample = shortcut(in_channels, 4 * channels, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.bn1(self.conv1(x)))
+        y = F.relu(self.bn2(self.conv2(y)))
+        y = self.bn3(self.conv3(y))
+        return F.relu(y + (x if self.downsample is None else self.downsample(x)))  # ResNet, eq. (1), (2)
+
+
+class ResNet(Classifier):
+    """(N, in_channels, H, W) -> scores (N, num_classes).
+
+    ``layers``: blocks per layer. ``width`` channels after conv1; layers have 1, 2, 4 and 8 times as many, and a
+    ``bottleneck`` block puts out four times that.
+    """
+
+    INPUT = {"paper": (3, 224, 224), "compact": (3, 64, 64)}
+
+    def __init__(self, num_classes: int = 1000, in_channels: int = 3, width: int = 64,
+                 layers: Sequence[int] = (3, 4, 6, 3), bottleneck: bool = True,
+                 replace_stride_with_dilation: Sequence[bool] = (False, False, False)):
+        super().__init__(num_classes, in_channels, width)
+        if len(layers) != 4 or min(layers) < 1 or len(replace_stride_with_dilation) != 3:
+            raise ValueError(f"ResNet(layers={tuple(layers)}, replace_stride_with_dilation="
+                             f"{tuple(replace_stride_with_dilation)}): needs four numbers of blocks, each at least 1, "
+                             "and three times True or False, for layer2, layer3 and layer4")
+        self.conv1 = nn.Conv2d(in_channels, width, 7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        block, c, dilation = Bottleneck if bottleneck else Basic, width, 1
+        for i, (blocks, dilate) in enumerate(zip(layers, (False, *replace_stride_with_dilation), strict=True)):
+            stride, before, channels = 1 if i == 0 or dilate else 2, dilation, width * 2 ** i
+            dilation *= 2 if dilate else 1  # but the first block still sees the pixels of the layer before, undilated
+            first = block(c, channels, stride, before)
+            c = channels * block.expansion
+            setattr(self, f"layer{i + 1}",
+                    nn.Sequential(first, *(block(c, channels, 1, dilation) for _ in range(blocks - 1))))
+        self.fc = nn.Linear(c, num_classes)
+
+    def stages(self, x: Tensor) -> dict[str, Tensor]:
+        """The maps after "conv1" (with its ReLU, before the pool), "layer1", "layer2", "layer3" and "layer4"."""
+        self.check(x)
+        maps = {"conv1": F.relu(self.bn1(self.conv1(x)))}
+        maps["layer1"] = self.layer1(F.max_pool2d(maps["conv1"], 3, stride=2, padding=1))
+        maps["layer2"] = self.layer2(maps["layer1"])
+        maps["layer3"] = self.layer3(maps["layer2"])
+        maps["layer4"] = self.layer4(maps["layer3"])
+        return maps
+
+    def head(self, x: Tensor) -> Tensor:
+        return self.fc(self.pooled(x, 1))
+
+
+def presets(layers: tuple[int, ...], bottleneck: bool) -> dict[str, dict]:
+    """``paper``, and ``compact`` with half of the blocks."""
+    half = tuple((n + 1) // 2 for n in layers)
+    return {"paper": {"layers": layers, "bottleneck": bottleneck},
+            "compact": {"layers": half, "bottleneck": bottleneck, "width": 16, "num_classes": 10}}
+
+
+class ResNet18(ResNet):
+    """18 layers, basic blocks"""
+
+    PRESETS = presets((2, 2, 2, 2), bottleneck=False)
+
+
+class ResNet34(ResNet):
+    """34 layers, basic blocks"""
+
+    PRESETS = presets((3, 4, 6, 3), bottleneck=False)
+
+
+class ResNet50(ResNet):
+    """50 layers, bottleneck blocks"""
+
+    PRESETS = presets((3, 4, 6, 3), bottleneck=True)
+
+
+class ResNet101(ResNet):
+    """101 layers, bottleneck blocks"""
+
+    PRESETS = presets((3, 4, 23, 3), bottleneck=True)
