@@ -4,6 +4,7 @@ import pytest
 import minicv
 from minicv import Tensor, models, nn
 from minicv.data import Cells, standardise
+from minicv.models.segmentation.unet import UNet
 from tests.models.torch_unet import torch_unet, torch_with_one_thread  # noqa: F401 - the fixture torch
 
 
@@ -252,8 +253,8 @@ def test_tiled_prediction_equals_the_whole(options, height, width, tiles, calls,
     model, image = unet(**options), picture(height, width, seed=height)
     expected = whole_prediction(model, image)
     done = []
-    forward = type(model).forward
-    monkeypatch.setattr(type(model), "forward", lambda self, x: done.append(x.shape) or forward(self, x))
+    forward = UNet.forward
+    monkeypatch.setattr(UNet, "forward", lambda self, x: done.append(x.shape) or forward(self, x))
     for tile, count in [(None, 1), *zip(tiles, calls, strict=True)]:
         done.clear()
         result, = model.predict([image], tile)
@@ -278,8 +279,8 @@ def test_channels_and_classes_are_not_mixed_up_by_tiles():
 @pytest.mark.parametrize("side", range(1, 26))
 def test_without_a_tile_size_a_picture_is_predicted_in_one(side, monkeypatch):
     model, done = unet(width=1), []
-    forward = type(model).forward
-    monkeypatch.setattr(type(model), "forward", lambda self, x: done.append(x.shape) or forward(self, x))
+    forward = UNet.forward
+    monkeypatch.setattr(UNet, "forward", lambda self, x: done.append(x.shape) or forward(self, x))
     model.predict([picture(side, 3)])
     assert done == [(1, 1, model.input_size(side), model.input_size(3))]
 
@@ -362,10 +363,20 @@ def test_dropout_acts_in_training_only_at_the_lowest_level():
     np.testing.assert_array_equal(one, model(x).numpy())
 
 
-def test_predict_keeps_nothing_for_a_backward_pass():
-    model = unet()
+def test_predict_keeps_nothing_for_a_backward_pass(monkeypatch):
+    model, scores, forward = unet(), [], UNet.forward
+    monkeypatch.setattr(UNet, "forward", lambda self, x: scores.append(forward(self, x)) or scores[-1])
     model.predict([picture(9, 9)])
-    assert all(p.grad is None for p in model.parameters())
+    assert scores[0].node is None and not scores[0].requires_grad
+
+
+def test_probabilities_of_extreme_scores_are_still_probabilities():
+    """exp of a difference to the highest score of the whole picture would be 0 for all classes of some pixels."""
+    model = unet()
+    model.head.weight.data = 1e4 * model.head.weight.data
+    result, = model.predict([picture(20, 20)])
+    np.testing.assert_allclose(result.probabilities.sum(axis=0), 1, rtol=1e-6)
+    assert set(np.unique(result.labels).tolist()) == {0, 1}
 
 
 @pytest.mark.parametrize("options", [{"preset": "compact"}, {"preset": "paper", "width": 3}])

@@ -87,11 +87,12 @@ def test_state_dict_is_a_copy():
     assert not (net.conv1.weight.data == 7).any() and not net.norm.running_mean.any()
 
 
-def test_load_state_dict_takes_a_copy_keeps_dtypes_and_forgets_gradients():
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_load_state_dict_takes_a_copy_keeps_dtypes_and_forgets_gradients(dtype):
     net, other = Net(), Net()
     other.norm.running_mean = np.arange(4, dtype=np.float32)
     other.norm.num_batches_tracked = np.array(5)
-    state = {name: value.astype(np.float64) for name, value in other.state_dict().items()}
+    state = {name: value.astype(dtype) for name, value in other.state_dict().items()}
     expected = other.state_dict()
     net.scale.grad = np.ones(1, np.float32)
     net.load_state_dict(state)
