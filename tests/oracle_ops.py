@@ -1,0 +1,277 @@
+"""Every op of minicv computed by PyTorch instead: the same model code, weights and graph, on another library.
+
+    with substitute(TABLE):
+        loss = model(x)          # forward by PyTorch
+    loss.backward()              # and backward
+
+``TABLE`` maps each Function class of ``minicv.ops`` to one whose forward hands the arrays to PyTorch, without a copy
+and channels-last where they are, and whose backward asks PyTorch's own autograd. ``OURS`` lists those that PyTorch has
+no operator for. Import it where ``tests.oracle.require("torch")`` has passed.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import EllipsisType
+
+import numpy as np
+import torch
+import torch.nn.functional as TF
+
+from minicv.autograd import Function
+from minicv.ops.activation import LeakyReLU, ReLU, Sigmoid, Tanh
+from minicv.ops.conv import Conv2d, ConvTranspose2d
+from minicv.ops.dropout import Dropout
+from minicv.ops.elementwise import Abs, Add, Clamp, Div, Exp, Log, Maximum, Mul, Neg, Pow, Sqrt, Sub, Where
+from minicv.ops.interpolate import Interpolate, Nearest, hat, positions
+from minicv.ops.linear import Linear, MatMul
+from minicv.ops.loss import CrossEntropy, NLLLoss
+from minicv.ops.loss_elementwise import BinaryCrossEntropyWithLogits, HingeLoss, MSELoss, SmoothL1Loss
+from minicv.ops.norm import BatchNorm, LocalResponseNorm
+from minicv.ops.pad import Pad
+from minicv.ops.pool import MaxPool2d
+from minicv.ops.reduce import Amax, Sum
+from minicv.ops.roi import RoIAlign, RoIPool
+from minicv.ops.shape import Concatenate, Expand, Flip, GetItem, Permute, Reshape
+from minicv.ops.softmax import LogSoftmax, Softmax
+
+WITHOUT_ROI = "PyTorch has no such operator on the CPU; its own tests hold it against a version in PyTorch's arithmetic"
+OURS: dict[type[Function], str] = {RoIPool: WITHOUT_ROI, RoIAlign: WITHOUT_ROI}
+TABLE: dict[type[Function], type[Function]] = {}
+
+
+def to_torch(array: np.ndarray) -> torch.Tensor:
+    """The same memory as a PyTorch tensor; a copy where PyTorch cannot take it: read-only, or going backwards."""
+    if not array.flags.writeable or min(array.strides, default=0) < 0:
+        array = array.copy(order="K")
+    return torch.from_numpy(array)
+
+
+class TorchFunction(Function):
+    """A Function whose mathematics is ``expression``, of PyTorch tensors; of several results the first counts."""
+
+    expression: Callable
+
+    def forward(ctx, *arrays, **options):
+        tensors = [None if a is None else to_torch(a) for a in arrays]
+        for tensor, need in zip(tensors, ctx.needs, strict=True):
+            if need:
+                tensor.requires_grad_()
+        with torch.enable_grad():
+            result = type(ctx).expression(*tensors, **options)
+        results = result if isinstance(result, tuple) else (result,)
+        ctx.save(tensors, results[0])
+        out = tuple(r.detach().numpy() for r in results)
+        return out if len(out) > 1 else out[0]
+
+    def backward(ctx, gy):
+        tensors, y = ctx.saved
+        wanted = [t for t, need in zip(tensors, ctx.needs, strict=True) if need]
+        found = iter(torch.autograd.grad(y, wanted, to_torch(gy), materialize_grads=True))
+        return tuple(next(found).numpy() if need else None for need in ctx.needs)
+
+
+def twin_of(*functions: type[Function]):
+    """Make a PyTorch expression the twin of these Functions: its arguments are those of their ``forward``."""
+    def note(expression):
+        for function in functions:
+            twin = type(f"Torch{function.__name__}", (TorchFunction,), {"expression": staticmethod(expression)})
+            TABLE[function] = twin
+        return expression
+    return note
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Elementwise
+# ---------------------------------------------------------------------------------------------------------
+for _function, _expression in {
+    Add: torch.add, Sub: torch.sub, Mul: torch.mul, Div: torch.div, Maximum: torch.maximum, Neg: torch.neg,
+    Exp: torch.exp, Log: torch.log, Sqrt: torch.sqrt, Abs: torch.abs, MatMul: torch.matmul, Linear: TF.linear,
+    ReLU: torch.relu, Sigmoid: torch.sigmoid, Tanh: torch.tanh, Dropout: torch.mul,
+}.items():
+    twin_of(_function)(_expression)
+
+
+@twin_of(Pow)
+def _(x, *, p):
+    return torch.pow(x, p)
+
+
+@twin_of(Clamp)
+def _(x, *, low, high):
+    return torch.clamp(x, low, high)
+
+
+@twin_of(Where)
+def _(a, b, *, condition):
+    return torch.where(to_torch(condition), a, b)
+
+
+@twin_of(LeakyReLU)
+def _(x, *, slope):
+    return TF.leaky_relu(x, slope)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Reductions and shapes. PyTorch takes an empty list of axes for all of them.
+# ---------------------------------------------------------------------------------------------------------
+@twin_of(Sum)
+def _(x, *, over, keepdim):
+    return torch.sum(x, dim=over, keepdim=keepdim) if over else x.clone()
+
+
+@twin_of(Amax)
+def _(x, *, over, keepdim):
+    return torch.amax(x, dim=over, keepdim=keepdim) if over else x.clone()
+
+
+@twin_of(Reshape)
+def _(x, *, shape):
+    return x.reshape(shape)
+
+
+@twin_of(Permute)
+def _(x, *, dims):
+    return x.permute(dims)
+
+
+@twin_of(Expand)
+def _(x, *, size):
+    return x.expand(size)
+
+
+@twin_of(Flip)
+def _(x, *, dims):
+    return torch.flip(x, dims)
+
+
+@twin_of(Concatenate)
+def _(*xs, dim):
+    return torch.cat(xs, dim)
+
+
+@twin_of(GetItem)
+def _(x, *, index):
+    parts = index if isinstance(index, tuple) else (index,)
+    if all(isinstance(p, int | EllipsisType | None) or (isinstance(p, slice) and (p.step or 1) > 0) for p in parts):
+        return x[index]
+    places = np.arange(x.numel()).reshape(x.shape)[index]  # PyTorch has no slices that go backwards
+    return x.reshape(-1)[torch.from_numpy(np.asarray(places).ravel())].reshape(places.shape)
+
+
+@twin_of(Pad)
+def _(x, *, widths, mode, value):
+    if mode == "constant":
+        return TF.pad(x, [n for pair in reversed(widths) for n in pair], value=value)
+    for axis, pair in enumerate(widths):  # TF.pad mirrors pictures only
+        source = np.pad(np.arange(x.shape[axis]), pair, mode="reflect" if mode == "reflect" else "edge")
+        x = x.index_select(axis, torch.from_numpy(source))
+    return x
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Convolution and pooling
+# ---------------------------------------------------------------------------------------------------------
+@twin_of(Conv2d)
+def _(x, w, b, *, out_size, offset, stride, dilation, groups):
+    after = [s * (o - 1) + d * (k - 1) + 1 - n - before for o, k, n, before, s, d in zip(
+        out_size, w.shape[2:], x.shape[2:], offset, stride, dilation, strict=True)]
+    symmetric = all(before - s < a <= before for a, before, s in zip(after, offset, stride, strict=True))
+    if not symmetric:  # "same" with an even kernel
+        x = TF.pad(x, (offset[1], after[1], offset[0], after[0]))
+    return TF.conv2d(x, w, b, stride, offset if symmetric else 0, dilation, groups)
+
+
+@twin_of(ConvTranspose2d)
+def _(x, w, b, *, out_size, offset, stride, dilation, groups):
+    rest = [o - (s * (n - 1) + d * (k - 1) + 1 - 2 * p) for o, k, n, p, s, d in zip(
+        out_size, w.shape[2:], x.shape[2:], offset, stride, dilation, strict=True)]
+    return TF.conv_transpose2d(x, w, b, stride, offset, rest, groups, dilation)
+
+
+@twin_of(MaxPool2d)
+def _(x, *, size, kernel, stride, padding, dilation, first, return_indices):
+    floor = [(n + 2 * p - d * (k - 1) - 1) // s + 1
+             for n, k, s, p, d in zip(x.shape[2:], kernel, stride, padding, dilation, strict=True)]
+    y, indices = TF.max_pool2d(x, kernel, stride, padding, dilation, ceil_mode=tuple(size) != tuple(floor),
+                               return_indices=True)
+    return (y, indices) if return_indices else y
+
+
+@twin_of(Interpolate)
+def _(x, *, rows, columns):
+    sizes = list(zip(x.shape[2:], (len(rows), len(columns)), strict=True))
+    for aligned in (False, True):
+        matrices = [hat(positions(n, o, None, "bilinear", aligned), n) for n, o in sizes]
+        if all(map(np.allclose, matrices, (rows, columns))):
+            return TF.interpolate(x, (len(rows), len(columns)), mode="bilinear", align_corners=aligned)
+    rows, columns = (torch.from_numpy(m).to(x.dtype) for m in (rows, columns))  # a scale that is not the true ratio
+    return rows @ x @ columns.T
+
+
+@twin_of(Nearest)
+def _(x, *, rows, columns):
+    return x.index_select(2, torch.from_numpy(rows)).index_select(3, torch.from_numpy(columns))
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Normalisation, softmax, losses
+# ---------------------------------------------------------------------------------------------------------
+@twin_of(BatchNorm)
+def _(x, w, b, *, running_mean, running_var, training, momentum, eps):
+    averages = [None if a is None else torch.from_numpy(a) for a in (running_mean, running_var)]  # updated in place
+    return TF.batch_norm(x, *averages, w, b, training and x.numel() > 0, momentum, eps)
+
+
+@twin_of(LocalResponseNorm)
+def _(x, *, size, alpha, beta, k):
+    y = TF.local_response_norm(x[:, :, None] if x.ndim == 2 else x, size, alpha, beta, k)
+    return y.reshape(x.shape)
+
+
+@twin_of(Softmax)
+def _(x, *, dim):
+    return TF.softmax(x, dim)
+
+
+@twin_of(LogSoftmax)
+def _(x, *, dim):
+    return TF.log_softmax(x, dim)
+
+
+@twin_of(CrossEntropy)
+def _(x, target, weight, pixel_weight, *, ignore_index, reduction, label_smoothing):
+    target, options = target.long(), {"ignore_index": ignore_index, "label_smoothing": label_smoothing}
+    if pixel_weight is None:
+        return TF.cross_entropy(x, target, weight, reduction=reduction, **options)
+    losses = pixel_weight * TF.cross_entropy(x, target, weight, reduction="none", **options)
+    if reduction != "mean":
+        return losses.sum() if reduction == "sum" else losses
+    counts = target != ignore_index
+    of_class = torch.ones_like(pixel_weight) if weight is None else weight[torch.where(counts, target, 0)]
+    return losses.sum() / (pixel_weight * of_class * counts).sum()
+
+
+@twin_of(NLLLoss)
+def _(x, target, weight, *, ignore_index, reduction):
+    return TF.nll_loss(x, target.long(), weight, ignore_index=ignore_index, reduction=reduction)
+
+
+@twin_of(BinaryCrossEntropyWithLogits)
+def _(x, t, weight, pos_weight, *, reduction):
+    return TF.binary_cross_entropy_with_logits(x, t, weight, pos_weight=pos_weight, reduction=reduction)
+
+
+@twin_of(SmoothL1Loss)
+def _(x, t, *, reduction, beta):
+    return TF.smooth_l1_loss(x, t, reduction=reduction, beta=beta)
+
+
+@twin_of(MSELoss)
+def _(x, t, *, reduction):
+    return TF.mse_loss(x, t, reduction=reduction)
+
+
+@twin_of(HingeLoss)
+def _(x, y, *, reduction):
+    losses = torch.relu(1 - y * x)
+    return losses if reduction == "none" else losses.mean() if reduction == "mean" else losses.sum()
