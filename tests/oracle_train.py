@@ -9,6 +9,6 @@ from minicv import cli
 from minicv.autograd import substitute
 
 if __name__ == "__main__":
-    from tests.oracle_ops import TWINS
-    with substitute(TWINS):
+    from tests.oracle_ops import TABLE
+    with substitute(TABLE):
         sys.exit(cli.main())

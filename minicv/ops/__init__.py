@@ -10,12 +10,15 @@ from .case import Case
 from .conv import conv2d, conv_matrix, conv_transpose2d
 from .dropout import dropout, dropout2d
 from .elementwise import abs, add, clamp, div, exp, log, maximum, minimum, mul, neg, pow, sqrt, sub, where
+from .interpolate import bilinear_kernel, bilinear_weight, interpolate
 from .linear import linear, matmul
-from .loss import cross_entropy
+from .loss import cross_entropy, nll_loss
+from .loss_elementwise import binary_cross_entropy_with_logits, hinge_loss, mse_loss, smooth_l1_loss
 from .norm import batch_norm, local_response_norm
 from .pad import pad
 from .pool import max_pool2d
 from .reduce import amax, amin, mean, sum
+from .roi import roi_align, roi_pool
 from .shape import (
     cat,
     center_crop,
@@ -35,16 +38,18 @@ from .shape import (
 from .softmax import log_softmax, softmax
 
 __all__ = [
-    "abs", "add", "amax", "amin", "batch_norm", "cat", "center_crop", "clamp", "concatenate", "conv2d",
-    "conv_matrix", "conv_transpose2d", "crop", "cross_entropy", "div", "dropout", "dropout2d", "exp", "expand",
-    "flatten", "flip", "getitem", "leaky_relu", "linear", "local_response_norm", "log", "log_softmax", "matmul",
-    "max_pool2d", "maximum", "mean", "minimum", "mul", "neg", "pad", "permute", "pow", "relu", "reshape",
-    "sigmoid", "softmax", "sqrt", "squeeze", "stack", "sub", "sum", "tanh", "transpose", "unsqueeze", "where",
-    "cases",
+    "bilinear_kernel", "bilinear_weight",
+    "abs", "add", "amax", "amin", "batch_norm", "binary_cross_entropy_with_logits", "cat", "center_crop", "clamp",
+    "concatenate", "conv2d", "conv_matrix", "conv_transpose2d", "crop", "cross_entropy", "div", "dropout",
+    "dropout2d", "exp", "expand", "flatten", "flip", "getitem", "hinge_loss", "interpolate", "leaky_relu",
+    "linear", "local_response_norm", "log", "log_softmax", "matmul", "max_pool2d", "maximum", "mean", "minimum",
+    "mse_loss", "mul", "neg", "nll_loss", "pad", "permute", "pow", "relu", "reshape", "roi_align", "roi_pool",
+    "sigmoid", "smooth_l1_loss", "softmax", "sqrt", "squeeze", "stack", "sub", "sum", "tanh", "transpose",
+    "unsqueeze", "where", "cases",
 ]
 FAMILIES = (
-    "activation", "conv", "dropout", "elementwise", "linear", "loss", "norm", "pad", "pool", "reduce", "shape",
-    "softmax",
+    "activation", "conv", "dropout", "elementwise", "interpolate", "linear", "loss", "loss_elementwise", "norm",
+    "pad", "pool", "reduce", "roi", "shape", "softmax",
 )
 
 

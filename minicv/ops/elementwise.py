@@ -308,6 +308,8 @@ CASES = [
     Case(abs, "at zero", np.array([0.0, -2.0]), loop=_each(math.fabs)),
     Case(clamp, "both ends", (3, 4), min=-1.0, max=0.5, loop=_each(lambda a, min, max: sorted((min, a, max))[1])),
     Case(clamp, "one end", (3, 4), min=0.0, loop=_each(lambda a, min: a if a > min else min)),
+    Case(clamp, "at the edges", np.array([-1.0, 0.2, 0.5, 3.0]), min=-1.0, max=0.5,
+         loop=_each(lambda a, min, max: sorted((min, a, max))[1])),
     Case(where, "broadcast", np.array([[True], [False]]), (2, 3), (3,),
          call=lambda c, a, b: where(c, a, b), loop=_each(lambda c, a, b: a if c else b)),
 ]

@@ -1,0 +1,348 @@
+"""Pooling of regions of interest (RoIs): a box of any size becomes PH x PW numbers per channel.
+
+RoI pooling: Fast R-CNN (Girshick, 2015), sec. 2.1. RoIAlign: Mask R-CNN (He et al., 2017), sec. 3. The convention is
+that of torchvision's ``roi_pool`` and ``roi_align``. Boxes are in pixels of the picture, ``spatial_scale`` takes them
+to the feature map. Said for rows, with bins p = 0 .. PH - 1; columns are alike:
+
+RoI pooling rounds the ends, half away from zero (NumPy's ``round`` would go to the even neighbour), and takes the last
+pixel in: h = max(round(y2) - round(y1) + 1, 1). Bin p has the rows from round(y1) + floor(p h / PH) up to, without it,
+round(y1) + ceil((p+1) h / PH): two neighbours may share a row. What lies outside the map is cut off, and a bin with
+nothing left gives 0. The result is the largest value in the bin, and its gradient goes to that pixel alone.
+
+RoIAlign rounds nothing: h = y2 - y1, bin p is the interval from y1 + p h / PH to y1 + (p+1) h / PH. In it stand
+``sampling_ratio`` points (if that is not positive, ceil(h / PH)), evenly, and the result is the mean, over a bin's
+points, of the map between its pixels, bilinearly. A point that is more than one pixel outside counts as 0, another as
+the nearest point of the map. ``aligned`` shifts boxes by half a pixel, because the middle of pixel i, which reaches
+from i to i + 1, is i + 1/2. Without it, as the paper's own code had it, h is at least 1.
+
+Differences: RoI pooling computes its bins in integers, where torchvision's float32 may round p h / PH to another row.
+Boxes get no gradient; they are read on the host. In RoIAlign a NaN or an infinity spreads within a box.
+"""
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..autograd import Function, Tensor
+from ..backend import Array, add_at, device_of, is_array, matmul, parallel, to_device, to_numpy, xp_of
+from .case import Case
+from .conv import last, pair
+from .interpolate import PARTS, spans
+from .shifted import Pair
+
+BLOCK_BYTES = 1 << 18  # of output, in RoI pooling: so all that is compared stays in cache; 1.4 times as fast as 1 << 20
+LARGEST = 1e5  # pixels; no feature map is that large
+
+Boxes = Tensor | Array | Sequence[Tensor | Array]
+
+
+# ---------------------------------------------------------------------------------------------------------
+# By the definition
+# ---------------------------------------------------------------------------------------------------------
+def roi_pool_loop(x, boxes, output_size, spatial_scale=1.0):
+    """``roi_pool`` on plain arrays, in loops: every pixel of every bin."""
+    (_, C, H, W), (PH, PW) = x.shape, pair(output_size, "", 1)
+    rois = box_rows("roi_pool_loop", x.shape, boxes, spatial_scale).tolist()
+    y = np.zeros((len(rois), C, PH, PW), x.dtype)
+    for r, (n, *ends) in enumerate(rois):
+        x1, y1, x2, y2 = (math.trunc(v) + math.trunc(2 * math.fmod(v, 1)) for v in (e * spatial_scale for e in ends))
+        h, w = max(y2 - y1 + 1, 1), max(x2 - x1 + 1, 1)
+        for c, p, q in np.ndindex(C, PH, PW):
+            y[r, c, p, q] = max((x[int(n), c, i, j]
+                                 for i in range(y1 + math.floor(p * h / PH), y1 + math.ceil((p + 1) * h / PH))
+                                 for j in range(x1 + math.floor(q * w / PW), x1 + math.ceil((q + 1) * w / PW))
+                                 if 0 <= i < H and 0 <= j < W), default=0)
+    return y
+
+
+def roi_align_loop(x, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1, aligned=False):
+    """``roi_align`` on plain arrays, in loops: every point of every bin, from the pixels around it."""
+    (_, C, H, W), (PH, PW) = x.shape, pair(output_size, "", 1)
+    rois = box_rows("roi_align_loop", x.shape, boxes, spatial_scale).tolist()
+    y = np.zeros((len(rois), C, PH, PW), x.dtype)
+    for r, (n, *ends) in enumerate(rois):
+        x1, y1, x2, y2 = (v * spatial_scale - (0.5 if aligned else 0) for v in ends)
+        h, w = (y2 - y1, x2 - x1) if aligned else (max(y2 - y1, 1), max(x2 - x1, 1))
+        GH, GW = (sampling_ratio if sampling_ratio > 0 else max(math.ceil(v), 0) for v in (h / PH, w / PW))
+        for p, q, i, j in np.ndindex(PH, PW, GH, GW):
+            v, u = y1 + (p + (i + 0.5) / GH) * h / PH, x1 + (q + (j + 0.5) / GW) * w / PW
+            if -1 <= v <= H and -1 <= u <= W:
+                v, u = min(max(v, 0), H - 1), min(max(u, 0), W - 1)
+                for a in {math.floor(v), math.ceil(v)}:
+                    for b in {math.floor(u), math.ceil(u)}:
+                        y[r, :, p, q] += (1 - abs(v - a)) * (1 - abs(u - b)) * x[int(n), :, a, b] / (GH * GW)
+    return y
+
+
+# ---------------------------------------------------------------------------------------------------------
+# RoI pooling
+# ---------------------------------------------------------------------------------------------------------
+def round_half_away(v: np.ndarray) -> np.ndarray:
+    """0.5 -> 1, 2.5 -> 3, -0.5 -> -1: as C's round; integers."""
+    whole = np.trunc(v)
+    return (whole + np.sign(v) * (abs(v - whole) >= 0.5)).astype(int)
+
+
+def bins(start: np.ndarray, end: np.ndarray, count: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Along an axis, of every RoI and bin inside the map: first pixel and number of pixels, (R, count) each."""
+    start, end = round_half_away(start)[:, None], round_half_away(end)[:, None]
+    h, p = np.maximum(end - start + 1, 1), np.arange(count)
+    first = np.clip(start + p * h // count, 0, size)
+    stop = np.clip(start - -(p + 1) * h // count, 0, size)  # -(-a // b) is a / b rounded up
+    return first, np.maximum(stop - first, 0)
+
+
+class RoIPool(Function):
+    """y = the largest value of each bin; ``offset`` tells backward how many pixels it comes after the bin's first"""
+
+    def forward(ctx, x, *, boxes, output_size, spatial_scale):
+        xp, (N, C, H, W), (PH, PW), R = xp_of(x), x.shape, output_size, len(boxes)
+        n, (x1, y1, x2, y2) = boxes[:, 0].astype(int), boxes[:, 1:].T * spatial_scale
+        (top, height), (left, width) = bins(y1, y2, PH, H), bins(x1, x2, PW, W)  # (R, PH), (R, PW)
+        empty = (height == 0)[:, :, None] | (width == 0)[:, None, :]  # (R, PH, PW)
+        line = n[:, None] * H + np.minimum(top, H - 1)  # through all pictures; of an empty bin any
+        first = line[:, :, None] * W + np.minimum(left, W - 1)[:, None, :]  # (R, PH, PW), in ``pixels``
+        last_row, last_column = np.maximum(height, 1) - 1, np.maximum(width, 1) - 1
+        pixels = xp.ascontiguousarray(last(x)).reshape(N * H * W, C)
+        y = xp.empty((R, PH, PW, C), x.dtype)
+        offset = xp.zeros(y.shape if ctx.needs[0] else (R, 0), np.int32)
+
+        def work(some):  # a bin that has fewer pixels than others repeats its last
+            start, rows, columns = (move(v[some], x) for v in (first, last_row, last_column))
+            best = pixels.take(start, axis=0)  # (some, PH, PW, C)
+            after = xp.zeros(best.shape, np.int32)
+            for i in range(height[some].max()):
+                begin = start + (xp.minimum(rows, i) * W)[:, :, None]
+                for j in range(width[some].max()):
+                    value = pixels.take(begin + xp.minimum(columns, j)[:, None, :], axis=0)
+                    if ctx.needs[0]:  # later is larger: so the latest improvement is kept, the first of equals
+                        xp.maximum(after, (value > best) * np.int32(i * W + j), out=after)
+                    xp.maximum(best, value, out=best)
+            if empty[some].any():
+                best = xp.where(move(empty[some], x)[..., None], 0, best)
+            y[move(some, x)] = best
+            if ctx.needs[0]:
+                offset[move(some, x)] = after
+        order = np.lexsort((-width.max(axis=1), -height.max(axis=1)))  # by height, then width, largest first
+        parallel(work, [order[some] for some in blocks(y)])
+        ctx.save(first, empty, offset)
+        ctx.x_shape = x.shape
+        return y.transpose(0, 3, 1, 2)
+
+    def backward(ctx, gy):  # Fast R-CNN, eq. (4): a pixel receives from every bin whose largest it is
+        (first, empty, offset), (N, C, H, W), xp = ctx.saved, ctx.x_shape, xp_of(gy)
+        first = move(first, gy)[..., None]  # (R, PH, PW, 1)
+        g = xp.ascontiguousarray(last(gy))
+        if empty.any():
+            g = xp.where(move(empty, gy)[..., None], 0, g)
+        gx, channel = xp.zeros(N * H * W * C, gy.dtype), xp.arange(C)
+        for some in blocks(g):
+            add_at(gx, ((first[some] + offset[some]) * C + channel).ravel(), g[some].ravel())
+        return gx.reshape(N, H, W, C).transpose(0, 3, 1, 2)
+
+
+def move(array: np.ndarray, like: Array) -> Array:
+    """Numbers made on the host, to where ``like`` lies."""
+    return to_device(array, device_of(like))
+
+
+def blocks(y: Array) -> list[slice]:
+    """The RoIs of y (R, PH, PW, C) in groups of about BLOCK_BYTES; on a GPU in one."""
+    R = len(y)
+    count = max(1, BLOCK_BYTES * R // max(y.nbytes, 1)) if device_of(y) == "numpy" else max(1, R)
+    return [slice(i, i + count) for i in range(0, R, count)]
+
+
+# ---------------------------------------------------------------------------------------------------------
+# RoIAlign
+# ---------------------------------------------------------------------------------------------------------
+def sampling(start: np.ndarray, end: np.ndarray, count: int, ratio: int, aligned: bool, size: int,
+             x: Array) -> tuple[list[slice], list[Array]]:
+    """Along an axis, of every RoI: the pixels that its points meet, and the matrix that averages them to bins.
+
+    With h pixels in the slice the matrix is (count, h); it lies where x does.
+    """
+    R = len(start)
+    if aligned:
+        start, length = start - 0.5, end - start
+    else:
+        length = np.maximum(end - start, 1)
+    points = np.full(R, ratio) if ratio > 0 else np.maximum(np.ceil(length / count), 0).astype(int)
+    first = np.clip(np.minimum(start, start + length), 0, size - 1).astype(int)
+    stop = np.minimum(np.clip(np.maximum(start, start + length), 0, size - 1).astype(int) + 2, size)
+    # All points of all boxes in one row: r, whose it is; k, its number from the top; s, where it lies
+    total = points * count
+    r = np.repeat(np.arange(R), total)
+    k = np.arange(len(r)) - (np.cumsum(total) - total)[r]
+    s = start[r] + (k + 0.5) * (length / np.maximum(total, 1))[r]
+    weight = ((s >= -1) & (s <= size)) / points[r]
+    s = np.clip(s, 0, size - 1)
+    low = np.floor(s).astype(int)
+    # Add up by box, bin and pixel: 1 - (s - low) at low, s - low at low + 1 (a column more, for a weight of 0)
+    width = int((stop - first).max(initial=0)) + 1
+    place = (r * count + k // points[r]) * width + low - first[r]
+    matrix = np.bincount(place, weight * (1 - (s - low)), R * count * width) \
+        + np.bincount(place + 1, weight * (s - low), R * count * width)
+    matrix = move(matrix.reshape(R, count, width).astype(x.dtype), x)
+    met = [slice(a, b) for a, b in zip(first.tolist(), stop.tolist(), strict=True)]
+    return met, [matrix[r, :, :m.stop - m.start] for r, m in enumerate(met)]
+
+
+class RoIAlign(Function):
+    """y = A x B', per RoI and channel: x the pixels that the box covers, A and B from ``sampling``"""
+
+    def forward(ctx, x, *, boxes, output_size, spatial_scale, sampling_ratio, aligned):
+        xp, (_, C, H, W), (PH, PW), R = xp_of(x), x.shape, output_size, len(boxes)
+        n, (x1, y1, x2, y2) = boxes[:, 0].astype(int).tolist(), boxes[:, 1:].T * spatial_scale
+        rows, A = sampling(y1, y2, PH, sampling_ratio, aligned, H, x)
+        columns, B = sampling(x1, x2, PW, sampling_ratio, aligned, W, x)
+        ctx.save(n, rows, A, columns, B)
+        ctx.x_shape = x.shape
+        X, y = xp.ascontiguousarray(last(x)), xp.empty((R, PH, PW, C), x.dtype)
+
+        def work(some):
+            for r in range(some.start, some.stop):
+                lines = B[r] @ X[n[r], rows[r], columns[r]]  # (PW, w) @ (h, w, C) -> (h, PW, C)
+                matmul(A[r], lines.reshape(-1, PW * C), out=y[r].reshape(PH, PW * C))  # (PH, h) @ (h, PW*C)
+        parallel(work, spans(R, x))
+        return y.transpose(0, 3, 1, 2)
+
+    def backward(ctx, gy):  # gx = A' gy B, the transpose, summed over the RoIs
+        (n, rows, A, columns, B), (N, C, H, W), xp = ctx.saved, ctx.x_shape, xp_of(gy)
+        R, _, PH, PW = gy.shape
+        gy = xp.ascontiguousarray(last(gy)).reshape(R, PH, PW * C)
+        gx = xp.zeros((N, H, W, C), gy.dtype)
+
+        def work(task):  # the rows ``band`` of one picture: nobody else adds to them
+            picture, band = task
+            for r in range(R):
+                begin, end = max(band.start, rows[r].start), min(band.stop, rows[r].stop)
+                if n[r] == picture and begin < end:
+                    part = A[r][:, begin - rows[r].start:end - rows[r].start]
+                    lines = (part.T @ gy[r]).reshape(end - begin, PW, C)  # (h, PH) @ (PH, PW*C)
+                    gx[picture, begin:end, columns[r]] += B[r].T @ lines  # (w, PW) @ (h, PW, C) -> (h, w, C)
+        parallel(work, [(i, band) for i in range(N) for band in spans(H, gy, -(-PARTS // N))])
+        return gx.transpose(0, 3, 1, 2)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# The public functions
+# ---------------------------------------------------------------------------------------------------------
+def box_rows(name: str, shape: tuple[int, ...], boxes: Boxes, spatial_scale: float) -> np.ndarray:
+    """Boxes of either form, checked, as (R, 5) on the host: the picture's number, x1, y1, x2, y2."""
+    def read(value):
+        value = value.data if isinstance(value, Tensor) else value
+        array = to_numpy(value) if is_array(value) else np.asarray(value, float)
+        return array if array.dtype.kind == "f" else array.astype(float)
+
+    if isinstance(boxes, list | tuple):
+        each = [read(b) for b in boxes]
+        each = [b.reshape(0, 4) if b.size == 0 else b for b in each]
+        if len(each) != shape[0] or any(b.ndim != 2 or b.shape[1] != 4 for b in each):
+            raise ValueError(f"{name}: a list of boxes needs one array (L, 4) for each of the {shape[0]} pictures, got "
+                             f"shapes {[b.shape for b in each]}")
+        rois = np.concatenate([np.insert(b, 0, i, axis=1) for i, b in enumerate(each)] or [np.empty((0, 5))])
+    else:
+        rois = read(boxes)
+        if rois.ndim != 2 or rois.shape[1] != 5:
+            raise ValueError(f"{name}: boxes must be (R, 5), each a picture's number and x1, y1, x2, y2, or a list of "
+                             f"(L, 4), one per picture; got {rois.shape}")
+    if not 0 < spatial_scale < math.inf:
+        raise ValueError(f"{name}(spatial_scale={spatial_scale}) must be a positive number, such as 1/16")
+    for wrong, why in ((~(abs(rois[:, 1:] * spatial_scale) <= LARGEST).all(axis=1), "NaN, infinite or too far away"),
+                       (~np.isin(rois[:, 0], np.arange(shape[0])), f"of a picture that is none of the {shape[0]}")):
+        if wrong.any():
+            r = int(wrong.argmax())
+            raise ValueError(f"{name}: box {r} is {why}: {rois[r].tolist()}")
+    return rois
+
+
+def check_input(name: str, input: Tensor) -> None:
+    if input.ndim != 4 or 0 in input.shape[2:]:
+        raise ValueError(f"{name}: input must be (N, C, H, W) with H and W at least 1, got {input.shape}")
+
+
+def roi_pool(input: Tensor, boxes: Boxes, output_size: int | Pair, spatial_scale: float = 1.0) -> Tensor:
+    """The largest value of each of PH x PW bins of every box: (N, C, H, W) and R boxes -> (R, C, PH, PW).
+
+    ``boxes`` are (R, 5), a picture's number and x1, y1, x2, y2 in pixels, or a list of (L, 4), one array per picture;
+    they get no gradient. ``output_size`` is (PH, PW) or one number, ``spatial_scale`` the map's size over the
+    picture's. A box with x2 < x1 is one pixel wide. Raises ``ValueError`` for boxes of another shape, of NaN, or of a
+    picture that is not there. Fast R-CNN (Girshick, 2015), sec. 2.1; details in this file's docstring.
+    """
+    check_input("roi_pool", input)
+    return RoIPool.apply(input, boxes=box_rows("roi_pool", input.shape, boxes, spatial_scale),
+                         output_size=pair(output_size, "roi_pool(output_size)", 1),
+                         spatial_scale=float(spatial_scale))
+
+
+def roi_align(input: Tensor, boxes: Boxes, output_size: int | Pair, spatial_scale: float = 1.0,
+              sampling_ratio: int = -1, aligned: bool = False) -> Tensor:
+    """The mean of sampled points in each of PH x PW bins of every box: (N, C, H, W) and R boxes -> (R, C, PH, PW).
+
+    ``boxes``, ``output_size``, ``spatial_scale`` and errors as in ``roi_pool``. A bin has ``sampling_ratio`` rows and
+    columns of points; 0 or less adapts to the box, about one point per pixel. ``aligned=True`` takes the middle of a
+    pixel to be at 1/2; without it, as in the original, a box is at least one pixel wide and high. Mask R-CNN (He et
+    al., 2017), sec. 3; details in this file's docstring.
+    """
+    check_input("roi_align", input)
+    if not isinstance(sampling_ratio, int | np.integer):
+        raise ValueError(f"roi_align(sampling_ratio={sampling_ratio!r}): an integer; 0 or less adapts to the box")
+    return RoIAlign.apply(input, boxes=box_rows("roi_align", input.shape, boxes, spatial_scale),
+                          output_size=pair(output_size, "roi_align(output_size)", 1),
+                          spatial_scale=float(spatial_scale), sampling_ratio=int(sampling_ratio), aligned=bool(aligned))
+
+
+# Batch index, x1, y1, x2, y2, of pictures of 8 x 9
+INSIDE = np.array([[1, 1.2, 0.8, 6.9, 5.1], [0, 0, 0, 8, 7], [0, 2.2, 3.1, 2.4, 3.2], [1, 3.7, 2.2, 7.3, 6.6],
+                   [0, 1.2, 0.8, 6.9, 5.1]])
+OUTSIDE = np.array([[0, -6.3, -5.2, 3.1, 2.7], [0, 5.2, 4.1, 14.6, 13.3], [0, 20.3, 20.1, 25.2, 30.4],
+                    [0, -9.7, -9.2, -5.1, -4.3], [0, -3.2, -4.4, 12.3, 11.1]])
+DEGENERATE = np.array([[0, 5.2, 4.1, 2.3, 6.2], [0, 2.1, 6.2, 5.3, 1.1], [0, 3.3, 3.3, 3.3, 3.3],
+                       [0, 6.1, 6.2, 1.1, 1.2]])
+
+
+def _pool(label, *inputs, **options):
+    return Case(roi_pool, label, *inputs, loop=roi_pool_loop, **options)
+
+
+def _align(label, *inputs, **options):
+    return Case(roi_align, label, *inputs, loop=roi_align_loop, **options)
+
+
+CASES = [
+    _pool("more boxes than pictures", (2, 3, 8, 9), boxes=INSIDE, output_size=(3, 2)),
+    _pool("more bins than pixels", (2, 2, 8, 9), boxes=INSIDE, output_size=7),
+    _pool("one bin", (2, 2, 8, 9), boxes=INSIDE, output_size=1),
+    _pool("outside, empty bins", (1, 2, 8, 9), boxes=OUTSIDE, output_size=(3, 4)),
+    _pool("x2 below x1", (1, 2, 8, 9), boxes=DEGENERATE, output_size=2),
+    _pool("ends at one half", (1, 2, 8, 9), output_size=2,
+          boxes=np.array([[0, 0.5, 1.5, 4.5, 5.5], [0, -0.5, -1.5, 2.5, 3.5], [0, 2.5, 2.5, 2.5, 2.5]])),
+    _pool("a quarter of the scale", (2, 2, 8, 9), boxes=4 * INSIDE * [0.25, 1, 1, 1, 1], output_size=2,
+          spatial_scale=0.25),
+    _pool("a list, a picture without boxes", (3, 2, 8, 9), output_size=2,
+          boxes=[INSIDE[:2, 1:], np.empty((0, 4)), INSIDE[2:3, 1:]]),
+    _pool("a tie", np.array([[[[2.0, 5.0, 5.0], [1.0, 5.0, 0.5]]]]), boxes=np.array([[0, 0.0, 0.0, 2.0, 1.0]]),
+          output_size=1),
+    _pool("no boxes", (2, 2, 8, 9), boxes=np.empty((0, 5)), output_size=2),
+    _align("more boxes than pictures", (2, 3, 8, 9), boxes=INSIDE, output_size=(3, 2)),
+    _align("aligned", (2, 3, 8, 9), boxes=INSIDE, output_size=(3, 2), aligned=True),
+    _align("two points a bin", (2, 2, 8, 9), boxes=INSIDE, output_size=3, sampling_ratio=2),
+    _align("two points a bin, aligned", (2, 2, 8, 9), boxes=INSIDE, output_size=3, sampling_ratio=2, aligned=True),
+    _align("one bin", (2, 2, 8, 9), boxes=INSIDE, output_size=1),
+    _align("outside", (1, 2, 8, 9), boxes=OUTSIDE, output_size=(3, 4)),
+    _align("outside, aligned, three points a bin", (1, 2, 8, 9), boxes=OUTSIDE, output_size=2, sampling_ratio=3,
+           aligned=True),
+    _align("x2 below x1", (1, 2, 8, 9), boxes=DEGENERATE, output_size=2),
+    _align("x2 below x1, aligned", (1, 2, 8, 9), boxes=DEGENERATE, output_size=2, aligned=True),
+    _align("x2 below x1, aligned, two points a bin", (1, 2, 8, 9), boxes=DEGENERATE, output_size=2, sampling_ratio=2,
+           aligned=True),
+    _align("a quarter of the scale", (2, 2, 8, 9), boxes=4 * INSIDE * [0.25, 1, 1, 1, 1], output_size=2,
+           spatial_scale=0.25),
+    _align("a list, a picture without boxes", (3, 2, 8, 9), output_size=2,
+           boxes=[INSIDE[:2, 1:], np.empty((0, 4)), INSIDE[2:3, 1:]]),
+    _align("a map of one pixel", (1, 2, 1, 1), boxes=np.array([[0, -0.6, 0.2, 1.7, 0.8]]), output_size=2),
+    _align("no boxes", (2, 2, 8, 9), boxes=np.empty((0, 5)), output_size=2),
+]
