@@ -46,6 +46,7 @@ def test_replaced():
 
 @pytest.mark.parametrize(("options", "message"), [
     ({"schedule": "cosine"}, r"Recipe\(schedule='cosine'\): 'constant' or 'poly'"),
+    ({"optimizer": "lion"}, r"Recipe\(optimizer='lion'\): 'sgd' or 'adam'"),
     ({"steps": 0}, r"Recipe\(steps=0\): must be at least 1"),
     ({"tile": 0}, r"Recipe\(tile=0\): must be at least 1"),
     ({"elastic": -1.0}, r"Recipe\(elastic=-1.0\): must be at least 0"),
@@ -141,6 +142,18 @@ def test_augmentation_depends_on_seed_and_step_alone():
     assert all((one[0] != two[0]).any() for one, two in zip(first, plain, strict=True))
 
 
+@pytest.mark.parametrize("augment", [False, True])
+def test_a_picture_is_cut_and_bent_anew_each_time(augment):
+    tiles = take(8, Cells(1, 32), SMALL.replaced(augment=augment, tile=4), unet())
+    assert len({image.tobytes() for image, _, _ in tiles}) == 8  # 4 x 4 of 32 x 32: 841 places
+
+
+def test_elastic_is_the_recipes():
+    data = Cells(1, 32)
+    soft, strong = (take(1, data, SMALL.replaced(elastic=sigma), unet())[0][0] for sigma in (0.0, 8.0))
+    assert (soft != strong).any()
+
+
 def test_an_empty_data_set():
     with pytest.raises(ValueError, match="train: the data set has no pictures"):
         train(unet(), Cells(0, 32), SMALL, quiet=True)
@@ -180,6 +193,16 @@ def test_equals_a_loop_in_plain_pytorch(torch):
         theirs = weights[name].detach().numpy()
         np.testing.assert_allclose(value, theirs, rtol=0, atol=1e-4 * abs(theirs).max(), err_msg=name)
     assert abs(losses[-1] - losses[0]) > 0.01
+
+
+def test_adam_by_option():
+    """Adam's first step moves every weight that has a gradient by the learning rate, whatever the gradient's size."""
+    model = unet()
+    before = model.state_dict()
+    train(model, Cells(2, 32), SMALL.replaced(steps=1, optimizer="adam", lr=0.01), quiet=True)
+    moved = np.concatenate([abs(p - before[name]).ravel() for name, p in model.state_dict().items()])
+    np.testing.assert_allclose(moved[moved > 1e-4], 0.01, rtol=0.01)
+    assert np.mean(moved > 1e-4) > 0.5
 
 
 def test_train_reports_every_loss_and_shows_a_bar(capsys):
