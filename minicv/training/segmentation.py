@@ -44,11 +44,14 @@ class Recipe:
             raise ValueError(f"Recipe(schedule={self.schedule!r}): 'constant' or 'poly'")
         if self.optimizer not in ("sgd", "adam"):
             raise ValueError(f"Recipe(optimizer={self.optimizer!r}): 'sgd' or 'adam'")
-        if self.lr is None:
-            self.lr = 0.0015 if self.optimizer == "sgd" else 0.001
         for name, least in (("steps", 1), ("warmup", 0), ("tile", 1), ("elastic", 0), ("seed", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"Recipe({name}={getattr(self, name)}): must be at least {least}")
+
+    @property
+    def rate(self) -> float:
+        """The learning rate at the start."""
+        return self.lr if self.lr is not None else {"sgd": 0.0015, "adam": 0.001}[self.optimizer]
 
     def replaced(self, **changes: Any) -> Recipe:
         """A copy with other values; None changes nothing."""
@@ -82,9 +85,9 @@ def samples(dataset: Any, recipe: Recipe, model: Module) -> Iterator[tuple[np.nd
 def train_steps(model: Module, dataset: Any, recipe: Recipe) -> Iterator[float]:
     """Train; yields the loss of every step, after the weights have changed."""
     if recipe.optimizer == "sgd":
-        optimizer = SGD(model.parameters(), recipe.lr, recipe.momentum, recipe.weight_decay)
+        optimizer = SGD(model.parameters(), recipe.rate, recipe.momentum, recipe.weight_decay)
     else:
-        optimizer = Adam(model.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
+        optimizer = Adam(model.parameters(), recipe.rate, weight_decay=recipe.weight_decay)
     shape = poly(recipe.steps) if recipe.schedule == "poly" else constant()
     schedule = Schedule(optimizer, warmup(recipe.warmup, shape))
     model.train()
@@ -109,7 +112,7 @@ def train(model: Module, dataset: Any, recipe: Recipe, quiet: bool = False) -> d
         for step, loss in enumerate(bar):
             if not np.isfinite(loss):
                 raise RuntimeError(f"train: the loss became {loss} at step {step}; a smaller learning rate than "
-                                   f"{recipe.lr} may help")
+                                   f"{recipe.rate} may help")
             losses.append(loss)
             if step % 10 == 0:
                 bar.set_postfix(loss=f"{np.mean(losses[-50:]):.4f}")
