@@ -29,10 +29,11 @@ from ..autograd import Function, Tensor
 from ..backend import Array, add_at, device_of, is_array, matmul, parallel, to_device, to_numpy, xp_of
 from .case import Case
 from .conv import last, pair
-from .interpolate import PARTS, spans
+from .interpolate import spans
 from .shifted import Pair
 
 BLOCK_BYTES = 1 << 18  # of output, in RoI pooling: so all that is compared stays in cache; 1.4 times as fast as 1 << 20
+PARTS = 4  # in RoIAlign, of the boxes, or pictures and their rows, for the threads
 LARGEST = 1e5  # pixels; no feature map is that large
 
 Boxes = Tensor | Array | Sequence[Tensor | Array]
@@ -206,7 +207,7 @@ class RoIAlign(Function):
             for r in range(some.start, some.stop):
                 lines = B[r] @ X[n[r], rows[r], columns[r]]  # (PW, w) @ (h, w, C) -> (h, PW, C)
                 matmul(A[r], lines.reshape(-1, PW * C), out=y[r].reshape(PH, PW * C))  # (PH, h) @ (h, PW*C)
-        parallel(work, spans(R, x))
+        parallel(work, spans(R, x, PARTS))
         return y.transpose(0, 3, 1, 2)
 
     def backward(ctx, gy):  # gx = A' gy B, the transpose, summed over the RoIs
