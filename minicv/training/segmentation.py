@@ -5,6 +5,7 @@ import dataclasses
 import time
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -82,6 +83,16 @@ def samples(dataset: Any, recipe: Recipe, model: Module) -> Iterator[tuple[np.nd
             step += 1
 
 
+def ahead(items: Iterator[Any]) -> Iterator[Any]:
+    """The same items, each made by another thread while the one before it is in use."""
+    with ThreadPoolExecutor(1, thread_name_prefix="minicv-data") as pool:
+        coming = pool.submit(next, items)
+        while True:
+            item = coming.result()
+            coming = pool.submit(next, items)
+            yield item
+
+
 def train_steps(model: Module, dataset: Any, recipe: Recipe) -> Iterator[float]:
     """Train; yields the loss of every step, after the weights have changed."""
     if recipe.optimizer == "sgd":
@@ -91,7 +102,7 @@ def train_steps(model: Module, dataset: Any, recipe: Recipe) -> Iterator[float]:
     shape = poly(recipe.steps) if recipe.schedule == "poly" else constant()
     schedule = Schedule(optimizer, warmup(recipe.warmup, shape))
     model.train()
-    device, tiles = model.parameters()[0].device, samples(dataset, recipe, model)
+    device, tiles = model.parameters()[0].device, ahead(samples(dataset, recipe, model))
     for _ in range(recipe.steps):
         image, label, weight = (None if array is None else Tensor(array).to(device) for array in next(tiles))
         loss = F.cross_entropy(model(image), label, pixel_weight=weight)  # U-Net, eq. (1)
