@@ -169,6 +169,7 @@ def parallel(work: Callable[[Any], Any], blocks: Sequence[Any]) -> list[Any]:
     finally:
         for _ in todo:  # after an error: nobody begins another block
             pass
+        helpers = [helper for helper in helpers if not helper.cancel()]  # one that woke too late has nothing to do
         wait(helpers)
     for helper in helpers:
         helper.result()
