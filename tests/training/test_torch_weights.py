@@ -11,8 +11,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from minicv import nn
-from minicv.training import CheckpointError
-from minicv.training.torch_weights import load_pretrained, read_weights, run
+from minicv.training import CheckpointError, load_pretrained, read_weights
+from minicv.training.torch_weights import run
 from tests.oracle import require
 
 

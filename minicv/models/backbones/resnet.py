@@ -41,12 +41,12 @@ def shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Module | No
 
 
 class Basic(nn.Module):
-    """Figure 5, left. Channels in_channels -> channels -> channels."""
+    """Figure 5, left: channels in_channels -> channels -> channels. ``before``: dilation of the conv that strides"""
 
     expansion = 1
 
-    def __init__(self, in_channels: int, channels: int, stride: int, dilation: int):
-        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, dilation, dilation, bias=False)
+    def __init__(self, in_channels: int, channels: int, stride: int, before: int, dilation: int):
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, before, before, bias=False)
         self.bn1 = nn.BatchNorm2d(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, 1, dilation, dilation, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
@@ -59,14 +59,14 @@ class Basic(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """Figure 5, right. Channels in_channels -> channels -> channels -> 4 channels."""
+    """Figure 5, right: channels in_channels -> channels (twice) -> 4 channels. Its only 3x3 is the one that strides"""
 
     expansion = 4
 
-    def __init__(self, in_channels: int, channels: int, stride: int, dilation: int):
+    def __init__(self, in_channels: int, channels: int, stride: int, before: int, dilation: int):
         self.conv1 = nn.Conv2d(in_channels, channels, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(channels)
-        self.conv2 = nn.Conv2d(channels, channels, 3, stride, dilation, dilation, bias=False)
+        self.conv2 = nn.Conv2d(channels, channels, 3, stride, before, before, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
         self.conv3 = nn.Conv2d(channels, 4 * channels, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(4 * channels)
@@ -101,11 +101,11 @@ class ResNet(Classifier):
         block, c, dilation = Bottleneck if bottleneck else Basic, width, 1
         for i, (blocks, dilate) in enumerate(zip(layers, (False, *replace_stride_with_dilation), strict=True)):
             stride, before, channels = 1 if i == 0 or dilate else 2, dilation, width * 2 ** i
-            dilation *= 2 if dilate else 1  # but the first block still sees the pixels of the layer before, undilated
-            first = block(c, channels, stride, before)
+            dilation *= 2 if dilate else 1  # for the convolutions after the one that should have had the stride
+            first = block(c, channels, stride, before, dilation)
             c = channels * block.expansion
             setattr(self, f"layer{i + 1}",
-                    nn.Sequential(first, *(block(c, channels, 1, dilation) for _ in range(blocks - 1))))
+                    nn.Sequential(first, *(block(c, channels, 1, dilation, dilation) for _ in range(blocks - 1))))
         self.fc = nn.Linear(c, num_classes)
 
     def stages(self, x: Tensor) -> dict[str, Tensor]:
