@@ -28,11 +28,12 @@ from minicv.ops.loss import CrossEntropy, NLLLoss
 from minicv.ops.loss_elementwise import BinaryCrossEntropyWithLogits, HingeLoss, MSELoss, SmoothL1Loss
 from minicv.ops.norm import BatchNorm, LocalResponseNorm
 from minicv.ops.pad import Pad
-from minicv.ops.pool import MaxPool2d
+from minicv.ops.pool import AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool2d, MaxPool2d
 from minicv.ops.reduce import Amax, Sum
 from minicv.ops.roi import RoIAlign, RoIPool
 from minicv.ops.shape import Concatenate, Expand, Flip, GetItem, Permute, Reshape
 from minicv.ops.softmax import LogSoftmax, Softmax
+from minicv.ops.unpool import MaxUnpool2d, UnpoolBedOfNails, UnpoolNearest
 
 WITHOUT_ROI = "PyTorch has no such operator on the CPU; its own tests hold it against a version in PyTorch's arithmetic"
 OURS: dict[type[Function], str] = {RoIPool: WITHOUT_ROI, RoIAlign: WITHOUT_ROI}
@@ -188,13 +189,55 @@ def _(x, w, b, *, out_size, offset, stride, dilation, groups):
     return TF.conv_transpose2d(x, w, b, stride, offset, rest, groups, dilation)
 
 
+def rounds_up(x, size, kernel, stride, padding, dilation=(1, 1)) -> bool:
+    """Whether the number of windows is that of ``ceil_mode``."""
+    return any(o != (n + 2 * p - d * (k - 1) - 1) // s + 1
+               for o, n, k, s, p, d in zip(size, x.shape[2:], kernel, stride, padding, dilation, strict=True))
+
+
 @twin_of(MaxPool2d)
-def _(x, *, size, kernel, stride, padding, dilation, first, return_indices):
-    floor = [(n + 2 * p - d * (k - 1) - 1) // s + 1
-             for n, k, s, p, d in zip(x.shape[2:], kernel, stride, padding, dilation, strict=True)]
-    y, indices = TF.max_pool2d(x, kernel, stride, padding, dilation, ceil_mode=tuple(size) != tuple(floor),
-                               return_indices=True)
-    return (y, indices) if return_indices else y
+def _(x, *, size, kernel, stride, padding, dilation, return_indices):
+    ceil_mode = rounds_up(x, size, kernel, stride, padding, dilation)
+    return TF.max_pool2d(x, kernel, stride, padding, dilation, ceil_mode, return_indices)
+
+
+@twin_of(AvgPool2d)
+def _(x, *, size, kernel, stride, padding, divisor):
+    ceil_mode = rounds_up(x, size, kernel, stride, padding)
+    sums = TF.avg_pool2d(x, kernel, stride, padding, ceil_mode, divisor_override=1)
+    return sums / torch.from_numpy(np.asarray(divisor)).to(x.dtype).reshape(divisor.shape[:2])
+
+
+@twin_of(AdaptiveAvgPool2d)
+def _(x, *, size):
+    return TF.adaptive_avg_pool2d(x, size)
+
+
+@twin_of(AdaptiveMaxPool2d)
+def _(x, *, size, return_indices):
+    return TF.adaptive_max_pool2d(x, size, return_indices)
+
+
+@twin_of(UnpoolNearest)
+def _(x, *, scale):
+    return x.repeat_interleave(scale[0], 2).repeat_interleave(scale[1], 3)
+
+
+@twin_of(UnpoolBedOfNails)
+def _(x, *, scale):
+    nail = torch.zeros(scale, dtype=x.dtype)
+    nail[0, 0] = 1
+    return torch.kron(x, nail)
+
+
+@twin_of(MaxUnpool2d)
+def _(x, indices, *, size):
+    # PyTorch's result for indices that occur twice depends on its threads: the first ones go elsewhere and are cut off
+    planes = indices.flatten(2)
+    later = (planes[..., :, None] == planes[..., None, :]).triu(1).any(-1)
+    places = torch.where(later, size[0] * size[1], planes)
+    y = torch.zeros(*x.shape[:2], size[0] * size[1] + 1, dtype=x.dtype).scatter(2, places, x.flatten(2))
+    return y[..., :-1].reshape(*x.shape[:2], *size)
 
 
 @twin_of(Interpolate)

@@ -1,0 +1,198 @@
+"""Unpooling, three ways to make a map larger again, after DeconvNet (Noh et al., 2015, sec. 3.2.1 and fig. 3).
+
+    1 2      nearest:  1 1 2 2    bed of nails:  1 0 2 0    max unpooling:  0 0 2 0    each value at the position
+    3 4                1 1 2 2                   0 0 0 0                    0 1 0 0    where max pooling had found
+                       3 3 4 4                   3 0 4 0                    0 3 0 0    its maximum (the "switches"
+                       3 3 4 4                   0 0 0 0                    0 0 0 4    of DeconvNet)
+
+All three are linear. Their adjoints: the sum over blocks; the corner of each block; reading at the indices, which is
+max pooling with its choice fixed.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..autograd import Function, Tensor
+from ..backend import Array, xp_of
+from .case import Case
+from .conv import last, new_like, pair
+from .pool import check_map, max_pool2d_loop, plane_places, scatter
+from .shifted import Pair
+
+
+# ---------------------------------------------------------------------------------------------------------
+# By the definition
+# ---------------------------------------------------------------------------------------------------------
+def unpool_nearest_loop(x, scale_factor):
+    """``unpool_nearest`` on a plain array: y[h, w] = x[h // s, w // s]."""
+    (N, C, H, W), (sh, sw) = x.shape, pair(scale_factor, "", 1)
+    y = np.zeros((N, C, sh * H, sw * W), x.dtype)
+    for n, c, h, w in np.ndindex(y.shape):
+        y[n, c, h, w] = x[n, c, h // sh, w // sw]
+    return y
+
+
+def unpool_bed_of_nails_loop(x, scale_factor):
+    """``unpool_bed_of_nails`` on a plain array: y[s h, s w] = x[h, w], zero elsewhere."""
+    (N, C, H, W), (sh, sw) = x.shape, pair(scale_factor, "", 1)
+    y = np.zeros((N, C, sh * H, sw * W), x.dtype)
+    for n, c, h, w in np.ndindex(x.shape):
+        y[n, c, sh * h, sw * w] = x[n, c, h, w]
+    return y
+
+
+def max_unpool2d_loop(x, indices, kernel_size, stride=None, padding=0, output_size=None):
+    """``max_unpool2d`` on plain arrays: one value after the other, so the last of two at one position stays."""
+    size = unpool_size(x.shape, kernel_size, stride, padding, output_size)
+    y = np.zeros((*x.shape[:2], size[0] * size[1]), x.dtype)
+    for n, c, h, w in np.ndindex(x.shape):
+        y[n, c, indices[n, c, h, w]] = x[n, c, h, w]
+    return y.reshape(*x.shape[:2], *size)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# The operations
+# ---------------------------------------------------------------------------------------------------------
+class UnpoolNearest(Function):
+    """y[h, w] = x[h // sh, w // sw]: every pixel fills a block"""
+
+    def forward(ctx, x, *, scale):
+        (N, C, H, W), (sh, sw) = x.shape, scale
+        ctx.scale, y = scale, new_like(x, N, C, sh * H, sw * W)
+        for i, j in np.ndindex(sh, sw):
+            y[:, :, i::sh, j::sw] = x
+        return y
+
+    def backward(ctx, gy):  # the sum over each block
+        sh, sw = ctx.scale
+        gx = last(gy[:, :, ::sh, ::sw]).copy()
+        for i, j in list(np.ndindex(sh, sw))[1:]:
+            gx += last(gy[:, :, i::sh, j::sw])
+        return gx.transpose(0, 3, 1, 2)
+
+
+class UnpoolBedOfNails(Function):
+    """y[sh h, sw w] = x[h, w], zero elsewhere"""
+
+    def forward(ctx, x, *, scale):
+        (N, C, H, W), (sh, sw) = x.shape, scale
+        ctx.scale, y = scale, xp_of(x).zeros((N, sh * H, sw * W, C), x.dtype)
+        y[:, ::sh, ::sw] = last(x)
+        return y.transpose(0, 3, 1, 2)
+
+    def backward(ctx, gy):  # the corner of each block
+        sh, sw = ctx.scale
+        return gy[:, :, ::sh, ::sw]
+
+
+class MaxUnpool2d(Function):
+    """y[indices] = x, zero elsewhere; of several at one position the last"""
+
+    def forward(ctx, x, indices, *, size):
+        xp, X, position = xp_of(x), last(x), xp_of(x).ascontiguousarray(last(indices))
+        ctx.save(position, latest(position, size[0] * size[1]))
+        y = scatter(position, xp.where(ctx.saved[1], X, 0), size[0] * size[1])  # the others add 0
+        return y.reshape(len(x), *size, x.shape[1]).transpose(0, 3, 1, 2)
+
+    def backward(ctx, gy):  # gx = gy[indices], 0 for those that did not stay
+        position, stays = ctx.saved
+        xp, size = xp_of(gy), gy.shape[2] * gy.shape[3]
+        gx = xp.take(xp.ascontiguousarray(last(gy)).reshape(-1), plane_places(position, size))
+        return xp.where(stays, gx, 0).transpose(0, 3, 1, 2), None
+
+
+def latest(position: Array, size: int) -> Array:
+    """True where no later (h, w) of position (N, h, w, C) has the same position in its plane."""
+    xp, (N, h, w, C) = xp_of(position), position.shape
+    number = xp.broadcast_to(xp.arange(1, h * w + 1, dtype=np.int32).reshape(1, h, w, 1), position.shape)
+    places, number = plane_places(position, size).reshape(-1), number.reshape(-1)
+    holds = xp.zeros(N * size * C, np.int32)
+    xp.maximum.at(holds, places, number)
+    return (xp.take(holds, places) == number).reshape(position.shape)
+
+
+def unpool_nearest(input: Tensor, scale_factor: int | Pair) -> Tensor:
+    """Every pixel becomes a block of equal ones: (N, C, H, W) -> (N, C, sH, sW).
+
+    s^2 times the adjoint of ``avg_pool2d(..., s)``. The same as ``interpolate(..., mode="nearest")`` by a whole number.
+    Raises ``ValueError`` for a scale below 1 or not whole.
+    """
+    check_map("unpool_nearest", input)
+    return UnpoolNearest.apply(input, scale=pair(scale_factor, "unpool_nearest(scale_factor)", 1))
+
+
+def unpool_bed_of_nails(input: Tensor, scale_factor: int | Pair) -> Tensor:
+    """Every pixel stands in the top left corner of a block of zeros: (N, C, H, W) -> (N, C, sH, sW).
+
+    The adjoint of ``x[:, :, ::s, ::s]``, that is of pooling by the corner. Raises ``ValueError`` for a scale below 1 or
+    not whole.
+    """
+    check_map("unpool_bed_of_nails", input)
+    return UnpoolBedOfNails.apply(input, scale=pair(scale_factor, "unpool_bed_of_nails(scale_factor)", 1))
+
+
+def max_unpool2d(input: Tensor, indices: Tensor, kernel_size: int | Pair, stride: int | Pair | None = None,
+                 padding: int | Pair = 0, output_size: Sequence[int] | None = None) -> Tensor:
+    """Each value back at the position of its maximum: (N, C, H, W) -> (N, C, OH, OW), zero elsewhere.
+
+    ``indices`` are those of ``max_pool2d(..., return_indices=True)`` with the same kernel, stride and padding. The
+    output has (H - 1) * stride - 2 * padding + kernel rows, or ``output_size`` (its last two numbers), which may differ
+    by less than the stride: a pooling loses that much. The adjoint of ``max_pool2d`` at fixed indices, if no index
+    occurs twice in a plane. If one does, the last of its values, row by row, stays, and it alone gets the gradient
+    (in PyTorch any of them may stay, and all get the gradient).
+
+    Raises ``ValueError`` for shapes that do not fit, and for an index outside the plane (on NumPy arrays only: on a GPU
+    the check would wait, and such an index takes some other place).
+    """
+    check_map("max_unpool2d", input)
+    if indices.shape != input.shape or indices.dtype != np.int64:
+        raise ValueError(f"max_unpool2d: indices must be int64 of input's shape {input.shape}, as max_pool2d returns "
+                         f"them; got {indices.dtype} of shape {indices.shape}")
+    size = unpool_size(input.shape, kernel_size, stride, padding, output_size)
+    if type(indices.data) is np.ndarray and indices.size:
+        low, high = indices.data.min(), indices.data.max()
+        if low < 0 or high >= size[0] * size[1]:
+            raise ValueError(f"max_unpool2d: indices reach from {low} to {high}, the {size[0]}x{size[1]} output has "
+                             f"positions 0 to {size[0] * size[1] - 1}; pass the size of the pooled map as output_size")
+    return MaxUnpool2d.apply(input, indices, size=size)
+
+
+def unpool_size(shape: tuple[int, ...], kernel_size: int | Pair, stride: int | Pair | None, padding: int | Pair,
+                output_size: Sequence[int] | None) -> Pair:
+    """The size of ``max_unpool2d``'s output, checked."""
+    kernel = pair(kernel_size, "max_unpool2d(kernel_size)", 1)
+    stride = kernel if stride is None else pair(stride, "max_unpool2d(stride)", 1)
+    padding = pair(padding, "max_unpool2d(padding)", 0)
+    usual = tuple((i - 1) * s - 2 * p + k for i, s, p, k in zip(shape[2:], stride, padding, kernel, strict=True))
+    size = usual if output_size is None else tuple(output_size)[-2:]
+    if len(size) != 2 or any(abs(o - u) >= s or o < 1 for o, u, s in zip(size, usual, stride, strict=True)):
+        raise ValueError(f"max_unpool2d(output_size={output_size}): pooling gives {shape[2]}x{shape[3]} from "
+                         f"{usual[0]}x{usual[1]}, or from sizes that differ by less than the stride {stride}")
+    return size
+
+
+def _max_unpool(label, pooled, size=None, **options):
+    """Indices from pooling shuffled numbers of shape ``pooled``."""
+    x = np.random.default_rng(0).permutation(int(np.prod(pooled))).reshape(pooled).astype(float)
+    indices = max_pool2d_loop(x, return_indices=True, **options)[1]
+    return Case(max_unpool2d, label, indices.shape, indices, loop=max_unpool2d_loop, output_size=size, **options)
+
+
+REPEATED = np.array([[[[0, 3, 3], [8, 0, 3]]]])  # 0 and 3 occur again, 8 does not
+
+CASES = [
+    Case(unpool_nearest, "2x", (2, 3, 3, 4), loop=unpool_nearest_loop, scale_factor=2),
+    Case(unpool_nearest, "unequal scales", (1, 2, 3, 2), loop=unpool_nearest_loop, scale_factor=(3, 1)),
+    Case(unpool_nearest, "empty batch", (0, 2, 3, 2), loop=unpool_nearest_loop, scale_factor=2),
+    Case(unpool_bed_of_nails, "2x", (2, 3, 3, 4), loop=unpool_bed_of_nails_loop, scale_factor=2),
+    Case(unpool_bed_of_nails, "unequal scales", (1, 2, 3, 2), loop=unpool_bed_of_nails_loop, scale_factor=(1, 4)),
+    Case(unpool_bed_of_nails, "empty batch", (0, 2, 3, 2), loop=unpool_bed_of_nails_loop, scale_factor=2),
+    _max_unpool("2x2", (2, 3, 6, 4), kernel_size=2),
+    _max_unpool("a size that pooling had cut", (1, 2, 7, 5), size=(7, 5), kernel_size=2),
+    _max_unpool("overlapping windows, indices occur twice", (2, 2, 7, 7), kernel_size=3, stride=2, padding=1),
+    Case(max_unpool2d, "repeated indices", (1, 1, 2, 3), REPEATED, loop=max_unpool2d_loop, kernel_size=2, stride=1),
+    Case(max_unpool2d, "empty batch", (0, 2, 3, 2), np.zeros((0, 2, 3, 2), np.int64), loop=max_unpool2d_loop,
+         kernel_size=2),
+]
