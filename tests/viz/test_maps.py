@@ -1,0 +1,43 @@
+"""Maps drawn pixel by pixel: numbers, frames and rings stand where the pixels are."""
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from minicv.viz.maps import draw_bins, draw_map
+
+VALUES = np.array([[1.0, 5.0, 0.0], [4.0, 2.0, 3.0]])
+
+
+@pytest.fixture
+def ax():
+    figure, axes = plt.subplots()
+    yield axes
+    plt.close(figure)
+
+
+def test_numbers_stand_in_the_middle_of_their_pixels(ax):
+    draw_map(ax, VALUES, "title", numbers=True)
+    assert {t.get_position(): t.get_text() for t in ax.texts} == {
+        (0.5, 0.5): "1", (1.5, 0.5): "5", (2.5, 0.5): "0", (0.5, 1.5): "4", (1.5, 1.5): "2", (2.5, 1.5): "3"}
+    assert ax.images[0].get_extent() == [0, 3, 2, 0]
+    assert ax.get_title() == "title"
+
+
+def test_a_map_without_numbers_and_with_other_colours(ax):
+    draw_map(ax, VALUES, cmap="viridis", vmin=-1)
+    assert not ax.texts
+    assert ax.images[0].get_cmap().name == "viridis"
+    assert ax.images[0].get_clim() == (-1, 5)
+
+
+def test_bins_overlap_and_ring_their_maxima(ax):
+    draw_bins(ax, [(0, 2)], [(0, 2), (1, 3)], VALUES, inset=0.1, nested=0.05)
+    first, second = (p.get_bbox().extents for p in ax.patches)
+    np.testing.assert_allclose(first, [0.1, 0.1, 1.9, 1.9])
+    np.testing.assert_allclose(second, [1.15, 0.15, 2.85, 1.85])  # 0.1 + 0.05 inside
+    rings = [tuple(np.asarray(c.get_offsets())[0]) for c in ax.collections]
+    assert rings == [(1.5, 0.5), (1.5, 0.5)]  # the 5 is the maximum of both
