@@ -1,4 +1,5 @@
 """Pooling: values by hand, PyTorch over the arguments' cross product, adjoints, and errors."""
+import itertools
 import math
 
 import numpy as np
@@ -119,9 +120,12 @@ def test_indices_do_not_depend_on_whether_a_gradient_is_wanted():
         np.testing.assert_array_equal(a.data, b.data)
 
 
-@pytest.mark.parametrize("options", [{"kernel_size": 2}, {"kernel_size": 3, "stride": 2, "padding": 1},
-                                     {"kernel_size": 3, "stride": 1, "padding": 1}, {"kernel_size": 2, "stride": 3},
-                                     {"kernel_size": 2, "stride": 1, "dilation": 5}])
+overlaps = pytest.mark.parametrize("options", [
+    {"kernel_size": 2}, {"kernel_size": 3, "stride": 2, "padding": 1}, {"kernel_size": 3, "stride": 1, "padding": 1},
+    {"kernel_size": 2, "stride": 3}, {"kernel_size": 2, "stride": 1, "dilation": 5}])
+
+
+@overlaps
 @pytest.mark.parametrize("block_bytes", [1, 4000, 20000])
 def test_blocks_make_no_difference(monkeypatch, options, block_bytes):
     """Rows of one picture in many blocks, or several pictures in one: gradients meet where blocks share rows."""
@@ -144,6 +148,29 @@ def test_blocks_make_no_difference(monkeypatch, options, block_bytes):
     for (y, gx), (y_parts, gx_parts) in zip(whole, results(), strict=True):
         np.testing.assert_array_equal(y_parts, y)
         np.testing.assert_array_equal(gx_parts, gx)
+
+
+@overlaps
+def test_blocks_that_run_at_the_same_time_write_to_different_places(monkeypatch, options):
+    touched = []
+
+    def add_at(target, index, values):
+        touched.append(set(index.tolist()))
+
+    def parallel(work, blocks):
+        touched.clear()
+        for block in blocks:
+            work(block)
+        for a, b in itertools.combinations(touched, 2):
+            assert a.isdisjoint(b)
+
+    x = Tensor(np.random.default_rng(0).standard_normal((2, 8, 40, 20)), requires_grad=True)
+    monkeypatch.setattr(pool, "BLOCK_BYTES", 1)  # blocks as small as they may be
+    y = max_pool2d(x, **options)
+    monkeypatch.setattr(pool, "add_at", add_at)
+    monkeypatch.setattr(pool, "parallel", parallel)
+    y.backward(y.data)
+    assert len(touched) > 2
 
 
 def test_max_pooling_keeps_one_byte_per_output():
