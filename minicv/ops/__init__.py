@@ -16,7 +16,7 @@ from .loss import cross_entropy, nll_loss
 from .loss_elementwise import binary_cross_entropy_with_logits, hinge_loss, mse_loss, smooth_l1_loss
 from .norm import batch_norm, local_response_norm
 from .pad import pad
-from .pool import max_pool2d
+from .pool import adaptive_avg_pool2d, adaptive_max_pool2d, avg_pool2d, max_pool2d, spatial_pyramid_pool
 from .reduce import amax, amin, mean, sum
 from .roi import roi_align, roi_pool
 from .shape import (
@@ -36,20 +36,22 @@ from .shape import (
     unsqueeze,
 )
 from .softmax import log_softmax, softmax
+from .unpool import max_unpool2d, unpool_bed_of_nails, unpool_nearest
 
 __all__ = [
     "bilinear_kernel", "bilinear_weight",
-    "abs", "add", "amax", "amin", "batch_norm", "binary_cross_entropy_with_logits", "cat", "center_crop", "clamp",
-    "concatenate", "conv2d", "conv_matrix", "conv_transpose2d", "crop", "cross_entropy", "div", "dropout",
-    "dropout2d", "exp", "expand", "flatten", "flip", "getitem", "hinge_loss", "interpolate", "leaky_relu",
-    "linear", "local_response_norm", "log", "log_softmax", "matmul", "max_pool2d", "maximum", "mean", "minimum",
-    "mse_loss", "mul", "neg", "nll_loss", "pad", "permute", "pow", "relu", "reshape", "roi_align", "roi_pool",
-    "sigmoid", "smooth_l1_loss", "softmax", "sqrt", "squeeze", "stack", "sub", "sum", "tanh", "transpose",
-    "unsqueeze", "where", "cases",
+    "abs", "adaptive_avg_pool2d", "adaptive_max_pool2d", "add", "amax", "amin", "avg_pool2d", "batch_norm",
+    "binary_cross_entropy_with_logits", "cat", "center_crop", "clamp", "concatenate", "conv2d", "conv_matrix",
+    "conv_transpose2d", "crop", "cross_entropy", "div", "dropout", "dropout2d", "exp", "expand", "flatten", "flip",
+    "getitem", "hinge_loss", "interpolate", "leaky_relu", "linear", "local_response_norm", "log", "log_softmax",
+    "matmul", "max_pool2d", "max_unpool2d", "maximum", "mean", "minimum", "mse_loss", "mul", "neg", "nll_loss",
+    "pad", "permute", "pow", "relu", "reshape", "roi_align", "roi_pool", "sigmoid", "smooth_l1_loss", "softmax",
+    "spatial_pyramid_pool", "sqrt", "squeeze", "stack", "sub", "sum", "tanh", "transpose", "unpool_bed_of_nails",
+    "unpool_nearest", "unsqueeze", "where", "cases",
 ]
 FAMILIES = (
     "activation", "conv", "dropout", "elementwise", "interpolate", "linear", "loss", "loss_elementwise", "norm",
-    "pad", "pool", "reduce", "roi", "shape", "softmax",
+    "pad", "pool", "reduce", "roi", "shape", "softmax", "unpool",
 )
 
 
