@@ -156,7 +156,7 @@ def test_nothing_is_executed(tmp_path, function, protocol):
     (b"\x80\x02})", "pickle exhausted before seeing STOP"),
     (b"\x80\x02}).", "holds a tuple, not a state_dict"),
     (b"\x80\x02.", "takes more from its stack than there is"),
-    (b"\x80\x02}(\x86.", "takes more from its stack than there is"),  # not across a mark
+    (b"\x80\x02}N(\x85.", "takes more from its stack than there is"),  # not across a mark
     (b"\x80\x02}" + text("a") + b"Ns.", "its entry 'a' is a NoneType"),
     (b"\x80\x02}(]Nu.", "entries of something that is no table"),  # a list as a key
     (b"\x80\x02](NNu.", "entries of something that is no table"),
@@ -232,6 +232,21 @@ def test_other_things_that_torch_saves(tmp_path, as_zip, thing, message):
     torch.save(thing(torch), tmp_path / "w.pth", _use_new_zipfile_serialization=as_zip)
     with pytest.raises(CheckpointError, match=f"w.pth: .*{message}"):
         read_weights(tmp_path / "w.pth")
+
+
+def test_the_older_format_by_hand(tmp_path):
+    parts = [pickle.dumps(v, 2) for v in (0x1950a86a20f9469cfc6c, 1001, {"little_endian": True})]
+    start = b"".join(parts) + table(x=tensor("7", (2, 3), (3, 1))) + pickle.dumps(["7"], 2)
+    path = tmp_path / "old.pth"
+    path.write_bytes(start + struct.pack("<q", 6) + SIX.tobytes())
+    assert read_weights(path)["x"].tolist() == [[0, 1, 2], [3, 4, 5]]
+    for end, message in ((struct.pack("<q", 6) + SIX.tobytes()[:-1], "cut short: the next 24 bytes .* 23 are left"),
+                         (struct.pack("<Q", 2 ** 63) + SIX.tobytes(), "cut short: the next 36893488147419103232 bytes"),
+                         (struct.pack("<q", 5) + SIX.tobytes(), "x needs 6 numbers f4, its storage has 5"),
+                         (b"", "x needs 6 numbers")):
+        path.write_bytes(start + end)
+        with pytest.raises(CheckpointError, match=f"old.pth: .*{message}"):
+            read_weights(path)
 
 
 def test_a_script_is_named(tmp_path):
