@@ -237,25 +237,41 @@ def positions(arg: Array, size: Pair, kernel: Pair, stride: Pair, padding: Pair,
     return (xp.take(xp.asarray(of_tap), arg) + xp.asarray(of_window)[..., None]).transpose(0, 3, 1, 2)
 
 
+def bin_pixels(i: int, o: int) -> np.ndarray:
+    """(k, o): pixel t of each of o bins over i pixels. Shorter bins repeat their last pixel."""
+    k = max(end - begin for begin, end in bins(i, o))
+    return np.array([[min(begin + t, end - 1) for begin, end in bins(i, o)] for t in range(k)])
+
+
 class AdaptiveMaxPool2d(Function):
     """y = the largest value of each bin; its position h * W + w is all that backward needs."""
 
     def forward(ctx, x, *, size, return_indices):
         xp, (N, C, H, W), (OH, OW) = xp_of(x), x.shape, size
-        y, position = new_like(x, N, C, OH, OW), xp.empty((N, OH, OW, C), np.int64)
+        rows, columns = bin_pixels(H, OH), bin_pixels(W, OW)  # (KH, OH), (KW, OW)
+        KH, KW = len(rows), len(columns)
+        numbers = np.arange(KH * KW, dtype=np.min_scalar_type(KH * KW - 1)).reshape(KH, KW)
+        y, arg = new_like(x, N, C, OH, OW), xp.empty((N, OH, OW, C), numbers.dtype)
+
+        def largest_along(axis, pixels, x, arg, numbers):
+            for t, some in enumerate(xp.asarray(pixels)):
+                value = xp.take(x, some, axis)
+                number = numbers[t] if arg is None else xp.take(arg, some, axis) + numbers[t]
+                if t == 0:
+                    best, best_arg = value, xp.zeros(value.shape, numbers.dtype) + number
+                else:
+                    challenge(best, best_arg, value, number)
+            return best, best_arg
 
         def work(block):
-            n, X = block[0], last(x)[block[0]]
-            m = xp.empty((*X.shape[:2], OW, C), x.dtype)
-            m_at = xp.empty(m.shape, np.int64)
-            for b, (w, end) in enumerate(bins(W, OW)):
-                m[:, :, b:b + 1], m_at[:, :, b:b + 1] = largest(
-                    X[:, :, w:end], None, 2, 1, end - w, 1, 0, 1, np.arange(w, end))
-            for a, (h, end) in enumerate(bins(H, OH)):
-                last(y)[n, a:a + 1], position[n, a:a + 1] = largest(
-                    m[:, h:end], m_at[:, h:end], 1, 1, end - h, 1, 0, 1, np.arange(h, end) * W)
+            n = block[0]
+            m = largest_along(2, columns, xp.ascontiguousarray(last(x)[n]), None, numbers[0])  # (n, H, OW, C)
+            last(y)[n], arg[n] = largest_along(1, rows, *m, numbers[:, 0])
 
         parallel(work, blocks(x))
+        i, j = arg.astype(np.int64) // KW, arg.astype(np.int64) % KW
+        position = xp.take(xp.asarray(rows * W), i * OH + xp.arange(OH)[:, None, None])
+        position += xp.take(xp.asarray(columns), j * OW + xp.arange(OW)[:, None])
         ctx.save(position)
         ctx.x_shape = x.shape
         return (y, position.transpose(0, 3, 1, 2)) if return_indices else y
