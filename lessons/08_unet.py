@@ -180,7 +180,7 @@ lesson.save(figure, "seams")
 to_seam = np.abs(np.arange(192) - np.array([[63.5], [127.5]])).min(axis=0) - 0.5  # pixels from each row to a seam
 reach = np.minimum(to_seam[:, None], to_seam)[difference[1] > 1e-6].max()
 switched = np.mean((tiled[1] > 0.5) != (whole[1] > 0.5))
-lesson.claim("S2", "U-Net, sec. 1 and Fig. 2", "tiles with mirrored context are seamless; zero padding makes seams",
+lesson.claim("S2b", "U-Net, sec. 1 and Fig. 2", "tiles with mirrored context are seamless; zero padding makes seams",
              f"largest difference of P(cell), tiled against whole: {difference[0].max():.1g} with context; with zeros "
              f"{difference[1].max():.2f}, up to {reach:.0f} pixels off a seam, and {switched:.1%} of the pixels change "
              f"class", difference[0].max() < 1e-5 and difference[1].max() > 0.01)

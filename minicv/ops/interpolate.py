@@ -38,8 +38,8 @@ def positions(size: int, out_size: int, scale_factor: float | None, mode: str, a
         s = np.floor(a.astype(np.float32) * np.float32(step)).astype(int)
     elif align_corners:
         s = a * ((size - 1) / max(out_size - 1, 1))
-    else:
-        s = (a + 0.5) * (size / out_size if scale_factor is None else 1 / scale_factor) - 0.5
+    else:  # an axis that keeps its size keeps its pixels, whatever the factor
+        s = (a + 0.5) * (size / out_size if scale_factor is None or out_size == size else 1 / scale_factor) - 0.5
     return np.clip(s, 0, size - 1)
 
 
@@ -57,7 +57,7 @@ def interpolate_loop(x, size=None, scale_factor=None, mode="nearest", align_corn
     for a, b in np.ndindex(OH, OW):
         around = []  # of the row, of the column: (pixel, weight) twice
         for i, n, out, f in ((a, H, OH, factors[0]), (b, W, OW, factors[1])):
-            ratio = n / out if f is None else 1 / f
+            ratio = n / out if f is None or n == out else 1 / f
             if mode == "nearest":
                 s = min(math.floor(i * ratio), n - 1)
             elif align_corners:
