@@ -3,7 +3,7 @@ import pytest
 
 from minicv.data import Sample
 from minicv.metrics import rand_f_score_at
-from minicv.models.segmentation.unet import Segmentation
+from minicv.models.segmentation.base import Segmentation
 from minicv.training.evaluate import evaluate
 
 TRUTH = np.array([[1, 1, 0, 1, 1],

@@ -21,22 +21,10 @@ of the lowest level. Asserted by the tests: 572 -> 388, 23 convolutional layers,
 """
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import numpy as np
-
 from ... import nn
 from ... import ops as F
-from ...autograd import Tensor, no_grad
-from ...data.transforms import mirror_pad, standardise
-
-
-@dataclass
-class Segmentation:
-    """What ``predict`` says of one picture: ``labels`` int (H, W) and ``probabilities`` float32 (K, H, W)."""
-
-    labels: np.ndarray
-    probabilities: np.ndarray
+from ...autograd import Tensor
+from .base import SegmentationNetwork
 
 
 class TwoConvs(nn.Module):
@@ -50,7 +38,7 @@ class TwoConvs(nn.Module):
         return F.relu(self.conv2(F.relu(self.conv1(x))))
 
 
-class UNet(nn.Module):
+class UNet(SegmentationNetwork):
     """(N, in_channels, H, W) -> scores (N, num_classes, H', W'), H' = ``output_size(H)``.
 
     ``width`` channels at the first level, doubled at each of ``depth`` poolings. ``padding`` "valid" or "same".
@@ -67,7 +55,8 @@ class UNet(nn.Module):
             raise ValueError(f"UNet(in_channels={in_channels}, num_classes={num_classes}, width={width}, "
                              f"depth={depth}): each must be at least 1, depth at least 0")
         widths = [width * 2 ** level for level in range(depth + 1)]  # U-Net, sec. 2: doubled at each step down
-        self.depth, self.dropout, self.in_channels = depth, dropout, in_channels
+        self.depth, self.dropout, self.in_channels, self.num_classes = depth, dropout, in_channels, num_classes
+        self.tile_step = 2 ** depth
         self.lost = 4 if padding == "valid" else 0  # of the side of a map, by two 3x3 convs
         self.contract = nn.ModuleList(*(TwoConvs(i, o, padding) for i, o in zip([in_channels, *widths], widths,
                                                                                strict=False)))
@@ -121,63 +110,3 @@ class UNet(nn.Module):
         below = size - (size + self.lost) % 2 ** self.depth
         works = [n for n in (below, below + 2 ** self.depth) if n >= self.input_size(1)]
         return f"Sides that work: {', '.join(map(str, works or [self.input_size(1)]))}"
-
-    @no_grad()
-    def predict(self, images: list[np.ndarray], tile: int | None = None, average: bool = False) -> list[Segmentation]:
-        """Label every pixel of pictures (C, H, W) of any size by the overlap-tile strategy (U-Net, Fig. 2).
-
-        ``tile`` is the side of an input tile; None predicts each picture in one. Grey values are standardised, as in
-        training; context beyond the borders is mirrored. Tiles start at multiples of 2^depth, where the pooling windows
-        of one big prediction would lie; only so are the two equal (and only for "valid": the zeros of "same" show at
-        the seams). ``average``: the mean probability over the picture turned by right angles and mirrored, 8 versions
-        (U-Net, sec. 4, averages over 7 rotated ones). Raises ``ValueError`` for a tile size that does not work and for
-        arrays that are no such pictures.
-        """
-        modes = [(module, module.training) for _, module in self.modules()]
-        self.eval()
-        try:
-            return [self._predict_one(image, tile, average) for image in images]
-        finally:
-            for module, mode in modes:
-                module.training = mode
-
-    def _predict_one(self, image: np.ndarray, tile: int | None, average: bool) -> Segmentation:
-        if image.ndim != 3 or image.shape[0] != self.in_channels or image.size == 0:
-            raise ValueError(f"UNet.predict: a picture must be ({self.in_channels}, H, W) and not empty, got "
-                             f"{image.shape}")
-        total = np.zeros((self.head.weight.shape[0], *image.shape[1:]), np.float32)
-        for turns in range(4 if average else 1):
-            for step in (1, -1) if average else (1,):  # -1: mirrored
-                scores = self._scores(np.rot90(image, turns, (1, 2))[:, :, ::step], tile)
-                e = np.exp(scores - scores.max(axis=0))
-                total += np.rot90((e / e.sum(axis=0))[:, :, ::step], -turns, (1, 2))
-        return Segmentation(total.argmax(axis=0), total / total.sum(axis=0))
-
-    def _scores(self, image: np.ndarray, tile: int | None) -> np.ndarray:
-        _, H, W = image.shape
-        tile_h, tile_w = (self.input_size(H), self.input_size(W)) if tile is None else (tile, tile)
-        out_h, out_w = self.output_size(tile_h), self.output_size(tile_w)
-        margin_h, margin_w = (tile_h - out_h) // 2, (tile_w - out_w) // 2
-        rows, columns = self._starts(H, out_h), self._starts(W, out_w)
-        padded = mirror_pad(standardise(image), margin_h, rows[-1] + tile_h - margin_h - H,
-                            margin_w, columns[-1] + tile_w - margin_w - W)
-        device = self.head.weight.device
-        scores = np.zeros((self.head.weight.shape[0], H, W), np.float32)
-        for top in rows:
-            for left in columns:
-                x = Tensor(padded[None, :, top:top + tile_h, left:left + tile_w].copy()).to(device)
-                y = self(x).numpy()[0, :, :H - top, :W - left]
-                scores[:, top:top + out_h, left:left + out_w] = y
-        return scores
-
-    def _starts(self, size: int, output: int) -> range:
-        """Where tiles with this output side start, so that they cover a side of ``size``."""
-        step = 2 ** self.depth
-        if output >= size:
-            return range(1)
-        if output < step:
-            smallest = self.input_size(step)
-            raise ValueError(f"UNet.predict(tile={output + self.total_lost()}): a tile's output is {output} wide, "
-                             f"but tiles start {step} apart or more; the smallest that works is {smallest}")
-        stride = output // step * step
-        return range(0, size - output + stride, stride)
