@@ -4,7 +4,8 @@ Pooling and unpooling: what is kept, and where it was
 
 Pooling keeps one number of many. This lesson draws which: in windows, in bins that fit a picture of any size (SPPNet,
 He et al., 2014), in regions of interest (Fast R-CNN, Girshick, 2015; Mask R-CNN, He et al., 2017). Then it goes back
-up, and measures what came back. Beside it, in `minicv/ops`: `pool.py`, `roi.py` and `unpool.py`.
+up, and measures what came back. Beside it, in `minicv/ops`: `max_pool.py`, `avg_pool.py`, `adaptive_pool.py`,
+`roi.py` and `unpool.py`.
 """
 
 # %%
@@ -22,7 +23,9 @@ import minicv.ops as F
 from minicv import Tensor, nn, no_grad
 from minicv.data import Cells
 from minicv.metrics import ConfusionMatrix
-from minicv.ops.pool import avg_pool2d, bins, max_pool2d, spatial_pyramid_pool
+from minicv.ops.adaptive_pool import bins, spatial_pyramid_pool
+from minicv.ops.avg_pool import avg_pool2d
+from minicv.ops.max_pool import max_pool2d
 from minicv.ops.unpool import max_unpool2d, unpool_bed_of_nails, unpool_nearest
 from minicv.optim import Adam
 from minicv.viz import PALETTE, outline, overlay

@@ -19,6 +19,8 @@ import torch.nn.functional as TF
 
 from minicv.autograd import Function
 from minicv.ops.activation import LeakyReLU, ReLU, Sigmoid, Tanh
+from minicv.ops.adaptive_pool import AdaptiveAvgPool2d, AdaptiveMaxPool2d
+from minicv.ops.avg_pool import AvgPool2d
 from minicv.ops.conv import Conv2d, ConvTranspose2d
 from minicv.ops.dropout import Dropout
 from minicv.ops.elementwise import Abs, Add, Clamp, Div, Exp, Log, Maximum, Mul, Neg, Pow, Sqrt, Sub, Where
@@ -26,9 +28,9 @@ from minicv.ops.interpolate import Interpolate, Nearest, hat, positions
 from minicv.ops.linear import Linear, MatMul
 from minicv.ops.loss import CrossEntropy, NLLLoss
 from minicv.ops.loss_elementwise import BinaryCrossEntropyWithLogits, HingeLoss, MSELoss, SmoothL1Loss
+from minicv.ops.max_pool import MaxPool2d
 from minicv.ops.norm import BatchNorm, LocalResponseNorm
 from minicv.ops.pad import Pad
-from minicv.ops.pool import AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool2d, MaxPool2d
 from minicv.ops.reduce import Amax, Sum
 from minicv.ops.roi import RoIAlign, RoIPool
 from minicv.ops.shape import Concatenate, Expand, Flip, GetItem, Permute, Reshape

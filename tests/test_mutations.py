@@ -3,7 +3,7 @@
 Each mutation changes one place in one file of ``minicv/ops``. The mutant is loaded beside the real module, and its
 cases go through the checks of ``tests/ops/test_cases.py``: against the loops, and against finite differences. A
 mutation that nothing notices is a hole in the cases. (Which of equal maxima takes the gradient cannot be seen so, as
-either is a slope between those of both sides: ``tests/ops/test_pool.py`` and the comparison with PyTorch hold that.)
+either is a slope between those of both sides: ``tests/ops/test_max_pool.py``, also beside PyTorch, holds that.)
 """
 import sys
 import types
@@ -62,13 +62,13 @@ MUTATIONS = {
     "depthwise columns not summed": ("conv", "depthwise", "return line.sum(axis=2)", "return line[:, :, 0]"),
     "the bias of the last group for all": ("conv", "conv", "bias=None if bias is None else bias[O]",
                                            "bias=None if bias is None else bias[-(O.stop - O.start):]"),
-    "max padding of zero": ("pool", "pool", "best[at(w, w + 1)] = x[at(pixel, pixel + 1)]",
+    "max padding of zero": ("max_pool", "max_pool", "best[at(w, w + 1)] = x[at(pixel, pixel + 1)]",
                             "best[at(w, w + 1)] = xp.maximum(x[at(pixel, pixel + 1)], 0)"),
-    "= for += where maxima of windows coincide": ("pool", "pool", "add_at(gx.reshape(-1), place.reshape(-1), "
+    "= for += where maxima of windows coincide": ("max_pool", "max_pool", "add_at(gx.reshape(-1), place.reshape(-1), "
                                                   "last(gy)[n, begin:end].reshape(-1))",
                                                   "gx.reshape(-1)[place.reshape(-1)] = "
                                                   "last(gy)[n, begin:end].reshape(-1)"),
-    "= for += where averages overlap": ("pool", "pool", "x[(*before, pixels)] += y[(*before, windows)]",
+    "= for += where averages overlap": ("avg_pool", "avg_pool", "x[(*before, pixels)] += y[(*before, windows)]",
                                         "x[(*before, pixels)] = y[(*before, windows)]"),
     "softmax with a backward of zeros": ("softmax", "softmax", "p * (gp - (gp * p).sum(axis=0))", "p * (gp - gp)"),
     "log-softmax without its sum": ("softmax", "softmax", "gy - xp.exp(y) * gy.sum(axis=0)", "gy - xp.exp(y)"),

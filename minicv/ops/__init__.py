@@ -6,6 +6,8 @@ public function, and CASES, the inputs it is tested on. ``cases()`` is all of th
 from importlib import import_module
 
 from .activation import leaky_relu, relu, sigmoid, tanh
+from .adaptive_pool import adaptive_avg_pool2d, adaptive_max_pool2d, spatial_pyramid_pool
+from .avg_pool import avg_pool2d
 from .case import Case
 from .conv import conv2d, conv_matrix, conv_transpose2d
 from .dropout import dropout, dropout2d
@@ -14,9 +16,9 @@ from .interpolate import bilinear_kernel, bilinear_weight, interpolate
 from .linear import linear, matmul
 from .loss import cross_entropy, nll_loss
 from .loss_elementwise import binary_cross_entropy_with_logits, hinge_loss, mse_loss, smooth_l1_loss
+from .max_pool import max_pool2d
 from .norm import batch_norm, local_response_norm
 from .pad import pad
-from .pool import adaptive_avg_pool2d, adaptive_max_pool2d, avg_pool2d, max_pool2d, spatial_pyramid_pool
 from .reduce import amax, amin, mean, sum
 from .roi import roi_align, roi_pool
 from .shape import (
@@ -50,8 +52,8 @@ __all__ = [
     "unpool_nearest", "unsqueeze", "where", "cases",
 ]
 FAMILIES = (
-    "activation", "conv", "dropout", "elementwise", "interpolate", "linear", "loss", "loss_elementwise", "norm",
-    "pad", "pool", "reduce", "roi", "shape", "softmax", "unpool",
+    "activation", "adaptive_pool", "avg_pool", "conv", "dropout", "elementwise", "interpolate", "linear", "loss",
+    "loss_elementwise", "max_pool", "norm", "pad", "reduce", "roi", "shape", "softmax", "unpool",
 )
 
 

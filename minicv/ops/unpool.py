@@ -18,8 +18,9 @@ from ..autograd import Function, Tensor
 from ..backend import Array, xp_of
 from .case import Case
 from .conv import last, new_like, pair
-from .pool import check_map, max_pool2d_loop, plane_places, scatter
+from .max_pool import max_pool2d_loop
 from .shifted import Pair
+from .windows import check_map, plane_places, scatter
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -5,8 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minicv import Tensor
+from minicv.ops.avg_pool import avg_pool2d
 from minicv.ops.interpolate import interpolate
-from minicv.ops.pool import avg_pool2d, max_pool2d
+from minicv.ops.max_pool import max_pool2d
 from minicv.ops.unpool import max_unpool2d, unpool_bed_of_nails, unpool_nearest
 from tests.oracle import require
 
