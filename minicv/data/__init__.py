@@ -8,7 +8,7 @@ from minicv.data.cells import Cells, draw_cells
 from minicv.data.errors import DataError
 from minicv.data.images import read_image, read_label, write_png
 from minicv.data.isbi import ISBI2012
-from minicv.data.sample import Sample
+from minicv.data.sample import IGNORE, Sample
 from minicv.data.transforms import (
     UNetAugment,
     elastic_displacement,
@@ -24,6 +24,7 @@ from minicv.data.transforms import (
 from minicv.data.weight_map import WithWeightMap, balanced_class_weights, weight_map, weight_map_loop
 
 __all__ = [
+    "IGNORE",
     "ISBI2012",
     "Cells",
     "DataError",

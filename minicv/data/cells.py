@@ -11,7 +11,7 @@ import inspect
 import numpy as np
 from scipy import ndimage
 
-from minicv.data.sample import Sample
+from minicv.data.sample import IGNORE, Sample
 from minicv.data.smooth import bicubic
 
 FAR = 1e3  # pixels; "no cell near here"
@@ -66,6 +66,7 @@ class Cells:
 
     num_classes = 2
     class_names = ("background", "cell")
+    ignore_index = IGNORE  # no pixel has it
 
     def __init__(self, count: int, size: int | tuple[int, int] = (256, 256), seed: int = 0, **options):
         if count < 0 or seed < 0:

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from minicv.data.errors import DataError
 from minicv.data.images import read_image, read_label
-from minicv.data.sample import Sample
+from minicv.data.sample import IGNORE, Sample
 
 SPLITS = {"train": range(0, 24), "test": range(24, 30)}
 """This project's split of the 30 labelled slices; the challenge's own test labels are not public."""
@@ -27,6 +27,7 @@ class ISBI2012:
 
     num_classes = 2
     class_names = ("membrane", "cell")
+    ignore_index = IGNORE  # no pixel has it
 
     def __init__(self, root: str | os.PathLike, indices: Iterable[int] | None = None, split: str = "all"):
         if split not in ("all", *SPLITS):

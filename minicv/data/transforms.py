@@ -107,7 +107,7 @@ class UNetAugment:
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         shape = sample.label.shape
-        names = ["image", "label", "instances"] + (["weight"] if sample.weight is not None else [])
+        names = ["image", "label"] + [name for name in ("instances", "weight") if getattr(sample, name) is not None]
         arrays = [getattr(sample, name) for name in names]
 
         displacement = np.zeros((2, *shape), np.float32)

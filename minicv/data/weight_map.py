@@ -116,6 +116,8 @@ class WithWeightMap:
     def __getitem__(self, index: int) -> Sample:
         sample = self.dataset[index]
         key = index % len(self)  # -1 and len - 1 are the same sample
+        if sample.instances is None:
+            raise ValueError(f"WithWeightMap: {sample.name} has no instances: its set does not tell objects apart")
         if key not in self._weights:
             weight = weight_map(sample.instances, **self.options)
             weight.flags.writeable = False

@@ -28,7 +28,8 @@ class Windows(list):
             y, x = rng.integers(0, room + 1)
             at = (..., slice(y, y + size), slice(x, x + size))
             self.append(dataclasses.replace(
-                sample, image=sample.image[at], label=sample.label[at], instances=pieces(sample.instances[at]),
+                sample, image=sample.image[at], label=sample.label[at],
+                instances=None if sample.instances is None else pieces(sample.instances[at]),
                 weight=None if sample.weight is None else sample.weight[at]))
 
 

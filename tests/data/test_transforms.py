@@ -182,6 +182,12 @@ def test_flips_are_alike_and_all_occur():
 
 
 class TestUNetAugment:
+    def test_a_set_without_instances(self):
+        with_them = Cells(1, (24, 40))[0]
+        without = UNetAugment()(dataclasses.replace(with_them, instances=None), np.random.default_rng(1))
+        assert without.instances is None
+        np.testing.assert_array_equal(without.label, UNetAugment()(with_them, np.random.default_rng(1)).label)
+
     def test_everything_off_changes_nothing(self, sample):
         augment = UNetAugment(shift=0, rotation=0, elastic=0, grey=0, flip=False)
         out = augment(sample, np.random.default_rng(0))

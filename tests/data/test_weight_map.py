@@ -128,6 +128,14 @@ class TestWithWeightMap:
         with pytest.raises(ValueError, match="read-only"):
             WithWeightMap(Cells(1, 32))[0].weight[:] = 0
 
+    def test_a_set_that_does_not_tell_cells_apart(self):
+        class Blobs(list):
+            num_classes, class_names = 2, ("background", "blob")
+
+        blobs = Blobs([dataclasses.replace(Cells(1, 16)[0], instances=None)])
+        with pytest.raises(ValueError, match="WithWeightMap: cells-0-0 has no instances"):
+            WithWeightMap(blobs)[0]
+
     def test_iteration_ends(self):
         assert [sample.weight.shape for sample in WithWeightMap(Cells(2, 16))] == [(16, 16)] * 2
 

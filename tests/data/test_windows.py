@@ -47,6 +47,13 @@ def test_the_whole_picture():
         np.testing.assert_array_equal(window.instances, original.instances)
 
 
+def test_a_set_without_instances():
+    picture = Sample(np.zeros((3, 5, 5), np.float32), np.zeros((5, 5), int), None, "street")
+    dataset = numbered(1, 5)
+    dataset[0] = picture
+    assert Windows(dataset, 1, 3)[0].instances is None
+
+
 def test_a_cut_cell_becomes_two():
     u_shape = np.array([[4, 0, 4, 0], [4, 4, 4, 0], [0, 0, 0, 9]])
     np.testing.assert_array_equal(pieces(u_shape), [[1, 0, 1, 0], [1, 1, 1, 0], [0, 0, 0, 2]])
