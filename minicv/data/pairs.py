@@ -1,0 +1,136 @@
+"""Pictures on disk with a label map each: what the readers of segmentation data sets share.
+
+A reader says where its files are (`find`) and what the numbers in a label file mean (`read_label`); this does the rest.
+"""
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from .errors import DataError
+from .images import read_image, read_label
+from .sample import IGNORE, Sample
+
+
+class Pair(NamedTuple):
+    """A picture and its label map; neither file need be there."""
+
+    name: str
+    image: Path
+    label: Path
+
+
+class LabelledPictures:
+    """A data set of the pairs in a folder: item i is read from its files each time, and may be written to.
+
+    root: the data set's folder. split: which of its parts. keep: remember the pixels of what was read, in 8 bits, so
+    that it is read once. Pixels without a class have the label IGNORE. All files are looked for here, so that a missing
+    one shows before a training starts. ``DataError``, naming the file, for what is missing, damaged, of unequal size or
+    holds a label that does not exist; ``ValueError`` for a split that does not exist.
+    """
+
+    class_names: tuple[str, ...]
+    colors: np.ndarray  # uint8 (K, 3), the set's own colours for pictures of labels
+    splits: tuple[str, ...] = ("train", "val", "test")
+    ignore_index = IGNORE
+
+    def __init__(self, root: str | os.PathLike, split: str = "train", keep: bool = False):
+        self.pairs = self.find(Path(root), split)
+        self.split, self.keep = split, keep
+        self._kept: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        missing = [file for pair in self.pairs for file in (pair.image, pair.label) if not file.is_file()]
+        if missing:
+            more = f"; {len(missing) - 1} more are missing" if len(missing) > 1 else ""
+            raise DataError(f"{missing[0]}: no such file{more}")
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    @classmethod
+    def find(cls, root: Path, split: str) -> list[Pair]:
+        """The pairs that a split should have, whether or not the files are there."""
+        raise NotImplementedError
+
+    @classmethod
+    def read_label(cls, path: Path) -> np.ndarray:
+        """A label file as uint8 (H, W): classes 0 to K - 1, or IGNORE."""
+        raise NotImplementedError
+
+    @classmethod
+    def read(cls, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
+        """The picture, uint8 (3, H, W), and its label, uint8 (H, W)."""
+        image = np.rint(read_image(pair.image, "RGB") * 255).astype(np.uint8)
+        label = cls.read_label(pair.label)
+        if image.shape[1:] != label.shape:
+            raise DataError(f"{pair.label}: size {label.shape} differs from the picture's {image.shape[1:]}")
+        return image, label
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> Sample:
+        pair = self.pairs[index]
+        index %= len(self)
+        image, label = self._kept.get(index) or self.read(pair)
+        if self.keep:
+            self._kept[index] = image, label
+        return Sample(image / np.float32(255), label.astype(np.int64), None, pair.name)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# For readers
+# ---------------------------------------------------------------------------------------------------------
+def translate(path: Path, classes: dict[int, int]) -> np.ndarray:
+    """A label file whose numbers mean ``classes``, number -> class or IGNORE: uint8 (H, W)."""
+    numbers = read_label(path)
+    table = np.full(256, -1)
+    table[list(classes)] = list(classes.values())
+    label = table[np.clip(numbers, 0, 255)]  # (H, W)
+    strange = np.unique(numbers[(label < 0) | (numbers < 0) | (numbers > 255)])
+    if strange.size:
+        raise DataError(f"{path}: holds the labels {strange[:10].tolist()}, which do not exist; those that do: "
+                        f"{_ranges(classes)}")
+    return label.astype(np.uint8)
+
+
+def check_split(reader: type[LabelledPictures], split: str) -> None:
+    if split not in reader.splits:
+        raise ValueError(f"{reader.__name__}: split must be one of {', '.join(reader.splits)}, got {split!r}")
+
+
+def folder(path: Path, expected: str) -> Path:
+    """The path, if it is a folder; otherwise a ``DataError`` that says how the data set should lie there."""
+    if not path.is_dir():
+        raise DataError(f"{path}: no such folder; {expected}")
+    return path
+
+
+def lines(path: Path) -> list[str]:
+    """The lines of a list file, without the empty ones; ``DataError`` if there are none, or it is no text."""
+    try:
+        found = [line.strip() for line in path.read_text().splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not a readable list ({error})") from error
+    if not found:
+        raise DataError(f"{path}: lists no pictures")
+    return found
+
+
+def pair_up(images: dict[str, Path], labels: dict[str, Path], beside: tuple[str, str]) -> list[Pair]:
+    """Pairs of all names that have a picture or a label, in order; ``beside`` says where the other half should be.
+
+    It holds the patterns of a picture's and a label's path, with ``{}`` for the name.
+    """
+    names = sorted(images.keys() | labels.keys())
+    return [Pair(name, images.get(name, Path(beside[0].format(name))), labels.get(name, Path(beside[1].format(name))))
+            for name in names]
+
+
+def _ranges(numbers) -> str:
+    """0, 1, 2, 5 -> "0-2, 5"."""
+    runs = np.split(np.sort(list(numbers)), np.flatnonzero(np.diff(np.sort(list(numbers))) > 1) + 1)
+    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
