@@ -10,6 +10,7 @@ from minicv.data.cityscapes import Cityscapes
 from minicv.data.errors import DataError
 from minicv.data.images import read_image, read_label, write_png
 from minicv.data.isbi import ISBI2012
+from minicv.data.joint import SegmentationAugment
 from minicv.data.registry import open_dataset
 from minicv.data.sample import IGNORE, Sample
 from minicv.data.transforms import (
@@ -35,6 +36,7 @@ __all__ = [
     "Cityscapes",
     "DataError",
     "Sample",
+    "SegmentationAugment",
     "UNetAugment",
     "VOCSegmentation",
     "WithWeightMap",
