@@ -4,9 +4,14 @@ from __future__ import annotations
 from .camvid import CamVid
 from .cells import Cells
 from .cityscapes import Cityscapes
+from .coco import CocoDetection
+from .dsb2018 import DSB2018
 from .isbi import ISBI2012
 from .pairs import LabelledPictures
+from .panoptic import CocoPanoptic
+from .scenes_boxes import BoxScenes
 from .voc import VOCSegmentation
+from .voc_boxes import BLOOD_CELLS, VOCDetection
 
 
 def open_dataset(spec: str, split: str = "train", **options):
@@ -17,6 +22,10 @@ def open_dataset(spec: str, split: str = "train", **options):
     (CamVid, "train", "val", "test"), "voc:PATH" (VOCSegmentation) and "cityscapes:PATH" (Cityscapes), both with
     "train", "val" and, since the labels of their test pictures are not public, "test" for "val" again. ``ValueError``
     for a spec or split that does not exist, DataError for files that cannot be used.
+
+    With boxes: generated "boxes" (BoxScenes; also "val"); "voc-detection:PATH" and "bccd:PATH" (VOCDetection, the
+    splits that have a list), "coco:PATH" (CocoDetection), "dsb2018:PATH" (DSB2018; also "all"). Pictures whose pixels
+    are all told apart: "coco-panoptic:PATH" (CocoPanoptic). The last three have "val" for "test", too.
     """
     name, _, path = spec.partition(":")
     if name not in DATASETS:
@@ -42,6 +51,14 @@ def _open_isbi2012(path: str, split: str, **options) -> ISBI2012:
     return ISBI2012(path, split=split, **options)
 
 
+def _open_boxes(path: str, split: str, count: int = 100, **options) -> BoxScenes:
+    return BoxScenes(count, split=split, **options)
+
+
+def _open_bccd(path: str, split: str, **options) -> VOCDetection:
+    return VOCDetection(path, split, BLOOD_CELLS, **options)
+
+
 def _without_test(reader: type[LabelledPictures]):
     return lambda path, split, **options: reader(path, "val" if split == "test" else split, **options)
 
@@ -52,6 +69,12 @@ DATASETS = {  # name -> opener, does it need a path?
     "camvid": (CamVid, True),
     "voc": (_without_test(VOCSegmentation), True),
     "cityscapes": (_without_test(Cityscapes), True),
+    "boxes": (_open_boxes, False),
+    "voc-detection": (VOCDetection, True),
+    "bccd": (_open_bccd, True),
+    "coco": (_without_test(CocoDetection), True),
+    "dsb2018": (_without_test(DSB2018), True),
+    "coco-panoptic": (_without_test(CocoPanoptic), True),
 }
 
 

@@ -1,0 +1,180 @@
+"""What a detection data set hands out, and what the readers of such sets share.
+
+What is wrong with an annotation and how a reader goes on (each is named in ``problems``, with its file):
+
+- swapped corners (x2 < x1 or y2 < y1): put in order, kept;
+- a box that reaches out of the picture: what is outside is cut off;
+- a box wholly outside, or without area, or whose mask has no pixel: left out.
+
+What no reader can guess is a ``DataError`` that names the file: a class that the data set does not have, a number that
+is none, an empty or damaged file, a picture that is missing or of another size than its annotation says.
+"""
+from __future__ import annotations
+
+import dataclasses
+import os
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from .errors import DataError, DataWarning
+from .images import read_image
+
+
+@dataclasses.dataclass(frozen=True)
+class DetectionSample:
+    """One picture with its objects; `dataclasses.replace` makes changed copies. R may be 0.
+
+    image: float32 (3, H, W) in [0, 1]. boxes: float32 (R, 4), (x1, y1, x2, y2) in pixels, continuous (see
+    minicv.detection.boxes). labels: int64 (R,), 0 to num_classes - 1: background is no class here. masks: bool
+    (R, H, W), or None where the set has none. difficult: bool (R,), objects that count neither as right nor as wrong
+    (VOC), and are not trained on. crowd: bool (R,), regions of many objects (COCO's iscrowd), likewise. area: float32
+    (R,), square pixels of the object itself where the set says so (COCO), or None.
+    """
+
+    image: np.ndarray
+    boxes: np.ndarray
+    labels: np.ndarray
+    name: str
+    masks: np.ndarray | None = None
+    difficult: np.ndarray | None = None
+    crowd: np.ndarray | None = None
+    area: np.ndarray | None = None
+
+    def __post_init__(self):
+        R = len(self.boxes)
+        for name in ("difficult", "crowd"):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, np.zeros(R, bool))
+        if self.boxes.shape != (R, 4) or any(
+                part is not None and len(part) != R
+                for part in (self.labels, self.masks, self.difficult, self.crowd, self.area)):
+            raise ValueError(f"DetectionSample: {self.name} has boxes {self.boxes.shape}, labels {self.labels.shape} "
+                             "and further parts that do not fit together")
+
+    def select(self, index: np.ndarray) -> DetectionSample:
+        """The same picture with some of its objects: by a mask (R,) or indices."""
+        parts = {name: None if getattr(self, name) is None else getattr(self, name)[index]
+                 for name in ("boxes", "labels", "masks", "difficult", "crowd", "area")}
+        return dataclasses.replace(self, **parts)
+
+    def for_training(self) -> DetectionSample:
+        """Without the objects that are difficult, or crowds."""
+        return self.select(~(self.difficult | self.crowd))
+
+
+@dataclasses.dataclass
+class Record:
+    """A picture's annotation as read from its file. ``masks`` makes bool (R, H, W) of it, or is None."""
+
+    name: str
+    image: Path
+    size: tuple[int, int]  # (H, W)
+    boxes: np.ndarray
+    labels: np.ndarray
+    difficult: np.ndarray | None = None
+    crowd: np.ndarray | None = None
+    area: np.ndarray | None = None
+    masks: Callable[[], np.ndarray] | None = None
+
+
+class DetectionPictures:
+    """A data set of records: annotations are read when it is opened, pictures on each access.
+
+    ``keep``: remember each picture in 8 bits, so that its file is read once. ``problems`` lists what was wrong with the
+    annotations; if anything was, a ``DataWarning`` says so when the data set is opened.
+    """
+
+    class_names: tuple[str, ...]
+
+    def __init__(self, records: list[Record], problems: list[str], keep: bool = False):
+        self.records, self.problems, self.keep = records, problems, keep
+        self._kept: dict[int, np.ndarray] = {}
+        missing = [r.image for r in records if not r.image.is_file()]
+        if missing:
+            more = f"; {len(missing) - 1} more are missing" if len(missing) > 1 else ""
+            raise DataError(f"{missing[0]}: no such file{more}")
+        if problems:
+            shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
+            warnings.warn(f"{type(self).__name__}: {len(problems)} annotations are wrong: {shown}", DataWarning,
+                          stacklevel=3)
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> DetectionSample:
+        record = self.records[index]
+        pixels = self._pixels(index % len(self), record)
+        masks = None if record.masks is None else record.masks()
+        return DetectionSample(pixels / np.float32(255), record.boxes.copy(), record.labels.copy(), record.name, masks,
+                               record.difficult, record.crowd, record.area)
+
+    def _pixels(self, index: int, record: Record) -> np.ndarray:
+        if index in self._kept:
+            return self._kept[index]
+        pixels = np.rint(read_image(record.image, "RGB") * 255).astype(np.uint8)
+        if pixels.shape[1:] != tuple(record.size):
+            raise DataError(f"{record.image}: the picture is {pixels.shape[1:]} high and wide, its annotation says "
+                            f"{tuple(record.size)}")
+        if self.keep:
+            self._kept[index] = pixels
+        return pixels
+
+
+# ---------------------------------------------------------------------------------------------------------
+# For readers
+# ---------------------------------------------------------------------------------------------------------
+def usable_boxes(boxes: np.ndarray, size: tuple[int, int], where: str, problems: list[str],
+                 slack: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes (R, 4) as the module says they are read, float32, and which of the R are left, bool (R,).
+
+    What was wrong goes to ``problems``, each with ``where``, except less than ``slack`` pixels out of the picture.
+    """
+    boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
+    if not np.isfinite(boxes).all():
+        raise DataError(f"{where}: a box has a coordinate that is no finite number: {boxes.tolist()}")
+    H, W = size
+    ordered = np.concatenate([np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])], axis=1)
+    clipped = np.clip(ordered, 0, [W, H, W, H])
+    flat = (ordered[:, 2:] == ordered[:, :2]).any(axis=1)
+    gone = (clipped[:, 2:] <= clipped[:, :2]).any(axis=1) & ~flat
+    out = (np.abs(clipped - ordered) > slack).any(axis=1)
+    for k, box in enumerate(boxes.tolist()):
+        told = f"{where}: box {[round(v, 2) for v in box]} (x1, y1, x2, y2)"
+        if flat[k]:
+            problems.append(f"{told} has no area, left out")
+        elif gone[k]:
+            problems.append(f"{told} lies outside the picture of {W} x {H}, left out")
+        else:
+            if (ordered[k] != boxes[k]).any():
+                problems.append(f"{told} has swapped corners, put in order")
+            if out[k]:
+                problems.append(f"{told} reaches out of the picture of {W} x {H}, cut off")
+    left = ~(flat | gone)
+    return clipped[left].astype(np.float32), left
+
+
+def boxes_of_masks(masks: np.ndarray) -> np.ndarray:
+    """The box around each of the masks (R, H, W), bool: float32 (R, 4); zeros for a mask without a pixel."""
+    boxes = np.zeros((len(masks), 4), np.float32)
+    for r, mask in enumerate(masks):
+        y, x = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        if len(y):
+            boxes[r] = x[0], y[0], x[-1] + 1, y[-1] + 1
+    return boxes
+
+
+def picture_size(path: str | os.PathLike) -> tuple[int, int]:
+    """(H, W) of a picture, from the beginning of its file."""
+    try:
+        with Image.open(path) as picture:
+            return picture.size[1], picture.size[0]
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: not a readable picture ({error})") from error

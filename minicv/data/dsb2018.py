@@ -1,0 +1,73 @@
+"""Nuclei: the 2018 Data Science Bowl (Caicedo et al., Nature Methods 2019; BBBC038), and sets in its layout.
+
+Layout: stage1_train/ID/images/ID.png and stage1_train/ID/masks/*.png with one nucleus each (0 and 255), and lists
+train.txt and val.txt with one ID to a line; without a list, the split "all" takes every ID that there is.
+"""
+from __future__ import annotations
+
+import functools
+import os
+from pathlib import Path
+
+import numpy as np
+
+from .detection import DetectionPictures, Record, boxes_of_masks, picture_size
+from .errors import DataError
+from .images import read_label
+from .pairs import folder, lines
+
+EXPECTED = "the nuclei are expected as stage1_train/ID/images/ID.png and stage1_train/ID/masks/*.png"
+
+
+class DSB2018(DetectionPictures):
+    """The pictures of a split with a box and a mask per nucleus; one class, "nucleus".
+
+    All masks are read and checked when the data set is opened. No pixel may belong to two nuclei: the first keeps it,
+    and ``problems`` names the other, as it names a mask without a pixel, which is left out.
+    """
+
+    class_names = ("nucleus",)
+
+    def __init__(self, root: str | os.PathLike, split: str = "train", keep: bool = False):
+        root, self.split = Path(root), split
+        pictures = folder(root / "stage1_train", EXPECTED)
+        if split == "all":
+            names = sorted(p.name for p in pictures.iterdir() if p.is_dir())
+        elif (root / f"{split}.txt").is_file():
+            names = lines(root / f"{split}.txt")
+        else:
+            raise ValueError(f"DSB2018: no list {root / f'{split}.txt'}; there are "
+                             f"{', '.join(sorted(p.stem for p in root.glob('*.txt')))} and 'all'")
+        problems: list[str] = []
+        super().__init__([read_nuclei(pictures / name, problems) for name in names], problems, keep)
+
+
+def read_nuclei(place: Path, problems: list[str]) -> Record:
+    """The folder of one picture. A mask that is no 0-and-one-other picture of the right size is a ``DataError``."""
+    image = place / "images" / f"{place.name}.png"
+    if not image.is_file():
+        raise DataError(f"{image}: no such file; {EXPECTED}")
+    size = picture_size(image)
+    instances, count = np.zeros(size, np.uint16), 0
+    for path in sorted(folder(place / "masks", EXPECTED).glob("*.png")):
+        mask = read_label(path) > 0
+        if mask.shape != size:
+            raise DataError(f"{path}: size {mask.shape} differs from the picture's {size}")
+        if not mask.any():
+            problems.append(f"{path}: no pixel is set, left out")
+            continue
+        taken = mask & (instances > 0)
+        if taken.any():
+            problems.append(f"{path}: {taken.sum()} of {mask.sum()} pixels belong to another nucleus, left to that one")
+            mask &= ~taken
+            if not mask.any():
+                continue
+        count += 1
+        instances[mask] = count
+    masks = functools.partial(_masks, instances, count)
+    return Record(place.name, image, size, boxes_of_masks(masks()), np.zeros(count, np.int64), masks=masks)
+
+
+def _masks(instances: np.ndarray, count: int) -> np.ndarray:
+    """Instance numbers (H, W), 0 for none, as bool (count, H, W)."""
+    return instances[None] == np.arange(1, count + 1, dtype=instances.dtype)[:, None, None]

@@ -1,0 +1,51 @@
+import json
+
+import numpy as np
+import pytest
+
+from minicv.data import open_dataset, write_png
+from minicv.data.errors import DataError
+from minicv.data.panoptic import read_segments
+
+NUMBERS = np.array([[0, 5, 5], [70000, 70000, 300]])  # 70000 = 112 + 256 * 17 + 65536; 300 = 44 + 256
+
+
+@pytest.fixture
+def root(tmp_path):
+    (tmp_path / "annotations/panoptic_val").mkdir(parents=True)
+    (tmp_path / "val").mkdir()
+    write_png(tmp_path / "val/p.png", np.zeros((3, 2, 3), np.uint8))
+    rgb = np.stack([NUMBERS % 256, NUMBERS // 256 % 256, NUMBERS // 65536]).astype(np.uint8)
+    write_png(tmp_path / "annotations/panoptic_val/p.png", rgb)
+    return tmp_path
+
+
+def write(root, segments, image_id=1):
+    categories = [{"id": 9, "name": "sky", "isthing": 0}, {"id": 2, "name": "car", "isthing": 1}]
+    (root / "annotations/panoptic_val.json").write_text(json.dumps({
+        "images": [{"id": 1, "file_name": "p.png", "height": 2, "width": 3}], "categories": categories,
+        "annotations": [{"image_id": image_id, "file_name": "p.png", "segments_info": [
+            {"id": number, "category_id": category, "iscrowd": crowd} for number, category, crowd in segments]}]}))
+
+
+def test_read(root):
+    assert read_segments(root / "annotations/panoptic_val/p.png").tolist() == NUMBERS.tolist()
+    write(root, [(70000, 9, 0), (5, 2, 0), (300, 2, 1)])
+    pictures = open_dataset(f"coco-panoptic:{root}", "val")
+    assert pictures.class_names == ("car", "sky") and pictures.things.tolist() == [True, False]
+    sample = pictures[0]
+    assert sample.segments.tolist() == [[0, 2, 2], [1, 1, 3]] and sample.segments.dtype == np.int32
+    assert sample.classes.tolist() == [1, 0, 0] and sample.crowd.tolist() == [False, False, True]
+    assert sample.image.shape == (3, 2, 3) and sample.name == "p"
+
+
+def test_wrong(root):
+    write(root, [(70000, 9, 0), (5, 2, 0)])
+    with pytest.raises(DataError, match=r"p\.png: holds the segments \[300\], which panoptic_val\.json does not desc"):
+        open_dataset(f"coco-panoptic:{root}", "val")[0]
+    write(root, [(5, 4, 0)])
+    with pytest.raises(DataError, match=r"p\.png has segments of the unknown classes \[4\]; there are \[2, 9\]"):
+        open_dataset(f"coco-panoptic:{root}", "val")
+    write(root, [], image_id=6)
+    with pytest.raises(DataError, match="of a picture that is not listed, 6"):
+        open_dataset(f"coco-panoptic:{root}", "val")

@@ -1,0 +1,115 @@
+import warnings
+
+import numpy as np
+import pytest
+
+from minicv.data import open_dataset, write_png
+from minicv.data.errors import DataError, DataWarning
+from minicv.data.voc_boxes import BLOOD_CELLS, VOCDetection, to_continuous
+
+OBJECT = """<object><name>{name}</name><difficult>{difficult}</difficult><part><name>head</name></part>
+<bndbox><xmin>{x1}</xmin><ymin>{y1}</ymin><xmax>{x2}</xmax><ymax>{y2}</ymax></bndbox></object>"""
+SIZE = "<size><width>10</width><height>6</height><depth>3</depth></size>"
+
+
+def thing(x1, y1, x2, y2, name="cat", difficult=0):
+    return OBJECT.format(**locals())
+
+
+@pytest.fixture
+def root(tmp_path):
+    for folder in ("JPEGImages", "Annotations", "ImageSets/Main"):
+        (tmp_path / folder).mkdir(parents=True)
+    write(tmp_path, thing(1, 1, 10, 6) + thing(3, 2, 4, 5, "dog", 1))
+    (tmp_path / "ImageSets/Main/train.txt").write_text("a\n\n")
+    write_png(tmp_path / "JPEGImages/a.jpg", np.zeros((3, 6, 10), np.uint8))  # read by its content, not by its name
+    return tmp_path
+
+
+def write(root, objects, size=SIZE):
+    (root / "Annotations/a.xml").write_text(f"<annotation>{size}{objects}</annotation>")
+
+
+def test_read(root):
+    pictures = VOCDetection(root)
+    sample = pictures[0]
+    # the whole picture, 1..10 and 1..6, is (0, 0, 10, 6); columns 3 and 4, rows 2 to 5 reach from 2 to 4 and 1 to 5
+    assert sample.boxes.tolist() == [[0, 0, 10, 6], [2, 1, 4, 5]] and sample.boxes.dtype == np.float32
+    assert sample.labels.tolist() == [7, 11] and pictures.class_names[7] == "cat"  # of 20, without background
+    assert sample.difficult.tolist() == [False, True] and sample.masks is None and sample.name == "a"
+    assert len(pictures) == 1 and pictures.num_classes == 20 and pictures.problems == []
+
+
+def test_a_picture_without_objects(root):
+    write(root, "")
+    assert VOCDetection(root)[0].boxes.shape == (0, 4)
+
+
+@pytest.mark.parametrize("objects, boxes, problem", [
+    (thing(4, 2, 4, 2), [], r"a\.xml: box \[4.0, 2.0, 4.0, 2.0\] .* has no area, left out"),
+    (thing(4, 2, 4, 5), [], "has no area, left out"),
+    (thing(5, 2, 3, 4), [[2, 1, 5, 4]], "swapped corners, put in order"),
+    (thing(0, 1, 12, 6), [[0, 0, 10, 6]], "reaches out of the picture of 10 x 6, cut off"),
+    (thing(11, 2, 14, 3), [], "lies outside the picture of 10 x 6, left out"),
+])
+def test_what_is_wrong_is_told_and_reading_goes_on(root, objects, boxes, problem):
+    write(root, objects)
+    with pytest.warns(DataWarning, match=problem):
+        pictures = VOCDetection(root)
+    assert pictures[0].boxes.tolist() == boxes and len(pictures[0].labels) == len(boxes)
+
+
+@pytest.mark.parametrize("content, message", [
+    ("", "not a readable annotation"),
+    ("<annotation>", "not a readable annotation"),
+    (f"<annotation>{SIZE}{thing(1, 1, 2, 2, 'cow2')}</annotation>", "unknown class 'cow2'; there are aeroplane, "),
+    (f"<annotation>{SIZE}{thing(1, 1, 'x', 2)}</annotation>", "bndbox needs a number as xmax, got 'x'"),
+    (f"<annotation>{SIZE}{thing('nan', 1, 2, 2)}</annotation>", "no finite number"),
+    (f"<annotation>{SIZE}<object><name>cat</name></object></annotation>", "an object 'cat' without a bndbox"),
+])
+def test_what_cannot_be_read(root, content, message):
+    (root / "Annotations/a.xml").write_text(content)
+    with pytest.raises(DataError, match=rf"a\.xml: .*{message}"):
+        VOCDetection(root)
+
+
+def test_sizes(root):
+    write(root, thing(1, 1, 2, 2), size="")
+    assert VOCDetection(root)[0].boxes.tolist() == [[0, 0, 2, 2]]  # from the picture, where none is stated
+    write(root, "", size="<size><width>6</width><height>10</height></size>")
+    with pytest.raises(DataError, match=r"a\.jpg: the picture is \(6, 10\) high and wide, .* says \(10, 6\)"):
+        VOCDetection(root)[0]
+
+
+def test_lists_and_folders(root):
+    with pytest.raises(ValueError, match=r"VOCDetection: no split 'val' in .*Main; there are train"):
+        VOCDetection(root, "val")
+    (root / "ImageSets/Main/val.txt").write_text("\n")
+    with pytest.raises(DataError, match="lists no pictures"):
+        VOCDetection(root, "val")
+    (root / "JPEGImages/a.jpg").unlink()
+    with pytest.raises(DataError, match=r"a\.jpg: no such file"):
+        VOCDetection(root)
+    with pytest.raises(DataError, match="JPEGImages: no such folder; VOC is expected as"):
+        VOCDetection(root / "nowhere")
+
+
+def test_to_continuous_by_hand():
+    boxes = np.array([[1, 1, 10, 6], [10, 1, 1, 6], [4, 2, 4, 2.0]])
+    assert to_continuous(boxes).tolist() == [[0, 0, 10, 6], [10, 0, 0, 6], [4, 2, 4, 2]]  # swapped ones stay so
+
+
+def test_blood_cells(real_data):
+    with pytest.warns(DataWarning, match="2 annotations are wrong"):
+        pictures = open_dataset(f"bccd:{real_data / 'bccd'}", "trainval")
+    assert len(pictures) == 292 and pictures.class_names == BLOOD_CELLS
+    assert [p.split(": ")[0].rpartition("/")[2] for p in pictures.problems] == ["BloodImage_00338.xml",
+                                                                               "BloodImage_00343.xml"]
+    assert all("has no area, left out" in p for p in pictures.problems)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)
+        counts = {s: len(open_dataset(f"bccd:{real_data / 'bccd'}", s)) for s in ("train", "val", "test")}
+    assert counts == {"train": 205, "val": 87, "test": 72}
+    sample = pictures[0]
+    assert sample.image.shape == (3, 480, 640) and sample.boxes[0].tolist() == [259, 176, 491, 376]
+    assert sample.labels[0] == 1
