@@ -8,13 +8,21 @@ from ..nn import Module
 
 MODELS = {
     "alexnet": "backbones.alexnet:AlexNet",
+    "deconvnet": "segmentation.deconvnet:DeconvNet",
+    "deeplabv3": "segmentation.deeplab:DeepLabV3",
+    "deeplabv3plus": "segmentation.deeplab:DeepLabV3Plus",
+    "fcn16s": "segmentation.fcn:FCN16s",
+    "fcn32s": "segmentation.fcn:FCN32s",
+    "fcn8s": "segmentation.fcn:FCN8s",
     "googlenet": "backbones.googlenet:GoogLeNet",
+    "pspnet": "segmentation.pspnet:PSPNet",
     "resnet18": "backbones.resnet:ResNet18",
     "resnet34": "backbones.resnet:ResNet34",
     "resnet50": "backbones.resnet:ResNet50",
     "resnet101": "backbones.resnet:ResNet101",
     "unet": "segmentation.unet:UNet",
     "vgg16": "backbones.vgg:VGG",
+    "xception": "backbones.xception:Xception",
 }
 
 

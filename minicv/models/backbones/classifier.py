@@ -28,13 +28,16 @@ class Classifier(nn.Module):
     ``INPUT`` (C, H, W) is each preset's natural input.
 
     ``NOT_LOADED``: how names of published weights begin that have no place here. Subclasses write ``stages(x)``, which
-    gives the maps worth having by name, the last one last, and ``head(map)``, which scores the classes.
+    gives the maps worth having by name, the last one last, and ``head(map)``, which scores the classes. Those on which
+    segmentation heads stand say in ``FEATURES`` which stage is "low" (fine, for a decoder), which "middle" (the one
+    before the last, for an auxiliary loss) and which "last", and in ``channels`` how many each stage has.
     """
 
     PRESETS: dict[str, dict] = {}
     INPUT: dict[str, tuple[int, int, int]] = {}
     LEAST = 1
     NOT_LOADED: tuple[str, ...] = ()
+    FEATURES: dict[str, str] = {}
 
     def __init__(self, num_classes: int, in_channels: int, width: int):
         if min(num_classes, in_channels, width) < 1:
@@ -45,6 +48,11 @@ class Classifier(nn.Module):
     def stages(self, x: Tensor) -> dict[str, Tensor]:
         """The maps along the way by name, (N, C, H, W) each, from the input on."""
         raise TypeError(f"{type(self).__name__} has no stages")
+
+    def features(self, x: Tensor) -> dict[str, Tensor]:
+        """The maps "low", "middle" and "last", see ``FEATURES``."""
+        maps = self.stages(x)
+        return {name: maps[stage] for name, stage in self.FEATURES.items()}
 
     def head(self, x: Tensor) -> Tensor:
         """Scores (N, num_classes) from the last map."""

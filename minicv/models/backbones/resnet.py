@@ -16,10 +16,16 @@ Figure 5, the blocks: y = F(x) + x, eq. (1), or F(x) + W x where the sizes diffe
 
 Batch norm follows each convolution (sec. 3.4). The first block of layer2, 3 and 4 has stride 2.
 
-Differs from the paper: the stride of a bottleneck stands at its 3x3 instead of its first 1x1 ("v1.5"), as in
-torchvision, whose weights load by name. ``replace_stride_with_dilation`` (layer2, layer3, layer4) keeps a layer's map
-as large as the one before and dilates its convolutions instead, as DeepLab and PSPNet need it. ``compact``: a quarter
-of the channels, half of the blocks, pictures of 64x64, 10 classes.
+Dilated (DeepLabv3, Chen et al., 2017, sec. 3.1 and 3.2; PSPNet): with ``output_stride`` 16 or 8, layer4, or layer3 and
+layer4, keep their map as large as the one before, and the convolutions behind the stride that is left out are dilated
+instead, each by twice as much. A dilated network computes what the strided one does, at more places: the same weights
+run at every output stride. ``multi_grid`` dilates the blocks of layer4 further, each by its own factor.
+
+Differs from the papers: the stride of a bottleneck stands at its 3x3 instead of its first 1x1 ("v1.5"), as in
+torchvision, whose weights load by name. So the first 3x3 of a layer without its stride still reads the finer map, and
+keeps the dilation of the layer before, as with torchvision's ``replace_stride_with_dilation``: at output stride 16
+and multi-grid (1, 2, 4) the dilations of layer4 are (1, 4, 8), where DeepLabv3, whose ResNet strides at the end of
+layer3, has (2, 4, 8). ``compact``: a quarter of the channels, half of the blocks, pictures of 64x64, 10 classes.
 Asserted by the tests: 11,689,512 / 21,797,672 / 25,557,032 / 44,549,160 parameters for 18 / 34 / 50 / 101 layers;
 4,089,184,256 MACs of resnet50 at 224x224.
 """
@@ -31,6 +37,9 @@ from ... import nn
 from ... import ops as F
 from ...autograd import Tensor
 from .classifier import Classifier
+
+# What to dilate for an output stride: layer2, layer3, layer4
+DILATED = {32: (False, False, False), 16: (False, False, True), 8: (False, True, True)}
 
 
 def shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Module | None:
@@ -83,29 +92,46 @@ class ResNet(Classifier):
     """(N, in_channels, H, W) -> scores (N, num_classes).
 
     ``layers``: blocks per layer. ``width`` channels after conv1; layers have 1, 2, 4 and 8 times as many, and a
-    ``bottleneck`` block puts out four times that.
+    ``bottleneck`` block puts out four times that. ``output_stride`` 32, 16 or 8: how many times smaller layer4's map is
+    than the picture; or ``replace_stride_with_dilation``, three times True or False, for layer2, layer3 and layer4.
+    ``multi_grid``: a factor for the dilation of each block of layer4. ``channels``: those of each named map.
     """
 
     INPUT = {"paper": (3, 224, 224), "compact": (3, 64, 64)}
+    FEATURES = {"low": "layer1", "middle": "layer3", "last": "layer4"}
 
     def __init__(self, num_classes: int = 1000, in_channels: int = 3, width: int = 64,
                  layers: Sequence[int] = (3, 4, 6, 3), bottleneck: bool = True,
-                 replace_stride_with_dilation: Sequence[bool] = (False, False, False)):
+                 replace_stride_with_dilation: Sequence[bool] | None = None, output_stride: int = 32,
+                 multi_grid: Sequence[int] | None = None):
         super().__init__(num_classes, in_channels, width)
+        if output_stride not in DILATED or (replace_stride_with_dilation is not None and output_stride != 32):
+            raise ValueError(f"ResNet(output_stride={output_stride}, replace_stride_with_dilation="
+                             f"{replace_stride_with_dilation}): output_stride is {', '.join(map(str, DILATED))}, or "
+                             "left out where replace_stride_with_dilation is given")
+        replace_stride_with_dilation = replace_stride_with_dilation or DILATED[output_stride]
         if len(layers) != 4 or min(layers) < 1 or len(replace_stride_with_dilation) != 3:
             raise ValueError(f"ResNet(layers={tuple(layers)}, replace_stride_with_dilation="
                              f"{tuple(replace_stride_with_dilation)}): needs four numbers of blocks, each at least 1, "
                              "and three times True or False, for layer2, layer3 and layer4")
+        multi_grid = tuple(multi_grid or (1,) * layers[3])
+        if len(multi_grid) != layers[3] or min(multi_grid) < 1:
+            raise ValueError(f"ResNet(multi_grid={multi_grid}): needs a factor of at least 1 for each of layer4's "
+                             f"{layers[3]} blocks")
         self.conv1 = nn.Conv2d(in_channels, width, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         block, c, dilation = Bottleneck if bottleneck else Basic, width, 1
+        self.channels = {"conv1": width}
         for i, (blocks, dilate) in enumerate(zip(layers, (False, *replace_stride_with_dilation), strict=True)):
             stride, before, channels = 1 if i == 0 or dilate else 2, dilation, width * 2 ** i
             dilation *= 2 if dilate else 1  # for the convolutions after the one that should have had the stride
-            first = block(c, channels, stride, before, dilation)
-            c = channels * block.expansion
-            setattr(self, f"layer{i + 1}",
-                    nn.Sequential(first, *(block(c, channels, 1, dilation, dilation) for _ in range(blocks - 1))))
+            layer = []
+            for j, grid in enumerate(multi_grid if i == 3 else (1,) * blocks):  # DeepLabv3, sec. 3.2
+                first = (stride, grid * before) if j == 0 else (1, grid * dilation)
+                layer.append(block(c, channels, *first, grid * dilation))
+                c = channels * block.expansion
+            setattr(self, f"layer{i + 1}", nn.Sequential(*layer))
+            self.channels[f"layer{i + 1}"] = c
         self.fc = nn.Linear(c, num_classes)
 
     def stages(self, x: Tensor) -> dict[str, Tensor]:

@@ -1,0 +1,136 @@
+"""DeepLabv3 and DeepLabv3+: atrous (dilated) convolutions at several rates side by side, and a decoder for sharp edges.
+
+Chen, Papandreou, Schroff and Adam, "Rethinking Atrous Convolution for Semantic Image Segmentation", 2017 (v3), Fig. 5:
+
+    513 x 3  ->  ResNet-101, output stride 16, multi-grid (1, 2, 4)  ->  33 x 2048
+                                                                           |
+        +-----------------+-----------------+-----------------+------------+----+
+     conv 1x1        conv 3x3 r 6      conv 3x3 r 12     conv 3x3 r 18      image pooling    ASPP: 256 channels each
+        |                 |                 |                 |         conv 1x1, upsampled
+        +-----------------+-----------------+-----------------+-----------------+
+    concatenated  33 x 1280  ->  conv 1x1  33 x 256  ->  conv 1x1  33 x K  ->  upsampled  513 x K
+
+The rates double at output stride 8, where neighbours on the map are half as far apart in the picture. Each convolution
+but the last has batch norm and ReLU behind it.
+
+Chen, Zhu, Papandreou, Schroff and Adam, "Encoder-Decoder with Atrous Separable Convolution for Semantic Image
+Segmentation", ECCV 2018 (v3+), Fig. 2: the 256 channels go through a decoder instead of straight to the scores,
+
+    33 x 256  ->  upsampled  129 x 256  --+
+    low-level map, 4 times finer than 33  +->  129 x 304  ->  conv 3x3, conv 3x3  129 x 256  ->  conv 1x1  ->  upsampled
+                 129 x 256  ->  conv 1x1  129 x 48  --+
+
+with Xception as trunk, and separable convolutions in ASPP and decoder. On a ResNet the low-level map is that of layer1.
+
+Differs from the papers: the dilation of a layer's first block, see ``backbones/resnet.py``. (torchvision's v3 has one
+more 3x3 convolution before the scores, and no multi-grid.) ``compact``: a ResNet of 9 bottleneck blocks and three
+eighths of the channels, output stride 8, half the rates (maps are 30x23, so that a rate of 36 would only meet padding),
+64 channels (in the decoder 16 low-level ones and 64), pictures of 240x180, 11 classes (CamVid), and no batch norm after
+image pooling, so that small batches train.
+Asserted by the tests, parameters with 21 classes: v3 on ResNet-101 58,040,661, on ResNet-50 39,048,533 (41,413,738
+with an auxiliary head; torchvision's, with its 3x3, is 590,336 larger), v3+ on Xception 41,055,413.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ... import nn
+from ... import ops as F
+from ...autograd import Tensor
+from ..backbones.xception import SeparableConv
+from .dilated import DilatedNetwork, conv_norm_relu, pooled_conv, upsample
+
+
+def conv3x3(in_channels: int, out_channels: int, rate: int, separable: bool) -> nn.Sequential:
+    """3x3 convolution of the given rate, batch norm, ReLU; ``separable``: depthwise, then 1x1 (v3+, sec. 3.1)."""
+    if separable:
+        return nn.Sequential(SeparableConv(in_channels, out_channels, 1, rate), nn.ReLU())
+    return conv_norm_relu(in_channels, out_channels, 3, rate)
+
+
+class ASPP(nn.Module):
+    """Atrous spatial pyramid pooling, v3, sec. 3.3: (N, C, H, W) -> (N, channels, H, W)
+
+    One branch of 1x1, one of 3x3 for each of ``rates``, and, with ``image_pooling``, the mean over the map.
+    """
+
+    def __init__(self, in_channels: int, channels: int, rates: Sequence[int], image_pooling: bool, separable: bool,
+                 norm: bool, dropout: float):
+        self.convs = nn.ModuleList(conv_norm_relu(in_channels, channels, 1),
+                                   *(conv3x3(in_channels, channels, rate, separable) for rate in rates))
+        self.pooled = pooled_conv(in_channels, channels, norm) if image_pooling else None
+        self.project = conv_norm_relu(channels * (1 + len(rates) + image_pooling), channels, 1)
+        self.dropout = dropout
+
+    def forward(self, x: Tensor) -> Tensor:
+        branches = [conv(x) for conv in self.convs]
+        if self.pooled is not None:  # one value per channel, the same everywhere
+            branches.append(upsample(self.pooled(F.adaptive_avg_pool2d(x, 1)), x))
+        return F.dropout(self.project(F.concatenate(branches, dim=1)), self.dropout, self.training)
+
+
+class DeepLabV3(DilatedNetwork):
+    """(N, in_channels, H, W) -> scores (N, num_classes, H, W).
+
+    ``rates`` of ASPP at output stride 16; at 8 they are doubled, at 32 halved. One rate three times, as (12, 12, 12),
+    is the network that ASPP is to be compared with. ``channels`` of each branch; ``image_pooling`` and ``separable`` as
+    in ``ASPP``; ``pool_norm``: batch norm on the pooled values, too, which needs large batches. ``trunk``,
+    ``trunk_options``, ``output_stride`` and ``auxiliary`` as in ``dilated.py``.
+    """
+
+    PRESETS = {"paper": {"trunk_options": {"multi_grid": (1, 2, 4)}}, "compact": {
+        "num_classes": 11, "trunk": "resnet50",
+        "trunk_options": {"width": 24, "layers": (2, 2, 3, 2), "multi_grid": (1, 2)},
+        "output_stride": 8, "rates": (3, 6, 9), "channels": 64, "pool_norm": False}}
+    INPUT = {"paper": (3, 513, 513), "compact": (3, 180, 240)}
+
+    def __init__(self, num_classes: int = 21, in_channels: int = 3, trunk: str = "resnet101",
+                 trunk_options: dict[str, Any] | None = None, output_stride: int = 16,
+                 rates: Sequence[int] = (6, 12, 18), image_pooling: bool = True, channels: int = 256,
+                 separable: bool = False, pool_norm: bool = True, auxiliary: float = 0.0, dropout: float = 0.1):
+        super().__init__(num_classes, in_channels, trunk, trunk_options, output_stride, channels, auxiliary, dropout)
+        if any(rate < 1 for rate in rates):
+            raise ValueError(f"{type(self).__name__}(rates={tuple(rates)}): each must be at least 1")
+        rates = [max(1, rate * 16 // output_stride) for rate in rates]  # v3, sec. 3.3: "doubled when output stride = 8"
+        self.aspp = ASPP(self.maps["last"], channels, rates, image_pooling, separable, pool_norm, dropout)
+        self.head = nn.Conv2d(channels, num_classes, 1)
+
+    def decode(self, maps: dict[str, Tensor]) -> Tensor:
+        return self.head(self.aspp(maps["last"]))
+
+
+class Decoder(nn.Module):
+    """v3+, Fig. 2: the encoder's map upsampled, beside a finer one of few channels, and two 3x3 convolutions"""
+
+    def __init__(self, in_channels: int, low_channels: int, reduced: int, channels: int, separable: bool):
+        self.reduce = conv_norm_relu(low_channels, reduced, 1)
+        self.conv1 = conv3x3(in_channels + reduced, channels, 1, separable)
+        self.conv2 = conv3x3(channels, channels, 1, separable)
+
+    def forward(self, x: Tensor, low: Tensor) -> Tensor:
+        return self.conv2(self.conv1(F.concatenate([upsample(x, low), self.reduce(low)], dim=1)))
+
+
+class DeepLabV3Plus(DeepLabV3):
+    """(N, in_channels, H, W) -> scores (N, num_classes, H, W).
+
+    Options as of DeepLabV3, ``separable`` for the decoder too. ``low_channels``: what the low-level map is reduced to;
+    ``decoder_channels`` of the two 3x3 convolutions.
+    """
+
+    PRESETS = {"paper": {}, "compact": {
+        **DeepLabV3.PRESETS["compact"], "separable": False, "low_channels": 16, "decoder_channels": 64}}
+
+    def __init__(self, num_classes: int = 21, in_channels: int = 3, trunk: str = "xception",
+                 trunk_options: dict[str, Any] | None = None, output_stride: int = 16,
+                 rates: Sequence[int] = (6, 12, 18), image_pooling: bool = True, channels: int = 256,
+                 separable: bool = True, pool_norm: bool = True, auxiliary: float = 0.0, dropout: float = 0.1,
+                 low_channels: int = 48, decoder_channels: int = 256):
+        super().__init__(num_classes, in_channels, trunk, trunk_options, output_stride, rates, image_pooling, channels,
+                         separable, pool_norm, auxiliary, dropout)
+        self.decoder = Decoder(channels, self.maps["low"], low_channels, decoder_channels, separable)
+        self.head = nn.Conv2d(decoder_channels, num_classes, 1)
+
+    def decode(self, maps: dict[str, Tensor]) -> Tensor:
+        return self.head(self.decoder(self.aspp(maps["last"]), maps["low"]))
