@@ -16,8 +16,9 @@ All convolutions but the up-convs and the last are 3x3 without padding (*valid*)
 pixel only depends on real pixels, and a picture of any size can be predicted in tiles (``predict``).
 
 Differs from the paper: ``compact`` has 3 levels instead of 4 and a quarter of the channels; ``padding="same"`` is there
-for comparison. The paper puts "drop-out layers at the end of the contracting path"; here one stands after the two convs
-of the lowest level. Asserted by the tests: 572 -> 388, 23 convolutional layers, 31,030,658 parameters.
+for comparison, and so is ``skip="sum"``, which adds the two maps as FCN does instead of concatenating them. The paper
+puts "drop-out layers at the end of the contracting path"; here one stands after the two convs of the lowest level.
+Asserted by the tests: 572 -> 388, 23 convolutional layers, 31,030,658 parameters.
 """
 from __future__ import annotations
 
@@ -42,15 +43,19 @@ class UNet(SegmentationNetwork):
     """(N, in_channels, H, W) -> scores (N, num_classes, H', W'), H' = ``output_size(H)``.
 
     ``width`` channels at the first level, doubled at each of ``depth`` poolings. ``padding`` "valid" or "same".
+    ``skip``: how the map from the way down meets the one from below, "concatenate" (the paper's) or "sum".
     """
 
     PRESETS = {"paper": {"width": 64, "depth": 4}, "compact": {"width": 16, "depth": 3}}
     INPUT = {"paper": (1, 572, 572), "compact": (1, 284, 284)}
+    RECIPE = {"optimizer": "sgd", "momentum": 0.99, "batch": 1}  # U-Net, sec. 3
 
     def __init__(self, in_channels: int = 1, num_classes: int = 2, width: int = 64, depth: int = 4,
-                 padding: str = "valid", dropout: float = 0.5):
+                 padding: str = "valid", dropout: float = 0.5, skip: str = "concatenate"):
         if padding not in ("valid", "same"):
             raise ValueError(f"UNet(padding={padding!r}): 'valid' or 'same'")
+        if skip not in ("concatenate", "sum"):
+            raise ValueError(f"UNet(skip={skip!r}): 'concatenate' or 'sum'")
         if min(in_channels, num_classes, width, depth + 1) < 1:
             raise ValueError(f"UNet(in_channels={in_channels}, num_classes={num_classes}, width={width}, "
                              f"depth={depth}): each must be at least 1, depth at least 0")
@@ -61,7 +66,8 @@ class UNet(SegmentationNetwork):
         self.contract = nn.ModuleList(*(TwoConvs(i, o, padding) for i, o in zip([in_channels, *widths], widths,
                                                                                strict=False)))
         self.up = nn.ModuleList(*(nn.ConvTranspose2d(2 * w, w, 2, stride=2) for w in widths[-2::-1]))
-        self.expand = nn.ModuleList(*(TwoConvs(2 * w, w, padding) for w in widths[-2::-1]))
+        self.skip, both = skip, 2 if skip == "concatenate" else 1
+        self.expand = nn.ModuleList(*(TwoConvs(both * w, w, padding) for w in widths[-2::-1]))
         self.head = nn.Conv2d(width, num_classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -76,7 +82,7 @@ class UNet(SegmentationNetwork):
         for up, convs in zip(self.up, self.expand, strict=True):
             x = up(x)
             skip = F.center_crop(skips.pop(), x.shape[2:])  # "cropping is necessary due to the loss of border pixels"
-            x = convs(F.concatenate([skip, x], dim=1))
+            x = convs(F.concatenate([skip, x], dim=1) if self.skip == "concatenate" else skip + x)
         return self.head(x)
 
     def output_size(self, size: int) -> int:
