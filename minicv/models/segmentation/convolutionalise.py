@@ -1,0 +1,82 @@
+"""From a classifier to a fully convolutional network: FCN (Long et al., CVPR 2015), sec. 3.1 and fig. 2.
+
+A fully connected layer takes a map of C channels and side x side pixels as one long vector. Its row of weights for
+neuron o, read as (C, side, side), is a filter, and the neuron is that filter at the one place where it fits:
+
+    y_o = b_o + sum_{c,i,j} w[o, (c, i, j)] x[c, i, j]    ->    conv2d of x with W[o, c, i, j], without padding
+
+Number for number the same weights; so the number of parameters is the same, and so is the output, as a map of 1 x 1. On
+a larger picture the filter fits at several places, and the output is a grid: the classifier's answers for windows that
+start ``stride`` pixels apart. The paper's example: AlexNet answers once for 227x227, and gives 10x10 for 500x500.
+
+Where the grid is *equal* to the answers for windows cut out of the picture, and where only alike: a convolution with
+padding sees zeros where a cut-out window ends, but the window's neighbours where it is part of a picture. Equal are
+networks without padding, as the tests assert; in the others only answers near a window's border differ.
+"""
+from __future__ import annotations
+
+import copy
+
+from ... import nn
+from ... import ops as F
+from ...autograd import Tensor
+from ..backbones.classifier import Classifier
+
+
+class Convolutional(nn.Module):
+    """(N, in_channels, H, W) -> a grid of scores (N, num_classes, h, w), by a classifier's own weights.
+
+    ``window``: side of the average pooling that ends GoogLeNet and ResNet, or None where ``head`` begins with the
+    convolution that was fc6.
+    """
+
+    def __init__(self, trunk: Classifier, head: nn.Sequential, window: int | None):
+        self.trunk, self.head, self.window = trunk, head, window
+        self.training = trunk.training
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = list(self.trunk.stages(x).values())[-1]
+        return self.head(x if self.window is None else F.avg_pool2d(x, self.window, stride=1))
+
+
+def convolutionalise(classifier: Classifier, size: int = 224) -> Convolutional:
+    """The classifier as a network for any picture size; the parameters are shared, not copied.
+
+    ``size``: side of the pictures that it was made for. Only GoogLeNet and ResNet need it: they average over a whole
+    map, however large, which is a window of the size that the map has then. Raises ``TypeError`` for another network.
+    """
+    trunk = copy.copy(classifier)
+    if isinstance(getattr(classifier, "classifier", None), nn.Sequential):
+        del trunk.classifier
+        return Convolutional(trunk, as_convolutions(classifier.classifier, classifier.side), None)
+    if isinstance(getattr(classifier, "fc", None), nn.Linear):
+        del trunk.fc
+        dropout = nn.Dropout(getattr(classifier, "dropout", 0.0))
+        dropout.training = classifier.training
+        head = nn.Sequential(dropout, as_convolution(classifier.fc, 1))
+        return Convolutional(trunk, head, -(-size // 32))
+    raise TypeError(f"convolutionalise: {type(classifier).__name__} has neither a Sequential `classifier` nor a Linear "
+                    "`fc` at its end, as the networks of minicv.models.backbones have")
+
+
+def as_convolutions(layers: nn.Sequential, side: int) -> nn.Sequential:
+    """The layers with every fully connected one rewritten: the first of side x side, those after it 1x1."""
+    rewritten = []
+    for layer in layers:
+        if isinstance(layer, nn.Linear):
+            layer, side = as_convolution(layer, side), 1
+        rewritten.append(layer)
+    return nn.Sequential(*rewritten)
+
+
+def as_convolution(linear: nn.Linear, side: int) -> nn.Conv2d:
+    """A fully connected layer over a map of side x side pixels as a convolution: a view of the same weights."""
+    O, n = linear.weight.shape
+    if n % side ** 2:
+        raise ValueError(f"as_convolution: a layer of {n} inputs does not fit a map of {side}x{side} pixels, as "
+                         f"{n} is no multiple of {side ** 2}")
+    with nn.init.blank():
+        conv = nn.Conv2d(n // side ** 2, O, side, bias=linear.bias is not None)
+    conv.weight.data = linear.weight.data.reshape(O, n // side ** 2, side, side)  # (O, C*side*side) -> (O, C, i, j)
+    conv.bias = linear.bias
+    return conv

@@ -1,0 +1,153 @@
+"""DeconvNet: Noh, Hong and Han, "Learning Deconvolution Network for Semantic Segmentation", ICCV 2015.
+
+Figure 2 and table 2, the paper preset: VGG16, and the same in the mirror; side lengths of the maps and channels:
+
+    224 x 3                                                                      224 x 64  -> 1x1 -> 224 x K
+      v  conv1_1, conv1_2      224 x 64   . . . . . . . . . . . . . . . . . . .  ^  deconv1_1, deconv1_2
+      v  pool1                 112 x 64   . . . positions of the maxima . . . .  ^  unpool1
+      v  conv2_1, conv2_2      112 x 128  . . . . . . . . . . . . . . . . . . .  ^  deconv2_1, deconv2_2
+      v  pool2 ... conv5_3      14 x 512                                         ^  deconv5_1 ... unpool2
+      v  pool5                   7 x 512  . . . . . . . . . . . . . . . . . . .  ^  unpool5
+      v  fc6 7x7                 1 x 4096  ->  fc7 1x1  1 x 4096  ->  deconv-fc6 7x7   7 x 512
+
+Unpooling puts each number back where max pooling found it (the "switches", fig. 3), zeros around it; deconvolutions,
+that is transposed 3x3 convolutions, make dense maps of that. "A batch normalization layer is added to the output of
+every convolutional and deconvolutional layer" (sec. 4.1), then ReLU. ``unpooling`` "nearest" and "nails" do without
+switches.
+
+The paper trains in two stages (sec. 4.2): first on crops with one object in the centre, so that location and size vary
+little, then on crops around object proposals. It predicts 50 proposals per picture, adds up their scores, and smooths
+the result with a CRF. The mean of its probabilities and FCN-8s's (EDeconvNet, sec. 4.3, here ``ensemble``) is better
+than both.
+
+Differs from the paper: training and prediction take whole pictures; there is no CRF. Convolutions before batch norm
+have no bias, which batch norm would take off again. ``compact``: four blocks of two convolutions with 16 to 128
+channels, fc6 2x2 with 128, pictures of 64x64.
+Asserted by the tests: 251,788,949 parameters with 21 classes, the "about 252M" of sec. 4.1: all weights, batch norm's
+scales and shifts, and the last layer's bias; the sides above.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ... import nn
+from ... import ops as F
+from ...autograd import Tensor
+from ..backbones.vgg import VGG
+from .base import Segmentation, SegmentationNetwork
+
+
+class ConvNormReLU(nn.Module):
+    """Convolution, or transposed one, without bias, batch norm, ReLU"""
+
+    def __init__(self, layer: type[nn.Module], in_channels: int, out_channels: int, kernel_size: int, padding: int = 0):
+        self.conv = layer(in_channels, out_channels, kernel_size, padding=padding, bias=False)
+        self.bn = nn.BatchNorm2d(out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.bn(self.conv(x)))
+
+
+def block(layer: type[nn.Module], *channels: int) -> nn.Sequential:
+    """3x3 layers from each number of channels to the next."""
+    return nn.Sequential(*(ConvNormReLU(layer, i, o, 3, 1) for i, o in zip(channels, channels[1:], strict=False)))
+
+
+class DeconvNet(SegmentationNetwork):
+    """(N, in_channels, H, W) -> scores (N, num_classes, H, W), H and W at least ``input_size(1)``: 224, compact 32.
+
+    ``convs``: convolutions per block, each of which ends in a pooling. ``width`` channels in the first block, twice as
+    many in each that follows, up to 8 times. ``hidden`` channels of fc6 and fc7; ``side`` of fc6. ``unpooling``:
+    "switches", "nearest" or "nails". Raises ``ValueError`` for options that do not fit.
+    """
+
+    PRESETS = {"paper": {}, "compact": {"width": 16, "convs": (2, 2, 2, 2), "hidden": 128, "side": 2}}
+    INPUT = {"paper": (3, 224, 224), "compact": (3, 64, 64)}
+
+    def __init__(self, num_classes: int = 21, in_channels: int = 3, width: int = 64,
+                 convs: Sequence[int] = (2, 2, 3, 3, 3), hidden: int = 4096, side: int = 7,
+                 unpooling: str = "switches"):
+        if unpooling not in ("switches", "nearest", "nails"):
+            raise ValueError(f"DeconvNet(unpooling={unpooling!r}): 'switches', 'nearest' or 'nails'")
+        if min(num_classes, in_channels, width, hidden, side, *convs) < 1 or not convs:
+            raise ValueError(f"DeconvNet(num_classes={num_classes}, in_channels={in_channels}, width={width}, "
+                             f"convs={tuple(convs)}, hidden={hidden}, side={side}): each must be at least 1")
+        self.in_channels, self.num_classes, self.unpooling = in_channels, num_classes, unpooling
+        widths = [width * min(2 ** i, 8) for i in range(len(convs))]  # VGG's 64, 128, 256, 512, 512
+        conv, deconv, before = nn.Conv2d, nn.ConvTranspose2d, [in_channels, *widths]
+        self.least = side * 2 ** len(convs)
+        self.conv = nn.ModuleList(*(block(conv, i, *[o] * n) for i, o, n in zip(before, widths, convs, strict=False)))
+        self.fc6 = ConvNormReLU(conv, widths[-1], hidden, side)
+        self.fc7 = ConvNormReLU(conv, hidden, hidden, 1)
+        self.defc6 = ConvNormReLU(deconv, hidden, widths[-1], side)
+        below = [width, *widths]  # DeconvNet, table 2: the last of a block has the channels of the block below
+        self.deconv = nn.ModuleList(*(block(deconv, *[i] * n, o) for i, o, n in
+                                      reversed(list(zip(widths, below, convs, strict=False)))))
+        self.score = nn.Conv2d(width, num_classes, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim != 4 or x.shape[1] != self.in_channels:
+            raise ValueError(f"DeconvNet: the input must be (N, {self.in_channels}, H, W), got {x.shape}")
+        self.output_size(min(x.shape[2:]))  # a clear error before the work
+        places = []  # (switches, size of the map before the pooling)
+        for convs in self.conv:
+            x = convs(x)
+            size = x.shape[2:]
+            x, switches = F.max_pool2d(x, 2, return_indices=True)
+            places.append((switches, size))
+        x = self.defc6(self.fc7(self.fc6(x)))
+        for deconvs in self.deconv:
+            x = deconvs(self.unpool(x, *places.pop()))
+        return self.score(x)
+
+    def unpool(self, x: Tensor, switches: Tensor, size: tuple[int, int]) -> Tensor:
+        """Undo a 2x2 pooling of a map of this size, which may be odd (fig. 3)."""
+        if self.unpooling == "switches":
+            return F.max_unpool2d(x, switches, 2, output_size=size)
+        x = F.unpool_nearest(x, 2) if self.unpooling == "nearest" else F.unpool_bed_of_nails(x, 2)
+        missing = (0, size[1] - x.shape[3], 0, size[0] - x.shape[2])
+        return F.pad(x, missing, "replicate" if self.unpooling == "nearest" else "constant") if any(missing) else x
+
+    def output_size(self, size: int) -> int:
+        if size < self.least:
+            raise ValueError(f"DeconvNet: an input side of {size} does not work; the smallest that works is "
+                             f"{self.least}")
+        return size
+
+    def input_size(self, output: int) -> int:
+        return max(output, self.least)
+
+    def initialise_from(self, source: VGG) -> None:
+        """Take over VGG's convolutions, fc6 and fc7 (sec. 4.2: "weights pre-trained on ImageNet").
+
+        VGG's biases, and its batch norm if it has any, become batch norm's. Raises ``ValueError`` for another shape.
+        """
+        ours = [layer for convs in self.conv for layer in convs] + [self.fc6, self.fc7]
+        features = list(source.features)
+        theirs = [(m, features[i + 1] if isinstance(features[i + 1], nn.BatchNorm2d) else None)
+                  for i, m in enumerate(features) if isinstance(m, nn.Conv2d)]
+        theirs += [(m, None) for m in source.classifier if isinstance(m, nn.Linear)][:-1]
+        shapes = [(mine.conv.weight.size, len(m.bias)) for mine, (m, _) in zip(ours, theirs, strict=False)]
+        if len(ours) != len(theirs) or any((m.weight.size, len(m.bias)) != shape
+                                           for (m, _), shape in zip(theirs, shapes, strict=True)):
+            raise ValueError(f"DeconvNet.initialise_from: needs a VGG of {len(ours)} layers of the same sizes before "
+                             f"its last, got one of {len(theirs)}, or other channels")
+        for mine, (m, norm) in zip(ours, theirs, strict=True):
+            mine.conv.weight.data = m.weight.data.reshape(mine.conv.weight.shape).copy()
+            if norm is None:
+                mine.bn.bias.data = m.bias.data.copy()
+            else:
+                mine.bn.weight.data, mine.bn.bias.data = norm.weight.data.copy(), norm.bias.data.copy()
+                mine.bn.running_mean = norm.running_mean - m.bias.data  # the bias, taken off with the mean
+                mine.bn.running_var = norm.running_var.copy()
+
+
+def ensemble(networks: Sequence[SegmentationNetwork], images: Sequence[np.ndarray]) -> list[Segmentation]:
+    """The mean of several networks' probabilities (EDeconvNet, sec. 4.3); pictures as ``predict`` takes them."""
+    results = []
+    for each in zip(*(net.predict(list(images)) for net in networks), strict=True):
+        probabilities = np.mean([r.probabilities for r in each], axis=0, dtype=np.float32)
+        results.append(Segmentation(probabilities.argmax(axis=0), probabilities))
+    return results

@@ -1,0 +1,289 @@
+"""FCN: Long, Shelhamer and Darrell, "Fully Convolutional Networks for Semantic Segmentation", CVPR 2015.
+
+Figures 1 and 3, on VGG16: a classifier whose fully connected layers are convolutions, and the scores of three maps
+added up on the way back to the picture's size. K classes; in front, how many pixels lie between two positions of a map:
+
+     1  picture                                                     +--> 8x, fixed   --> FCN-8s
+          v  conv1 ... pool3                                        |
+     8  pool3 --> score 1x1 --------------------------------------> + <-- 2x, learned --+
+          v  conv4, pool4                                                               |
+    16  pool4 --> score 1x1 ------------> + <-- 2x, learned --+     +--> 16x, fixed  --> FCN-16s
+          v  conv5, pool5                 +-------------------|-----+-------------------+
+    32  pool5                                                 |
+          v  fc6 7x7, fc7 1x1, each with dropout              |
+    32  fc7 --> score 1x1 ------------------------------------+---> 32x, fixed       --> FCN-32s
+
+Scores start at zero, so that FCN-16s begins as the FCN-32s that it is initialised from. "2x, learned" is a transposed
+convolution that starts as bilinear interpolation; the last one stays that (sec. 4.2).
+
+Where a map lies: its first position is at pixel sum (k - 1)/2 * jump, over the windows on the way, minus the padding.
+Two maps are cropped to the positions that they share. As in the authors' networks, 100 zeros around the picture of the
+paper preset make room for the windows, of which fc6's alone spans 224 pixels; the crops that follow are theirs, too:
+offset 19 in FCN-32s, 5 and 27 in FCN-16s, 5, 9 and 31 in FCN-8s, and 18 on AlexNet. An upsampling kernel has 2f or
+2f - 1 taps, so that the positions of two maps meet. The last upsampling and its crop are computed as two products with
+the matrix of that transposed convolution, exactly the same numbers (``test_published_offsets``).
+
+Differs from the paper: AlexNet has one column, GoogLeNet batch norm (see there); pools round sizes up, as the authors'
+software does; the loss is the mean over pixels. ``at_once`` multiplies pool4 by 0.01 and pool3 by 0.0001, with which
+FCN-8s trains without the stages 32s and 16s (the authors' later paper, PAMI 2017). ``compact``: the backbones' compact
+presets, batch norm, and just as much padding as puts every 32x32 pixels under one position.
+Asserted by the tests: these offsets; parameters of FCN-32s, 134,346,581 (VGG16), 57,089,877 (AlexNet) and 5,621,429
+(GoogLeNet), the 134M, 57M and 6M of table 1; receptive fields 404 and 355 (VGG16, AlexNet).
+"""
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from ... import nn
+from ... import ops as F
+from ...autograd import Tensor
+from ...backend import xp
+from ...ops.interpolate import Interpolate, hat
+from .. import model_class
+from ..backbones.classifier import Classifier
+from .base import SegmentationNetwork
+from .convolutionalise import as_convolutions
+
+
+class Map(NamedTuple):
+    """A map of the trunk and the window that made its grid; ``channels`` in multiples of the trunk's width.
+
+    A padded window that leaves the first position where it was counts as a kernel of 1.
+    """
+
+    name: str
+    kernel: int
+    stride: int
+    channels: float
+
+
+TRUNKS = {
+    "alexnet": [Map("conv1", 11, 4, 1), Map("pool1", 3, 2, 1), Map("pool2", 3, 2, 3), Map("pool5", 3, 2, 4)],
+    "googlenet": [Map("conv1", 7, 2, 1), Map("conv3", 3, 2, 3), Map("inception3b", 3, 2, 7.5),
+                  Map("inception4e", 3, 2, 13), Map("inception5b", 2, 2, 16)],
+    "resnet50": [Map("conv1", 7, 2, 1), Map("layer1", 1, 2, 4), Map("layer2", 1, 2, 8), Map("layer3", 1, 2, 16),
+                 Map("layer4", 1, 2, 32)],
+    "vgg16": [Map("conv1_1", 3, 1, 1), Map("pool1", 2, 2, 1), Map("pool2", 2, 2, 2), Map("pool3", 2, 2, 4),
+              Map("pool4", 2, 2, 8), Map("pool5", 2, 2, 8)],
+}
+LEARNING_RATES = {"alexnet": 1e-3, "googlenet": 5e-5, "vgg16": 1e-4}  # FCN, sec. 4.3, with momentum 0.9
+SCALES = {16: 0.01, 8: 0.0001}  # of skipped maps, for training at once
+
+
+class FCN(SegmentationNetwork):
+    """(N, in_channels, H, W) -> scores (N, num_classes, H, W), for any size from ``input_size(1)`` up.
+
+    ``backbone``: "alexnet", "googlenet", "resnet50" or "vgg16", in its preset ``size``, changed by ``width``,
+    ``hidden`` (channels of fc6 and fc7), ``pooled`` (side of fc6) and ``dropout``. ``batch_norm``: after the
+    convolutions of AlexNet and VGG16, too. ``padding``: zeros around the picture; None is the compact preset's.
+    Raises ``ValueError`` for options that do not fit.
+    """
+
+    PRESETS = {"paper": {"size": "paper", "padding": 100}, "compact": {"size": "compact", "batch_norm": True}}
+    INPUT = {"paper": (3, 500, 500), "compact": (3, 64, 64)}
+    STRIDE = 32
+
+    def __init__(self, backbone: str = "vgg16", num_classes: int = 21, in_channels: int = 3, size: str = "paper",
+                 width: int | None = None, hidden: int | None = None, pooled: int | None = None,
+                 dropout: float | None = None, batch_norm: bool = False, padding: int | None = None,
+                 at_once: bool = False):
+        given = {"width": width, "hidden": hidden, "pooled": pooled, "dropout": dropout}
+        self.trunk = build_trunk(backbone, size, in_channels, batch_norm, given)
+        self.head, channels, side = cut_head(self.trunk)
+        self.backbone, self.in_channels, self.num_classes = backbone, in_channels, num_classes
+        own = next(m.padding for _, m in self.trunk.modules() if isinstance(m, nn.Conv2d))
+        maps = grids(backbone)
+        first = maps[32].first + (side - 1) / 2 * 32  # of the scores, as if the picture's padding were 0
+        padding = max(own, math.ceil(first - 15.5)) if padding is None else padding
+        if padding < own or num_classes < 1:
+            raise ValueError(f"FCN(padding={padding}, num_classes={num_classes}): {backbone} has a padding of {own} of "
+                             "its own, so at least that many, and at least 1 class")
+        self.padding, self.last = padding - own, maps[32].name
+        self.score = zero_score(channels or int(maps[32].channels * self.trunk_width()), num_classes)
+        skips, self.skipped, self.offsets, self.jump = [], [], [], 32
+        while self.jump > self.STRIDE:
+            self.jump //= 2
+            fine = maps[self.jump]
+            skips.append(Skip(int(fine.channels * self.trunk_width()), num_classes, (first - fine.first) / self.jump))
+            self.skipped.append((fine.name, SCALES[self.jump] if at_once else 1.0))
+            self.offsets.append(skips[-1].offset)
+            first = fine.first + max(0, skips[-1].offset) * self.jump
+        self.skips, self.first = nn.ModuleList(*skips), first - padding  # the pixel of the first score
+        self.offsets.append(int((taps(self.first, self.jump) - 1) / 2 - self.first))  # of the picture, upsampled
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim != 4 or x.shape[1] != self.in_channels:
+            raise ValueError(f"{type(self).__name__}: the input must be (N, {self.in_channels}, H, W), got {x.shape}")
+        H, W = (self.output_size(n) for n in x.shape[2:])
+        maps = self.trunk.stages(F.pad(x, (self.padding,) * 4))
+        y = self.score(self.head(maps[self.last]))
+        for skip, (name, scale) in zip(self.skips, self.skipped, strict=True):
+            y = skip(y, maps[name] if scale == 1 else maps[name] * scale)
+        return Interpolate.apply(y, rows=self.upsampling(H, y.shape[2]), columns=self.upsampling(W, y.shape[3]))
+
+    def upsampling(self, size: int, positions: int) -> np.ndarray:
+        """The matrix (size, positions) of the last transposed convolution with its crop, in one direction."""
+        matrix = hat((np.arange(size) - self.first) / self.jump, positions)  # weight max(0, 1 - distance / jump)
+        if not matrix.any(axis=1).all():
+            raise ValueError(f"FCN: {positions} scores, the first at pixel {self.first}, do not reach all of {size} "
+                             "pixels; build it with more padding")
+        return matrix
+
+    def output_size(self, size: int) -> int:
+        if size < self.input_size(1):
+            raise ValueError(f"{type(self).__name__}: an input side of {size} does not work; the smallest that works "
+                             f"is {self.input_size(1)}")
+        return size
+
+    def input_size(self, output: int) -> int:
+        return max(output, 1, self.trunk.LEAST - 2 * self.padding)
+
+    def trunk_width(self) -> int:
+        """Channels after the trunk's first convolution."""
+        return next(m.weight.shape[0] for _, m in self.trunk.modules() if isinstance(m, nn.Conv2d))
+
+    def initialise_from(self, source: FCN | Classifier) -> None:
+        """Take over the weights of a coarser FCN (FCN-16s begins as FCN-32s, sec. 4.2) or of a trained classifier.
+
+        A classifier gives its convolutions and, rewritten as such, its fully connected layers but the last (sec. 4.1).
+        What the source does not have keeps its own. Raises ``ValueError`` if the source does not fit.
+        """
+        state = source.state_dict()
+        if isinstance(source, Classifier):
+            linear = [name for name, m in source.modules() if isinstance(m, nn.Linear)][:-1]
+            convs = [name for name, m in self.modules() if name.startswith("head.") and isinstance(m, nn.Conv2d)]
+            last = [name for name, m in source.modules() if isinstance(m, nn.Linear)][-1]
+            names = {f"{old}.{what}": f"{new}.{what}" for old, new in zip(linear, convs, strict=False)
+                     for what in ("weight", "bias")}
+            state = {names.get(name, f"trunk.{name}"): array for name, array in state.items()
+                     if not name.startswith(f"{last}.")}
+        own = self.state_dict()
+        rows = {name: array.reshape(own[name].shape) for name, array in state.items()
+                if name in own and own[name].size == array.size}  # fully connected weights become filters
+        self.load_state_dict({**own, **state, **rows})
+
+    def fine_tune(self, regime: str = "everything") -> None:
+        """What is trained from now on: "everything", or the "output", scores and learned upsampling (sec. 4.3)."""
+        if regime not in ("everything", "output"):
+            raise ValueError(f"fine_tune({regime!r}): 'everything' or 'output'")
+        for name, p in self.named_parameters():
+            p.requires_grad = regime == "everything" or name.startswith(("score.", "skips."))
+
+    def parameter_groups(self, lr: float | None = None) -> list[dict]:
+        """Groups for an optimiser: what is trained, with the rate doubled for biases (sec. 4.3).
+
+        ``lr`` None is the paper's, for mean losses of batches of 20 and momentum 0.9.
+        """
+        lr = LEARNING_RATES.get(self.backbone, 1e-4) if lr is None else lr
+        trained = [(name, p) for name, p in self.named_parameters() if p.requires_grad]
+        return [{"params": [p for name, p in trained if not name.endswith("bias")], "lr": lr},
+                {"params": [p for name, p in trained if name.endswith("bias")], "lr": 2 * lr}]
+
+
+class FCN32s(FCN):
+    """FCN on the scores of the last map alone"""
+
+
+class FCN16s(FCN):
+    """FCN with the scores of the map of stride 16, too"""
+
+    STRIDE = 16
+
+
+class FCN8s(FCN):
+    """FCN with the scores of the maps of strides 16 and 8, too"""
+
+    STRIDE = 8
+
+
+class Skip(nn.Module):
+    """Scores upsampled 2x, plus scores of a finer map, where both have positions (fig. 3).
+
+    ``distance``: position of the finer map where the first score lies. ``offset``: where the first upsampled one does.
+    """
+
+    def __init__(self, channels: int, num_classes: int, distance: float):
+        k = taps(distance, 2)
+        self.offset = int(distance - (k - 1) / 2)
+        with nn.init.blank():
+            self.up = nn.ConvTranspose2d(num_classes, num_classes, k, stride=2, bias=False)
+        kernel = hat((np.arange(k) - (k - 1) / 2) / 2, 1)  # bilinear
+        for c in range(num_classes):
+            self.up.weight.data[c, c] = xp().asarray((kernel @ kernel.T).astype(np.float32))  # each class by itself
+        self.score = zero_score(channels, num_classes)
+
+    def forward(self, x: Tensor, fine: Tensor) -> Tensor:
+        x, y = self.up(x), self.score(fine)
+        i, j = max(0, -self.offset), max(0, self.offset)  # rows and columns that the other map does not have
+        x, y = x[:, :, i:, i:], y[:, :, j:, j:]
+        h, w = (min(a, b) for a, b in zip(x.shape[2:], y.shape[2:], strict=True))
+        return x[:, :, :h, :w] + y[:, :, :h, :w]
+
+
+def taps(distance: float, factor: int) -> int:
+    """Size of the bilinear kernel that puts upsampled positions on those of the other grid: 2f, or 2f - 1."""
+    return next(k for k in (2 * factor, 2 * factor - 1) if (distance - (k - 1) / 2) % 1 == 0)
+
+
+class Grid(NamedTuple):
+    """A map's name, where its first position lies, and its channels in multiples of the trunk's width."""
+
+    name: str
+    first: float
+    channels: float
+
+
+def grids(backbone: str) -> dict[int, Grid]:
+    """The trunk's maps by the number of pixels between two positions, as if nothing were padded."""
+    maps, first, jump = {}, 0.0, 1
+    for m in TRUNKS[backbone]:
+        first, jump = first + (m.kernel - 1) / 2 * jump, jump * m.stride  # the centre of the first window
+        maps[jump] = Grid(m.name, first, m.channels)
+    return maps
+
+
+def build_trunk(backbone: str, size: str, in_channels: int, batch_norm: bool, given: dict[str, float]) -> Classifier:
+    """The classifier, with one class, in a preset changed by what is ``given``; its pools round up."""
+    if backbone not in TRUNKS:
+        raise ValueError(f"FCN(backbone={backbone!r}): the backbones are {', '.join(TRUNKS)}")
+    cls = model_class(backbone)
+    if size not in cls.PRESETS:
+        raise ValueError(f"FCN(size={size!r}): {backbone}'s presets are {', '.join(cls.PRESETS)}")
+    given = {name: value for name, value in given.items() if value is not None}
+    unknown = given.keys() - cls.__init__.__annotations__.keys()
+    if unknown:
+        raise ValueError(f"FCN: {backbone} has no option {', '.join(sorted(unknown))}")
+    options = {**cls.PRESETS[size], **given, "num_classes": 1, "in_channels": in_channels}
+    if backbone == "vgg16":
+        options["batch_norm"] = batch_norm
+    trunk = cls(**options)
+    if backbone == "alexnet" and batch_norm:
+        for name, layer in list(vars(trunk.features).items()):
+            if isinstance(layer, nn.Conv2d):
+                setattr(trunk.features, name, nn.Sequential(layer, nn.BatchNorm2d(layer.weight.shape[0])))
+    for _, module in trunk.modules():
+        if isinstance(module, nn.MaxPool2d):
+            module.ceil_mode = True
+    return trunk
+
+
+def cut_head(trunk: Classifier) -> tuple[nn.Sequential, int, int]:
+    """Decapitate (sec. 4.1): the layers before the last as convolutions, their channels and the side of the first.
+
+    0 channels: those of the trunk's last map.
+    """
+    if hasattr(trunk, "fc"):  # GoogLeNet, whose average pooling goes, too; ResNet
+        del trunk.fc
+        return nn.Sequential(nn.Dropout(getattr(trunk, "dropout", 0.0))), 0, 1
+    *layers, last = trunk.classifier
+    del trunk.classifier
+    return as_convolutions(nn.Sequential(*layers), trunk.side), last.weight.shape[1], trunk.side
+
+
+def zero_score(channels: int, num_classes: int) -> nn.Conv2d:
+    """1x1 convolution of zeros: random ones were neither better nor faster (sec. 4.2)."""
+    with nn.init.blank():
+        return nn.Conv2d(channels, num_classes, 1)
