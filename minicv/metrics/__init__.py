@@ -1,5 +1,6 @@
 """Measures on plain arrays: they know nothing of models."""
 
+from .boundary import BoundaryFScore, near_boundary
 from .membranes import (
     RandScore,
     best_threshold,
@@ -12,14 +13,18 @@ from .membranes import (
     warp,
     warping_error,
 )
+from .objects import BySize
 from .segmentation import ConfusionMatrix, iou
 
 __all__ = [
+    "BoundaryFScore",
+    "BySize",
     "ConfusionMatrix",
     "RandScore",
     "best_threshold",
     "connected_components",
     "iou",
+    "near_boundary",
     "pixel_error",
     "rand_error",
     "rand_f_score",

@@ -5,6 +5,8 @@ All four come from one confusion matrix over the whole data set, not from a mean
 image does not show would have no value there.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ._checks import as_labels, as_mask, same_shape
@@ -85,6 +87,25 @@ class ConfusionMatrix:
         if self.ignore_index in range(self.num_classes):
             iu[self.ignore_index] = np.nan  # its pixels were left out: predicting it was never right
         return iu
+
+    def table(self, class_names: Sequence[str] | None = None) -> str:
+        """A line for each class, its share of the pixels, its accuracy and IU, and the four measures, in percent."""
+        names = [str(k) for k in range(self.num_classes)] if class_names is None else list(class_names)
+        if len(names) != self.num_classes:
+            raise ValueError(f"ConfusionMatrix.table: {len(names)} names for {self.num_classes} classes")
+        n_ii, t_i, _ = self._counts()
+        with np.errstate(invalid="ignore"):  # 0 / 0 is NaN, shown as -
+            columns = np.stack([t_i / t_i.sum(), n_ii / t_i, self.per_class_iu], axis=1)  # (K, 3)
+        wide = max(map(len, [*names, "frequency-weighted IU"]))
+        lines = [f"{'class':<{wide}}  {'pixels':>7}  {'accuracy':>8}  {'IU':>6}"]
+        for name, row in zip(names, 100 * columns, strict=True):
+            share, accuracy, iu = ("-" if np.isnan(value) else f"{value:.1f}" for value in row)
+            lines.append(f"{name:<{wide}}  {share:>7}  {accuracy:>8}  {iu:>6}")
+        for name, value in (("pixel accuracy", self.pixel_accuracy), ("mean accuracy", self.mean_accuracy)):
+            lines.append(f"{name:<{wide}}  {'':7}  {100 * value:8.1f}")
+        for name, value in (("mean IU", self.mean_iu), ("frequency-weighted IU", self.frequency_weighted_iu)):
+            lines.append(f"{name:<{wide}}  {'':7}  {'':8}  {100 * value:6.1f}")
+        return "\n".join(lines)
 
     def _counts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         n_ii, t_i = self.matrix.diagonal(), self.matrix.sum(axis=1)

@@ -50,6 +50,55 @@ def test_claim_M1_they_disagree_about_which_answer_is_better():
     assert lazy.mean_iu < keen.mean_iu  # 0.27 against 0.33
 
 
+def test_claim_M1_each_of_the_four_prefers_another_answer():
+    # Confusion matrices of four answers to STREET, rows road, sign, dog.
+    answers = {
+        # Everything is road, as above: 8/10, 1/3, 4/15, 16/25.
+        "lazy": [[8, 0, 0], [1, 0, 0], [1, 0, 0]],
+        # Both small things found, much road lost to them. Right 5/10. Accuracies 3/8, 1, 1: 19/24.
+        # IU 3/8, 1/(1 + 1), 1/(1 + 4): 43/120. Weighted: (8 * 3/8 + 1/2 + 1/5) / 10 = 37/100.
+        "rich": [[3, 1, 4], [0, 1, 0], [0, 0, 1]],
+        # The sign is exact, the dog missed. Right 6/10. Accuracies 5/8, 1, 0: 13/24.
+        # IU 5/(8 + 1), 1/1, 0: 14/27. Weighted: (8 * 5/9 + 1) / 10 = 49/90.
+        "neat": [[5, 0, 3], [0, 1, 0], [1, 0, 0]],
+        # Sign and dog exchanged, and one pixel of road is a sign. Right 7/10. Accuracies 7/8, 0, 0: 7/24.
+        # IU 7/8, 0, 0: 7/24. Weighted: 8 * 7/8 / 10 = 7/10: no other pixel is road, so its IU is its accuracy.
+        "clean": [[7, 1, 0], [0, 0, 1], [0, 1, 0]],
+    }
+    by_hand = {"lazy": (8 / 10, 1 / 3, 4 / 15, 16 / 25), "rich": (5 / 10, 19 / 24, 43 / 120, 37 / 100),
+               "neat": (6 / 10, 13 / 24, 14 / 27, 49 / 90), "clean": (7 / 10, 7 / 24, 7 / 24, 7 / 10)}
+    four = {}
+    for name, rows in answers.items():
+        measured = ConfusionMatrix(3)
+        for i, row in enumerate(rows):
+            for j, n in enumerate(row):
+                if n:
+                    measured.update(np.full(n, j), np.full(n, i))
+        four[name] = (measured.pixel_accuracy, measured.mean_accuracy, measured.mean_iu, measured.frequency_weighted_iu)
+        assert four[name] == pytest.approx(by_hand[name])
+    best = [max(four, key=lambda name, m=m: four[name][m]) for m in range(4)]
+    assert best == ["lazy", "rich", "neat", "clean"]
+
+
+def test_table():
+    # Of the ten pixels of STREET, class 3 has none and is not predicted; the sign is exact, the dog is road.
+    # IU road 8/9, sign 1, dog 0: mean 17/27; weighted (8 * 8/9 + 1) / 10 = 73/90.
+    measured = confusion([0] * 8 + [1, 0], STREET, 4)
+    assert measured.table(["road", "sign", "dog", "cat"]).splitlines() == [
+        "class                   pixels  accuracy      IU",
+        "road                      80.0     100.0    88.9",
+        "sign                      10.0     100.0   100.0",
+        "dog                       10.0       0.0     0.0",
+        "cat                        0.0         -       -",
+        "pixel accuracy                      90.0",
+        "mean accuracy                       66.7",
+        "mean IU                                     63.0",
+        "frequency-weighted IU                       81.1"]
+    assert measured.table().splitlines()[2].startswith("1  ")
+    with pytest.raises(ValueError, match="ConfusionMatrix.table: 1 names for 4 classes"):
+        measured.table(["road"])
+
+
 def test_one_matrix_over_the_set_is_not_the_mean_over_images():
     # Image 1: one pixel of class 1 of four, found: IU of class 1 = 1. Image 2: three of four, one found: 1/3.
     # Over the set: 2 / 4 = 1/2, while the mean over images would be 2/3.
