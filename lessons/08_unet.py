@@ -22,7 +22,7 @@ from minicv.data import UNetAugment, elastic_displacement, open_dataset, warp, w
 from minicv.data.windows import Windows
 from minicv.metrics import connected_components, pixel_error, rand_error
 from minicv.metrics.cells import count_cells
-from minicv.training import Recipe, train_steps
+from minicv.training import SegmentationRecipe, train_steps
 from minicv.training.evaluate import evaluate
 from minicv.viz import PALETTE, colour_instances, outline, panels
 from minicv.viz.unet import draw_u, walk
@@ -87,7 +87,7 @@ def trained(data, seed, augment, **changes):
     minicv.seed(lesson.seed + seed)
     net = models.build("unet", **NETWORK)
     lr = 0.002 if lesson.data else 0.005
-    recipe = Recipe(lr=lr, momentum=0.99, seed=lesson.seed + seed, augment=augment, **changes)
+    recipe = SegmentationRecipe(lr=lr, momentum=0.99, seed=lesson.seed + seed, augment=augment, **changes)
     losses = list(train_steps(net, data, recipe))
     print(f"  {len(data)} pictures, elastic {augment.elastic}, seed {seed}, {changes}: {np.mean(losses[-30:]):.3f}")
     return net

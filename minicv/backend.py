@@ -10,7 +10,7 @@ import ctypes
 import functools
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from types import ModuleType
 from typing import Any
@@ -106,6 +106,17 @@ def seed(n: int) -> None:
     _rng = np.random.default_rng(n)
 
 
+@contextlib.contextmanager
+def seeded(*numbers: int) -> Iterator[None]:
+    """Inside, minicv's random numbers start anew from these numbers; afterwards they go on as if nothing had been."""
+    global _rng
+    before, _rng = _rng, np.random.default_rng(numbers)
+    try:
+        yield
+    finally:
+        _rng = before
+
+
 def rng() -> np.random.Generator:
     """The generator behind initial weights and dropout."""
     return _rng
@@ -129,13 +140,17 @@ with contextlib.suppress(OSError, AttributeError, TypeError):  # only the GNU C 
     ctypes.CDLL(None).mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
 @functools.cache
 def threads() -> int:
     """How many threads work through the blocks: ``MINICV_THREADS``, or the cores this process may use."""
     if _set_blas_threads is None:
         return 1  # an unknown BLAS brings its own threads; ours would only fight with them
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return int(os.environ.get("MINICV_THREADS", 0)) or cores
+    return int(os.environ.get("MINICV_THREADS", 0)) or cores()
 
 
 @functools.cache

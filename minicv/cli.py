@@ -20,7 +20,7 @@ EXAMPLES = """examples:
   minicv gradcheck conv2d                          is the backward pass the derivative of the forward pass?
   minicv summary vgg16 --preset paper              its layers: shapes, parameters, MACs, receptive fields
   minicv train unet --data cells --out runs/cells  train on generated pictures of cells
-  minicv predict --checkpoint runs/cells/model.safetensors picture.png --out runs/pictures
+  minicv predict --checkpoint runs/cells/last.safetensors picture.png --out runs/pictures
 exit codes: 0 done; 1 a check or lesson failed; 2 wrong input; 130 interrupted"""
 
 
@@ -62,21 +62,27 @@ def parser() -> argparse.ArgumentParser:
     add.add_argument("--input", metavar="CxHxW", help="channels, height, width: 3x224x224 (default: the preset's)")
     add.set_defaults(run=run_summary)
 
-    add = commands.add_parser("train", help="train a network and write DIR/model.safetensors")
+    add = commands.add_parser("train", help="train a network and write DIR/last.safetensors",
+                              description="Writes DIR/last.safetensors and best.safetensors (the weights and all that "
+                              "--resume needs), metrics.jsonl and curve.png. Under `mpirun -n 2` two processes share "
+                              "each batch.")
     add.add_argument("model", choices=models.names("segmentation"))
     add.add_argument("--data", required=True, metavar="NAME[:PATH]", help="cells (generated), or isbi2012:PATH")
     add.add_argument("--out", required=True, type=Path, metavar="DIR")
     add.add_argument("--preset", default="compact", choices=["compact", "paper"])
     add.add_argument("--width", type=int, help="channels of the first level, instead of the preset's")
-    add.add_argument("--steps", type=int, help="training steps, one picture each")
-    add.add_argument("--optimizer", choices=["sgd", "adam"], default="sgd",
-                     help="sgd with momentum 0.99 as in the paper (default), or adam, which needs fewer steps")
+    add.add_argument("--steps", type=int, help="training steps")
+    add.add_argument("--batch", type=int, help="pictures per step")
+    add.add_argument("--optimizer", choices=["sgd", "adam"],
+                     help="sgd with momentum, or adam, which needs fewer steps (default: as the model's paper)")
     add.add_argument("--lr", type=float, help="learning rate at the start")
     add.add_argument("--tile", type=int, help="side of the output tile of a step, pixels")
     add.add_argument("--elastic", type=float, help="standard deviation of the elastic deformation, pixels")
     add.add_argument("--no-augment", action="store_true")
     add.add_argument("--weight-map", action="store_true", help="weigh pixels by U-Net's eq. (2)")
     add.add_argument("--seed", type=int, default=0)
+    add.add_argument("--resume", action="store_true", help="go on with the run in DIR as if it had never stopped")
+    add.add_argument("--save-every", type=float, default=60.0, metavar="SECONDS", help="between saves (default: 60)")
     add.add_argument("--quiet", action="store_true", help="no progress bar")
     add.set_defaults(run=run_train)
 
@@ -152,24 +158,34 @@ def run_summary(args: argparse.Namespace) -> int:
 
 def run_train(args: argparse.Namespace) -> int:
     """minicv train MODEL"""
-    from .data import open_dataset
-    from .training import Recipe, save_checkpoint, train
-    dataset = open_dataset(args.data, "train")
-    recipe = Recipe(optimizer=args.optimizer, seed=args.seed, augment=not args.no_augment, weight_map=args.weight_map)
-    recipe = recipe.replaced(steps=args.steps, lr=args.lr, tile=args.tile, elastic=args.elastic)
-    minicv.seed(args.seed)
-    options = {"num_classes": dataset.num_classes, "in_channels": dataset[0].image.shape[0]}
-    if args.width is not None:
-        options["width"] = args.width
-    model = models.build(args.model, args.preset, **options)
-    args.out.mkdir(parents=True, exist_ok=True)
-    print(f"{args.model} {args.preset}, {model.num_parameters():,} parameters, {len(dataset)} pictures, {recipe}")
-    history = train(model, dataset, recipe, quiet=args.quiet)
-    path = args.out / "model.safetensors"
-    save_checkpoint(path, model, data=args.data, recipe=vars(recipe), seconds=round(history["seconds"], 1))
-    last = np.mean(history["losses"][-100:])
-    print(f"{len(history['losses'])} steps in {history['seconds']:.0f} s, loss {last:.4f} over the last "
-          f"{min(100, len(history['losses']))}\n{path}")
+    from . import training
+    group = training.group()
+    with training.all_or_none(group):
+        from .data import open_dataset
+        dataset = open_dataset(args.data, "train")
+        recipe = training.SegmentationRecipe(**models.model_class(args.model).RECIPE).replaced(
+            steps=args.steps, batch=args.batch, optimizer=args.optimizer, lr=args.lr, tile=args.tile, seed=args.seed,
+            elastic=args.elastic, augment=False if args.no_augment else None, weight_map=args.weight_map or None)
+        options = {"num_classes": dataset.num_classes, "in_channels": dataset[0].image.shape[0]}
+        if args.width is not None:
+            options["width"] = args.width
+        minicv.seed(args.seed)
+        model = models.build(args.model, args.preset, **options)
+        job = training.Training(model, training.SegmentationTask(dataset, recipe, model), group)
+        run = training.Run(job, args.out, {"data": args.data}, args.quiet, args.save_every)
+        if args.resume:
+            run.resume()
+        elif run.last.exists():
+            raise ValueError(f"{run.last} is there already; --resume goes on with it, another --out starts anew")
+        if group.rank == 0:
+            print(f"{args.model} {args.preset}, {model.num_parameters():,} parameters, {len(dataset)} pictures, "
+                  f"{recipe}"
+                  + (f", {group.size} processes" if group.size > 1 else "")
+                  + (f", from step {job.step}" if args.resume else ""), flush=True)
+        run.run()
+        if group.rank == 0:
+            print(f"{job.step} steps in {run.seconds:.0f} s, loss {run.mean_loss():.4f} over the last "
+                  f"{min(100, job.step)}\n{run.last}")
     return 0
 
 
@@ -228,8 +244,8 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, TypeError, RuntimeError, OSError) as error:
         print(f"minicv {args.command}: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(f"minicv {args.command}: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"minicv {args.command}: {str(stop) or 'interrupted'}", file=sys.stderr)
         return 130
 
 

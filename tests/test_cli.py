@@ -14,7 +14,7 @@ from minicv.autograd import Function
 from minicv.data import Cells, read_image, read_label, write_png
 from minicv.models.segmentation.unet import UNet
 from minicv.ops.activation import ReLU
-from minicv.training import Recipe, load_checkpoint, save_checkpoint
+from minicv.training import SegmentationRecipe, load_checkpoint, save_checkpoint
 from minicv.viz import overlay
 
 
@@ -127,14 +127,14 @@ def test_train(run, few_cells, tmp_path):
     out = tmp_path / "new" / "folder"
     code, text, error = run("train", "unet", *TINY, "--out", out)
     assert (code, error) == (0, "")
-    assert os.listdir(out) == ["model.safetensors"]
+    assert sorted(os.listdir(out)) == ["best.safetensors", "curve.png", "last.safetensors", "metrics.jsonl"]
     first, second, third = text.splitlines()
-    assert first.startswith("unet compact, 30,298 parameters, 2 pictures, Recipe(steps=3, ")
+    assert first.startswith("unet compact, 30,298 parameters, 2 pictures, SegmentationRecipe(steps=3, ")
     assert second.startswith("3 steps in ") and second.endswith(" over the last 3")
-    assert third == str(out / "model.safetensors")
-    model, info = load_checkpoint(out / "model.safetensors", expect="unet")
+    assert third == str(out / "last.safetensors")
+    model, info = load_checkpoint(out / "last.safetensors", expect="unet")
     assert info["data"] == "cells" and info["seconds"] >= 0
-    assert Recipe(**info["recipe"]) == Recipe(steps=3, tile=20)
+    assert SegmentationRecipe(**info["recipe"]) == SegmentationRecipe(steps=3, tile=20)
     assert model.recipe == {"model": "unet", "preset": "compact",
                             "options": {"num_classes": 2, "in_channels": 1, "width": 4}}
 
@@ -143,16 +143,17 @@ def test_train_options_reach_the_recipe(run, few_cells, tmp_path):
     code, _, _ = run("train", "unet", *TINY, "--out", tmp_path, "--preset", "paper", "--width", "1", "--lr", "0.5",
                      "--elastic", "0", "--no-augment", "--weight-map", "--seed", "3")
     assert code == 0
-    model, info = load_checkpoint(tmp_path / "model.safetensors")
+    model, info = load_checkpoint(tmp_path / "last.safetensors")
     assert model.depth == 4
-    assert Recipe(**info["recipe"]) == Recipe(steps=3, lr=0.5, tile=20, elastic=0.0, augment=False, weight_map=True,
-                                              seed=3)
+    assert SegmentationRecipe(**info["recipe"]) == SegmentationRecipe(
+        steps=3, lr=0.5, tile=20, elastic=0.0, augment=False, weight_map=True,
+        seed=3)
 
 
 def test_train_is_reproducible_by_seed(run, few_cells, tmp_path):
     def weights(seed, name):
         assert run("train", "unet", *TINY, "--out", tmp_path / name, "--seed", seed)[0] == 0
-        return load_checkpoint(tmp_path / name / "model.safetensors")[0].state_dict()
+        return load_checkpoint(tmp_path / name / "last.safetensors")[0].state_dict()
 
     one, two, other = weights(1, "a"), weights(1, "b"), weights(2, "c")
     for name, value in one.items():
@@ -166,14 +167,14 @@ def test_train_shows_a_bar_unless_quiet(run, few_cells, tmp_path):
 
 
 @pytest.mark.parametrize(("options", "message"), [
-    (["--data", "voc"], "open_dataset: no data set 'voc'; available: cells, isbi2012:PATH"),
-    (["--data", "isbi2012"], "open_dataset: isbi2012 needs a path, got 'isbi2012'; available: cells, isbi2012:PATH"),
+    (["--data", "mnist"], "open_dataset: no data set 'mnist'; available: cells, isbi2012:PATH, "),
+    (["--data", "isbi2012"], "open_dataset: isbi2012 needs a path, got 'isbi2012'; available: cells, isbi2012:PATH, "),
     (["--data", "isbi2012:/no/where"],
      "/no/where/image: no such folder; ISBI 2012 is expected as image/N.png and label/N.png"),
-    (["--tile", "300"], "random_tile: tile_out 300 is larger than the label map (36, 36)"),
-    (["--tile", "0"], "Recipe(tile=0): must be at least 1"),
-    (["--steps", "0"], "Recipe(steps=0): must be at least 1"),
-    (["--seed", "-1"], "Recipe(seed=-1): must be at least 0"),
+    (["--tile", "300"], "cells-0-"),
+    (["--tile", "0"], "SegmentationRecipe(tile=0): must be at least 1"),
+    (["--steps", "0"], "SegmentationRecipe(steps=0): must be at least 1"),
+    (["--seed", "-1"], "SegmentationRecipe(seed=-1): must be at least 0"),
     (["--width", "0"], "UNet(in_channels=1, num_classes=2, width=0, depth=3): each must be at least 1, depth at"),
     (["--lr", "-1"], "SGD(lr=-1.0): must not be negative"),
     (["--lr", "1e30", "--steps", "20"], "train: the loss became "),

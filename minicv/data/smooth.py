@@ -3,26 +3,30 @@
 import numpy as np
 
 
-def bicubic(grid: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def bicubic(
+    grid: np.ndarray, shape: tuple[int, int], at: tuple[np.ndarray, np.ndarray] | None = None
+) -> np.ndarray:
     """Interpolate grid (..., h, w) to float32 (..., H, W) of the given shape by cubic convolution.
 
     The grid's corners fall on the corner pixels (align_corners) and its nodes keep their values; beyond the
-    grid the border node repeats. Source: Keys, "Cubic convolution interpolation for digital image
-    processing", IEEE TASSP 1981, a = -1/2. The two directions separate, so it is two small matrix products.
+    grid the border node repeats. at: only these rows and columns of the result. Source: Keys, "Cubic convolution
+    interpolation for digital image processing", IEEE TASSP 1981, a = -1/2. The two directions separate, so it is
+    two small matrix products.
     """
-    rows = _interpolation_matrix(grid.shape[-2], shape[0])  # (H, h)
-    columns = _interpolation_matrix(grid.shape[-1], shape[1])  # (W, w)
+    rows, columns = at or (np.arange(shape[0]), np.arange(shape[1]))
+    rows = _interpolation_matrix(grid.shape[-2], shape[0], rows)  # (H, h)
+    columns = _interpolation_matrix(grid.shape[-1], shape[1], columns)  # (W, w)
     return rows @ grid.astype(np.float32) @ columns.T  # (..., H, W)
 
 
-def _interpolation_matrix(nodes: int, size: int) -> np.ndarray:
-    """The float32 (size, nodes) matrix whose row p holds the weights of the nodes at pixel p."""
-    position = np.linspace(0, nodes - 1, size)
+def _interpolation_matrix(nodes: int, size: int, at: np.ndarray) -> np.ndarray:
+    """The float32 (len(at), nodes) matrix whose row p holds the weights of the nodes at pixel at[p] of `size`."""
+    position = np.clip(at, 0, size - 1) * ((nodes - 1) / max(size - 1, 1))
     first = np.minimum(np.floor(position).astype(int), max(nodes - 2, 0))
-    matrix = np.zeros((size, nodes), np.float32)
+    matrix = np.zeros((len(at), nodes), np.float32)
     for tap in range(-1, 3):  # four nodes reach a pixel
         node = np.clip(first + tap, 0, nodes - 1)
-        np.add.at(matrix, (np.arange(size), node), _keys(position - (first + tap)))
+        np.add.at(matrix, (np.arange(len(at)), node), _keys(position - (first + tap)))
     return matrix
 
 

@@ -1,9 +1,14 @@
-"""Training: the loop, its recipe, checkpoints, and weights that PyTorch saved."""
-from .checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from .segmentation import Recipe, train, train_steps
+"""Training: the loop, its recipes, runs in a folder, checkpoints, and weights that PyTorch saved."""
+from .checkpoint import CheckpointError, load_checkpoint, load_training, save_checkpoint, save_training
+from .loop import Task, Training
+from .parallel import Group, all_or_none, group
+from .recipe import Recipe
+from .run import Interrupted, Run
+from .segmentation import SegmentationRecipe, SegmentationTask, train_steps
 from .torch_weights import load_pretrained, read_weights
 
 __all__ = [
-    "CheckpointError", "Recipe", "load_checkpoint", "load_pretrained", "read_weights", "save_checkpoint", "train",
-    "train_steps",
+    "CheckpointError", "Group", "Interrupted", "Recipe", "Run", "SegmentationRecipe", "SegmentationTask", "Task",
+    "Training", "all_or_none", "group", "load_checkpoint", "load_pretrained", "load_training", "read_weights",
+    "save_checkpoint", "save_training", "train_steps",
 ]

@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -13,9 +13,13 @@ from safetensors.numpy import save
 
 from .. import models
 from ..files import atomic_write
-from ..nn import Module
+from ..nn import Module, init
+
+if TYPE_CHECKING:
+    from .loop import Training
 
 FORMAT = "minicv 1"
+OPTIMIZER = "optimizer."  # what the names of its arrays begin with
 
 
 class CheckpointError(ValueError):
@@ -31,26 +35,25 @@ def checksum(description: str, state: dict[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def save_checkpoint(path: str | os.PathLike, model: Module, **info: Any) -> None:
+def save_checkpoint(path: str | os.PathLike, model: Module, more: dict[str, np.ndarray] | None = None,
+                    **info: Any) -> None:
     """Write the model's weights, how it was built, and ``info`` (anything JSON can hold) to ``path``.
 
-    The model must come from ``minicv.models.build``. The file appears under its name only when complete.
+    ``more`` are further arrays. The model must come from ``minicv.models.build``. The file appears under its name only
+    when complete.
     """
     if not hasattr(model, "recipe"):
         raise ValueError(f"save_checkpoint: {type(model).__name__} was not made by minicv.models.build, so the "
                          "checkpoint could not say how to build it again")
-    state, recipe, info = model.state_dict(), json.dumps(model.recipe), json.dumps(info)
+    state = {**model.state_dict(), **(more or {})}
+    recipe, info = json.dumps(model.recipe), json.dumps(info)
     metadata = {"format": FORMAT, "recipe": recipe, "info": info, "checksum": checksum(recipe + info, state)}
     with atomic_write(path) as temporary:
         temporary.write_bytes(save(state, metadata))  # its save_file makes files that only their owner may read
 
 
-def load_checkpoint(path: str | os.PathLike, expect: str | None = None) -> tuple[Module, dict]:
-    """The model of a checkpoint, built anew with its weights, and the ``info`` that was saved with it.
-
-    Raises ``CheckpointError`` for a file that is missing, damaged, not minicv's, of a newer format, of another model
-    than ``expect``, or whose weights do not fit.
-    """
+def read_checkpoint(path: str | os.PathLike) -> tuple[dict, dict, dict[str, np.ndarray]]:
+    """What a checkpoint holds: how its model was built, ``info``, and all arrays by name. ``CheckpointError``."""
     if not Path(path).is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
     try:
@@ -65,14 +68,57 @@ def load_checkpoint(path: str | os.PathLike, expect: str | None = None) -> tuple
         raise CheckpointError(f"{path}: damaged: its contents do not match its checksum")
     try:
         recipe, info = json.loads(metadata["recipe"]), json.loads(metadata["info"])
-        name, preset, options = recipe["model"], recipe["preset"], recipe["options"]
+        return {key: recipe[key] for key in ("model", "preset", "options")}, info, state
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: its description of the model is damaged ({error!r})") from error
-    if expect is not None and name != expect:
-        raise CheckpointError(f"{path}: holds the model {name!r}, not {expect!r}")
+
+
+def load_checkpoint(path: str | os.PathLike, expect: str | None = None) -> tuple[Module, dict]:
+    """The model of a checkpoint, built anew with its weights, and the ``info`` that was saved with it.
+
+    Raises ``CheckpointError`` for a file that is missing, damaged, not minicv's, of a newer format, of another model
+    than ``expect``, or whose weights do not fit.
+    """
+    recipe, info, state = read_checkpoint(path)
+    if expect is not None and recipe["model"] != expect:
+        raise CheckpointError(f"{path}: holds the model {recipe['model']!r}, not {expect!r}")
     try:
-        model = models.build(name, preset, **options)
-        model.load_state_dict(state)
+        with init.blank():  # the weights come from the file
+            model = models.build(recipe["model"], recipe["preset"], **recipe["options"])
+        model.load_state_dict({name: array for name, array in state.items() if not name.startswith(OPTIMIZER)})
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: {error}") from error
     return model, info
+
+
+def save_training(path: str | os.PathLike, training: Training, **info: Any) -> None:
+    """A checkpoint of a model in training, from which ``load_training`` goes on bit for bit."""
+    state = {OPTIMIZER + name: np.asarray(value) for name, value in training.optimizer.state_dict().items()}
+    save_checkpoint(path, training.model, state, **info, step=training.step)
+
+
+def load_training(path: str | os.PathLike, training: Training, same: dict[str, Any]) -> dict:
+    """Take over weights, optimiser and step; the ``info``, in which everything in ``same`` must be as it is there.
+
+    Raises ``CheckpointError``, with nothing taken over, for what ``load_checkpoint`` refuses, for another model, and
+    for other data or another recipe.
+    """
+    recipe, info, state = read_checkpoint(path)
+    if recipe != json.loads(json.dumps(training.model.recipe)):
+        raise CheckpointError(f"{path}: holds the model {recipe}, not {training.model.recipe}")
+    for name, value in json.loads(json.dumps(same)).items():
+        if info.get(name) != value:
+            raise CheckpointError(f"{path}: is of a run with {name} {info.get(name)}, not {value}; go on with that "
+                                  "one, or start anew in another folder")
+    optimizer = {name.removeprefix(OPTIMIZER): array if array.ndim else array.item()
+                 for name, array in state.items() if name.startswith(OPTIMIZER)}
+    if not isinstance(info.get("step"), int):
+        raise CheckpointError(f"{path}: holds a model, but not the state of its training")
+    try:
+        training.optimizer.load_state_dict(optimizer)
+        training.model.load_state_dict({n: array for n, array in state.items() if not n.startswith(OPTIMIZER)})
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    training.step = training.schedule.count = info["step"]
+    training.schedule.apply()
+    return info

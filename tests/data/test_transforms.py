@@ -7,15 +7,18 @@ from hypothesis import strategies as st
 
 from minicv.data import (
     Cells,
+    Sample,
     UNetAugment,
+    Window,
     WithWeightMap,
+    centre,
     elastic_displacement,
     mirror_pad,
-    random_flip,
     random_grey,
     random_rotation,
     random_shift,
-    random_tile,
+    random_window,
+    standardise,
     warp,
 )
 
@@ -168,19 +171,6 @@ def test_grey_by_hand():
     assert random_grey(image, np.random.default_rng(0), 0.1).dtype == np.float32
 
 
-def test_flips_are_alike_and_all_occur():
-    image = np.arange(6.0).reshape(1, 2, 3)
-    label = np.arange(6).reshape(2, 3)
-    rng = np.random.default_rng(0)
-    seen = set()
-    for _ in range(40):
-        a, b = random_flip(rng, image, label)
-        np.testing.assert_array_equal(a[0], b)
-        seen.add(tuple(b.ravel().tolist()))
-    by_hand = {(0, 1, 2, 3, 4, 5), (2, 1, 0, 5, 4, 3), (3, 4, 5, 0, 1, 2), (5, 4, 3, 2, 1, 0)}
-    assert seen == by_hand
-
-
 class TestUNetAugment:
     def test_a_set_without_instances(self):
         with_them = Cells(1, (24, 40))[0]
@@ -224,6 +214,36 @@ class TestUNetAugment:
         assert away_from_edges.mean() > 0.5
         np.testing.assert_array_equal((out.image[0] > 0.5)[away_from_edges], out.label[away_from_edges] == 1)
 
+    @pytest.mark.parametrize("flip", [False, True])
+    @pytest.mark.parametrize("corner", [(3, 5), (0, 0), (-9, 20), (-70, 60)])
+    def test_a_window_is_that_part_of_the_whole(self, sample, flip, corner):
+        """Also beyond the border, where the whole goes on as the picture does: mirrored after bending."""
+        augment = UNetAugment(flip=flip, rotation=30, elastic=2)
+        h, w = sample.label.shape
+        reach = Window(-90, -90, h + 180, w + 180)
+        whole, part = (augment(sample, np.random.default_rng(5), window) for window in (reach, Window(*corner, 20, 16)))
+        y, x = corner[0] + 90, corner[1] + 90
+        for name in ("label", "instances", "weight"):
+            np.testing.assert_array_equal(getattr(part, name), getattr(whole, name)[y : y + 20, x : x + 16])
+        # only the spline's filter sees where the part it needs was cut off
+        np.testing.assert_allclose(part.image, whole.image[:, y : y + 20, x : x + 16], rtol=0, atol=1e-5)
+        inside = augment(sample, np.random.default_rng(5))
+        np.testing.assert_allclose(whole.image[:, 90 : 90 + h, 90 : 90 + w], inside.image, rtol=0, atol=1e-5)
+
+    def test_all_flips_occur(self):
+        numbers = np.arange(6).reshape(2, 3)
+        sample = Sample(numbers[None].astype(np.float32), numbers, None, "numbers")
+        only = UNetAugment(shift=0, rotation=0, elastic=0, grey=0)
+        outs = [only(sample, np.random.default_rng(seed)) for seed in range(40)]
+        assert all(np.array_equal(out.image[0], out.label) for out in outs)
+        by_hand = {(0, 1, 2, 3, 4, 5), (2, 1, 0, 5, 4, 3), (3, 4, 5, 0, 1, 2), (5, 4, 3, 2, 1, 0)}
+        assert {tuple(out.label.ravel().tolist()) for out in outs} == by_hand
+
+    def test_grey_is_still_there_after_standardising(self, sample):
+        """Standardised like the picture it comes from, not like itself: that would undo it."""
+        out = UNetAugment(shift=0, rotation=0, elastic=0, flip=False)(sample, np.random.default_rng(1))
+        assert abs(standardise(out.image, like=sample.image).mean()) > 0.05
+
     def test_a_sample_without_weight(self):
         out = UNetAugment()(Cells(1, 32)[0], np.random.default_rng(0))
         assert out.weight is None
@@ -266,7 +286,7 @@ class TestMirrorPad:
             mirror_pad(np.zeros((2, 2)), 0, -1, 0, 0)
 
 
-class TestRandomTile:
+class TestRandomWindow:
     @settings(max_examples=40)
     @given(
         seed=st.integers(0, 10**6),
@@ -276,48 +296,48 @@ class TestRandomTile:
     )
     def test_the_output_is_the_centre_of_the_input(self, seed, size, tile, margin):
         numbers = np.arange(size[0] * size[1]).reshape(size)
-        image, label, weight = random_tile(
-            np.stack([numbers, -numbers]),
-            numbers,
-            2 * numbers,
-            tile + 2 * margin,
-            tile,
-            np.random.default_rng(seed),
-        )
-        assert image.shape == (2, tile + 2 * margin, tile + 2 * margin)
-        assert label.shape == weight.shape == (tile, tile)
-        centre = slice(margin, margin + tile)
-        np.testing.assert_array_equal(image[0, centre, centre], label)
-        np.testing.assert_array_equal(weight, 2 * label)
-        y, x = np.argwhere(numbers == label[0, 0])[0]  # the tile lies inside the image ...
+        sample = Sample(np.stack([numbers, -numbers]), numbers, None, "numbers", 2 * numbers)
+        side = tile + 2 * margin
+        part = random_window(size, side, tile, np.random.default_rng(seed)).cut(sample)
+        assert part.image.shape == (2, side, side)
+        assert part.label.shape == part.weight.shape == (side, side) and part.instances is None
+        label = centre(part.label, (tile, tile))
+        np.testing.assert_array_equal(part.weight, 2 * part.label)
+        y, x = np.argwhere(numbers == label[0, 0])[0]  # the output tile lies inside the image ...
         np.testing.assert_array_equal(label, numbers[y : y + tile, x : x + tile])
         whole = mirror_pad(np.stack([numbers, -numbers]), margin, margin, margin, margin)
-        np.testing.assert_array_equal(image, whole[:, y : y + tile + 2 * margin, x : x + tile + 2 * margin])
+        np.testing.assert_array_equal(part.image, whole[:, y : y + side, x : x + side])
 
     def test_every_position_occurs(self):
-        numbers = np.arange(12).reshape(3, 4)
         rng = np.random.default_rng(0)
-        corners = {int(random_tile(numbers[None], numbers, None, 4, 2, rng)[1][0, 0]) for _ in range(100)}
-        assert corners == {0, 1, 2, 4, 5, 6}  # the corners of 2 x 2 tiles in 3 x 4 pixels
+        corners = {(w.top, w.left) for w in (random_window((3, 4), 4, 2, rng) for _ in range(100))}
+        assert corners == {(y - 1, x - 1) for y in (0, 1) for x in (0, 1, 2)}  # 2 x 2 tiles in 3 x 4 pixels
 
-    def test_rectangular_tiles_and_no_weight(self):
-        image, label, weight = random_tile(
-            np.zeros((1, 9, 9)), np.zeros((9, 9)), None, (8, 12), (4, 6), np.random.default_rng(0)
-        )
-        assert image.shape == (1, 8, 12) and label.shape == (4, 6) and weight is None
-
-    SQUARES = ((1, 9, 9), (9, 9), (9, 9))
+    def test_rectangular_tiles(self):
+        window = random_window((9, 9), (8, 12), (4, 6), np.random.default_rng(0))
+        assert (window.height, window.width) == (8, 12)
 
     @pytest.mark.parametrize(
-        ("shapes", "tiles", "message"),
+        ("tiles", "message"),
         [
-            (SQUARES, (7, 4), r"tile_in - tile_out must be even and .* negative, got 7 and 4"),
-            (SQUARES, (2, 4), r"tile_in - tile_out must be even and .* negative, got 2 and 4"),
-            (SQUARES, (12, 10), r"tile_out 10 is larger than the label map \(9, 9\)"),
-            (((1, 9, 8), (9, 9), (9, 9)), (4, 2), r"image \(1, 9, 8\) and label \(9, 9\) differ in size"),
-            (((1, 9, 9), (9, 9), (9, 8)), (4, 2), r"image \(1, 9, 9\) and weight \(9, 8\) differ in size"),
+            ((7, 4), r"tile_in - tile_out must be even and .* negative, got 7 and 4"),
+            ((2, 4), r"tile_in - tile_out must be even and .* negative, got 2 and 4"),
+            ((12, 10), r"tile_out 10 is larger than the picture, \(9, 9\)"),
         ],
     )
-    def test_errors(self, shapes, tiles, message):
-        with pytest.raises(ValueError, match=f"random_tile: {message}"):
-            random_tile(*(np.zeros(shape) for shape in shapes), *tiles, np.random.default_rng(0))
+    def test_errors(self, tiles, message):
+        with pytest.raises(ValueError, match=f"random_window: {message}"):
+            random_window((9, 9), *tiles, np.random.default_rng(0))
+
+
+def test_centre_by_hand():
+    numbers = np.arange(20).reshape(4, 5)
+    np.testing.assert_array_equal(centre(numbers, (2, 3)), [[6, 7, 8], [11, 12, 13]])
+    np.testing.assert_array_equal(centre(numbers, (4, 5)), numbers)
+    np.testing.assert_array_equal(centre(numbers, (1, 2)), [[6, 7]])  # an odd rest: one more below and right
+
+
+def test_standardise_a_part_like_the_whole():
+    whole = np.array([[[1.0, 3.0, 1.0, 3.0]]], np.float32)  # mean 2, standard deviation 1
+    np.testing.assert_allclose(standardise(whole), [[[-1, 1, -1, 1]]])
+    np.testing.assert_allclose(standardise(whole[..., :1] + 4, like=whole), [[[3]]])

@@ -8,9 +8,8 @@ import numpy as np
 from ... import nn
 from ... import ops as F
 from ...autograd import Tensor, no_grad
+from ...data.sample import IGNORE
 from ...data.transforms import mirror_pad, standardise
-
-IGNORE = 255  # the label of void pixels: they count neither in the loss nor in a measure
 
 
 @dataclass

@@ -1,0 +1,59 @@
+"""Training a classifier on pictures in memory, and measuring it."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from .. import ops as F
+from ..autograd import Tensor, no_grad
+from ..models.backbones.classifier import normalise
+from ..nn import Module
+from ..optim import Adam, Schedule, cosine, warmup
+
+
+def classifier_steps(model: Module, images: np.ndarray, labels: np.ndarray, steps: int, *, batch: int = 32,
+                     lr: float = 1e-3, weight_decay: float = 0.0, seed: int = 0) -> Iterator[float]:
+    """Train with Adam and cross entropy; yields the loss of every step, after the weights have changed.
+
+    images (N, C, H, W) in 0..1, normalised as ``model.predict`` does; labels (N,), 0..K-1. Every epoch takes the
+    pictures in a new order, each mirrored or not at random. The rate rises over the first twentieth of the steps and
+    falls to 0 along a cosine.
+    """
+    if len(images) != len(labels) or not 0 < batch <= len(images):
+        raise ValueError(f"classifier_steps: needs one label per image and a batch of 1 to {len(images)}, got "
+                         f"{len(images)} images, {len(labels)} labels and batch {batch}")
+    optimizer = Adam(model.parameters(), lr, weight_decay=weight_decay)
+    schedule = Schedule(optimizer, warmup(steps // 20, cosine(steps)))
+    rng, device, order = np.random.default_rng(seed), model.parameters()[0].device, np.empty(0, int)
+    model.train()
+    for _ in range(steps):
+        if len(order) < batch:
+            order = rng.permutation(len(images))
+        now, order = order[:batch], order[batch:]
+        x = normalise(images[now])
+        mirrored = rng.random(batch) < 0.5
+        x[mirrored] = x[mirrored, :, :, ::-1]
+        loss = F.cross_entropy(model(Tensor(x).to(device)), Tensor(labels[now]).to(device))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        yield loss.item()
+
+
+@no_grad()
+def classifier_scores(model: Module, images: np.ndarray, batch: int = 100) -> np.ndarray:
+    """The model's scores in evaluation mode for images (N, C, H, W) in 0..1: float32 (N, K)."""
+    was_training, device = model.training, model.parameters()[0].device
+    model.eval()
+    try:
+        return np.concatenate([model(Tensor(normalise(images[i:i + batch])).to(device)).numpy()
+                               for i in range(0, len(images), batch)])
+    finally:
+        model.train(was_training)
+
+
+def accuracy(model: Module, images: np.ndarray, labels: np.ndarray) -> float:
+    """The share of images (N, C, H, W) whose highest score is that of its label (N,)."""
+    return float((classifier_scores(model, images).argmax(axis=1) == labels).mean())

@@ -1,0 +1,101 @@
+"""The training loop, the same for every network: examples, losses, gradients, a step of the optimiser.
+
+Whatever is random in step i comes from (seed, i) alone: the order of the pictures, how they are changed, dropout. So a
+training is its weights, its optimiser and the number of steps done; nothing else is needed to go on with it, and the
+number of threads that prepare examples changes nothing.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+from .. import backend
+from ..autograd import Tensor
+from ..nn import Module
+from .parallel import ALONE, Group
+from .recipe import Recipe
+
+
+class Task(Protocol):
+    """What is to be learned: ``training.SegmentationTask`` is one."""
+
+    recipe: Recipe
+
+    def example(self, i: int) -> Any:
+        """The i-th example of the training, as NumPy arrays; its random numbers come from (seed, i) alone."""
+
+    def batch(self, examples: list[Any], device: str) -> tuple:
+        """Examples put together: the arguments of ``model.losses``."""
+
+
+class Training:
+    """A model on its way: ``for losses in Training(model, task): ...`` trains it, one step at a time.
+
+    Each step yields its losses by name, after the weights have changed; "total" is their sum. ``step`` counts the steps
+    done. In a ``group`` of processes each computes its share of every batch.
+    """
+
+    def __init__(self, model: Module, task: Task, group: Group = ALONE, workers: int = 1):
+        recipe = task.recipe
+        if recipe.batch % group.size:
+            raise ValueError(f"Training: a batch of {recipe.batch} cannot be shared evenly by {group.size} processes; "
+                             f"use a batch of {group.size * -(-recipe.batch // group.size)}")
+        self.model, self.task, self.group, self.workers, self.step = model, task, group, workers, 0
+        self.optimizer, self.schedule = recipe.make_optimizer(model)
+
+    def __iter__(self) -> Iterator[dict[str, float]]:
+        self.model.train()
+        self.group.share(self.model)
+        device = self.model.parameters()[0].device
+        for examples in self._batches():
+            with backend.seeded(self.task.recipe.seed, self.step, self.group.rank):  # for dropout
+                losses = self.advance(*self.task.batch(examples, device))
+            yield losses
+
+    def advance(self, *batch: Any) -> dict[str, float]:
+        """One step on one batch."""
+        losses = self.model.losses(*batch)
+        losses["total"] = sum(losses.values())
+        self.optimizer.zero_grad()
+        with self.group.averaging(self.model.parameters()):  # across the processes, while the walk goes on
+            losses["total"].backward()
+        self.optimizer.step()
+        self.schedule.step()
+        self.step += 1
+        return dict(zip(losses, self.group.mean(read(list(losses.values()))), strict=True))
+
+    def _batches(self) -> Iterator[list[Any]]:
+        """The examples of each step that is still to do, this process's share."""
+        recipe, group = self.task.recipe, self.group
+        share = recipe.batch // group.size
+        numbers = (step * recipe.batch + group.rank * share + j
+                   for step in range(self.step, recipe.steps) for j in range(share))
+        examples = ahead(self.task.example, numbers, self.workers)
+        for first in examples:
+            yield [first] + [next(examples) for _ in range(share - 1)]
+
+
+def read(losses: list[Tensor]) -> list[float]:
+    """The values of scalar tensors, with one read from the device."""
+    xp = backend.xp_of(losses[0].data)
+    return backend.to_numpy(xp.stack([loss.data for loss in losses])).tolist()
+
+
+def ahead(make: Any, numbers: Iterator[int], workers: int = 1) -> Iterator[Any]:
+    """``make(i)`` for every number, in their order, made by other threads before they are asked for.
+
+    Each worker is at most two ahead. What ``make`` raises is raised here, in its turn.
+    """
+    with ThreadPoolExecutor(workers, thread_name_prefix="minicv data") as pool:
+        coming = []
+        try:
+            for i in numbers:
+                coming.append(pool.submit(make, i))
+                if len(coming) > 2 * workers:
+                    yield coming.pop(0).result()
+            while coming:
+                yield coming.pop(0).result()
+        finally:  # nobody asks for the rest
+            for future in coming:
+                future.cancel()

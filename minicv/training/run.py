@@ -1,0 +1,147 @@
+"""A training run in a folder: watched, saved as it goes, and able to go on after any end.
+
+    last.safetensors    weights, optimiser and step: the run goes on from here (--resume)
+    best.safetensors    the same, when it was best
+    metrics.jsonl       a line of JSON every few steps
+    curve.png           the losses drawn
+"""
+from __future__ import annotations
+
+import json
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from ..files import atomic_write
+from ..nn import Module
+from .checkpoint import load_training, save_training
+from .loop import Training
+
+EVERY = 10  # steps to a line in metrics.jsonl
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, after the state of the run was saved; the message says how to go on."""
+
+
+class Run:
+    """``Run(training, folder).run()`` trains to the recipe's last step.
+
+    ``validate(model)`` is a number, the higher the better, asked ten times in a run; without one the run is best where
+    the mean loss is lowest. ``save_every``: seconds between saves. ``about`` is kept in the files: what the data were.
+    """
+
+    def __init__(self, training: Training, folder: Path, about: dict[str, Any] | None = None, quiet: bool = False,
+                 save_every: float = 60.0, validate: Callable[[Module], float] | None = None):
+        self.training, self.folder, self.quiet, self.save_every = training, Path(folder), quiet, save_every
+        self.validate, self.about = validate, {**(about or {}), "recipe": vars(training.task.recipe)}
+        self.lines: list[dict] = []
+        self.recent: list[dict[str, float]] = []  # losses since the last line
+        self.best, self.seconds = -np.inf, 0.0
+
+    @property
+    def last(self) -> Path:
+        return self.folder / "last.safetensors"
+
+    @property
+    def metrics(self) -> Path:
+        return self.folder / "metrics.jsonl"
+
+    def resume(self) -> None:
+        """Go on where ``last.safetensors`` stands. ``CheckpointError`` if that is not this run's."""
+        info = load_training(self.last, self.training, self.about)
+        self.best, self.seconds = info["best"] if info["best"] is not None else -np.inf, info["seconds"]
+        if self.metrics.exists():  # lines after the last save are of steps that are done again
+            lines = [json.loads(line) for line in self.metrics.read_text().splitlines() if line.endswith("}")]
+            self.lines = [line for line in lines if line["step"] <= self.training.step]
+
+    def run(self) -> list[dict]:
+        """Train; the lines of metrics.jsonl. ``RuntimeError`` as soon as a loss is not finite."""
+        training, recipe, leader = self.training, self.training.task.recipe, self.training.group.rank == 0
+        if leader:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        start = self.saved = time.perf_counter()
+        before, first = self.seconds, training.step
+        bar = tqdm(total=recipe.steps * recipe.batch, initial=first * recipe.batch, disable=self.quiet or not leader,
+                   unit="image")
+        with warnings.catch_warnings(), bar:
+            # A run that diverges is reported once, below, not by every operation that it overflows in.
+            warnings.filterwarnings("ignore", "(overflow|invalid value) encountered", RuntimeWarning)
+            try:
+                for losses in training:
+                    self.seconds = before + time.perf_counter() - start
+                    self.note(losses, bar)
+                    if leader and self.due():
+                        self.save()
+            except KeyboardInterrupt as stop:
+                if not leader or training.step == first:
+                    raise
+                self.save()
+                raise Interrupted(f"interrupted after step {training.step} of {recipe.steps}; {self.last} is saved: "
+                                  "the same command with --resume goes on") from stop
+        if leader:
+            self.save()
+        training.group.barrier()
+        return self.lines
+
+    def note(self, losses: dict[str, float], bar: tqdm) -> None:
+        """Watch one step."""
+        step, recipe = self.training.step, self.training.task.recipe
+        if not np.isfinite(losses["total"]):
+            raise RuntimeError(f"train: the loss became {losses['total']} at step {step - 1}; a smaller learning rate "
+                               f"than {recipe.rate} may help")
+        self.recent.append(losses)
+        bar.update(recipe.batch)
+        if step % EVERY == 0 or step == recipe.steps:
+            means = {name: float(np.mean([each[name] for each in self.recent])) for name in losses}
+            lr = self.training.optimizer.groups[0]["lr"]
+            self.lines.append({"step": step, **means, "lr": lr, "seconds": round(self.seconds, 2), "memory": memory()})
+            bar.set_postfix(loss=f"{self.mean_loss():.4f}", lr=f"{lr:.2g}", memory=f"{memory() / 2**20:.0f}M")
+            self.recent.clear()
+        if self.validate and self.training.group.rank == 0 and step % max(1, recipe.steps // 10) == 0:
+            value = self.validate(self.training.model)
+            self.training.model.train()
+            self.lines.append({"step": step, "validation": value})
+            if value > self.best:
+                self.best = value
+                self.write("best.safetensors")
+
+    def mean_loss(self) -> float:
+        """Over the last 100 steps that have a line."""
+        return float(np.mean([line["total"] for line in self.lines[-100 // EVERY:] if "total" in line] or [np.inf]))
+
+    def due(self) -> bool:
+        return time.perf_counter() - self.saved >= self.save_every
+
+    def save(self) -> None:
+        """Write all four files, each whole or not at all."""
+        if not self.validate and -self.mean_loss() > self.best:
+            self.best = -self.mean_loss()
+            self.write("best.safetensors")
+        with atomic_write(self.metrics) as temporary:
+            temporary.write_text("".join(json.dumps(line) + "\n" for line in self.lines))
+        self.write("last.safetensors")
+        if self.training.step == self.training.task.recipe.steps:
+            from ..viz.curves import loss_curve
+            with atomic_write(self.folder / "curve.png") as temporary:
+                loss_curve(self.lines).savefig(temporary, format="png")
+        self.saved = time.perf_counter()
+
+    def write(self, name: str) -> None:
+        best = float(self.best) if np.isfinite(self.best) else None
+        save_training(self.folder / name, self.training, **self.about, seconds=round(self.seconds, 2), best=best)
+
+
+def memory() -> int:
+    """The most bytes that this process has held so far; 0 where the system does not say."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

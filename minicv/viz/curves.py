@@ -1,0 +1,28 @@
+"""The curve of a training run."""
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+from .figures import PALETTE
+
+
+def loss_curve(lines: list[dict]) -> Figure:
+    """Losses and, where there are any, validation values against the step, from the lines of a metrics.jsonl."""
+    losses = [line for line in lines if "total" in line]
+    checks = [line for line in lines if "validation" in line]
+    names = [n for n in (losses[0] if losses else {}) if n not in ("step", "lr", "seconds", "memory")]
+    if len(names) == 2:  # one loss and its sum are the same
+        names = ["total"]
+    figure, ax = plt.subplots(figsize=(7, 4), layout="constrained")
+    for name, colour in zip(names, PALETTE[[5, 1, 2, 3, 6, 4, 7, 0]] / 255, strict=False):
+        ax.plot([line["step"] for line in losses], [line[name] for line in losses], color=colour, label=name, lw=1.2)
+    ax.set(xlabel="step", ylabel="loss", yscale="log", title="training loss")
+    if len(names) > 1:
+        ax.legend()
+    if checks:
+        right = ax.twinx()
+        right.plot([line["step"] for line in checks], [line["validation"] for line in checks], "k.--", lw=1)
+        right.set(ylabel="validation (dashed)", ylim=(0, 1))
+    plt.close(figure)
+    return figure

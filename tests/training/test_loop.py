@@ -1,0 +1,125 @@
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import minicv
+from minicv import models
+from minicv.data import Cells
+from minicv.training import SegmentationRecipe, SegmentationTask, Training
+from minicv.training.loop import ahead
+
+SMALL = SegmentationRecipe(steps=6, batch=2, tile=20, warmup=0, elastic=2.0)
+
+
+def training(recipe=SMALL, workers=1, **options):
+    minicv.seed(0)
+    model = models.build("unet", **{"width": 4, "depth": 1, "dropout": 0.5, **options})
+    return Training(model, SegmentationTask(Cells(3, 32), recipe, model), workers=workers)
+
+
+# --------------------------------------------------------------------------------------------------------------- ahead
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_ahead_keeps_the_order_whoever_is_first(workers):
+    def make(i):
+        time.sleep(0.002 * (i % 3))
+        return i * i
+
+    assert list(ahead(make, iter(range(20)), workers)) == [i * i for i in range(20)]
+    assert list(ahead(make, iter([]), workers)) == []
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_ahead_is_bounded(workers):
+    made, asked = [], []
+
+    def numbers():
+        for i in range(1000):
+            asked.append(i)
+            yield i
+
+    items = ahead(made.append, numbers(), workers)
+    for _ in range(4):
+        next(items)
+    assert len(asked) == 4 + 2 * workers
+    items.close()
+    time.sleep(0.01)
+    assert len(made) <= 4 + 2 * workers
+
+
+def test_ahead_works_while_the_other_does():
+    made = threading.Event()
+
+    def make(i):
+        if i == 1:
+            made.set()
+        return i
+
+    items = ahead(make, iter(range(9)))
+    next(items)
+    assert made.wait(10)  # 1 is made although nobody has asked for it
+
+
+def test_what_a_worker_raises_comes_in_its_turn():
+    def make(i):
+        if i == 5:
+            raise OSError("picture 5: unreadable")
+        return i
+
+    seen = []
+    with pytest.raises(OSError, match="picture 5: unreadable"):
+        for i in ahead(make, iter(range(100)), 4):
+            seen.append(i)
+    assert seen == [0, 1, 2, 3, 4]
+
+
+# ------------------------------------------------------------------------------------------------------------ Training
+
+@pytest.mark.parametrize("workers", [2, 5])
+def test_the_number_of_workers_changes_nothing(workers):
+    one, many = training(), training(workers=workers)
+    assert list(one) == list(many)
+    for name, value in one.model.state_dict().items():
+        np.testing.assert_array_equal(value, many.model.state_dict()[name])
+
+
+def test_an_error_in_a_worker_names_the_picture():
+    job = training(SMALL.replaced(tile=40))
+    with pytest.raises(ValueError, match=r"cells-0-\d: random_window: tile_out 40 is larger than the picture"):
+        list(job)
+
+
+def test_it_goes_on_from_any_step():
+    """Weights, optimiser and step are all that a training is: what is random comes from (seed, step)."""
+    whole, first, second = training(), training(), training()
+    losses = list(whole)
+    steps = iter(first)
+    assert [next(steps), next(steps)] == losses[:2]
+    second.model.load_state_dict(first.model.state_dict())
+    second.optimizer.load_state_dict(first.optimizer.state_dict())
+    second.step = second.schedule.count = 2
+    second.schedule.apply()
+    assert list(second) == losses[2:]
+    for name, value in whole.model.state_dict().items():
+        np.testing.assert_array_equal(value, second.model.state_dict()[name])
+
+
+def test_named_losses_are_added_up():
+    job = training()
+    original = job.model.losses
+    job.model.losses = lambda *batch: {**original(*batch), "twice": original(*batch)["loss"] * 2.0}
+    for losses in job:
+        assert list(losses) == ["loss", "twice", "total"]
+        assert losses["total"] == pytest.approx(losses["loss"] + losses["twice"], rel=1e-6)
+
+
+def test_every_epoch_sees_every_picture_in_a_new_order():
+    task = SegmentationTask(Cells(5, 24), SMALL.replaced(augment=False, tile=24, seed=4), models.build(
+        "unet", width=1, depth=0, padding="same"))
+    pictures = [task.dataset[i].label.tobytes() for i in range(5)]
+    seen = [pictures.index(task.example(i)[1].tobytes()) for i in range(15)]
+    epochs = [seen[i:i + 5] for i in (0, 5, 10)]
+    assert all(sorted(epoch) == [0, 1, 2, 3, 4] for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 3

@@ -1,0 +1,263 @@
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import minicv
+from minicv import cli, models
+from minicv.data import Cells
+from minicv.training import (
+    CheckpointError,
+    Interrupted,
+    Run,
+    SegmentationRecipe,
+    SegmentationTask,
+    Training,
+    load_checkpoint,
+    save_checkpoint,
+)
+
+SMALL = SegmentationRecipe(steps=30, tile=20, warmup=0, elastic=2.0, lr=0.01)
+FILES = ["best.safetensors", "curve.png", "last.safetensors", "metrics.jsonl"]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(minicv.__file__).parents[1])}
+
+
+def training(recipe=SMALL, seed=0, **options):
+    minicv.seed(seed)
+    model = models.build("unet", **{"width": 4, "depth": 1, **options})
+    return Training(model, SegmentationTask(Cells(3, 32), recipe, model))
+
+
+def run(folder, recipe=SMALL, **options):
+    return Run(training(recipe), folder, {"data": "cells"}, quiet=True, **options)
+
+
+def same(one, two):
+    a, b = load_checkpoint(one)[0].state_dict(), load_checkpoint(two)[0].state_dict()
+    return a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The folder of a run that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("whole")
+    run(folder).run()
+    return folder
+
+
+# ------------------------------------------------------------------------------------------------------------ watching
+
+def test_what_a_run_writes(whole):
+    assert sorted(os.listdir(whole)) == FILES
+    lines = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [10, 20, 30]
+    assert list(lines[0]) == ["step", "loss", "total", "lr", "seconds", "memory"]
+    assert lines[0]["lr"] == pytest.approx(0.01 * (1 - 10 / 30) ** 0.9) and lines[-1]["lr"] == 0
+    assert all(line["memory"] > 1 << 20 and line["seconds"] > 0 for line in lines)
+    model, info = load_checkpoint(whole / "last.safetensors", expect="unet")
+    assert info["step"] == 30 and info["data"] == "cells" and SegmentationRecipe(**info["recipe"]) == SMALL
+    losses = [step["total"] for step in training()]
+    np.testing.assert_allclose([line["total"] for line in lines], np.reshape(losses, (3, 10)).mean(axis=1))
+
+
+def test_the_bar_shows_loss_rate_and_memory(tmp_path, capsys):
+    Run(training(), tmp_path, {}).run()
+    bar = capsys.readouterr().err
+    assert "30/30" in bar and "loss=" in bar and "lr=" in bar and "memory=" in bar and "image/s" in bar
+    run(tmp_path / "quiet").run()
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_best_by_validation_is_kept(tmp_path):
+    values = iter([0.2, 0.9, 0.5, 0.7, 0.1, 0.3, 0.3, 0.3, 0.3, 0.3])
+    seen = []
+
+    def validate(model):
+        seen.append(model.state_dict())
+        model.eval()
+        return next(values)
+
+    job = run(tmp_path, validate=validate)
+    lines = job.run()
+    assert job.training.model.training
+    assert [line["validation"] for line in lines if "validation" in line][:3] == [0.2, 0.9, 0.5]
+    model, info = load_checkpoint(tmp_path / "best.safetensors")
+    assert info["best"] == 0.9 and info["step"] == 6
+    for name, value in model.state_dict().items():
+        np.testing.assert_array_equal(value, seen[1][name])
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_with_one_error(tmp_path):
+    """And without a warning from each operation that overflows: here every warning is an error."""
+    message = r"train: the loss became (nan|inf) at step [12]; a smaller learning rate than 1e\+30 may help"
+    with pytest.raises(RuntimeError, match=message):
+        run(tmp_path, SMALL.replaced(lr=1e30)).run()
+    job = run(tmp_path)
+    job.training.model.head.bias.data[0] = np.inf
+    with pytest.raises(RuntimeError, match="the loss became nan at step 0"):
+        job.run()
+    assert not list(tmp_path.iterdir())
+
+
+# ------------------------------------------------------------------------------------------------------------- resuming
+
+def interrupted_at(folder, steps, **options):
+    """A run that Ctrl-C ends after so many steps."""
+    job = run(folder, **options)
+    note = job.note
+
+    def stop(losses, bar):
+        note(losses, bar)
+        if job.training.step == steps:
+            raise KeyboardInterrupt
+    job.note = stop
+    with pytest.raises(Interrupted, match=rf"interrupted after step {steps} of 30; .*last.safetensors is saved: the "
+                                          "same command with --resume goes on"):
+        job.run()
+    return job
+
+
+@pytest.mark.parametrize("steps", [1, 10, 13, 29])
+def test_interrupted_and_resumed_is_as_never_interrupted(tmp_path, whole, steps):
+    interrupted_at(tmp_path, steps)
+    job = run(tmp_path)
+    job.resume()
+    assert job.training.step == steps
+    job.run()
+    assert sorted(os.listdir(tmp_path)) == FILES
+    assert same(tmp_path / "last.safetensors", whole / "last.safetensors")
+    assert [line["step"] for line in job.lines] == [10, 20, 30]
+
+
+def test_lines_after_the_last_save_are_written_anew(tmp_path, whole):
+    interrupted_at(tmp_path, 13)
+    with open(tmp_path / "metrics.jsonl", "a") as file:
+        file.write(json.dumps({"step": 20, "total": 1e9}) + "\n" + '{"step": 30, "tot')  # a later, torn end
+    job = run(tmp_path)
+    job.resume()
+    assert [line["step"] for line in job.run()] == [10, 20, 30] and job.lines[1]["total"] < 1e9
+
+
+def test_a_finished_run_has_nothing_left_to_do(tmp_path, whole):
+    job = run(whole)
+    job.resume()
+    before = (whole / "last.safetensors").read_bytes()
+    assert len(job.run()) == 3 and job.training.step == 30
+    assert same(whole / "last.safetensors", whole / "best.safetensors") is not None
+    assert load_checkpoint(whole / "last.safetensors")[1]["step"] == 30 and len(before) > 0
+
+
+def test_what_cannot_be_resumed_is_refused(tmp_path, whole):
+    def message(job):
+        before = job.training.model.state_dict()
+        with pytest.raises(CheckpointError) as error:
+            job.resume()
+        assert job.training.step == 0
+        for name, value in job.training.model.state_dict().items():
+            np.testing.assert_array_equal(value, before[name])
+        return str(error.value).removeprefix(f"{job.last}: ")
+
+    assert message(run(tmp_path)) == "no such checkpoint"
+    wider = Run(training(width=5), whole, {"data": "cells"}, quiet=True)
+    assert "'width': 4" in message(wider) and "'width': 5" in message(Run(training(width=5), whole, {"data": "cells"}))
+    assert "is of a run with data cells, not isbi2012:x" in message(Run(training(), whole, {"data": "isbi2012:x"}))
+    assert "is of a run with recipe {'steps': 30," in message(run(whole, SMALL.replaced(steps=60)))
+    save_checkpoint(tmp_path / "last.safetensors", training().model, data="cells", recipe=vars(SMALL))
+    assert message(run(tmp_path)) == "holds a model, but not the state of its training"
+    content = (whole / "last.safetensors").read_bytes()
+    (tmp_path / "last.safetensors").write_bytes(content[:-1])
+    assert message(run(tmp_path)).startswith("not a safetensors file, or a damaged one")
+    (tmp_path / "last.safetensors").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert message(run(tmp_path)) == "damaged: its contents do not match its checksum"
+
+
+# --------------------------------------------------------------------------------------------------------- hard endings
+
+COMMAND = [sys.executable, "-m", "minicv.cli", "train", "unet", "--data", "cells", "--width", "2", "--tile", "20",
+           "--steps", "60", "--save-every", "0"]
+
+
+def start(folder, *more):
+    return subprocess.Popen([*COMMAND, "--out", str(folder), *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                            env=ENVIRONMENT, text=True)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX's")
+def test_killed_at_random_moments_and_resumed(tmp_path):
+    """20 times: no file is broken, and the resumed run ends with the same weights, bit for bit."""
+    began = time.perf_counter()
+    assert start(tmp_path / "whole", "--quiet").wait(120) == 0
+    duration, rng, kills, resumed = time.perf_counter() - began, np.random.default_rng(0), 0, 0
+    for i in range(20):
+        folder = tmp_path / f"{i}"
+        while True:
+            there = (folder / "last.safetensors").exists()
+            with start(folder, "--quiet", *["--resume"] * there) as process:
+                try:
+                    _, error = process.communicate(timeout=rng.uniform(0.3, 1.2) * duration)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.communicate()
+                    kills += 1
+                    if (folder / "last.safetensors").exists():
+                        resumed += 1
+                        load_checkpoint(folder / "last.safetensors")
+                    continue
+            assert process.returncode == 0, error
+            break
+        assert same(folder / "last.safetensors", tmp_path / "whole" / "last.safetensors")
+    assert kills >= 20 // 4 and resumed >= 2  # 20 moments, some of them before the first save or after the end
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
+    with start(tmp_path) as process:
+        seen = ""
+        while "loss=" not in seen:  # the bar shows that steps are done
+            piece = process.stderr.read(1)
+            assert piece, seen
+            seen += piece
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in error
+    assert "is saved: the same command with --resume goes on" in error
+    assert load_checkpoint(tmp_path / "last.safetensors")[1]["step"] >= 10
+
+
+def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path, monkeypatch):
+    """The file size limit stands in for the disk: writing beyond it fails as there."""
+    job = interrupted_at(tmp_path, 10)
+    good = (tmp_path / "last.safetensors").read_bytes()
+    job = run(tmp_path)
+    job.resume()
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(good) // 2, limit[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            job.run()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, before)
+    assert (tmp_path / "last.safetensors").read_bytes() == good
+    assert not [name for name in os.listdir(tmp_path) if name.endswith(".tmp")]
+
+
+def test_by_the_command(tmp_path, capsys, monkeypatch):
+    few = lambda spec, split="train": Cells(2, 36)  # noqa: E731
+    monkeypatch.setattr(minicv.data, "open_dataset", few)
+    command = ["train", "unet", "--data", "cells", "--width", "4", "--tile", "20", "--steps", "3", "--quiet", "--out",
+               str(tmp_path)]
+    assert cli.main(command) == 0
+    capsys.readouterr()
+    assert cli.main(command) == 2
+    assert "is there already; --resume goes on with it, another --out starts anew" in capsys.readouterr().err
+    assert cli.main([*command, "--resume"]) == 0
+    assert ", from step 3" in capsys.readouterr().out
