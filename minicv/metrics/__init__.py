@@ -1,6 +1,7 @@
 """Measures on plain arrays: they know nothing of models."""
 
 from .boundary import BoundaryFScore, near_boundary
+from .detection import CocoEvaluator, ProposalRecall, VOCEvaluator
 from .membranes import (
     RandScore,
     best_threshold,
@@ -14,13 +15,18 @@ from .membranes import (
     warping_error,
 )
 from .objects import BySize
+from .panoptic import PanopticQuality
 from .segmentation import ConfusionMatrix, iou
 
 __all__ = [
     "BoundaryFScore",
     "BySize",
+    "CocoEvaluator",
     "ConfusionMatrix",
+    "PanopticQuality",
+    "ProposalRecall",
     "RandScore",
+    "VOCEvaluator",
     "best_threshold",
     "connected_components",
     "iou",

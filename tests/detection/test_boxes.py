@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minicv.detection import (
@@ -45,6 +45,7 @@ def test_no_boxes_and_dtype(dtype):
 
 
 @given(some_boxes(), some_boxes())
+@settings(deadline=None)
 def test_iou_is_the_loop_and_torch(a, b):
     torch, torch_boxes = require("torch"), require("tests.detection.torch_boxes")
     iou = box_iou(a, b)
@@ -75,6 +76,7 @@ def test_encode_by_hand():
 
 
 @given(some_boxes(min_size=1), st.integers(0, 2**32 - 1))
+@settings(deadline=None)
 def test_encode_and_decode_are_inverses_and_torchs(truth, seed):
     torch, torch_boxes = require("torch"), require("tests.detection.torch_boxes")
     truth[:, 2:] += 0.25  # positive sides

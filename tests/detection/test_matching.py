@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minicv.detection import match_anchors, match_proposals
@@ -61,6 +61,7 @@ def test_pictures_without_objects_and_without_boxes():
 
 
 @given(some_boxes(), some_boxes(max_size=5), st.sampled_from([(0.7, 0.3), (0.5, 0.5), (0.5, 0.25)]))
+@settings(deadline=None)
 def test_is_torch(boxes, truth, thresholds):
     torch, torch_boxes = require("torch"), require("tests.detection.torch_boxes")
     high, low = thresholds

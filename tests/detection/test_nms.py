@@ -3,7 +3,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minicv.detection import batched_nms, nms
@@ -43,6 +43,7 @@ def test_classes_do_not_meet():
 
 
 @given(st.data(), st.sampled_from([0, 0.25, 1 / 3, 0.5, 0.75, 1]))
+@settings(deadline=None)
 def test_is_the_loop_and_torch(data, threshold):
     torch, torch_boxes = require("torch"), require("tests.detection.torch_boxes")
     boxes = data.draw(some_boxes(max_size=20))

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minicv.detection import Detections, sample_boxes
@@ -25,6 +25,7 @@ def test_by_hand():
 
 
 @given(st.lists(st.sampled_from([-1, 0, 1]), max_size=40), st.integers(0, 50), st.floats(0, 1), st.integers(0, 9))
+@settings(deadline=None)
 def test_properties(labels, count, fraction, seed):
     labels = np.array(labels, np.int64)
     positive, negative = draw(labels, count, fraction, seed)

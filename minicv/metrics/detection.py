@@ -1,0 +1,324 @@
+"""Average precision of detectors, by the rules of PASCAL VOC and of COCO, and the recall of proposals.
+
+A detector's answers are sorted by score, over all pictures, class by class. Going down that list, precision is the
+share of the answers so far that are right, recall the share of the objects that are found so far; average precision is
+the area under precision over recall. The two sets differ in what is right and in how the area is taken:
+
+VOC (Everingham et al., IJCV 2010, sec. 4.2): an answer is right if the object with which it has the highest IoU has at
+least 0.5, and no answer before it took that object. One whose object is "difficult" is neither right nor wrong, and
+such objects need not be found. Precision is first made to fall (``envelope``); the area is exact, or the mean at the 11
+recalls 0, 0.1, ... 1, as until 2009.
+
+COCO (Lin et al., ECCV 2014; the rules are those of its code, pycocotools): in each picture the 100 best answers of a
+class, by score, take the free object with the highest IoU, at ten IoUs 0.5, 0.55, ... 0.95. An answer that is left with
+a crowd, or an object outside the range of areas, does not count, nor does one left with nothing that is itself outside
+the range. The area is the mean at 101 recalls, and AP the mean over the ten.
+
+Differs from VOC's own code: boxes are continuous, so sides have no "+ 1". An object "difficult" is ignored by the
+COCO measures as one of the wrong area is.
+"""
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..data.detection import DetectionSample
+from ..detection import Detections, box_area, box_intersection, box_iou
+
+# ---------------------------------------------------------------------------------------------------------
+# From a sorted list of right and wrong to one number
+# ---------------------------------------------------------------------------------------------------------
+
+
+def precision_recall(scores: np.ndarray, right: np.ndarray, objects: int) -> tuple[np.ndarray, np.ndarray]:
+    """Precision and recall after each answer, both (D,), from scores (D,), right (D,) bool and the number of objects.
+
+    Of equal scores, the answer that comes first is first. The recall of no object at all is 0.
+    """
+    order = np.argsort(-scores, kind="stable")
+    found = np.cumsum(right[order])
+    return found / np.arange(1, len(found) + 1), found / max(objects, 1)
+
+
+def envelope(precision: np.ndarray) -> np.ndarray:
+    """At each recall the highest precision at this recall or a higher one: it never rises, (..., D)."""
+    return np.maximum.accumulate(precision[..., ::-1], axis=-1)[..., ::-1]
+
+
+def average_precision(precision: np.ndarray, recall: np.ndarray, points: int | None = None) -> float:
+    """The area under a curve of ``precision_recall``: exact (VOC since 2010), or the mean at ``points`` recalls.
+
+    VOC until 2009 took 11 points, COCO takes 101: of the recalls 0, ..., 1, the precision of the envelope at the first
+    answer that reaches it, or 0 where none does.
+    """
+    if points is None:
+        return float(np.sum(np.diff(recall, prepend=0) * envelope(precision)))
+    wanted = np.linspace(0, 1, points)
+    place = np.searchsorted(recall, wanted, side="left")  # the first answer with that recall
+    return float(np.append(envelope(precision), 0)[place].mean())
+
+
+# ---------------------------------------------------------------------------------------------------------
+# PASCAL VOC
+# ---------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """One class of a VOC evaluation. precision, recall, scores: (D,), by falling score, without what does not count."""
+
+    precision: np.ndarray
+    recall: np.ndarray
+    scores: np.ndarray
+    objects: int  # that are not difficult
+
+    def ap(self, points: int | None = None) -> float:
+        """Average precision; NaN if there is no object."""
+        return average_precision(self.precision, self.recall, points) if self.objects else float("nan")
+
+
+class VOCEvaluator:
+    """Average precision as PASCAL VOC measures it: ``update`` with every picture, then ``ap`` and ``mean_ap``.
+
+    points: None for the exact area, 11 for VOC until 2009.
+    """
+
+    def __init__(self, num_classes: int, iou_threshold: float = 0.5, points: int | None = None):
+        self.num_classes, self.iou_threshold, self.points = num_classes, iou_threshold, points
+        self._scores: list[list[np.ndarray]] = [[] for _ in range(num_classes)]
+        self._right: list[list[np.ndarray]] = [[] for _ in range(num_classes)]
+        self._objects = np.zeros(num_classes, np.int64)
+
+    def update(self, found: Detections, truth: DetectionSample) -> None:
+        """Add what was found on a picture, and what is there."""
+        check_labels("VOCEvaluator.update", self.num_classes, found.labels, truth.labels)
+        for k in np.union1d(found.labels, truth.labels):
+            mine, there = found[found.labels == k], truth.labels == k
+            order = np.argsort(-mine.scores, kind="stable")
+            difficult = truth.difficult[there]
+            verdict = voc_match(mine.boxes[order], truth.boxes[there], difficult, self.iou_threshold)
+            counts = verdict >= 0
+            self._scores[k].append(mine.scores[order][counts])
+            self._right[k].append(verdict[counts] == 1)
+            self._objects[k] += np.count_nonzero(~difficult)
+
+    def curve(self, k: int) -> Curve:
+        """Precision and recall of a class, for its figure."""
+        scores = np.concatenate([np.zeros(0, np.float32), *self._scores[k]])
+        right = np.concatenate([np.zeros(0, bool), *self._right[k]])
+        precision, recall = precision_recall(scores, right, int(self._objects[k]))
+        return Curve(precision, recall, -np.sort(-scores), int(self._objects[k]))
+
+    @property
+    def ap(self) -> np.ndarray:
+        """Average precision of each class, (K,); NaN for a class without objects."""
+        return np.array([self.curve(k).ap(self.points) for k in range(self.num_classes)])
+
+    @property
+    def mean_ap(self) -> float:
+        """mAP: the mean over the classes that have objects; ``ValueError`` if none has any."""
+        if not self._objects.any():
+            raise ValueError("VOCEvaluator: no object was counted yet, call update(found, truth)")
+        return float(np.nanmean(self.ap))
+
+
+def voc_match(boxes: np.ndarray, truth: np.ndarray, difficult: np.ndarray, threshold: float = 0.5) -> np.ndarray:
+    """What each answer is, int (D,): 1 right, 0 wrong, -1 does not count. One class of one picture.
+
+    boxes: (D, 4), by falling score. truth: (G, 4). difficult: (G,), bool. An answer looks at one object only, that with
+    the highest IoU, the first of several: if another took it before, it is wrong, even if a second one is near.
+    """
+    verdict, taken = np.zeros(len(boxes), np.int64), np.zeros(len(truth), bool)
+    iou = box_iou(np.asarray(boxes, np.float64), np.asarray(truth, np.float64))  # (D, G)
+    for d in range(len(boxes)):
+        if len(truth) and iou[d].max() >= threshold:
+            g = iou[d].argmax()
+            verdict[d] = -1 if difficult[g] else not taken[g]
+            taken[g] = True
+    return verdict
+
+
+# ---------------------------------------------------------------------------------------------------------
+# COCO
+# ---------------------------------------------------------------------------------------------------------
+THRESHOLDS = np.linspace(0.5, 0.95, 10)
+RECALLS = np.linspace(0, 1, 101)
+AREAS = {"all": (0.0, 1e10), "small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
+
+
+class CocoEvaluator:
+    """Average precision and recall as COCO measures them: ``update`` with every picture, then ``summary``.
+
+    masks: compare masks, not boxes. max_detections: of a class on a picture, for the three AR; AP is at the last.
+    areas: the ranges by name, square pixels, both ends included; the first is of all.
+    """
+
+    def __init__(self, num_classes: int, masks: bool = False, max_detections: Sequence[int] = (1, 10, 100),
+                 areas: dict[str, tuple[float, float]] = AREAS):
+        self.num_classes, self.masks, self.max_detections = num_classes, masks, tuple(sorted(max_detections))
+        self.areas = dict(areas)
+        self._pictures: list[list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = [[] for _ in range(num_classes)]
+        self._objects = np.zeros((num_classes, len(areas)), np.int64)
+
+    def update(self, found: Detections, truth: DetectionSample) -> None:
+        """Add what was found on a picture, and what is there; with ``masks``, both need them."""
+        check_labels("CocoEvaluator.update", self.num_classes, found.labels, truth.labels)
+        for name, side in (("found", found), ("truth", truth)):
+            if self.masks and side.masks is None:
+                raise ValueError(f"CocoEvaluator.update: {name} has no masks; compare boxes with masks=False")
+        for k in np.union1d(found.labels, truth.labels):
+            mine, there = found[found.labels == k], truth.select(truth.labels == k)
+            mine = mine[np.argsort(-mine.scores, kind="stable")[:self.max_detections[-1]]]
+            iou, area, size = self._overlaps(mine, there)
+            low, high = np.array(list(self.areas.values())).T[:, :, None]  # (A, 1)
+            ignored = (area < low) | (area > high) | there.crowd | there.difficult  # (A, G)
+            matched, left_out = coco_match(iou, ignored, there.crowd)  # (A, T, D)
+            left_out |= ~matched & ((size < low) | (size > high))[:, None]
+            self._pictures[k].append((mine.scores, matched, left_out))
+            self._objects[k] += np.count_nonzero(~ignored, axis=1)
+
+    def _overlaps(self, mine: Detections, there: DetectionSample) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """IoU (D, G), with a crowd the share of the answer that lies in it; areas of objects (G,) and answers (D,)."""
+        if self.masks:
+            a, b = (m.reshape(len(m), np.prod(m.shape[1:])).astype(np.float32) for m in (mine.masks, there.masks))
+            common, size, own = (a @ b.T).astype(float), a.sum(axis=1, dtype=float), b.sum(axis=1, dtype=float)
+        else:
+            a, b = mine.boxes.astype(np.float64), there.boxes.astype(np.float64)
+            common, size, own = box_intersection(a, b), box_area(a), box_area(b)
+        union = np.where(there.crowd, size[:, None], size[:, None] + own - common)  # (D, G)
+        if there.area is None:
+            area = own if there.masks is None else there.masks.sum(axis=(1, 2), dtype=float)
+        else:
+            area = there.area
+        return common / np.maximum(union, 1e-12), area, size
+
+    def precision(self, k: int, area: str = "all", max_detections: int | None = None) -> np.ndarray | None:
+        """Precision at the 101 recalls for each IoU threshold, (T, 101); None for a class without objects."""
+        curves = self._curves(k, area, max_detections)
+        return None if curves is None else curves[0]
+
+    def _curves(self, k: int, area: str, max_detections: int | None) -> tuple[np.ndarray, np.ndarray] | None:
+        """Precision (T, 101) and the recall that is reached, (T,)."""
+        a, most = list(self.areas).index(area), max_detections or self.max_detections[-1]
+        objects, T = self._objects[k, a], len(THRESHOLDS)
+        if not objects:
+            return None
+        scores = np.concatenate([s[:most] for s, _, _ in self._pictures[k]])
+        order = np.argsort(-scores, kind="stable")
+        matched, left_out = (np.concatenate([p[which][a, :, :most] for p in self._pictures[k]], axis=1)[:, order]
+                             for which in (1, 2))
+        right = np.cumsum(matched & ~left_out, axis=1)  # (T, D)
+        wrong = np.cumsum(~matched & ~left_out, axis=1)
+        recall = right / objects
+        precision = envelope(right / np.maximum(right + wrong, 1))
+        at = np.zeros((T, len(RECALLS)))
+        for t in range(T):
+            at[t] = np.append(precision[t], 0)[np.searchsorted(recall[t], RECALLS, side="left")]
+        return at, recall[:, -1] if recall.shape[1] else np.zeros(T)
+
+    def ap(self, area: str = "all", threshold: float | None = None) -> np.ndarray:
+        """Average precision of each class, (K,), mean over the IoU thresholds or at one; NaN without objects."""
+        return self._per_class(0, area, None, threshold)
+
+    def ar(self, area: str = "all", max_detections: int | None = None) -> np.ndarray:
+        """Average recall of each class, (K,): mean over the IoU thresholds; NaN without objects."""
+        return self._per_class(1, area, max_detections, None)
+
+    def _per_class(self, which: int, area: str, max_detections: int | None, threshold: float | None) -> np.ndarray:
+        values = np.full(self.num_classes, np.nan)
+        chosen = slice(None) if threshold is None else _index(threshold)
+        for k in range(self.num_classes):
+            curves = self._curves(k, area, max_detections)
+            if curves is not None:
+                values[k] = curves[which][chosen].mean()
+        return values
+
+    def summary(self) -> dict[str, float]:
+        """The twelve numbers of COCO: AP, AP50, AP75, APsmall, APmedium, APlarge, and AR likewise.
+
+        Each is the mean over the classes that have objects in that range of areas, NaN if none has.
+        """
+        names = list(self.areas)
+        last = self.max_detections[-1]
+        numbers = {"AP": self.ap(), "AP50": self.ap(threshold=0.5), "AP75": self.ap(threshold=0.75)}
+        numbers |= {f"AP{name}": self.ap(name) for name in names[1:]}
+        numbers |= {f"AR{most}": self.ar(max_detections=most) for most in self.max_detections}
+        numbers |= {f"AR{name}": self.ar(name, last) for name in names[1:]}
+        return {name: float(np.nanmean(v)) if np.isfinite(v).any() else float("nan") for name, v in numbers.items()}
+
+
+def coco_match(iou: np.ndarray, ignored: np.ndarray, crowd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which answers have an object, and which of them do not count, both bool (A, T, D). One class of one picture.
+
+    iou: (D, G), answers by falling score. ignored: (A, G), objects that need not be found. crowd: (G,), of which any
+    number of answers may be part. An answer prefers an object that counts; of those, the highest IoU, the last of
+    several, as in pycocotools.
+    """
+    (D, G), (A, _), T = iou.shape, ignored.shape, len(THRESHOLDS)
+    matched, left_out = np.zeros((A, T, D), bool), np.zeros((A, T, D), bool)
+    free = np.ones((A, T, G), bool)
+    a, t = np.indices((A, T))
+    for d in range(D if G else 0):
+        near = free & (iou[d] >= np.minimum(THRESHOLDS, 1 - 1e-10)[:, None])  # (A, T, G)
+        counting = near & ~ignored[:, None]
+        allowed = np.where(counting.any(axis=2, keepdims=True), counting, near)
+        g = G - 1 - np.where(allowed, iou[d], -1)[:, :, ::-1].argmax(axis=2)  # (A, T), the last of the highest
+        matched[:, :, d] = allowed.any(axis=2)
+        left_out[:, :, d] = matched[:, :, d] & ignored[a, g]
+        free[a, t, g] &= ~matched[:, :, d] | crowd[g]
+    return matched, left_out
+
+
+def _index(threshold: float) -> list[int]:
+    found = np.flatnonzero(np.isclose(THRESHOLDS, threshold)).tolist()
+    if not found:
+        raise ValueError(f"CocoEvaluator: COCO's IoU thresholds are 0.5, 0.55, ... 0.95, got {threshold}")
+    return found
+
+
+def check_labels(function: str, num_classes: int, *labels: np.ndarray) -> None:
+    for some in labels:
+        if some.size and (some.min() < 0 or some.max() >= num_classes):
+            raise ValueError(f"{function}: labels must be 0 to {num_classes - 1}, got {some.min()} to {some.max()}")
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Proposals
+# ---------------------------------------------------------------------------------------------------------
+
+
+class ProposalRecall:
+    """How well a number of proposals covers the objects (Uijlings et al., IJCV 2013, sec. 5).
+
+    counts: how many of a picture's proposals, the best first, are looked at; each gives a point of a curve.
+    """
+
+    def __init__(self, counts: Sequence[int] = (50, 100, 300, 1000, 2000)):
+        self.counts = tuple(counts)
+        self._best: list[np.ndarray] = []  # of each picture (len(counts), G)
+        self._labels: list[np.ndarray] = []
+
+    def update(self, proposals: np.ndarray, truth: DetectionSample) -> None:
+        """Add a picture's proposals (R, 4), the best first. Objects that are difficult, or crowds, do not count."""
+        truth = truth.for_training()
+        iou = box_iou(np.asarray(proposals, np.float64), truth.boxes.astype(np.float64))  # (R, G)
+        so_far = np.concatenate([np.zeros((1, len(truth.boxes))), np.maximum.accumulate(iou, axis=0)])
+        self._best.append(so_far[np.minimum(self.counts, len(proposals))])
+        self._labels.append(truth.labels)
+
+    def best_overlaps(self) -> tuple[np.ndarray, np.ndarray]:
+        """Each object's highest IoU with a proposal, (len(counts), G), and the objects' labels, (G,)."""
+        if not sum(map(len, self._labels)):
+            raise ValueError("ProposalRecall: no object was counted yet, call update(proposals, truth)")
+        return np.concatenate(self._best, axis=1), np.concatenate(self._labels)
+
+    def recall(self, threshold: float = 0.5) -> np.ndarray:
+        """The share of the objects with an IoU of at least ``threshold``, (len(counts),)."""
+        return (self.best_overlaps()[0] >= threshold).mean(axis=1)
+
+    def mabo(self) -> np.ndarray:
+        """Mean average best overlap, (len(counts),): the mean over the classes of the mean over their objects."""
+        best, labels = self.best_overlaps()
+        return np.mean([best[:, labels == k].mean(axis=1) for k in np.unique(labels)], axis=0)

@@ -1,0 +1,91 @@
+"""Panoptic quality (Kirillov et al., CVPR 2019): every pixel has a class, and things are told apart.
+
+A predicted and a true segment of one class match if their IoU is above 0.5: at most one segment of either side then
+fits. Per class, with the matched pairs TP, the predicted segments FP and true segments FN that are left over:
+
+    PQ = sum of IoU over TP / (|TP| + |FP| / 2 + |FN| / 2) = SQ x RQ
+    SQ = sum of IoU over TP / |TP|                     how well are the matched ones drawn?
+    RQ = |TP| / (|TP| + |FP| / 2 + |FN| / 2)           how many are found? (an F1 score)
+
+Void (segment 0 of the truth) is left out of the unions; a predicted segment that lies by more than half on void, or on
+crowds of its class, is no FP. A crowd itself is never looked for.
+"""
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ._checks import as_labels, same_shape
+
+
+class PanopticScore(NamedTuple):
+    pq: float
+    sq: float
+    rq: float
+
+
+class PanopticQuality:
+    """PQ, SQ and RQ over a stream of pictures: ``update`` with each, then ``per_class`` and ``mean``."""
+
+    def __init__(self, num_classes: int):
+        self.num_classes = num_classes
+        self.iou_sum = np.zeros(num_classes)
+        self.tp, self.fp, self.fn = (np.zeros(num_classes, np.int64) for _ in range(3))
+
+    def update(self, segments: np.ndarray, classes: np.ndarray, true_segments: np.ndarray, true_classes: np.ndarray,
+               crowd: np.ndarray | None = None) -> None:
+        """Add a picture: predicted and true segments, integers (H, W), 0 void or 1..S; classes (S,), that of segment s
+        is ``classes[s - 1]``; crowd: bool, one per true segment. A segment without a pixel counts nowhere."""
+        segments = as_labels("PanopticQuality.update", "segments", segments)
+        true_segments = as_labels("PanopticQuality.update", "true_segments", true_segments)
+        same_shape("PanopticQuality.update", "segments", segments, "true_segments", true_segments)
+        k, k_true = (self._classes(*pair) for pair in (("segments", segments, classes),
+                                                       ("true_segments", true_segments, true_classes)))
+        crowd = np.zeros(len(k_true), bool) if crowd is None else np.concatenate([[False], crowd])
+        S, G = len(k), len(k_true)
+        common = np.bincount(segments.ravel().astype(np.int64) * G + true_segments.ravel(), minlength=S * G)
+        common = common.reshape(S, G)  # pixels that predicted segment s and true segment g share
+        area, true_area = common.sum(axis=1), common.sum(axis=0)
+
+        union = area[:, None] + true_area - common - common[:, :1]  # void is left out
+        same = (k[:, None] == k_true) & (k[:, None] >= 0) & ~crowd
+        iou = np.where(same, common / np.maximum(union, 1), 0)
+        s, g = np.nonzero(iou > 0.5)
+        np.add.at(self.iou_sum, k[s], iou[s, g])
+        np.add.at(self.tp, k[s], 1)
+
+        missed = (true_area > 0) & ~crowd & (k_true >= 0)
+        missed[g] = False
+        np.add.at(self.fn, k_true[missed], 1)
+        excused = common[:, 0] + (common * ((k[:, None] == k_true) & crowd)).sum(axis=1)
+        extra = (area > 0) & (k >= 0) & (excused <= area / 2)
+        extra[s] = False
+        np.add.at(self.fp, k[extra], 1)
+
+    def _classes(self, name: str, segments: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        """The class of segment 0, -1, and of the others."""
+        classes = np.asarray(classes, np.int64)
+        if segments.min() < 0 or segments.max() > len(classes):
+            raise ValueError(f"PanopticQuality.update: {name} holds {segments.min()} to {segments.max()}, but classes "
+                             f"are given for 1 to {len(classes)}")
+        if classes.size and (classes.min() < 0 or classes.max() >= self.num_classes):
+            raise ValueError(f"PanopticQuality.update: classes of {name} must be 0 to {self.num_classes - 1}, got "
+                             f"{classes.min()} to {classes.max()}")
+        return np.concatenate([[-1], classes])
+
+    @property
+    def per_class(self) -> np.ndarray:
+        """PQ, SQ and RQ of each class, (K, 3); NaN for a class that neither side shows. SQ without a match is 0."""
+        seen = self.tp + self.fp / 2 + self.fn / 2
+        with np.errstate(invalid="ignore"):
+            rq = self.tp / seen  # Kirillov et al., eq. (2)
+        sq = np.where(seen > 0, self.iou_sum / np.maximum(self.tp, 1), np.nan)
+        return np.stack([sq * rq, sq, rq], axis=1)
+
+    def mean(self, which: np.ndarray | None = None) -> PanopticScore:
+        """Means over the classes that are seen; ``which``, bool (K,): of these only, for example things."""
+        every = self.per_class if which is None else self.per_class[which]
+        if not np.isfinite(every).any():
+            raise ValueError("PanopticQuality: no segment of these classes was counted yet, call update(...)")
+        return PanopticScore(*np.nanmean(every, axis=0).tolist())
