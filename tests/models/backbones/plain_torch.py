@@ -1,4 +1,4 @@
-"""The four classifiers in plain PyTorch, named as in torchvision: oracles for minicv's. Skips where torch is absent."""
+"""The classifiers in plain PyTorch, named as in torchvision: oracles for minicv's. Skips where torch is absent."""
 from __future__ import annotations
 
 from tests.oracle import require
@@ -186,4 +186,56 @@ class ResNet(nn.Module):
     def forward(self, x):
         x = self.maxpool(torch.relu(self.bn1(self.conv1(x))))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return self.fc(x.mean((2, 3)))
+
+
+class SeparableConv(nn.Module):
+    def __init__(self, c_in, c_out, stride=1, dilation=1):
+        super().__init__()
+        self.depthwise = nn.Conv2d(c_in, c_in, 3, stride, dilation, dilation, groups=c_in, bias=False)
+        self.bn1 = nn.BatchNorm2d(c_in)
+        self.pointwise = nn.Conv2d(c_in, c_out, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(c_out)
+
+    def forward(self, x):
+        return self.bn2(self.pointwise(torch.relu(self.bn1(self.depthwise(x)))))
+
+
+class XceptionBlock(nn.Module):
+    def __init__(self, c_in, c1, c2, c3, stride=1, dilation=1):
+        super().__init__()
+        self.conv1, self.conv2 = SeparableConv(c_in, c1, 1, dilation), SeparableConv(c1, c2, 1, dilation)
+        self.conv3 = SeparableConv(c2, c3, stride, dilation)
+        if stride == 2 or c_in != c3:
+            self.shortcut = nn.Sequential(nn.Conv2d(c_in, c3, 1, stride, bias=False), nn.BatchNorm2d(c3))
+
+    def forward(self, x):
+        y = x
+        for conv in (self.conv1, self.conv2, self.conv3):
+            y = conv(torch.relu(y))
+        return y + (self.shortcut(x) if hasattr(self, "shortcut") else x)
+
+
+class Xception(nn.Module):
+    """(dilation of the exit block, of conv3 to conv5): (1, 1) with all strides, (1, 2) without the last."""
+
+    def __init__(self, num_classes=1000, divisor=1, middle=16, strides=(2, 2), dilations=(1, 1)):
+        super().__init__()
+        a, b, c, d, e, f, g, h = (n // divisor for n in (32, 64, 128, 256, 728, 1024, 1536, 2048))
+        self.conv1, self.bn1 = nn.Conv2d(3, a, 3, 2, 1, bias=False), nn.BatchNorm2d(a)
+        self.conv2, self.bn2 = nn.Conv2d(a, b, 3, 1, 1, bias=False), nn.BatchNorm2d(b)
+        self.block1 = XceptionBlock(b, c, c, c, 2)
+        self.block2 = XceptionBlock(c, d, d, d, 2)
+        self.block3 = XceptionBlock(d, e, e, e, strides[0])
+        self.middle = nn.Sequential(*(XceptionBlock(e, e, e, e, 1, dilations[0]) for _ in range(middle)))
+        self.exit_block = XceptionBlock(e, e, f, f, strides[1], dilations[0])
+        self.conv3, self.conv4 = SeparableConv(f, g, 1, dilations[1]), SeparableConv(g, g, 1, dilations[1])
+        self.conv5 = SeparableConv(g, h, 1, dilations[1])
+        self.fc = nn.Linear(h, num_classes)
+
+    def forward(self, x):
+        x = torch.relu(self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x))))))
+        x = self.exit_block(self.middle(self.block3(self.block2(self.block1(x)))))
+        for conv in (self.conv3, self.conv4, self.conv5):
+            x = torch.relu(conv(x))
         return self.fc(x.mean((2, 3)))

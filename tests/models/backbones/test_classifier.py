@@ -17,7 +17,8 @@ BACKBONES = models.names("backbones")
 
 
 def test_names():
-    assert BACKBONES == ["alexnet", "googlenet", "resnet101", "resnet18", "resnet34", "resnet50", "vgg16"]
+    assert BACKBONES == ["alexnet", "googlenet", "resnet101", "resnet18", "resnet34", "resnet50", "vgg16",
+                         "xception"]
 
 
 @pytest.mark.parametrize("name", BACKBONES)
@@ -61,7 +62,7 @@ def test_compact_learns_ten_pictures(name, lr):
 
 @pytest.mark.parametrize(("name", "options"), [
     ("alexnet", {"lrn": True}), ("googlenet", {"transform_input": True}), ("resnet18", {}), ("resnet50", {}),
-    ("vgg16", {})])
+    ("vgg16", {}), ("xception", {"output_stride": 8})])
 def test_a_training_step_on_the_strict_device(name, options):
     """It refuses what CuPy refuses; the numbers are NumPy's."""
     x, labels, gradients = np.random.default_rng(0).standard_normal((2, 3, 70, 64)), np.array([3, 7]), []

@@ -70,6 +70,46 @@ def test_dilation_computes_the_same_at_more_places(name, dilate, times):
     np.testing.assert_allclose(dense[:, :, ::times, ::times], expected, rtol=1e-4, atol=1e-5)  # sums in another order
 
 
+@pytest.mark.parametrize(("output_stride", "dilations"), [
+    # layer3, layer4: of each block's 3x3; the first one behind a stride left out still reads the finer map
+    (32, [(1, 1, 1, 1, 1, 1), (1, 2, 4)]), (16, [(1, 1, 1, 1, 1, 1), (1, 4, 8)]),
+    (8, [(1, 2, 2, 2, 2, 2), (2, 8, 16)])])
+def test_output_stride_and_multi_grid(output_stride, dilations):
+    model = models.build("resnet50", "paper", width=1, output_stride=output_stride, multi_grid=(1, 2, 4)).eval()
+    convs = [tuple(block.conv2.dilation for block in layer) for layer in (model.layer3, model.layer4)]
+    assert convs == dilations
+    maps = model.features(Tensor(np.zeros((1, 3, 129, 97), "f4")))
+    assert {name: y.shape[1:] for name, y in maps.items()} == {
+        "low": (4, 33, 25), "middle": (16, *(-(-n // min(output_stride, 16)) for n in (129, 97))),
+        "last": (32, *(-(-n // output_stride) for n in (129, 97)))}
+    assert [model.channels[stage] for stage in model.FEATURES.values()] == [4, 16, 32]
+
+
+@pytest.mark.parametrize("output_stride", [16, 8])
+def test_weights_of_one_output_stride_run_at_another(output_stride):
+    """With multi-grid, too: the same numbers at more places."""
+    minicv.seed(0)
+    options = {"width": 4, "layers": (1, 1, 2, 3), "multi_grid": (1, 2, 4)}
+    strided = models.build("resnet50", **options).eval()
+    dilated = models.build("resnet50", **options, output_stride=output_stride).eval()
+    dilated.load_state_dict(strided.state_dict())
+    x = Tensor(np.random.default_rng(0).standard_normal((1, 3, 130, 99)).astype("f4"))
+    expected, dense, times = strided.stages(x)["layer4"].data, dilated.stages(x)["layer4"].data, 32 // output_stride
+    assert dense.shape[2:] != expected.shape[2:]
+    np.testing.assert_allclose(dense[:, :, ::times, ::times], expected, rtol=1e-4, atol=1e-5)  # sums in another order
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ({"output_stride": 4}, r"ResNet\(output_stride=4, .*: output_stride is 32, 16, 8, or left out where repl"),
+    ({"output_stride": 8, "replace_stride_with_dilation": (False, True, True)}, r"output_stride=8, replace"),
+    ({"multi_grid": (1, 2)}, r"ResNet\(multi_grid=\(1, 2\)\): needs a factor of at least 1 for each of layer4's 3 bl"),
+    ({"multi_grid": (1, 0, 1)}, r"ResNet\(multi_grid=\(1, 0, 1\)\): needs"),
+])
+def test_errors_of_dilation(options, message):
+    with pytest.raises(ValueError, match=message):
+        paper("resnet50", **options)
+
+
 @pytest.mark.parametrize("options", [
     {"layers": (1, 2, 3)}, {"layers": (1, 0, 1, 1)}, {"replace_stride_with_dilation": (True, False)}])
 def test_errors(options):
