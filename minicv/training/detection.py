@@ -1,0 +1,145 @@
+"""Training and measuring a network that finds objects."""
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from tqdm import tqdm
+
+from ..autograd import Tensor
+from ..data import DataError
+from ..data.detection import DetectionSample
+from ..data.joint_boxes import DetectionAugment
+from ..files import atomic_write
+from ..metrics import CocoEvaluator, VOCEvaluator
+from ..models.detection.base import Detector, Proposer, Target
+from .loop import Training
+from .recipe import Recipe
+
+
+@dataclasses.dataclass
+class DetectionRecipe(Recipe):
+    """How to train a detector; the defaults are Fast R-CNN's (sec. 2.3) as far as the paper states them.
+
+    ``flip``, ``turn``, ``scale`` and ``jitter`` change the pictures at random, see ``DetectionAugment``.
+    """
+
+    batch: int = 2  # Fast R-CNN, sec. 2.3: N = 2
+    momentum: float = 0.9
+    weight_decay: float = 0.0005
+    flip: bool = True  # with probability 0.5, the paper's only augmentation
+    turn: bool = False
+    scale: float = 1.0
+    jitter: float = 0.0
+
+    AT_LEAST: ClassVar[dict[str, int]] = {**Recipe.AT_LEAST, "scale": 1, "jitter": 0}
+
+
+class DetectionTask:
+    """A data set with boxes: every epoch goes through it in a new order, each picture changed at random.
+
+    ``proposer``: for a network that needs proposals, where they come from; by default ``model.propose``. They are made
+    on the picture as it is and changed with it, so that ``CachedProposals`` can keep them.
+    """
+
+    def __init__(self, dataset: Any, recipe: DetectionRecipe, model: Detector, proposer: Proposer | None = None):
+        if len(dataset) == 0:
+            raise ValueError("train: the data set has no pictures")
+        self.dataset, self.recipe, self.model = dataset, recipe, model
+        self.proposer = proposer or (model.propose if model.needs_proposals else None)
+        self.augment = DetectionAugment(recipe.flip, recipe.turn, recipe.scale, recipe.jitter)
+
+    def example(self, i: int) -> tuple[np.ndarray, Target]:
+        """The i-th example, see ``Detector.example``; the same for the same seed."""
+        epoch, place = divmod(i, len(self.dataset))
+        order = np.random.default_rng([self.recipe.seed, 0, epoch]).permutation(len(self.dataset))
+        rng = np.random.default_rng([self.recipe.seed, 1, i])
+        whole = self.dataset[int(order[place])]
+        try:
+            if self.proposer is None:
+                return self.model.example(self.augment(whole.for_training(), rng))
+            sample, proposals = self._with_proposals(whole.for_training(), rng)
+            return self.model.example(sample, proposals)
+        except ValueError as error:
+            raise DataError(f"{whole.name}: {error}") from error
+
+    def _with_proposals(self, sample: DetectionSample, rng: np.random.Generator) -> tuple[DetectionSample, np.ndarray]:
+        """The changed sample and its proposals, which are changed as if they were objects with the label -1."""
+        proposals = self.proposer(sample.image).astype(np.float32)
+        both = DetectionSample(sample.image, np.concatenate([sample.boxes, proposals]),
+                               np.concatenate([sample.labels, np.full(len(proposals), -1)]), sample.name)
+        changed = self.augment(both, rng)
+        objects = changed.labels >= 0
+        return changed.select(objects), changed.boxes[~objects]
+
+    def batch(self, examples: list, device: str) -> tuple[Tensor, list[Target]]:
+        """Pictures (N, C, H, W) and their targets: what ``losses`` takes."""
+        pictures, targets = zip(*examples, strict=True)
+        return self.model.batch(pictures, device), list(targets)
+
+
+def train_detector(model: Detector, dataset: Any, recipe: DetectionRecipe,
+                   proposer: Proposer | None = None) -> Iterator[dict[str, float]]:
+    """Train; yields the losses of every step by name, "total" their sum, after the weights have changed."""
+    yield from Training(model, DetectionTask(dataset, recipe, model, proposer))
+
+
+class CachedProposals:
+    """A proposer that keeps what another one found, in memory and, with a ``folder``, on disk: NAME.npy per picture.
+
+    A picture is known by its pixels, so the same folder serves all networks on the same pictures; give each kind of
+    proposals its own. Pictures that are changed at random are new each time: ``DetectionTask`` asks for the originals.
+    """
+
+    def __init__(self, proposer: Proposer, folder: str | os.PathLike | None = None):
+        self.proposer, self.folder = proposer, None if folder is None else Path(folder)
+        self._kept: dict[str, np.ndarray] = {}
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        key = hashlib.sha256(f"{image.shape} {image.dtype}".encode() + image.tobytes()).hexdigest()[:32]
+        if key not in self._kept:
+            path = None if self.folder is None else self.folder / f"{key}.npy"
+            if path is not None and path.is_file():
+                self._kept[key] = np.load(path)
+            else:
+                self._kept[key] = np.asarray(self.proposer(image), np.float32)
+                if path is not None:
+                    self.folder.mkdir(parents=True, exist_ok=True)
+                    with atomic_write(path) as temporary, open(temporary, "wb") as file:
+                        np.save(file, self._kept[key])
+        return self._kept[key]
+
+
+def evaluate_detector(model: Detector, dataset: Any, quiet: bool = True, proposer: Proposer | None = None,
+                      batch: int = 1) -> dict[str, float]:
+    """Average precision over a whole data set.
+
+    "mAP@0.5" and "AP@0.5 CLASS" by PASCAL VOC's rules, "COCO AP", "COCO AP50" and "COCO AP75" by COCO's, and, where
+    both the network and the data set have masks, "mask AP", "mask AP50" and "mask AP75".
+    """
+    voc, coco = VOCEvaluator(dataset.num_classes), CocoEvaluator(dataset.num_classes)
+    masks = CocoEvaluator(dataset.num_classes, masks=True)
+    with_masks = False
+    bar = tqdm(total=len(dataset), disable=True if quiet else None, unit="image", leave=False)
+    with bar:
+        for i in range(0, len(dataset), batch):
+            samples = [dataset[j] for j in range(i, min(i + batch, len(dataset)))]
+            given = None if proposer is None else [proposer(sample.image) for sample in samples]
+            for found, sample in zip(model.predict([s.image for s in samples], given, batch), samples, strict=True):
+                voc.update(found, sample)
+                coco.update(found, sample)
+                if found.masks is not None and sample.masks is not None:
+                    masks.update(found, sample)
+                    with_masks = True
+                bar.update()
+    result = {"mAP@0.5": voc.mean_ap}
+    result |= {f"AP@0.5 {name}": float(ap) for name, ap in zip(dataset.class_names, voc.ap, strict=True)}
+    for prefix, evaluator in (("COCO", coco), ("mask", masks))[:1 + with_masks]:
+        summary = evaluator.summary()
+        result |= {f"{prefix} {name}": summary[name] for name in ("AP", "AP50", "AP75")}
+    return result
