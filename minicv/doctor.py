@@ -68,8 +68,7 @@ def advice(kernel: str | None, recommended: str | None, threads: int, cores: int
 
 def report() -> list[tuple[str, str]]:
     """(what, finding) for every line that ``minicv doctor`` prints."""
-    threads = backend.threads()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads, cores = backend.threads(), backend.cores()
     kernel, recommended = blas.kernel(), blas.recommended_kernel()
     rows = [("minicv", __version__),
             ("Python", f"{platform.python_version()} on {platform.system()}, {platform.machine()}"),

@@ -1,0 +1,59 @@
+"""Where the time of a training step goes: ``python -m tests.benchmarks.where [MODEL...]``."""
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+
+from minicv.autograd import Function
+
+from .training import CASES, step_of
+
+STEPS = 20
+
+
+def shares(case: dict) -> tuple[float, list[tuple[str, float]]]:
+    """Milliseconds of a step, and each operation's forward and backward in it, the largest first."""
+    spent: Counter[str] = Counter()
+    step = step_of(case, {})
+    originals = {}
+
+    def timed(f, name):
+        def call(*args, **options):
+            start = time.perf_counter()
+            try:
+                return f(*args, **options)
+            finally:
+                spent[name] += time.perf_counter() - start
+        return call
+
+    def every(cls):
+        return [cls, *(sub for direct in cls.__subclasses__() for sub in every(direct))]
+
+    for cls in every(Function)[1:]:
+        for way in ("forward", "backward"):
+            if way in vars(cls):
+                originals[cls, way] = vars(cls)[way]
+                setattr(cls, way, timed(originals[cls, way], f"{cls.__name__} {way}"))
+    try:
+        for _ in range(5):
+            step()
+        spent.clear()
+        start = time.perf_counter()
+        for _ in range(STEPS):
+            step()
+        total = time.perf_counter() - start
+    finally:
+        for (cls, way), original in originals.items():
+            setattr(cls, way, original)
+    spent["optimiser, engine, the rest"] = total - sum(spent.values())
+    return 1e3 * total / STEPS, [(name, 1e3 * t / STEPS) for name, t in spent.most_common()]
+
+
+if __name__ == "__main__":
+    for each in CASES:
+        if not sys.argv[1:] or each["model"] in sys.argv[1:]:
+            total, parts = shares(each)
+            print(f"{each['model']}: {total:.1f} ms a step")
+            for name, ms in parts[:12]:
+                print(f"  {name:<34} {ms:7.2f} ms  {ms / total:5.1%}")
