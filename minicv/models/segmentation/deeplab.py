@@ -130,8 +130,8 @@ class DeepLabV3Plus(DeepLabV3):
         super().__init__(num_classes, in_channels, trunk, trunk_options, output_stride, rates, image_pooling, channels,
                          separable, pool_norm, auxiliary, dropout)
         if min(low_channels, decoder_channels) < 1:
-            raise ValueError(f"DeepLabV3Plus(low_channels={low_channels}, decoder_channels={decoder_channels}): each must "
-                             "be at least 1")
+            raise ValueError(f"DeepLabV3Plus(low_channels={low_channels}, decoder_channels={decoder_channels}): each "
+                             "must be at least 1")
         self.decoder = Decoder(channels, self.maps["low"], low_channels, decoder_channels, separable)
         self.head = nn.Conv2d(decoder_channels, num_classes, 1)
 
