@@ -13,6 +13,7 @@ from minicv.data.isbi import ISBI2012
 from minicv.data.joint import SegmentationAugment
 from minicv.data.registry import open_dataset
 from minicv.data.sample import IGNORE, Sample
+from minicv.data.scenes import Scenes, draw_scene
 from minicv.data.transforms import (
     UNetAugment,
     Window,
@@ -37,6 +38,7 @@ __all__ = [
     "Cityscapes",
     "DataError",
     "Sample",
+    "Scenes",
     "SegmentationAugment",
     "UNetAugment",
     "Window",
@@ -45,6 +47,7 @@ __all__ = [
     "balanced_class_weights",
     "centre",
     "draw_cells",
+    "draw_scene",
     "elastic_displacement",
     "mirror_pad",
     "open_dataset",

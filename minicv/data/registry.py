@@ -9,6 +9,7 @@ from .dsb2018 import DSB2018
 from .isbi import ISBI2012
 from .pairs import LabelledPictures
 from .panoptic import CocoPanoptic
+from .scenes import Scenes
 from .scenes_boxes import BoxScenes
 from .voc import VOCSegmentation
 from .voc_boxes import BLOOD_CELLS, VOCDetection
@@ -18,10 +19,10 @@ def open_dataset(spec: str, split: str = "train", **options):
     """Open a data set by its spec, NAME or NAME:PATH, as the command line's --data takes it.
 
     Generated, so that "train" and "test" never share a picture; options count, size, seed and the class's:
-    "cells" (see Cells). From a folder: "isbi2012:PATH" (ISBI2012, splits "train", "test", "all"), "camvid:PATH"
-    (CamVid, "train", "val", "test"), "voc:PATH" (VOCSegmentation) and "cityscapes:PATH" (Cityscapes), both with
-    "train", "val" and, since the labels of their test pictures are not public, "test" for "val" again. ``ValueError``
-    for a spec or split that does not exist, DataError for files that cannot be used.
+    "cells" (see Cells) and "scenes" (Scenes). From a folder: "isbi2012:PATH" (ISBI2012, splits "train", "test", "all"),
+    "camvid:PATH" (CamVid, "train", "val", "test"), "voc:PATH" (VOCSegmentation) and "cityscapes:PATH" (Cityscapes),
+    both with "train", "val" and, since the labels of their test pictures are not public, "test" for "val" again.
+    ``ValueError`` for a spec or split that does not exist, DataError for files that cannot be used.
 
     With boxes: generated "boxes" (BoxScenes; also "val"); "voc-detection:PATH" and "bccd:PATH" (VOCDetection, the
     splits that have a list), "coco:PATH" (CocoDetection), "dsb2018:PATH" (DSB2018; also "all"). Pictures whose pixels
@@ -47,6 +48,10 @@ def _open_cells(path: str, split: str, count: int = 30, size=(256, 256), seed: i
     return Cells(count, size, _generated_seed("cells", split, seed), **options)
 
 
+def _open_scenes(path: str, split: str, count: int = 200, size=(96, 128), seed: int = 0, **options) -> Scenes:
+    return Scenes(count, size, _generated_seed("scenes", split, seed), **options)
+
+
 def _open_isbi2012(path: str, split: str, **options) -> ISBI2012:
     return ISBI2012(path, split=split, **options)
 
@@ -69,6 +74,7 @@ DATASETS = {  # name -> opener, does it need a path?
     "camvid": (CamVid, True),
     "voc": (_without_test(VOCSegmentation), True),
     "cityscapes": (_without_test(Cityscapes), True),
+    "scenes": (_open_scenes, False),
     "boxes": (_open_boxes, False),
     "voc-detection": (VOCDetection, True),
     "bccd": (_open_bccd, True),
