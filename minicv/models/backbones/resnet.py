@@ -54,17 +54,19 @@ class Basic(nn.Module):
 
     expansion = 1
 
-    def __init__(self, in_channels: int, channels: int, stride: int, before: int, dilation: int):
+    def __init__(self, in_channels: int, channels: int, stride: int, before: int, dilation: int, residual: bool):
         self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, before, before, bias=False)
         self.bn1 = nn.BatchNorm2d(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, 1, dilation, dilation, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
-        self.downsample = shortcut(in_channels, channels, stride)
+        self.residual, self.downsample = residual, shortcut(in_channels, channels, stride) if residual else None
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.bn1(self.conv1(x)))
         y = self.bn2(self.conv2(y))
-        return F.relu(y + (x if self.downsample is None else self.downsample(x)))  # ResNet, eq. (1), (2)
+        if self.residual:
+            y = y + (x if self.downsample is None else self.downsample(x))  # ResNet, eq. (1), (2)
+        return F.relu(y)
 
 
 class Bottleneck(nn.Module):
@@ -72,20 +74,22 @@ class Bottleneck(nn.Module):
 
     expansion = 4
 
-    def __init__(self, in_channels: int, channels: int, stride: int, before: int, dilation: int):
+    def __init__(self, in_channels: int, channels: int, stride: int, before: int, dilation: int, residual: bool):
         self.conv1 = nn.Conv2d(in_channels, channels, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, stride, before, before, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
         self.conv3 = nn.Conv2d(channels, 4 * channels, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(4 * channels)
-        self.downsample = shortcut(in_channels, 4 * channels, stride)
+        self.residual, self.downsample = residual, shortcut(in_channels, 4 * channels, stride) if residual else None
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.bn1(self.conv1(x)))
         y = F.relu(self.bn2(self.conv2(y)))
         y = self.bn3(self.conv3(y))
-        return F.relu(y + (x if self.downsample is None else self.downsample(x)))  # ResNet, eq. (1), (2)
+        if self.residual:
+            y = y + (x if self.downsample is None else self.downsample(x))  # ResNet, eq. (1), (2)
+        return F.relu(y)
 
 
 class ResNet(Classifier):
@@ -95,6 +99,7 @@ class ResNet(Classifier):
     ``bottleneck`` block puts out four times that. ``output_stride`` 32, 16 or 8: how many times smaller layer4's map is
     than the picture; or ``replace_stride_with_dilation``, three times True or False, for layer2, layer3 and layer4.
     ``multi_grid``: a factor for the dilation of each block of layer4. ``channels``: those of each named map.
+    ``residual=False`` leaves out the shortcuts: the plain networks of figure 3 that sec. 4.1 compares with.
     """
 
     INPUT = {"paper": (3, 224, 224), "compact": (3, 64, 64)}
@@ -103,7 +108,7 @@ class ResNet(Classifier):
     def __init__(self, num_classes: int = 1000, in_channels: int = 3, width: int = 64,
                  layers: Sequence[int] = (3, 4, 6, 3), bottleneck: bool = True,
                  replace_stride_with_dilation: Sequence[bool] | None = None, output_stride: int = 32,
-                 multi_grid: Sequence[int] | None = None):
+                 multi_grid: Sequence[int] | None = None, residual: bool = True):
         super().__init__(num_classes, in_channels, width)
         if output_stride not in DILATED or (replace_stride_with_dilation is not None and output_stride != 32):
             raise ValueError(f"ResNet(output_stride={output_stride}, replace_stride_with_dilation="
@@ -128,7 +133,7 @@ class ResNet(Classifier):
             layer = []
             for j, grid in enumerate(multi_grid if i == 3 else (1,) * blocks):  # DeepLabv3, sec. 3.2
                 first = (stride, grid * before) if j == 0 else (1, grid * dilation)
-                layer.append(block(c, channels, *first, grid * dilation))
+                layer.append(block(c, channels, *first, grid * dilation, residual))
                 c = channels * block.expansion
             setattr(self, f"layer{i + 1}", nn.Sequential(*layer))
             self.channels[f"layer{i + 1}"] = c

@@ -3,6 +3,7 @@ import pytest
 
 import minicv
 from minicv import Tensor, models
+from minicv.models.backbones.resnet import Basic, Bottleneck
 from minicv.nn import init
 from tests.oracle import require
 
@@ -115,3 +116,18 @@ def test_errors_of_dilation(options, message):
 def test_errors(options):
     with pytest.raises(ValueError, match=r"ResNet\(layers=.*: needs four numbers of blocks, each at least 1, and"):
         paper("resnet50", **options)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_a_plain_network_has_the_same_layers_but_no_shortcuts(name):
+    shapes = [[(n, p.shape) for n, p in paper(name, residual=r).named_parameters()] for r in (True, False)]
+    assert shapes[1] == [(n, s) for n, s in shapes[0] if "downsample" not in n] != shapes[0]
+
+
+@pytest.mark.parametrize("block", [Basic, Bottleneck])
+def test_blocks_of_zeros_pass_x_on_only_over_the_shortcut(block):
+    x = Tensor(np.random.default_rng(0).random((1, 8, 4, 4), dtype=np.float32))
+    with init.blank():
+        residual, plain = (block(8, 8 // block.expansion, 1, 1, 1, r) for r in (True, False))
+    np.testing.assert_array_equal(residual(x).data, x.data)  # relu(0 + x), and x is not negative
+    np.testing.assert_array_equal(plain(x).data, 0 * x.data)
