@@ -11,6 +11,7 @@ from minicv.data.errors import DataError
 from minicv.data.images import read_image, read_label, write_png
 from minicv.data.isbi import ISBI2012
 from minicv.data.joint import SegmentationAugment
+from minicv.data.pictures import Picture, Pictures, draw_picture
 from minicv.data.registry import open_dataset
 from minicv.data.sample import IGNORE, Sample
 from minicv.data.scenes import Scenes, draw_scene
@@ -37,6 +38,8 @@ __all__ = [
     "Cells",
     "Cityscapes",
     "DataError",
+    "Picture",
+    "Pictures",
     "Sample",
     "Scenes",
     "SegmentationAugment",
@@ -47,6 +50,7 @@ __all__ = [
     "balanced_class_weights",
     "centre",
     "draw_cells",
+    "draw_picture",
     "draw_scene",
     "elastic_displacement",
     "mirror_pad",

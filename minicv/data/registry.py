@@ -9,6 +9,7 @@ from .dsb2018 import DSB2018
 from .isbi import ISBI2012
 from .pairs import LabelledPictures
 from .panoptic import CocoPanoptic
+from .pictures import Pictures
 from .scenes import Scenes
 from .scenes_boxes import BoxScenes
 from .voc import VOCSegmentation
@@ -27,6 +28,8 @@ def open_dataset(spec: str, split: str = "train", **options):
     With boxes: generated "boxes" (BoxScenes; also "val"); "voc-detection:PATH" and "bccd:PATH" (VOCDetection, the
     splits that have a list), "coco:PATH" (CocoDetection), "dsb2018:PATH" (DSB2018; also "all"). Pictures whose pixels
     are all told apart: "coco-panoptic:PATH" (CocoPanoptic). The last three have "val" for "test", too.
+
+    With one class per picture: generated "pictures" (Pictures).
     """
     name, _, path = spec.partition(":")
     if name not in DATASETS:
@@ -58,6 +61,10 @@ def _open_isbi2012(path: str, split: str, **options) -> ISBI2012:
 
 def _open_boxes(path: str, split: str, count: int = 100, **options) -> BoxScenes:
     return BoxScenes(count, split=split, **options)
+
+
+def _open_pictures(path: str, split: str, count: int = 1000, **options) -> Pictures:
+    return Pictures(count, split=split, **options)
 
 
 def _open_bccd(path: str, split: str, **options) -> VOCDetection:
