@@ -14,6 +14,7 @@ from .matching import NEGATIVE, NEITHER, POSITIVE, match_anchors, match_proposal
 from .nms import batched_nms, nms
 from .result import Detections
 from .sampling import sample_boxes
+from .selective_search import selective_search, sliding_windows
 
 __all__ = [
     "NEGATIVE",
@@ -35,4 +36,6 @@ __all__ = [
     "match_proposals",
     "nms",
     "sample_boxes",
+    "selective_search",
+    "sliding_windows",
 ]
