@@ -88,6 +88,7 @@ DATASETS = {  # name -> opener, does it need a path?
     "coco": (_without_test(CocoDetection), True),
     "dsb2018": (_without_test(DSB2018), True),
     "coco-panoptic": (_without_test(CocoPanoptic), True),
+    "pictures": (_open_pictures, False),
 }
 
 
