@@ -1,0 +1,105 @@
+"""Pictures with boxes, masks and heat maps, in colours that colour-blind people can tell apart.
+
+A box (x1, y1, x2, y2) is drawn where it is: pixel (i, j) reaches from i to i + 1 and from j to j + 1.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from .figures import PALETTE, grey_to_rgb
+
+COLOURS = PALETTE[[1, 2, 3, 7, 4, 5, 6]]  # one class after the other
+
+
+def class_colour(label: int) -> np.ndarray:
+    """The colour of a class, RGB in 0..1; every eighth is the first again."""
+    return COLOURS[int(label) % len(COLOURS)] / 255
+
+
+def draw_picture(ax: Any, image: np.ndarray, title: str = "", **options: Any) -> None:
+    """A picture (C, H, W) in 0..1, or (H, W, 3), on axes whose units are its pixels; ``options`` go to imshow."""
+    rgb = image if image.ndim == 3 and image.shape[2] == 3 else grey_to_rgb(image)
+    H, W = rgb.shape[:2]
+    ax.imshow(rgb, **{"extent": (0, W, H, 0), "interpolation": "nearest", **options})
+    ax.set(xlim=(0, W), ylim=(H, 0), xticks=[], yticks=[])
+    ax.set_title(title, fontsize=9)
+
+
+def draw_boxes(ax: Any, boxes: np.ndarray, labels: Sequence[int] | None = None, texts: Sequence[str] | None = None,
+               colour: Any = None, width: float = 1.8, style: str = "-") -> None:
+    """Frames on axes of ``draw_picture``, with a thin white line beside them, so that they show on any ground.
+
+    boxes: (R, 4). labels: (R,), each class in its colour; or one ``colour`` for all. texts: (R,), at the boxes.
+    """
+    import matplotlib.patheffects as effects
+    from matplotlib.patches import Rectangle
+    for r, (x1, y1, x2, y2) in enumerate(np.asarray(boxes, float).tolist()):
+        own = class_colour(0 if labels is None else labels[r]) if colour is None else colour
+        halo = [effects.Stroke(linewidth=width + 1.4, foreground="w"), effects.Normal()]
+        ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=own, linewidth=width, linestyle=style,
+                               path_effects=halo))
+        if texts is not None and texts[r]:
+            ax.text(max(x1, 0), max(y1, 0), texts[r], fontsize=7, va="bottom" if y1 > 8 else "top", color="k",
+                    bbox={"facecolor": own, "edgecolor": "none", "pad": 0.8, "alpha": 0.85}, clip_on=True)
+
+
+def overlay_masks(image: np.ndarray, masks: np.ndarray, labels: Sequence[int] | None = None,
+                  strength: float = 0.5) -> np.ndarray:
+    """A picture (C, H, W) with masks (R, H, W) tinted, each class, or without labels each mask, in its colour, and an
+    outline of full colour: uint8 (H, W, 3)."""
+    rgb = grey_to_rgb(image).astype(np.float32)
+    for r, mask in enumerate(np.asarray(masks, bool)):
+        colour = 255 * class_colour(r if labels is None else labels[r]).astype(np.float32)
+        inner = mask.copy()  # without the pixels at its edge
+        inner[1:] &= mask[:-1]
+        inner[:-1] &= mask[1:]
+        inner[:, 1:] &= mask[:, :-1]
+        inner[:, :-1] &= mask[:, 1:]
+        rgb[inner] += strength * (colour - rgb[inner])
+        rgb[mask & ~inner] = colour
+    return rgb.astype(np.uint8)
+
+
+def heat_map(image: np.ndarray, heat: np.ndarray, low: float | None = None, high: float | None = None,
+             strength: float = 0.6) -> np.ndarray:
+    """A picture (C, H, W), in grey, under a map (h, w) in colours from dark blue (low) to yellow: uint8 (H, W, 3).
+
+    The map is stretched over the picture, each of its places a rectangle. low, high: the ends of the colours, the
+    map's own by default.
+    """
+    import matplotlib
+    H, W = image.shape[-2:]
+    low, high = (float(heat.min()) if low is None else low), (float(heat.max()) if high is None else high)
+    scaled = np.clip((heat - low) / max(high - low, 1e-12), 0, 1)
+    rows, columns = (np.arange(side) * part // side for side, part in zip((H, W), heat.shape, strict=True))
+    colours = matplotlib.colormaps["cividis"](scaled[rows[:, None], columns])[..., :3] * 255  # (H, W, 3)
+    grey = grey_to_rgb(image).mean(axis=2, keepdims=True)
+    return ((1 - strength) * grey + strength * colours).astype(np.uint8)
+
+
+def picture_of_detections(image: np.ndarray, found: Any, class_names: Sequence[str], scale: int = 1) -> np.ndarray:
+    """A picture (C, H, W) with what a detector found in it, ``scale`` times as large: uint8 (scale H, scale W, 3).
+
+    found: Detections, or a DetectionSample. Every box has its class and score above it, masks are tinted. No figure is
+    made, so it is quick, and as sharp as the picture.
+    """
+    rgb = grey_to_rgb(image) if found.masks is None else overlay_masks(image, found.masks, found.labels)
+    picture = Image.fromarray(np.ascontiguousarray(rgb.repeat(scale, axis=0).repeat(scale, axis=1)))
+    draw = ImageDraw.Draw(picture)
+    scores = getattr(found, "scores", None)
+    for r in range(len(found.boxes))[::-1]:  # the best at last, on top
+        colour = tuple((255 * class_colour(found.labels[r])).astype(int).tolist())
+        x1, y1, x2, y2 = (np.asarray(found.boxes[r], float) * scale).round().astype(int).tolist()
+        x2, y2 = max(x2 - 1, x1), max(y2 - 1, y1)
+        draw.rectangle((x1 - 1, y1 - 1, x2 + 1, y2 + 1), outline="white")
+        draw.rectangle((x1, y1, x2, y2), outline=colour, width=max(scale, 1 + picture.width // 400))
+        text = class_names[int(found.labels[r])] + ("" if scores is None else f" {scores[r]:.2f}")
+        left, top, right, bottom = draw.textbbox((0, 0), text)
+        at = min(max(x1, 0), max(picture.width - right - 2, 0)), y1 - bottom - 2 if y1 > bottom + 2 else y1
+        draw.rectangle((at[0], at[1], at[0] + right + 2, at[1] + bottom + 2), fill=colour)
+        draw.text((at[0] + 1, at[1] + 1), text, fill="black")
+    return np.asarray(picture)

@@ -1,0 +1,66 @@
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from minicv.data.detection import DetectionSample
+from minicv.detection import Detections
+from minicv.viz.boxes import (
+    COLOURS,
+    class_colour,
+    draw_boxes,
+    draw_picture,
+    heat_map,
+    overlay_masks,
+    picture_of_detections,
+)
+
+grey = np.full((3, 20, 30), 0.5, np.float32)
+
+
+@pytest.fixture
+def ax():
+    figure, ax = plt.subplots()
+    yield ax
+    plt.close(figure)
+
+
+def test_boxes_lie_in_pixels(ax):
+    draw_picture(ax, grey, "t")
+    assert ax.get_images()[0].get_extent() == [0, 30, 20, 0] and ax.get_title() == "t"
+    draw_boxes(ax, np.array([[2, 3, 10, 8], [0, 0, 30, 20]]), [0, 2], ["a", ""])
+    first, second = ax.patches
+    assert (first.get_x(), first.get_y(), first.get_width(), first.get_height()) == (2, 3, 8, 5)
+    assert second.get_edgecolor()[:3] == tuple(class_colour(2)) and [t.get_text() for t in ax.texts] == ["a"]
+
+
+def test_class_colours_repeat():
+    assert (class_colour(len(COLOURS)) == class_colour(0)).all()
+    assert len({tuple(class_colour(k)) for k in range(7)}) == 7
+
+
+def test_masks_by_hand():
+    mask = np.zeros((1, 20, 30), bool)
+    mask[0, 5:10, 5:10] = True
+    rgb = overlay_masks(grey, mask, [1])
+    assert (rgb[5, 7] == COLOURS[1]).all()  # the outline in full colour
+    assert (rgb[7, 7] == (0.5 * 128 + 0.5 * COLOURS[1].astype(float)).astype(int)).all()  # half and half inside
+    assert (rgb[4, 7] == 128).all()
+
+
+def test_heat_map_by_hand():
+    rgb = heat_map(grey, np.array([[0.0, 1.0]]), strength=1)
+    assert (rgb[:, :15] == [0, 34, 77]).all() and (rgb[:, 15:] == [253, 231, 55]).all()  # the ends of cividis
+    assert (heat_map(grey, np.zeros((2, 3)), strength=0) == 128).all()
+    assert (heat_map(grey, np.full((1, 1), 5.0), low=0, high=10, strength=1) == [124, 123, 120]).all()  # its middle
+
+
+def test_picture_of_detections():
+    found = Detections(np.array([[4, 6, 14, 18], [0, 0, 30, 20]], np.float32), np.array([0.9, 0.4], np.float32),
+                       np.array([0, 1]))
+    rgb = picture_of_detections(grey, found, ("a", "b"), scale=4)
+    assert rgb.shape == (80, 120, 3) and rgb.dtype == np.uint8
+    assert (rgb[50, 4 * 4] == COLOURS[0]).all() and (rgb[50, 4 * 14 - 1] == COLOURS[0]).all()  # both sides of the first
+    assert (rgb[60, 30] == 128).all()  # nothing inside
+    sample = DetectionSample(grey, found.boxes, found.labels, "x", np.ones((2, 20, 30), bool))
+    assert picture_of_detections(grey, sample, ("a", "b")).shape == (20, 30, 3)
+    assert (picture_of_detections(grey, Detections.none(), ()) == 128).all()
