@@ -10,9 +10,11 @@ from .boxes import (
     inside_image,
     large_enough,
 )
+from .linear_svm import LinearSVM, train_svm, train_with_hard_negatives
 from .matching import NEGATIVE, NEITHER, POSITIVE, match_anchors, match_proposals
 from .nms import batched_nms, nms
 from .result import Detections
+from .ridge import BoxRegression, fit_box_regression
 from .sampling import sample_boxes
 from .selective_search import selective_search, sliding_windows
 
@@ -20,7 +22,9 @@ __all__ = [
     "NEGATIVE",
     "NEITHER",
     "POSITIVE",
+    "BoxRegression",
     "Detections",
+    "LinearSVM",
     "base_anchors",
     "batched_nms",
     "box_area",
@@ -29,6 +33,7 @@ __all__ = [
     "clip_boxes_to_image",
     "decode_boxes",
     "encode_boxes",
+    "fit_box_regression",
     "grid_anchors",
     "inside_image",
     "large_enough",
@@ -38,4 +43,6 @@ __all__ = [
     "sample_boxes",
     "selective_search",
     "sliding_windows",
+    "train_svm",
+    "train_with_hard_negatives",
 ]
