@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
@@ -91,6 +91,7 @@ def test_a_prediction_of_void_where_the_truth_is_void_is_allowed():
 MAPS = hnp.arrays(np.uint8, (6, 7), elements=st.integers(0, 2))
 
 
+@settings(deadline=None)
 @given(MAPS, MAPS, st.sampled_from([0, 1, 1.5, 2, 3.7]))
 def test_against_distances(prediction, target, tolerance):
     """The definition, by the distance to the nearest boundary pixel of the class."""
