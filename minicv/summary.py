@@ -38,6 +38,7 @@ from .ops.interpolate import Interpolate, Nearest
 from .ops.linear import Linear, MatMul
 from .ops.max_pool import MaxPool2d
 from .ops.pad import Pad
+from .ops.roi import RoIAlign, RoIPool
 from .ops.shape import GetItem, Permute, Reshape
 from .ops.unpool import MaxUnpool2d, UnpoolBedOfNails, UnpoolNearest
 
@@ -284,6 +285,12 @@ def _cropped(arrays: tuple, options: dict, shape: tuple) -> Iterator[tuple]:
         yield taken, taken, part.step or 1
 
 
+def _regions(arrays: tuple, options: dict, shape: tuple) -> Iterator[tuple]:
+    """Bins of boxes, which may lie anywhere on the map."""
+    for n, out in zip(arrays[0].shape[2:], shape[2:], strict=True):
+        yield np.zeros(out, int), np.full(out, n - 1), Fraction(n, out)
+
+
 def _padded(arrays: tuple, options: dict, shape: tuple) -> Iterator[tuple]:
     """Rows and columns around a map; copies of its own rows count as padding, too."""
     for out, (before, _) in zip(shape[2:], options["widths"][2:], strict=True):
@@ -315,14 +322,14 @@ TOUCHED: dict[type[Function], Callable[[tuple, dict, tuple], Iterator[tuple]]] =
     Conv2d: _windows, MaxPool2d: _windows, AvgPool2d: _windows, AdaptiveMaxPool2d: _adaptive,
     AdaptiveAvgPool2d: _adaptive, ConvTranspose2d: _transposed, GetItem: _cropped, Pad: _padded,
     Interpolate: _weighted, Nearest: _chosen, MaxUnpool2d: _unpooled, UnpoolBedOfNails: _unpooled,
-    UnpoolNearest: _unpooled,
+    UnpoolNearest: _unpooled, RoIPool: _regions, RoIAlign: _regions,
 }
 MOVING = {Reshape, Permute}  # the same numbers in another order
 
 
 def describe(cls: type[Function], arrays: tuple, options: dict) -> str:
     """As in "conv2d 3x3, stride 2, padding 1"; what is usual is left out."""
-    name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", cls.__name__).lower()
+    name = re.sub(r"(?<=[a-zI])(?=[A-Z][a-z])", "_", cls.__name__).lower()
     kernel = options.get("kernel") or (arrays[1].shape[2:] if cls in (Conv2d, ConvTranspose2d) else ())
     parts = [f"{name} {'x'.join(map(str, kernel))}".rstrip()]
     values = {"padding": options.get("offset"), **options, "groups": (options.get("groups", 1),)}

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -70,6 +71,9 @@ class Detector(nn.Module):
             return self.proposer(image)
         from ...detection.selective_search import selective_search
         return selective_search(image)
+
+    def after_training(self, dataset: Any, proposer: Proposer | None, quiet: bool = False) -> None:
+        """What is still to be learned when the steps of the training loop are done: R-CNN's SVMs and box regressors."""
 
     # ------------------------------------------------------------------------------------------------------
     # Pictures in
