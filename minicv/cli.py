@@ -19,6 +19,7 @@ EXAMPLES = """examples:
   minicv lessons run 08_unet                       one lesson in full
   minicv gradcheck conv2d                          is the backward pass the derivative of the forward pass?
   minicv summary vgg16 --preset paper              its layers: shapes, parameters, MACs, receptive fields
+  minicv data check camvid:DIR                     does a data set hold what it should?
   minicv train unet --data cells --out runs/cells  train on generated pictures of cells
   minicv predict --checkpoint runs/cells/last.safetensors picture.png --out runs/pictures
 exit codes: 0 done; 1 a check or lesson failed; 2 wrong input; 130 interrupted"""
@@ -101,6 +102,12 @@ def parser() -> argparse.ArgumentParser:
     add.add_argument("--average", action="store_true", help="mean over the picture turned and mirrored: 8 versions")
     add.add_argument("images", nargs="+", metavar="IMAGE")
     add.set_defaults(run=run_predict)
+
+    add = commands.add_parser("data", help="what is in a data set on disk, and what is wrong with it")
+    what = add.add_subparsers(dest="what", required=True, metavar="check")
+    add = what.add_parser("check", help="read everything; name each file that is missing, damaged or does not fit")
+    add.add_argument("data", metavar="NAME:PATH", help="as in camvid:PATH, voc:PATH, cityscapes:PATH")
+    add.set_defaults(run=run_data_check)
     return top
 
 
@@ -232,6 +239,14 @@ def run_predict(args: argparse.Namespace) -> int:
         shares = np.bincount(result.labels.ravel(), minlength=len(result.probabilities)) / result.labels.size
         print(f"{args.out / stem}_overlay.png  " + "  ".join(f"class {k}: {s:.1%}" for k, s in enumerate(shares)))
     return 0
+
+
+def run_data_check(args: argparse.Namespace) -> int:
+    """minicv data check NAME:PATH"""
+    from .data.check import check
+    report = check(args.data)
+    print("\n".join([*report.contents, *report.faults, f"faults: {len(report.faults)}"]))
+    return 1 if report.faults else 0
 
 
 def main(argv: list[str] | None = None) -> int:

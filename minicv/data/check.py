@@ -1,0 +1,103 @@
+"""Is a data set on disk what it should be? Everything is read, and every fault is named with its file.
+
+A new kind of data set adds a line to CHECKS.
+"""
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from .camvid import CamVid
+from .cityscapes import Cityscapes
+from .errors import DataError
+from .pairs import LabelledPictures
+from .voc import VOCSegmentation
+
+
+@dataclasses.dataclass
+class Report:
+    """What is there, as lines of text, and what is wrong with it, one line for each fault."""
+
+    contents: list[str] = dataclasses.field(default_factory=list)
+    faults: list[str] = dataclasses.field(default_factory=list)
+
+
+def check(spec: str) -> Report:
+    """Check the data set of a spec, NAME:PATH. ``ValueError`` for a set that cannot be checked."""
+    name, _, path = spec.partition(":")
+    if name not in CHECKS or not path:
+        raise ValueError(f"check: needs NAME:PATH with one of {', '.join(CHECKS)}, got {spec!r}")
+    return CHECKS[name](Path(path))
+
+
+def check_pairs(reader: type[LabelledPictures]) -> Callable[[Path], Report]:
+    """A check of a segmentation data set: both files of each pair are there, can be read, are of one size and hold
+    labels that exist; no picture is in two of train, val and test."""
+    def run(root: Path) -> Report:
+        report, shares, read, split_of = Report(), {}, {}, {}
+        for split in reader.splits:
+            try:
+                pairs = reader.find(root, split)
+            except DataError as error:
+                report.faults.append(str(error))
+                continue
+            counts, sizes = np.zeros(256, np.int64), set()
+            for pair in tqdm(pairs, desc=split, unit="picture", leave=False, disable=None):
+                if split in ("train", "val", "test"):
+                    other = split_of.setdefault(pair.name, split)
+                    if other != split:
+                        report.faults.append(f"{pair.image}: is in {other} and in {split}")
+                if pair.label not in read:  # not yet, in another split
+                    read[pair.label] = _read(reader, pair, report.faults)
+                if read[pair.label]:
+                    size, labels = read[pair.label]
+                    sizes.add(size)
+                    counts += labels
+            shares[split] = counts / max(counts.sum(), 1)
+            report.contents.append(f"{split}: {len(pairs)} pictures, {_sizes(sizes)}")
+        if shares:
+            report.contents += _table([*reader.class_names, "void"], shares)
+        report.faults = list(dict.fromkeys(report.faults))  # a fault of all splits is said once
+        return report
+    return run
+
+
+def _read(reader, pair, faults: list[str]) -> tuple[tuple[int, int], np.ndarray] | None:
+    """Size (W, H) and number of pixels of each label (256,) of a pair; None if it cannot be used, and why."""
+    missing = [f"{file}: no such file" for file in (pair.image, pair.label) if not file.is_file()]
+    if missing:
+        faults += missing
+        return None
+    try:
+        _, label = reader.read(pair)
+    except DataError as error:
+        faults.append(str(error))
+        return None
+    return label.shape[::-1], np.bincount(label.ravel(), minlength=256)
+
+
+def _sizes(sizes: set[tuple[int, int]]) -> str:
+    if not sizes:
+        return "none of which can be read"
+    if len(sizes) == 1:
+        return "{} x {} pixels".format(*next(iter(sizes)))
+    (w, h), (w2, h2) = np.min(list(sizes), axis=0), np.max(list(sizes), axis=0)
+    return f"of {len(sizes)} sizes, {w} to {w2} x {h} to {h2} pixels"
+
+
+def _table(names: list[str], shares: dict[str, np.ndarray]) -> list[str]:
+    """The share of the pixels of each class in each split, in percent; void is the last."""
+    wide = max(map(len, [*names, "% of the pixels"]))
+    lines = [f"{'% of the pixels':<{wide}}" + "".join(f"{split:>10}" for split in shares)]
+    for k, name in enumerate(names):
+        k = 255 if k == len(names) - 1 else k
+        lines.append(f"{name:<{wide}}" + "".join(f"{100 * share[k]:10.2f}" for share in shares.values()))
+    return lines
+
+
+CHECKS: dict[str, Callable[[Path], Report]] = {
+    "camvid": check_pairs(CamVid), "voc": check_pairs(VOCSegmentation), "cityscapes": check_pairs(Cityscapes)}
