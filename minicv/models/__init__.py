@@ -13,6 +13,7 @@ MODELS = {
     "deeplabv3plus": "segmentation.deeplab:DeepLabV3Plus",
     "fast_rcnn": "detection.fast_rcnn:FastRCNN",
     "faster_rcnn": "detection.faster_rcnn:FasterRCNN",
+    "fast_yolo": "detection.yolo:FastYOLO",
     "fcn16s": "segmentation.fcn:FCN16s",
     "fcn32s": "segmentation.fcn:FCN32s",
     "fcn8s": "segmentation.fcn:FCN8s",
@@ -26,6 +27,7 @@ MODELS = {
     "unet": "segmentation.unet:UNet",
     "vgg16": "backbones.vgg:VGG",
     "xception": "backbones.xception:Xception",
+    "yolo": "detection.yolo:YOLO",
 }
 
 

@@ -1,0 +1,226 @@
+"""YOLO: Redmon, Divvala, Girshick and Farhadi, "You Only Look Once: Unified, Real-Time Object Detection", CVPR 2016.
+
+Figure 3, the paper preset; side lengths of the maps and channels:
+
+    448 x 3
+     v  7x7/2              224 x 64     v  max pool 2x2
+     v  3x3                112 x 192    v  max pool
+     v  1x1 3x3 1x1 3x3     56 x 512    v  max pool       channels 128 256 256 512
+     v  1x1 3x3, ten times  28 x 1024   v  max pool       four times 256 512, then 512 1024
+     v  1x1 3x3, six        14 x 1024                     twice 512 1024, then 1024
+     v  3x3/2, 3x3, 3x3      7 x 1024                     24 convolutions in all
+     v  fully connected     4096, with dropout behind it
+     v  fully connected     7 x 7 x 30
+
+Leaky ReLU of slope 0.1 after each layer but the last, eq. (2). The picture is a grid of S x S cells. Each cell says B
+boxes and one set of class probabilities, together S x S x (5B + K) numbers; in each cell stand
+
+    x y sqrt(w) sqrt(h) C  of the first box,  of the second, ...,  then p(c) for each of the K classes
+
+x and y: the box's centre from the cell's upper left corner, in cells. w and h: shares of the picture; the network says
+their roots, so that no root of an output must be taken. C: the confidence, which is to be the box's IoU with the
+object, and 0 where there is none. A detection's score is p(c) C, eq. (1).
+
+An object belongs to the cell that holds its centre, and there to the box that overlaps it most at this moment (none: to
+the one nearest in x, y, sqrt(w), sqrt(h), as in the authors' code). If several centres fall into a cell, only the first
+object in the list is learned: the grid misses small objects in groups (sec. 2.4).
+
+Differs from the paper: no pretraining on ImageNet; C learns towards the IoU as a constant. ``batch_norm`` is not in the
+paper, but in the authors' later configurations. ``compact``: 7 convolutions with batch norm, pictures of 112x112, still
+7x7 cells. Fast YOLO (sec. 2) has "9 convolutional layers instead of 24"; their sizes are not in the paper, and are here
+16, 32, ... 1024, 1024, 1024 with six poolings.
+Asserted by the tests: 24 convolutions and 2 fully connected layers; 7x7x30; 271,703,550 parameters; Fast YOLO has 9
+convolutions and 7x7x30.
+"""
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from ... import nn
+from ... import ops as F
+from ...autograd import Tensor
+from ...backend import to_device
+from ...detection import Detections
+from ...nn import init
+from .base import Detector, Target, select
+
+# Kernel x channels, "/2" for a stride of 2; "max": 2x2 pooling
+YOLO_LAYERS = ("7x64/2 max 3x192 max 1x128 3x256 1x256 3x512 max " + 4 * "1x256 3x512 " + "1x512 3x1024 max "
+               + 2 * "1x512 3x1024 " + "3x1024 3x1024/2 3x1024 3x1024")
+FAST_LAYERS = "3x16 max 3x32 max 3x64 max 3x128 max 3x256 max 3x512 max 3x1024 3x1024 3x1024"
+COMPACT_LAYERS = "3x16 max 3x32 max 1x16 3x64 max 1x32 3x128 max 3x128"
+
+
+class YOLO(Detector):
+    """Pictures (N, C, size, size) -> S x S cells, (N, S, S, 5B + K).
+
+    ``layers``: the convolutions, see YOLO_LAYERS. ``size``: side to which every picture is scaled, whatever its ratio;
+    S is what is left of it after strides and poolings. ``boxes``: B. ``hidden``: neurons of the first fully connected
+    layer. ``coord``, ``noobj``: the weights lambda of eq. (3). ``score``, ``nms_iou``, ``most``: see ``base.select``.
+    """
+
+    PRESETS: dict[str, dict[str, Any]] = {
+        "paper": {}, "compact": {"layers": COMPACT_LAYERS, "size": 112, "hidden": 256, "dropout": 0.0,
+                                 "batch_norm": True}}
+    INPUT = {"paper": (3, 448, 448), "compact": (3, 112, 112)}
+    RECIPE: dict[str, Any] = {"optimizer": "sgd", "lr": 0.001, "momentum": 0.9, "weight_decay": 0.0005, "batch": 64,
+                              "scale": 1.2, "jitter": 0.5}  # sec. 2.2
+
+    def __init__(self, in_channels: int = 3, num_classes: int = 20, layers: str = YOLO_LAYERS, size: int = 448,
+                 boxes: int = 2, hidden: int = 4096, dropout: float = 0.5, batch_norm: bool = False,
+                 coord: float = 5.0, noobj: float = 0.5, score: float = 0.05, nms_iou: float = 0.5, most: int = 100):
+        name = type(self).__name__
+        if min(in_channels, num_classes, size, boxes, hidden) < 1:
+            raise ValueError(f"{name}(in_channels={in_channels}, num_classes={num_classes}, size={size}, boxes={boxes},"
+                             f" hidden={hidden}): each must be at least 1")
+        self.in_channels, self.num_classes, self.size, self.B = in_channels, num_classes, size, boxes
+        self.coord, self.noobj, self.score, self.nms_iou, self.most = coord, noobj, score, nms_iou, most
+        self.features, channels, stride = conv_layers(layers, in_channels, batch_norm)
+        if size % stride:
+            raise ValueError(f"{name}(size={size}): the layers make a picture {stride} times smaller, so the size must "
+                             f"be a multiple of that, such as {max(size // stride, 1) * stride}")
+        self.S = S = size // stride
+        self.fc1 = nn.Linear(channels * S * S, hidden)
+        self.fc2 = nn.Linear(hidden, S * S * (5 * boxes + num_classes))
+        self.fc2.weight.data = init.normal(self.fc2.weight.shape, 0.01)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[1:] != (self.in_channels, self.size, self.size):
+            raise ValueError(f"{type(self).__name__}: the input must be (N, {self.in_channels}, {self.size}, "
+                             f"{self.size}), got {x.shape}")
+        x = F.leaky_relu(self.fc1(F.flatten(self.features(x), 1)), 0.1)
+        return self.fc2(self.dropout(x)).reshape(-1, self.S, self.S, 5 * self.B + self.num_classes)
+
+    def scale(self, size: tuple[int, int]) -> tuple[float, float]:
+        return self.size / size[0], self.size / size[1]
+
+    # ------------------------------------------------------------------------------------------------------
+    # Eq. (3)
+    # ------------------------------------------------------------------------------------------------------
+    def losses(self, x: Tensor, targets: list[Target]) -> dict[str, Tensor]:
+        """The five terms of eq. (3), see ``grid_losses``."""
+        return self.grid_losses(self(x), targets)
+
+    def grid_losses(self, y: Tensor, targets: list[Target]) -> dict[str, Tensor]:
+        """"centre", "size", "object", "no_object" and "class": sums over a picture, means over the batch y (N, S, S,
+        5B + K)."""
+        N, S, B, device = len(y), self.S, self.B, y.device
+        cells = assign(targets, S)
+        O, at = len(cells.label), tuple(to_device(index, device) for index in (cells.n, cells.i, cells.j))
+        there = y[at]  # (O, 5B + K), the cells that hold a centre
+        responsible, iou = best_box(there.numpy()[:, :5 * B].reshape(O, B, 5), cells.box, S)
+        box = there[:, :5 * B].reshape(O, B, 5)[to_device(np.arange(O), device), to_device(responsible, device)]
+        empty = np.ones((N, S, S, B))
+        empty[cells.n, cells.i, cells.j, responsible] = 0
+        truth, iou, empty, p = (Tensor(to_device(array.astype(y.dtype), device))
+                                for array in (cells.box, iou, empty, np.eye(self.num_classes)[cells.label]))
+
+        def squares(a: Tensor, b: Tensor) -> Tensor:
+            return F.mse_loss(a, b, reduction="sum") / N
+
+        C = y[..., 4:5 * B:5] * empty  # (N, S, S, B)
+        return {"centre": self.coord * squares(box[:, :2], truth[:, :2]),  # YOLO, eq. (3), line by line
+                "size": self.coord * squares(box[:, 2:4], truth[:, 2:]),
+                "object": squares(box[:, 4], iou),
+                "no_object": self.noobj * (C * C).sum() / N,
+                "class": squares(there[:, 5 * B:], p)}
+
+    # ------------------------------------------------------------------------------------------------------
+    # Detections
+    # ------------------------------------------------------------------------------------------------------
+    def detect(self, x: Tensor, sizes: list[tuple[int, int]],
+               proposals: list[np.ndarray] | None = None) -> list[Detections]:
+        y = self(x).numpy()
+        return [select(*self.boxes_and_scores(grid), size, self.score, self.nms_iou, self.most)
+                for grid, size in zip(y, sizes, strict=True)]
+
+    def boxes_and_scores(self, grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What the cells (S, S, 5B + K) of a picture say: boxes (S S B, 4) in pixels, scores (S S B, K)."""
+        S, B = self.S, self.B
+        boxes, p = grid[..., :5 * B].reshape(S, S, B, 5), grid[..., 5 * B:]
+        corner = np.stack(np.meshgrid(np.arange(S), np.arange(S)), axis=-1)  # (S, S, 2), (j, i)
+        centre, half = (corner[:, :, None] + boxes[..., :2]) / S, boxes[..., 2:4] ** 2 / 2  # shares of the picture
+        found = np.concatenate([centre - half, centre + half], axis=-1) * self.size  # (S, S, B, 4)
+        scores = boxes[..., 4:] * p[:, :, None]  # (S, S, B, K), YOLO, eq. (1)
+        return found.reshape(-1, 4).astype(np.float32), scores.reshape(-1, self.num_classes)
+
+
+class FastYOLO(YOLO):
+    """YOLO with nine convolutions (sec. 2); options as there. ``compact``: as YOLO's, with half the channels."""
+
+    PRESETS: dict[str, dict[str, Any]] = {
+        "paper": {}, "compact": {**YOLO.PRESETS["compact"], "layers": "3x8 max 3x16 max 3x32 max 3x64 max 3x64"}}
+
+    def __init__(self, in_channels: int = 3, num_classes: int = 20, layers: str = FAST_LAYERS, size: int = 448,
+                 boxes: int = 2, hidden: int = 4096, dropout: float = 0.5, batch_norm: bool = False,
+                 coord: float = 5.0, noobj: float = 0.5, score: float = 0.05, nms_iou: float = 0.5, most: int = 100):
+        super().__init__(in_channels, num_classes, layers, size, boxes, hidden, dropout, batch_norm, coord, noobj,
+                         score, nms_iou, most)
+
+
+def conv_layers(text: str, in_channels: int, batch_norm: bool) -> tuple[nn.Sequential, int, int]:
+    """The convolutions that ``text`` lists, their channels, and how many times smaller they make a picture."""
+    layers, channels, stride = [], in_channels, 1
+    for word in text.split():
+        if word == "max":
+            layers.append(nn.MaxPool2d(2))
+            stride *= 2
+            continue
+        try:
+            kernel, channels_out, s = (int(n) for n in (word + "/1").replace("x", "/").split("/")[:3])
+        except ValueError:
+            raise ValueError(f"YOLO(layers): {word!r} is neither 'max' nor KERNELxCHANNELS or KERNELxCHANNELS/STRIDE, "
+                             "as in 3x64 and 7x64/2") from None
+        layers += [nn.Conv2d(channels, channels_out, kernel, s, padding=kernel // 2, bias=not batch_norm),
+                   *[nn.BatchNorm2d(channels_out)] * batch_norm, nn.LeakyReLU(0.1)]  # YOLO, eq. (2)
+        channels, stride = channels_out, stride * s
+    return nn.Sequential(*layers), channels, stride
+
+
+@dataclasses.dataclass
+class Cells:
+    """The O cells that hold the centre of an object, in NumPy. n, i, j: (O,), picture, row and column. box: float64
+    (O, 4), x and y in cells, sqrt(w) and sqrt(h) as shares of the picture. label: (O,)."""
+
+    n: np.ndarray
+    i: np.ndarray
+    j: np.ndarray
+    box: np.ndarray
+    label: np.ndarray
+
+
+def assign(targets: list[Target], S: int) -> Cells:
+    """Which cell learns which object. Of several objects in a cell the first one; none without area."""
+    parts = [Cells(*(np.zeros(0, np.int64) for _ in range(3)), np.zeros((0, 4)), np.zeros(0, np.int64))]
+    for n, target in enumerate(targets):
+        H, W = target.size
+        x1, y1, x2, y2 = target.boxes.astype(np.float64).T / np.array([[W], [H], [W], [H]])  # shares of the picture
+        x, y, w, h = S * (x1 + x2) / 2, S * (y1 + y2) / 2, x2 - x1, y2 - y1
+        i, j = (np.clip(np.floor(v), 0, S - 1).astype(np.int64) for v in (y, x))
+        whole = np.flatnonzero((w > 0) & (h > 0))
+        _, first = np.unique((i * S + j)[whole], return_index=True)
+        kept = whole[np.sort(first)]
+        box = np.stack([x - j, y - i, np.sqrt(np.maximum(w, 0)), np.sqrt(np.maximum(h, 0))], axis=1)
+        parts.append(Cells(np.full(len(kept), n), i[kept], j[kept], box[kept], target.labels[kept]))
+    return Cells(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in dataclasses.fields(Cells)))
+
+
+def best_box(boxes: np.ndarray, truth: np.ndarray, S: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which of the B boxes (O, B, 5) of each cell is responsible for its object (O, 4), and its IoU, both (O,)."""
+    iou = overlap(boxes[..., :4], truth[:, None], S)  # (O, B)
+    distance = ((boxes[..., :4] - truth[:, None]) ** 2).sum(axis=-1)
+    best = np.where(iou.max(axis=1, initial=0) > 0, iou.argmax(axis=1), distance.argmin(axis=1))
+    return best, iou[np.arange(len(iou)), best]
+
+
+def overlap(a: np.ndarray, b: np.ndarray, S: int) -> np.ndarray:
+    """IoU of boxes (x, y, sqrt(w), sqrt(h)) in the same cell, pair by pair: (..., 4) -> (...)."""
+    low = np.maximum(*(box[..., :2] / S - box[..., 2:4] ** 2 / 2 for box in (a, b)))
+    high = np.minimum(*(box[..., :2] / S + box[..., 2:4] ** 2 / 2 for box in (a, b)))
+    inter = np.maximum(high - low, 0).prod(axis=-1)
+    union = (a[..., 2:4] ** 2).prod(axis=-1) + (b[..., 2:4] ** 2).prod(axis=-1) - inter
+    return inter / np.maximum(union, 1e-12)
