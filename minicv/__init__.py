@@ -6,11 +6,11 @@ from . import blas
 blas.choose_kernel()  # before NumPy is imported
 
 from . import models, nn, ops  # noqa: E402
-from .autograd import Tensor, no_grad  # noqa: E402
+from .autograd import Tensor, detect_anomaly, no_grad  # noqa: E402
 from .backend import seed, use  # noqa: E402
 
 if os.environ.get("MINICV_BACKEND"):
     use(os.environ["MINICV_BACKEND"])
 
 __version__ = "0.1.0"
-__all__ = ["Tensor", "models", "nn", "no_grad", "ops", "seed", "use"]
+__all__ = ["Tensor", "detect_anomaly", "models", "nn", "no_grad", "ops", "seed", "use"]

@@ -65,6 +65,7 @@ class Function:
         result = ctx.forward(*arrays, **options)
         first, *others = result if isinstance(result, tuple) else (result,)
         output = Tensor(first)
+        ctx.expect_finite("forward", (first,), arrays)
         if any(ctx.needs):
             # An edge leads to the call that made an input, or to the input itself if it is a leaf. The input's array
             # is not kept alive by it: that is for `save` to decide.
@@ -75,6 +76,19 @@ class Function:
         else:
             ctx.saved = ()
         return (output, *map(Tensor, others)) if others else output
+
+    def expect_finite(ctx, way: str, results: tuple, arguments: list | tuple = ()) -> None:
+        """Inside ``detect_anomaly``: ``FloatingPointError`` if a result holds NaN or infinity."""
+        if not getattr(_state, "anomaly", 0):
+            return
+        for i, a in enumerate(results):
+            if a is None or a.dtype.kind != "f" or backend.xp_of(a).isfinite(a).all():
+                continue
+            what = f"gradient {i}" if way == "backward" else "result"
+            given = f", of arguments {', '.join(str(x.shape) for x in arguments if x is not None)}" if arguments else ""
+            bad = int((~backend.xp_of(a).isfinite(a)).sum())
+            raise FloatingPointError(f"{ctx.name()} {way}: {bad} of {a.size} values of the {what} {a.shape} are NaN or "
+                                     f"infinite{given}; no operation before it made any")
 
     def _check(ctx, arrays: list[Array | None]) -> None:
         """All arguments on one device, all floats of one width."""
@@ -97,6 +111,20 @@ class no_grad(contextlib.ContextDecorator):
 
     def __exit__(self, *error: object) -> None:
         _state.no_grad -= 1
+
+
+class detect_anomaly(contextlib.ContextDecorator):
+    """``with detect_anomaly():`` ends at the first operation whose result or gradient is NaN or infinite.
+
+    It is a ``FloatingPointError`` that names the operation, forward or backward, and the shapes. Every result is looked
+    at, so this is for finding a mistake, not for training.
+    """
+
+    def __enter__(self) -> None:
+        _state.anomaly = getattr(_state, "anomaly", 0) + 1
+
+    def __exit__(self, *error: object) -> None:
+        _state.anomaly -= 1
 
 
 @contextlib.contextmanager

@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import heapq
+from collections import Counter
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .. import backend
@@ -12,8 +14,8 @@ if TYPE_CHECKING:
     from .function import Function
 
 
-def backward(tensor: Tensor, grad: Array | None = None) -> None:
-    """The chain rule, last call first; see ``Tensor.backward``.
+def backward(tensor: Tensor, grad: Array | None = None, ready: Callable[[Tensor], None] | None = None) -> None:
+    """The chain rule, last call first; see ``Tensor.backward``. ``ready(leaf)``: called once its ``.grad`` is whole.
 
     Calls are numbered as they are made, and a call can only use results of earlier ones. So the pending call with the
     highest number has received all of its gradient: everything that used its result has a higher number and is done.
@@ -31,6 +33,7 @@ def backward(tensor: Tensor, grad: Array | None = None) -> None:
         raise TypeError(f"backward(grad): must be an array on {tensor.device}, as the tensor's data; got a "
                         f"{type(grad).__name__}")
     gradients: dict[Function, Array] = {}  # of pending calls: dL/d(their result), complete so far
+    uses = Counter(e for node in calls(tensor) for e in node.edges or () if isinstance(e, Tensor)) if ready else None
     heap: list[tuple[int, Function]] = []
 
     def send(edge: Tensor | Function, g: Array, sender: str) -> None:
@@ -44,6 +47,10 @@ def backward(tensor: Tensor, grad: Array | None = None) -> None:
         total = backend.xp_of(g).asarray(g if before is None else before + g)  # NumPy makes numbers of 0-d arrays
         if leaf:
             edge.grad = total
+            if ready:
+                uses[edge] -= 1
+                if uses[edge] < 1:
+                    ready(edge)
             return
         gradients[edge] = total
         if before is None:
@@ -57,6 +64,7 @@ def backward(tensor: Tensor, grad: Array | None = None) -> None:
                                "gone; run forward again (or add the losses and walk once)")
         results = node.backward(gradients.pop(node))
         results = results if isinstance(results, tuple) else (results,)
+        node.expect_finite("backward", results)
         if len(results) != len(node.edges):
             raise ValueError(f"{node.name()}.backward: {len(results)} gradients for {len(node.edges)} arguments")
         for edge, g in zip(node.edges, results, strict=True):

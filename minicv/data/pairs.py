@@ -35,6 +35,7 @@ class LabelledPictures:
     class_names: tuple[str, ...]
     colors: np.ndarray  # uint8 (K, 3), the set's own colours for pictures of labels
     splits: tuple[str, ...] = ("train", "val", "test")
+    upright = True  # the sky is above: augmentation does not turn these pictures
     ignore_index = IGNORE
 
     def __init__(self, root: str | os.PathLike, split: str = "train", keep: bool = False):

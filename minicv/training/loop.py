@@ -58,8 +58,7 @@ class Training:
         losses = self.model.losses(*batch)
         losses["total"] = sum(losses.values())
         self.optimizer.zero_grad()
-        with self.group.averaging(self.model.parameters()):  # across the processes, while the walk goes on
-            losses["total"].backward()
+        self.group.backward(losses["total"], self.model.parameters())
         self.optimizer.step()
         self.schedule.step()
         self.step += 1

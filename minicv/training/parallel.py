@@ -17,7 +17,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from .. import backend
-from ..autograd import Tensor
+from ..autograd import Tensor, graph
 from ..nn import Module
 
 BUCKET = 1 << 22  # bytes: gradients travel in messages of about this size
@@ -31,10 +31,9 @@ class Group:
     def share(self, model: Module) -> None:
         """Give every process the weights of process 0."""
 
-    @contextlib.contextmanager
-    def averaging(self, parameters: list[Tensor]) -> Iterator[None]:
-        """Gradients that are computed inside are, at its end, their mean over the processes."""
-        yield
+    def backward(self, loss: Tensor, parameters: list[Tensor]) -> None:
+        """``loss.backward()``; afterwards the parameters' gradients are their mean over the processes."""
+        loss.backward()
 
     def mean(self, values: list[float]) -> list[float]:
         """Each value's mean over the processes."""
@@ -63,18 +62,36 @@ class MPIGroup(Group):
     def share(self, model: Module) -> None:
         model.load_state_dict(self.comm.bcast(model.state_dict() if self.rank == 0 else None))
 
-    @contextlib.contextmanager
-    def averaging(self, parameters: list[Tensor]) -> Iterator[None]:
-        yield
-        for bucket in buckets([p for p in parameters if p.grad is not None]):
-            flat = np.concatenate([backend.to_numpy(p.grad).ravel() for p in bucket])
-            self.comm.Allreduce(self.MPI.IN_PLACE, flat)
+    def backward(self, loss: Tensor, parameters: list[Tensor]) -> None:
+        """Each bucket's gradients travel as soon as all of them are there, while the walk goes on.
+
+        In the same order in every process, which MPI asks for. A parameter that the loss did not use counts as 0.
+        """
+        todo = list(buckets([p for p in parameters if p.requires_grad]))
+        done: set[Tensor] = set()
+        sent: list[tuple] = []  # (request, array) of each bucket so far
+
+        def send() -> None:
+            flat = np.concatenate([np.zeros(p.size, p.dtype) if p.grad is None else backend.to_numpy(p.grad).ravel()
+                                   for p in todo[len(sent)]])
+            sent.append((self.comm.Iallreduce(self.MPI.IN_PLACE, flat), flat))
+
+        def ready(p: Tensor) -> None:
+            done.add(p)
+            while len(sent) < len(todo) and done.issuperset(todo[len(sent)]):
+                send()
+            for request, _ in sent:
+                request.Test()  # lets MPI go on with it
+
+        graph.backward(loss, ready=ready)
+        while len(sent) < len(todo):
+            send()
+        for bucket, (request, flat) in zip(todo, sent, strict=True):
+            request.Wait()
             flat /= self.size
-            start = 0
-            for p in bucket:
-                part = flat[start:start + p.size].reshape(p.shape)
-                p.grad = backend.to_device(part, p.device)
-                start += p.size
+            parts = np.split(flat, np.cumsum([p.size for p in bucket])[:-1])
+            for p, part in zip(bucket, parts, strict=True):
+                p.grad = backend.to_device(part.reshape(p.shape), p.device)
 
     def mean(self, values: list[float]) -> list[float]:
         total = np.array(values)

@@ -33,7 +33,7 @@ class Recipe:
             if getattr(self, field) not in choices:
                 raise ValueError(f"{name}({field}={getattr(self, field)!r}): {' or '.join(map(repr, choices))}")
         for field, least in self.AT_LEAST.items():
-            if getattr(self, field) < least:
+            if getattr(self, field) is not None and getattr(self, field) < least:
                 raise ValueError(f"{name}({field}={getattr(self, field)}): must be at least {least}")
 
     @property

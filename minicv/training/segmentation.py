@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..autograd import Tensor
-from ..data import DataError, UNetAugment, WithWeightMap, centre, random_window, standardise
+from ..data import DataError, SegmentationAugment, UNetAugment, WithWeightMap, centre, random_window, standardise
 from ..nn import Module
 from .loop import Training
 from .recipe import Recipe
@@ -18,16 +18,20 @@ from .recipe import Recipe
 class SegmentationRecipe(Recipe):
     """How to train a network that labels every pixel; the defaults are U-Net's (sec. 3).
 
-    ``tile``: side of the output tile that one step looks at, in pixels. ``augment``: elastic deformation, shift,
-    rotation, grey value and flips, or none, or one of your own. ``weight_map``: U-Net's eq. (2), or 1 everywhere.
+    ``tile``: side of the output tile that one step looks at, in pixels; None for the whole picture. ``augment``: none,
+    one of your own, or what fits the pictures: those that may be turned (cells) are turned, flipped, bent by
+    ``elastic`` pixels and changed in grey value (``UNetAugment``); those that are upright (streets) are scaled by a
+    factor between 1/``scale`` and ``scale``, flipped left to right and changed in colour (``SegmentationAugment``).
+    ``weight_map``: U-Net's eq. (2), or 1 everywhere.
     """
 
-    tile: int = 196
-    augment: bool | UNetAugment = True
+    tile: int | None = None
+    augment: bool | UNetAugment | SegmentationAugment = True
     elastic: float = 10.0  # U-Net, sec. 3.1: standard deviation of the displacements, pixels
+    scale: float = 2.0  # PSPNet, sec. 5.1: "random resize between 0.5 and 2"
     weight_map: bool = False
 
-    AT_LEAST: ClassVar[dict[str, int]] = {**Recipe.AT_LEAST, "tile": 1, "elastic": 0}
+    AT_LEAST: ClassVar[dict[str, int]] = {**Recipe.AT_LEAST, "tile": 1, "elastic": 0, "scale": 1}
 
 
 class SegmentationTask:
@@ -41,30 +45,39 @@ class SegmentationTask:
         if len(dataset) == 0:
             raise ValueError("train: the data set has no pictures")
         self.dataset = WithWeightMap(dataset) if recipe.weight_map else dataset
-        self.recipe = recipe
-        self.augment = UNetAugment(elastic=recipe.elastic) if recipe.augment is True else recipe.augment
-        self.tile_in = model.input_size(recipe.tile)
-        self.tile_out = model.output_size(self.tile_in)
+        self.recipe, self.model, self.augment = recipe, model, recipe.augment
+        if self.augment is True:
+            upright = getattr(dataset, "upright", False)
+            self.augment = (SegmentationAugment(scale=(1 / recipe.scale, recipe.scale)) if upright
+                            else UNetAugment(elastic=recipe.elastic))
 
     def example(self, i: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """The i-th example; the same for the same seed."""
         epoch, place = divmod(i, len(self.dataset))
         order = np.random.default_rng([self.recipe.seed, 0, epoch]).permutation(len(self.dataset))
-        rng = np.random.default_rng([self.recipe.seed, 1, i])
         whole = self.dataset[int(order[place])]
+        sample = dataclasses.replace(whole, instances=None)  # the loss has no use for them
+        rng = np.random.default_rng([self.recipe.seed, 1, i])
         try:
-            window = random_window(whole.label.shape, self.tile_in, self.tile_out, rng)
-            sample = dataclasses.replace(whole, instances=None)  # the loss has no use for them
-            part = self.augment(sample, rng, window) if self.augment else window.cut(sample)
+            wanted = whole.label.shape if self.recipe.tile is None else (self.recipe.tile,) * 2
+            tile_in = tuple(self.model.input_size(side) for side in wanted)
+            tile_out = tuple(self.model.output_size(side) for side in tile_in)
+            if isinstance(self.augment, SegmentationAugment):
+                part = dataclasses.replace(self.augment, crop=tile_in)(sample, rng)
+            else:
+                window = random_window(whole.label.shape, tile_in, tile_out, rng)
+                part = self.augment(sample, rng, window) if self.augment else window.cut(sample)
         except ValueError as error:
             raise DataError(f"{whole.name}: {error}") from error
-        size = (self.tile_out, self.tile_out)
-        weight = None if part.weight is None else centre(part.weight, size)
-        return standardise(part.image, like=whole.image), centre(part.label, size), weight
+        weight = None if part.weight is None else centre(part.weight, tile_out)
+        return standardise(part.image, like=whole.image), centre(part.label, tile_out), weight
 
     def batch(self, examples: list, device: str) -> tuple[Tensor, Tensor, Tensor | None]:
         """Images (N, C, h, w), labels (N, h', w') and weights (N, h', w') or None: what ``losses`` takes."""
         image, label, weight = zip(*examples, strict=True)
+        if len({each.shape for each in image}) > 1:
+            raise ValueError(f"train: pictures of a batch differ in size, {image[0].shape} and others; name a tile, or "
+                             "use a batch of 1")
         together = (image, label, None if weight[0] is None else weight)
         return tuple(None if a is None else Tensor(np.stack(a)).to(device) for a in together)
 

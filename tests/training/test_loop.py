@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 import minicv
-from minicv import models
+from minicv import Tensor, models
+from minicv.autograd import graph
 from minicv.data import Cells
 from minicv.training import SegmentationRecipe, SegmentationTask, Training
 from minicv.training.loop import ahead
@@ -75,6 +76,17 @@ def test_what_a_worker_raises_comes_in_its_turn():
     assert seen == [0, 1, 2, 3, 4]
 
 
+# ---------------------------------------------------------------------------------------------------------- the walk
+
+def test_a_leaf_is_ready_once_when_its_gradient_is_whole():
+    a, b, unused = (Tensor(np.array([v], np.float32), requires_grad=True) for v in (2.0, 3.0, 5.0))
+    seen = []
+    loss = ((a * b) * a + b).sum()  # a^2 b + b: a is used twice, and so is b
+    graph.backward(loss, ready=lambda leaf: seen.append((leaf, float(leaf.grad[0]))))
+    assert sorted(g for _, g in seen) == [5.0, 12.0]  # a^2 + 1 and 2ab
+    assert {leaf for leaf, _ in seen} == {a, b} and unused.grad is None
+
+
 # ------------------------------------------------------------------------------------------------------------ Training
 
 @pytest.mark.parametrize("workers", [2, 5])
@@ -87,7 +99,7 @@ def test_the_number_of_workers_changes_nothing(workers):
 
 def test_an_error_in_a_worker_names_the_picture():
     job = training(SMALL.replaced(tile=40))
-    with pytest.raises(ValueError, match=r"cells-0-\d: random_window: tile_out 40 is larger than the picture"):
+    with pytest.raises(ValueError, match=r"cells-0-\d: random_window: tile_out \(40, 40\) is larger than the picture"):
         list(job)
 
 

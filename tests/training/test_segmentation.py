@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 import json
 import os
@@ -126,13 +127,61 @@ def test_elastic_is_the_recipes():
     assert (soft != strong).any()
 
 
+def test_upright_pictures_are_scaled_and_flipped_but_never_turned():
+    """Each row of the picture has a grey value of its own, so rows stay rows in their order."""
+    class Streets(Numbered):
+        upright = True
+
+        def __getitem__(self, index):
+            rows = np.linspace(0, 1, 32, dtype=np.float32)[:, None] * np.ones((32, 40), np.float32)
+            return Sample(rows[None], (rows > 0.5).astype(np.int64), None, "street")
+
+    model = unet(depth=1, padding="same")
+    sizes = set()
+    for image, label, weight in take(12, Streets(), SMALL.replaced(tile=24, batch=1), model):
+        assert image.shape == (1, 1, 24, 24) and label.shape == (1, 24, 24) and weight is None
+        inside = label[0] != 255
+        rows, columns = inside.any(axis=1), inside.any(axis=0)
+        grey = image[0, 0][rows][:, columns]
+        np.testing.assert_allclose(grey, grey[:, :1] * np.ones_like(grey), atol=1e-4)
+        assert (np.diff(grey[:, 0]) >= -1e-5).all()
+        sizes.add(round(float(np.diff(grey[:, 0]).max()), 3))
+    assert len(sizes) > 6  # scaled anew each time
+
+
+@pytest.mark.parametrize("padding", ["valid", "same"])
+def test_without_a_tile_a_step_looks_at_the_whole_picture(padding):
+    """In the nearest size that the network takes: what lies beyond is void."""
+    class Street(Numbered):
+        upright = True
+
+    model = unet(depth=2, padding=padding)
+    (image, label, _), = take(1, Street((45, 60)), SegmentationRecipe(scale=1.0, steps=1), model)
+    assert label.shape[1:] == (model.output_size(image.shape[2]), model.output_size(image.shape[3]))
+    assert label.shape[1] in range(45, 49) and label.shape[2] in range(60, 64)
+    assert (label != 255).sum() >= 45 * 60 if padding == "same" else (label != 255).any()
+
+
+def test_pictures_of_a_batch_must_be_of_one_size():
+    class Mixed(Numbered):
+        upright = True
+
+        def __getitem__(self, index):
+            return dataclasses.replace(self.pictures[index], image=np.zeros((1, 20 + index, 20), np.float32),
+                                       label=np.zeros((20 + index, 20), np.int64), instances=None)
+
+    recipe = SegmentationRecipe(steps=1, batch=2)
+    with pytest.raises(ValueError, match=r"train: pictures of a batch differ in size, \(1, 2\d, 20\) and others"):
+        train(unet(depth=0, padding="same"), Mixed(), recipe)
+
+
 def test_an_empty_data_set():
     with pytest.raises(ValueError, match="train: the data set has no pictures"):
         train(unet(), Cells(0, 32), SMALL)
 
 
 def test_a_tile_larger_than_the_picture():
-    message = r"cells-0-0: random_window: tile_out 40 is larger than the picture, \(32, 32\)"
+    message = r"cells-0-0: random_window: tile_out \(40, 40\) is larger than the picture, \(32, 32\)"
     with pytest.raises(ValueError, match=message):
         train(unet(), Cells(1, 32), SMALL.replaced(tile=40))
 
