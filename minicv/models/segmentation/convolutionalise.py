@@ -7,7 +7,8 @@ neuron o, read as (C, side, side), is a filter, and the neuron is that filter at
 
 Number for number the same weights; so the number of parameters is the same, and so is the output, as a map of 1 x 1. On
 a larger picture the filter fits at several places, and the output is a grid: the classifier's answers for windows that
-start ``stride`` pixels apart. The paper's example: AlexNet answers once for 227x227, and gives 10x10 for 500x500.
+lie 32 pixels apart. The paper's example: AlexNet answers once for 227x227, and gives 10x10 for 500x500 (where pools
+round sizes up, as in the authors' software; 9x9 where they round down, as here).
 
 Where the grid is *equal* to the answers for windows cut out of the picture, and where only alike: a convolution with
 padding sees zeros where a cut-out window ends, but the window's neighbours where it is part of a picture. Equal are

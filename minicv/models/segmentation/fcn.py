@@ -69,7 +69,6 @@ TRUNKS = {
     "vgg16": [Map("conv1_1", 3, 1, 1), Map("pool1", 2, 2, 1), Map("pool2", 2, 2, 2), Map("pool3", 2, 2, 4),
               Map("pool4", 2, 2, 8), Map("pool5", 2, 2, 8)],
 }
-LEARNING_RATES = {"alexnet": 1e-3, "googlenet": 5e-5, "vgg16": 1e-4}  # FCN, sec. 4.3, with momentum 0.9
 SCALES = {16: 0.01, 8: 0.0001}  # of skipped maps, for training at once
 
 
@@ -172,12 +171,11 @@ class FCN(SegmentationNetwork):
         for name, p in self.named_parameters():
             p.requires_grad = regime == "everything" or name.startswith(("score.", "skips."))
 
-    def parameter_groups(self, lr: float | None = None) -> list[dict]:
-        """Groups for an optimiser: what is trained, with the rate doubled for biases (sec. 4.3).
+    def parameter_groups(self, lr: float = 1.0) -> list[dict]:
+        """Groups for an optimiser: all that is trained, with the rate ``lr`` doubled for biases (sec. 4.3).
 
-        ``lr`` None is the paper's, for mean losses of batches of 20 and momentum 0.9.
+        The paper's rates, with momentum 0.9 and batches of 20: 1e-3 (AlexNet), 1e-4 (VGG16), 5e-5 (GoogLeNet).
         """
-        lr = LEARNING_RATES.get(self.backbone, 1e-4) if lr is None else lr
         trained = [(name, p) for name, p in self.named_parameters() if p.requires_grad]
         return [{"params": [p for name, p in trained if not name.endswith("bias")], "lr": lr},
                 {"params": [p for name, p in trained if name.endswith("bias")], "lr": 2 * lr}]

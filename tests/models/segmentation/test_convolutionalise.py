@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+
+import minicv
+from minicv import Tensor, models, nn
+from minicv.models.backbones.alexnet import AlexNet
+from minicv.models.segmentation.convolutionalise import as_convolution, convolutionalise
+from minicv.models.segmentation.patchwise import slide
+from minicv.nn import init
+from minicv.summary import summarise
+
+
+def pictures(*shape):
+    return Tensor(np.random.default_rng(0).standard_normal(shape).astype(np.float32))
+
+
+@pytest.mark.parametrize("name", ["alexnet", "googlenet", "resnet18", "resnet50", "vgg16"])
+def test_same_parameters_and_same_output(name):
+    minicv.seed(0)
+    classifier = models.build(name, width=8).eval()
+    net = convolutionalise(classifier, 64)
+    assert net.num_parameters() == classifier.num_parameters()
+    x = pictures(2, 3, 64, 64)
+    with minicv.no_grad():
+        expected, found = classifier(x).numpy(), net(x).numpy()
+    assert found.shape == (2, 10, 1, 1)
+    np.testing.assert_allclose(found[:, :, 0, 0], expected, rtol=0, atol=1e-4 * abs(expected).max())  # float32
+
+
+@pytest.mark.parametrize(("name", "round_up", "grid"), [
+    ("alexnet", False, 9), ("alexnet", True, 10), ("vgg16", False, 9), ("googlenet", False, 10)])
+def test_grid_of_a_picture_of_500(name, round_up, grid):
+    """The 10x10 of sec. 3.1 is of software that rounds up: 500 -> conv1 124 -> 62, 31, 15 -> fc6 10; or 61, 30, 14, 9.
+
+    VGG16: 250, 125, 62, 31, 15 -> 9. GoogLeNet: 250, 125, 63 (it does round up), 32, 16 -> its mean over 7x7, 10."""
+    with init.blank():
+        net = convolutionalise(models.build(name, "paper", width=8), 224).eval()
+    for _, module in net.modules():
+        if isinstance(module, nn.MaxPool2d) and round_up:
+            module.ceil_mode = True
+    assert summarise(net, (3, 500, 500)).output == (1000, grid, grid)
+
+
+def test_the_grid_equals_the_sliding_window_where_nothing_is_padded():
+    """AlexNet without padding: 227 -> 55 -> 27 -> 23 -> 11 -> 9 -> 7 -> 5 -> 2, so fc6 is 2x2. Steps of 32 pixels."""
+    minicv.seed(0)
+    classifier = AlexNet(num_classes=5, width=4, hidden=16, pooled=2).eval()
+    for layer in classifier.features:
+        if isinstance(layer, nn.Conv2d):
+            layer.padding = 0
+    net, x = convolutionalise(classifier), pictures(1, 3, 227 + 32, 227 + 64)
+    with minicv.no_grad():
+        grid, windows = net(x).numpy(), slide(classifier, x, 227, 32).numpy()
+    assert grid.shape == windows.shape == (1, 5, 2, 3)
+    np.testing.assert_allclose(grid, windows, rtol=0, atol=1e-4 * abs(windows).max())
+
+
+def test_a_filter_is_a_row_of_weights():
+    """By hand: 2 channels of 2x2, a neuron that reads channel 1, row 0, column 1, alone."""
+    linear = nn.Linear(8, 1)
+    linear.weight.data = np.zeros((1, 8), np.float32)
+    linear.weight.data[0, 1 * 4 + 0 * 2 + 1] = 3
+    linear.bias.data = np.array([0.5], np.float32)
+    conv = as_convolution(linear, 2)
+    x = np.arange(18, dtype=np.float32).reshape(1, 2, 3, 3)  # channel 1: 9 ... 17
+    # windows start at (0, 0), (0, 1), (1, 0), (1, 1); channel 1, one to the right: 10, 11, 13, 14
+    assert conv(Tensor(x)).numpy()[0, 0].tolist() == [[30.5, 33.5], [39.5, 42.5]]
+    assert conv.bias is linear.bias and np.shares_memory(conv.weight.data, linear.weight.data)
+
+
+def test_errors():
+    with pytest.raises(ValueError, match=r"a layer of 8 inputs does not fit a map of 3x3 pixels"):
+        as_convolution(nn.Linear(8, 1), 3)
+    with pytest.raises(TypeError, match=r"convolutionalise: UNet has neither"):
+        convolutionalise(models.build("unet"))
