@@ -169,7 +169,7 @@ def parallel(work: Callable[[Any], Any], blocks: Sequence[Any]) -> list[Any]:
     When it returns, or raises what ``work`` raised, no block is being worked on any more. Called by ``work``, it works
     through the blocks by itself: all threads have something to do already.
     """
-    if len(blocks) == 1 or threads() == 1 or threading.current_thread().name.startswith("minicv blocks"):
+    if len(blocks) <= 1 or threads() == 1 or threading.current_thread().name.startswith("minicv blocks"):
         return [work(block) for block in blocks]
     results: list[Any] = [None] * len(blocks)
     todo = iter(range(len(blocks)))  # shared: the interpreter lock makes `next` atomic
@@ -189,6 +189,15 @@ def parallel(work: Callable[[Any], Any], blocks: Sequence[Any]) -> list[Any]:
     for helper in helpers:
         helper.result()
     return results
+
+
+def together(tasks: Sequence[Callable[[], Any]], *arrays: Array) -> None:
+    """Call every task, by several threads unless the arrays that they work on are small, or not NumPy's."""
+    if sum(a.nbytes for a in arrays) >= 1 << 18 and all(type(a) is np.ndarray for a in arrays):
+        parallel(lambda task: task(), tasks)
+    else:
+        for task in tasks:
+            task()
 
 
 def split(work: Callable[..., Any], *arrays: Array) -> list[Any]:

@@ -109,6 +109,14 @@ def test_parallel_uses_several_threads(four_threads):
     assert len(set(names)) == 4
 
 
+@pytest.mark.parametrize("bytes_each, threads", [(1 << 16, 1), (1 << 17, 4)])
+def test_together_wakes_threads_for_large_arrays_only(four_threads, bytes_each, threads):
+    names = []
+    array = np.empty(bytes_each, np.uint8)
+    backend.together([lambda: (time.sleep(0.01), names.append(threading.current_thread().name))] * 12, array, array)
+    assert len(names) == 12 and len(set(names)) == threads
+
+
 @pytest.mark.parametrize("n", [1, 3])
 def test_threads_by_number(monkeypatch, n):
     set_threads(monkeypatch, n)

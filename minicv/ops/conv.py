@@ -8,14 +8,17 @@ arithmetic for deep learning" (2016), draws the sizes. The fast arithmetic is ex
 """
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from types import ModuleType
+
 import numpy as np
 import scipy.sparse
 
 from ..autograd import Function, Tensor
-from ..backend import Array, xp_of
-from . import depthwise
+from ..backend import Array, together, xp_of
+from . import depthwise, patches, shifted
 from .case import Case
-from .shifted import Pair, correlate, correlate_input, correlate_weight
+from .shifted import Pair, Task
 
 
 def pair(value: int | Pair, where: str, least: int) -> Pair:
@@ -118,55 +121,65 @@ def taps(w: Array) -> Array:
     return xp_of(w).ascontiguousarray(w.transpose(2, 3, 1, 0))
 
 
-def is_depthwise(w: Array, groups: int) -> bool:
-    """Whether every group has one input channel, and so its filters of their own; see ``depthwise.py``."""
-    return w.shape[1] == 1 and groups > 1
+def method_for(w: Array, groups: int, arithmetic: tuple[Pair, Pair, Pair]) -> ModuleType:
+    """The fast arithmetic for a weight (O, C, KH, KW), a module: ``shifted``, or one for a special case of it."""
+    if groups > 1 and w.shape[1] == 1:
+        return depthwise
+    return patches if patches.fit(w.shape[2:], *arithmetic) else shifted
 
 
-def convolve(x: Array, w: Array, out_size: Pair, arithmetic: tuple, groups: int, bias: Array | None = None) -> Array:
-    """y = C x + bias. ``arithmetic``: (offset, stride, dilation), pairs."""
-    y = new_like(x, x.shape[0], w.shape[0], *out_size)
-    if is_depthwise(w, groups):
-        M = w.shape[0] // groups  # filters of each channel
-        for m in range(M):
-            depthwise.correlate(last(x), taps(w[m::M])[:, :, 0], last(y[:, m::M]), *arithmetic)
-        if bias is not None:
-            y += bias[:, None, None]
-        return y
-    for C, O in zip(groups_of(x.shape[1], groups), groups_of(w.shape[0], groups), strict=True):
-        correlate(last(x[:, C]), taps(w[O]), last(y[:, O]), *arithmetic, bias=None if bias is None else bias[O])
-    return y
+def each_group(w: Array, channels: int, groups: int) -> list[tuple[slice, slice, Array]]:
+    """(input channels, output channels, weight) of each group; depthwise ones are together one, of (KH, KW, O)."""
+    if groups > 1 and w.shape[1] == 1:
+        return [(slice(None), slice(None), taps(w)[:, :, 0])]
+    return [(C, O, taps(w[O])) for C, O in zip(groups_of(channels, groups), groups_of(len(w), groups), strict=True)]
 
 
-def convolve_adjoint(y: Array, w: Array, in_size: Pair, arithmetic: tuple, groups: int) -> Array:
-    """x = C' y"""
-    x = new_like(y, y.shape[0], w.shape[1] * groups, *in_size)
-    if is_depthwise(w, groups):
-        M = w.shape[0] // groups
-        for m in range(M):
-            part = x if m == 0 else new_like(y, *x.shape)
-            correlate_input(last(y[:, m::M]), taps(w[m::M])[:, :, 0], last(part), *arithmetic, depthwise.correlate)
-            if m:
-                x += part
-        return x
-    for C, O in zip(groups_of(x.shape[1], groups), groups_of(w.shape[0], groups), strict=True):
-        correlate_input(last(y[:, O]), taps(w[O]), last(x[:, C]), *arithmetic)
-    return x
+def convolve(x: Array, w: Array, out_size: Pair, arithmetic: tuple, groups: int,
+             bias: Array | None = None) -> tuple[Array, list[Task]]:
+    """y = C x + bias, and the tasks that fill it. ``arithmetic``: (offset, stride, dilation), pairs."""
+    y, method, tasks = new_like(x, x.shape[0], w.shape[0], *out_size), method_for(w, groups, arithmetic), []
+    for C, O, weight in each_group(w, x.shape[1], groups):
+        tasks += method.correlate(last(x[:, C]), weight, last(y[:, O]), *arithmetic,
+                                  bias=None if bias is None else bias[O])
+    return y, tasks
 
 
-def weight_adjoint(x: Array, y: Array, w: Array, arithmetic: tuple, groups: int) -> Array:
-    """The gradient of <y, C x> with respect to the weight, of w's shape."""
-    gw, kernel = xp_of(w).empty_like(w), w.shape[2:]
-    if is_depthwise(w, groups):
-        M = w.shape[0] // groups
-        for m in range(M):
-            g = depthwise.correlate_weight(last(x), last(y[:, m::M]), kernel, *arithmetic)  # (KH, KW, C)
-            gw[m::M, 0] = g.transpose(2, 0, 1)
+def convolve_adjoint(y: Array, w: Array, in_size: Pair, arithmetic: tuple, groups: int,
+                     bias: Array | None = None) -> tuple[Array, list[Task]]:
+    """x = C' y + bias, and the tasks that fill it"""
+    x, method, tasks = new_like(y, y.shape[0], w.shape[1] * groups, *in_size), method_for(w, groups, arithmetic), []
+    for C, O, weight in each_group(w, x.shape[1], groups):
+        tasks += method.correlate_input(last(y[:, O]), weight, last(x[:, C]), *arithmetic,
+                                        bias=None if bias is None else bias[C])
+    return x, tasks
+
+
+def weight_adjoint(x: Array, y: Array, w: Array, arithmetic: tuple,
+                   groups: int) -> tuple[Callable[[], Array], list[Task]]:
+    """The gradient of <y, C x> with respect to the weight, of w's shape: a function to call after the tasks."""
+    method, of_groups, tasks = method_for(w, groups, arithmetic), [], []
+    for C, O, _ in each_group(w, x.shape[1], groups):
+        parts, some = method.correlate_weight(last(x[:, C]), last(y[:, O]), w.shape[2:], *arithmetic)
+        of_groups.append(parts)  # (parts, KH, KW, C, O), depthwise ones (parts, KH, KW, O)
+        tasks += some
+
+    def total():
+        g = xp_of(w).concatenate([parts.sum(axis=0) for parts in of_groups], axis=-1)
+        gw = xp_of(w).empty_like(w)
+        gw[...] = g.transpose(3, 2, 0, 1) if g.ndim == 4 else g.transpose(2, 0, 1)[:, None]
         return gw
-    for C, O in zip(groups_of(x.shape[1], groups), groups_of(w.shape[0], groups), strict=True):
-        g = correlate_weight(last(x[:, C]), last(y[:, O]), kernel, *arithmetic)  # (KH, KW, C, O)
-        gw[O] = g.transpose(3, 2, 0, 1)
-    return gw
+    return total, tasks
+
+
+def gradients(needs: Sequence[bool], gy: Array, for_input: Callable, for_weight: Callable) -> tuple:
+    """The three gradients of a convolution, (input, weight, bias), all computed in one go of the threads."""
+    gx, tasks_x = for_input() if needs[0] else (None, [])
+    gw, tasks_w = for_weight() if needs[1] else (lambda: None, [])
+    gb = xp_of(gy).empty(gy.shape[1], gy.dtype) if needs[2] else None
+    tasks_b = [lambda: sum_pixels(gy, out=gb)] if needs[2] else []
+    together(tasks_x + tasks_w + tasks_b, gy)
+    return gx, gw(), gb
 
 
 class Conv2d(Function):
@@ -175,13 +188,14 @@ class Conv2d(Function):
     def forward(ctx, x, w, b, *, out_size, offset, stride, dilation, groups):
         ctx.save(x, w)
         ctx.arithmetic, ctx.groups = (offset, stride, dilation), groups
-        return convolve(x, w, out_size, ctx.arithmetic, groups, bias=b)
+        y, tasks = convolve(x, w, out_size, ctx.arithmetic, groups, bias=b)
+        together(tasks, x, y)
+        return y
 
-    def backward(ctx, gy):
-        x, w = ctx.saved
-        gx = convolve_adjoint(gy, w, x.shape[2:], ctx.arithmetic, ctx.groups) if ctx.needs[0] else None
-        gw = weight_adjoint(x, gy, w, ctx.arithmetic, ctx.groups) if ctx.needs[1] else None
-        return gx, gw, sum_pixels(gy) if ctx.needs[2] else None
+    def backward(ctx, gy):  # gx = C' gy
+        (x, w), how = ctx.saved, (ctx.arithmetic, ctx.groups)
+        return gradients(ctx.needs, gy, lambda: convolve_adjoint(gy, w, x.shape[2:], *how),
+                         lambda: weight_adjoint(x, gy, w, *how))
 
 
 class ConvTranspose2d(Function):
@@ -190,22 +204,20 @@ class ConvTranspose2d(Function):
     def forward(ctx, x, w, b, *, out_size, offset, stride, dilation, groups):
         ctx.save(x, w)
         ctx.arithmetic, ctx.groups = (offset, stride, dilation), groups
-        y = convolve_adjoint(x, w, out_size, ctx.arithmetic, groups)
-        if b is not None:
-            y += b[:, None, None]
+        y, tasks = convolve_adjoint(x, w, out_size, ctx.arithmetic, groups, bias=b)
+        together(tasks, x, y)
         return y
 
-    def backward(ctx, gy):
-        x, w = ctx.saved
-        gx = convolve(gy, w, x.shape[2:], ctx.arithmetic, ctx.groups) if ctx.needs[0] else None
-        gw = weight_adjoint(gy, x, w, ctx.arithmetic, ctx.groups) if ctx.needs[1] else None
-        return gx, gw, sum_pixels(gy) if ctx.needs[2] else None
+    def backward(ctx, gy):  # gx = C gy
+        (x, w), how = ctx.saved, (ctx.arithmetic, ctx.groups)
+        return gradients(ctx.needs, gy, lambda: convolve(gy, w, x.shape[2:], *how),
+                         lambda: weight_adjoint(gy, x, w, *how))
 
 
-def sum_pixels(gy: Array) -> Array:
+def sum_pixels(gy: Array, out: Array) -> None:
     """(N, C, H, W) -> (C,). As a product with ones: 6 times as fast as a sum over the leading axes."""
     rows = last(gy).reshape(-1, gy.shape[1])
-    return xp_of(gy).ones(len(rows), gy.dtype) @ rows
+    out[...] = xp_of(gy).ones(len(rows), gy.dtype) @ rows
 
 
 def sides(padding: int | Pair | str, kernel: Pair, dilation: Pair) -> tuple[Pair, Pair]:
@@ -308,6 +320,10 @@ CASES = [
     _conv("two groups", (2, 4, 5, 5), (6, 2, 3, 3), (6,), groups=2, padding=1),
     _conv("depthwise", (2, 4, 5, 6), (4, 1, 3, 3), (4,), groups=4, padding=1),
     _conv("depthwise, two filters a channel, stride 2", (1, 3, 7, 6), (6, 1, 3, 3), (6,), groups=3, stride=2),
+    _conv("depthwise, dilation 2 with stride 3", (2, 3, 9, 10), (3, 1, 3, 3), (3,), groups=3, stride=3, dilation=2,
+          padding=(1, 2)),
+    _conv("2x2 windows that tile, a row and a column left over", (2, 3, 5, 7), (4, 3, 2, 2), (4,), stride=2),
+    _conv("1x1, many pixels", (1, 8, 40, 41), (8, 8, 1, 1), (8,)),
     _conv("padding larger than the kernel", (1, 1, 2, 3), (2, 1, 2, 2), (2,), padding=3),
     _conv("kernel as large as the input", (2, 3, 4, 5), (2, 3, 4, 5), (2,)),
     _conv("empty batch", (0, 2, 5, 5), (3, 2, 3, 3), (3,)),
@@ -321,5 +337,7 @@ CASES = [
     _transposed("dilation 2 with stride 2, every other output 0", (1, 2, 3, 3), (2, 2, 3, 3), (2,), dilation=2,
                 stride=2),
     _transposed("two groups", (2, 4, 3, 3), (4, 3, 3, 3), (6,), groups=2, stride=2, padding=1),
+    _transposed("depthwise, two channels into one", (2, 4, 3, 4), (4, 1, 3, 3), (2,), groups=2, stride=2, padding=1),
+    _transposed("2x2 stride 2 with output_padding", (2, 3, 3, 4), (3, 2, 2, 2), (2,), stride=2, output_padding=1),
     _transposed("empty batch", (0, 2, 3, 3), (2, 2, 2, 2), (2,), stride=2),
 ]

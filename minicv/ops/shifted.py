@@ -15,16 +15,20 @@ All this is done a block of rows at a time, so that a block stays in a core's ca
 Measured on two cores over the 3x3 layers in ``tests/benchmarks/ops.py``; blocks and threads together gave 1.5 times.
 
 ``correlate`` is the convolution; ``correlate_input`` and ``correlate_weight`` are its two adjoints. All arrays here are
-(N, H, W, C); weights are (KH, KW, C, O); pairs are (height, width).
+(N, H, W, C); weights are (KH, KW, C, O); pairs are (height, width). They return their work as a list of tasks, one for
+each block: waking a thread costs as much as a small product, so an operation collects the tasks of all that it has to
+compute, and starts the threads once.
 """
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
-from ..backend import Array, as_strided, device_of, matmul, parallel, xp_of
+from ..backend import Array, as_strided, device_of, matmul, xp_of
 
 Pair = tuple[int, int]
+Task = Callable[[], None]
 BLOCK_BYTES = 1 << 22  # a tenth of it would fit a core's cache, but then threads wait for Python: 2.2 times as long
 SMALL_PRODUCT = 1_000_000  # up to this M*N*K OpenBLAS multiplies without repacking its operands, 1.2 times as fast
 
@@ -126,21 +130,18 @@ def blocks(x: Array, out_shape: tuple[int, ...], stride: Pair, most: int | None 
 
 
 def correlate(x: Array, w: Array, out: Array, offset: Pair, stride: Pair, dilation: Pair,
-              bias: Array | None = None) -> None:
-    """out[n, a, b] = bias + sum over i, j of x[n, sh*a + dh*i - top, sw*b + dw*j - left] @ w[i, j]
+              bias: Array | None = None) -> list[Task]:
+    """Tasks: out[n, a, b] = bias + sum over i, j of x[n, sh*a + dh*i - top, sw*b + dw*j - left] @ w[i, j]
 
     with ``offset`` = (top, left) and x zero outside its borders. ``out`` may be any view.
     """
     xp = xp_of(x)
     if 0 in out.shape:
-        return
+        return []
     if w.size == 0:
         out[...] = 0 if bias is None else bias
-        return
+        return []
     KH, KW, C, O = w.shape
-    if (KH, KW) == stride == (1, 1) and offset == (0, 0) and x.shape[:3] == out.shape[:3]:
-        parallel(lambda span: pixelwise(x, w[0, 0], out, bias, span), blocks(x, out.shape, stride))
-        return
     w_rows = w.reshape(KH, KW * C, O)
 
     def work(span):
@@ -163,30 +164,12 @@ def correlate(x: Array, w: Array, out: Array, offset: Pair, stride: Pair, dilati
         for columns, picture in pictures:
             out[n0:n1, r0:r1, columns] = picture
 
-    parallel(work, blocks(x, out.shape, stride))
-
-
-def pixelwise(x: Array, w: Array, out: Array, bias: Array | None, span: tuple[int, int, int, int]) -> None:
-    """``correlate`` with a 1x1 kernel on one block: the pixels are the rows of a plain product, nothing is padded."""
-    n0, n1, r0, r1 = span
-    rows = x[n0:n1, r0:r1].reshape(-1, x.shape[3])
-    piece = SMALL_PRODUCT // w.size if SMALL_PRODUCT // w.size >= 32 else len(rows)
-    product = xp_of(x).empty((len(rows), w.shape[1]), x.dtype)
-    for i in range(0, len(rows), 64 * piece):  # as many small products as possible in one call
-        some, result = rows[i:i + 64 * piece], product[i:i + 64 * piece]
-        whole = len(some) // piece * piece
-        if whole:
-            matmul(some[:whole].reshape(-1, piece, x.shape[3]), w, out=result[:whole].reshape(-1, piece, w.shape[1]))
-        if whole < len(some):
-            matmul(some[whole:], w, out=result[whole:])
-    if bias is not None:
-        product += bias
-    out[n0:n1, r0:r1] = product.reshape(out[n0:n1, r0:r1].shape)
+    return [partial(work, span) for span in blocks(x, out.shape, stride)]
 
 
 def correlate_input(gy: Array, w: Array, gx: Array, offset: Pair, stride: Pair, dilation: Pair,
-                    correlate: Callable[..., None] = correlate) -> None:
-    """The adjoint of ``correlate`` in x: gx receives gy through every tap, w transposed.
+                    bias: Array | None = None, correlate: Callable[..., list[Task]] = correlate) -> list[Task]:
+    """Tasks, the adjoint of ``correlate`` in x: gx receives gy through every tap, w transposed, and the bias.
 
     Of the rows of gx, those with the same remainder by the stride are met by the same taps, in steps of whole output
     rows. So each such part of gx is itself a convolution of gy, stride 1, with those taps in reverse order.
@@ -200,33 +183,37 @@ def correlate_input(gy: Array, w: Array, gx: Array, offset: Pair, stride: Pair, 
             base = (a + top - d * taps[-1]) // s if taps else 0
             yield slice(a, None, s), taps, shift * (len(taps) - 1) - base, shift
 
-    (KH, KW), w_adjoint = w.shape[:2], w.swapaxes(2, 3) if w.ndim == 4 else w  # depthwise ones are (KH, KW, C)
+    (KH, KW), w_adjoint = w.shape[:2], w.swapaxes(2, 3) if w.ndim == 4 else w  # depthwise ones are (KH, KW, O)
+    tasks = []
     for rows, tap_rows, top, dh in parts(gx.shape[1], KH, offset[0], stride[0], dilation[0]):
         for columns, tap_columns, left, dw in parts(gx.shape[2], KW, offset[1], stride[1], dilation[1]):
             part = w_adjoint[tap_rows][:, tap_columns] if tap_rows and tap_columns else w_adjoint[:0]
             part = xp_of(w).ascontiguousarray(part)
-            correlate(gy, part, gx[:, rows, columns], (top, left), (1, 1), (dh, dw))
+            tasks += correlate(gy, part, gx[:, rows, columns], (top, left), (1, 1), (dh, dw), bias)
+    return tasks
 
 
-def correlate_weight(x: Array, gy: Array, kernel: Pair, offset: Pair, stride: Pair, dilation: Pair) -> Array:
-    """The adjoint of ``correlate`` in w, (KH, KW, C, O): for every tap, its pixels transposed times gy."""
+def correlate_weight(x: Array, gy: Array, kernel: Pair, offset: Pair, stride: Pair,
+                     dilation: Pair) -> tuple[Array, list[Task]]:
+    """The adjoint of ``correlate`` in w: for every tap, its pixels transposed times gy.
+
+    (parts, KH, KW, C, O), one part for each block, to be added up when the tasks have filled them.
+    """
     xp = xp_of(x)
     C, O = x.shape[3], gy.shape[3]
-    if x.size == 0 or gy.size == 0:
-        return xp.zeros((*kernel, C, O), x.dtype)
+    # A block's result is as large as the weight: where that is large, there are few blocks.
+    most = max(2, 4 * (x.size + gy.size) // (kernel[0] * kernel[1] * C * O or 1))
+    spans = blocks(x, gy.shape, stride, most) if x.size and gy.size else []
+    parts = xp.empty((len(spans), *kernel, C, O), x.dtype)
 
-    def work(span):
+    def work(part, span):
         block = Block(x, span, gy.shape[2], kernel, offset, stride, dilation, O)
         n0, n1, r0, r1 = span
         _, matrices, pictures = block.new_outputs(xp.zeros)
         for columns, picture in pictures:
             picture[...] = gy[n0:n1, r0:r1, columns]
-        gw = xp.empty((*kernel, C, O), x.dtype)
         for i, columns, pixels in block.taps():
             products = pixels.transpose(0, 1, 3, 2) @ matrices  # (m, pieces, run*C, O)
-            gw[i, columns] = products.sum(axis=(0, 1)).reshape(-1, C, O)
-        return gw
+            part[i, columns] = products.sum(axis=(0, 1)).reshape(-1, C, O)
 
-    # A block's result is as large as the weight: where that is large, there are few blocks.
-    most = max(2, 4 * (x.size + gy.size) // (kernel[0] * kernel[1] * C * O))
-    return sum(parallel(work, blocks(x, gy.shape, stride, most)))
+    return parts, [partial(work, part, span) for part, span in zip(parts, spans, strict=True)]
