@@ -36,15 +36,18 @@ def draw_boxes(ax: Any, boxes: np.ndarray, labels: Sequence[int] | None = None, 
     boxes: (R, 4). labels: (R,), each class in its colour; or one ``colour`` for all. texts: (R,), at the boxes.
     """
     import matplotlib.patheffects as effects
+    from matplotlib.colors import to_rgb
     from matplotlib.patches import Rectangle
     for r, (x1, y1, x2, y2) in enumerate(np.asarray(boxes, float).tolist()):
         own = class_colour(0 if labels is None else labels[r]) if colour is None else colour
-        halo = [effects.Stroke(linewidth=width + 1.4, foreground="w"), effects.Normal()]
+        halo = [effects.Stroke(linewidth=width + 1, foreground="w", alpha=0.8), effects.Normal()]
         ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=own, linewidth=width, linestyle=style,
                                path_effects=halo))
         if texts is not None and texts[r]:
-            ax.text(max(x1, 0), max(y1, 0), texts[r], fontsize=7, va="bottom" if y1 > 8 else "top", color="k",
-                    bbox={"facecolor": own, "edgecolor": "none", "pad": 0.8, "alpha": 0.85}, clip_on=True)
+            dark = np.dot(to_rgb(own), (0.299, 0.587, 0.114)) < 0.5
+            ax.text(max(x1, 0), max(y1, 0), texts[r], fontsize=7, va="bottom" if y1 > 8 else "top",
+                    color="w" if dark else "k", clip_on=True,
+                    bbox={"facecolor": own, "edgecolor": "none", "pad": 0.8, "alpha": 0.9})
 
 
 def overlay_masks(image: np.ndarray, masks: np.ndarray, labels: Sequence[int] | None = None,
