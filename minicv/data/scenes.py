@@ -108,9 +108,10 @@ class _Canvas:
         self.label = np.where(water, WATER, np.where(road, ROAD, GROUND)).astype(np.uint8)
         self.instances = np.zeros(size, np.int32)
         self.paved, self.dry = road, np.flatnonzero(~water)
-        self.open = np.flatnonzero(water | road)  # where cars and boats may be: with an apron, not near an edge
-        if apron:
-            self.open = np.flatnonzero(sum(map(ndimage.distance_transform_edt, (water, road))) > apron)
+        free = water | road  # where cars and boats may be: with an apron, that far from the ground's edge
+        if apron and not free.all():
+            free = ndimage.distance_transform_edt(free) > apron
+        self.open = np.flatnonzero(free)
 
     def surface(self, k: int, size: tuple[int, int], scale: float = 1.0) -> np.ndarray:
         """A piece of class k in this picture's colours: float32 (3, h, w)."""
