@@ -5,17 +5,22 @@ A new kind of data set adds a line to CHECKS.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from . import coco, dsb2018, voc_boxes
 from .camvid import CamVid
 from .cityscapes import Cityscapes
+from .detection import Record, read_pixels
 from .errors import DataError
 from .pairs import LabelledPictures
-from .voc import VOCSegmentation
+from .voc import CLASSES, VOCSegmentation
+from .voc_boxes import BLOOD_CELLS
+
+VOC_CLASSES = CLASSES[1:]  # without background
 
 
 @dataclasses.dataclass
@@ -80,6 +85,57 @@ def _read(reader, pair, faults: list[str]) -> tuple[tuple[int, int], np.ndarray]
     return label.shape[::-1], np.bincount(label.ravel(), minlength=256)
 
 
+def check_detection(find: Callable[[Path, str], tuple[Sequence[str], list[Callable[[list[str]], Record]]]],
+                    splits: Sequence[str] = ("train", "val", "test")) -> Callable[[Path], Report]:
+    """A check of a detection data set: what a reader refuses or repairs, picture by picture; masks and pictures can be
+    read; no picture is in two splits.
+
+    find: gives a split's classes, and for each of its pictures what reads the annotation. A split without a list is
+    passed over, if there is another.
+    """
+    def run(root: Path) -> Report:
+        report, split_of, missing, tables = Report(), {}, [], {}
+        for split in splits:
+            try:
+                names, reads = find(root, split)
+            except DataError as error:
+                report.faults.append(str(error))
+                continue
+            except ValueError as error:
+                missing.append(str(error))
+                continue
+            counts, sizes, empty, sides = np.zeros(len(names), np.int64), set(), 0, []
+            for read in tqdm(reads, desc=split, unit="picture", leave=False, disable=None):
+                try:
+                    record = read(report.faults)
+                    other = split_of.setdefault(record.image, split)
+                    if other != split:
+                        report.faults.append(f"{record.image}: is in {other} and in {split}")
+                    read_pixels(record)
+                    if record.masks is not None:
+                        record.masks()
+                except DataError as error:
+                    report.faults.append(str(error))
+                    continue
+                sizes.add(tuple(record.size)[::-1])
+                counts += np.bincount(record.labels, minlength=len(names))
+                empty += not len(record.labels)
+                sides.append(np.sqrt((record.boxes[:, 2:] - record.boxes[:, :2]).prod(axis=1)))
+            side = np.concatenate([*sides, np.zeros(0)])
+            report.contents.append(f"{split}: {len(reads)} pictures, {_sizes(sizes)}, {empty} without objects")
+            tables[split] = [*counts, *np.histogram(side, [0, 32, 96, np.inf])[0]]
+        if tables:
+            rows = [*names, "small, below 32 x 32", "medium", "large, from 96 x 96"]
+            wide = max(map(len, rows))
+            report.contents.append(f"{'objects':<{wide}}" + "".join(f"{split:>10}" for split in tables))
+            report.contents += [f"{name:<{wide}}" + "".join(f"{table[k]:10d}" for table in tables.values())
+                                for k, name in enumerate(rows)]
+        else:
+            report.faults += missing
+        return report
+    return run
+
+
 def _sizes(sizes: set[tuple[int, int]]) -> str:
     if not sizes:
         return "none of which can be read"
@@ -100,4 +156,8 @@ def _table(names: list[str], shares: dict[str, np.ndarray]) -> list[str]:
 
 
 CHECKS: dict[str, Callable[[Path], Report]] = {
-    "camvid": check_pairs(CamVid), "voc": check_pairs(VOCSegmentation), "cityscapes": check_pairs(Cityscapes)}
+    "camvid": check_pairs(CamVid), "voc": check_pairs(VOCSegmentation), "cityscapes": check_pairs(Cityscapes),
+    "voc-detection": check_detection(lambda root, split: (VOC_CLASSES, voc_boxes.find(root, split, VOC_CLASSES))),
+    "bccd": check_detection(lambda root, split: (BLOOD_CELLS, voc_boxes.find(root, split, BLOOD_CELLS))),
+    "coco": check_detection(coco.find, ("train", "val")),
+    "dsb2018": check_detection(lambda root, split: (("nucleus",), dsb2018.find(root, split)))}

@@ -9,6 +9,7 @@ import functools
 import json
 import os
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -29,26 +30,30 @@ class CocoDetection(DetectionPictures):
     """
 
     def __init__(self, root: str | os.PathLike, split: str = "train", masks: bool = True, keep: bool = False):
-        root = Path(root)
-        path = find_json(root, "instances", split)
-        content = read_json(path, ("images", "annotations", "categories"))
-        pictures = picture_folder(root, path.stem.removeprefix("instances_"))
-        categories = sorted(content["categories"], key=lambda c: c["id"])
-        self.split, self.class_names = split, tuple(c["name"] for c in categories)
-        number = {c["id"]: k for k, c in enumerate(categories)}
-        of_image = defaultdict(list)
-        for annotation in content["annotations"]:
-            if annotation.get("category_id") not in number:
-                raise DataError(f"{path}: annotation {annotation.get('id')} is of the unknown class "
-                                f"{annotation.get('category_id')}; there are {list(number)}")
-            of_image[annotation["image_id"]].append(annotation)
-        strange = of_image.keys() - {image["id"] for image in content["images"]}
-        if strange:
-            raise DataError(f"{path}: annotations of pictures that are not listed: {sorted(strange)[:5]}")
-        problems: list[str] = []
-        records = [_record(image, of_image[image["id"]], number, pictures, masks, path, problems)
-                   for image in content["images"]]
-        super().__init__(records, problems, keep)
+        self.split, problems = split, []
+        self.class_names, reads = find(Path(root), split, masks)
+        super().__init__([read(problems) for read in reads], problems, keep)
+
+
+def find(root: Path, split: str, masks: bool = True) -> tuple[tuple[str, ...], list[Callable[[list[str]], Record]]]:
+    """The classes, and for each picture of a split, what makes a record and adds to a list what is wrong with it."""
+    path = find_json(root, "instances", split)
+    content = read_json(path, ("images", "annotations", "categories"))
+    pictures = picture_folder(root, path.stem.removeprefix("instances_"))
+    categories = sorted(content["categories"], key=lambda c: c["id"])
+    number = {c["id"]: k for k, c in enumerate(categories)}
+    of_image = defaultdict(list)
+    for annotation in content["annotations"]:
+        if annotation.get("category_id") not in number:
+            raise DataError(f"{path}: annotation {annotation.get('id')} is of the unknown class "
+                            f"{annotation.get('category_id')}; there are {list(number)}")
+        of_image[annotation["image_id"]].append(annotation)
+    strange = of_image.keys() - {image["id"] for image in content["images"]}
+    if strange:
+        raise DataError(f"{path}: annotations of pictures that are not listed: {sorted(strange)[:5]}")
+    return tuple(c["name"] for c in categories), [
+        functools.partial(_record, image, of_image[image["id"]], number, pictures, masks, path)
+        for image in content["images"]]
 
 
 def _record(image: dict, annotations: list[dict], number: dict[int, int], pictures: Path, with_masks: bool, path: Path,

@@ -119,10 +119,7 @@ class DetectionPictures:
     def _pixels(self, index: int, record: Record) -> np.ndarray:
         if index in self._kept:
             return self._kept[index]
-        pixels = np.rint(read_image(record.image, "RGB") * 255).astype(np.uint8)
-        if pixels.shape[1:] != tuple(record.size):
-            raise DataError(f"{record.image}: the picture is {pixels.shape[1:]} high and wide, its annotation says "
-                            f"{tuple(record.size)}")
+        pixels = read_pixels(record)
         if self.keep:
             self._kept[index] = pixels
         return pixels
@@ -131,6 +128,15 @@ class DetectionPictures:
 # ---------------------------------------------------------------------------------------------------------
 # For readers
 # ---------------------------------------------------------------------------------------------------------
+def read_pixels(record: Record) -> np.ndarray:
+    """A record's picture, uint8 (3, H, W); ``DataError`` if its size is not the one that the annotation states."""
+    pixels = np.rint(read_image(record.image, "RGB") * 255).astype(np.uint8)
+    if pixels.shape[1:] != tuple(record.size):
+        raise DataError(f"{record.image}: the picture is {pixels.shape[1:]} high and wide, its annotation says "
+                        f"{tuple(record.size)}")
+    return pixels
+
+
 def usable_boxes(boxes: np.ndarray, size: tuple[int, int], where: str, problems: list[str],
                  slack: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
     """Boxes (R, 4) as the module says they are read, float32, and which of the R are left, bool (R,).

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -29,17 +30,22 @@ class DSB2018(DetectionPictures):
     class_names = ("nucleus",)
 
     def __init__(self, root: str | os.PathLike, split: str = "train", keep: bool = False):
-        root, self.split = Path(root), split
-        pictures = folder(root / "stage1_train", EXPECTED)
-        if split == "all":
-            names = sorted(p.name for p in pictures.iterdir() if p.is_dir())
-        elif (root / f"{split}.txt").is_file():
-            names = lines(root / f"{split}.txt")
-        else:
-            raise ValueError(f"DSB2018: no list {root / f'{split}.txt'}; there are "
-                             f"{', '.join(sorted(p.stem for p in root.glob('*.txt')))} and 'all'")
+        self.split = split
         problems: list[str] = []
-        super().__init__([read_nuclei(pictures / name, problems) for name in names], problems, keep)
+        super().__init__([read(problems) for read in find(Path(root), split)], problems, keep)
+
+
+def find(root: Path, split: str) -> list[Callable[[list[str]], Record]]:
+    """For each picture of a split, what reads its masks and adds to a list what is wrong with them."""
+    pictures = folder(root / "stage1_train", EXPECTED)
+    if split == "all":
+        names = sorted(p.name for p in pictures.iterdir() if p.is_dir())
+    elif (root / f"{split}.txt").is_file():
+        names = lines(root / f"{split}.txt")
+    else:
+        raise ValueError(f"DSB2018: no list {root / f'{split}.txt'}; there are "
+                         f"{', '.join(sorted(p.stem for p in root.glob('*.txt')))} and 'all'")
+    return [functools.partial(read_nuclei, pictures / name) for name in names]
 
 
 def read_nuclei(place: Path, problems: list[str]) -> Record:

@@ -7,9 +7,10 @@ annotator, a click without a drag, and counts as without area.
 """
 from __future__ import annotations
 
+import functools
 import os
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,17 +32,20 @@ class VOCDetection(DetectionPictures):
 
     def __init__(self, root: str | os.PathLike, split: str = "train", class_names: Sequence[str] = CLASSES[1:],
                  keep: bool = False):
-        root = Path(root)
         self.class_names, self.split = tuple(class_names), split
-        images, annotations = (folder(root / name, EXPECTED) for name in ("JPEGImages", "Annotations"))
-        lists = folder(root / "ImageSets" / "Main", EXPECTED)
-        if not (lists / f"{split}.txt").is_file():
-            available = sorted(p.stem for p in lists.glob("*.txt"))
-            raise ValueError(f"VOCDetection: no split {split!r} in {lists}; there are {', '.join(available)}")
         problems: list[str] = []
-        records = [read_annotation(annotations / f"{name}.xml", images / f"{name}.jpg", self.class_names, problems)
-                   for name in lines(lists / f"{split}.txt")]
-        super().__init__(records, problems, keep)
+        super().__init__([read(problems) for read in find(Path(root), split, self.class_names)], problems, keep)
+
+
+def find(root: Path, split: str, class_names: Sequence[str]) -> list[Callable[[list[str]], Record]]:
+    """For each picture of a split, what reads its annotation and adds to a list what is wrong with it."""
+    images, annotations = (folder(root / name, EXPECTED) for name in ("JPEGImages", "Annotations"))
+    lists = folder(root / "ImageSets" / "Main", EXPECTED)
+    if not (lists / f"{split}.txt").is_file():
+        available = sorted(p.stem for p in lists.glob("*.txt"))
+        raise ValueError(f"VOCDetection: no split {split!r} in {lists}; there are {', '.join(available)}")
+    return [functools.partial(read_annotation, annotations / f"{name}.xml", images / f"{name}.jpg", class_names)
+            for name in lines(lists / f"{split}.txt")]
 
 
 def read_annotation(path: Path, image: Path, class_names: Sequence[str], problems: list[str]) -> Record:

@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+
+from minicv.data import write_png
+from minicv.data.check import check
+
+XML = """<annotation><size><width>100</width><height>60</height></size>
+<object><name>{}</name><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>
+</annotation>"""
+
+
+@pytest.fixture
+def root(tmp_path):
+    """a (train) is right; b (train) is a click, c (val) of an unknown class, d (val) empty, and a is in val, too."""
+    for folder in ("JPEGImages", "Annotations", "ImageSets/Main"):
+        (tmp_path / folder).mkdir(parents=True)
+    for name, box in {"a": ("WBC", 1, 1, 40, 40), "b": ("RBC", 3, 3, 3, 3), "c": ("dog", 1, 1, 9, 9)}.items():
+        (tmp_path / f"Annotations/{name}.xml").write_text(XML.format(*box))
+    (tmp_path / "Annotations/d.xml").write_text("")
+    for name in "abcd":
+        write_png(tmp_path / f"JPEGImages/{name}.jpg", np.zeros((3, 60, 100), np.uint8))
+    (tmp_path / "ImageSets/Main/train.txt").write_text("a\nb\n")
+    (tmp_path / "ImageSets/Main/val.txt").write_text("c\nd\na\n")
+    return tmp_path
+
+
+def test_every_fault_is_named(root):
+    (root / "JPEGImages/b.jpg").write_bytes(b"damaged")
+    report = check(f"bccd:{root}")
+    told = report.faults
+    assert [line.split(": ")[0].rpartition("/")[2] for line in told] == ["b.xml", "b.jpg", "c.xml", "d.xml", "a.jpg"]
+    for line, words in zip(told, ("has no area, left out", "not a readable picture", "unknown class 'dog'",
+                                  "not a readable annotation", "is in train and in val"), strict=True):
+        assert words in line
+    assert report.contents[0] == "train: 2 pictures, 100 x 60 pixels, 0 without objects"  # of those that can be read
+    # a's WBC, 40 x 40 pixels, is medium; it counts in both splits
+    assert [line.split() for line in report.contents[2:]] == [
+        ["objects", "train", "val"], ["RBC", "0", "0"], ["WBC", "1", "1"], ["Platelets", "0", "0"],
+        ["small,", "below", "32", "x", "32", "0", "0"], ["medium", "1", "1"], ["large,", "from", "96", "x", "96", "0",
+                                                                               "0"]]
+
+
+def test_no_lists(root, tmp_path):
+    for path in (root / "ImageSets/Main").iterdir():
+        path.unlink()
+    report = check(f"voc-detection:{root}")
+    assert report.contents == [] and len(report.faults) == 3 and "no split 'train'" in report.faults[0]
+    assert "no such folder" in check(f"dsb2018:{tmp_path / 'nowhere'}").faults[0]
+
+
+@pytest.mark.slow  # reads 364 pictures
+def test_real_sets(real_data):
+    report = check(f"bccd:{real_data / 'bccd'}")
+    assert len(report.faults) == 2 and all("has no area, left out" in fault for fault in report.faults)
+    assert report.contents[2] == "test: 72 pictures, 640 x 480 pixels, 0 without objects"
+    counts = np.array([line.split()[1:] for line in report.contents[4:7]], int)
+    assert counts.sum() == 4888 - 2  # of 364 files, grep "<object>", without the two
