@@ -60,6 +60,16 @@ def test_the_four_measures_by_hand():
                                     "frequency_weighted_iu": (3 + 64 / 3) / 30})
 
 
+def test_void_is_left_out():
+    # As above, but the three membrane pixels of the second picture that were called cell are void.
+    void = np.where(TRUTH == 0, 255, TRUTH)
+    merged = Data(certain(TRUTH >= 0), truth=void)
+    assert evaluate(Repeats(), merged)["pixel_accuracy"] == 1
+    both = Data(certain(TRUTH == 1))
+    both.samples += merged.samples
+    assert evaluate(Repeats(), both)["mean_iu"] == 1
+
+
 def test_membranes_are_means_over_the_pictures():
     # Pixel error: 0 and 3 of 15. Rand: 1, and for the merged cells see the metric's own tests. Warping: the membrane of
     # the truth cannot vanish without a merger, so its pixels stay wrong but one column cannot be thinner: 3 of 15.
