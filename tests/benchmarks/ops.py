@@ -27,9 +27,23 @@ GROUPS = {
         {"op": "conv2d", "x": (8, 64, 32, 32), "out": 64, "kernel": 1},
         {"op": "conv_transpose2d", "x": (8, 64, 32, 32), "out": 32, "kernel": 2, "stride": 2},
     ],
-    "other": [
+    "elementwise": [
         {"op": "relu", "x": (8, 32, 128, 128)},
-        {"op": "max_pool2d", "x": (8, 32, 128, 128), "kernel": 2},
+        {"op": "batch_norm", "x": (8, 32, 128, 128)},
+        {"op": "batch_norm", "x": (8, 64, 32, 32)},
+    ],
+    "pool": [
+        {"op": "max_pool2d", "x": (8, 32, 128, 128), "kernel_size": 2},
+        {"op": "max_pool2d", "x": (8, 32, 128, 128), "kernel_size": 3, "stride": 2, "padding": 1},
+        {"op": "avg_pool2d", "x": (8, 32, 128, 128), "kernel_size": 2},
+    ],
+    "bilinear": [
+        {"op": "interpolate", "x": (8, 32, 64, 64), "scale_factor": 2, "mode": "bilinear"},
+        {"op": "interpolate", "x": (8, 21, 16, 16), "scale_factor": 8, "mode": "bilinear"},
+    ],
+    "roi": [  # against PyTorch's own operations, all boxes at once: it has no such operation itself
+        {"op": "roi_pool", "x": (2, 128, 32, 32), "boxes": 128, "output_size": 7},
+        {"op": "roi_align", "x": (2, 128, 32, 32), "boxes": 128, "output_size": 7, "sampling_ratio": 2},
     ],
 }
 
@@ -49,50 +63,64 @@ def numbers(shape: tuple[int, ...]):
 
 
 def shapes(case: dict) -> list[tuple[int, ...]]:
-    """The shapes of the case's inputs: x, and weight and bias of a convolution."""
+    """The shapes of the case's inputs: x, and weight and bias where the op has them."""
     x, k = tuple(case["x"]), case.get("kernel", 3)
     if case["op"] == "conv2d":
         return [x, (case["out"], x[1] // case.get("groups", 1), k, k), (case["out"],)]
     if case["op"] == "conv_transpose2d":
         return [x, (x[1], case["out"], k, k), (case["out"],)]
-    return [x]
+    return [x, (x[1],), (x[1],)] if case["op"] == "batch_norm" else [x]
 
 
-def options(case: dict) -> dict:
-    if case["op"].startswith("conv"):
-        return {k: v for k, v in case.items() if k in ("stride", "padding", "dilation", "groups")}
-    return {"kernel_size": case["kernel"]} if "kernel" in case else {}
+def boxes(case: dict):
+    """Seeded boxes (R, 5) on the case's map, of 7 pixels to nearly all of it, float32."""
+    import numpy as np
+    (N, _, H, W), R, rng = case["x"], case["boxes"], np.random.default_rng(1)
+    size = rng.uniform(7, (W - 3, H - 3), (R, 2))
+    start = rng.uniform(0, 1, (R, 2)) * ((W - 2, H - 2) - size)
+    return np.hstack([rng.integers(N, size=(R, 1)), start, start + size]).astype(np.float32)
+
+
+def call(f, inputs: list, case: dict, boxes=None):
+    """The op on its inputs; names and arguments are the same in both libraries."""
+    if case["op"] == "batch_norm":
+        return f(inputs[0], None, None, *inputs[1:], training=True)
+    options = {k: v for k, v in case.items() if k not in ("op", "x", "out", "kernel", "boxes")}
+    return f(*inputs, **options) if boxes is None else f(*inputs, boxes, **options)
 
 
 def with_minicv(case: dict) -> dict:
     import minicv
     import minicv.ops as F
     inputs = [minicv.Tensor(numbers(s), requires_grad=True) for s in shapes(case)]
-    f = getattr(F, case["op"])
+    f, rois = getattr(F, case["op"]), boxes(case) if "boxes" in case else None
 
     def forward():
         with minicv.no_grad():
-            return f(*inputs, **options(case))
+            return call(f, inputs, case, rois)
     gy = numbers(forward().shape)
 
     def both():
         for t in inputs:
             t.grad = None
-        f(*inputs, **options(case)).backward(gy)
+        call(f, inputs, case, rois).backward(gy)
     return {"forward": forward, "both": both}
 
 
 def with_torch(case: dict) -> dict:
     import torch
     import torch.nn.functional as F
+
+    from . import roi_torch
     inputs = [torch.from_numpy(numbers(s)).requires_grad_() for s in shapes(case)]
-    f = getattr(F, case["op"])
+    f = getattr(roi_torch if "boxes" in case else F, case["op"])
+    rois = torch.from_numpy(boxes(case)) if "boxes" in case else None
 
     def forward():
         with torch.no_grad():
-            return f(*inputs, **options(case))
+            return call(f, inputs, case, rois)
     gy = torch.from_numpy(numbers(tuple(forward().shape)))
-    return {"forward": forward, "both": lambda: torch.autograd.grad(f(*inputs, **options(case)), inputs, gy)}
+    return {"forward": forward, "both": lambda: torch.autograd.grad(call(f, inputs, case, rois), inputs, gy)}
 
 
 def main() -> None:
