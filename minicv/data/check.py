@@ -16,6 +16,7 @@ from .camvid import CamVid
 from .cityscapes import Cityscapes
 from .detection import Record, read_pixels
 from .errors import DataError
+from .isbi import numbers_of, read_slice
 from .pairs import LabelledPictures
 from .voc import CLASSES, VOCSegmentation
 from .voc_boxes import BLOOD_CELLS
@@ -155,8 +156,30 @@ def _table(names: list[str], shares: dict[str, np.ndarray]) -> list[str]:
     return lines
 
 
+def check_isbi2012(root: Path) -> Report:
+    """All slices that are there can be read, with labels of their size that are 0 or 255."""
+    report, sizes, cells = Report(), set(), []
+    try:
+        numbers = numbers_of(root)
+    except DataError as error:
+        return Report(faults=[str(error)])
+    for number in numbers:
+        try:
+            label = read_slice(root, number).label
+        except DataError as error:
+            report.faults.append(str(error))
+            continue
+        sizes.add(label.shape[::-1])
+        cells.append(label.mean())
+    report.contents.append(f"{len(numbers)} slices, {_sizes(sizes)}")
+    if cells:
+        report.contents.append(f"cells: {100 * np.mean(cells):.1f}% of the pixels")
+    return report
+
+
 CHECKS: dict[str, Callable[[Path], Report]] = {
     "camvid": check_pairs(CamVid), "voc": check_pairs(VOCSegmentation), "cityscapes": check_pairs(Cityscapes),
+    "isbi2012": check_isbi2012,
     "voc-detection": check_detection(lambda root, split: (VOC_CLASSES, voc_boxes.find(root, split, VOC_CLASSES))),
     "bccd": check_detection(lambda root, split: (BLOOD_CELLS, voc_boxes.find(root, split, BLOOD_CELLS))),
     "coco": check_detection(coco.find, ("train", "val")),

@@ -36,9 +36,9 @@ class ISBI2012:
             raise ValueError(f"ISBI2012: give indices or a split, not both: got split {split!r}")
         root = pathlib.Path(root)
         if indices is None:
-            indices = SPLITS.get(split) or _numbers(root)
+            indices = SPLITS.get(split) or numbers_of(root)
         self.indices = list(indices)
-        self._samples = [_read_slice(root, number) for number in self.indices]
+        self._samples = [read_slice(root, number) for number in self.indices]
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -47,7 +47,7 @@ class ISBI2012:
         return self._samples[index]
 
 
-def _numbers(root: pathlib.Path) -> list[int]:
+def numbers_of(root: pathlib.Path) -> list[int]:
     """The N of all image/N.png and label/N.png in numeric order (2 before 10); other files are left alone."""
     names = {path.stem for folder in _folders(root) for path in folder.glob("*.png")}
     numbers = sorted(int(name) for name in names if name.isdecimal())
@@ -64,7 +64,8 @@ def _folders(root: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
     return folders
 
 
-def _read_slice(root: pathlib.Path, number: int) -> Sample:
+def read_slice(root: pathlib.Path, number: int) -> Sample:
+    """One slice of the folder, checked."""
     image_path, label_path = (folder / f"{number}.png" for folder in _folders(root))
     image, label = read_image(image_path), read_label(label_path)
     if image.shape[1:] != label.shape:

@@ -88,6 +88,23 @@ def _jpeg():
     return file.getvalue()
 
 
+def test_isbi2012(tmp_path, capsys):
+    code, lines, _ = run(f"isbi2012:{tmp_path}", capsys)
+    assert code == 1 and "image: no such folder" in lines[0]
+    for kind in ("image", "label"):
+        (tmp_path / kind).mkdir()
+        for n in range(3):
+            write_png(tmp_path / kind / f"{n}.png", np.array([[0, 255], [255, 255]], np.uint8))
+    assert run(f"isbi2012:{tmp_path}", capsys)[:2] == (
+        0, ["3 slices, 2 x 2 pixels", "cells: 75.0% of the pixels", "faults: 0"])
+    (tmp_path / "image/1.png").unlink()
+    write_png(tmp_path / "label/2.png", np.array([[7, 255], [255, 255]], np.uint8))
+    code, lines, _ = run(f"isbi2012:{tmp_path}", capsys)
+    assert code == 1 and lines[0] == "3 slices, 2 x 2 pixels" and lines[-1] == "faults: 2"
+    assert "image/1.png: no such file" in lines[2]
+    assert "label/2.png: labels are 0 (membrane) or 255 (cell), found [7]" in lines[3]
+
+
 def test_what_cannot_be_checked(capsys):
     for spec in ("scenes", "camvid", "mnist:x", ""):
         code, lines, err = run(spec, capsys)
