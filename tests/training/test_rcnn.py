@@ -1,0 +1,134 @@
+import types
+
+import numpy as np
+import pytest
+
+from minicv.data.detection import DetectionSample
+from minicv.detection import encode_boxes
+from minicv.models.detection.svm_detector import BoxFeatures
+from minicv.training.rcnn import (
+    FeatureCache,
+    extract_features,
+    mean_length,
+    negatives_of,
+    train_box_regression,
+    train_svms,
+)
+
+TRUTH = np.array([[0, 0, 10, 10], [20, 20, 40, 40]], np.float32)
+LABELS = np.array([1, 0])
+# IoU with the first object: 0.8 (two columns off) and 0.25; far from both
+PROPOSALS = np.array([[0, 0, 10, 8], [0, 0, 5, 5], [50, 50, 60, 60]], np.float32)
+BOXES = np.concatenate([TRUTH, PROPOSALS])
+
+
+class Machines:
+    """What the second and third training ask of a detector."""
+
+    num_classes, box_weight = 3, np.zeros((3, 2, 4))
+
+    def set_svms(self, svms, scale):
+        self.svms, self.scale = svms, scale
+
+    def set_box_regression(self, fitted):
+        self.fitted = fitted
+
+    def features(self, image, boxes):
+        assert len(boxes)
+        x = np.stack([boxes[:, 0], boxes[:, 3]], axis=1) / 50
+        return BoxFeatures(np.concatenate([x, x[:, :1] * 0 + 1], axis=1), x)
+
+
+class Data:
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, i):
+        difficult = np.array([False, False, True])
+        boxes, labels = np.concatenate([TRUTH, [[1, 1, 2, 2]]]).astype("f4"), np.array([1, 0, 2])
+        sample = DetectionSample(np.zeros((3, 60, 60), np.float32), boxes, labels, "a", difficult=difficult)
+        return sample if i == 0 else sample.select(np.zeros(0, int))
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return extract_features(Machines(), Data(), tmp_path / "features", lambda image: PROPOSALS)
+
+
+def test_the_cache_holds_objects_first_then_proposals(cache):
+    boxes, labels, fc7, pool5 = cache.read(0, "boxes", "labels", "fc7", "pool5")
+    np.testing.assert_array_equal(boxes, BOXES)  # without the difficult one
+    np.testing.assert_array_equal(labels, LABELS)
+    assert fc7.shape == (5, 3) and pool5.shape == (5, 2) and fc7.dtype == np.float32
+    boxes, labels = cache.read(1, "boxes", "labels")  # a picture without objects
+    assert boxes.shape == (3, 4) and len(labels) == 0
+    files = sorted(p.name for p in cache.folder.iterdir())
+    assert files == ["000000.safetensors", "000001.safetensors"]
+    assert cache.nbytes == sum(p.stat().st_size for p in cache.folder.iterdir()) > 8 * (3 + 2) * 4
+
+
+def test_a_picture_is_written_whole_or_not_at_all(cache, monkeypatch):
+    before = cache.read(0, "fc7")[0]
+    monkeypatch.setattr("minicv.training.rcnn.save_file", lambda arrays, path: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        cache.write(0, BOXES, LABELS, BoxFeatures(np.zeros((5, 3)), np.zeros((5, 2))))
+    np.testing.assert_array_equal(cache.read(0, "fc7")[0], before)
+    assert len(list(cache.folder.iterdir())) == 2
+
+
+def test_negatives_by_hand():
+    # class 1: its own object and the 0.8 are none, the 0.25 is below 0.3. Class 0: all but its object. Class 2: all.
+    assert negatives_of(1, BOXES, LABELS).tolist() == [False, True, False, True, True]
+    assert negatives_of(0, BOXES, LABELS).tolist() == [True, False, True, True, True]
+    assert negatives_of(2, BOXES, LABELS).all() and negatives_of(0, PROPOSALS, np.zeros(0, int)).all()
+
+
+def test_positives_of_an_svm_are_the_objects_alone(cache, monkeypatch):
+    seen = []
+
+    def train(positives, negatives, C, retrain_after):
+        seen.append((positives, list(negatives), C))
+        return types.SimpleNamespace(), []
+
+    monkeypatch.setattr("minicv.training.rcnn.train_with_hard_negatives", train)
+    model = Machines()
+    train_svms(model, cache, C=0.5)
+    assert model.scale == pytest.approx(20 / mean_length(cache))
+    fc7 = cache.read(0, "fc7")[0]
+    for k, owner in ((0, [1]), (1, [0]), (2, [])):
+        positives, negatives, C = seen[k]
+        np.testing.assert_allclose(positives, fc7[owner] * model.scale, rtol=1e-5)
+        assert C == 0.5 and len(negatives) == 2
+        np.testing.assert_allclose(negatives[0], fc7[negatives_of(k, BOXES, LABELS)] * model.scale, rtol=1e-5)
+        assert len(negatives[1]) == 3  # all of the picture without objects
+
+
+def test_regression_learns_from_pairs_above_0_6(cache):
+    model = Machines()
+    # class 1: the object itself and the proposal with 0.8, class 0: the object itself
+    assert train_box_regression(model, cache).tolist() == [1, 2, 0]
+    t = encode_boxes(TRUTH[[0]], PROPOSALS[[0]])[0]
+    x = cache.read(0, "pool5")[0]
+    mean = (x[0] + x[2]) / 2
+    np.testing.assert_allclose(model.fitted.offsets(mean[None], 1)[0], t / 2, atol=1e-4)  # of t and 0
+    assert not model.fitted.weight[2].any() and not model.fitted.bias[[0, 2]].any()
+
+
+def test_no_pictures_with_objects(tmp_path):
+    class Empty(Data):
+        def __getitem__(self, i):
+            return super().__getitem__(1)
+    model = Machines()
+    cache = extract_features(model, Empty(), tmp_path, lambda image: PROPOSALS)
+    train_svms(model, cache)
+    assert train_box_regression(model, cache).tolist() == [0, 0, 0]
+    fc7 = cache.read(0, "fc7")[0]
+    assert all((svm.scores(fc7 * model.scale) < 0).all() for svm in model.svms)
+    assert not model.fitted.weight.any()
+
+
+def test_lengths(tmp_path):
+    cache = FeatureCache(tmp_path, 1)
+    cache.write(0, PROPOSALS, np.zeros(0, np.int64), BoxFeatures(np.array([[3, 4], [0, 0], [6, 8]], "f4"),
+                                                                 np.zeros((3, 1), "f4")))
+    assert mean_length(cache) == pytest.approx(5.0)  # of 5, 0 and 10
