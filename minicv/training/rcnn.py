@@ -1,176 +1,24 @@
-"""The three trainings of R-CNN (Girshick et al., 2014), which SPPNet (He et al., 2014) shares.
-
-    1. fine_tune              the network, to tell the classes and background apart
-       extract_features       of all boxes of all pictures, to disk
-    2. train_svms             a linear SVM for each class, with hard negatives
-    3. train_box_regression   a ridge regression for each class
-
-What an example of class k is changes on the way (R-CNN, app. B): for the network every box with an IoU of at least 0.5
-with an object, because it needs many; for the SVM only the objects themselves, against what has less than 0.3 with any
-of k; for the regression every box with more than 0.6.
-"""
+"""R-CNN's three trainings one after the other, with what each takes; SPPNet's are the same."""
 from __future__ import annotations
 
 import dataclasses
 import os
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-from safetensors import safe_open
-from safetensors.numpy import save_file
-
-from ..detection import box_iou, encode_boxes
-from ..detection.linear_svm import Mining, train_with_hard_negatives
-from ..detection.ridge import LAMBDA, fit_box_regression
-from ..files import atomic_write
 from ..models.detection.base import Proposer
-from ..models.detection.svm_detector import BoxFeatures, SVMDetector
+from ..models.detection.machines import Steps, extract_features, train_box_regression, train_machines, train_svms
+from ..models.detection.svm_detector import SVMDetector
 from .detection import DetectionRecipe, train_detector
 
-NEGATIVE = 0.3  # R-CNN, sec. 2.3: IoU with an object, below which a box is a negative of its class
-NEAR = 0.6  # R-CNN, app. C: and above which a regression learns from it
-LENGTH = 20.0  # mean length of the features that an SVM sees (authors' code), which C is made for
+__all__ = ["Steps", "extract_features", "fine_tune", "train_box_regression", "train_in_three_steps", "train_machines",
+           "train_svms"]
 
 
-class FeatureCache:
-    """Features on disk: ``folder``/000000.safetensors, ... for pictures 0, 1, ..., each written whole or not at all.
-
-    boxes float32 (R, 4), of which the objects are the first, then the proposals; labels int64 (G,), of the G objects;
-    fc7 (R, D) and pool5 (R, P). Only what is asked for is read.
-    """
-
-    def __init__(self, folder: str | os.PathLike, count: int):
-        self.folder, self.count = Path(folder), count
-
-    def __len__(self) -> int:
-        return self.count
-
-    def path(self, i: int) -> Path:
-        return self.folder / f"{i:06}.safetensors"
-
-    def write(self, i: int, boxes: np.ndarray, labels: np.ndarray, features: BoxFeatures) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        arrays = {"boxes": boxes, "labels": labels, "fc7": features.fc7, "pool5": features.pool5}
-        with atomic_write(self.path(i)) as temporary:
-            save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary)
-
-    def read(self, i: int, *names: str) -> list[np.ndarray]:
-        """Some of "boxes", "labels", "fc7", "pool5" of picture i."""
-        with safe_open(self.path(i), "np") as file:
-            return [file.get_tensor(name) for name in names]
-
-    def each(self, *names: str) -> Iterator[list[np.ndarray]]:
-        """``read`` for one picture after the other."""
-        return (self.read(i, *names) for i in range(self.count))
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes on disk."""
-        return sum(self.path(i).stat().st_size for i in range(self.count))
-
-
-# ---------------------------------------------------------------------------------------------------------
-# The steps
-# ---------------------------------------------------------------------------------------------------------
 def fine_tune(model: SVMDetector, dataset: Any, recipe: DetectionRecipe,
               proposer: Proposer | None = None) -> list[float]:
     """Step 1 (R-CNN, sec. 2.3): train the network to classify boxes; the losses."""
     return [losses["total"] for losses in train_detector(model, dataset, recipe, proposer)]
-
-
-def extract_features(model: SVMDetector, dataset: Any, folder: str | os.PathLike,
-                     proposer: Proposer | None = None) -> FeatureCache:
-    """Between 1 and 2: run every box of every picture through the network, once; what is in ``folder`` is replaced."""
-    cache, proposer = FeatureCache(folder, len(dataset)), proposer or model.propose
-    for i in range(len(dataset)):
-        sample = dataset[i].for_training()
-        boxes = np.concatenate([sample.boxes, proposer(sample.image)]).astype(np.float32)
-        cache.write(i, boxes, sample.labels, model.features(sample.image, boxes))
-    return cache
-
-
-def train_svms(model: SVMDetector, cache: FeatureCache, C: float = 1e-3, retrain_after: int = 2000) -> list[
-        list[Mining]]:
-    """Step 2 (R-CNN, sec. 2.3, app. B): one SVM for each class; for each, what its trainings saw.
-
-    Features are scaled to a mean length of LENGTH. The cache is read once per class.
-    """
-    scale = LENGTH / max(mean_length(cache), 1e-12)
-    svms, histories = [], []
-    for k in range(model.num_classes):
-        positives = [fc7[:len(labels)][labels == k] for fc7, labels in cache.each("fc7", "labels")]
-        negatives = (fc7[negatives_of(k, boxes, labels)] * np.float32(scale)
-                     for fc7, boxes, labels in cache.each("fc7", "boxes", "labels"))
-        svm, history = train_with_hard_negatives(np.concatenate(positives) * np.float32(scale), negatives, C,
-                                                 retrain_after=retrain_after)
-        svms.append(svm)
-        histories.append(history)
-    model.set_svms(svms, scale)
-    return histories
-
-
-def train_box_regression(model: SVMDetector, cache: FeatureCache, lam: float = LAMBDA) -> np.ndarray:
-    """Step 3 (R-CNN, app. C): one regression for each class; how many pairs each learned from, (K,)."""
-    x, t, classes = [], [], []
-    for pool5, boxes, labels in cache.each("pool5", "boxes", "labels"):
-        truth = boxes[:len(labels)]
-        if len(truth):
-            iou = box_iou(boxes, truth)  # (R, G)
-            near = np.flatnonzero(iou.max(axis=1) > NEAR)
-            of = iou[near].argmax(axis=1)
-            x.append(pool5[near])
-            t.append(encode_boxes(truth[of], boxes[near]))
-            classes.append(labels[of])
-    P = model.box_weight.shape[1]
-    x, t, classes = (np.concatenate([empty, *parts]) for empty, parts in (
-        (np.zeros((0, P), np.float32), x), (np.zeros((0, 4), np.float32), t), (np.zeros(0, np.int64), classes)))
-    model.set_box_regression(fit_box_regression(x, t, classes, model.num_classes, lam))
-    return np.bincount(classes, minlength=model.num_classes)
-
-
-def negatives_of(k: int, boxes: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """True (R,) for the boxes whose IoU with every object of class k is below NEGATIVE."""
-    truth = boxes[:len(labels)][labels == k]
-    return box_iou(boxes, truth).max(axis=1, initial=0) < NEGATIVE
-
-
-def mean_length(cache: FeatureCache) -> float:
-    """Of the fc7 features of all boxes."""
-    lengths = [np.linalg.norm(fc7, axis=1) for fc7, in cache.each("fc7")]
-    return float(np.concatenate([*lengths, np.zeros(0)]).mean()) if sum(map(len, lengths)) else 0.0
-
-
-@dataclasses.dataclass
-class Steps:
-    """Seconds of each step, bytes of the features on disk, and how many boxes the network looked at for them."""
-
-    fine_tuning: float = 0.0
-    features: float = 0.0
-    svms: float = 0.0
-    regressions: float = 0.0
-    nbytes: int = 0
-    boxes: int = 0
-
-    @property
-    def seconds(self) -> float:
-        return self.fine_tuning + self.features + self.svms + self.regressions
-
-
-def train_machines(model: SVMDetector, dataset: Any, folder: str | os.PathLike,
-                   proposer: Proposer | None = None) -> Steps:
-    """All that comes after fine-tuning."""
-    steps, start = Steps(), time.perf_counter()
-    cache = extract_features(model, dataset, folder, proposer)
-    steps.features, start = time.perf_counter() - start, time.perf_counter()
-    train_svms(model, cache)
-    steps.svms, start = time.perf_counter() - start, time.perf_counter()
-    train_box_regression(model, cache)
-    steps.regressions, steps.nbytes = time.perf_counter() - start, cache.nbytes
-    steps.boxes = sum(len(boxes) for boxes, in cache.each("boxes"))
-    return steps
 
 
 def train_in_three_steps(model: SVMDetector, dataset: Any, recipe: DetectionRecipe, folder: str | os.PathLike,

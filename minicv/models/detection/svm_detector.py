@@ -4,13 +4,15 @@
                           |
                           +->  K ridge regressions: a better box per class
 
-Three trainings, one after the other (R-CNN, sec. 2.3 and app. B, C; in ``minicv.training.rcnn``): the network learns to
-classify boxes by softmax (``losses``), then it is only used to write the features of all boxes to disk; from these the
-SVMs are trained, and then the regressions.
+Three trainings, one after the other (R-CNN, sec. 2.3 and app. B, C; in ``machines``): the network learns to
+classify boxes by softmax (``losses``), then it is only used to write the features of all boxes to disk; from these
+the SVMs are trained, and then the regressions.
 """
 from __future__ import annotations
 
 import dataclasses
+import tempfile
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +25,7 @@ from ...detection import Detections
 from ...detection.linear_svm import LinearSVM
 from ...detection.ridge import BoxRegression
 from ...nn import init
-from .base import Detector, Target, evaluating, factors, select
+from .base import Detector, Proposer, Target, evaluating, factors, select
 from .roi_heads import draw_rois
 
 
@@ -103,6 +105,16 @@ class SVMDetector(Detector):
     # ------------------------------------------------------------------------------------------------------
     # Afterwards
     # ------------------------------------------------------------------------------------------------------
+    def after_training(self, dataset: Any, proposer: Proposer | None, quiet: bool = False) -> bool:
+        """The second and third training, on features in a temporary folder."""
+        from .machines import train_machines
+        with tempfile.TemporaryDirectory(prefix="minicv_features_") as folder:
+            steps = train_machines(self, dataset, folder, proposer)
+        if not quiet:
+            print(f"features of {steps.boxes} boxes in {steps.features:.0f} s, {steps.nbytes / 1e6:.0f} MB; SVMs in "
+                  f"{steps.svms:.0f} s; box regressions in {steps.regressions:.0f} s")
+        return True
+
     @no_grad()
     def features(self, image: np.ndarray, boxes: np.ndarray) -> BoxFeatures:
         """Of boxes (R, 4) on a picture (C, H, W) in 0..1, in evaluation mode."""

@@ -216,3 +216,18 @@ def test_it_learns_eight_pictures_by_heart(tmp_path):
     steps = train_in_three_steps(model, data, recipe, tmp_path, proposer)
     assert steps.boxes == sum(len(proposer(data[i].image)) + len(data[i].boxes) for i in range(8))
     assert evaluate_detector(model, data, proposer=proposer)["mAP@0.5"] > 0.95
+
+
+@pytest.mark.parametrize("name", ["rcnn", "sppnet"])
+def test_after_the_training_loop_the_machines_are_trained_too(name, capsys):
+    """What ``minicv train`` calls when its steps are done."""
+    data = BoxScenes(3, 48, seed=1, objects=(1, 3), class_names=("disc", "square"))
+    proposer, options = NearObjects(data, 3, 10), {"short": 48, "long": 48} if name == "sppnet" else SMALL
+    minicv.seed(0)
+    model = models.build(name, num_classes=2, **options)
+    assert model.after_training(data, proposer) is True
+    assert model.svm_weight.any() and model.box_bias.any()
+    boxes = sum(len(proposer(data[i].image)) + len(data[i].boxes) for i in range(3))
+    assert f"features of {boxes} boxes in " in capsys.readouterr().out
+    model.after_training(data, proposer, quiet=True)
+    assert not capsys.readouterr().out

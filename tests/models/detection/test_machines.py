@@ -5,8 +5,7 @@ import pytest
 
 from minicv.data.detection import DetectionSample
 from minicv.detection import encode_boxes
-from minicv.models.detection.svm_detector import BoxFeatures
-from minicv.training.rcnn import (
+from minicv.models.detection.machines import (
     FeatureCache,
     extract_features,
     mean_length,
@@ -14,6 +13,7 @@ from minicv.training.rcnn import (
     train_box_regression,
     train_svms,
 )
+from minicv.models.detection.svm_detector import BoxFeatures
 
 TRUTH = np.array([[0, 0, 10, 10], [20, 20, 40, 40]], np.float32)
 LABELS = np.array([1, 0])
@@ -69,7 +69,7 @@ def test_the_cache_holds_objects_first_then_proposals(cache):
 
 def test_a_picture_is_written_whole_or_not_at_all(cache, monkeypatch):
     before = cache.read(0, "fc7")[0]
-    monkeypatch.setattr("minicv.training.rcnn.save_file", lambda arrays, path: 1 / 0)
+    monkeypatch.setattr("minicv.models.detection.machines.save_file", lambda arrays, path: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         cache.write(0, BOXES, LABELS, BoxFeatures(np.zeros((5, 3)), np.zeros((5, 2))))
     np.testing.assert_array_equal(cache.read(0, "fc7")[0], before)
@@ -90,7 +90,7 @@ def test_positives_of_an_svm_are_the_objects_alone(cache, monkeypatch):
         seen.append((positives, list(negatives), C))
         return types.SimpleNamespace(), []
 
-    monkeypatch.setattr("minicv.training.rcnn.train_with_hard_negatives", train)
+    monkeypatch.setattr("minicv.models.detection.machines.train_with_hard_negatives", train)
     model = Machines()
     train_svms(model, cache, C=0.5)
     assert model.scale == pytest.approx(20 / mean_length(cache))
