@@ -7,12 +7,9 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
-
 import minicv
 
 from . import backend, lessons, models
-from .nn import Module
 
 EXAMPLES = """examples:
   minicv lessons run --quick                       every lesson, small; figures in lessons/out/
@@ -22,7 +19,11 @@ EXAMPLES = """examples:
   minicv data check camvid:DIR                     does a data set hold what it should?
   minicv train unet --data cells --out runs/cells  train on generated pictures of cells
   minicv predict --checkpoint runs/cells/last.safetensors picture.png --out runs/pictures
+  minicv train faster_rcnn --data bccd:PATH --out runs/blood --optimizer adam --steps 8000
 exit codes: 0 done; 1 a check or lesson failed; 2 wrong input; 130 interrupted"""
+
+PROPOSALS = ("a checkpoint of faster_rcnn, whose RPN is to propose the boxes (default: selective search, for networks "
+             "that need proposals)")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -67,46 +68,60 @@ def parser() -> argparse.ArgumentParser:
                               description="Writes DIR/last.safetensors and best.safetensors (the weights and all that "
                               "--resume needs), metrics.jsonl and curve.png. Under `mpirun -n 2` two processes share "
                               "each batch.")
-    add.add_argument("model", choices=models.names("segmentation"))
-    add.add_argument("--data", required=True, metavar="NAME[:PATH]", help="cells (generated), or isbi2012:PATH")
+    add.add_argument("model", choices=models.names("segmentation") + models.names("detection"))
+    add.add_argument("--data", required=True, metavar="NAME[:PATH]",
+                     help="cells and boxes (generated), isbi2012:PATH, bccd:PATH, ...")
     add.add_argument("--out", required=True, type=Path, metavar="DIR")
     add.add_argument("--preset", default="compact", choices=["compact", "paper"])
     add.add_argument("--width", type=int, help="channels of the first level, instead of the preset's")
+    add.add_argument("--option", action="append", default=[], metavar="NAME=VALUE",
+                     help="any other option of the model's class, the value in JSON: short=256, 'pool=\"align\"'")
     add.add_argument("--steps", type=int, help="training steps")
     add.add_argument("--batch", type=int, help="pictures per step")
     add.add_argument("--optimizer", choices=["sgd", "adam"],
                      help="sgd with momentum, or adam, which needs fewer steps (default: as the model's paper)")
     add.add_argument("--lr", type=float, help="learning rate at the start")
-    add.add_argument("--tile", type=int, help="side of the output tile of a step, pixels")
-    add.add_argument("--elastic", type=float, help="standard deviation of the elastic deformation, pixels")
-    add.add_argument("--no-augment", action="store_true")
-    add.add_argument("--weight-map", action="store_true", help="weigh pixels by U-Net's eq. (2)")
     add.add_argument("--seed", type=int, default=0)
     add.add_argument("--resume", action="store_true", help="go on with the run in DIR as if it had never stopped")
     add.add_argument("--save-every", type=float, default=60.0, metavar="SECONDS", help="between saves (default: 60)")
     add.add_argument("--quiet", action="store_true", help="no progress bar")
+    some = add.add_argument_group("networks that label pixels")
+    some.add_argument("--tile", type=int, help="side of the output tile of a step, pixels")
+    some.add_argument("--elastic", type=float, help="standard deviation of the elastic deformation, pixels")
+    some.add_argument("--no-augment", dest="augment", action="store_const", const=False)
+    some.add_argument("--weight-map", action="store_const", const=True, help="weigh pixels by U-Net's eq. (2)")
+    some = add.add_argument_group("networks that find objects")
+    some.add_argument("--scale", type=float, help="pictures become larger by up to this factor, or smaller")
+    some.add_argument("--jitter", type=float, help="colours change by up to this share")
+    some.add_argument("--turn", action="store_const", const=True, help="turn and mirror pictures in all eight ways")
+    some.add_argument("--proposals", metavar="FILE", help=PROPOSALS)
     add.set_defaults(run=run_train)
 
     add = commands.add_parser("evaluate", help="measure a checkpoint on the test pictures of a data set")
     add.add_argument("--checkpoint", required=True, metavar="FILE")
     add.add_argument("--data", required=True, metavar="NAME[:PATH]")
+    add.add_argument("--split", default="test", help="which pictures (default: test)")
     add.add_argument("--tile", type=int, help="predict in input tiles of this side")
     add.add_argument("--average", action="store_true", help="mean over the picture turned and mirrored: 8 versions")
+    add.add_argument("--proposals", metavar="FILE", help=PROPOSALS)
     add.add_argument("--json", action="store_true", help="one line of JSON instead of a table")
     add.set_defaults(run=run_evaluate)
 
-    add = commands.add_parser("predict", help="label pictures: writes NAME_labels.png and NAME_overlay.png")
+    add = commands.add_parser("predict", help="label pictures (NAME_labels.png, NAME_overlay.png), or find objects "
+                              "(NAME.json, NAME_boxes.png)")
     add.add_argument("--checkpoint", required=True, metavar="FILE")
     add.add_argument("--out", required=True, type=Path, metavar="DIR")
     add.add_argument("--tile", type=int, help="predict in input tiles of this side")
     add.add_argument("--average", action="store_true", help="mean over the picture turned and mirrored: 8 versions")
+    add.add_argument("--score", type=float, default=0.5, help="write objects with at least this score (default: 0.5)")
+    add.add_argument("--proposals", metavar="FILE", help=PROPOSALS)
     add.add_argument("images", nargs="+", metavar="IMAGE")
     add.set_defaults(run=run_predict)
 
     add = commands.add_parser("data", help="what is in a data set on disk, and what is wrong with it")
     what = add.add_subparsers(dest="what", required=True, metavar="check")
     add = what.add_parser("check", help="read everything; name each file that is missing, damaged or does not fit")
-    add.add_argument("data", metavar="NAME:PATH", help="as in camvid:PATH, voc:PATH, cityscapes:PATH")
+    add.add_argument("data", metavar="NAME:PATH", help="as in camvid:PATH, voc:PATH, cityscapes:PATH, bccd:PATH")
     add.set_defaults(run=run_data_check)
     return top
 
@@ -165,21 +180,21 @@ def run_summary(args: argparse.Namespace) -> int:
 
 def run_train(args: argparse.Namespace) -> int:
     """minicv train MODEL"""
-    from . import training
+    from . import kinds, training
     group = training.group()
     with training.all_or_none(group):
         from .data import open_dataset
-        dataset = open_dataset(args.data, "train")
-        recipe = training.SegmentationRecipe(**models.model_class(args.model).RECIPE).replaced(
-            steps=args.steps, batch=args.batch, optimizer=args.optimizer, lr=args.lr, tile=args.tile, seed=args.seed,
-            elastic=args.elastic, augment=False if args.no_augment else None, weight_map=args.weight_map or None)
-        options = {"num_classes": dataset.num_classes, "in_channels": dataset[0].image.shape[0]}
+        kind, dataset = kinds.kind_of(args.model), open_dataset(args.data, "train")
+        recipe = kind.chosen(args.model, args)
+        options = {"num_classes": dataset.num_classes, "in_channels": dataset[0].image.shape[0],
+                   **dict(map(named_value, args.option))}
         if args.width is not None:
             options["width"] = args.width
         minicv.seed(args.seed)
         model = models.build(args.model, args.preset, **options)
-        job = training.Training(model, training.SegmentationTask(dataset, recipe, model), group)
-        run = training.Run(job, args.out, {"data": args.data}, args.quiet, args.save_every)
+        task = kind.task(dataset, recipe, model, args)
+        job = training.Training(model, task, group)
+        run = training.Run(job, args.out, {"data": args.data, **kind.about(dataset)}, args.quiet, args.save_every)
         if args.resume:
             run.resume()
         elif run.last.exists():
@@ -191,27 +206,29 @@ def run_train(args: argparse.Namespace) -> int:
                   + (f", from step {job.step}" if args.resume else ""), flush=True)
         run.run()
         if group.rank == 0:
+            if kind.after(model, task, args):
+                run.save()
             print(f"{job.step} steps in {run.seconds:.0f} s, loss {run.mean_loss():.4f} over the last "
                   f"{min(100, job.step)}\n{run.last}")
     return 0
 
 
-def load_labelling(path: str) -> Module:
-    """The model of a checkpoint; ``ValueError`` if it does not label pixels."""
-    from .training import load_checkpoint
-    model, _ = load_checkpoint(path)
-    if not hasattr(model, "predict"):
-        raise ValueError(f"{path}: holds the model {model.recipe['model']!r}, which does not label pixels")
-    return model
+def named_value(text: str) -> tuple[str, object]:
+    """NAME=VALUE with the value in JSON; ``ValueError`` for anything else."""
+    name, equals, value = text.partition("=")
+    try:
+        if not equals:
+            raise ValueError
+        return name, json.loads(value)
+    except ValueError:
+        raise ValueError(f"--option {text}: must be NAME=VALUE with the value in JSON, as in short=256") from None
 
 
 def run_evaluate(args: argparse.Namespace) -> int:
     """minicv evaluate"""
-    from .data import open_dataset
-    from .training.evaluate import evaluate
-    model = load_labelling(args.checkpoint)
-    result = evaluate(model, open_dataset(args.data, "test"), open_dataset(args.data, "train"), quiet=args.json,
-                      tile=args.tile, average=args.average)
+    from . import kinds
+    model, _, kind = kinds.load(args.checkpoint)
+    result = kind.evaluate(model, args)
     if args.json:
         print(json.dumps(result))
     else:
@@ -222,9 +239,8 @@ def run_evaluate(args: argparse.Namespace) -> int:
 
 def run_predict(args: argparse.Namespace) -> int:
     """minicv predict"""
-    from .data import read_image, write_png
-    from .viz import overlay
-    model = load_labelling(args.checkpoint)
+    from . import kinds
+    model, info, kind = kinds.load(args.checkpoint)
     stems = [Path(image).stem for image in args.images]
     twice = sorted({s for s in stems if stems.count(s) > 1})
     if twice:
@@ -232,12 +248,7 @@ def run_predict(args: argparse.Namespace) -> int:
                          "predict them into different folders")
     args.out.mkdir(parents=True, exist_ok=True)
     for path, stem in zip(args.images, stems, strict=True):
-        image = read_image(path, "L" if model.in_channels == 1 else "RGB")
-        result = model.predict([image], args.tile, args.average)[0]
-        write_png(args.out / f"{stem}_labels.png", result.labels.astype(np.uint8))
-        write_png(args.out / f"{stem}_overlay.png", overlay(image, result.labels).transpose(2, 0, 1))
-        shares = np.bincount(result.labels.ravel(), minlength=len(result.probabilities)) / result.labels.size
-        print(f"{args.out / stem}_overlay.png  " + "  ".join(f"class {k}: {s:.1%}" for k, s in enumerate(shares)))
+        print(kind.write(model, info, kinds.read(path, model), args.out / stem, args))
     return 0
 
 

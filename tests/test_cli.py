@@ -285,7 +285,7 @@ class Classifier(nn.Module):
 
 def checkpoint_of_another_model(checkpoint, path):
     save_checkpoint(path, models.build("classifier"))
-    return "holds the model 'classifier', which does not label pixels"
+    return "holds the model 'classifier', which neither labels pixels nor finds objects"
 
 
 @pytest.mark.parametrize("make", [damaged_checkpoint, truncated_checkpoint, picture_as_checkpoint, missing_checkpoint,

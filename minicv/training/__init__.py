@@ -1,6 +1,6 @@
 """Training: the loop, its recipes, runs in a folder, checkpoints, and weights that PyTorch saved."""
 from .checkpoint import CheckpointError, load_checkpoint, load_training, save_checkpoint, save_training
-from .detection import CachedProposals, DetectionRecipe, DetectionTask, evaluate_detector, train_detector
+from .detection import CachedProposals, DetectionRecipe, DetectionTask, Proposer, evaluate_detector, train_detector
 from .loop import Task, Training
 from .parallel import Group, all_or_none, group
 from .recipe import Recipe
@@ -9,8 +9,8 @@ from .segmentation import SegmentationRecipe, SegmentationTask, train_steps
 from .torch_weights import load_pretrained, read_weights
 
 __all__ = [
-    "CachedProposals", "CheckpointError", "DetectionRecipe", "DetectionTask", "Group", "Interrupted", "Recipe", "Run",
-    "SegmentationRecipe", "SegmentationTask", "Task", "Training", "all_or_none", "evaluate_detector", "group",
-    "load_checkpoint", "load_pretrained", "load_training", "read_weights", "save_checkpoint", "save_training",
+    "CachedProposals", "CheckpointError", "DetectionRecipe", "DetectionTask", "Group", "Interrupted", "Proposer",
+    "Recipe", "Run", "SegmentationRecipe", "SegmentationTask", "Task", "Training", "all_or_none", "evaluate_detector",
+    "group", "load_checkpoint", "load_pretrained", "load_training", "read_weights", "save_checkpoint", "save_training",
     "train_detector", "train_steps",
 ]

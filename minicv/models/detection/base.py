@@ -72,8 +72,12 @@ class Detector(nn.Module):
         from ...detection.selective_search import selective_search
         return selective_search(image)
 
-    def after_training(self, dataset: Any, proposer: Proposer | None, quiet: bool = False) -> None:
-        """What is still to be learned when the steps of the training loop are done: R-CNN's SVMs and box regressors."""
+    def after_training(self, dataset: Any, proposer: Proposer | None, quiet: bool = False) -> bool:
+        """Learn what is left when the steps of the training loop are done (R-CNN's SVMs and box regressors).
+
+        True if there was anything: the model is then saved again.
+        """
+        return False
 
     # ------------------------------------------------------------------------------------------------------
     # Pictures in

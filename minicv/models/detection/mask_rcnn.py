@@ -12,9 +12,10 @@ not compete. Its target is what of the object's mask lies in the RoI, in 28x28. 
 
 ``pool="pool"`` puts RoI pooling in the place of RoIAlign for boxes and masks, to compare (table 2c).
 
-Differs from the paper: no feature pyramid, "C4" of ResNet-50 at stride 16, with anchors of five scales; the box head is the pyramid's, two layers of
-1024 neurons; NMS per class before the masks, as there. ``compact``: as Faster R-CNN's, with 32 channels in two convs
-in the mask head, for pictures of 256x256. Pixels of a mask that reach over half of its box's pixel are set.
+Differs from the paper: no feature pyramid, "C4" of ResNet-50 at stride 16, with anchors of five scales; the box head is
+the pyramid's, two layers of 1024 neurons. A mask is predicted for the class of its detection, and its pixels are set
+where the probability is above one half, both as there. ``compact``: as Faster R-CNN's, with 32 channels in two convs in
+the mask head, for pictures of 256x256.
 Asserted by the tests: masks of 28x28; 14 to 28; 75,328,379 parameters with ResNet-50 and 80 classes.
 """
 from __future__ import annotations

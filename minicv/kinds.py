@@ -1,0 +1,156 @@
+"""What the command line knows of each kind of network: how it is trained and measured, and how its answers are written.
+
+``KINDS`` is the table: networks that label pixels, and networks that find objects.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import data, models, training
+from .files import atomic_write
+from .nn import Module
+
+ALL = ("steps", "batch", "optimizer", "lr", "seed")  # options of every recipe
+
+
+class Kind:
+    """``recipe``: the class of its training's numbers, of which the command line sets ``ALL`` and ``options``."""
+
+    does = ""
+    recipe: type[training.Recipe]
+    options: tuple[str, ...] = ()
+
+    def chosen(self, name: str, args: argparse.Namespace) -> training.Recipe:
+        """The recipe of the model ``name``, changed by the command line; ``ValueError`` for another kind's options."""
+        strange = [o for kind in KINDS.values() for o in kind.options
+                   if o not in self.options and getattr(args, o, None) is not None]
+        if strange:
+            raise ValueError(f"--{strange[0].replace('_', '-')} is not for {name}, which {self.does}")
+        recipe = self.recipe(**models.model_class(name).RECIPE)
+        return recipe.replaced(**{option: getattr(args, option) for option in (*ALL, *self.options)})
+
+    def task(self, dataset: Any, recipe: training.Recipe, model: Module, args: argparse.Namespace) -> training.Task:
+        """What the training loop asks for examples."""
+        raise TypeError(f"{type(self).__name__} has no task")
+
+    def about(self, dataset: Any) -> dict[str, Any]:
+        """What a checkpoint is to say of its data, beside where they come from."""
+        return {}
+
+    def after(self, model: Module, task: training.Task, args: argparse.Namespace) -> bool:
+        """Train what the loop did not; False if there was nothing."""
+        return False
+
+    def evaluate(self, model: Module, args: argparse.Namespace) -> dict[str, float]:
+        """The field's measures on a split of a data set."""
+        raise TypeError(f"{type(self).__name__} has no evaluate")
+
+    def write(self, model: Module, info: dict, image: np.ndarray, stem: Path, args: argparse.Namespace) -> str:
+        """Predict one picture and write files that begin with ``stem``; what to say of it."""
+        raise TypeError(f"{type(self).__name__} has no write")
+
+
+class Segmentation(Kind):
+    does = "labels pixels"
+    recipe = training.SegmentationRecipe
+    options = ("tile", "elastic", "augment", "weight_map")
+
+    def task(self, dataset, recipe, model, args):
+        return training.SegmentationTask(dataset, recipe, model)
+
+    def evaluate(self, model, args):
+        from .training.evaluate import evaluate
+        measured, chosen_on = (data.open_dataset(args.data, split) for split in (args.split, "train"))
+        return evaluate(model, measured, chosen_on, quiet=args.json, tile=args.tile, average=args.average)
+
+    def write(self, model, info, image, stem, args):
+        from .viz import overlay
+        result = model.predict([image], args.tile, args.average)[0]
+        data.write_png(f"{stem}_labels.png", result.labels.astype(np.uint8))
+        data.write_png(f"{stem}_overlay.png", overlay(image, result.labels).transpose(2, 0, 1))
+        shares = np.bincount(result.labels.ravel(), minlength=len(result.probabilities)) / result.labels.size
+        return f"{stem}_overlay.png  " + "  ".join(f"class {k}: {s:.1%}" for k, s in enumerate(shares))
+
+
+class Detection(Kind):
+    does = "finds objects"
+    recipe = training.DetectionRecipe
+    options = ("turn", "scale", "jitter")
+
+    def task(self, dataset, recipe, model, args):
+        return training.DetectionTask(dataset, recipe, model, proposer(model, args, args.out))
+
+    def about(self, dataset):
+        return {"classes": list(dataset.class_names)}
+
+    def after(self, model, task, args):
+        return model.after_training(task.dataset, task.proposer, args.quiet)
+
+    def evaluate(self, model, args):
+        given = proposer(model, args, Path(args.checkpoint).parent)
+        return training.evaluate_detector(model, data.open_dataset(args.data, args.split), args.json, given)
+
+    def write(self, model, info, image, stem, args):
+        from .data.rle import encode_rle
+        from .viz import picture_of_detections
+        given = proposer(model, args, None)
+        found = model.predict([image], None if given is None else [given(image)])[0]
+        found = found[found.scores >= args.score]
+        names = info.get("classes", [f"class {k}" for k in range(model.num_classes)])
+        objects = [{"class": names[k], "score": round(s, 4), "box": [round(v, 2) for v in box]} for k, s, box in
+                   zip(found.labels.tolist(), found.scores.tolist(), found.boxes.tolist(), strict=True)]
+        for thing, mask in zip(objects, () if found.masks is None else found.masks, strict=False):
+            thing["mask"] = encode_rle(mask)
+        with atomic_write(f"{stem}.json") as temporary:
+            temporary.write_text(json.dumps({"height": image.shape[1], "width": image.shape[2], "objects": objects}))
+        times = max(1, 500 // max(image.shape[1:]))  # so that the names can be read
+        data.write_png(f"{stem}_boxes.png", picture_of_detections(image, found, names, times).transpose(2, 0, 1))
+        counts = np.bincount(found.labels, minlength=len(names))
+        return f"{stem}_boxes.png  " + "  ".join(f"{name}: {n}" for name, n in zip(names, counts, strict=True))
+
+
+def proposer(model: Module, args: argparse.Namespace, folder: Path | None) -> training.Proposer | None:
+    """Where a detector's proposals come from, kept in ``folder``/proposals; None if it needs none and is given none.
+
+    ``--proposals FILE``: the RPN of a Faster R-CNN in this checkpoint; otherwise the model's own, selective search.
+    """
+    if args.proposals is None and not model.needs_proposals:
+        return None
+    source, name = model.propose, "selective_search"
+    if args.proposals is not None:
+        rpn, _ = training.load_checkpoint(args.proposals, expect="faster_rcnn")
+        source, name = rpn.propose, Path(args.proposals).parent.resolve().name
+    return training.CachedProposals(source, None if folder is None else folder / "proposals" / name)
+
+
+KINDS: dict[str, Kind] = {"segmentation": Segmentation(), "detection": Detection()}
+
+
+def kind_of(model: str) -> Kind | None:
+    """The kind of a network by its name; None for a classifier, which is neither."""
+    return KINDS.get(models.MODELS[model].partition(".")[0])
+
+
+def names() -> list[str]:
+    """The networks of all kinds."""
+    return sorted(name for kind in KINDS for name in models.names(kind))
+
+
+def load(path: str) -> tuple[Module, dict, Kind]:
+    """The model of a checkpoint, what else was saved with it, and its kind; ``ValueError`` if it is of none."""
+    model, info = training.load_checkpoint(path)
+    kind = kind_of(model.recipe["model"])
+    if kind is None:
+        raise ValueError(f"{path}: holds the model {model.recipe['model']!r}, which neither labels pixels nor finds "
+                         "objects")
+    return model, info, kind
+
+
+def read(path: str, model: Module) -> np.ndarray:
+    """A picture in the channels that a model takes."""
+    return data.read_image(path, "L" if model.in_channels == 1 else "RGB")
