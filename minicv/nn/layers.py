@@ -129,8 +129,11 @@ class MaxPool2d(Module):
 class BatchNorm2d(Module):
     """Each channel to mean 0 and variance 1 over batch and pixels, then times ``weight`` plus ``bias``, both (C,).
 
-    Running averages of mean and variance, used in evaluation, are buffers, as in PyTorch.
+    Running averages of mean and variance, used in evaluation, are buffers, as in PyTorch. ``group``: processes over
+    whose whole batch it normalises (``Training(synchronise=True)`` sets it); None for this process's own.
     """
+
+    group = None
 
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1):
         self.weight, self.bias = Parameter(init.ones((num_features,))), Parameter(init.zeros((num_features,)))
@@ -140,7 +143,7 @@ class BatchNorm2d(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, self.training,
-                            self.momentum, self.eps)
+                            self.momentum, self.eps, self.group)
 
     def extra(self) -> str:
         return f"{self.weight.size}"

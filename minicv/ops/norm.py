@@ -17,6 +17,8 @@ The division of alpha by n is PyTorch's (and Caffe's); the paper has none, so it
 """
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..autograd import Function, Tensor
@@ -81,11 +83,15 @@ def moments(rows: Array) -> tuple[Array, Array]:
 class BatchNorm(Function):
     """y = (x - mean) * a + b,   a = weight / sqrt(var + eps)"""
 
-    def forward(ctx, x, w, b, *, running_mean, running_var, training, momentum, eps):
+    def forward(ctx, x, w, b, *, running_mean, running_var, training, momentum, eps, group=None):
         xp, rows = xp_of(x), rows_of(x)  # (P, C)
         P, C = rows.shape
         if training and P:
             mean, var = moments(rows)
+            if group:  # mean and variance of the whole batch, of which each process has an equal part
+                P, own = P * group.size, mean
+                mean = group.sum(own) / group.size
+                var = group.sum(var + (own - mean) ** 2) / group.size
             if running_mean is not None:
                 running_mean += momentum * (mean - running_mean)
                 running_var += momentum * (var * (P / (P - 1)) - running_var)
@@ -104,12 +110,12 @@ class BatchNorm(Function):
             y += b
         channelwise(normalise, [rows, y], [mean, a, b])
         ctx.save(rows, mean, inv, a)
-        ctx.training, ctx.shape_in = training, x.shape
+        ctx.training, ctx.shape_in, ctx.group, ctx.P = training, x.shape, group, P
         return from_rows(y, x.shape)
 
     def backward(ctx, gy):
         rows, mean, inv, a = ctx.saved
-        xp, (P, C), g = xp_of(gy), rows.shape, rows_of(gy)
+        xp, P, C, g = xp_of(gy), ctx.P, rows.shape[1], rows_of(gy)
 
         def sums(x, g, mean):
             d = x - mean
@@ -118,18 +124,19 @@ class BatchNorm(Function):
         gb, gd = (sum(s, zero) for s in zip((zero, zero), *channelwise(sums, [rows, g], [mean]), strict=True))
         gw, gx = gd * inv, None  # sum gy (x - mean) / sqrt(var + eps)
         if ctx.needs[0]:
+            every_gw, every_gb = (ctx.group.sum(g) for g in (gw, gb)) if ctx.group and ctx.training else (gw, gb)
             gx = xp.empty_like(rows)
             if ctx.training:
                 # Mean and var are functions of x, too: they undo what moves a whole channel, or scales it.
                 # gx = a (gy - mean(gy) - xn mean(gy xn)),   xn = (x - mean) / sqrt(var + eps)
-                k = inv * gw / max(P, 1)  # gx = a (gy - k x) + a (k mean - mean(gy))
+                k = inv * every_gw / max(P, 1)  # gx = a (gy - k x) + a (k mean - mean(gy))
 
                 def inputs(x, g, gx, minus_k, a, c):
                     xp.multiply(x, minus_k, out=gx)
                     gx += g
                     gx *= a
                     gx += c
-                channelwise(inputs, [rows, g, gx], [-k, a, a * (k * mean - gb / max(P, 1))])
+                channelwise(inputs, [rows, g, gx], [-k, a, a * (k * mean - every_gb / max(P, 1))])
             else:
                 channelwise(lambda g, gx, a: xp.multiply(g, a, out=gx), [g, gx], [a])
             gx = from_rows(gx, ctx.shape_in)
@@ -137,13 +144,15 @@ class BatchNorm(Function):
 
 
 def batch_norm(input: Tensor, running_mean: Array | None, running_var: Array | None, weight: Tensor | None = None,
-               bias: Tensor | None = None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5) -> Tensor:
+               bias: Tensor | None = None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5,
+               group: Any = None) -> Tensor:
     """Normalise each channel of (N, C) or (N, C, H, W), then scale by ``weight`` (C,) and shift by ``bias`` (C,).
 
     In training by the batch's own mean and variance. ``running_mean`` and ``running_var``, plain arrays (C,), move by
     the share ``momentum`` towards them: they are changed in place, as nothing else in ``minicv.ops`` is. Both may be
     None. In evaluation by ``running_mean`` and ``running_var``. Raises ``ValueError`` for shapes that do not fit, and
-    in training for one value per channel, which has no variance. Ioffe and Szegedy (2015), algorithm 1.
+    in training for one value per channel, which has no variance. ``group`` (``training.Group``): the batch is spread
+    over its processes, in equal parts, and normalised as one. Ioffe and Szegedy (2015), algorithm 1.
     """
     name, shape = "batch_norm", input.shape
     if len(shape) < 2 or input.dtype.kind != "f":
@@ -161,7 +170,7 @@ def batch_norm(input: Tensor, running_mean: Array | None, running_var: Array | N
         if is_array(value) and device_of(value) != input.device:
             raise TypeError(f"{name}: input lies on {input.device}, {argument} on {device_of(value)}")
     return BatchNorm.apply(input, weight, bias, running_mean=running_mean, running_var=running_var,
-                           training=bool(training), momentum=momentum, eps=eps)
+                           training=bool(training), momentum=momentum, eps=eps, group=group)
 
 
 # ---------------------------------------------------------------------------------------------------------

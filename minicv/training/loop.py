@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from .. import backend
 from ..autograd import Tensor
-from ..nn import Module
+from ..nn import BatchNorm2d, Module
 from .parallel import ALONE, Group
 from .recipe import Recipe
 
@@ -33,16 +33,20 @@ class Training:
     """A model on its way: ``for losses in Training(model, task): ...`` trains it, one step at a time.
 
     Each step yields its losses by name, after the weights have changed; "total" is their sum. ``step`` counts the steps
-    done. In a ``group`` of processes each computes its share of every batch.
+    done. In a ``group`` of processes each computes its share of every batch; with ``synchronise``, batch norm
+    normalises over the shares of all, not over its own. ``workers`` threads prepare the examples.
     """
 
-    def __init__(self, model: Module, task: Task, group: Group = ALONE, workers: int = 1):
+    def __init__(self, model: Module, task: Task, group: Group = ALONE, workers: int = 1, synchronise: bool = False):
         recipe = task.recipe
         if recipe.batch % group.size:
             raise ValueError(f"Training: a batch of {recipe.batch} cannot be shared evenly by {group.size} processes; "
                              f"use a batch of {group.size * -(-recipe.batch // group.size)}")
         self.model, self.task, self.group, self.workers, self.step = model, task, group, workers, 0
         self.optimizer, self.schedule = recipe.make_optimizer(model)
+        for _, module in model.modules():
+            if isinstance(module, BatchNorm2d):
+                module.group = group if synchronise and group.size > 1 else None
 
     def __iter__(self) -> Iterator[dict[str, float]]:
         self.model.train()

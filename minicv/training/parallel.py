@@ -18,6 +18,7 @@ import numpy as np
 
 from .. import backend
 from ..autograd import Tensor, graph
+from ..backend import Array
 from ..nn import Module
 
 BUCKET = 1 << 22  # bytes: gradients travel in messages of about this size
@@ -38,6 +39,10 @@ class Group:
     def mean(self, values: list[float]) -> list[float]:
         """Each value's mean over the processes."""
         return values
+
+    def sum(self, array: Array) -> Array:
+        """The sum of the processes' arrays, on the same device."""
+        return array
 
     def barrier(self) -> None:
         """Wait until all have come this far."""
@@ -97,6 +102,11 @@ class MPIGroup(Group):
         total = np.array(values)
         self.comm.Allreduce(self.MPI.IN_PLACE, total)
         return (total / self.size).tolist()
+
+    def sum(self, array: Array) -> Array:
+        total = backend.to_numpy(array).copy()
+        self.comm.Allreduce(self.MPI.IN_PLACE, total)
+        return backend.to_device(total, backend.device_of(array))
 
     def barrier(self) -> None:
         self.comm.Barrier()

@@ -86,6 +86,57 @@ def test_two_processes_with_half_the_batch_each_give_the_gradients_of_one(tmp_pa
     assert max(abs(one[name]).max() for name in one) > 1e-3
 
 
+SYNCHRONISED = """
+import sys
+import numpy as np
+import minicv, minicv.ops as F
+from minicv import Tensor, nn
+from minicv.training import group, parallel
+processes = group()
+rng = np.random.default_rng(0)
+x, gy = rng.normal(3, 2, (4, 3, 5, 6)), rng.normal(0, 1, (4, 3, 5, 6))  # float64
+weight, bias = rng.normal(1, 1, 3), rng.normal(0, 1, 3)
+share = slice(4 // processes.size * processes.rank, 4 // processes.size * (processes.rank + 1))
+layer = nn.BatchNorm2d(3)
+layer.weight.data, layer.bias.data = weight, bias
+layer.running_mean, layer.running_var = np.zeros(3), np.ones(3)
+layer.group = processes if processes.size > 1 else None
+part = Tensor(x[share], requires_grad=True)
+y = layer(part)
+# as in training: the mean of the processes' losses is the loss of one
+processes.backward((y * Tensor(gy[share] * processes.size)).sum(), layer.parameters())
+np.savez(sys.argv[1] + f"/{processes.size}-{processes.rank}.npz", y=y.data, gx=part.grad / processes.size,
+         gw=layer.weight.grad, gb=layer.bias.grad, mean=layer.running_mean, var=layer.running_var)
+"""
+
+
+def test_synchronised_batch_norm_is_that_of_one_process(tmp_path):
+    (tmp_path / "bn.py").write_text(SYNCHRONISED)
+    two = mpirun(tmp_path / "bn.py", tmp_path)
+    assert two.returncode == 0, two.stderr
+    subprocess.run([sys.executable, tmp_path / "bn.py", tmp_path], env=ENVIRONMENT, check=True)
+    one, first, second = (np.load(tmp_path / f"{name}.npz") for name in ("1-0", "2-0", "2-1"))
+    for name in ("y", "gx"):
+        np.testing.assert_allclose(np.concatenate([first[name], second[name]]), one[name], rtol=0, atol=1e-12)
+    for name in ("gw", "gb", "mean", "var"):
+        np.testing.assert_allclose(first[name], one[name], rtol=1e-12, err_msg=name)
+        np.testing.assert_array_equal(first[name], second[name])
+
+
+def test_training_synchronises_if_asked():
+    class Two(parallel.Group):
+        size = 2
+    minicv.seed(0)
+    model = models.build("resnet18")
+    norms = [m for _, m in model.modules() if isinstance(m, minicv.nn.BatchNorm2d)]
+    task = SegmentationTask(Cells(1, 32), SegmentationRecipe(batch=2), models.build("unet", width=1))
+    group = Two()
+    Training(model, task, group, synchronise=True)
+    assert norms and all(m.group is group for m in norms)
+    Training(model, task, group)
+    assert all(m.group is None for m in norms)
+
+
 def test_a_process_that_fails_ends_all_with_its_own_error(tmp_path):
     (tmp_path / "fail.py").write_text("""
 from minicv.training import all_or_none, group
