@@ -59,8 +59,8 @@ class AvgPool2d(Function):
         ctx.divisor, y = xp_of(x).asarray(divisor, x.dtype), new_like(x, *x.shape[:2], *size)  # (OH, OW, 1)
         (OH, _, *rows), (OW, _, *columns) = ctx.axes
 
-        def work(block):
-            sums = window_sum(window_sum(last(x)[block[0]], 2, OW, *columns), 1, OH, *rows)
+        def work(block):  # rows first: those are long vectors, and they leave half for the columns, which are not
+            sums = window_sum(window_sum(last(x)[block[0]], 1, OH, *rows), 2, OW, *columns)
             last(y)[block[0]] = sums / ctx.divisor
 
         parallel(work, blocks(x))
@@ -72,7 +72,7 @@ class AvgPool2d(Function):
 
         def work(block):
             g = last(gy)[block[0]] / ctx.divisor
-            last(gx)[block[0]] = window_spread(window_spread(g, 1, H, *rows), 2, W, *columns)
+            last(gx)[block[0]] = window_spread(window_spread(g, 2, W, *columns), 1, H, *rows)
 
         parallel(work, blocks(gx))
         return gx
