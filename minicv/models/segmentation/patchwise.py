@@ -6,8 +6,8 @@ pixel, cut out the patch around it, mirrored where the picture ends, and classif
     95  conv 4x4  92  pool 2x2  46  conv 5x5  42  pool  21  conv 4x4  18  pool  9  conv 4x4  6  pool  3  200  2
 
 ``PatchNet`` is that network for patches of any side; ``slide`` moves it over a picture, naively, one patch per output.
-Neighbouring patches share almost all of their pixels, and everything is computed anew; ``convolutionalise`` and
-``rarefy`` give the same scores with shared work.
+Neighbouring patches share almost all of their pixels, and everything is computed anew; ``PatchNet.dense`` gives the
+same scores with shared work (by ``convolutionalise`` and ``rarefy``).
 
 ``PixelwiseNet`` keeps the picture's size with stride-1 convolutions instead. Its receptive field grows by two pixels
 per layer, and every layer works on all pixels.
@@ -29,6 +29,8 @@ from ... import ops as F
 from ...autograd import Tensor
 from ..backbones.classifier import Classifier
 from .base import SegmentationNetwork
+from .convolutionalise import as_convolutions
+from .shift_and_stitch import rarefy
 
 
 class PatchNet(Classifier):
@@ -64,6 +66,10 @@ class PatchNet(Classifier):
 
     def head(self, x: Tensor) -> Tensor:
         return self.classifier(F.flatten(x, 1))
+
+    def dense(self) -> nn.Sequential:
+        """The same weights as a network for whole pictures, without strides: what ``slide`` gives, by shared work."""
+        return rarefy(nn.Sequential(*self.features, *as_convolutions(self.classifier, self.side)))
 
 
 def slide(net: Callable[[Tensor], Tensor], x: Tensor, patch: int, stride: int = 1, batch: int = 256) -> Tensor:

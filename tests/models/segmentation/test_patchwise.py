@@ -6,7 +6,7 @@ from minicv import Tensor, nn
 from minicv.data import mirror_pad
 from minicv.models.segmentation.convolutionalise import convolutionalise
 from minicv.models.segmentation.patchwise import PatchNet, PixelwiseNet, sampled, slide
-from minicv.models.segmentation.shift_and_stitch import rarefy, shift_and_stitch
+from minicv.models.segmentation.shift_and_stitch import shift_and_stitch
 from minicv.summary import summarise
 from tests.models.segmentation.dispatched import check_dispatched, check_strict_step
 
@@ -33,8 +33,7 @@ def test_naive_stitched_and_rarefied_scores_agree(patch):
         assert naive.shape == (2, 3, side - patch + 1, side - patch + 2)
         np.testing.assert_allclose(slide(net, x, patch, net.stride).numpy(), grid(x).numpy(), rtol=0, atol=1e-5)
         np.testing.assert_allclose(shift_and_stitch(grid, x, net.stride).numpy(), naive, rtol=0, atol=1e-5)
-        dense = rarefy(nn.Sequential(*net.features, *grid.head))
-        np.testing.assert_allclose(dense(x).numpy(), naive, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(net.dense()(x).numpy(), naive, rtol=0, atol=1e-5)
 
 
 def test_mirrored_by_half_a_patch_every_pixel_has_a_score():
@@ -77,8 +76,7 @@ def test_a_sampled_loss_is_the_loss_of_the_patches():
     rng = np.random.default_rng(0)
     x, label = rng.standard_normal((1, 1, 14, 15)).astype("f4"), rng.integers(0, 3, (1, 6, 7))
     mask = sampled(label.shape, 0.2, rng)
-    dense = rarefy(nn.Sequential(*net.features, *convolutionalise(net).head))
-    whole = minicv.ops.cross_entropy(dense(Tensor(x)), label, pixel_weight=mask)
+    whole = minicv.ops.cross_entropy(net.dense()(Tensor(x)), label, pixel_weight=mask)
     whole.backward()
     gradient = net.features[0].weight.grad
     net.zero_grad()
