@@ -13,6 +13,10 @@ from .boxes import box_iou
 
 POSITIVE, NEGATIVE, NEITHER = 1, 0, -1
 
+TIE = 16
+"""IoUs are equal if they differ by at most so many roundings: of an object between two anchors, at equal distance, one
+in six would be given to one of them only, by the last bit of its sides in float32."""
+
 
 def match_anchors(anchors: Array, truth: Array, positive: float = 0.7, negative: float = 0.3) -> tuple[Array, Array]:
     """Labels and matched, int64 (R,), of anchors (R, 4) to the objects ``truth`` (G, 4): Faster R-CNN, sec. 3.1.2.
@@ -30,7 +34,8 @@ def match_anchors(anchors: Array, truth: Array, positive: float = 0.7, negative:
     labels = xp.where(best > positive, POSITIVE, labels)  # (ii)
     if len(truth) and len(anchors):
         highest = iou.max(axis=1)  # (G,)
-        ties = (iou == highest[:, None]) & (highest > 0)[:, None]  # (G, R)
+        equal = iou >= (highest * (1 - TIE * xp.finfo(iou.dtype).eps))[:, None]  # (G, R)
+        ties = equal & (highest > 0)[:, None]
         labels = xp.where(ties.any(axis=0), POSITIVE, labels)  # (i)
     return labels.astype(np.int64), matched
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minicv.detection import match_anchors, match_proposals
+from minicv.detection import base_anchors, grid_anchors, match_anchors, match_proposals
 from tests.detection.strategies import boxes as some_boxes
 from tests.oracle import require
 from tests.strict_device import strict
@@ -25,6 +25,16 @@ def test_every_anchor_that_ties_at_an_objects_best_is_positive():
     assert match_anchors(anchors, truth)[0].tolist() == [1, 1, 0]
     # one that is best for an object, if at 1/9, is positive even below the negative threshold
     assert match_anchors(np.array([[8, 0, 18, 10], [9, 0, 19, 10.0]]), truth)[0].tolist() == [1, 0]
+
+
+def test_rounding_parts_no_ties():
+    anchors = grid_anchors(base_anchors((32, 64)), (20, 20), 16)  # float32; sides like 32 / sqrt(2)
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        x, y = rng.integers(4, 16) * 16, (rng.integers(4, 16) + 0.5) * 16  # in the middle between two anchors of a row
+        w, h = rng.integers(10, 40, 2)
+        labels, _ = match_anchors(anchors, np.array([[x - w, y - h, x + w, y + h]], np.float32), positive=1.0)
+        assert labels.tolist().count(1) % 2 == 0
 
 
 def test_an_anchor_learns_the_object_that_is_closest_to_it():
