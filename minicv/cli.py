@@ -81,7 +81,13 @@ def parser() -> argparse.ArgumentParser:
     add.add_argument("--optimizer", choices=["sgd", "adam"],
                      help="sgd with momentum, or adam, which needs fewer steps (default: as the model's paper)")
     add.add_argument("--lr", type=float, help="learning rate at the start")
+    add.add_argument("--scale", type=float, help="pictures become larger by up to this factor, or smaller")
+    add.add_argument("--jitter", type=float, help="colours change by up to this share")
     add.add_argument("--seed", type=int, default=0)
+    add.add_argument("--workers", type=int, default=1, help="threads that read and change pictures (default: 1)")
+    add.add_argument("--validate", action="store_true", help="measure ten times on the split val; best.safetensors is "
+                     "the best by that, instead of by the training loss")
+    add.add_argument("--sync-batch-norm", action="store_true", help="under mpirun: normalise over the whole batch")
     add.add_argument("--resume", action="store_true", help="go on with the run in DIR as if it had never stopped")
     add.add_argument("--save-every", type=float, default=60.0, metavar="SECONDS", help="between saves (default: 60)")
     add.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -91,8 +97,6 @@ def parser() -> argparse.ArgumentParser:
     some.add_argument("--no-augment", dest="augment", action="store_const", const=False)
     some.add_argument("--weight-map", action="store_const", const=True, help="weigh pixels by U-Net's eq. (2)")
     some = add.add_argument_group("networks that find objects")
-    some.add_argument("--scale", type=float, help="pictures become larger by up to this factor, or smaller")
-    some.add_argument("--jitter", type=float, help="colours change by up to this share")
     some.add_argument("--turn", action="store_const", const=True, help="turn and mirror pictures in all eight ways")
     some.add_argument("--proposals", metavar="FILE", help=PROPOSALS)
     add.set_defaults(run=run_train)
@@ -193,8 +197,9 @@ def run_train(args: argparse.Namespace) -> int:
         minicv.seed(args.seed)
         model = models.build(args.model, args.preset, **options)
         task = kind.task(dataset, recipe, model, args)
-        job = training.Training(model, task, group)
-        run = training.Run(job, args.out, {"data": args.data, **kind.about(dataset)}, args.quiet, args.save_every)
+        job = training.Training(model, task, group, args.workers, args.sync_batch_norm)
+        run = training.Run(job, args.out, {"data": args.data, **kind.about(dataset)}, args.quiet, args.save_every,
+                           kind.validation(model, args) if args.validate else None)
         if args.resume:
             run.resume()
         elif run.last.exists():

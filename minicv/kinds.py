@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,10 @@ class Kind:
         """What a checkpoint is to say of its data, beside where they come from."""
         return {}
 
+    def validation(self, model: Module, args: argparse.Namespace) -> Callable[[Module], float]:
+        """A number for a model in training, the higher the better, from the split "val"."""
+        raise TypeError(f"{type(self).__name__} has no validation")
+
     def after(self, model: Module, task: training.Task, args: argparse.Namespace) -> bool:
         """Train what the loop did not; False if there was nothing."""
         return False
@@ -58,10 +63,15 @@ class Kind:
 class Segmentation(Kind):
     does = "labels pixels"
     recipe = training.SegmentationRecipe
-    options = ("tile", "elastic", "augment", "weight_map")
+    options = ("tile", "elastic", "scale", "jitter", "augment", "weight_map")
 
     def task(self, dataset, recipe, model, args):
         return training.SegmentationTask(dataset, recipe, model)
+
+    def validation(self, model, args):
+        from .training.evaluate import evaluate
+        pictures = data.open_dataset(args.data, "val")
+        return lambda model: evaluate(model, pictures)["mean_iu"]
 
     def evaluate(self, model, args):
         from .training.evaluate import evaluate
@@ -87,6 +97,10 @@ class Detection(Kind):
 
     def about(self, dataset):
         return {"classes": list(dataset.class_names)}
+
+    def validation(self, model, args):
+        pictures, given = data.open_dataset(args.data, "val"), proposer(model, args, args.out)
+        return lambda model: training.evaluate_detector(model, pictures, True, given)["mAP@0.5"]
 
     def after(self, model, task, args):
         return model.after_training(task.dataset, task.proposer, args.quiet)

@@ -193,8 +193,8 @@ def test_train_does_not_write_over_a_file(fails, few_cells, tmp_path):
 
 # ------------------------------------------------------------------------------------------------------------ evaluate
 
-MEASURES = ["pixel_accuracy", "mean_accuracy", "mean_iu", "frequency_weighted_iu", "pixel_error", "threshold",
-            "rand_f_score", "warping_error"]
+MEASURES = ["pixel_accuracy", "mean_accuracy", "mean_iu", "frequency_weighted_iu", "boundary_f_score", "pixel_error",
+            "threshold", "rand_f_score", "warping_error"]
 
 
 def test_evaluate(run, few_cells, checkpoint):

@@ -21,7 +21,8 @@ class SegmentationRecipe(Recipe):
     ``tile``: side of the output tile that one step looks at, in pixels; None for the whole picture. ``augment``: none,
     one of your own, or what fits the pictures: those that may be turned (cells) are turned, flipped, bent by
     ``elastic`` pixels and changed in grey value (``UNetAugment``); those that are upright (streets) are scaled by a
-    factor between 1/``scale`` and ``scale``, flipped left to right and changed in colour (``SegmentationAugment``).
+    factor between 1/``scale`` and ``scale``, flipped left to right and changed in colour by up to ``jitter``
+    (``SegmentationAugment``).
     ``weight_map``: U-Net's eq. (2), or 1 everywhere.
     """
 
@@ -29,9 +30,10 @@ class SegmentationRecipe(Recipe):
     augment: bool | UNetAugment | SegmentationAugment = True
     elastic: float = 10.0  # U-Net, sec. 3.1: standard deviation of the displacements, pixels
     scale: float = 2.0  # PSPNet, sec. 5.1: "random resize between 0.5 and 2"
+    jitter: float = 0.1
     weight_map: bool = False
 
-    AT_LEAST: ClassVar[dict[str, int]] = {**Recipe.AT_LEAST, "tile": 1, "elastic": 0, "scale": 1}
+    AT_LEAST: ClassVar[dict[str, int]] = {**Recipe.AT_LEAST, "tile": 1, "elastic": 0, "scale": 1, "jitter": 0}
 
 
 class SegmentationTask:
@@ -48,7 +50,7 @@ class SegmentationTask:
         self.recipe, self.model, self.augment = recipe, model, recipe.augment
         if self.augment is True:
             upright = getattr(dataset, "upright", False)
-            self.augment = (SegmentationAugment(scale=(1 / recipe.scale, recipe.scale)) if upright
+            self.augment = (SegmentationAugment(scale=(1 / recipe.scale, recipe.scale), jitter=recipe.jitter) if upright
                             else UNetAugment(elastic=recipe.elastic))
 
     def example(self, i: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:

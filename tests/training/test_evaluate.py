@@ -43,7 +43,8 @@ def certain(mask):
 
 def test_a_perfect_prediction():
     model, data = Repeats(), Data(certain(TRUTH == 1), certain(TRUTH == 1))
-    of_pixels = {"pixel_accuracy": 1, "mean_accuracy": 1, "mean_iu": 1, "frequency_weighted_iu": 1}
+    of_pixels = {"pixel_accuracy": 1, "mean_accuracy": 1, "mean_iu": 1, "frequency_weighted_iu": 1,
+                 "boundary_f_score": 1}
     assert evaluate(model, data, tile=100, average=True) == of_pixels
     result = evaluate(model, data, data, tile=100, average=True)
     assert {name: result[name] for name in of_pixels} == of_pixels
@@ -56,6 +57,8 @@ def test_the_four_measures_by_hand():
     # right). Pixels 27/30; classes (3/6 + 24/24) / 2; IU of membrane 3/6, of cell 24/27; by frequency
     # (6 * 3/6 + 24 * 24/27) / 30 = (3 + 64/3) / 30
     result = evaluate(Repeats(), Data(certain(TRUTH == 1), certain(TRUTH >= 0)))
+    borders = result.pop("boundary_f_score")  # tests/metrics/test_boundary.py has it by hand
+    assert 0 < borders < 1
     assert result == pytest.approx({"pixel_accuracy": 0.9, "mean_accuracy": 0.75, "mean_iu": (1 / 2 + 8 / 9) / 2,
                                     "frequency_weighted_iu": (3 + 64 / 3) / 30})
 
@@ -93,3 +96,32 @@ def test_the_threshold_comes_from_the_training_pictures_alone():
 def test_probabilities_may_be_a_rounding_above_1():
     data = Data(np.where(TRUTH == 1, np.float32(1 + 1e-6), 0))
     assert evaluate(Repeats(), data, data)["pixel_error"] == 0
+
+
+def test_of_more_than_two_classes_each_has_its_iu():
+    """Class 2 occurs nowhere: it has none."""
+    class Three(Data):
+        num_classes, class_names = 3, ("membrane", "cell", "vessel")
+
+    result = evaluate(Repeats(), Three(certain(TRUTH == 1)))
+    assert (result["iu membrane"], result["iu cell"]) == (1, 1) and "iu vessel" not in result
+    assert "rand_f_score" not in result
+
+
+def test_validation_of_the_command_line_is_the_mean_iu(monkeypatch, tmp_path):
+    """`minicv train --validate` keeps the weights that were best on the split val."""
+    import json
+
+    import minicv.data
+    from minicv import cli
+    from minicv.data import Scenes
+    from minicv.training import load_checkpoint
+    monkeypatch.setattr(minicv.data, "open_dataset",
+                        lambda spec, split="train": Scenes(2, (48, 48), 1 + (split == "val")))
+    assert cli.main(["train", "unet", "--data", "scenes", "--out", str(tmp_path), "--steps", "10", "--width", "2",
+                     "--tile", "32", "--quiet", "--validate", "--option", "depth=1", "--scale", "1.2"]) == 0
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    values = [line["validation"] for line in lines if "validation" in line]
+    model, info = load_checkpoint(tmp_path / "best.safetensors")
+    assert len(values) == 10 and info["best"] == max(values) and info["recipe"]["scale"] == 1.2
+    assert evaluate(model, Scenes(2, (48, 48), 2))["mean_iu"] == pytest.approx(max(values))
