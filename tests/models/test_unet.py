@@ -139,6 +139,21 @@ def test_scores_and_all_gradients_equal_pytorch(depth, width, padding, shape, to
         np.testing.assert_allclose(p.grad, expected, rtol=1e-9, atol=1e-11 * abs(expected).max(), err_msg=name)
 
 
+@pytest.mark.parametrize("padding", ["valid", "same"])
+def test_summed_skips_are_concatenated_ones_with_the_same_weights_for_both(padding):
+    """conv([a, b]) with the weights [w, w] is conv(a + b) with w: FCN's skips are a special case of U-Net's."""
+    summed, both = (unet(width=3, depth=2, padding=padding, skip=skip) for skip in ("sum", "concatenate"))
+    state = summed.state_dict()
+    for i in range(2):
+        key = f"expand.{i}.conv1.weight"
+        state[key] = np.concatenate([state[key], state[key]], axis=1)
+    both.load_state_dict(state)
+    x = Tensor(picture(64, 52)[None])
+    np.testing.assert_allclose(summed(x).data, both(x).data, rtol=1e-4, atol=1e-5)
+    # the first 3x3 of each level up has half the inputs: 9 x 6 x 6 fewer weights, and 9 x 3 x 3
+    assert both.num_parameters() - summed.num_parameters() == 9 * 6 * 6 + 9 * 3 * 3
+
+
 # ---------------------------------------------------------------------------------------------------------------- sizes
 
 NETS = [(depth, padding) for depth in (1, 2, 3, 4) for padding in ("valid", "same")]
@@ -212,6 +227,7 @@ def test_inputs_that_do_not_work(shape, message):
     ({"width": -4}, r"width=-4, depth=3\): each must be at least 1"),
     ({"num_classes": 0}, "num_classes=0, .* each must be at least 1"),
     ({"depth": -1}, r"depth=-1\): each must be at least 1, depth at least 0"),
+    ({"skip": "add"}, r"UNet\(skip='add'\): 'concatenate' or 'sum'"),
 ])
 def test_options_that_do_not_work(options, message):
     with pytest.raises(ValueError, match=message):

@@ -158,17 +158,17 @@ class Bottleneck(nn.Module):
 
 
 class ResNet(nn.Module):
-    def __init__(self, layers, block=Bottleneck, num_classes=1000, dilate=(False, False, False)):
+    def __init__(self, layers, block=Bottleneck, num_classes=1000, dilate=(False, False, False), width=64):
         super().__init__()
-        self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
+        self.conv1 = nn.Conv2d(3, width, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
-        self.inplanes, self.dilation = 64, 1
-        self.layer1 = self.make(block, 64, layers[0], 1, False)
-        self.layer2 = self.make(block, 128, layers[1], 2, dilate[0])
-        self.layer3 = self.make(block, 256, layers[2], 2, dilate[1])
-        self.layer4 = self.make(block, 512, layers[3], 2, dilate[2])
-        self.fc = nn.Linear(512 * block.expansion, num_classes)
+        self.inplanes, self.dilation = width, 1
+        self.layer1 = self.make(block, width, layers[0], 1, False)
+        self.layer2 = self.make(block, 2 * width, layers[1], 2, dilate[0])
+        self.layer3 = self.make(block, 4 * width, layers[2], 2, dilate[1])
+        self.layer4 = self.make(block, 8 * width, layers[3], 2, dilate[2])
+        self.fc = nn.Linear(8 * width * block.expansion, num_classes)
 
     def make(self, block, planes, count, stride, dilate):
         previous = self.dilation
