@@ -10,11 +10,23 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .files import atomic_write
 
+if TYPE_CHECKING:
+    from .nn import Module
+
 FOLDER = Path(__file__).resolve().parent.parent / "lessons"  # beside the package, in a checkout
+
+# The classifiers of lesson 05: options of models.build, and of training.classifier_steps for 4000 pictures of 64 x 64.
+# Without dropout, because each trains for a quarter of a minute: that is too little to learn by heart.
+CLASSIFIERS: dict[str, tuple[dict, dict]] = {
+    "alexnet": ({"dropout": 0.0}, {"steps": 1000, "batch": 32, "lr": 0.001}),
+    "vgg16": ({"dropout": 0.0}, {"steps": 500, "batch": 16, "lr": 0.004}),
+    "googlenet": ({"dropout": 0.0}, {"steps": 350, "batch": 32, "lr": 0.02}),
+    "resnet18": ({}, {"steps": 600, "batch": 16, "lr": 0.006}),
+}
 
 
 @dataclasses.dataclass
@@ -47,7 +59,7 @@ class Lesson:
         script = Path(sys.argv[0]).stem == name  # not in a notebook or the documentation's gallery
         options = parser.parse_args(None if script else [])
         self.name, self.quick, self.data, self.seed = name, options.quick, options.data, options.seed
-        self.out = Path(os.environ.get("MINICV_LESSONS_OUT") or FOLDER / "out")
+        self.out = out_folder()
         self.claims: list[Claim] = []
         self.start = time.perf_counter()
         if script and not os.environ.get("DISPLAY"):
@@ -80,6 +92,43 @@ class Lesson:
                  "date": time.strftime("%Y-%m-%d"), "claims": [dataclasses.asdict(c) for c in self.claims]}, indent=1))
 
 
+def out_folder() -> Path:
+    """Where lessons write: ``lessons/out``, or the folder named by MINICV_LESSONS_OUT."""
+    return Path(os.environ.get("MINICV_LESSONS_OUT") or FOLDER / "out")
+
+
+def weights_file(name: str, quick: bool = False) -> Path:
+    """Where lesson 05 keeps what a classifier has learned, and ``pretrained`` looks for it."""
+    return out_folder() / "weights" / f"{name}{'_quick' if quick else ''}.safetensors"
+
+
+def pretrained(name: str, quick: bool = False) -> Module:
+    """A compact classifier that was trained on generated pictures, to go on from its weights.
+
+    ``name``: one of CLASSIFIERS. Lesson 05 leaves the weights behind; where it has not run, the network is trained now,
+    in a quarter of a minute (``quick``: in a second, and knows little), and kept.
+    """
+    if name not in CLASSIFIERS:
+        raise ValueError(f"pretrained: no classifier {name!r}; there are: {', '.join(CLASSIFIERS)}")
+    from . import models, seed
+    from .data import Pictures
+    from .training import load_checkpoint, save_checkpoint
+    from .training.classification import classifier_steps
+    path = weights_file(name, quick)
+    if not path.exists():
+        options, recipe = CLASSIFIERS[name]
+        seed(0)
+        model = models.build(name, **options)
+        pictures = Pictures(100 if quick else 4000)
+        steps = 10 if quick else recipe["steps"]
+        print(f"training {name}, which lesson 05 has not left in {path}", flush=True)
+        for _ in classifier_steps(model, *pictures.arrays(), **{**recipe, "steps": steps}):
+            pass
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_checkpoint(path, model, pictures=len(pictures), steps=steps)
+    return load_checkpoint(path, expect=name)[0]
+
+
 def find(names: list[str] | None = None) -> list[Path]:
     """The lesson scripts, in order; of ``names``, each of which may be a number, a name or the start of one."""
     every = sorted(FOLDER.glob("[0-9][0-9]_*.py"))
@@ -105,8 +154,7 @@ def title(path: Path) -> str:
 
 def run(names: list[str], options: list[str]) -> int:
     """Run lessons one after the other, each in a process of its own; print a table; return how many failed."""
-    rows, failed = [], 0
-    out = Path(os.environ.get("MINICV_LESSONS_OUT") or FOLDER / "out")
+    rows, failed, out = [], 0, out_folder()
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(FOLDER.parent),
                                                                             os.environ.get("PYTHONPATH")]))}
     for path in find(names):

@@ -188,6 +188,20 @@ def test_a_figure_is_saved_whole_and_named(folder, capsys):
     assert path.read_bytes().startswith(b"\x89PNG") and os.listdir(folder / "out") == [path.name]
 
 
+def test_pretrained_trains_once_and_keeps_the_weights(folder, monkeypatch, capsys):
+    monkeypatch.setitem(lessons.CLASSIFIERS, "alexnet", ({"width": 8}, {"steps": 3000, "batch": 8, "lr": 0.001}))
+    model = lessons.pretrained("alexnet", quick=True)
+    assert model.recipe == {"model": "alexnet", "preset": "compact", "options": {"width": 8}}
+    assert [p.name for p in (folder / "out" / "weights").iterdir()] == ["alexnet_quick.safetensors"]
+    assert capsys.readouterr().out.startswith("training alexnet, which lesson 05 has not left in ")
+    again = lessons.pretrained("alexnet", quick=True)
+    assert capsys.readouterr().out == ""
+    for name, array in model.state_dict().items():
+        assert (array == again.state_dict()[name]).all()
+    with pytest.raises(ValueError, match=r"^pretrained: no classifier 'lenet'; there are: alexnet, vgg16, googlenet, "):
+        lessons.pretrained("lenet")
+
+
 # ---------------------------------------------------------------------------------------------------------
 # Each of them
 # ---------------------------------------------------------------------------------------------------------

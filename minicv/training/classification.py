@@ -13,17 +13,17 @@ from ..optim import Adam, Schedule, cosine, warmup
 
 
 def classifier_steps(model: Module, images: np.ndarray, labels: np.ndarray, steps: int, *, batch: int = 32,
-                     lr: float = 1e-3, weight_decay: float = 0.0, seed: int = 0) -> Iterator[float]:
+                     lr: float = 1e-3, seed: int = 0) -> Iterator[float]:
     """Train with Adam and cross entropy; yields the loss of every step, after the weights have changed.
 
     images (N, C, H, W) in 0..1, normalised as ``model.predict`` does; labels (N,), 0..K-1. Every epoch takes the
     pictures in a new order, each mirrored or not at random. The rate rises over the first twentieth of the steps and
-    falls to 0 along a cosine.
+    falls to 0 along a cosine. ``ValueError`` where the numbers do not fit.
     """
     if len(images) != len(labels) or not 0 < batch <= len(images):
         raise ValueError(f"classifier_steps: needs one label per image and a batch of 1 to {len(images)}, got "
                          f"{len(images)} images, {len(labels)} labels and batch {batch}")
-    optimizer = Adam(model.parameters(), lr, weight_decay=weight_decay)
+    optimizer = Adam(model.parameters(), lr)
     schedule = Schedule(optimizer, warmup(steps // 20, cosine(steps)))
     rng, device, order = np.random.default_rng(seed), model.parameters()[0].device, np.empty(0, int)
     model.train()
@@ -44,7 +44,7 @@ def classifier_steps(model: Module, images: np.ndarray, labels: np.ndarray, step
 
 @no_grad()
 def classifier_scores(model: Module, images: np.ndarray, batch: int = 100) -> np.ndarray:
-    """The model's scores in evaluation mode for images (N, C, H, W) in 0..1: float32 (N, K)."""
+    """The model's scores in evaluation mode for images (N, C, H, W) in 0..1, ``batch`` at a time: float32 (N, K)."""
     was_training, device = model.training, model.parameters()[0].device
     model.eval()
     try:
