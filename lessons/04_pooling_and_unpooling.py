@@ -99,7 +99,7 @@ apart = [[float(m[r, c].max()) for c in (slice(0, 3), slice(3, 7))] for r in (sl
 
 # %%
 # `roi_pool`, as torchvision's, takes floor and ceil, as above. The middle row, 3 + 2, and the middle column are then in
-# the bins on both sides. The 0.96 lies in that row: it wins twice, and gets two gradients (Fast R-CNN, eq. 4).
+# the bins on both sides. The 0.96 lies in that row: it wins twice, and gets two gradients (Fast R-CNN, eq. (4)).
 
 leaf = Tensor(m[None, None], requires_grad=True)
 y = F.roi_pool(leaf, np.array([[0, 0, 3, 6, 7.0]]), 2)  # picture, x1, y1, x2, y2; the last pixel belongs to it

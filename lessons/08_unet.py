@@ -3,7 +3,7 @@ U-Net: cut pictures into cells, having seen only a few
 ======================================================
 
 Ronneberger, Fischer and Brox, "U-Net: Convolutional Networks for Biomedical Image Segmentation" (MICCAI 2015), step by
-step: the network (Fig. 1), the loss and its weight map (eqs. 1 and 2), the tiles (Fig. 2), and elastic deformation
+step: the network (Fig. 1), the loss and its weight map (eqs. (1) and (2)), the tiles (Fig. 2), and elastic deformation
 (sec. 3.1). Three claims are measured, on generated pictures of touching cells or, with `--data isbi2012:PATH`, on the
 paper's electron micrographs. Beside it: `minicv/models/segmentation/unet.py`.
 """
@@ -55,7 +55,7 @@ lesson.claim("S2", "U-Net, sec. 2 and Fig. 1", "a tile of 572 gives 388; 23 conv
 del paper  # 124 MB
 
 # %%
-# 2. Pictures, and the weight map (sec. 3, eq. 2)
+# 2. Pictures, and the weight map (sec. 3, eq. (2))
 # -----------------------------------------------
 # Cells touch; in the truth a ridge of background, a pixel or two thin, keeps them apart. Eq. (2) makes its few pixels
 # heavy: w(x) = w_c(x) + 10 exp(-(d1(x) + d2(x))^2 / (2 * 5^2)), where d1 and d2 are the distances to the nearest and

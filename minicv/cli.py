@@ -16,6 +16,7 @@ EXAMPLES = """examples:
   minicv lessons run 08_unet                       one lesson in full
   minicv gradcheck conv2d                          is the backward pass the derivative of the forward pass?
   minicv summary vgg16 --preset paper              its layers: shapes, parameters, MACs, receptive fields
+  minicv papers unet                               its equations and figures: in which line of which file
   minicv data check camvid:DIR                     does a data set hold what it should?
   minicv train unet --data cells --out runs/cells  train on generated pictures of cells
   minicv predict --checkpoint runs/cells/last.safetensors picture.png --out runs/pictures
@@ -121,6 +122,11 @@ def parser() -> argparse.ArgumentParser:
     add.add_argument("--proposals", metavar="FILE", help=PROPOSALS)
     add.add_argument("images", nargs="+", metavar="IMAGE")
     add.set_defaults(run=run_predict)
+
+    add = commands.add_parser("papers", help="which line of the code is which equation of which paper",
+                              description="Collected from the comments and docstrings of minicv and of the lessons.")
+    add.add_argument("name", nargs="?", metavar="NAME", help="a paper or a network, as in unet (default: list them)")
+    add.set_defaults(run=run_papers)
 
     add = commands.add_parser("data", help="what is in a data set on disk, and what is wrong with it")
     what = add.add_subparsers(dest="what", required=True, metavar="check")
@@ -254,6 +260,13 @@ def run_predict(args: argparse.Namespace) -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     for path, stem in zip(args.images, stems, strict=True):
         print(kind.write(model, info, kinds.read(path, model), args.out / stem, args))
+    return 0
+
+
+def run_papers(args: argparse.Namespace) -> int:
+    """minicv papers [NAME]"""
+    from . import papers
+    print(papers.table(args.name))
     return 0
 
 

@@ -99,9 +99,9 @@ def encode_boxes(boxes: Array, proposals: Array, weights: Sequence[float] = (1.0
     p_w, p_h, g_w, g_h = (xp.maximum(side, SMALLEST) for side in (p_w, p_h, g_w, g_h))
     w_x, w_y, w_w, w_h = weights
     t_x = w_x * (g_x - p_x) / p_w  # R-CNN, eq. (6)
-    t_y = w_y * (g_y - p_y) / p_h  # eq. (7)
-    t_w = w_w * xp.log(g_w / p_w)  # eq. (8)
-    t_h = w_h * xp.log(g_h / p_h)  # eq. (9)
+    t_y = w_y * (g_y - p_y) / p_h  # R-CNN, eq. (7)
+    t_w = w_w * xp.log(g_w / p_w)  # R-CNN, eq. (8)
+    t_h = w_h * xp.log(g_h / p_h)  # R-CNN, eq. (9)
     return xp.stack([t_x, t_y, t_w, t_h], axis=-1)
 
 
@@ -116,9 +116,9 @@ def decode_boxes(deltas: Array, proposals: Array, weights: Sequence[float] = (1.
     p_x, p_y, p_w, p_h = _centre_and_size(proposals)
     t_x, t_y, t_w, t_h = (deltas[..., k] / w for k, w in enumerate(weights))
     g_x = p_w * t_x + p_x  # R-CNN, eq. (1)
-    g_y = p_h * t_y + p_y  # eq. (2)
-    g_w = p_w * xp.exp(xp.minimum(t_w, LARGEST_LOG))  # eq. (3)
-    g_h = p_h * xp.exp(xp.minimum(t_h, LARGEST_LOG))  # eq. (4)
+    g_y = p_h * t_y + p_y  # R-CNN, eq. (2)
+    g_w = p_w * xp.exp(xp.minimum(t_w, LARGEST_LOG))  # R-CNN, eq. (3)
+    g_h = p_h * xp.exp(xp.minimum(t_h, LARGEST_LOG))  # R-CNN, eq. (4)
     return xp.stack([g_x - g_w / 2, g_y - g_h / 2, g_x + g_w / 2, g_y + g_h / 2], axis=-1)
 
 

@@ -144,7 +144,7 @@ def spatial_pyramid_pool(input: Tensor, levels: Sequence[int], mode: str = "max"
     bins, (1, 2, 3, 6) give 50. Raises ``ValueError`` for another mode or a level below 1.
 
     SPPNet (He et al., 2014), sec. 2.3: a window of ceil(a/n) with stride floor(a/n). Where a mod n > 1 this would leave
-    out the last pixels; the bins here are those of appendix A, the same where a mod n <= 1 and complete everywhere.
+    out the last pixels; the bins here are those of SPPNet, app. A, the same where a mod n <= 1 and complete everywhere.
     """
     pool = {"max": adaptive_max_pool2d, "avg": adaptive_avg_pool2d}.get(mode)
     if pool is None:

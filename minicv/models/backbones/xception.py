@@ -1,7 +1,7 @@
 """Xception: Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions", CVPR 2017, modified by DeepLab.
 
 That is by Chen et al., "Encoder-Decoder with Atrous Separable Convolution for Semantic Image Segmentation", ECCV 2018,
-sec. 3.2 (DeepLabv3+). Its Fig. 4, the paper preset ("Aligned Xception 65"); side lengths of the maps and channels:
+sec. 3.2. DeepLabv3+, Fig. 4, the paper preset ("Aligned Xception 65"); side lengths of the maps and channels:
 
     299 x 3    v  conv1 3x3, stride 2; conv2 3x3        150 x 64      entry flow
                v  block1  128 128 128, stride 2          75 x 128
@@ -53,7 +53,7 @@ class SeparableConv(nn.Module):
 
 
 class Block(nn.Module):
-    """Fig. 4: three separable convolutions, the last one with the stride, plus a shortcut"""
+    """DeepLabv3+, Fig. 4: three separable convolutions, the last one with the stride, plus a shortcut"""
 
     def __init__(self, in_channels: int, channels: Sequence[int], stride: int = 1, dilation: int = 1):
         c1, c2, c3 = channels

@@ -120,7 +120,7 @@ class DeconvNet(SegmentationNetwork):
         return max(output, self.least)
 
     def initialise_from(self, source: VGG) -> None:
-        """Take over VGG's convolutions, fc6 and fc7 (sec. 4.2: "weights pre-trained on ImageNet").
+        """Take over VGG's convolutions, fc6 and fc7 (DeconvNet, sec. 4.2: "weights pre-trained on ImageNet").
 
         VGG's biases, and its batch norm if it has any, become batch norm's. Raises ``ValueError`` for another shape.
         """

@@ -28,7 +28,7 @@ software does; the loss is the mean over pixels. ``at_once`` multiplies pool4 by
 FCN-8s trains without the stages 32s and 16s (the authors' later paper, PAMI 2017). ``compact``: the backbones' compact
 presets, batch norm, and just as much padding as puts every 32x32 pixels under one position.
 Asserted by the tests: these offsets; parameters of FCN-32s, 134,346,581 (VGG16), 57,089,877 (AlexNet) and 5,621,429
-(GoogLeNet), the 134M, 57M and 6M of table 1; receptive fields 404 and 355 (VGG16, AlexNet).
+(GoogLeNet), the 134M, 57M and 6M of FCN, table 1; receptive fields 404 and 355 (VGG16, AlexNet).
 """
 from __future__ import annotations
 

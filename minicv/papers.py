@@ -1,0 +1,248 @@
+"""The paper index: which line of the code is which equation, section, figure or table of which paper.
+
+It is collected from the comments and docstrings themselves, so it is as new as the code. A reference is
+
+    PAPER, sec. 3.1    PAPER, eq. (2)    PAPER, Fig. 1    PAPER, Table 1    PAPER, app. A    PAPER, algorithm 1
+
+or several at once: secs. 2 and 3.1, eqs. (1), (3), eqs. (1) to (3). ``Figure`` and ``Sec.`` may begin a sentence. PAPER
+is one of the names in ``citations.py``, earlier in the same clause ("U-Net's augmentation, sec. 3.1"). Without one, the
+paper is the first that the module's docstring names. ``index`` also lists what looks like a reference and is none, as
+"eq. 2" or "section 3"; the tests want that list empty.
+"""
+from __future__ import annotations
+
+import ast
+import io
+import re
+import tokenize
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from .citations import PAPERS, Paper
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+def _name(text: str) -> str:
+    """The regular expression of one of a paper's names, over line breaks, too."""
+    text, _, year = text.partition(" et al., ")
+    words = r"\s+".join(map(re.escape, text.split()))
+    return words + (rf"\s+et\s+al\.,?\s+\(?(?:[A-Z]\w+\s+)?{year}" if year else "")
+
+
+def _title(paper: Paper) -> str:
+    return re.search(r'"([^"]+)"', paper.citation)[1].rstrip(".?")
+
+
+NAMES = {name: key for key, paper in PAPERS.items() for name in (*paper.names, _title(paper))}
+LONGEST_FIRST = sorted(NAMES, key=len, reverse=True)
+NAMED = re.compile(rf"(?<![\w-])(?:{'|'.join(f'({_name(name)})' for name in LONGEST_FIRST)})(?![\w+])")
+KINDS = {  # how it is printed: words that begin it, what a number looks like
+    "sec.": (r"[Ss]ecs?\.", r"\d+(?:\.\d+)*"),
+    "eq.": (r"[Ee]qs?\.", r"\(\d+\)"),
+    "Fig.": (r"(?:[Ff]igs?\.|[Ff]igures?)", r"\d+(?:\.\d+)?"),
+    "Table": (r"[Tt]ables?", r"\d+"),
+    "app.": (r"[Aa]pps?\.", r"[A-Z](?:\.\d+)?\b"),
+    "algorithm": (r"[Aa]lgorithms?", r"\d+"),
+}
+AND = r"(?:,\s+|,?\s+and\s+|\s+to\s+)"
+
+
+def _group(kind: str) -> str:
+    """"eq." as the name of a group in a regular expression: "eq"."""
+    return re.sub("[^a-zA-Z]", "", kind)
+
+
+REFERENCE = re.compile("|".join(rf"(?<!\w)(?P<{_group(kind)}>{word}\s+{number}(?:{AND}{number})*)"
+                                for kind, (word, number) in KINDS.items()))
+ALIKE = re.compile(r"§|(?<![\w`.])(?:sections?|sect?s?|equations?|eqn?s?|fig(?:ure)?s?|tables?|tabs?|"
+                   r"app(?:endi(?:x|ces))?s?|algorithms?|algs?)\.?\s*\(?\s*(?:\d|[A-F]\b)", re.IGNORECASE)
+STOP = re.compile(r";|(?<=\S)   +(?=\S|$)|[.!?]\s+(?=[A-Z\"(`*])|\n[ \t#]*\n")  # where a clause ends
+UNKNOWN = re.compile(r"((?:[A-Z][\w+-]+(?:\s+and)?\s+)*[A-Z][\w+-]+(?:\s+et\s+al\.)?)(?:\s+\(\d{4}\))?,\s+$")
+
+
+class Reference(NamedTuple):
+    """One place in the code that names one place of a paper. ``where``: "eq. (2)"; ``text``: the line there."""
+
+    paper: str
+    where: str
+    function: str
+    file: str
+    line: int
+    text: str
+
+
+class Problem(NamedTuple):
+    """What looks like a reference and is none."""
+
+    file: str
+    line: int
+    text: str
+    reason: str
+
+
+class _Text(NamedTuple):
+    """A comment or docstring: where it begins, as it stands in the file."""
+
+    line: int
+    text: str
+
+
+def _texts(source: str, tree: ast.Module) -> Iterator[_Text]:
+    """All docstrings and comments; comments on lines of their own, one below the other, are one text."""
+    lines = source.splitlines()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, clean=False):
+            constant = node.body[0]
+            yield _Text(constant.lineno, "\n".join(lines[constant.lineno - 1:constant.end_lineno]))
+    block: list[tuple[int, str]] = []
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            alone = not token.line[:token.start[1]].strip()
+            if block and not (alone and token.start[0] == block[-1][0] + 1):
+                yield _Text(block[0][0], "\n".join(text for _, text in block))
+                block = []
+            block.append((token.start[0], token.string))
+            if not alone:
+                yield _Text(*block.pop())
+    if block:
+        yield _Text(block[0][0], "\n".join(text for _, text in block))
+
+
+def _functions(tree: ast.Module) -> list[tuple[int, int, str]]:
+    """(first line, last line, qualified name) of every class and function, outer ones first."""
+    found = []
+
+    def visit(node, prefix):
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.ClassDef | ast.FunctionDef):
+                found.append((child.lineno, child.end_lineno, prefix + child.name))
+                visit(child, f"{prefix}{child.name}.")
+            else:
+                visit(child, prefix)
+
+    visit(tree, "")
+    return found
+
+
+def _last_name(text: str) -> str | None:
+    """The paper named last in ``text``, if no clause ends after it."""
+    last = None
+    for match in NAMED.finditer(text):
+        last = match
+    if last is None or STOP.search(text, last.end()):
+        return None
+    return NAMES[LONGEST_FIRST[last.lastindex - 1]]
+
+
+def read(source: str, file: str) -> tuple[list[Reference], list[Problem]]:
+    """The references in one file's source, and what looks like one and is none."""
+    tree = ast.parse(source)
+    first = NAMED.search(ast.get_docstring(tree) or "")
+    default = first and NAMES[LONGEST_FIRST[first.lastindex - 1]]
+    functions, lines = _functions(tree), source.splitlines()
+    references, problems = [], []
+    for begin, text in _texts(source, tree):
+        good = list(REFERENCE.finditer(text))
+        for match in ALIKE.finditer(text):
+            own = file.startswith("lessons/") and match[0].lower().startswith("section")  # a lesson's own section
+            if not own and not any(g.start() <= match.start() < g.end() for g in good):
+                line = begin + text.count("\n", 0, match.start())
+                problems.append(Problem(file, line, match[0], "no reference; its form is 'PAPER, sec. 3.1', 'eq. (2)', "
+                                        "'Fig. 1', 'Table 1', 'app. A' or 'algorithm 1'"))
+        for match in good:
+            line = begin + text.count("\n", 0, match.start())
+            before = text[:match.start()]
+            paper, unknown = _last_name(before), UNKNOWN.search(before)
+            if paper is None and unknown and not REFERENCE.search(unknown[1]):
+                problems.append(Problem(file, line, unknown[1] + ", " + match[0], "no paper of minicv/papers.py"))
+                continue
+            paper = paper or default
+            if paper is None:
+                problems.append(Problem(file, line, match[0], "neither it nor the module's docstring names a paper"))
+                continue
+            kind = next(k for k in KINDS if _group(k) == match.lastgroup)
+            around = [name for low, high, name in functions if low <= line <= high]
+            comment = " ".join(lines[line - 1].split())
+            numbers = _numbers(match[0], KINDS[kind][1])
+            if kind in ("Fig.", "Table") and not re.match(r"\w+s\b", match[0]):
+                del numbers[1:]  # "Table 1, 50 layers" is one table: a list of them needs the plural
+            for number in numbers:
+                references.append(Reference(paper, f"{kind} {number}", around[-1] if around else "", file, line,
+                                            comment))
+    return references, problems
+
+
+def _numbers(text: str, number: str) -> list[str]:
+    """["(1)", "(2)", "(3)", "(5)"] of "(1) to (3), (5)"."""
+    found: list[str] = []
+    for match in re.finditer(rf"(to\s+)?({number})", text):
+        if match[1] and found:  # all between: the last of their digits count
+            stem, low, end = re.fullmatch(r"(.*?)(\d+)(\)?)", found[-1]).groups()
+            found += [f"{stem}{n}{end}" for n in range(int(low) + 1, int(re.findall(r"\d+", match[2])[-1]) + 1)]
+        else:
+            found.append(match[2])
+    return found
+
+
+def files() -> list[tuple[Path, str]]:
+    """The package's modules and, in a checkout, the lessons: each with its name in the index."""
+    top = PACKAGE.parent
+    found = [*sorted(PACKAGE.rglob("*.py")), *sorted((top / "lessons").glob("[0-9][0-9]_*.py"))]
+    return [(path, path.relative_to(top).as_posix()) for path in found
+            if path.name not in ("papers.py", "citations.py")]  # they speak of references
+
+
+@cache
+def index() -> tuple[tuple[Reference, ...], tuple[Problem, ...]]:
+    """All references and problems, in the order of the papers and their sections."""
+    references, problems = [], []
+    for path, name in files():
+        some, wrong = read(path.read_text(encoding="utf-8"), name)
+        references += some
+        problems += wrong
+    return tuple(sorted(set(references), key=_order)), tuple(problems)
+
+
+def _order(reference: Reference) -> tuple:
+    kind, number = reference.where.split()
+    parts = [int(n) if n.isdigit() else ord(n) for n in re.findall(r"\d+|[A-Z]", number)]
+    lesson = reference.file.startswith("lessons/")
+    return reference.paper, list(KINDS).index(kind), parts, lesson, reference.file, reference.line
+
+
+def find(name: str) -> str:
+    """The key of a paper, from any of its names or a network's: "U-Net", "unet", "resnet50".
+
+    Raises ``ValueError`` with the names there are.
+    """
+    def plain(text):
+        return re.sub(r"[^a-z0-9+]", "", text.lower())
+    known = {plain(k): k for k in PAPERS} | {plain(n): k for n, k in NAMES.items()}
+    wanted = plain(name)
+    if wanted in known:
+        return known[wanted]
+    begun = [known[k] for k in sorted(known, key=len, reverse=True) if len(k) > 2 and wanted.startswith(k)]
+    if not begun:
+        raise ValueError(f"no paper named {name!r}; there are: {', '.join(PAPERS)}")
+    return begun[0]
+
+
+def table(name: str | None = None) -> str:
+    """What ``minicv papers`` prints: all papers, or one paper's places and the lines that are about them."""
+    references, _ = index()
+    if name is None:
+        width = max(map(len, PAPERS))
+        return "\n".join(f"{key:<{width}}  {sum(r.paper == key for r in references):>3} places  {paper.citation}"
+                         for key, paper in PAPERS.items())
+    key = find(name)
+    rows = [(r.where, f"{r.file}:{r.line}", r.function, r.text) for r in references if r.paper == key]
+    widths = [max((len(row[i]) for row in rows), default=0) for i in range(3)]
+    lines, last = [PAPERS[key].citation], ""
+    for where, place, function, text in rows:
+        shown = "" if where == last else where
+        lines.append(f"  {shown:<{widths[0]}}  {place:<{widths[1]}}  {function:<{widths[2]}}  {text}".rstrip())
+        last = where
+    return "\n".join(lines if rows else [*lines, "  nothing refers to it yet"])
