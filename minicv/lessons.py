@@ -22,10 +22,10 @@ FOLDER = Path(__file__).resolve().parent.parent / "lessons"  # beside the packag
 # The classifiers of lesson 05: options of models.build, and of training.classifier_steps for 4000 pictures of 64 x 64.
 # Without dropout, because each trains for a quarter of a minute: that is too little to learn by heart.
 CLASSIFIERS: dict[str, tuple[dict, dict]] = {
-    "alexnet": ({"dropout": 0.0}, {"steps": 1000, "batch": 32, "lr": 0.001}),
-    "vgg16": ({"dropout": 0.0}, {"steps": 500, "batch": 16, "lr": 0.004}),
-    "googlenet": ({"dropout": 0.0}, {"steps": 350, "batch": 32, "lr": 0.02}),
-    "resnet18": ({}, {"steps": 600, "batch": 16, "lr": 0.006}),
+    "alexnet": ({"dropout": 0.0}, {"steps": 900, "batch": 32, "lr": 0.001}),
+    "vgg16": ({"dropout": 0.0}, {"steps": 450, "batch": 16, "lr": 0.004}),
+    "googlenet": ({"dropout": 0.0}, {"steps": 320, "batch": 32, "lr": 0.02}),
+    "resnet18": ({}, {"steps": 500, "batch": 16, "lr": 0.006}),
 }
 
 
@@ -80,6 +80,7 @@ class Lesson:
 
     def finish(self) -> None:
         """Print the claims and keep them as ``out``/LESSON.json."""
+        from . import __version__, doctor
         seconds = time.perf_counter() - self.start
         print(f"\nClaims measured by {self.name} ({'quick, so only a try; ' if self.quick else ''}seed {self.seed}, "
               f"{self.data or 'generated data'}, {seconds:.0f} s):")
@@ -89,7 +90,8 @@ class Lesson:
         with atomic_write(self.out / f"{self.name}.json") as temporary:
             temporary.write_text(json.dumps(
                 {"lesson": self.name, "quick": self.quick, "seed": self.seed, "data": self.data, "seconds": seconds,
-                 "date": time.strftime("%Y-%m-%d"), "claims": [dataclasses.asdict(c) for c in self.claims]}, indent=1))
+                 "date": time.strftime("%Y-%m-%d"), "machine": doctor.machine(), "version": __version__,
+                 "claims": [dataclasses.asdict(c) for c in self.claims]}, indent=1))
 
 
 def out_folder() -> Path:
