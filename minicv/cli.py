@@ -128,6 +128,12 @@ def parser() -> argparse.ArgumentParser:
     add.add_argument("name", nargs="?", metavar="NAME", help="a paper or a network, as in unet (default: list them)")
     add.set_defaults(run=run_papers)
 
+    add = commands.add_parser("claims", help="what the papers claim, and what the lessons' last full runs found")
+    add.add_argument("ids", nargs="*", metavar="ID", help="as in S3 (default: all)")
+    add.add_argument("--quick", action="store_true", help="what the last quick runs found, which means little")
+    add.add_argument("--keep", action="store_true", help="also write them to docs/claims.json, for the documentation")
+    add.set_defaults(run=run_claims)
+
     add = commands.add_parser("data", help="what is in a data set on disk, and what is wrong with it")
     what = add.add_subparsers(dest="what", required=True, metavar="check")
     add = what.add_parser("check", help="read everything; name each file that is missing, damaged or does not fit")
@@ -267,6 +273,18 @@ def run_papers(args: argparse.Namespace) -> int:
     """minicv papers [NAME]"""
     from . import papers
     print(papers.table(args.name))
+    return 0
+
+
+def run_claims(args: argparse.Namespace) -> int:
+    """minicv claims [ID ...]"""
+    from . import claims
+    if args.keep and args.quick:
+        raise ValueError("--keep: only full runs are kept, so leave out --quick")
+    runs = claims.runs(quick=args.quick)
+    print(claims.table(runs, args.ids))
+    if args.keep:
+        print(f"kept: {claims.keep(runs)}")
     return 0
 
 

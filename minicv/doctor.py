@@ -1,11 +1,13 @@
 """``minicv doctor``: what this machine computes with, how fast, and what to set if something is slow."""
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
@@ -49,6 +51,21 @@ def gpu() -> str:
         return "none: CuPy is not installed (pip install -e '.[cuda]' on a machine with an NVIDIA GPU)"
     except Exception as error:  # whatever the driver says
         return f"none: CuPy is installed but finds no usable device ({error})"
+
+
+def processor() -> str:
+    """The processor's name as the system tells it."""
+    with contextlib.suppress(OSError):  # Linux
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def machine() -> str:
+    """One line that says what computed a result: processor, cores, NumPy, and what multiplied its matrices."""
+    where = gpu() if backend.current() != "numpy" else f"OpenBLAS {blas.kernel() or '(none)'}"
+    return f"{processor()}, {backend.threads()} of {backend.cores()} cores, NumPy {np.__version__}, {where}"
 
 
 def advice(kernel: str | None, recommended: str | None, threads: int, cores: int) -> list[str]:

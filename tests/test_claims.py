@@ -1,0 +1,103 @@
+"""Claims: collected from what lessons wrote, kept in one file, printed in order."""
+import json
+
+import pytest
+
+from minicv import claims, cli, doctor, lessons
+
+
+def run(lesson, *found, date="2026-01-02", quick=False, **more):
+    return {"lesson": lesson, "quick": quick, "seed": 0, "data": None, "seconds": 12.4, "date": date,
+            "machine": "a processor", "claims": [
+                {"id": id, "source": "a paper", "claim": f"{id} in words", "found": "1 < 2", "holds": holds}
+                for id, holds in found], **more}
+
+
+@pytest.fixture
+def out(tmp_path, monkeypatch):
+    """A folder of results, and no kept ones."""
+    monkeypatch.setenv("MINICV_LESSONS_OUT", str(tmp_path))
+    monkeypatch.setattr(claims, "KEPT", tmp_path / "docs" / "claims.json")
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "08_unet.json").write_text(json.dumps(run("08_unet", ("S3", False), ("S2", True))))
+    (tmp_path / "07_fcn.json").write_text(json.dumps(run("07_fcn", ("F10", None), ("F9b", True), ("F9a", True))))
+    (tmp_path / "03_transposed.json").write_text(json.dumps(run("03_transposed", ("A3", True), quick=True)))
+    return tmp_path
+
+
+def test_full_runs_are_collected_in_order(out):
+    found = claims.collect(claims.runs())
+    assert [f.id for f in found] == ["F9a", "F9b", "F10", "S2", "S3"]  # by number, not by alphabet; no quick run
+    assert found[0].run["lesson"] == "07_fcn" and "claims" not in found[0].run
+    assert [r["lesson"] for r in claims.runs(quick=True)] == ["03_transposed"]
+
+
+def test_a_kept_run_stands_in_until_a_newer_one(out):
+    assert cli.main(["claims", "--keep"]) == 0
+    (out / "08_unet.json").unlink()
+    assert [r["lesson"] for r in claims.runs()] == ["07_fcn", "08_unet"]
+    (out / "08_unet.json").write_text(json.dumps(run("08_unet", ("S2", True), date="2025-12-31")))
+    assert [r["date"] for r in claims.runs()] == ["2026-01-02", "2026-01-02"]  # that one is older
+    (out / "08_unet.json").write_text(json.dumps(run("08_unet", ("S2", True), date="2026-02-01")))
+    assert [r["date"] for r in claims.runs()] == ["2026-01-02", "2026-02-01"]
+    assert [r["lesson"] for r in claims.runs(out)] == ["07_fcn", "08_unet"]  # a folder of one's own: that only
+
+
+def test_the_command_prints_every_claim(out, capsys):
+    assert cli.main(["claims"]) == 0
+    text = capsys.readouterr().out
+    assert """
+S3  The weight map separates cells that touch.
+    S3: S3 in words (a paper)
+      found: 1 < 2
+      -> does not hold here (08_unet)
+S4  Elastic deformation is what lets U-Net learn from few pictures.
+    no full run has measured it yet
+""" in text
+    # F9 (two parts), F10, S2, S3: F9a, F9b and S2 hold
+    assert text.endswith("""
+4 of 41 claims measured, in 5 parts: 3 hold, 1 do not hold here, 1 cannot be told here
+  07_fcn, 2026-01-02, seed 0, generated data, 12 s, a processor
+  08_unet, 2026-01-02, seed 0, generated data, 12 s, a processor
+  total 25 s
+""")
+
+
+def test_the_command_prints_some(out, capsys):
+    assert cli.main(["claims", "F9b", "S4"]) == 0
+    text = capsys.readouterr().out
+    assert "F9b in words" in text and "S4  Elastic" in text and "F9a in words" not in text and "S3" not in text
+
+
+def test_an_unknown_claim_is_wrong_input(out, capsys):
+    assert cli.main(["claims", "Q1"]) == 2
+    assert "no claim Q1; there are: A1, A2, A3, A4, A5, A6, F1," in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}"])
+def test_a_file_that_no_lesson_wrote_is_named(out, capsys, text):
+    (out / "09_other.json").write_text(text)
+    assert cli.main(["claims"]) == 2
+    assert "09_other.json: this is not what a lesson writes" in capsys.readouterr().err
+
+
+def test_all_claims_of_the_list_have_a_topic():
+    assert len(claims.CLAIMS) == 6 + 10 + 12 + 9 + 4
+    assert list(claims.TOPICS) == ["A", "F", "S", "D", "M"]
+    assert sorted(claims.CLAIMS, key=claims.order) == list(claims.CLAIMS)
+    assert {id[0] for id in claims.CLAIMS} == set(claims.TOPICS)
+
+
+def test_a_lesson_notes_the_machine(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINICV_LESSONS_OUT", str(tmp_path))
+    lesson = lessons.Lesson("08_unet")
+    lesson.claim("S2", "a paper", "no seams", "0.1", True)
+    lesson.finish()
+    (kept,) = claims.runs(tmp_path, quick=lesson.quick)
+    assert kept["machine"] == doctor.machine() and "cores, NumPy " in kept["machine"] and kept["version"]
+
+
+def test_what_is_kept_in_the_documentation_can_be_read():
+    if claims.KEPT.exists():
+        for kept in json.loads(claims.KEPT.read_text(encoding="utf-8")):
+            assert not kept["quick"] and kept["machine"] and kept["claims"]
