@@ -4,9 +4,9 @@ Every pixel is a region at first. The edges between neighbouring pixels (eight n
 colours differ, are visited from the lightest to the heaviest. An edge joins the regions C1, C2 at its ends if it is not
 heavier than what they have inside, with an allowance that shrinks as they grow:
 
-    Dif(C1, C2) <= min(Int(C1) + k / |C1|, Int(C2) + k / |C2|)
+    Dif(C1, C2) <= min(Int(C1) + k / |C1|, Int(C2) + k / |C2|)        eqs. (3) to (5)
 
-Int(C) is the heaviest edge that joined C. At last, regions smaller than ``min_size`` join the neighbour with the
+Int(C) is the heaviest edge that joined C, eq. (1). At last, regions smaller than ``min_size`` join the neighbour with the
 lightest edge. Colours are in 0..255, as in the authors' code, so that their values of k keep their meaning.
 """
 from __future__ import annotations

@@ -77,7 +77,7 @@ def selective_search(image: np.ndarray, mode: str = "fast", seed: int = 0, count
 def rank(groupings: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:
     """Boxes (R, 4) of several groupings, each in the order in which they were made, as one list without repetitions.
 
-    Sec. 3.4 of the paper: the last box made, the whole picture, has i = 1, the one before it 2, ...; sort by i times a
+    Sec. 3.3 of the paper: the last box made, the whole picture, has i = 1, the one before it 2, ...; sort by i times a
     random number in 0..1, so that large regions do not all come first.
     """
     place = np.concatenate([np.arange(len(boxes), 0, -1) for boxes in groupings])

@@ -3,7 +3,7 @@
 A predicted and a true segment of one class match if their IoU is above 0.5: at most one segment of either side then
 fits. Per class, with the matched pairs TP, the predicted segments FP and true segments FN that are left over:
 
-    PQ = sum of IoU over TP / (|TP| + |FP| / 2 + |FN| / 2) = SQ x RQ
+    PQ = sum of IoU over TP / (|TP| + |FP| / 2 + |FN| / 2) = SQ x RQ                    eqs. (1), (2)
     SQ = sum of IoU over TP / |TP|                     how well are the matched ones drawn?
     RQ = |TP| / (|TP| + |FP| / 2 + |FN| / 2)           how many are found? (an F1 score)
 
@@ -48,10 +48,10 @@ class PanopticQuality:
         common = common.reshape(S, G)  # pixels that predicted segment s and true segment g share
         area, true_area = common.sum(axis=1), common.sum(axis=0)
 
-        union = area[:, None] + true_area - common - common[:, :1]  # void is left out
+        union = area[:, None] + true_area - common - common[:, :1]  # Kirillov et al., sec. 4.2: void is left out
         same = (k[:, None] == k_true) & (k[:, None] >= 0) & ~crowd
         iou = np.where(same, common / np.maximum(union, 1), 0)
-        s, g = np.nonzero(iou > 0.5)
+        s, g = np.nonzero(iou > 0.5)  # Kirillov et al., sec. 4.1: a unique matching
         np.add.at(self.iou_sum, k[s], iou[s, g])
         np.add.at(self.tp, k[s], 1)
 
@@ -79,8 +79,8 @@ class PanopticQuality:
         """PQ, SQ and RQ of each class, (K, 3); NaN for a class that neither side shows. SQ without a match is 0."""
         seen = self.tp + self.fp / 2 + self.fn / 2
         with np.errstate(invalid="ignore"):
-            rq = self.tp / seen  # Kirillov et al., eq. (2)
-        sq = np.where(seen > 0, self.iou_sum / np.maximum(self.tp, 1), np.nan)
+            rq = self.tp / seen  # Kirillov et al., eq. (2), right
+        sq = np.where(seen > 0, self.iou_sum / np.maximum(self.tp, 1), np.nan)  # Kirillov et al., eq. (2), left
         return np.stack([sq * rq, sq, rq], axis=1)
 
     def mean(self, which: np.ndarray | None = None) -> PanopticScore:
