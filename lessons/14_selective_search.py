@@ -38,7 +38,8 @@ from minicv.viz import PALETTE, draw_boxes, draw_picture, outline
 
 BLUE, ORANGE, GREEN = PALETTE[[5, 1, 3]] / 255
 warnings.simplefilter("ignore", DataWarning)
-MIN_SIZE = 20  # pixels of the smallest region: in pictures of 128 pixels, the usual 50 or 100 would be whole objects
+# Pixels of the smallest region: by default k. In pictures of 128 pixels, 50 or 100 would be whole objects.
+MIN_SIZE = None if lesson.data else 20
 
 
 def pictures(count, seed):
@@ -128,7 +129,7 @@ lesson.save(figure, "2_grouping")
 # where i counts back from the whole picture, so that large ones do not all come first.
 
 COUNTS = (10, 30, 100, 300, 1000, 2000)
-test = pictures(3 if lesson.quick else 24, lesson.seed + 100)
+test = pictures(3 if lesson.quick else 12 if lesson.data else 24, lesson.seed + 100)
 modes = ("single", "fast") if lesson.quick or lesson.data else ("single", "fast", "quality")
 curves, seconds, number = {}, {}, {}
 for mode in modes:
@@ -152,7 +153,7 @@ for mode in modes:
 H, W = test[0].image.shape[1:]
 smallest = 12.0 if not lesson.data else 24.0
 grid = []
-for step in (1.0, 0.7, 0.5, 0.35, 0.25, 0.18, 0.13, 0.09):
+for step in (1.0, 0.7, 0.5, 0.35, 0.25, 0.18, 0.13, 0.09)[:6 if lesson.data else 8]:
     judge = ProposalRecall((10**6,))
     for s in test:
         windows = sliding_windows(s.image.shape[1:], step, smallest)

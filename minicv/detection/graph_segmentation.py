@@ -6,8 +6,8 @@ heavier than what they have inside, with an allowance that shrinks as they grow:
 
     Dif(C1, C2) <= min(Int(C1) + k / |C1|, Int(C2) + k / |C2|)        eqs. (3) to (5)
 
-Int(C) is the heaviest edge that joined C, eq. (1). At last, regions smaller than ``min_size`` join the neighbour with the
-lightest edge. Colours are in 0..255, as in the authors' code, so that their values of k keep their meaning.
+Int(C) is the heaviest edge that joined C, eq. (1). At last, regions smaller than ``min_size`` join the neighbour with
+the lightest edge. Colours are in 0..255, as in the authors' code, so that their values of k keep their meaning.
 """
 from __future__ import annotations
 
