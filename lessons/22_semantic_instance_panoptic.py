@@ -19,8 +19,7 @@ import numpy as np
 from scipy import ndimage
 
 from minicv.data.detection import DetectionSample, boxes_of_masks
-from minicv.data.scenes_boxes import draw_boxes as draw_objects
-from minicv.data.scenes_boxes import surface
+from minicv.data.scenes_boxes import draw_box_scene, surface
 from minicv.data.shapes import random_colour
 from minicv.detection import Detections
 from minicv.metrics import CocoEvaluator, ConfusionMatrix, PanopticQuality
@@ -38,8 +37,8 @@ BLUE, ORANGE, GREEN, PINK, SKY = PALETTE[[5, 1, 3, 7, 2]] / 255
 
 
 def scene(rng):
-    image, masks, labels = draw_objects(SIZE, rng, class_names=CLASSES[2:], objects=(4, 7), radius=(0.1, 0.22),
-                                        crowding=0.75, visible=0.7)
+    image, masks, labels = draw_box_scene(SIZE, rng, class_names=CLASSES[2:], objects=(4, 7), radius=(0.1, 0.22),
+                                          crowding=0.75, visible=0.7)
     x = np.arange(SIZE[1])
     horizon = SIZE[0] * (0.5 + 0.08 * np.sin(x / 20 + rng.uniform(0, 6)))
     below = np.arange(SIZE[0])[:, None] + 0.5 > horizon

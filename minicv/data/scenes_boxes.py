@@ -16,11 +16,11 @@ CLASSES = ("disc", "square", "triangle", "star", "cross")
 TRIES = 30  # places that are tried for an object, before the picture is full
 
 
-def draw_boxes(size: tuple[int, int], rng: np.random.Generator, *, class_names: tuple[str, ...] = CLASSES,
-               objects: tuple[int, int] = (1, 6), radius: tuple[float, float] = (0.08, 0.3),
-               ratio: tuple[float, float] = (0.5, 2.0), angle: float = 0.3, crowding: float = 0.3,
-               visible: float = 0.6, contrast: float = 0.35, strength: float = 0.3,
-               noise: float = 0.04) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def draw_box_scene(size: tuple[int, int], rng: np.random.Generator, *, class_names: tuple[str, ...] = CLASSES,
+                   objects: tuple[int, int] = (1, 6), radius: tuple[float, float] = (0.08, 0.3),
+                   ratio: tuple[float, float] = (0.5, 2.0), angle: float = 0.3, crowding: float = 0.3,
+                   visible: float = 0.6, contrast: float = 0.35, strength: float = 0.3,
+                   noise: float = 0.04) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Draw one scene: image float32 (3, H, W) in [0, 1], masks bool (R, H, W) of what is to be seen, labels (R,).
 
     objects: fewest and most; less where there is no room. radius: smallest and largest, as shares of the shorter side;
@@ -31,8 +31,8 @@ def draw_boxes(size: tuple[int, int], rng: np.random.Generator, *, class_names: 
     """
     height, width = size
     if min(size) < 1 or not 0 <= objects[0] <= objects[1] or not 0 < radius[0] <= radius[1] or not 0 < visible <= 1:
-        raise ValueError("draw_boxes: needs a size of at least (1, 1), 0 <= objects[0] <= objects[1], 0 < radius[0] <= "
-                         f"radius[1] and 0 < visible <= 1, got {size}, {objects}, {radius} and {visible}")
+        raise ValueError("draw_box_scene: needs a size of at least (1, 1), 0 <= objects[0] <= objects[1], "
+                         f"0 < radius[0] <= radius[1] and 0 < visible <= 1, got {size}, {objects}, {radius} and {visible}")
     ground = random_colour(rng)
     image = surface(ground, size, rng, strength)  # (3, H, W)
     owner = np.zeros(size, np.int16)  # which object is on top, 0 for the ground
@@ -98,7 +98,7 @@ class BoxScenes:
     """A data set of drawn scenes; item i is a DetectionSample that depends on split, seed and i only.
 
     count: how many. size: (H, W), or one number for both. split: "train", "val" and "test" never share a picture.
-    options: draw_boxes's.
+    options: draw_box_scene's.
     """
 
     def __init__(self, count: int, size: int | tuple[int, int] = 128, seed: int = 0, split: str = "train", **options):
@@ -106,7 +106,7 @@ class BoxScenes:
         if count < 0 or seed < 0 or split not in splits:
             raise ValueError(f"BoxScenes: count and seed must not be negative, split one of {', '.join(splits)}, got "
                              f"{count}, {seed} and {split!r}")
-        inspect.signature(draw_boxes).bind(size, None, **options)  # a wrong option shows now, not later
+        inspect.signature(draw_box_scene).bind(size, None, **options)  # a wrong option shows now, not later
         self.count, self.size, self.seed, self.split = count, tuple(np.broadcast_to(size, 2).tolist()), seed, split
         self.options, self._part = options, splits.index(split)
         self.class_names = tuple(options.get("class_names", CLASSES))
@@ -119,6 +119,6 @@ class BoxScenes:
         if not -self.count <= index < self.count:
             raise IndexError(f"BoxScenes: index {index} is out of range for {self.count} scenes")
         index %= self.count
-        image, masks, labels = draw_boxes(self.size, np.random.default_rng([self.seed, self._part, index]),
-                                          **self.options)
+        image, masks, labels = draw_box_scene(self.size, np.random.default_rng([self.seed, self._part, index]),
+                                              **self.options)
         return DetectionSample(image, boxes_of_masks(masks), labels, f"boxes-{self.split}-{self.seed}-{index}", masks)

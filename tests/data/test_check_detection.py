@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -55,3 +57,27 @@ def test_real_sets(real_data):
     assert report.contents[2] == "test: 72 pictures, 640 x 480 pixels, 0 without objects"
     counts = np.array([line.split()[1:] for line in report.contents[4:7]], int)
     assert counts.sum() == 4888 - 2  # of 364 files, grep "<object>", without the two
+
+
+def test_coco_and_nuclei(tmp_path):
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "val2017").mkdir()
+    write_png(tmp_path / "val2017/b.png", np.zeros((3, 6, 10), np.uint8))
+    rows = [{"id": n, "image_id": 1, "category_id": 1, "bbox": box, "segmentation": {"size": [6, 10], "counts": counts}}
+            for n, (box, counts) in enumerate([([0, 0, 2, 2], [0, 12, 48]), ([3, 3, 0, 2], [60]), ([1, 1, 2, 2], [7])])]
+    (tmp_path / "annotations/instances_val2017.json").write_text(json.dumps({
+        "images": [{"id": 1, "file_name": "b.png", "height": 6, "width": 10}], "annotations": rows,
+        "categories": [{"id": 1, "name": "car"}]}))
+    report = check(f"coco:{tmp_path}")
+    assert len(report.faults) == 2  # no train, but val: that is no fault
+    assert "box [3.0, 3.0, 3.0, 5.0]" in report.faults[0] and "has no area" in report.faults[0]
+    assert "a mask that cannot be read (decode_rle: the runs have 7 pixels" in report.faults[1]
+
+    for folder in ("images", "masks"):
+        (tmp_path / "stage1_train/q" / folder).mkdir(parents=True)
+    write_png(tmp_path / "stage1_train/q/images/q.png", np.zeros((3, 5, 7), np.uint8))
+    write_png(tmp_path / "stage1_train/q/masks/m.png", np.zeros((5, 7), bool))
+    (tmp_path / "train.txt").write_text("q\nr\n")
+    report = check(f"dsb2018:{tmp_path}")
+    assert "m.png: no pixel is set, left out" in report.faults[0] and "r.png: no such file" in report.faults[1]
+    assert report.contents[0] == "train: 2 pictures, 7 x 5 pixels, 1 without objects"

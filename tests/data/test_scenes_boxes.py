@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from minicv.data import open_dataset
-from minicv.data.scenes_boxes import BoxScenes, draw_boxes
+from minicv.data.scenes_boxes import BoxScenes, draw_box_scene
 from minicv.detection import box_iou, inside_image
 
 
@@ -53,5 +53,5 @@ def test_open_and_errors():
         BoxScenes(2, split="dev")
     with pytest.raises(TypeError, match="crowd"):
         BoxScenes(2, crowd=1)
-    with pytest.raises(ValueError, match=r"draw_boxes: needs .*got \(9, 9\), \(3, 2\)"):
-        draw_boxes((9, 9), np.random.default_rng(0), objects=(3, 2))
+    with pytest.raises(ValueError, match=r"draw_box_scene: needs .*got \(9, 9\), \(3, 2\)"):
+        draw_box_scene((9, 9), np.random.default_rng(0), objects=(3, 2))
