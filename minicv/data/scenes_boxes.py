@@ -32,7 +32,8 @@ def draw_box_scene(size: tuple[int, int], rng: np.random.Generator, *, class_nam
     height, width = size
     if min(size) < 1 or not 0 <= objects[0] <= objects[1] or not 0 < radius[0] <= radius[1] or not 0 < visible <= 1:
         raise ValueError("draw_box_scene: needs a size of at least (1, 1), 0 <= objects[0] <= objects[1], "
-                         f"0 < radius[0] <= radius[1] and 0 < visible <= 1, got {size}, {objects}, {radius} and {visible}")
+                         "0 < radius[0] <= radius[1] and 0 < visible <= 1, got "
+                         f"{size}, {objects}, {radius} and {visible}")
     ground = random_colour(rng)
     image = surface(ground, size, rng, strength)  # (3, H, W)
     owner = np.zeros(size, np.int16)  # which object is on top, 0 for the ground
