@@ -1,0 +1,172 @@
+"""
+DeconvNet: the way back in the mirror
+=====================================
+
+Noh, Hong and Han, "Learning Deconvolution Network for Semantic Segmentation" (ICCV 2015): where FCN-32s goes from 32
+pixels per position to one in a single step, DeconvNet climbs all the stairs that VGG16 went down, and puts each number
+back where pooling had found it. Beside it: `minicv/models/segmentation/deconvnet.py` and `minicv/ops/unpool.py`.
+"""
+
+# %%
+from minicv.lessons import Lesson
+
+lesson = Lesson("09_deconvnet", __doc__)
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+import minicv
+import minicv.ops as F
+from minicv import Tensor, models, nn, no_grad
+from minicv.data import standardise
+from minicv.data.scenes import THINGS, Scenes
+from minicv.metrics import ConfusionMatrix
+from minicv.metrics.boundary import BoundaryFScore
+from minicv.metrics.objects import BySize
+from minicv.models.segmentation.deconvnet import ensemble
+from minicv.summary import summarise
+from minicv.training.segmentation import SegmentationRecipe, train_steps
+from minicv.viz import PALETTE, panels
+from minicv.viz.segmentation import prediction_sheet
+
+BLUE, ORANGE, GREEN = PALETTE[[5, 1, 3]] / 255
+
+# %%
+# 1. The network (fig. 2 and table 2)
+# -----------------------------------
+# VGG16 down to one position of 4096 numbers, and the same layers upwards. `summarise` follows the maps.
+
+with nn.init.blank():  # weights that are only counted need not be drawn
+    paper = models.build("deconvnet", "paper")
+rows = [r for r in summarise(paper, (3, 224, 224)).rows if not r.op.startswith("batch_norm")]
+down, up = [], []
+for row in rows:
+    (up if any(r.op.startswith("conv_transpose") for r in rows[:rows.index(row) + 1]) else down).append(row)
+for name, half in (("down", down), ("up", up)):
+    print(f"{name}: " + "  ".join(f"{r.op.split(',')[0].replace(' 2x2', '')} {r.shape[1]}x{r.shape[0]}" for r in half))
+print(f"{paper.num_parameters():,} parameters, about 252 million, as sec. 4.1 says; fc6 and its mirror hold "
+      f"{2 * paper.fc6.conv.weight.size / paper.num_parameters():.0%} of them")
+del paper
+
+# %%
+# 2. Unpooling, three ways (fig. 3)
+# ---------------------------------
+# What max pooling kept, brought back with switches, as blocks, or as nails. Only the first knows where it was.
+
+train = Scenes(80, 64, lesson.seed, keep=True)
+test = Scenes(8 if lesson.quick else 30, 64, lesson.seed + 1, keep=True)
+grey = Tensor(test[0].image.mean(axis=0)[None, None])
+pooled, switches = F.max_pool2d(grey, 4, return_indices=True)
+back = {"switches": F.max_unpool2d(pooled, switches, 4), "nearest": F.unpool_nearest(pooled, 4),
+        "nails": F.unpool_bed_of_nails(pooled, 4)}
+lesson.save(panels({"picture": grey.numpy()[0, 0], "4x4 maxima": pooled.numpy()[0, 0],
+                    **{name: y.numpy()[0, 0] for name, y in back.items()}}, columns=5, size=2.1, vmin=0, vmax=1),
+            "unpooling")
+
+# %%
+# 3. DeconvNet against FCN-32s (claim S1)
+# ---------------------------------------
+# Scenes with nine classes. All networks are small, see the same examples for as many steps, and start from scratch: the
+# paper's two stages, crops with one object in the centre and then all sorts of crops, and its start from VGG16 trained on
+# ImageNet, are left out. Every seed stands for other first weights and another order of the pictures. Learning rates
+# were chosen on other scenes, one for FCN and one for DeconvNet, whose many batch norms allow a larger one.
+
+seeds, steps = (1, 10) if lesson.quick else (2, 300)
+NETWORK = {"num_classes": train.num_classes, "width": 8}
+DECONV = {**NETWORK, "convs": (1, 2, 2, 2), "hidden": 64, "side": 2}
+FCN = {**NETWORK, "pooled": 1, "hidden": 64, "dropout": 0.0}
+NETS = {"FCN-32s": ("fcn32s", FCN), "FCN-8s": ("fcn8s", FCN), "DeconvNet": ("deconvnet", DECONV),
+        "nearest": ("deconvnet", {**DECONV, "unpooling": "nearest"}),
+        "nails": ("deconvnet", {**DECONV, "unpooling": "nails"})}
+
+
+def trained(name, seed):
+    minicv.seed(lesson.seed + seed)
+    model, options = NETS[name]
+    net = models.build(model, **options)
+    losses = list(train_steps(net, train, SegmentationRecipe(
+        steps=steps, batch=4, optimizer="adam", lr=0.02 if model == "deconvnet" else 0.005, warmup=5, augment=False,
+        seed=lesson.seed + seed)))
+    print(f"  {name}, seed {seed}: loss {np.mean(losses[-10:]):.2f}, {net.num_parameters():,} parameters, "
+          f"{summarise(net, (3, 64, 64)).macs / 1e6:.0f} M MACs")
+    return net
+
+
+def measure(results):
+    """In %: mean IU, boundary F-score (one pixel), recall of things smaller than 40 pixels."""
+    regions, borders = ConfusionMatrix(test.num_classes, test.ignore_index), BoundaryFScore(test.num_classes, 1.0)
+    objects = BySize(test.num_classes, (40,), THINGS)
+    for sample, result in zip(test, results, strict=True):
+        for meter in (regions, borders):
+            meter.update(result.labels, sample.label)
+        objects.update(result.labels, sample.label, sample.instances)
+    return 100 * np.array([regions.mean_iu, borders.mean, objects.recall[0]])
+
+
+images = [sample.image for sample in test]
+nets, scores = {}, {name: [] for name in (*NETS, "DeconvNet + FCN-8s")}
+for seed in range(seeds):
+    for name in NETS:
+        nets[name] = trained(name, seed)
+        scores[name].append(measure(nets[name].predict(images)))
+    both = ensemble([nets["DeconvNet"], nets["FCN-8s"]], images)  # DeconvNet, sec. 4.3: mean of probabilities
+    scores["DeconvNet + FCN-8s"].append(measure(both))
+mean = {name: np.mean(values, axis=0) for name, values in scores.items()}
+
+
+def text(name, k):
+    values = np.array(scores[name])[:, k]
+    return f"{values.mean():.1f}" + (f" +- {values.std():.1f}" if seeds > 1 else "")
+
+
+lesson.claim("S1", "DeconvNet, sec. 1 and 5", "DeconvNet recovers finer structures than FCN-32s",
+             f"boundary F {text('FCN-32s', 1)} -> {text('DeconvNet', 1)}, recall of things below 40 pixels "
+             f"{text('FCN-32s', 2)} -> {text('DeconvNet', 2)}%, mean IU {text('FCN-32s', 0)} -> {text('DeconvNet', 0)} "
+             f"({seeds} seeds)",
+             None if lesson.quick else (mean["DeconvNet"][1:] > mean["FCN-32s"][1:]).all())
+lesson.claim("S1b", "DeconvNet, sec. 4.3 and table 1", "the mean of DeconvNet's and FCN-8s's probabilities beats both",
+             f"mean IU DeconvNet {text('DeconvNet', 0)}, FCN-8s {text('FCN-8s', 0)}, both {text('DeconvNet + FCN-8s', 0)}",
+             None if lesson.quick else mean["DeconvNet + FCN-8s"][0] > max(mean["DeconvNet"][0], mean["FCN-8s"][0]))
+lesson.claim("A5b", "DeconvNet, sec. 3.2.1", "switches keep locations that nearest and bed-of-nails unpooling lose",
+             "boundary F in the trained network: " + ", ".join(
+                 f"{label} {text(name, 1)}" for name, label in (("DeconvNet", "switches"), ("nearest", "nearest"),
+                                                                ("nails", "nails"))),
+             None if lesson.quick else mean["DeconvNet"][1] > max(mean["nearest"][1], mean["nails"][1]))
+figure = prediction_sheet(images[:3], {"truth (white: void)": [test[i].label for i in range(3)], **{
+    name: [r.labels for r in nets[name].predict(images[:3])] for name in ("FCN-32s", "FCN-8s", "DeconvNet", "nearest")},
+    "with FCN-8s": [r.labels for r in both[:3]]}, test.class_names, size=1.7)
+lesson.save(figure, "predictions")
+
+# %%
+# 4. From coarse to fine (fig. 4)
+# -------------------------------
+# The strongest map after each unpooling and after the deconvolutions behind it: positions first, then dense shapes.
+
+net, x, stages = nets["DeconvNet"].eval(), Tensor(standardise(images[0])[None]), {"picture": images[0]}
+with no_grad():
+    places = []
+    for convs in net.conv:
+        x = convs(x)
+        size = x.shape[2:]
+        x, switches = F.max_pool2d(x, 2, return_indices=True)
+        places.append((switches, size))
+    x = net.defc6(net.fc7(net.fc6(x)))
+    for level, deconvs in zip(range(len(net.conv), 0, -1), net.deconv, strict=True):
+        for name, layer in (("unpool", lambda x: net.unpool(x, *places.pop())), ("deconv", deconvs)):
+            x = layer(x)
+            strongest = x.numpy()[0, x.numpy()[0].mean(axis=(1, 2)).argmax()]
+            stages[f"{name}{level}, {x.shape[2]}x{x.shape[3]}"] = strongest / max(strongest.max(), 1e-6)
+lesson.save(panels(stages, columns=5, size=1.9), "coarse_to_fine")
+
+figure, ax = plt.subplots(figsize=(7.5, 3.6), layout="constrained")
+for k, (colour, name) in enumerate(((BLUE, "mean IU"), (ORANGE, "boundary F-score"), (GREEN, "recall, small things"))):
+    at = np.arange(len(scores)) + 0.27 * (k - 1)
+    ax.bar(at, [m[k] for m in mean.values()], 0.25, color=colour, label=name)
+    for place, values in zip(at, scores.values(), strict=True):
+        ax.plot([place] * len(values), np.array(values)[:, k], "k.", ms=3)
+ax.set(xticks=range(len(scores)), ylabel="%", title="On test scenes; dots are seeds")
+ax.set_xticklabels([n.replace("nearest", "DeconvNet,\nnearest").replace("nails", "DeconvNet,\nnails").replace(" + ", "\n+ ")
+                    for n in scores], fontsize=8)
+ax.legend(fontsize=8)
+lesson.save(figure, "results")
+lesson.finish()
