@@ -262,7 +262,7 @@ def _(x, *, rows, columns):
 # Normalisation, softmax, losses
 # ---------------------------------------------------------------------------------------------------------
 @twin_of(BatchNorm)
-def _(x, w, b, *, running_mean, running_var, training, momentum, eps):
+def _(x, w, b, *, running_mean, running_var, training, momentum, eps, group=None):  # alone in its group
     averages = [None if a is None else torch.from_numpy(a) for a in (running_mean, running_var)]  # updated in place
     return TF.batch_norm(x, *averages, w, b, training and x.numel() > 0, momentum, eps)
 

@@ -106,19 +106,9 @@ def last(x: Array) -> Array:
     return x.transpose(0, 2, 3, 1)
 
 
-def groups_of(count: int, groups: int) -> list[slice]:
-    """The channels of each group."""
-    return [slice(g * count // groups, (g + 1) * count // groups) for g in range(groups)]
-
-
 def new_like(x: Array, N: int, C: int, H: int, W: int) -> Array:
     """An uninitialised (N, C, H, W) array, channels-last in memory."""
     return xp_of(x).empty((N, H, W, C), x.dtype).transpose(0, 3, 1, 2)
-
-
-def taps(w: Array) -> Array:
-    """(O, C, KH, KW) as contiguous (KH, KW, C, O), the form of ``shifted.py``."""
-    return xp_of(w).ascontiguousarray(w.transpose(2, 3, 1, 0))
 
 
 def method_for(w: Array, groups: int, arithmetic: tuple[Pair, Pair, Pair]) -> ModuleType:
@@ -128,18 +118,20 @@ def method_for(w: Array, groups: int, arithmetic: tuple[Pair, Pair, Pair]) -> Mo
     return patches if patches.fit(w.shape[2:], *arithmetic) else shifted
 
 
-def each_group(w: Array, channels: int, groups: int) -> list[tuple[slice, slice, Array]]:
-    """(input channels, output channels, weight) of each group; depthwise ones are together one, of (KH, KW, O)."""
+def each_group(w: Array, groups: int) -> list[tuple[slice, slice, Array]]:
+    """(input channels, output channels, weight as a view (KH, KW, C, O)) of each group; depthwise, one for all."""
     if groups > 1 and w.shape[1] == 1:
-        return [(slice(None), slice(None), taps(w)[:, :, 0])]
-    return [(C, O, taps(w[O])) for C, O in zip(groups_of(channels, groups), groups_of(len(w), groups), strict=True)]
+        return [(slice(None), slice(None), w.transpose(2, 3, 1, 0))]
+    C, O = w.shape[1], len(w) // groups
+    spans = [(slice(g * C, (g + 1) * C), slice(g * O, (g + 1) * O)) for g in range(groups)]
+    return [(c, o, w[o].transpose(2, 3, 1, 0)) for c, o in spans]
 
 
 def convolve(x: Array, w: Array, out_size: Pair, arithmetic: tuple, groups: int,
              bias: Array | None = None) -> tuple[Array, list[Task]]:
     """y = C x + bias, and the tasks that fill it. ``arithmetic``: (offset, stride, dilation), pairs."""
     y, method, tasks = new_like(x, x.shape[0], w.shape[0], *out_size), method_for(w, groups, arithmetic), []
-    for C, O, weight in each_group(w, x.shape[1], groups):
+    for C, O, weight in each_group(w, groups):
         tasks += method.correlate(last(x[:, C]), weight, last(y[:, O]), *arithmetic,
                                   bias=None if bias is None else bias[O])
     return y, tasks
@@ -149,7 +141,7 @@ def convolve_adjoint(y: Array, w: Array, in_size: Pair, arithmetic: tuple, group
                      bias: Array | None = None) -> tuple[Array, list[Task]]:
     """x = C' y + bias, and the tasks that fill it"""
     x, method, tasks = new_like(y, y.shape[0], w.shape[1] * groups, *in_size), method_for(w, groups, arithmetic), []
-    for C, O, weight in each_group(w, x.shape[1], groups):
+    for C, O, weight in each_group(w, groups):
         tasks += method.correlate_input(last(y[:, O]), weight, last(x[:, C]), *arithmetic,
                                         bias=None if bias is None else bias[C])
     return x, tasks
@@ -158,16 +150,16 @@ def convolve_adjoint(y: Array, w: Array, in_size: Pair, arithmetic: tuple, group
 def weight_adjoint(x: Array, y: Array, w: Array, arithmetic: tuple,
                    groups: int) -> tuple[Callable[[], Array], list[Task]]:
     """The gradient of <y, C x> with respect to the weight, of w's shape: a function to call after the tasks."""
-    method, of_groups, tasks = method_for(w, groups, arithmetic), [], []
-    for C, O, _ in each_group(w, x.shape[1], groups):
+    method, found, tasks = method_for(w, groups, arithmetic), [], []
+    for C, O, _ in each_group(w, groups):
         parts, some = method.correlate_weight(last(x[:, C]), last(y[:, O]), w.shape[2:], *arithmetic)
-        of_groups.append(parts)  # (parts, KH, KW, C, O), depthwise ones (parts, KH, KW, O)
+        found.append((O, parts))  # (parts, O, KH, KW, C)
         tasks += some
 
     def total():
-        g = xp_of(w).concatenate([parts.sum(axis=0) for parts in of_groups], axis=-1)
         gw = xp_of(w).empty_like(w)
-        gw[...] = g.transpose(3, 2, 0, 1) if g.ndim == 4 else g.transpose(2, 0, 1)[:, None]
+        for O, parts in found:
+            gw[O] = parts.sum(axis=0).transpose(0, 3, 1, 2)
         return gw
     return total, tasks
 

@@ -5,7 +5,7 @@ all channels. So a row is taken as one vector of OW*C numbers, its weights as an
 and the sum over the taps is one ``einsum``, which multiplies and adds in one pass while the row of outputs stays in the
 cache. (Had it pixels and channels as two axes, its inner loop would run over the few channels: 2.4 times as long.
 Separate products and sums took 1.3 times as long.) A stride in width deals the columns out in turn, as ``shifted.py``
-does, the general case with functions of the same names. Weights are (KH, KW, O) here, O = C times filters per channel.
+does, the general case with functions of the same names. Weights are (KH, KW, 1, O), O = C times filters per channel.
 """
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def correlate(x: Array, w: Array, out: Array, offset: Pair, stride: Pair, dilati
     if w.size == 0:
         out[...] = 0 if bias is None else bias
         return []
-    (KH, KW, O), (OW, C) = w.shape, out.shape[2:]
-    lines = xp_of(x).tile(w, OW)  # (KH, KW, OW*O)
+    (KH, KW), O, (OW, C) = w.shape[:2], w.shape[2] * w.shape[3], out.shape[2:]
+    lines = xp_of(x).tile(w.reshape(KH, KW, O), OW)  # (KH, KW, OW*O)
 
     def work(span):
         n0, n1, r0, r1 = span
@@ -77,15 +77,15 @@ def correlate_input(gy: Array, w: Array, gx: Array, offset: Pair, stride: Pair, 
 
 def correlate_weight(x: Array, gy: Array, kernel: Pair, offset: Pair, stride: Pair,
                      dilation: Pair) -> tuple[Array, list[Task]]:
-    """The adjoint of ``correlate`` in w: (parts, KH, KW, O), to be added up when the tasks have filled them."""
+    """The adjoint of ``correlate`` in w: (parts, O, KH, KW, 1), to be added up when the tasks have filled them."""
     xp, (OW, O) = xp_of(x), gy.shape[2:]
     spans = blocks(x, gy.shape, stride) if x.size and gy.size else []
-    parts = xp.zeros((len(spans), *kernel, O), x.dtype)
+    parts = xp.empty((len(spans), O, *kernel, 1), x.dtype)
 
     def work(part, span):
         n0, n1, r0, r1 = span
         lines = gy[n0:n1, r0:r1].reshape(n1 - n0, r1 - r0, OW * O)
         for columns, pixels in runs(x, span, OW, kernel, offset, stride, dilation, O // x.shape[3]):
             line = xp.einsum("ijnaq,naq->ijq", pixels, lines)  # summed over the columns after the rows
-            part[:, columns] = line.reshape(*line.shape[:2], OW, O).sum(axis=2)
+            part[:, :, columns, 0] = line.reshape(*line.shape[:2], OW, O).sum(axis=2).transpose(2, 0, 1)
     return parts, [partial(work, part, span) for part, span in zip(parts, spans, strict=True)]

@@ -9,15 +9,16 @@ Neighbouring pixels lie side by side in memory. So KW taps of one kernel row rea
 same memory, taken as a matrix of KW*C columns whose rows are every m-th pixel, gives the outputs p, p+m, p+2m, ... in
 one deep product: m = KW products of depth KW*C instead of KW*KW of depth C. With a stride s the next output is s
 pixels on, and m = ceil(KW/s) is enough. A stride in height, or a dilation in width, deals the rows (or columns) out in
-turn, as one deals cards, so that those that one output needs are neighbours again.
+turn, as one deals cards, so that those that one output needs are neighbours again. The zeros that pad a row at its end
+are also those that pad the next one, as for pictures one above the other: 1.2 times less work for 7x7 pixels.
 
 All this is done a block of rows at a time, so that a block stays in a core's cache from the padding to the last sum.
 Measured on two cores over the 3x3 layers in ``tests/benchmarks/ops.py``; blocks and threads together gave 1.5 times.
 
 ``correlate`` is the convolution; ``correlate_input`` and ``correlate_weight`` are its two adjoints. All arrays here are
-(N, H, W, C); weights are (KH, KW, C, O); pairs are (height, width). They return their work as a list of tasks, one for
-each block: waking a thread costs as much as a small product, so an operation collects the tasks of all that it has to
-compute, and starts the threads once.
+(N, H, W, C); weights are (KH, KW, C, O), often views of (O, C, KH, KW); pairs are (height, width). They return their
+work as a list of tasks, one for each block: waking a thread costs as much as a small product, so an operation collects
+the tasks of all that it has to compute, and starts the threads once.
 """
 from __future__ import annotations
 
@@ -53,6 +54,11 @@ class Block:
         self.Rq = R + dh * (KH - 1) // sh
         self.Wq = -(-(sw * (out_width - 1) + dw * (KW - 1) + 1) // self.deal)
         self.Wq = -(-self.Wq // sw) * sw
+        # Rows share their zeros: those after one are those before the next. So do pictures.
+        spare = min(zeros(g - offset[1], self.deal, self.Wq, x.shape[2]) for g in range(self.deal))
+        self.Wq -= min(spare, self.Wq + sw * (-out_width // self.deal)) // sw * sw
+        if n > 1 and sh == 1:
+            self.Rq -= min(zeros(self.r0 - offset[0], 1, self.Rq, x.shape[1]), self.Rq - R)
         self.pitch = self.deal * self.Wq
         self.pitch_out = self.pitch // sw
         self.rows = (n - 1) * self.Rq + R  # output rows, with those between two images
@@ -110,6 +116,12 @@ def overlap(first: int, step: int, count: int, size: int) -> tuple[slice, slice]
     return slice(low, high), slice(first + step * low, first + step * (high - 1) + 1, step)
 
 
+def zeros(first: int, step: int, count: int, size: int) -> int:
+    """How many of the positions of ``overlap`` lie before all of 0..size, and as many behind it."""
+    inside, _ = overlap(first, step, count, size)
+    return min(inside.start, count - inside.stop)
+
+
 def blocks(x: Array, out_shape: tuple[int, ...], stride: Pair, most: int | None = None):
     """Cut an output into parts of about BLOCK_BYTES of input and output: (n0, n1, r0, r1), images and rows.
 
@@ -129,6 +141,16 @@ def blocks(x: Array, out_shape: tuple[int, ...], stride: Pair, most: int | None 
     return [(n, n + 1, r0, r1) for n in range(N) for r0, r1 in zip(cuts, cuts[1:], strict=False)]
 
 
+def contiguous(w: Array) -> Array:
+    """The weight, or a copy, made 16 filters at a time: what is read stays in the cache, 2.7 times as fast for 512."""
+    if w.flags.c_contiguous or device_of(w) == "cupy":
+        return xp_of(w).ascontiguousarray(w)
+    copy = xp_of(w).empty(w.shape, w.dtype)
+    for o in range(0, w.shape[3], 16):
+        copy[..., o:o + 16] = w[..., o:o + 16]
+    return copy
+
+
 def correlate(x: Array, w: Array, out: Array, offset: Pair, stride: Pair, dilation: Pair,
               bias: Array | None = None) -> list[Task]:
     """Tasks: out[n, a, b] = bias + sum over i, j of x[n, sh*a + dh*i - top, sw*b + dw*j - left] @ w[i, j]
@@ -142,7 +164,7 @@ def correlate(x: Array, w: Array, out: Array, offset: Pair, stride: Pair, dilati
         out[...] = 0 if bias is None else bias
         return []
     KH, KW, C, O = w.shape
-    w_rows = w.reshape(KH, KW * C, O)
+    w_rows = contiguous(w).reshape(KH, KW * C, O)
 
     def work(span):
         block = Block(x, span, out.shape[2], (KH, KW), offset, stride, dilation, O)
@@ -183,7 +205,7 @@ def correlate_input(gy: Array, w: Array, gx: Array, offset: Pair, stride: Pair, 
             base = (a + top - d * taps[-1]) // s if taps else 0
             yield slice(a, None, s), taps, shift * (len(taps) - 1) - base, shift
 
-    (KH, KW), w_adjoint = w.shape[:2], w.swapaxes(2, 3) if w.ndim == 4 else w  # depthwise ones are (KH, KW, O)
+    (KH, KW), w_adjoint = w.shape[:2], w.swapaxes(2, 3)
     tasks = []
     for rows, tap_rows, top, dh in parts(gx.shape[1], KH, offset[0], stride[0], dilation[0]):
         for columns, tap_columns, left, dw in parts(gx.shape[2], KW, offset[1], stride[1], dilation[1]):
@@ -197,14 +219,14 @@ def correlate_weight(x: Array, gy: Array, kernel: Pair, offset: Pair, stride: Pa
                      dilation: Pair) -> tuple[Array, list[Task]]:
     """The adjoint of ``correlate`` in w: for every tap, its pixels transposed times gy.
 
-    (parts, KH, KW, C, O), one part for each block, to be added up when the tasks have filled them.
+    (parts, O, KH, KW, C), one part for each block, to be added up when the tasks have filled them.
     """
     xp = xp_of(x)
     C, O = x.shape[3], gy.shape[3]
     # A block's result is as large as the weight: where that is large, there are few blocks.
     most = max(2, 4 * (x.size + gy.size) // (kernel[0] * kernel[1] * C * O or 1))
     spans = blocks(x, gy.shape, stride, most) if x.size and gy.size else []
-    parts = xp.empty((len(spans), *kernel, C, O), x.dtype)
+    parts = xp.empty((len(spans), O, *kernel, C), x.dtype)
 
     def work(part, span):
         block = Block(x, span, gy.shape[2], kernel, offset, stride, dilation, O)
@@ -213,7 +235,7 @@ def correlate_weight(x: Array, gy: Array, kernel: Pair, offset: Pair, stride: Pa
         for columns, picture in pictures:
             picture[...] = gy[n0:n1, r0:r1, columns]
         for i, columns, pixels in block.taps():
-            products = pixels.transpose(0, 1, 3, 2) @ matrices  # (m, pieces, run*C, O)
-            part[i, columns] = products.sum(axis=(0, 1)).reshape(-1, C, O)
+            products = matrices.transpose(0, 1, 3, 2) @ pixels  # (m, pieces, O, run*C)
+            part[:, i, columns] = products.sum(axis=(0, 1)).reshape(O, -1, C)
 
     return parts, [partial(work, part, span) for part, span in zip(parts, spans, strict=True)]
