@@ -1,0 +1,226 @@
+"""
+DeepLab: dilated convolutions, at several rates, and a decoder
+==============================================================
+
+Chen, Papandreou, Schroff and Adam, "Rethinking Atrous Convolution for Semantic Image Segmentation" (2017, v3): denser
+maps with the same weights, and several rates side by side. Chen et al., "Encoder-Decoder with Atrous Separable
+Convolution" (ECCV 2018, v3+): a decoder. Beside it: `minicv/models/segmentation/deeplab.py`.
+"""
+
+# %%
+from minicv.lessons import Lesson
+
+lesson = Lesson("11_deeplab", __doc__)
+
+import time
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+import minicv
+import minicv.ops as F
+from minicv import Tensor, models, no_grad
+from minicv.data import standardise
+from minicv.data.scenes import CLASSES, THINGS, Scenes
+from minicv.metrics import ConfusionMatrix
+from minicv.metrics.boundary import BoundaryFScore
+from minicv.metrics.objects import BySize
+from minicv.optim import Adam, Schedule, poly
+from minicv.summary import summarise
+from minicv.training.segmentation import SegmentationRecipe, train_steps
+from minicv.viz import PALETTE, prediction_sheet
+
+BLUE, ORANGE, GREEN = PALETTE[5] / 255, PALETTE[1] / 255, PALETTE[3] / 255
+
+# %%
+# 1. Scenes, and a trunk with weights for every output stride (v3, sec. 3.1)
+# --------------------------------------------------------------------------
+# Objects of many sizes, poles of one or two pixels, nine classes. The trunk, a narrow ResNet, is trained once, at output
+# stride 16. Then the same weights run at 32, 16 and 8: where a stride is left out, the convolutions behind it are
+# dilated, and compute the same numbers at more places.
+
+size = 48 if lesson.quick else 96
+train = Scenes(24 if lesson.quick else 300, size, 2 * lesson.seed, keep=True)
+test = Scenes(8 if lesson.quick else 80, size, 2 * lesson.seed + 1, keep=True)
+SMALL = {"num_classes": len(CLASSES), "trunk_options": {"width": 8, "layers": (1, 1, 1, 1)}, "channels": 24}
+PLUS = {"low_channels": 12, "decoder_channels": 32}
+STRIDES = (32, 16, 8)
+
+
+def network(seed=0, decoder=False, **options):
+    minicv.seed(lesson.seed + seed)
+    return models.build("deeplabv3plus" if decoder else "deeplabv3", **{**SMALL, **(PLUS if decoder else {}),
+                                                                       **options})
+
+
+start = time.perf_counter()
+first = network(output_stride=16, auxiliary=0.4)
+recipe = SegmentationRecipe(steps=10 if lesson.quick else 450, batch=8, optimizer="adam", lr=0.003, warmup=10,
+                            augment=False, seed=lesson.seed)
+losses = list(train_steps(first, train, recipe))
+print(f"trunk: {first.trunk.num_parameters():,} parameters, loss {np.mean(losses[-20:]):.2f} after {len(losses)} steps, "
+      f"{time.perf_counter() - start:.0f} s")
+
+
+@no_grad()
+def maps_of(dataset, output_stride):
+    """The trunk's low and last maps, (count, C, h, w) each, of all pictures, at an output stride."""
+    trunk = network(output_stride=output_stride).trunk.eval()
+    trunk.load_state_dict(first.trunk.state_dict())
+    pictures = np.stack([standardise(dataset[i].image) for i in range(len(dataset))])
+    parts = [trunk.features(Tensor(pictures[i:i + 10])) for i in range(0, len(dataset), 10)]
+    return {name: np.concatenate([part[name].data for part in parts]) for name in ("low", "last")}
+
+
+maps = {(dataset, n): maps_of(dataset, n) for dataset in (train, test) for n in STRIDES}
+train_labels, test_labels = (np.stack([dataset[i].label for i in range(len(dataset))]) for dataset in (train, test))
+dense, coarse = maps[test, 8]["last"], maps[test, 32]["last"]
+same = np.abs(dense[:, :, ::4, ::4] - coarse).max() / np.abs(coarse).max()
+
+# %%
+# 2. The heads, trained and measured
+# ----------------------------------
+# On these maps stand different heads, and that is all that differs below. The trunk stays as it is, so its maps were
+# computed once. A seed stands for first weights and for the order of the pictures.
+
+steps, seeds = (4, 1) if lesson.quick else (250, 3)
+
+
+def scores(net, maps, some):
+    """(N, K, H, W) for some of the pictures that maps belong to"""
+    chosen = {name: Tensor(values[some]) for name, values in maps.items()}
+    return F.interpolate(net.decode(chosen), (size, size), mode="bilinear")
+
+
+def trained(seed, output_stride=8, **options):
+    net, rng = network(1 + seed, output_stride=output_stride, **options), np.random.default_rng([lesson.seed, seed])
+    head = [p for name, p in net.named_parameters() if not name.startswith("trunk")]
+    optimizer = Adam(head, lr=0.004)
+    schedule = Schedule(optimizer, poly(steps, power=0.9))
+    for _ in range(steps):
+        some = rng.choice(len(train), 8, replace=False)
+        loss = F.cross_entropy(scores(net, maps[train, output_stride], some), train_labels[some], ignore_index=255)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    return net.eval()
+
+
+MEAN_IU, BOUNDARY, SMALL_IU, MIDDLE_IU, LARGE_IU = range(5)
+EDGES = (8 ** 2, 24 ** 2)  # pixels: an object below 8x8 is small, from 24x24 on it is large
+
+
+@no_grad()
+def measure(net, output_stride):
+    """In %: mean IU, boundary F-score, mean IU of small, middle and large objects; and the labels of all pictures."""
+    labels = np.concatenate([scores(net, maps[test, output_stride], slice(i, i + 10)).data.argmax(axis=1)
+                             for i in range(0, len(test), 10)])
+    matrix, borders, by_size = (ConfusionMatrix(len(CLASSES), 255), BoundaryFScore(len(CLASSES), 1.0),
+                                BySize(len(CLASSES), EDGES, THINGS))
+    matrix.update(labels, test_labels)
+    borders.update(labels, test_labels)
+    for i, each in enumerate(labels):
+        by_size.update(each, test_labels[i], test[i].instances)
+    return 100 * np.array([matrix.mean_iu, borders.mean, *by_size.mean_iu]), labels
+
+
+found, pictures = {}, {}
+
+
+def run(name, output_stride, **options):
+    """Train and measure a head once per seed: found[name] is (seeds, 5)."""
+    results = [measure(trained(seed, output_stride, **options), output_stride) for seed in range(seeds)]
+    found[name], pictures[name] = np.array([r[0] for r in results]), results[0][1]
+    print(f"{name:22s} mean IU {text(found[name][:, MEAN_IU])}   boundary F {text(found[name][:, BOUNDARY])}   small, "
+          "middle, large objects " + ", ".join(f"{v:.1f}" for v in found[name][:, SMALL_IU:].mean(axis=0)))
+
+
+def text(values):
+    return f"{values.mean():.2f} +- {values.std():.2f}"
+
+
+def compare(better, worse, k):
+    """The mean difference, as text, and whether it is clear: more than twice its standard error over the seeds."""
+    differences = found[better][:, k] - found[worse][:, k]
+    error = differences.std(ddof=1) / np.sqrt(seeds) if seeds > 1 else np.inf
+    clear = not lesson.quick and abs(differences.mean()) > 2 * error
+    return f"{differences.mean():+.2f} +- {error:.2f}", bool(differences.mean() > 0) if clear else None
+
+
+# %%
+# 3. Output stride 32, 16, 8 (v3, sec. 3.1; claim S8)
+# ---------------------------------------------------
+# ASPP as in the paper: rates (r, 2r, 3r) at output stride 16, doubled at 8, so that they reach as far in the picture.
+# The pictures are small, so r is 2 instead of 6.
+
+macs, parameters = {}, {}
+for n in STRIDES:
+    net = network(output_stride=n, rates=(2, 4, 6))
+    summary = summarise(net, (3, size, size))
+    macs[n], parameters[n] = summary.macs, summary.parameters
+    run(f"v3, output stride {n}", n, rates=(2, 4, 6))
+fine, verdict = compare("v3, output stride 8", "v3, output stride 32", MEAN_IU)
+lesson.claim("S8", "DeepLabv3, sec. 3.1", "dilation keeps a denser map with the same parameters: better, for more work",
+             "; ".join(f"output stride {n}: mean IU {text(found[f'v3, output stride {n}'][:, MEAN_IU])}, {macs[n] / 1e6:.0f} "
+                       f"M MACs" for n in STRIDES) + f"; 8 against 32: {fine} points",
+             None if verdict is None else verdict and len(set(parameters.values())) == 1)
+lesson.claim("S8b", "DeepLabv3, sec. 3.1", "the same weights compute the same numbers at more places",
+             f"every 4th number of the map at output stride 8 equals the one at 32 up to {same:.0e} of the largest",
+             same < 1e-4)
+
+# %%
+# 4. Several rates side by side (v3, sec. 3.3; claim S9)
+# ------------------------------------------------------
+# The same head with the same rate three times: as many parameters and MACs, one field of view. Rates are given at output
+# stride 16; the map here has output stride 8.
+
+rates = {"ASPP (2, 4, 6)": (2, 4, 6), "rate 1 only": (1, 1, 1), "rate 4 only": (4, 4, 4), "rate 6 only": (6, 6, 6)}
+found["ASPP (2, 4, 6)"] = found["v3, output stride 8"]
+for name in list(rates)[1:]:
+    run(name, 8, rates=rates[name])
+singles = list(rates)[1:]
+best = max(singles, key=lambda name: found[name][:, MEAN_IU].mean())
+difference, verdict = compare("ASPP (2, 4, 6)", best, MEAN_IU)
+by_size = [compare("ASPP (2, 4, 6)", best, k)[0] for k in (SMALL_IU, MIDDLE_IU, LARGE_IU)]
+lesson.claim("S9", "DeepLabv3, sec. 3.3", "several rates beat a single one on objects of several sizes",
+             f"mean IU against the best single rate ({best}): {difference} points; small, middle and large objects: "
+             + ", ".join(by_size), verdict)
+
+figure, axes = plt.subplots(1, 2, figsize=(9.5, 3.4), layout="constrained")
+values = np.array([found[f"v3, output stride {n}"][:, MEAN_IU] for n in STRIDES])
+axes[0].errorbar([macs[n] / 1e6 for n in STRIDES], values.mean(axis=1), values.std(axis=1), marker="o", color=BLUE,
+                 capsize=3)
+for n, mean in zip(STRIDES, values.mean(axis=1), strict=True):
+    axes[0].annotate(f"output stride {n}", (macs[n] / 1e6, mean), (6, -12), textcoords="offset points", fontsize=9)
+axes[0].set(xlabel="million MACs per picture", ylabel="mean IU, %", title="same parameters, denser maps",
+            xlim=(0, 1.25 * max(macs.values()) / 1e6))
+for shift, (name, colour, marker) in enumerate(zip(rates, (BLUE, ORANGE, GREEN, "0.4"), "os^D", strict=True)):
+    values = found[name][:, SMALL_IU:]
+    axes[1].errorbar(np.arange(3) + 0.08 * shift - 0.12, values.mean(axis=0), values.std(axis=0), marker=marker,
+                     color=colour, capsize=3, ls="", label=name)
+axes[1].set(xticks=range(3), xticklabels=["small", "middle", "large"], xlabel="size of the object (8x8, 24x24 pixels)",
+            ylabel="mean IU of things, %", title="one rate and several")
+axes[1].legend(fontsize=8)
+lesson.save(figure, "strides_and_rates")
+
+# %%
+# 5. A decoder (v3+, sec. 3.1 and Fig. 2; claim S10)
+# --------------------------------------------------
+# At output stride 16, the encoder's map is upsampled, put beside a low-level map that is four times finer, and refined by
+# two 3x3 convolutions. The paper: 85.7 to 87.8 on VOC, most of it near boundaries (sec. 4.4).
+
+run("v3+, output stride 16", 16, decoder=True, rates=(2, 4, 6))
+iu, iu_verdict = compare("v3+, output stride 16", "v3, output stride 16", MEAN_IU)
+borders, verdict = compare("v3+, output stride 16", "v3, output stride 16", BOUNDARY)
+lesson.claim("S10", "DeepLabv3+, sec. 4.4", "the decoder of v3+ improves on v3, most at boundaries",
+             f"mean IU {iu} points, boundary F-score {borders} points, to {text(found['v3+, output stride 16'][:, BOUNDARY])}"
+             f"; the best v3, at output stride 8, has {text(found['v3, output stride 8'][:, BOUNDARY])}",
+             None if None in (iu_verdict, verdict) else iu_verdict and verdict)
+
+shown = [1, 3, 5]
+figure = prediction_sheet([test[i].image for i in shown], {"truth": test_labels[shown], **{
+    name: pictures[name][shown] for name in ("v3, output stride 32", "v3, output stride 8", "v3+, output stride 16")}},
+    CLASSES)
+lesson.save(figure, "decoder")
+lesson.finish()
