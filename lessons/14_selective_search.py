@@ -39,7 +39,7 @@ from minicv.viz import PALETTE, draw_boxes, draw_picture, outline
 BLUE, ORANGE, GREEN = PALETTE[[5, 1, 3]] / 255
 warnings.simplefilter("ignore", DataWarning)
 # Pixels of the smallest region: by default k. In pictures of 128 pixels, 50 or 100 would be whole objects.
-MIN_SIZE = None if lesson.data else 20
+MIN_SIZE, KS = (None, (150, 500, 1500)) if lesson.data else (20, (20, 100, 500))
 
 
 def pictures(count, seed):
@@ -65,7 +65,7 @@ def regions_of(mean_colours, regions):
 
 sample = max(pictures(12, lesson.seed), key=lambda s: len(s.boxes))
 image = sample.image
-maps = {k: graph_segmentation(to_space(image, "HSV"), k, min_size=MIN_SIZE) for k in (20, 100, 500)}
+maps = {k: graph_segmentation(to_space(image, "HSV"), k, min_size=MIN_SIZE) for k in KS}
 print("regions:", ", ".join(f"k = {k}: {m.max() + 1}" for k, m in maps.items()))
 
 figure, axes = plt.subplots(1, 4, figsize=(12.5, 3.4))
@@ -82,7 +82,7 @@ lesson.save(figure, "1_regions")
 # The most similar neighbours join, again and again. Similar means: colour, texture, size (small ones first), fill (no
 # holes). Here are the four parts for the first pair that joins, computed from the definition.
 
-regions = maps[20]
+regions = maps[KS[0]]
 hsv = to_space(image, "HSV")
 colour, texture = colour_histograms(hsv, regions), texture_histograms(hsv, regions)
 hierarchy = group(regions, colour, texture, "CTSF")
