@@ -54,7 +54,7 @@ class Detector(nn.Module):
     long: int
     stride = 1
     needs_proposals = False
-    proposer: Proposer | None = None  # None: selective search in its fast mode
+    proposer: Proposer | None = None  # None: the 2000 first boxes of selective search in its fast mode
 
     def losses(self, x: Tensor, targets: list[Target]) -> dict[str, Tensor]:
         """The terms of the training loss, by name, of a batch (N, C, H, W) as ``batch`` makes it."""
@@ -70,7 +70,7 @@ class Detector(nn.Module):
         if self.proposer is not None:
             return self.proposer(image)
         from ...detection.selective_search import selective_search
-        return selective_search(image)
+        return selective_search(np.repeat(image, 3 // len(image), axis=0), count=2000)  # R-CNN, sec. 2.1: "around 2000"
 
     def after_training(self, dataset: Any, proposer: Proposer | None, quiet: bool = False) -> bool:
         """Learn what is left when the steps of the training loop are done (R-CNN's SVMs and box regressors).

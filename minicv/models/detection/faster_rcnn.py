@@ -82,8 +82,8 @@ class FasterRCNN(FastRCNN):
         if "rpn" in self.parts:
             losses = self.rpn.losses(score, offset, anchors, targets)
         if "head" in self.parts:
-            proposals = [t.proposals for t in targets] if elsewhere else self.rpn.proposals(score, offset, anchors,
-                                                                                            sizes)
+            proposals = ([t.proposals for t in targets] if elsewhere else
+                         self.rpn.proposals(score, offset, anchors, sizes, training=True))
             losses |= self.head_losses(x, targets, proposals)
         return losses
 
@@ -92,18 +92,21 @@ class FasterRCNN(FastRCNN):
         x = self.trunk(x)
         return self.detect_on(x, sizes, self.proposals(x, sizes) if proposals is None else proposals)
 
-    def proposals(self, x: Tensor, sizes: list[tuple[int, int]]) -> list[np.ndarray]:
+    def proposals(self, x: Tensor, sizes: list[tuple[int, int]], training: bool = False) -> list[np.ndarray]:
         """The RPN's boxes (P, 4) for each picture, given the map."""
-        return self.rpn.proposals(*self.rpn(x), self.rpn.anchors(x.shape[2:]), sizes)
+        return self.rpn.proposals(*self.rpn(x), self.rpn.anchors(x.shape[2:]), sizes, training)
 
     @no_grad()
-    def propose(self, image: np.ndarray) -> np.ndarray:
-        """The RPN's boxes (P, 4) for a picture (C, H, W) in 0..1, in its pixels, the best first."""
+    def propose(self, image: np.ndarray, training: bool = False) -> np.ndarray:
+        """The RPN's boxes (P, 4) for a picture (C, H, W) in 0..1, in its pixels, the best first.
+
+        ``training``: as many as the head is trained on, 2000 in the paper instead of 300.
+        """
         self._check(image, "propose")
         size = self.scaled_size(image.shape[1:])
         with evaluating(self):
             x = self.trunk(self.batch([self.pixels(resized(image, size))]))
-            return self.proposals(x, [size])[0] * factors(size, image.shape[1:])
+            return self.proposals(x, [size], training)[0] * factors(size, image.shape[1:])
 
     def parameter_groups(self) -> list[dict]:
         """Those that learn; biases at twice the rate."""

@@ -118,18 +118,18 @@ class RPN(nn.Module):
     # ------------------------------------------------------------------------------------------------------
     # Proposals
     # ------------------------------------------------------------------------------------------------------
-    def proposals(self, score: Tensor, offset: Tensor, anchors: np.ndarray,
-                  sizes: list[tuple[int, int]]) -> list[np.ndarray]:
+    def proposals(self, score: Tensor, offset: Tensor, anchors: np.ndarray, sizes: list[tuple[int, int]],
+                  training: bool) -> list[np.ndarray]:
         """For each picture boxes float32 (P, 4), by falling score. No gradient flows through them (sec. 3.2)."""
+        limits = [pair[0 if training else 1] for pair in (self.before, self.after)]
         difference = to_numpy(score.data[..., 1] - score.data[..., 0])  # (N, A), rises with the probability
         offsets = to_numpy(offset.data)
-        return [self.proposals_of(d, t, anchors, size)
+        return [self.proposals_of(d, t, anchors, size, *limits)
                 for d, t, size in zip(difference, offsets, sizes, strict=True)]
 
-    def proposals_of(self, score: np.ndarray, offset: np.ndarray, anchors: np.ndarray,
-                     size: tuple[int, int]) -> np.ndarray:
+    def proposals_of(self, score: np.ndarray, offset: np.ndarray, anchors: np.ndarray, size: tuple[int, int],
+                     before: int, after: int) -> np.ndarray:
         """One picture's: score (A,), offset (A, 4), anchors (A, 4) -> (P, 4)."""
-        before, after = (pair[0 if self.training else 1] for pair in (self.before, self.after))
         if len(score) > before:
             best = np.argpartition(-score, before - 1)[:before]
             score, offset, anchors = score[best], offset[best], anchors[best]

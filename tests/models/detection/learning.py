@@ -1,0 +1,77 @@
+"""Does a detector learn eight pictures by heart? And what all tests of detectors need."""
+from __future__ import annotations
+
+import numpy as np
+
+import minicv
+from minicv import models
+from minicv.data.scenes_boxes import BoxScenes
+from minicv.models.detection.base import Target
+from minicv.training import CachedProposals, DetectionRecipe, evaluate_detector, train_detector
+
+TINY = {"trunk": "vgg16", "stage": "relu3_2", "trunk_options": {"depth": 11, "width": 4, "batch_norm": True},
+        "hidden": 16, "short": 48, "long": 64, "num_classes": 3, "pooled": 3}
+"""Stride 4, 16 channels; all options of Fast R-CNN"""
+PROPOSING = {"scales": (8.0, 16.0, 32.0), "border": float("inf"), "min_size": 2.0, "before": (300, 200),
+             "after": (60, 30)}
+"""All options of the RPN"""
+
+
+class Kept:
+    """A data set's pictures, drawn once."""
+
+    def __init__(self, data):
+        self.samples = [data[i] for i in range(len(data))]
+        self.num_classes, self.class_names = data.num_classes, data.class_names
+
+    def __len__(self):
+        return len(self.samples)
+
+    def __getitem__(self, i):
+        return self.samples[i]
+
+
+def learned(name: str, steps: int, proposer=None, size: int = 96, **options) -> dict[str, float]:
+    """What ``evaluate_detector`` says of the compact network on the eight pictures that it was trained on."""
+    data = Kept(BoxScenes(8, size))
+    proposer = CachedProposals(proposer(data)) if proposer else None
+    minicv.seed(0)
+    model = models.build(name, num_classes=data.num_classes, short=size, long=size, **options)
+    recipe = DetectionRecipe(steps=steps, batch=4, optimizer="adam", lr=0.002, warmup=20, weight_decay=0, flip=False)
+    for _ in train_detector(model, data, recipe, proposer):
+        pass
+    return evaluate_detector(model, data, proposer=proposer)
+
+
+def truth(*boxes, size=(48, 64), labels=None, masks=False, proposals=None) -> Target:
+    """One picture's target: boxes (x1, y1, x2, y2), labels 0, 1, 2, 0, ... by default, masks as large as the boxes."""
+    boxes = np.array(boxes, np.float32).reshape(-1, 4)
+    labels = np.arange(len(boxes)) % 3 if labels is None else np.array(labels, np.int64)
+    filled = None
+    if masks:
+        y, x = np.arange(size[0])[:, None] + 0.5, np.arange(size[1]) + 0.5
+        filled = np.array([(x > x1) & (x < x2) & (y > y1) & (y < y2) for x1, y1, x2, y2 in boxes.tolist()],
+                          bool).reshape(-1, *size)
+    proposals = None if proposals is None else np.array(proposals, np.float32).reshape(-1, 4)
+    return Target(boxes, labels, size, filled, proposals)
+
+
+def doubled(model):
+    """The model in float64."""
+    for p in model.parameters():
+        p.data = p.data.astype(np.float64)
+    for _, module, name in model.named_buffers():
+        setattr(module, name, getattr(module, name).astype(np.float64))
+    return model
+
+
+def step(model, x: np.ndarray, targets: list[Target], seed: int = 0) -> dict[str, np.ndarray]:
+    """Losses, and gradients of all parameters, by name, of a training step; random numbers begin at ``seed``."""
+    model.train()
+    model.zero_grad()
+    with minicv.backend.seeded(seed):
+        losses = model.losses(minicv.Tensor(x).to(model.parameters()[0].device), targets)
+    sum(losses.values()).backward()
+    found = {name: loss.numpy() for name, loss in losses.items()}
+    return found | {name: np.zeros(p.shape) if p.grad is None else minicv.backend.to_numpy(p.grad)
+                    for name, p in model.named_parameters()}

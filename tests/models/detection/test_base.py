@@ -1,0 +1,150 @@
+from importlib import import_module
+
+import numpy as np
+import pytest
+
+from minicv import Tensor, nn
+from minicv.data.detection import DetectionSample
+from minicv.detection import Detections
+from minicv.models.backbones.classifier import normalise
+from minicv.models.detection.base import Detector, evaluating, factors, select
+
+
+class Whole(Detector):
+    """Finds one object, as large as the picture without its padding, and notes what it was given."""
+
+    def __init__(self, needs: bool = False):
+        self.in_channels, self.num_classes, self.short, self.long, self.stride = 3, 2, 20, 50, 8
+        self.needs_proposals = needs
+        self.weight = nn.Parameter(np.zeros(1, np.float32))
+        self.inside = nn.Dropout()
+        self.seen = []
+
+    def detect(self, x, sizes, proposals=None):
+        assert not self.training and not self.inside.training and not (x * self.weight).requires_grad
+        self.seen.append((x, sizes, proposals))
+        return [Detections(np.array([[0, 0, w, h]], np.float32), np.ones(1, np.float32), np.ones(1, np.int64))
+                for h, w in sizes]
+
+
+def picture(H, W, seed=0):
+    return np.random.default_rng(seed).random((3, H, W), dtype=np.float32)
+
+
+@pytest.mark.parametrize(("size", "expected"), [
+    ((40, 60), (20, 30)),  # the shorter side from 40 to 20
+    ((60, 40), (30, 20)),
+    ((10, 100), (5, 50)),  # 10 to 20 would make the longer 200, over 50: so a half
+    ((10, 10), (20, 20)),
+    ((1000, 3), (50, 1)),  # never less than a pixel
+])
+def test_the_shorter_side_is_scaled_unless_the_longer_becomes_too_long(size, expected):
+    assert Whole().scaled_size(size) == expected
+
+
+def test_an_example_is_scaled_with_its_boxes_masks_and_proposals():
+    masks = np.zeros((2, 40, 60), bool)
+    masks[0, 10:20, 30:50] = True
+    sample = DetectionSample(picture(40, 60), np.array([[30, 10, 50, 20], [0, 0, 60, 40]], np.float32),
+                             np.array([1, 0]), "a", masks, difficult=np.array([False, True]))
+    image, target = Whole().example(sample, np.array([[6, 4, 8, 12]]))
+    assert image.shape == (3, 20, 30) and target.size == (20, 30)
+    np.testing.assert_allclose(target.boxes, [[15, 5, 25, 10]])  # half of it; the difficult one is left out
+    np.testing.assert_allclose(target.proposals, [[3, 2, 4, 6]])
+    assert target.labels.tolist() == [1] and target.masks.shape == (1, 20, 30)
+    assert target.masks[0, 5:10, 15:25].all() and target.masks.sum() == 50
+    # a mean over 2 x 2 pixels, more or less (Pillow's triangle is a little wider), of normalised values
+    np.testing.assert_allclose(image.mean(), normalise(sample.image).mean(), atol=0.02)
+
+
+def test_a_batch_pads_with_the_mean_colour_to_multiples_of_the_stride():
+    x = Whole().batch([np.ones((3, 9, 5), np.float32), np.ones((3, 4, 17), np.float32)])
+    assert x.shape == (2, 3, 16, 24)
+    assert x.data[0].sum() == 3 * 9 * 5 and x.data[1, :, :4, :17].all() and x.data[1].sum() == 3 * 4 * 17
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_predict_gives_boxes_of_each_picture_and_keeps_the_modes(batch):
+    model, sizes = Whole(), [(40, 60), (60, 40), (7, 200)]
+    model.training, model.inside.training = False, True
+    found = model.predict([picture(*size) for size in sizes], batch=batch)
+    for (H, W), detections in zip(sizes, found, strict=True):
+        np.testing.assert_allclose(detections.boxes, [[0, 0, W, H]], rtol=1e-6)
+    assert [len(x) for x, _, _ in model.seen] == {1: [1, 1, 1], 2: [2, 1], 5: [3]}[batch]
+    assert (model.training, model.inside.training) == (False, True)
+
+
+def test_predict_of_no_picture():
+    assert Whole().predict([]) == []
+
+
+def test_proposals_are_given_or_made_and_scaled():
+    model = Whole(needs=True)
+    model.proposer = lambda image: np.array([[4, 8, 12, 16]])
+    model.predict([picture(40, 60)])
+    model.predict([picture(40, 60)], [np.zeros((0, 4))])
+    np.testing.assert_allclose(model.seen[0][2], [[[2, 4, 6, 8]]])
+    assert model.seen[1][2][0].shape == (0, 4)
+
+
+def test_proposals_by_default_are_those_of_selective_search(monkeypatch):
+    module = import_module("minicv.detection.selective_search")
+    asked = []
+    monkeypatch.setattr(module, "selective_search",
+                        lambda image, count: asked.append((image.shape, count)) or np.zeros((1, 4), np.float32))
+    Whole().propose(picture(8, 9))
+    Whole().propose(picture(8, 9)[:1])
+    assert asked == [((3, 8, 9), 2000)] * 2
+
+
+def test_evaluating_restores_the_modes_after_an_error():
+    model = Whole()
+    with pytest.raises(KeyError), evaluating(model):
+        assert not model.training
+        raise KeyError
+    assert model.training and model.inside.training
+
+
+def test_factors():
+    assert factors((10, 40), (5, 80)).tolist() == [2, 0.5, 2, 0.5]
+
+
+@pytest.mark.parametrize(("call", "message"), [
+    (lambda m: m.predict([np.zeros((1, 8, 8))]), r"Whole.predict: a picture must be \(3, H, W\) and not empty, got "
+                                                 r"\(1, 8, 8\)"),
+    (lambda m: m.predict([np.zeros((3, 0, 8))]), r"got \(3, 0, 8\)"),
+    (lambda m: m.predict([picture(8, 8)], []), "Whole.predict: 1 pictures need as many arrays of proposals, got 0"),
+])
+def test_errors(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(Whole())
+
+
+# --------------------------------------------------------------------------------------------------------------- select
+
+def test_select_by_hand():
+    boxes = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [20, 20, 40, 40], [5, 5, 5, 9]], float)
+    scores = np.array([[0.9, 0.04], [0.8, 0.7], [0.3, 0.2], [1.0, 1.0]])
+    found = select(boxes, scores, (30, 30))
+    # Class 0: the second overlaps the first by 90/110. Class 1: 0.04 is below 0.05, so the second stays. The last has
+    # no area. The third is cut off at 30.
+    assert found.labels.tolist() == [0, 1, 0, 1]
+    np.testing.assert_allclose(found.scores, [0.9, 0.7, 0.3, 0.2])
+    np.testing.assert_allclose(found.boxes, [[0, 0, 10, 10], [1, 0, 11, 10], [20, 20, 30, 30], [20, 20, 30, 30]])
+    assert select(boxes, scores, (30, 30), most=1).scores.tolist() == pytest.approx([0.9])
+    assert len(select(boxes, scores, (30, 30), iou=0.9)) == 5
+
+
+def test_select_with_a_box_for_each_class_and_without_any():
+    boxes = np.array([[[0, 0, 4, 4], [1, 1, 6, 6]]], float)
+    found = select(boxes, np.array([[0.2, 0.6]]), (9, 9))
+    assert found.labels.tolist() == [1, 0] and found.boxes.tolist() == [[1, 1, 6, 6], [0, 0, 4, 4]]
+    assert len(select(np.zeros((0, 4)), np.zeros((0, 2)), (9, 9))) == 0
+
+
+def test_the_base_has_no_network():
+    with pytest.raises(TypeError, match="Detector has no losses"):
+        Detector().losses(Tensor([1.0]), [])
+    with pytest.raises(TypeError, match="Detector has no detect"):
+        Detector().detect(Tensor([1.0]), [])
+    assert not Detector().after_training([], None)

@@ -1,0 +1,161 @@
+import numpy as np
+import pytest
+
+import minicv
+from minicv import models
+from minicv.autograd import substitute
+from minicv.nn import init
+from tests.models.detection.learning import PROPOSING, TINY, doubled, learned, step, truth
+from tests.models.detection.test_fast_rcnn import batch
+from tests.oracle import require
+
+LOSSES = ["rpn_class", "rpn_box", "class", "box"]
+
+
+def tiny(**options):
+    minicv.seed(0)
+    model = models.build("faster_rcnn", **{**TINY, **PROPOSING, **options})
+    for layer in (model.rpn.conv, model.rpn.offset, model.head.offset):  # as drawn, gradients behind them are tiny
+        layer.weight.data = 10 * layer.weight.data
+    return model
+
+
+def without_proposals(size=(48, 64)):
+    x, targets = batch(size=size)
+    for target in targets:
+        target.proposals = None
+    return x, targets
+
+
+# ------------------------------------------------------------------------------------------------- the paper's numbers
+
+# Fast R-CNN's 134,674,341 and the RPN's (9 512 + 1) 512 = 2,359,808; 513 18 = 9,234; 513 36 = 18,468
+def test_paper_parameters_and_anchors():
+    with init.blank():
+        model = models.build("faster_rcnn", "paper")
+    assert model.num_parameters() == 134674341 + 2359808 + 9234 + 18468 == 137061851
+    assert len(model.rpn.anchors((37, 62))) == 37 * 62 * 9 == 20646
+    assert (model.rpn.after, model.rpn.nms_iou, model.rpn.samples, model.rpn.border) == ((2000, 300), 0.7, 256, 0)
+    assert len(model.rpn.score.weight) + len(model.rpn.offset.weight) == 54
+
+
+# --------------------------------------------------------------------------------------------------------------- losses
+
+@pytest.mark.parametrize("pool", ["pool", "align"])
+def test_training_step_equals_plain_pytorch(pool, monkeypatch):
+    """Every anchor and proposal is used; the model's own proposals are the oracle's constants (sec. 3.2)."""
+    torch = require("torch")
+    from tests.models.detection import torch_rcnn
+    options = {"pool": pool, "rois": 3000, "foreground": 1.0, "rpn_samples": 10 ** 5, "after": (12, 6)}
+    model, (x, targets) = doubled(tiny(**options)), without_proposals()
+    made, original = [], model.rpn.proposals
+    monkeypatch.setattr(model.rpn, "proposals", lambda *a, **k: made.append(original(*a, **k)) or made[0])
+    ours = step(model, x.astype(np.float64), targets)
+    w = {name: torch.tensor(p.data, requires_grad=True) for name, p in model.named_parameters()}
+    features = torch_rcnn.trunk(torch.from_numpy(x).double(), w)
+    losses = torch_rcnn.rpn_losses(features, w, targets, PROPOSING["scales"], (0.5, 1.0, 2.0), 4, 10 ** 5)
+    losses |= torch_rcnn.head_losses(features, w, targets, [torch.from_numpy(p).double() for p in made[0]], 0.0, 4, 3,
+                                     pool)
+    sum(losses.values()).backward()
+    assert list(losses) == LOSSES
+    for name, loss in losses.items():
+        assert ours[name] == pytest.approx(loss.item(), rel=1e-6), name  # the targets of the offsets are float32
+    for name, p in w.items():
+        expected = p.grad.numpy()
+        np.testing.assert_allclose(ours[name], expected, rtol=0, atol=1e-6 * max(abs(expected).max(), 1e-3),
+                                   err_msg=name)
+
+
+def test_training_step_of_the_compact_network_dispatched_to_pytorch():
+    require("torch")
+    from tests.oracle_ops import TABLE
+    minicv.seed(0)
+    x, targets = without_proposals((64, 80))
+    model = doubled(models.build("faster_rcnn", num_classes=3))
+    ours = step(model, x.astype(np.float64), targets)
+    with substitute(TABLE):
+        theirs = step(model, x.astype(np.float64), targets)
+    assert list(theirs)[:4] == LOSSES
+    for name, expected in theirs.items():
+        np.testing.assert_allclose(ours[name], expected, rtol=0, atol=1e-9 * max(abs(expected).max(), 1e-3),
+                                   err_msg=name)
+
+
+def test_training_step_on_the_strict_device():
+    from tests import strict_device  # noqa: F401 - makes the device "strict" known
+    x, targets = without_proposals()
+    found = [step(tiny(rpn_samples=10 ** 5, rois=1000).to(device), x, targets) for device in ("numpy", "strict")]
+    for name, here in found[0].items():
+        np.testing.assert_allclose(here, found[1][name], rtol=0, atol=1e-4 * max(abs(here).max(), 1e-2), err_msg=name)
+    model = tiny().to("strict")
+    assert len(model.predict([np.zeros((3, 40, 50), np.float32)] * 2, batch=2)) == 2
+
+
+def test_no_gradient_flows_through_the_proposals():
+    """Sec. 3.2: the losses of the head do not reach the RPN's layers."""
+    model, (x, targets) = tiny(), without_proposals()
+    model.learn("head")
+    found = step(model, x, targets)
+    assert list(found)[:2] == ["class", "box"]
+    assert not any(value.any() for name, value in found.items() if name.startswith("rpn."))
+    assert found["trunk.net.features.0.weight"].any()
+
+
+def test_pictures_without_objects_and_degenerate_objects():
+    x, targets = without_proposals()
+    for boxes in ([[]] * 3, [[[7, 7, 7, 9]], [[9, 9, 2, 2], [0, 0, 20, 20]], [[5, 5, 5, 5]]]):
+        given = [truth(*(b for b in some if b)) for some in boxes]
+        found = step(tiny(), x, given)
+        assert all(np.isfinite(value).all() for value in found.values())
+
+
+# ------------------------------------------------------------------------------------------------------------ proposals
+
+def test_proposals_from_elsewhere_take_the_place_of_the_rpns(monkeypatch):
+    model, (x, targets) = tiny(score=0.0), batch()
+    seen, original = [], model.head_losses
+    monkeypatch.setattr(model, "head_losses", lambda x, t, p: seen.append(p) or original(x, t, p))
+    found = step(model, x, targets)
+    assert list(found)[:4] == LOSSES  # the RPN learns all the same
+    assert all((a == t.proposals).all() for a, t in zip(seen[0], targets, strict=True))
+    image = np.random.default_rng(0).random((3, 48, 64), dtype=np.float32)
+    assert len(model.predict([image], [np.zeros((0, 4))])[0]) == 0 < len(model.predict([image])[0])
+
+
+def test_the_rpn_proposes_for_fast_rcnn():
+    """``propose`` gives what ``predict`` uses, in pixels of the original picture; with it a Fast R-CNN of the same
+    weights finds the same."""
+    model = tiny(score=0.0)
+    fast = models.build("fast_rcnn", **TINY, score=0.0)
+    fast.load_state_dict({n: v for n, v in model.state_dict().items() if not n.startswith("rpn.")})
+    fast.proposer = model.propose
+    image = np.random.default_rng(0).random((3, 96, 128), dtype=np.float32)
+    boxes = model.propose(image)
+    assert boxes.shape[1] == 4 and len(boxes) <= 30 < len(model.propose(image, training=True)) and boxes.max() > 64
+    one, two = model.predict([image])[0], fast.predict([image])[0]
+    np.testing.assert_allclose(one.scores, two.scores, rtol=1e-4)
+    np.testing.assert_allclose(one.boxes, two.boxes, atol=1e-2)
+    assert model.training and model.rpn.training
+
+
+# ------------------------------------------------------------------------------------------------ alternating training
+
+def test_learn_chooses_what_changes():
+    model = tiny()
+
+    def names(groups):
+        chosen = {id(p) for group in groups for p in group["params"]}
+        return {name.partition(".")[0] for name, p in model.named_parameters() if id(p) in chosen}
+
+    assert names(model.parameter_groups()) == {"trunk", "head", "rpn"}
+    model.learn("rpn")
+    assert names(model.parameter_groups()) == {"trunk", "rpn"}
+    model.learn("head", trunk=False)
+    assert names(model.parameter_groups()) == {"head"} and model.trunk.frozen
+    with pytest.raises(ValueError, match=r"FasterRCNN.learn\('mask',\): one or both of \('rpn', 'head'\)"):
+        model.learn("mask")
+
+
+@pytest.mark.slow  # 10 s
+def test_learns_eight_pictures():
+    assert learned("faster_rcnn", 150)["mAP@0.5"] > 0.95

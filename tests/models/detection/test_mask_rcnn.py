@@ -1,0 +1,173 @@
+import numpy as np
+import pytest
+
+import minicv
+from minicv import Tensor, models
+from minicv.autograd import substitute
+from minicv.models.detection.mask_rcnn import MaskHead, between, mask_targets, paste_masks
+from minicv.nn import init
+from tests.models.detection.learning import PROPOSING, TINY, doubled, learned, step, truth
+from tests.oracle import require
+
+LOSSES = ["rpn_class", "rpn_box", "class", "box", "mask"]
+
+
+def tiny(**options):
+    minicv.seed(0)
+    model = models.build("mask_rcnn", **{**TINY, **PROPOSING, "mask_pooled": 4, "mask_width": 6, **options})
+    for layer in (model.rpn.conv, model.rpn.offset, model.head.offset):  # as drawn, gradients behind them are tiny
+        layer.weight.data = 10 * layer.weight.data
+    return model
+
+
+def batch(size=(48, 64)):
+    targets = [truth([4, 4, 20, 30], [30, 10, 51, 40], masks=True, size=size), truth(masks=True, size=size),
+               truth([10.3, 3.2, 30.1, 21.4], labels=[2], masks=True, size=size)]
+    return np.random.default_rng(0).standard_normal((3, 3, *size)).astype(np.float32), targets
+
+
+# ResNet-50 through layer3 8,543,296; fc6 (7 7 1024 + 1) 1024 = 51,381,248; fc7 1,049,600; scores 1025 81 = 83,025;
+# offsets 1025 320 = 328,000; RPN 9,438,208 and, with 15 anchors, 1025 30 + 1025 60 = 92,250; mask head (9 1024 + 1) 256
+# = 2,359,552, three times 590,080, 4 256 256 + 256 = 262,400 and 257 80 = 20,560
+def test_paper_parameters():
+    with init.blank():
+        model = models.build("mask_rcnn", "paper")
+    parts = 8543296 + 51381248 + 1049600 + 83025 + 328000 + 9438208 + 92250 + 2359552 + 3 * 590080 + 262400 + 20560
+    assert model.num_parameters() == parts == 75328379
+    assert len(model.rpn.base) == 15 and (model.pool, model.mask_pooled) == ("align", 14)
+
+
+def test_masks_of_28_from_14():
+    head = MaskHead(8, 5, 4, 4)
+    assert len(head.convs) == 4
+    assert head(Tensor(np.zeros((7, 8, 14, 14), np.float32))).shape == (7, 5, 28, 28)
+    assert head(Tensor(np.zeros((0, 8, 14, 14), np.float32))).shape == (0, 5, 28, 28)
+
+
+# --------------------------------------------------------------------------------------------------------------- losses
+
+def test_mask_targets_by_hand():
+    masks = np.zeros((2, 8, 8), bool)
+    masks[1, 2:6, 2:6] = True
+    # Of the box (2, 2, 10, 6): 4 x 4 in the mask, then 4 columns outside of it, two of them outside of the picture.
+    found = mask_targets(masks, np.array([1, 0]), np.array([[2, 2, 10, 6], [2, 2, 10, 6]], np.float32), 4)
+    np.testing.assert_array_equal(found[0], [[1, 1, 0, 0]] * 4)
+    assert not found[1].any()
+    # the same size as the box: exactly the mask's pixels
+    np.testing.assert_array_equal(mask_targets(masks, np.array([1]), np.array([[0, 0, 8, 8]], np.float32), 8)[0],
+                                  masks[1])
+    assert mask_targets(masks, np.zeros(0, int), np.zeros((0, 4), np.float32), 4).shape == (0, 4, 4)
+
+
+def test_the_mask_loss_is_that_of_the_true_class_alone():
+    """Sec. 3: masks of other classes may say what they like."""
+    model, (x, targets) = tiny(), batch()
+    loss = step(model, x, targets)["mask"]
+    model.mask_head.mask.bias.data[1] = -50  # class 1: the second object of the first picture
+    assert step(model, x, targets)["mask"] > loss + 1
+    for target in targets:
+        target.labels[target.labels == 1] = 0
+    with_other, model = step(model, x, targets)["mask"], tiny()
+    assert with_other == pytest.approx(step(model, x, targets)["mask"], rel=1e-6)
+
+
+@pytest.mark.parametrize("pool", ["pool", "align"])
+def test_training_step_equals_plain_pytorch(pool, monkeypatch):
+    torch = require("torch")
+    from tests.models.detection import torch_rcnn
+    options = {"pool": pool, "rois": 3000, "foreground": 1.0, "rpn_samples": 10 ** 5, "after": (12, 6)}
+    model, (x, targets) = doubled(tiny(**options)), batch()
+    made, original = [], model.rpn.proposals
+    monkeypatch.setattr(model.rpn, "proposals", lambda *a, **k: made.append(original(*a, **k)) or made[0])
+    ours = step(model, x.astype(np.float64), targets)
+    w = {name: torch.tensor(p.data, requires_grad=True) for name, p in model.named_parameters()}
+    features = torch_rcnn.trunk(torch.from_numpy(x).double(), w)
+    losses = torch_rcnn.rpn_losses(features, w, targets, PROPOSING["scales"], (0.5, 1.0, 2.0), 4, 10 ** 5)
+    losses |= torch_rcnn.head_losses(features, w, targets, [torch.from_numpy(p).double() for p in made[0]], 0.0, 4, 3,
+                                     pool, masks=4)
+    sum(losses.values()).backward()
+    assert list(losses) == LOSSES
+    for name, loss in losses.items():
+        assert ours[name] == pytest.approx(loss.item(), rel=1e-6), name  # the targets of the offsets are float32
+    for name, p in w.items():
+        expected = p.grad.numpy()
+        np.testing.assert_allclose(ours[name], expected, rtol=0, atol=1e-6 * max(abs(expected).max(), 1e-3),
+                                   err_msg=name)
+
+
+def test_training_step_of_the_compact_network_dispatched_to_pytorch():
+    require("torch")
+    from tests.oracle_ops import TABLE
+    minicv.seed(0)
+    x, targets = batch((64, 80))
+    model = doubled(models.build("mask_rcnn", num_classes=3))
+    ours = step(model, x.astype(np.float64), targets)
+    with substitute(TABLE):
+        theirs = step(model, x.astype(np.float64), targets)
+    assert list(theirs)[:5] == LOSSES
+    for name, expected in theirs.items():
+        np.testing.assert_allclose(ours[name], expected, rtol=0, atol=1e-9 * max(abs(expected).max(), 1e-3),
+                                   err_msg=name)
+
+
+def test_training_step_on_the_strict_device():
+    from tests import strict_device  # noqa: F401 - makes the device "strict" known
+    x, targets = batch()
+    found = [step(tiny(rpn_samples=10 ** 5, rois=1000).to(device), x, targets) for device in ("numpy", "strict")]
+    for name, here in found[0].items():
+        np.testing.assert_allclose(here, found[1][name], rtol=0, atol=1e-4 * max(abs(here).max(), 1e-2), err_msg=name)
+    found = tiny(score=0.0).to("strict").predict([np.zeros((3, 40, 50), np.float32)])[0]
+    assert len(found) and found.masks.shape == (len(found), 40, 50)
+
+
+def test_pictures_without_objects_and_without_masks():
+    x, targets = batch()
+    found = step(tiny(), x, [truth(masks=True) for _ in targets])
+    assert all(np.isfinite(value).all() for value in found.values()) and found["mask"] == 0
+    for target in targets:
+        target.masks = None
+    assert list(step(tiny(), x, targets))[:5] == [*LOSSES[:4], "trunk.net.features.0.weight"]
+
+
+# ----------------------------------------------------------------------------------------------------------- prediction
+
+def test_between_by_hand():
+    # Two values in [0, 4]: their middles are 1 and 3. At 2 half of each; before the first middle, the first.
+    np.testing.assert_allclose(between(np.array([0.5, 1, 2, 2.5, 3.9]), 0, 4, 2),
+                               [[1, 0], [1, 0], [0.5, 0.5], [0.25, 0.75], [0, 1]])
+
+
+def test_paste_by_hand():
+    masks = np.zeros((3, 2, 2), np.float32)
+    masks[0], masks[1, :, 0], masks[2] = 1, 1, 1
+    pasted = paste_masks(masks, np.array([[1, 1, 3, 4], [0, 0, 4, 4], [5, 2, 5, 2]], np.float32), (5, 6))
+    expected = np.zeros((3, 5, 6), bool)
+    expected[0, 1:4, 1:3] = True
+    expected[1, 0:4, 0:2] = True  # left half: at 1.5 the weights are 3/4 and 1/4
+    np.testing.assert_array_equal(pasted, expected)
+    assert paste_masks(masks[:0], np.zeros((0, 4), np.float32), (5, 6)).shape == (0, 5, 6)
+
+
+def test_pasting_inverts_the_targets():
+    """A disc, cut out at 28 x 28 and pasted back, is nearly the disc: only pixels at its edge differ."""
+    y, x = np.mgrid[:60, :80] + 0.5
+    disc = (x - 40) ** 2 + (y - 30) ** 2 < 20 ** 2
+    box = np.array([[19.3, 9.1, 60.8, 51.2]], np.float32)
+    back = paste_masks(mask_targets(disc[None], np.array([0]), box, 28).astype(np.float32), box, (60, 80))[0]
+    assert (back & disc).sum() / (back | disc).sum() > 0.95
+    assert not (back ^ disc)[(abs(np.hypot(x - 40, y - 30) - 20)) > 2].any()
+
+
+def test_predictions_have_masks_of_the_pictures_size():
+    model = tiny(score=0.0, most=5)
+    images = [np.random.default_rng(n).random((3, 40 + n, 50), dtype=np.float32) for n in range(2)]
+    for image, found in zip(images, model.predict(images, batch=2), strict=True):
+        assert found.masks.shape == (len(found), *image.shape[1:]) and found.masks.dtype == bool and len(found) == 5
+    assert model.predict(images[:1], [np.zeros((0, 4))])[0].masks.shape == (0, 40, 50)
+
+
+@pytest.mark.slow  # 15 s
+@pytest.mark.parametrize("pool", ["align", "pool"])
+def test_learns_eight_pictures(pool):
+    found = learned("mask_rcnn", 150, pool=pool)
+    assert found["mAP@0.5"] > 0.95 and found["mask AP50"] > 0.9

@@ -1,0 +1,122 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import minicv
+from minicv import Tensor
+from minicv.backend import seeded
+from minicv.models.detection.roi_heads import BoxHead, draw_rois, roi_features, sample_rois
+from tests.detection import torch_boxes
+from tests.models.detection.learning import truth
+from tests.oracle import require
+
+
+def test_sample_by_hand():
+    # IoU with the object (0, 0, 10, 10): 80/100, 30/100, 5/100, 0
+    proposals = np.array([[0, 0, 8, 10], [0, 0, 3, 10], [0, 0, 5, 1], [20, 20, 30, 30]], np.float32)
+    target = truth([0, 0, 10, 10], labels=[2])
+    rois = sample_rois(proposals, target, 8, 0.25, (0.1, 0.5), np.random.default_rng(0))
+    assert rois.labels.tolist() == [3, 3, 0] and rois.objects == 2  # class 2 is column 3; the object itself is first
+    assert rois.boxes.tolist() == [[0, 0, 10, 10], [0, 0, 8, 10], [0, 0, 3, 10]]
+    rois = sample_rois(proposals, target, 8, 0.25, (0.0, 0.5), np.random.default_rng(0))
+    assert rois.labels.tolist() == [3, 3, 0, 0, 0]
+
+
+def test_without_objects_every_proposal_is_background():
+    proposals = np.array([[0, 0, 8, 10], [20, 20, 30, 30]], np.float32)
+    rois = sample_rois(proposals, truth(), 8, 0.25, (0.1, 0.5), np.random.default_rng(0))
+    assert rois.labels.tolist() == [0, 0]
+    assert len(sample_rois(proposals[:0], truth(), 8, 0.25, (0.1, 0.5), np.random.default_rng(0)).boxes) == 0
+
+
+@given(st.integers(0, 9), st.integers(0, 40), st.integers(1, 64), st.integers(0, 3))
+@settings(max_examples=40, deadline=None)
+def test_hierarchical_sampling(objects, boxes, total, seed):
+    """R / N RoIs of each picture, at most a quarter objects, each with its label and an IoU in the right range."""
+    rng = np.random.default_rng(seed)
+    corner = rng.uniform(0, 30, (objects + boxes, 2))
+    every = np.concatenate([corner, corner + rng.uniform(1, 20, (objects + boxes, 2))], axis=1).astype(np.float32)
+    target = truth(*every[:objects].tolist())
+    with seeded(seed):
+        found = draw_rois([every[objects:], every[:0]], [target, truth()], total, 0.25, (0.1, 0.5))
+    rois = found[0]
+    assert len(rois.boxes) <= total // 2 and rois.objects <= total // 2 // 4
+    assert (rois.labels[:rois.objects] > 0).all() and not rois.labels[rois.objects:].any()
+    if objects:
+        iou = minicv.detection.box_iou(rois.boxes, target.boxes)
+        assert (iou[:rois.objects].max(axis=1) >= 0.5).all() and (iou[rois.objects:].max(axis=1) < 0.5).all()
+        assert (rois.labels[:rois.objects] == target.labels[rois.matched[:rois.objects]] + 1).all()
+
+
+def test_losses_equal_plain_pytorch_with_more_rois_than_pictures():
+    torch = require("torch")
+    import torch.nn.functional as TF
+    rng, K = np.random.default_rng(0), 3
+    targets = [truth([2, 2, 20, 30], [30, 10, 60, 40]), truth(), truth([5, 5, 25, 20])]
+    proposals = []
+    for target in targets:
+        noise = np.repeat(target.boxes, 4, axis=0) + rng.uniform(-3, 3, (4 * len(target.boxes), 4))
+        corner = rng.uniform(0, 30, (9, 2))
+        proposals.append(np.concatenate([noise, np.concatenate([corner, corner + 9], 1)]).astype(np.float32))
+    with seeded(1):
+        rois = draw_rois(proposals, targets, 30, 0.5, (0.0, 0.5))
+    R = sum(len(r.boxes) for r in rois)
+    head = BoxHead(2, K, 3, 5)
+    score, offset = rng.standard_normal((R, K + 1)), rng.standard_normal((R, K, 4))
+    x, t = Tensor(score, requires_grad=True), Tensor(offset, requires_grad=True)
+    losses = head.losses(x, t, rois, targets)
+    sum(losses.values()).backward()
+
+    xs, ts = torch.tensor(score, requires_grad=True), torch.tensor(offset, requires_grad=True)
+    class_loss, box_loss, r = 0, 0, 0
+    for roi, target in zip(rois, targets, strict=True):
+        for box, u in zip(torch.from_numpy(roi.boxes).double(), roi.labels.tolist(), strict=True):
+            class_loss = class_loss - torch.log_softmax(xs[r], 0)[u]
+            if u:
+                there = torch.from_numpy(target.boxes).double()
+                g = torch_boxes.iou(box[None], there)[0].argmax()
+                assert u == target.labels[g] + 1
+                v = torch_boxes.encode(there[g], box) * torch.tensor([10, 10, 5, 5])
+                box_loss = box_loss + TF.smooth_l1_loss(ts[r, u - 1], v, reduction="sum")
+            r += 1
+    assert R > 20 and r == R
+    (class_loss / R + box_loss / R).backward()
+    assert losses["class"].item() == pytest.approx(class_loss.item() / R, rel=1e-10)
+    assert losses["box"].item() == pytest.approx(box_loss.item() / R, rel=1e-5)  # the targets are float32
+    np.testing.assert_allclose(x.grad, xs.grad.numpy(), atol=1e-12)
+    np.testing.assert_allclose(t.grad, ts.grad.numpy(), atol=1e-6)  # likewise
+
+
+def test_no_roi_at_all_gives_losses_of_zero_and_no_nan():
+    head = BoxHead(2, 3, 3, 5)
+    x = Tensor(np.ones((2, 2, 6, 6), np.float32), requires_grad=True)
+    targets = [truth(), truth()]
+    rois = draw_rois([np.zeros((0, 4), np.float32)] * 2, targets, 8, 0.25, (0.1, 0.5))
+    losses = head.losses(*head(roi_features(x, [r.boxes for r in rois], 3, 8, "pool")), rois, targets)
+    assert {name: loss.item() for name, loss in losses.items()} == {"class": 0, "box": 0}
+    sum(losses.values()).backward()
+    assert not x.grad.any()
+
+
+def test_detections_invert_the_targets():
+    """Offsets that say exactly where the object is, in the right class's column, give its box back."""
+    head, target = BoxHead(2, 3, 3, 5), truth([10, 8, 40, 30], labels=[1])
+    proposals = [np.array([[12, 9, 37, 33]], np.float32), np.zeros((0, 4), np.float32)]
+    v = minicv.detection.encode_boxes(target.boxes, proposals[0], (10, 10, 5, 5))
+    score, offset = np.zeros((1, 4), np.float32), np.zeros((1, 3, 4), np.float32)
+    score[0, 2], offset[0, 1] = 9, v[0]
+    one, none = head.detections(Tensor(score), Tensor(offset), proposals, [(48, 64)] * 2, 0.05, 0.3, 10)
+    np.testing.assert_allclose(one.boxes, target.boxes, rtol=1e-5)
+    assert one.labels.tolist() == [1] and len(none) == 0
+    assert one.scores[0] == pytest.approx(np.exp(9) / (np.exp(9) + 3), rel=1e-5)
+
+
+def test_initial_weights():
+    """Fast R-CNN, sec. 2.3: deviations of 0.01 and 0.001, biases 0."""
+    minicv.seed(0)
+    head = BoxHead(8, 20, 7, 256)
+    assert head.score.weight.data.std() == pytest.approx(0.01, rel=0.05)
+    assert head.offset.weight.data.std() == pytest.approx(0.001, rel=0.05)
+    assert head.score.weight.shape == (21, 256) and head.offset.weight.shape == (80, 256)
+    assert not head.score.bias.data.any()
