@@ -70,7 +70,11 @@ class Optimizer:
             if hasattr(value, "shape") and value.shape != params[i].shape:
                 raise ValueError(f"{type(self).__name__}.load_state_dict: {key} has shape {value.shape}, "
                                  f"parameter {i} has {params[i].shape}")
-            state[i][name] = to_device(value.copy(), params[i].device) if hasattr(value, "shape") else value
+            if hasattr(value, "shape"):
+                state[i][name] = xp_of(params[i].data).empty_like(params[i].data)  # lies in memory as it does
+                state[i][name][...] = to_device(value, params[i].device)
+            else:
+                state[i][name] = value
         self.state = state
 
 

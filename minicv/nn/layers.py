@@ -28,7 +28,8 @@ class Conv2d(Module):
     def __init__(self, in_channels: int, out_channels: int, kernel_size: Size, stride: Size = 1,
                  padding: Size | str = 0, dilation: Size = 1, groups: int = 1, bias: bool = True):
         check_channels("Conv2d", in_channels, out_channels, groups)
-        self.weight = Parameter(init.he_normal((out_channels, in_channels // groups, *pair(kernel_size))))
+        self.weight = Parameter(init.taps_first(init.he_normal((out_channels, in_channels // groups,
+                                                                *pair(kernel_size)))))
         self.bias = Parameter(init.zeros((out_channels,))) if bias else None
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
 
@@ -48,7 +49,7 @@ class ConvTranspose2d(Module):
         (KH, KW), (sh, sw) = pair(kernel_size), pair(stride)
         # Each output pixel is reached by KH KW / (sh sw) taps from each input channel: that is its N.
         fan = max(1, in_channels // groups * KH * KW // (sh * sw))
-        self.weight = Parameter(init.he_normal((in_channels, out_channels // groups, KH, KW), fan))
+        self.weight = Parameter(init.taps_first(init.he_normal((in_channels, out_channels // groups, KH, KW), fan)))
         self.bias = Parameter(init.zeros((out_channels,))) if bias else None
         self.stride, self.padding, self.output_padding = stride, padding, output_padding
         self.groups, self.dilation = groups, dilation

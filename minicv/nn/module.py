@@ -114,7 +114,9 @@ class Module:
             shown = "; ".join(wrong[:5]) + (f"; and {len(wrong) - 5} more" if len(wrong) > 5 else "")
             raise ValueError(f"{type(self).__name__}.load_state_dict: the state does not fit the model: {shown}")
         for name, p in parameters.items():
-            p.data, p.grad = backend.to_device(np.array(state[name], dtype=p.dtype), p.device), None
+            new = backend.xp_of(p.data).empty_like(p.data)  # as it lies in memory, see init.taps_first
+            new[...] = backend.to_device(np.array(state[name], dtype=p.dtype), p.device)
+            p.data, p.grad = new, None
         for name, (module, attribute) in buffers.items():
             old = getattr(module, attribute)
             new = np.array(state[name], dtype=old.dtype)

@@ -77,8 +77,7 @@ class MPIGroup(Group):
         sent: list[tuple] = []  # (request, array) of each bucket so far
 
         def send() -> None:
-            flat = np.concatenate([np.zeros(p.size, p.dtype) if p.grad is None else backend.to_numpy(p.grad).ravel()
-                                   for p in todo[len(sent)]])
+            flat = np.concatenate([gradient(p).ravel(order="K") for p in todo[len(sent)]])
             sent.append((self.comm.Iallreduce(self.MPI.IN_PLACE, flat), flat))
 
         def ready(p: Tensor) -> None:
@@ -96,7 +95,9 @@ class MPIGroup(Group):
             flat /= self.size
             parts = np.split(flat, np.cumsum([p.size for p in bucket])[:-1])
             for p, part in zip(bucket, parts, strict=True):
-                p.grad = backend.to_device(part.reshape(p.shape), p.device)
+                mean = np.empty_like(backend.to_numpy(p.data))
+                mean.ravel(order="K")[:] = part  # in the order of memory, as it was sent
+                p.grad = backend.to_device(mean, p.device)
 
     def mean(self, values: list[float]) -> list[float]:
         total = np.array(values)
@@ -110,6 +111,14 @@ class MPIGroup(Group):
 
     def barrier(self) -> None:
         self.comm.Barrier()
+
+
+def gradient(p: Tensor) -> np.ndarray:
+    """p's gradient, or 0, lying in memory as p does: alike in every process."""
+    g = np.zeros_like(backend.to_numpy(p.data))
+    if p.grad is not None:
+        g[...] = backend.to_numpy(p.grad)
+    return g
 
 
 def buckets(parameters: list[Tensor]) -> Iterator[list[Tensor]]:

@@ -1,0 +1,189 @@
+"""
+Data parallel: one batch, several processes
+===========================================
+
+Every process has the whole network and a share of each batch. They compute gradients by themselves, average them, and
+take the same step. The lesson shows why that is the step of one process with the whole batch, what has to travel and
+when it can, and what two processes on this machine bring. Beside it: `minicv/training/parallel.py`. The last part needs
+an MPI (`pip install -e '.[mpi]' mpich`) and is left out where there is none.
+"""
+
+# %%
+from minicv.lessons import Lesson
+
+lesson = Lesson("23_data_parallel", __doc__)
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+import minicv
+from minicv import Tensor, models
+from minicv.autograd import graph
+from minicv.training.parallel import buckets
+from minicv.viz import PALETTE
+
+BLUE, ORANGE = PALETTE[5] / 255, PALETTE[1] / 255
+
+# %%
+# 1. The mean of the halves is the whole
+# --------------------------------------
+# The loss is a mean over the batch, and a gradient is linear: dL/dw of eight pictures is the mean of the dL/dw of four and
+# four. Unless pictures of a batch see each other: batch norm's mean and variance are those of the batch, and half a batch
+# has others. `minicv train --sync-batch-norm` exchanges them, too.
+
+
+def gradients(name, x, target):
+    """dL/dw of every weight for this part of the batch, in one row."""
+    minicv.seed(lesson.seed)
+    net = models.build(name, in_channels=x.shape[1], **({"dropout": 0.0} if name == "unet" else {}))
+    scores = net(Tensor(x))
+    minicv.ops.cross_entropy(scores, Tensor(target)).backward()
+    return np.concatenate([p.grad.ravel() for p in net.parameters()])
+
+
+rng = np.random.default_rng(lesson.seed)
+differences = {}
+for name, side, classes in (("unet", 140, (52, 52)), ("resnet18", 64, ())):
+    x = rng.standard_normal((8, 3, side, side), np.float32)
+    target = rng.integers(0, 2, (8, *classes))
+    whole, first, second = (gradients(name, x[part], target[part]) for part in (slice(8), slice(4), slice(4, 8)))
+    differences[name] = np.abs((first + second) / 2 - whole).max() / np.abs(whole).max()
+    print(f"{name}: mean of the halves against the whole, largest difference {differences[name]:.1e} of the largest")
+lesson.claim("P1", "data parallelism", "the mean of the halves' gradients is that of the whole batch, without batch norm",
+             f"U-Net (no batch norm) {differences['unet']:.1e}, ResNet (batch norm) {differences['resnet18']:.1e}, of the "
+             "largest gradient", differences["unet"] < 1e-5 < 1e-3 < differences["resnet18"])
+
+# %%
+# 2. Adding up in a ring
+# ----------------------
+# Sending everything to one process and back would keep that one busy with n times the bytes. In a ring each sends to
+# its neighbour only: the gradient is cut into n parts, and at each turn every process passes one part on. After n - 1
+# turns each process holds one part that is complete; n - 1 turns more bring the complete parts around. Each process has
+# sent 2 (n - 1) / n times the gradient, however many there are.
+
+
+def ring(gradients):
+    """All-reduce of n equally long rows; every process's result, and what each sent, in numbers."""
+    n = len(gradients)
+    parts = [np.array_split(g.astype(float), n) for g in gradients]  # parts[process][part]
+    sent = 0
+    for complete in (False, True):
+        for turn in range(n - 1):
+            # process r passes on what it received a turn before; at first its own part
+            which = [(r - turn + complete) % n for r in range(n)]
+            messages = [parts[r][which[r]].copy() for r in range(n)]
+            for r, message in enumerate(messages):
+                target = parts[(r + 1) % n]
+                target[which[r]] = message if complete else target[which[r]] + message
+            sent += len(messages[0])
+    return [np.concatenate(p) for p in parts], sent
+
+
+size = 840
+for n in (2, 3, 4, 8):
+    rows = rng.standard_normal((n, size))
+    results, sent = ring(rows)
+    assert all(np.allclose(result, rows.sum(axis=0)) for result in results)
+    print(f"ring of {n}: each sends {sent / size:.2f} times its gradient (by the formula {2 * (n - 1) / n:.2f})")
+
+# %%
+# 3. When can a gradient leave?
+# -----------------------------
+# Backward reaches the last layer first. Its gradient is complete long before the first layer's, and can travel while the
+# walk goes on. `graph.backward(ready=...)` tells when a weight's gradient is complete; `buckets` are the messages, of
+# about 4 MB, because each message costs time of its own.
+
+minicv.seed(lesson.seed)
+net = models.build("resnet18", width=16 if lesson.quick else 64)
+x = Tensor(rng.standard_normal((4, 3, 64, 64), np.float32))
+
+
+def complete(loss):
+    """When each gradient was complete, in seconds, and its bytes."""
+    found, start = [(0.0, 0)], time.perf_counter()
+    graph.backward(loss, ready=lambda p: found.append((time.perf_counter() - start, p.data.nbytes)))
+    return np.array(found).T
+
+
+for _ in range(2):  # the first is for the caches
+    times, sizes = complete(minicv.ops.cross_entropy(net(x), Tensor(np.arange(4))))
+share = np.cumsum(sizes) / sum(sizes)
+messages = [sum(p.data.nbytes for p in bucket) / 2**20 for bucket in buckets(net.parameters())]
+print(f"ResNet, {sum(sizes) / 2**20:.1f} MB of gradients in messages of {', '.join(f'{m:.1f}' for m in messages)} MB")
+half = times[share >= 0.5][0] / times[-1]
+figure, ax = plt.subplots(figsize=(7, 3.6), layout="constrained")
+ax.step(times / times[-1], share, where="post", color=BLUE)
+ax.plot([0, 1], [0, 1], color="0.7", ls=":", label="evenly")
+ax.axhline(0.5, color=ORANGE, lw=1)
+ax.set(xlabel="share of backward's time", ylabel="share of the gradients' bytes", ylim=(0, 1.02),
+       title="ResNet-18: when the gradients are complete")
+ax.legend()
+lesson.save(figure, "ready")
+lesson.claim("P2", "data parallelism", "most gradients are complete well before backward ends, so they can travel meanwhile",
+             f"half of the bytes after {half:.0%} of backward's time", half < 0.5)
+
+# %%
+# 4. Two processes on this machine
+# --------------------------------
+# The same number of pictures, by one process with all cores, by one with a single core, and by two with one each. What
+# limits two: both read the same memory, they wait for the slower one at each step, and the messages take time.
+
+RUN = """
+import json, sys, time
+import minicv
+from minicv import models
+from minicv.data import Cells
+from minicv.training import SegmentationRecipe, SegmentationTask, Training, group
+processes = group()
+minicv.seed(0)
+model = models.build("unet")
+recipe = SegmentationRecipe(steps=int(sys.argv[1]), batch=2, tile=116, optimizer="adam")
+training = Training(model, SegmentationTask(Cells(4, 256), recipe, model), processes)
+steps = iter(training)
+for _ in range(3):
+    next(steps)
+start = time.perf_counter()
+done = sum(1 for _ in steps)
+if processes.rank == 0:
+    print(json.dumps(2 * done / (time.perf_counter() - start)))
+"""
+beside = Path(sys.executable).parent / "mpirun"
+mpirun = str(beside) if beside.exists() else shutil.which("mpirun")
+try:
+    import mpi4py  # noqa: F401
+except ImportError:
+    mpirun = None
+if mpirun is None:
+    print("no MPI here: two processes are not tried")
+else:
+    rates = {}
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder) / "run.py"
+        script.write_text(RUN)
+        for name, command, threads in (("one process, all cores", [], None), ("one process, one core", [], "1"),
+                                       ("two processes, one core each", [mpirun, "-n", "2"], "1")):
+            package = str(Path(minicv.__file__).parents[1])
+            environment = {**os.environ, "PYTHONPATH": package, **({"MINICV_THREADS": threads} if threads else {})}
+            result = subprocess.run([*command, sys.executable, str(script), "8" if lesson.quick else "60"],
+                                    env=environment, capture_output=True, text=True, check=True)
+            rates[name] = json.loads(result.stdout)
+            print(f"{name}: {rates[name]:.1f} pictures/s")
+    figure, ax = plt.subplots(figsize=(7, 2.4), layout="constrained")
+    ax.barh(list(rates), list(rates.values()), color=[BLUE, BLUE, ORANGE])
+    ax.invert_yaxis()
+    ax.set(xlabel="pictures per second", title="training the compact U-Net")
+    lesson.save(figure, "rates")
+    all_cores, one, two = rates.values()
+    lesson.claim("P3", "data parallelism", "two processes with a core each are nearly twice as fast as one with one core",
+                 f"{two / one:.2f} times; one process with all cores {all_cores / one:.2f} times",
+                 None if lesson.quick or (os.cpu_count() or 1) < 2 else two > 1.6 * one)
+lesson.finish()
