@@ -242,7 +242,7 @@ for name in (patches[0], patches[len(patches) // 2], patches[-1], "U-Net"):
 lesson.save(panels(shown, columns=len(shown), size=2.0), "labels")
 
 # %%
-# 7. Patchwise training is loss sampling (sec. 3.4 and 4.4; claim F4)
+# 7. Patchwise training is loss sampling (sec. 3.4 and 4.3; claim F4)
 # -------------------------------------------------------------------
 # A batch of random patches is a whole picture in which all other losses are left out. At half of the pixels, twice the
 # pictures make a step of as many losses. FCN-8s both ways; whole pictures go on, for as many pictures.
@@ -260,7 +260,7 @@ for name, batch, p, parts in (("whole pictures", 4, 1, ("half", "whole")), ("hal
         curves.setdefault(name, []).append(losses)
 half, whole, part = (np.array(values) for values in after.values())
 ratio = np.mean(spent["half of the pixels"]) / np.mean(spent["whole pictures"])
-lesson.claim("F4", "FCN, sec. 4.4, fig. 5", "whole pictures converge as fast per step as sampled pixels, faster in time",
+lesson.claim("F4", "FCN, sec. 4.3, fig. 5", "whole pictures converge as fast per step as sampled pixels, faster in time",
              f"accuracy after {steps // 2} steps: whole {half.mean():.1f} +- {half.std():.1f}%, sampled "
              f"{part.mean():.1f} +- {part.std():.1f}%, at {ratio:.1f} times the time for a step; after twice the steps, "
              f"on as many pictures, whole {whole.mean():.1f} +- {whole.std():.1f}% ({seeds} seeds)",
@@ -271,8 +271,8 @@ for (name, runs), colour in zip(curves.items(), (BLUE, ORANGE), strict=True):
     smooth = np.mean([np.convolve(run, np.ones(8) / 8, "valid") for run in runs], axis=0)
     for ax, unit in zip(axes, (1, np.mean(spent[name]) / (steps // 2)), strict=True):
         ax.plot(np.arange(len(smooth)) * unit, smooth, color=colour, label=name)
-axes[0].set(xlabel="steps", ylabel="training loss, mean of 8 steps", title="as fast by steps ...")
-axes[1].set(xlabel="seconds", title="... and slower by the clock")
+axes[0].set(xlabel="steps", ylabel="training loss, mean of 8 steps", title="by steps")
+axes[1].set(xlabel="seconds", title="by the clock")
 axes[0].legend()
 lesson.save(figure, "loss_sampling")
 lesson.finish()

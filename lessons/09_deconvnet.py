@@ -44,7 +44,7 @@ for row in rows:
     (up if any(r.op.startswith("conv_transpose") for r in rows[:rows.index(row) + 1]) else down).append(row)
 for name, half in (("down", down), ("up", up)):
     print(f"{name}: " + "  ".join(f"{r.op.split(',')[0].replace(' 2x2', '')} {r.shape[1]}x{r.shape[0]}" for r in half))
-print(f"{paper.num_parameters():,} parameters, about 252 million, as sec. 4.1 says; fc6 and its mirror hold "
+print(f"{paper.num_parameters():,} parameters, about 252 million, as the paper says; fc6 and its mirror hold "
       f"{2 * paper.fc6.conv.weight.size / paper.num_parameters():.0%} of them")
 del paper
 
@@ -59,7 +59,7 @@ grey = Tensor(test[0].image.mean(axis=0)[None, None])
 pooled, switches = F.max_pool2d(grey, 4, return_indices=True)
 back = {"switches": F.max_unpool2d(pooled, switches, 4), "nearest": F.unpool_nearest(pooled, 4),
         "nails": F.unpool_bed_of_nails(pooled, 4)}
-lesson.save(panels({"picture": grey.numpy()[0, 0], "4x4 maxima": pooled.numpy()[0, 0],
+lesson.save(panels({"picture": grey.numpy()[0, 0], "its 4x4 maxima, 16x16": pooled.numpy()[0, 0],
                     **{name: y.numpy()[0, 0] for name, y in back.items()}}, columns=5, size=2.1, vmin=0, vmax=1),
             "unpooling")
 

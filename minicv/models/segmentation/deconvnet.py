@@ -23,8 +23,8 @@ than both.
 Differs from the paper: training and prediction take whole pictures; there is no CRF. Convolutions before batch norm
 have no bias, which batch norm would take off again. ``compact``: four blocks of two convolutions with 16 to 128
 channels, fc6 2x2 with 128, pictures of 64x64.
-Asserted by the tests: 251,788,949 parameters with 21 classes, the "about 252M" of sec. 4.1: all weights, batch norm's
-scales and shifts, and the last layer's bias; the sides above.
+Asserted by the tests: 251,788,949 parameters with 21 classes, the paper's "about 252M": all weights, batch norm's scales
+and shifts, and the last layer's bias; the sides above.
 """
 from __future__ import annotations
 
@@ -65,6 +65,7 @@ class DeconvNet(SegmentationNetwork):
 
     PRESETS = {"paper": {}, "compact": {"width": 16, "convs": (2, 2, 2, 2), "hidden": 128, "side": 2}}
     INPUT = {"paper": (3, 224, 224), "compact": (3, 64, 64)}
+    RECIPE = {"optimizer": "sgd", "lr": 0.01, "momentum": 0.9, "weight_decay": 0.0005, "batch": 64}  # sec. 5.1
 
     def __init__(self, num_classes: int = 21, in_channels: int = 3, width: int = 64,
                  convs: Sequence[int] = (2, 2, 3, 3, 3), hidden: int = 4096, side: int = 7,

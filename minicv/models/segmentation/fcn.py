@@ -83,6 +83,8 @@ class FCN(SegmentationNetwork):
 
     PRESETS = {"paper": {"size": "paper", "padding": 100}, "compact": {"size": "compact", "batch_norm": True}}
     INPUT = {"paper": (3, 500, 500), "compact": (3, 64, 64)}
+    # FCN, sec. 4.3; the rate is for training from scratch with batch norm, where the paper fine-tunes with 0.0001
+    RECIPE = {"optimizer": "sgd", "lr": 0.01, "momentum": 0.9, "weight_decay": 0.0005, "batch": 20}
     STRIDE = 32
 
     def __init__(self, backbone: str = "vgg16", num_classes: int = 21, in_channels: int = 3, size: str = "paper",
