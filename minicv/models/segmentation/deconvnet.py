@@ -11,9 +11,8 @@ Figure 2 and table 2, the paper preset: VGG16, and the same in the mirror; side 
       v  fc6 7x7                 1 x 4096  ->  fc7 1x1  1 x 4096  ->  deconv-fc6 7x7   7 x 512
 
 Unpooling puts each number back where max pooling found it (the "switches", fig. 3), zeros around it; deconvolutions,
-that is transposed 3x3 convolutions, make dense maps of that. "A batch normalization layer is added to the output of
-every convolutional and deconvolutional layer" (sec. 4.1), then ReLU. ``unpooling`` "nearest" and "nails" do without
-switches.
+that is transposed 3x3 convolutions, make dense maps of that. Batch norm follows every convolution and deconvolution
+(sec. 4.1), then ReLU. ``unpooling`` "nearest" and "nails" do without switches.
 
 The paper trains in two stages (sec. 4.2): first on crops with one object in the centre, so that location and size vary
 little, then on crops around object proposals. It predicts 50 proposals per picture, adds up their scores, and smooths
@@ -23,8 +22,8 @@ than both.
 Differs from the paper: training and prediction take whole pictures; there is no CRF. Convolutions before batch norm
 have no bias, which batch norm would take off again. ``compact``: four blocks of two convolutions with 16 to 128
 channels, fc6 2x2 with 128, pictures of 64x64.
-Asserted by the tests: 251,788,949 parameters with 21 classes, the paper's "about 252M": all weights, batch norm's scales
-and shifts, and the last layer's bias; the sides above.
+Asserted by the tests: 251,788,949 parameters with 21 classes, the paper's "about 252M": all weights, batch norm's
+scales and shifts, and the last layer's bias; the sides above.
 """
 from __future__ import annotations
 
@@ -121,7 +120,7 @@ class DeconvNet(SegmentationNetwork):
         return max(output, self.least)
 
     def initialise_from(self, source: VGG) -> None:
-        """Take over VGG's convolutions, fc6 and fc7 (DeconvNet, sec. 4.2: "weights pre-trained on ImageNet").
+        """Take over VGG's convolutions, fc6 and fc7, in the paper those of a network trained on ImageNet.
 
         VGG's biases, and its batch norm if it has any, become batch norm's. Raises ``ValueError`` for another shape.
         """

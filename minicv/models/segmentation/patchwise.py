@@ -118,7 +118,7 @@ class PixelwiseNet(SegmentationNetwork):
 def sampled(shape: tuple[int, ...], p: float, rng: np.random.Generator) -> np.ndarray:
     """A pixel weight for the loss, float32 of label's shape (N, H, W): 1 with probability p, else 0.
 
-    FCN, sec. 4.3: "sampling [...] by making an independent choice to ignore each final layer cell". Never 0 everywhere.
+    FCN, sec. 4.3: every pixel's loss is ignored or not, independently. Never 0 everywhere.
     Raises ``ValueError`` for p outside (0, 1].
     """
     if not 0 < p <= 1:
