@@ -7,7 +7,6 @@ mask are the nearest ones'. Flips and random scales as in Faster R-CNN's and YOL
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
@@ -60,7 +59,8 @@ def transpose(sample: DetectionSample) -> DetectionSample:
 def crop(sample: DetectionSample, corner: tuple[int, int], size: tuple[int, int]) -> DetectionSample:
     """The window of this size (h, w) that begins at ``corner`` (y, x); beyond the picture it has the mean colour.
 
-    Boxes are cut off at the window's border; an object of which less than ``LEFT`` is in it is left out.
+    Boxes are cut off at the window's border, where a mask that tapers may not fill them; an object of which less than
+    ``LEFT`` is in it is left out.
     """
     (H, W), (y, x), (h, w) = sample.image.shape[1:], corner, size
     rows, columns = slice(max(y, 0), min(y + h, H)), slice(max(x, 0), min(x + w, W))
@@ -87,7 +87,7 @@ def crop(sample: DetectionSample, corner: tuple[int, int], size: tuple[int, int]
 class DetectionAugment:
     """``augment(sample, rng)`` returns a sample of the same picture size (turned: exchanged), changed at random.
 
-    flip: left-right, every second time. turn: also up-down and by right angles, for pictures that have no upright, as
+    flip: left-right, every second time. turn: also by any number of right angles, for pictures that have no upright, as
     those from a microscope. scale: the picture becomes larger by up to this factor, or smaller, and lies anywhere in
     the window; 1 turns it off. jitter: see ``joint.colour_jitter``; 0 turns it off.
     """
@@ -103,12 +103,10 @@ class DetectionAugment:
                              f"{self.jitter}")
 
     def __call__(self, sample: DetectionSample, rng: np.random.Generator) -> DetectionSample:
-        changes: list[Callable] = [mirror] if self.flip else []
-        if self.turn:
-            changes += [transpose, mirror]  # with the first mirror, all eight
-        for change in changes:
-            if rng.integers(2):
-                sample = change(sample)
+        if self.flip and rng.integers(2):
+            sample = mirror(sample)
+        for _ in range(rng.integers(4) if self.turn else 0):
+            sample = transpose(mirror(sample))  # by a right angle
         if self.scale > 1:
             size = np.array(sample.image.shape[1:])
             scaled = np.maximum(np.rint(size * self.scale ** rng.uniform(-1, 1)), 1).astype(int)

@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minicv.data.detection import DetectionSample, boxes_of_masks
+from minicv.data.joint_boxes import DetectionAugment, crop, mirror, resize, resize_image, resize_masks, transpose
+from minicv.data.scenes_boxes import BoxScenes
+
+
+def sample(H=6, W=8, *boxes) -> DetectionSample:
+    """Objects that are full rectangles, so that boxes and masks must stay together; the picture is their sum."""
+    boxes = np.array(boxes or [[1, 2, 4, 5], [5, 0, 8, 3]], np.float32)
+    y, x = np.arange(H)[:, None] + 0.5, np.arange(W) + 0.5
+    masks = np.array([(x > x1) & (x < x2) & (y > y1) & (y < y2) for x1, y1, x2, y2 in boxes.tolist()])
+    image = np.stack([masks.any(axis=0) * 0.5, *np.broadcast_arrays(y / H, x / W)]).astype(np.float32)
+    return DetectionSample(image, boxes, np.arange(len(boxes)), "s", masks)
+
+
+def test_mirror_by_hand():
+    s = mirror(sample())
+    np.testing.assert_array_equal(s.boxes, [[4, 2, 7, 5], [0, 0, 3, 3]])  # x to 8 - x
+    np.testing.assert_array_equal(s.boxes, boxes_of_masks(s.masks))
+    np.testing.assert_array_equal(s.image, sample().image[:, :, ::-1])
+
+
+def test_transpose_by_hand():
+    s = transpose(sample())
+    assert s.image.shape == (3, 8, 6)
+    np.testing.assert_array_equal(s.boxes, [[2, 1, 5, 4], [0, 5, 3, 8]])
+    np.testing.assert_array_equal(s.boxes, boxes_of_masks(s.masks))
+
+
+def test_resize_by_hand():
+    s = resize(sample(), (12, 4))  # rows twice as many, columns half
+    np.testing.assert_array_equal(s.boxes, [[0.5, 4, 2, 10], [2.5, 0, 4, 6]])
+    assert s.image.shape == (3, 12, 4) and s.image.dtype == np.float32 and s.masks.shape == (2, 12, 4)
+    same = sample()
+    assert resize_image(same.image, (6, 8)) is same.image
+    # a step edge, halved: each new pixel is a weighted mean of four old ones (Pillow's triangle: 1, 3, 3, 1 of 8)
+    image = np.array([[[0, 0, 0, 1, 1, 1, 1, 1.0]]])
+    np.testing.assert_allclose(resize_image(image, (1, 4))[0, 0], [0, 4 / 8, 1, 1], atol=1e-6)
+    masks = np.array([[[1, 1, 0, 0]]], bool)
+    assert resize_masks(masks, (1, 2)).tolist() == [[[True, False]]]
+    assert resize_masks(masks, (2, 8)).sum() == 8
+
+
+def test_crop_by_hand():
+    s = crop(sample(), (1, 3), (4, 10))  # rows 1 to 5, columns 3 to 13, of which 8 and more are outside
+    # The first has 1 of its 3 columns left, a third, and stays; the second rows 1 and 2 of three.
+    np.testing.assert_array_equal(s.boxes, [[0, 1, 1, 4], [2, 0, 5, 2]])
+    np.testing.assert_array_equal(s.boxes, boxes_of_masks(s.masks))
+    np.testing.assert_allclose(s.image[:, :, 5:], np.broadcast_to(sample().image.mean(axis=(1, 2))[:, None, None],
+                                                                  (3, 4, 5)), rtol=1e-6)
+    np.testing.assert_array_equal(s.image[:, :, :5], sample().image[:, 1:5, 3:])
+    s = crop(sample(10, 10, [0, 0, 10, 10]), (8, 0), (10, 10))  # two tenths are left: not trained on
+    assert len(s.boxes) == 0 and s.masks.shape == (0, 10, 10)
+    s = crop(sample(), (-6, -8), (6, 8))  # nothing of the picture
+    assert len(s.boxes) == 0
+
+
+@given(st.integers(0, 200), st.booleans(), st.sampled_from([1.0, 1.7]))
+@settings(max_examples=40, deadline=None)
+def test_boxes_and_masks_stay_together(seed, turn, scale):
+    data, rng = BoxScenes(1, (40, 60), seed), np.random.default_rng(seed)
+    before = data[0]
+    after = DetectionAugment(flip=True, turn=turn, scale=scale, jitter=0.2)(before, rng)
+    assert after.image.shape in [(3, 40, 60), (3, 60, 40)] and after.image.min() >= 0 and after.image.max() <= 1
+    assert after.image.dtype == after.boxes.dtype == np.float32 and len(after.boxes) <= len(before.boxes)
+    if scale == 1.0:
+        np.testing.assert_array_equal(after.boxes, boxes_of_masks(after.masks))
+        assert sorted(after.masks.sum(axis=(1, 2))) == sorted(before.masks.sum(axis=(1, 2)))
+    else:  # nearest pixels: within one of the exact box, unless that is cut off at the window's border
+        H, W = after.image.shape[1:]
+        inside = ((after.boxes > 0) & (after.boxes < [W, H, W, H])).all(axis=1)
+        np.testing.assert_allclose(after.boxes[inside], boxes_of_masks(after.masks)[inside], atol=1.8)
+
+
+def test_all_eight_turns_occur_and_a_seed_gives_the_same():
+    s, augment = sample(8, 8), DetectionAugment(turn=True)
+    found = [augment(s, np.random.default_rng(seed)) for seed in range(80)]
+    assert len({f.image.tobytes() for f in found}) == 8
+    np.testing.assert_array_equal(found[3].boxes, augment(s, np.random.default_rng(3)).boxes)
+    assert len({f.image.tobytes() for f in (DetectionAugment()(s, np.random.default_rng(n)) for n in range(20))}) == 2
+
+
+def test_errors():
+    with pytest.raises(ValueError, match="DetectionAugment: needs scale >= 1 and jitter in 0..1, got 0.5 and 0"):
+        DetectionAugment(scale=0.5)
