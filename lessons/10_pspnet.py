@@ -38,8 +38,8 @@ BLUE, ORANGE = PALETTE[5] / 255, PALETTE[1] / 255
 # plain ground around it, so that the water or the road is far away from it. Grounds, trees, houses, poles and signs
 # are there too: nine classes, and a strip of void around every object.
 
-size, apron = (48, 8) if lesson.quick else (96, 20)
-options = {"keep": True, "apron": apron, "density": 1.2}
+size, apron = (48, 8) if lesson.quick else (128, 32)
+options = {"keep": True, "apron": apron, "density": 1.5}
 train = Scenes(24 if lesson.quick else 300, size, 2 * lesson.seed, **options)
 test = Scenes(8 if lesson.quick else 80, size, 2 * lesson.seed + 1, **options)
 
@@ -72,7 +72,7 @@ def network(row, seed, **more):
 
 start = time.perf_counter()
 first = network("baseline", 0)
-recipe = SegmentationRecipe(steps=10 if lesson.quick else 400, batch=8, optimizer="adam", lr=0.003, warmup=10,
+recipe = SegmentationRecipe(steps=10 if lesson.quick else 400, batch=4, optimizer="adam", lr=0.003, warmup=10,
                             augment=False, seed=lesson.seed)
 losses = list(train_steps(first, train, recipe))
 print(f"trunk: {first.trunk.num_parameters():,} parameters, loss {np.mean(losses[-20:]):.2f} after {len(losses)} steps, "
@@ -97,9 +97,13 @@ test_maps, test_labels = maps_and_labels(test)
 # 4. Table 1, row by row
 # ----------------------
 # The loop of training, in full: scores from the maps, upsampled to the pictures; cross entropy without void; the poly
-# learning rate, (1 - step / steps)^0.9 (sec. 5.1). A seed stands for first weights and for the order of the pictures.
+# learning rate, (1 - step / steps)^0.9 (sec. 5.1). Cars are rare, so that calling all of them boats would cost little;
+# classes are weighted by one over the square root of their pixels. A seed stands for first weights and for the order of
+# the pictures.
 
 steps, seeds = (4, 1) if lesson.quick else (250, 3)
+pixels = np.bincount(train_labels[train_labels != 255], minlength=len(CLASSES)) + 1
+weights = Tensor((1 / np.sqrt(pixels / pixels.mean())).astype(np.float32))
 
 
 def scores(net, maps):
@@ -113,8 +117,8 @@ def trained(row, seed):
     optimizer = Adam(head, lr=0.004)
     schedule = Schedule(optimizer, poly(steps, power=0.9))
     for _ in range(steps):
-        some = rng.choice(len(train), 8, replace=False)
-        loss = F.cross_entropy(scores(net, train_maps[some]), train_labels[some], ignore_index=255)
+        some = rng.choice(len(train), 4, replace=False)
+        loss = F.cross_entropy(scores(net, train_maps[some]), train_labels[some], weights, ignore_index=255)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -129,11 +133,11 @@ def labels_of(net):
 
 
 def measure(labels):
-    """In %: mean IU, pixel accuracy, and how many vehicle pixels, found as vehicles, are of the right kind."""
+    """In %: mean IU, pixel accuracy, and how many pixels of cars and of boats, found as vehicles, are of the right kind."""
     matrix = ConfusionMatrix(len(CLASSES), ignore_index=255)
     matrix.update(labels, test_labels)
     vehicles = matrix.matrix[np.ix_((CAR, BOAT), (CAR, BOAT))]
-    right = vehicles.trace() / vehicles.sum() if vehicles.any() else 0.5
+    right = (vehicles.diagonal() / np.maximum(vehicles.sum(axis=1), 1)).mean()  # the mean of both kinds
     return 100 * np.array([matrix.mean_iu, matrix.pixel_accuracy, right])
 
 
@@ -155,7 +159,7 @@ for ax, k, title, paper in ((axes[0], MEAN_IU, "mean IU, %", True), (axes[1], VE
         shift = values.mean() - np.mean([row[0] for row in ROWS.values()])
         ax.plot([row[0] + shift for row in ROWS.values()], at, "s", mfc="none", color=ORANGE,
                 label=f"paper (ADE20K), moved by {shift:+.1f}")
-        ax.legend(fontsize=8)
+        ax.legend(fontsize=8, loc="lower left")
     ax.set(yticks=at, yticklabels=ROWS if paper else [""] * len(ROWS), xlabel=title)
     ax.invert_yaxis()
     ax.grid(axis="x", alpha=0.3)
@@ -195,8 +199,8 @@ lesson.claim("S6d", "PSPNet, table 1", "any global pooling is better than none (
 # %%
 # 5. Confused categories (sec. 3.1, Fig. 2)
 # -----------------------------------------
-# The paper's first example is a boat on a river, which an FCN takes for a car by its looks. Of the vehicles' pixels that
-# were found as vehicles, how many are of the right kind?
+# The paper's first example is a boat on a river, which an FCN takes for a car by its looks. Of the cars' pixels that were
+# found as vehicles, how many are found as cars, of the boats' as boats? The mean of both: guessing gives 50%.
 
 text, holds = report(gain(["B1236+AVE+DR"], ["baseline"], VEHICLES))
 lesson.claim("S7", "PSPNet, sec. 3.1 and Fig. 2", "global context tells apart what looks the same",
