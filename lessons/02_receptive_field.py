@@ -30,7 +30,7 @@ rng = np.random.default_rng(lesson.seed)
 # %%
 # The formula
 # -----------
-# Layer by layer: r is the field's side, j the distance in the input of neighbouring output pixels. r += (k-1) d j; j *= s
+# Layer by layer: r is the field's side, j the distance in the input of neighbouring output pixels. ``r += (k-1) d j; j *= s``
 
 
 def receptive_field(layers: list[tuple[int, int, int]]) -> int:

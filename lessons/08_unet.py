@@ -56,7 +56,7 @@ del paper  # 124 MB
 
 # %%
 # 2. Pictures, and the weight map (sec. 3, eq. (2))
-# -----------------------------------------------
+# -------------------------------------------------
 # Cells touch; in the truth a ridge of background, a pixel or two thin, keeps them apart. Eq. (2) makes its few pixels
 # heavy: w(x) = w_c(x) + 10 exp(-(d1(x) + d2(x))^2 / (2 * 5^2)), where d1 and d2 are the distances to the nearest and
 # second nearest cell, and w_c balances the classes. Real slices are cut into windows, so that the lesson stays short.

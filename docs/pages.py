@@ -1,0 +1,346 @@
+"""The pages that are made from the package itself, at each build: API, source, paper index, claims, pictures.
+
+A Sphinx extension. Docstrings are written to be read in the file: a paragraph is text, an indented one is shown as it
+stands. ``convert`` turns that into reStructuredText.
+"""
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from docutils.utils.math import latex2mathml
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import PythonLexer
+
+import minicv
+from minicv import claims, models, papers
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Name(NamedTuple):
+    """A public function or class: the module it is written in, its shortest name, itself."""
+
+    module: str
+    name: str
+    value: Any
+
+
+# ---------------------------------------------------------------------------------------------------------
+# What is public
+# ---------------------------------------------------------------------------------------------------------
+@cache
+def modules() -> tuple[ModuleType, ...]:
+    """Every module of the package whose name does not begin with an underscore."""
+    found = [minicv]
+    for info in pkgutil.walk_packages(minicv.__path__, "minicv."):
+        if not any(part.startswith("_") for part in info.name.split(".")):
+            found.append(importlib.import_module(info.name))
+    return tuple(found)
+
+
+@cache
+def names() -> tuple[Name, ...]:
+    """Every public function and class, in the order of the files."""
+    found = []
+    for module in modules():
+        for name, value in vars(module).items():
+            own = getattr(value, "__module__", None) == module.__name__
+            if own and not name.startswith("_") and (inspect.isclass(value) or inspect.isfunction(value)):
+                line = inspect.getsourcelines(inspect.unwrap(value))[1]
+                found.append((line, Name(module.__name__, shortest(module, name), value)))
+    order = [module.__name__ for module in modules()]
+    return tuple(name for _, name in sorted(found, key=lambda pair: (order.index(pair[1].module), pair[0])))
+
+
+def shortest(module: ModuleType, name: str) -> str:
+    """The shortest dotted name under which ``module.name`` can be imported: minicv.ops.conv2d."""
+    parts = module.__name__.split(".")
+    for n in range(1, len(parts)):
+        above = ".".join(parts[:n])
+        if getattr(importlib.import_module(above), name, None) is getattr(module, name):
+            return f"{above}.{name}"
+    return f"{module.__name__}.{name}"
+
+
+@cache
+def known() -> dict[str, str]:
+    """For every way to write a public name in the text ("conv2d", "minicv.ops.conv2d") its shortest dotted name.
+
+    Short ones that mean several things are left out.
+    """
+    found: dict[str, set[str]] = {}
+    for module, name, value in names():
+        for text in {name, f"{module}.{value.__name__}", value.__name__, f"{name.split('.')[-2]}.{value.__name__}"}:
+            found.setdefault(text, set()).add(name)
+    return {text: next(iter(several)) for text, several in found.items() if len(several) == 1}
+
+
+# ---------------------------------------------------------------------------------------------------------
+# From docstrings to reStructuredText
+# ---------------------------------------------------------------------------------------------------------
+def escape(text: str) -> str:
+    """Text in which nothing has a meaning for reStructuredText."""
+    return re.sub(r"([\\*`|_])", r"\\\1", text)
+
+
+def inline(text: str) -> str:
+    """A paragraph's text: ``code`` and `code` as code, or as a link where it is a public name; *emphasis* kept."""
+    parts = re.split(r"(``.+?``|`[^`\s][^`]*`|(?<!\w)\*[A-Za-z][^*\n]*[A-Za-z]\*(?!\w))", text)
+    out = []
+    for i, part in enumerate(parts):
+        if i % 2 == 0:
+            out.append(escape(part))
+        elif part.startswith("*"):
+            out.append(f"\\ *{escape(part[1:-1])}*\\ ")
+        else:
+            code = part.strip("`")
+            target = known().get(code.removesuffix("()"))
+            role = f":py:obj:`{code} <{target}>`" if target else f":code:`{escape(code) if '`' in code else code}`"
+            out.append(f"\\ {role}\\ ")
+    return "".join(out)
+
+
+def convert(docstring: str | None) -> list[str]:
+    """The lines of reStructuredText of a docstring."""
+    lines: list[str] = []
+    for block in re.split(r"\n[ \t]*\n", inspect.cleandoc(docstring or "")):
+        paragraph: list[str] = []
+        for kind, some in runs(block.splitlines()):
+            if kind == "text":
+                paragraph = some
+                lines += [inline(" ".join(line.strip() for line in paragraph)).strip(), ""]
+            elif kind == "code":
+                lines += ["::", "", *("    " + line for line in some), ""]
+            else:
+                lines += ["* " + inline(" ".join(line.strip() for line in some)).strip().removeprefix("\\ "), ""]
+    return lines
+
+
+def runs(lines: list[str]) -> Iterator[tuple[str, list[str]]]:
+    """("text" | "item" | "code", lines), from one block: items begin with "- " or "1. ", code is indented."""
+    i = 0
+    while i < len(lines):
+        line, j = lines[i], i + 1
+        if re.match(r"(-|\d+\.) ", line):
+            while j < len(lines) and lines[j].startswith(" "):
+                j += 1
+            yield "item", [re.sub(r"^- ", "", line), *lines[i + 1:j]]
+        elif line.startswith(" "):
+            while j < len(lines) and lines[j].startswith(" "):
+                j += 1
+            yield "code", lines[i:j]
+        else:
+            while j < len(lines) and not re.match(r" |(-|\d+\.) ", lines[j]):
+                j += 1
+            yield "text", lines[i:j]
+        i = j
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Pages
+# ---------------------------------------------------------------------------------------------------------
+def heading(text: str, line: str = "=") -> list[str]:
+    return [text, line * max(len(text), 3), ""]
+
+
+def signature(value: Any) -> str:
+    """(x: Tensor, ...) -> Tensor, on one line; defaults that have no short text as "..."."""
+    try:
+        text = str(inspect.signature(value))
+    except (TypeError, ValueError):
+        return "()"
+    text = re.sub(r"<[^<>]*(?:<[^<>]*>)?[^<>]*>", "...", text).replace("'", '"')
+    return " ".join(text.split())
+
+
+def source_link(file: str, line: int, text: str) -> str:
+    """A link from a page in generated/ or generated/api/ to a line of a source page."""
+    return f":src:`{text} <{file}#L-{line}>`"
+
+
+def described(name: str, value: Any, kind: str = "function", indent: str = "") -> list[str]:
+    """The directive of one function, class or method."""
+    own = inspect.unwrap(value)
+    file, line = Path(inspect.getsourcefile(own)).relative_to(ROOT).as_posix(), inspect.getsourcelines(own)[1]
+    lines = [f".. py:{kind}:: {name}{signature(value)}", ""]
+    lines += ["   " + text if text else "" for text in convert(value.__doc__)]
+    lines += ["   " + source_link(file, line, f"{file}:{line}"), ""]
+    if inspect.isclass(value):
+        for key, member in vars(value).items():
+            member = getattr(member, "__func__", member)  # of a static or class method
+            if inspect.isfunction(member) and not key.startswith("_") and member.__doc__:
+                lines += described(key, member, "method", "   ")
+    return [indent + line if line else "" for line in lines]
+
+
+def module_page(module: ModuleType) -> str:
+    """A file's docstring and its public names."""
+    file = Path(module.__file__).relative_to(ROOT).as_posix()
+    lines = heading(module.__name__) + convert(module.__doc__) + [source_link(file, 1, file), ""]
+    for name in names():
+        if name.module == module.__name__:
+            lines += described(name.name, name.value, "class" if inspect.isclass(name.value) else "function")
+    below = [m.__name__ for m in modules() if m.__name__.rpartition(".")[0] == module.__name__]
+    if below:
+        lines += [".. toctree::", "   :maxdepth: 1", "", *(f"   {name}" for name in below), ""]
+    return "\n".join(lines)
+
+
+def source_page(path: Path, name: str) -> str:
+    """A source file with numbered lines; line 12 is at #L-12."""
+    html = highlight(path.read_text(encoding="utf-8"), PythonLexer(), HtmlFormatter(
+        linenos="inline", lineanchors="L", anchorlinenos=True, cssclass="highlight source"))
+    page = [":orphan:", "", *heading(name), ".. raw:: html", "", *("   " + line for line in html.splitlines())]
+    return "\n".join(page)
+
+
+def place(reference: papers.Reference) -> str:
+    """A reference's function, as a link to its API page where it has one."""
+    module = reference.file.removesuffix(".py").replace("/", ".")
+    first = reference.function.split(".")[0]
+    target = known().get(f"{module}.{first}")
+    if not reference.function:
+        return ""
+    return f":py:obj:`{reference.function} <{target}>`" if target else f":code:`{reference.function}`"
+
+
+def table(head: list[str], rows: list[list[str]], widths: str) -> list[str]:
+    """A list-table."""
+    lines = [".. list-table::", "   :header-rows: 1", f"   :widths: {widths}", ""]
+    for row in [head, *rows]:
+        lines += [f"   {'*' if i == 0 else ' '} - {cell}" for i, cell in enumerate(row)]
+    return [*lines, ""]
+
+
+def papers_page() -> str:
+    """Each paper, and where the code implements it."""
+    lines = heading("Papers") + [
+        "With a paper in one hand: for each of its sections, equations, figures and tables the function, file and "
+        "line that implements or uses it, collected from the code. ``minicv papers unet`` prints the same.", ""]
+    for key, paper in papers.PAPERS.items():
+        some = [r for r in papers.index()[0] if r.paper == key]
+        if some:
+            lines += [f".. _paper-{key}:", "", *heading(paper.names[0], "-"), escape(paper.citation), "",
+                      *table(["in the paper", "function", "line"], [
+                          [r.where, place(r), source_link(r.file, r.line, f"{r.file}:{r.line}")] for r in some],
+                          "15 35 50")]
+    return "\n".join(lines)
+
+
+def claims_page() -> str:
+    """Each claim, and what the lessons' last full runs found."""
+    runs = claims.runs()
+    found = claims.collect(runs)
+    there = {path.stem for path in papers.PACKAGE.parent.glob("lessons/[0-9][0-9]_*.py")}
+    lines = heading("Claims") + [
+        "What the papers claim, who makes each claim, and the number that a lesson found here, on two processor "
+        "cores, small, on generated pictures unless it says otherwise. A claim that does not hold is reported so. "
+        "``minicv claims`` prints the same.", ""]
+    for letter, topic in claims.TOPICS.items():
+        lines += heading(topic, "-")
+        for id, words in claims.CLAIMS.items():
+            if id[0] == letter:
+                lines += [f"**{id}** {inline(words)}", ""]
+                for f in (f for f in found if claims.number(f.id) == id):
+                    lesson = f.run["lesson"]
+                    link = f":doc:`lesson {lesson[:2]} </gallery/{lesson}>`" if lesson in there else lesson
+                    lines += [f"* {f.id}: {inline(f.claim)} ({inline(f.source)}). Found: {inline(f.found)}. "
+                              f"**{claims.VERDICTS[f.holds]}** ({link})", ""]
+                if not any(claims.number(f.id) == id for f in found):
+                    lines += ["* no full run has measured it yet", ""]
+    lines += heading("The runs", "-")
+    lines += [line for run in runs for line in (f"* {inline(claims.about(run))}", "")] or ["None yet.", ""]
+    return "\n".join(lines)
+
+
+def models_page() -> str:
+    """Each network: its class, its picture."""
+    lines = heading("Networks") + [
+        "Drawn from the networks themselves, compact presets: a block is as high as the square root of its map and as "
+        "wide as the logarithm of its channels; arrows over the blocks are skips.", ""]
+    for name in models.names():
+        cls = models.model_class(name)
+        target = known().get(f"{cls.__module__}.{cls.__name__}")
+        lines += [*heading(name, "-"), f":py:obj:`{cls.__name__} <{target}>`", ""]
+        picture = OUT / "pictures" / f"{name}.svg"
+        if picture.exists():
+            lines += [f".. image:: pictures/{name}.svg", f"   :alt: {picture.with_suffix('.txt').read_text()}", ""]
+    return "\n".join(lines)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Sphinx
+# ---------------------------------------------------------------------------------------------------------
+OUT = ROOT / "docs" / "generated"
+
+
+def write(path: Path, text: str) -> None:
+    """Write a page, if it says something new: Sphinx then reads only what has changed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
+    written.add(path)
+
+
+written: set[Path] = set()
+
+
+def generate(app: Any) -> None:
+    """Write all pages below docs/generated, and remove those of an earlier build that are no more."""
+    written.clear()
+    for module in modules():
+        write(OUT / "api" / f"{module.__name__}.rst", module_page(module))
+    for path, name in papers.files():
+        write(OUT / "source" / f"{name}.rst", source_page(path, name))
+    write(OUT / "papers.rst", papers_page())
+    write(OUT / "claims.rst", claims_page())
+    write(OUT / "models.rst", models_page())
+    for old in set(OUT.rglob("*.rst")) - written:
+        old.unlink()
+
+
+def link_names(app: Any, document: str, source: list[str]) -> None:
+    """In Markdown pages a `minicv.ops.conv2d` in backticks is a link to its API page."""
+    if str(app.env.doc2path(document)).endswith(".md"):
+        source[0] = re.sub(r"(?<!`)`(minicv\.[\w.]+)`(?!`)",
+                           lambda m: f"{{py:obj}}`{m[1]} <{known()[m[1]]}>`" if m[1] in known() else m[0], source[0])
+
+
+def source_role(name, rawtext, text, lineno, inliner, options=None, content=None):
+    """:src:`text <minicv/ops/conv.py#L-12>`: a link to a source page's line."""
+    from docutils import nodes
+    words, target = re.fullmatch(r"(.*) <(.*)>", text, re.DOTALL).groups()
+    file, _, anchor = target.partition("#")
+    here = inliner.document.settings.env.docname
+    up = "../" * here.count("/")
+    return [nodes.reference(rawtext, words, refuri=f"{up}generated/source/{file}.html#{anchor}", internal=True)], []
+
+
+def visit_math(self: Any, node: Any) -> None:
+    """A formula as MathML: no script, no network."""
+    from docutils import nodes
+    self.body.append(latex2mathml.tex2mathml(node.astext(), as_block=False))
+    raise nodes.SkipNode
+
+
+def visit_math_block(self: Any, node: Any) -> None:
+    from docutils import nodes
+    self.body.append(f'<div class="math">{latex2mathml.tex2mathml(node.astext(), as_block=True)}</div>\n')
+    raise nodes.SkipNode
+
+
+def setup(app: Any) -> dict[str, Any]:
+    app.add_role("src", source_role)
+    app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))
+    app.connect("builder-inited", generate, priority=900)  # after the lessons have run
+    app.connect("source-read", link_names)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
