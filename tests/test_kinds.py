@@ -1,0 +1,110 @@
+"""The minicv command with detectors: train, evaluate, predict; and the table that tells the kinds of networks apart."""
+import json
+
+import numpy as np
+import pytest
+
+import minicv
+from minicv import cli, kinds, models
+from minicv.data import read_image, write_png
+from minicv.data.rle import decode_rle
+from minicv.data.scenes_boxes import BoxScenes
+from minicv.training import load_checkpoint, save_checkpoint
+from tests.models.detection.learning import PROPOSING, TINY
+from tests.test_cli import fails, run  # noqa: F401 - fixtures
+
+OPTIONS = [f"--option={name}={json.dumps(value)}" for name, value in
+           {**TINY, **PROPOSING, "num_classes": 5, "border": 1e9, "mask_width": 4}.items()]
+
+
+@pytest.fixture
+def few_boxes(monkeypatch):
+    """``--data boxes``: two small pictures instead of a hundred."""
+    def few(spec, split="train", original=minicv.data.open_dataset):
+        return original(spec, split, **({"count": 2, "size": 48} if spec == "boxes" else {}))
+    monkeypatch.setattr(minicv.data, "open_dataset", few)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A Mask R-CNN that has learned nothing, and finds much."""
+    path = tmp_path_factory.mktemp("run") / "model.safetensors"
+    minicv.seed(0)
+    model = models.build("mask_rcnn", **{**TINY, **PROPOSING, "border": 1e9, "num_classes": 5, "mask_width": 4})
+    save_checkpoint(path, model, classes=["disc", "square", "triangle", "star", "cross"])
+    return path
+
+
+def test_every_network_that_is_trained_has_a_kind_and_a_recipe():
+    for name in kinds.names():
+        kind, args = kinds.kind_of(name), cli.parser().parse_args(["train", name, "--data", "boxes", "--out", "x"])
+        assert kind.chosen(name, args).steps > 0
+    assert kinds.kind_of("vgg16") is None
+
+
+def test_train_evaluate_predict(run, few_boxes, tmp_path):  # noqa: F811 - the fixture
+    out = tmp_path / "run"
+    code, text, error = run("train", "mask_rcnn", "--data", "boxes", "--out", out, "--steps", 2, "--optimizer", "adam",
+                            "--turn", "--scale", 1.2, "--jitter", 0.1, "--quiet", *OPTIONS)
+    assert (code, error) == (0, "")
+    assert "2 steps in" in text and "scale=1.2" in text and "turn=True" in text
+    model, info = load_checkpoint(out / "last.safetensors")
+    assert info["classes"] == ["disc", "square", "triangle", "star", "cross"] and model.short == 48
+    lines = (out / "metrics.jsonl").read_text().splitlines()
+    assert {"rpn_class", "rpn_box", "class", "box", "mask", "total"} < json.loads(lines[-1]).keys()
+    code, text, _ = run("evaluate", "--checkpoint", out / "last.safetensors", "--data", "boxes", "--split", "val",
+                        "--json")
+    assert code == 0 and {"mAP@0.5", "AP@0.5 star", "COCO AP", "mask AP50"} < json.loads(text).keys()
+
+
+def test_a_run_goes_on(run, few_boxes, tmp_path):  # noqa: F811
+    again = ["train", "faster_rcnn", "--data", "boxes", "--quiet", *OPTIONS[:-1]]
+    assert run(*again, "--out", tmp_path / "a", "--steps", 2)[0] == 0
+    assert run(*again, "--out", tmp_path / "a", "--steps", 2, "--resume")[0] == 0
+
+
+def test_predict_writes_json_and_a_picture(run, checkpoint, tmp_path):  # noqa: F811
+    image = BoxScenes(1, (40, 60))[0].image
+    write_png(tmp_path / "a.png", image)
+    out = tmp_path / "out"
+    code, text, error = run("predict", "--checkpoint", checkpoint, tmp_path / "a.png", "--out", out, "--score", 0.1)
+    assert (code, error) == (0, "") and text.startswith(f"{out / 'a'}_boxes.png  disc: ")
+    assert sorted(p.name for p in out.iterdir()) == ["a.json", "a_boxes.png"]
+    said = json.loads((out / "a.json").read_text())
+    found = load_checkpoint(checkpoint)[0].predict([read_image(tmp_path / "a.png", "RGB")])[0]
+    found = found[found.scores >= 0.1]
+    assert (said["height"], said["width"]) == (40, 60) and len(said["objects"]) == len(found) > 0
+    for thing, box, score, mask in zip(said["objects"], found.boxes, found.scores, found.masks, strict=True):
+        np.testing.assert_allclose(thing["box"], box, atol=0.006)
+        assert thing["score"] == pytest.approx(score, abs=1e-4) and thing["class"] in text
+        np.testing.assert_array_equal(decode_rle(thing["mask"]), mask)
+    assert read_image(out / "a_boxes.png", "RGB").shape == (3, 8 * 40, 8 * 60)  # 500 // 60 times as large
+    run("predict", "--checkpoint", checkpoint, tmp_path / "a.png", "--out", out, "--score", 1)
+    assert json.loads((out / "a.json").read_text())["objects"] == []
+
+
+def test_proposals_of_another_checkpoint(run, few_boxes, tmp_path):  # noqa: F811
+    rpn = tmp_path / "rpn" / "last.safetensors"
+    assert run("train", "faster_rcnn", "--data", "boxes", "--out", rpn.parent, "--steps", 1, "--quiet",
+               *OPTIONS[:-1])[0] == 0
+    fast = [o for o in OPTIONS if any(f"={name}=" in o for name in TINY)]
+    code, _, error = run("train", "fast_rcnn", "--data", "boxes", "--out", tmp_path / "fast", "--steps", 1, "--quiet",
+                         "--proposals", rpn, *fast)
+    assert (code, error) == (0, "")
+    kept = tmp_path / "fast" / "proposals" / "rpn"
+    assert len(list(kept.glob("*.npy"))) == 2
+    assert run("evaluate", "--checkpoint", tmp_path / "fast" / "last.safetensors", "--data", "boxes", "--proposals",
+               rpn)[0] == 0
+    assert len(list(kept.glob("*.npy"))) == 4  # the test pictures, too
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["unet", "--turn"], "--turn is not for unet, which labels pixels"),
+    (["faster_rcnn", "--weight-map"], "--weight-map is not for faster_rcnn, which finds objects"),
+    (["faster_rcnn", "--option", "short"], "--option short: must be NAME=VALUE with the value in JSON, as in short"),
+    (["faster_rcnn", "--option", "pool=align"], "--option pool=align: must be NAME=VALUE with the value in JSON"),
+    (["faster_rcnn", "--option", "shrot=3"], "build('faster_rcnn'): no option shrot; there are: in_channels,"),
+    (["fast_rcnn", "--proposals", "no.safetensors"], "no.safetensors: no such checkpoint"),
+])
+def test_errors(fails, few_boxes, tmp_path, arguments, message):  # noqa: F811
+    assert fails("train", *arguments, "--data", "boxes", "--out", tmp_path / "x").startswith(message)
