@@ -22,10 +22,10 @@ FOLDER = Path(__file__).resolve().parent.parent / "lessons"  # beside the packag
 # The classifiers of lesson 05: options of models.build, and of training.classifier_steps for 4000 pictures of 64 x 64.
 # Without dropout, because each trains for a quarter of a minute: that is too little to learn by heart.
 CLASSIFIERS: dict[str, tuple[dict, dict]] = {
-    "alexnet": ({"dropout": 0.0}, {"steps": 900, "batch": 32, "lr": 0.001}),
-    "vgg16": ({"dropout": 0.0}, {"steps": 450, "batch": 16, "lr": 0.004}),
-    "googlenet": ({"dropout": 0.0}, {"steps": 320, "batch": 32, "lr": 0.02}),
-    "resnet18": ({}, {"steps": 500, "batch": 16, "lr": 0.006}),
+    "alexnet": ({"dropout": 0.0}, {"steps": 1000, "batch": 32, "lr": 0.001}),
+    "vgg16": ({"dropout": 0.0}, {"steps": 500, "batch": 16, "lr": 0.004}),
+    "googlenet": ({"dropout": 0.0}, {"steps": 350, "batch": 32, "lr": 0.02}),
+    "resnet18": ({}, {"steps": 600, "batch": 16, "lr": 0.006}),
 }
 
 

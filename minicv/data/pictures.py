@@ -25,8 +25,8 @@ class Picture:
 
 
 def draw_picture(shape: str, size: tuple[int, int], rng: np.random.Generator, *,
-                 radius: tuple[float, float] = (0.2, 0.42), angle: float = 0.3, lighter: float = 1.0,
-                 hidden: float = 0.5, noise: float = 0.05) -> tuple[np.ndarray, np.ndarray]:
+                 radius: tuple[float, float] = (0.24, 0.42), angle: float = 0.3, lighter: float = 1.0,
+                 hidden: float = 0.5, noise: float = 0.03) -> tuple[np.ndarray, np.ndarray]:
     """Draw one picture: image float32 (3, H, W) in [0, 1], and mask bool (H, W) of what is to be seen of the shape.
 
     radius: smallest and largest, as shares of the shorter side. angle: largest turn, radians. lighter: share of the
@@ -55,7 +55,7 @@ def draw_picture(shape: str, size: tuple[int, int], rng: np.random.Generator, *,
     return image.clip(0, 1), mask
 
 
-def surface(colour: np.ndarray, size: tuple[int, int], rng: np.random.Generator, strength: float = 0.2) -> np.ndarray:
+def surface(colour: np.ndarray, size: tuple[int, int], rng: np.random.Generator, strength: float = 0.15) -> np.ndarray:
     """A surface of this colour with some texture, up to ``strength`` lighter or darker in a channel: (3, H, W)."""
     kind = TEXTURES[rng.integers(len(TEXTURES))]
     return paint(texture(kind, size, rng), colour, colour + rng.uniform(-strength, strength, 3))
