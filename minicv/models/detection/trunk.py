@@ -45,6 +45,7 @@ class Trunk(nn.Module):
             self._cut_vgg(self.net)
         else:
             self._cut_resnet(self.net)
+        self.net.LEAST = self.stride  # pixels: the whole classifier's last poolings need more
 
     def _cut_vgg(self, net: VGG) -> None:
         if self.stage not in net.names:

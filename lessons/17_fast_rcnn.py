@@ -1,0 +1,243 @@
+"""
+Fast R-CNN: one map, one training
+=================================
+
+R-CNN runs a network on every box and trains three things, one after the other. Fast R-CNN (Girshick, ICCV 2015) runs the
+convolutions once per picture, cuts every box out of their map by *RoI pooling*, and learns features, classes and boxes
+together, by one loss (claim D4). Beside it: `minicv/ops/roi.py` and `minicv/models/detection/fast_rcnn.py`.
+"""
+
+# %%
+from minicv.lessons import Lesson
+
+lesson = Lesson("17_fast_rcnn", __doc__)
+
+import time
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+import minicv
+from minicv import Tensor, models, no_grad
+from minicv import ops as F
+from minicv.data import open_dataset
+from minicv.data.joint_boxes import resize, resize_image
+from minicv.detection import box_iou, decode_boxes
+from minicv.detection.linear_svm import train_with_hard_negatives
+from minicv.detection.selective_search import selective_search
+from minicv.metrics import VOCEvaluator
+from minicv.models.detection.base import evaluating, select
+from minicv.ops.roi import bins
+from minicv.training.detection import CachedProposals, DetectionRecipe, evaluate_detector, train_detector
+from minicv.viz import PALETTE, draw_boxes, draw_picture
+from minicv.viz.maps import draw_bin, draw_bins, draw_map
+
+BLUE, ORANGE, GREEN = PALETTE[[5, 1, 3]] / 255
+
+# %%
+# 1. RoI pooling by hand (sec. 2.1)
+# ---------------------------------
+# The well-known worked example: a map of 8x8, a region of 7 columns and 5 rows, pooled to 2x2. Seven columns do not divide
+# into two: by the convention of this package (and torchvision's) both bins have ceil(7/2) = 4 and share one. The map is
+# our own, with the published maxima in it.
+
+values = np.random.default_rng(lesson.seed).integers(1, 75, (8, 8)) / 100
+values[3, 1], values[4, 5], values[7, 2], values[6, 6] = 0.85, 0.84, 0.97, 0.96
+box = np.array([[0, 0, 3, 6, 7]], float)  # picture 0; columns 0 to 6, rows 3 to 7
+x = Tensor(values[None, None], requires_grad=True)
+y = F.roi_pool(x, box, 2)
+rows, columns = (bins(np.array([float(a)]), np.array([float(b)]), 2, 8) for a, b in ((3, 7), (0, 6)))
+spans = [[(int(f), int(f + n)) for f, n in zip(first[0], length[0], strict=True)] for first, length in (rows, columns)]
+
+figure, axes = plt.subplots(1, 3, figsize=(12, 4.2), layout="constrained", width_ratios=[2, 1, 2])
+draw_map(axes[0], values, "the map, the region, and its 2x2 bins", numbers=True)
+draw_bins(axes[0], *spans, maxima_of=values, nested=0.07)
+draw_map(axes[1], y.data[0, 0], "RoI pooling: the largest of each bin", numbers=True)
+several = np.array([[0, 0, 3, 6, 7], [0, 1, 2, 6, 5], [0, 5, 5, 7, 7]], float)
+total = F.roi_pool(x, several, 2)
+total.backward(np.ones(total.shape))
+draw_map(axes[2], x.grad[0, 0], "gradient of three regions: where maxima were", numbers=True)
+for (_, x1, y1, x2, y2), colour in zip(several.tolist(), (BLUE, ORANGE, GREEN), strict=True):
+    draw_bin(axes[2], (y1, y2 + 1), (x1, x2 + 1), colour)
+lesson.save(figure, "roi_pooling")
+found = y.data[0, 0].tolist()
+most = x.grad.max()
+lesson.claim("D4a", "slides; Fast R-CNN, sec. 2.1 and eq. (4)",
+             "the worked example pools to [[0.85, 0.84], [0.97, 0.96]]; a pixel receives from several regions",
+             f"{found}; one pixel receives {most:.0f} gradients of three regions", found == [[0.85, 0.84], [0.97, 0.96]]
+             and most > 1)
+
+# %%
+# 2. Pictures and proposals
+# -------------------------
+# Generated pictures of discs, squares and crosses, or, with `--data bccd:PATH`, blood cells. Selective search proposes
+# boxes, once for each picture.
+
+
+class Some:
+    """The first pictures of a split, read once, made smaller if they are large."""
+
+    def __init__(self, split, count):
+        data = open_dataset(lesson.data, split) if lesson.data else open_dataset(
+            "boxes", split, count=count, seed=lesson.seed, class_names=("disc", "square", "cross"), size=64,
+            objects=(1, 4), radius=(0.12, 0.3), crowding=0.2, strength=0.15, contrast=0.5, noise=0.02)
+        self.class_names, self.num_classes = data.class_names, data.num_classes
+        self.samples = [data[i] for i in range(min(count, len(data)))]
+        if lesson.data:
+            self.samples = [resize(s, tuple(round(n * 96 / min(s.image.shape[1:])) for n in s.image.shape[1:]))
+                            for s in self.samples]
+
+    def __len__(self):
+        return len(self.samples)
+
+    def __getitem__(self, i):
+        return self.samples[i]
+
+
+train, test = Some("train", 8 if lesson.quick else 200), Some("test", 4 if lesson.quick else 60)
+propose = CachedProposals(lambda image: selective_search(image, "fast", count=120, min_side=5, min_size=15))
+start = time.perf_counter()
+counts = [len(propose(s.image)) for s in [*train, *test]]
+searching = (time.perf_counter() - start) / len(counts)
+print(f"{len(train)} + {len(test)} pictures, {np.mean(counts):.0f} proposals each, {1000 * searching:.0f} ms a picture")
+
+# %%
+# 3. One training (sec. 2.3)
+# --------------------------
+# Each step takes four pictures and 32 RoIs of each, a quarter of them objects: their convolutions are shared, which is
+# what makes such a step cheap. Two terms are added up, the class and the box; both reach the convolutions.
+
+side = min(train[0].image.shape[1:])
+minicv.seed(lesson.seed)
+model = models.build("fast_rcnn", num_classes=train.num_classes, stage="relu3_2", short=side, long=2 * side)
+recipe = DetectionRecipe(steps=8 if lesson.quick else 500, batch=4, optimizer="adam", lr=0.002, warmup=20,
+                         weight_decay=0.0, seed=lesson.seed)
+start = time.perf_counter()
+losses = list(train_detector(model, train, recipe, propose))
+training = time.perf_counter() - start
+result = evaluate_detector(model, test, proposer=propose)
+print(f"{recipe.steps} steps in {training:.0f} s, {1000 * training / recipe.steps:.0f} ms each;",
+      ", ".join(f"{name} {value:.3f}" for name, value in result.items()))
+
+figure, ax = plt.subplots(figsize=(6, 3.2), layout="constrained")
+window = np.ones(min(20, len(losses))) / min(20, len(losses))
+for name, colour in (("class", BLUE), ("box", ORANGE)):
+    ax.plot(np.convolve([step[name] for step in losses], window, "valid"), color=colour,
+            label={"class": "L_cls, of the class", "box": "L_loc, of the box"}[name])
+ax.set(xlabel="step", ylabel="loss (mean of 20 steps)", title="Two terms, one training", ylim=(0, None))
+ax.legend()
+lesson.save(figure, "losses")
+
+# %%
+# 4. What the box regressors bring, softmax against SVM, and fewer singular values
+# --------------------------------------------------------------------------------
+# The same trained network, looked at in other ways: its proposals taken as they are, instead of moved by their offsets;
+# one SVM per class on its fc7 features, trained with hard negatives as R-CNN's, instead of the softmax (sec. 5.4, table
+# 8); its two fully connected layers cut down to their largest singular values (sec. 3.1).
+
+
+@no_grad()
+def look(sample, boxes):
+    """fc7 (R, D), softmax (R, K) and moved boxes (R, K, 4) of boxes (R, 4) on a picture, in its pixels."""
+    with evaluating(model):
+        size = model.scaled_size(sample.image.shape[1:])
+        x = model.batch([model.pixels(resize_image(sample.image, size))])
+        factor = np.float32(size[0] / sample.image.shape[1])
+        pooled = model.pooled(model.trunk(x), [boxes * factor])
+        fc7 = model.head.features(pooled)
+        score, offset = model.head.score(fc7), model.head.offset(fc7).reshape(-1, model.num_classes, 4)
+        moved = decode_boxes(offset.numpy(), (boxes * factor)[:, None], (10, 10, 5, 5)) / factor
+        return fc7.numpy(), F.softmax(score, 1).numpy()[:, 1:], moved
+
+
+def mean_ap(answers, threshold=0.05):
+    """mAP of scores and boxes for each test picture."""
+    voc = VOCEvaluator(test.num_classes)
+    for (score, boxes), sample in zip(answers, test, strict=True):
+        voc.update(select(boxes, score, sample.image.shape[1:], threshold), sample)
+    return voc.mean_ap
+
+
+learned = [(s, np.concatenate([s.boxes, propose(s.image)])) for s in train]  # R-CNN: positives are the objects alone
+learned = [(s, boxes, look(s, boxes)[0]) for s, boxes in learned]
+length = np.float32(20 / np.mean([np.linalg.norm(fc7, axis=1).mean() for _, _, fc7 in learned]))
+svms = []
+for k in range(train.num_classes):
+    positives = np.concatenate([fc7[:len(s.boxes)][s.labels == k] for s, _, fc7 in learned]) * length
+    negatives = (fc7[box_iou(boxes, s.boxes[s.labels == k]).max(axis=1, initial=0) < 0.3] * length
+                 for s, boxes, fc7 in learned)
+    svms.append(train_with_hard_negatives(positives, negatives)[0])
+seen = [look(s, propose(s.image)) for s in test]
+by_softmax, as_proposed = [(p, b) for _, p, b in seen], [(p, propose(s.image)) for s, (_, p, _) in zip(test, seen,
+                                                                                                   strict=True)]
+by_svm = [(np.stack([svm.scores(fc7 * length) for svm in svms], axis=1), b) for fc7, _, b in seen]
+softmax, svm, unmoved = mean_ap(by_softmax), mean_ap(by_svm, -np.inf), mean_ap(as_proposed)
+lesson.claim("D4b", "Fast R-CNN, sec. 1 and 2.3", "one training learns features, classes and boxes, nothing on disk; "
+             "the learned offsets improve the boxes", f"one training of {training:.0f} s, 0 bytes of features; mAP "
+             f"{unmoved:.3f} with the proposals as they are, {softmax:.3f} with the offsets",
+             None if lesson.quick else softmax > unmoved)
+lesson.claim("D4c", "Fast R-CNN, table 8", "softmax is as good as SVMs trained afterwards, or slightly better",
+             f"mAP {softmax:.3f} by softmax, {svm:.3f} by SVMs on the same features", None if lesson.quick else
+             softmax >= svm - 0.01)
+
+# %%
+# 5. How fast? (sec. 4.4)
+# -----------------------
+# R-CNN's way, with the same convolutions: every proposal is cut out of the picture and goes through the trunk on its own,
+# at 28x28, which gives the 7x7 that RoI pooling makes. Fast R-CNN's way: the trunk once, then RoI pooling. The head is the
+# same, and so is the search for proposals, which is left out.
+
+
+def seconds(work, repeat=3):
+    work()
+    times = []
+    for _ in range(repeat):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def cut_out(image, boxes):
+    """Every box as a picture of 28 x 28."""
+    ends = np.clip(np.stack([np.floor(boxes[:, :2]), np.ceil(boxes[:, 2:])], 1).astype(int), 0, None)
+    return np.stack([resize_image(image[:, y1:y2, x1:x2], (28, 28)) for (x1, y1), (x2, y2) in ends.tolist()])
+
+
+image, boxes = test[0].image, propose(test[0].image)
+with no_grad(), evaluating(model):
+    per_box = seconds(lambda: model.head(model.trunk(Tensor(model.pixels(cut_out(image, boxes))))))
+    shared = seconds(lambda: model.predict([image], [boxes]))
+    before = seconds(lambda: model.head(Tensor(np.zeros((2000, model.trunk.channels, 7, 7), np.float32))))
+lesson.claim("D4d", "Fast R-CNN, sec. 1 and table 4", "sharing the convolutions makes detection many times faster",
+             f"{len(boxes)} boxes: {1000 * per_box:.0f} ms with the trunk for every box, {1000 * shared:.0f} ms with one "
+             f"map, {per_box / shared:.1f} times", None if lesson.quick else per_box > 2 * shared)
+
+full = result["mAP@0.5"]
+parameters = model.head.fc6.num_parameters() + model.head.fc7.num_parameters()
+model.compress(32, 16)
+less = model.head.fc6.num_parameters() + model.head.fc7.num_parameters()
+with no_grad(), evaluating(model):
+    after = seconds(lambda: model.head(Tensor(np.zeros((2000, model.trunk.channels, 7, 7), np.float32))))
+small = evaluate_detector(model, test, proposer=propose)["mAP@0.5"]
+lesson.claim("D4e", "Fast R-CNN, sec. 3.1 and fig. 2", "truncated SVD of fc6 and fc7 saves time and hardly any mAP",
+             f"32 and 16 of 128 singular values: {parameters:,} -> {less:,} parameters, head of 2000 RoIs "
+             f"{1000 * before:.0f} -> {1000 * after:.0f} ms, mAP {full:.3f} -> {small:.3f}",
+             None if lesson.quick else after < before and small > full - 0.02)
+
+# %%
+# 6. What it finds
+# ----------------
+
+figure, axes = plt.subplots(2, 4, figsize=(11, 5.8), layout="constrained")
+for ax, sample in zip(axes.flat, test, strict=False):
+    found = model.predict([sample.image], [propose(sample.image)])[0]
+    found = found[found.scores > 0.5]
+    draw_picture(ax, sample.image, f"{len(sample.boxes)} objects, {len(found)} found")
+    draw_boxes(ax, found.boxes, found.labels, [f"{test.class_names[k]} {s:.2f}" for k, s in
+                                               zip(found.labels, found.scores, strict=True)])
+for ax in axes.flat[len(test):]:
+    ax.set_axis_off()
+figure.suptitle("Test pictures, after the truncated SVD", fontsize=11)
+lesson.save(figure, "found")
+lesson.finish()
