@@ -64,7 +64,7 @@ MUTATIONS = {
                                                             "part"),
     "pixels that no window meets are left as they are": ("conv", "patches", "left_over[...] = 0 if bias is None else",
                                                          "left_over[...] = 7 if bias is None else"),
-    "the rows beyond the last whole piece are lost": ("conv", "patches", "total += g[whole:].T @ rows[whole:]", "pass"),
+    "the rows beyond the last whole piece are lost": ("conv", "patches", "total += rows[whole:].T @ g[whole:]", "pass"),
     "the bias of the last group for all": ("conv", "conv", "bias=None if bias is None else bias[O]",
                                            "bias=None if bias is None else bias[-(O.stop - O.start):]"),
     "max padding of zero": ("max_pool", "max_pool", "best[at(w, w + 1)] = x[at(pixel, pixel + 1)]",

@@ -153,13 +153,13 @@ def weight_adjoint(x: Array, y: Array, w: Array, arithmetic: tuple,
     method, found, tasks = method_for(w, groups, arithmetic), [], []
     for C, O, _ in each_group(w, groups):
         parts, some = method.correlate_weight(last(x[:, C]), last(y[:, O]), w.shape[2:], *arithmetic)
-        found.append((O, parts))  # (parts, O, KH, KW, C)
+        found.append((O, parts))  # (parts, KH, KW, C, O)
         tasks += some
 
     def total():
         gw = xp_of(w).empty_like(w)
         for O, parts in found:
-            gw[O] = parts.sum(axis=0).transpose(0, 3, 1, 2)
+            gw[O] = parts.sum(axis=0).transpose(3, 2, 0, 1)
         return gw
     return total, tasks
 

@@ -77,15 +77,15 @@ def correlate_input(gy: Array, w: Array, gx: Array, offset: Pair, stride: Pair, 
 
 def correlate_weight(x: Array, gy: Array, kernel: Pair, offset: Pair, stride: Pair,
                      dilation: Pair) -> tuple[Array, list[Task]]:
-    """The adjoint of ``correlate`` in w: (parts, O, KH, KW, 1), to be added up when the tasks have filled them."""
+    """The adjoint of ``correlate`` in w: (parts, KH, KW, 1, O), to be added up when the tasks have filled them."""
     xp, (OW, O) = xp_of(x), gy.shape[2:]
     spans = blocks(x, gy.shape, stride) if x.size and gy.size else []
-    parts = xp.empty((len(spans), O, *kernel, 1), x.dtype)
+    parts = xp.empty((len(spans), *kernel, 1, O), x.dtype)
 
     def work(part, span):
         n0, n1, r0, r1 = span
         lines = gy[n0:n1, r0:r1].reshape(n1 - n0, r1 - r0, OW * O)
         for columns, pixels in runs(x, span, OW, kernel, offset, stride, dilation, O // x.shape[3]):
             line = xp.einsum("ijnaq,naq->ijq", pixels, lines)  # summed over the columns after the rows
-            part[:, :, columns, 0] = line.reshape(*line.shape[:2], OW, O).sum(axis=2).transpose(2, 0, 1)
+            part[:, columns, 0] = line.reshape(*line.shape[:2], OW, O).sum(axis=2)
     return parts, [partial(work, part, span) for part, span in zip(parts, spans, strict=True)]

@@ -63,7 +63,7 @@ def correlate_input(gy: Array, w: Array, gx: Array, offset: Pair, stride: Pair, 
                     bias: Array | None = None) -> list[Task]:
     """Tasks, the adjoint of ``correlate`` in x: each pixel of gy fills a window of gx; the bias is added."""
     (OH, OW, O), (KH, KW, C, _) = gy.shape[1:], w.shape
-    matrix = xp_of(w).ascontiguousarray(w.transpose(3, 0, 1, 2)).reshape(O, -1)  # (O, KH*KW*C)
+    matrix = contiguous(w.swapaxes(2, 3)).transpose(2, 0, 1, 3).reshape(O, -1)  # (O, KH*KW*C)
     for left_over in gx[:, KH * OH:], gx[:, :, KW * OW:]:
         left_over[...] = 0 if bias is None else bias
 
@@ -78,11 +78,11 @@ def correlate_input(gy: Array, w: Array, gx: Array, offset: Pair, stride: Pair, 
 
 def correlate_weight(x: Array, gy: Array, kernel: Pair, offset: Pair, stride: Pair,
                      dilation: Pair) -> tuple[Array, list[Task]]:
-    """The adjoint of ``correlate`` in w: (parts, O, KH, KW, C), to be added up when the tasks have filled them."""
+    """The adjoint of ``correlate`` in w: (parts, KH, KW, C, O), to be added up when the tasks have filled them."""
     xp, (OW, O), C = xp_of(x), gy.shape[2:], x.shape[3]
     K = kernel[0] * kernel[1] * C
     spans = blocks(x, gy.shape, stride, max(2, 4 * (x.size + gy.size) // (K * O))) if gy.size else []
-    parts = xp.empty((len(spans), O, *kernel, C), x.dtype)
+    parts = xp.empty((len(spans), *kernel, C, O), x.dtype)
 
     def work(part, span):
         n0, n1, r0, r1 = span
@@ -90,9 +90,9 @@ def correlate_weight(x: Array, gy: Array, kernel: Pair, offset: Pair, stride: Pa
         g = gy[n0:n1, r0:r1].reshape(-1, O)
         piece = in_pieces(len(rows), K * O)
         whole = len(rows) // piece * piece
-        products = g[:whole].reshape(-1, piece, O).transpose(0, 2, 1) @ rows[:whole].reshape(-1, piece, K)
-        total = products.sum(axis=0)  # (O, K)
+        products = rows[:whole].reshape(-1, piece, K).transpose(0, 2, 1) @ g[:whole].reshape(-1, piece, O)
+        total = products.sum(axis=0)  # (K, O)
         if whole < len(rows):
-            total += g[whole:].T @ rows[whole:]
+            total += rows[whole:].T @ g[whole:]
         part[...] = total.reshape(part.shape)
     return parts, [partial(work, part, span) for part, span in zip(parts, spans, strict=True)]

@@ -142,7 +142,10 @@ def blocks(x: Array, out_shape: tuple[int, ...], stride: Pair, most: int | None 
 
 
 def contiguous(w: Array) -> Array:
-    """The weight, or a copy, made 16 filters at a time: what is read stays in the cache, 2.7 times as fast for 512."""
+    """The weight, or a copy, made 16 filters at a time: what is read stays in the cache, 2.7 times as fast for 512.
+
+    ``nn.Conv2d`` keeps its weight in memory so that none is needed.
+    """
     if w.flags.c_contiguous or device_of(w) == "cupy":
         return xp_of(w).ascontiguousarray(w)
     copy = xp_of(w).empty(w.shape, w.dtype)
@@ -210,8 +213,7 @@ def correlate_input(gy: Array, w: Array, gx: Array, offset: Pair, stride: Pair, 
     for rows, tap_rows, top, dh in parts(gx.shape[1], KH, offset[0], stride[0], dilation[0]):
         for columns, tap_columns, left, dw in parts(gx.shape[2], KW, offset[1], stride[1], dilation[1]):
             part = w_adjoint[tap_rows][:, tap_columns] if tap_rows and tap_columns else w_adjoint[:0]
-            part = xp_of(w).ascontiguousarray(part)
-            tasks += correlate(gy, part, gx[:, rows, columns], (top, left), (1, 1), (dh, dw), bias)
+            tasks += correlate(gy, contiguous(part), gx[:, rows, columns], (top, left), (1, 1), (dh, dw), bias)
     return tasks
 
 
@@ -219,14 +221,14 @@ def correlate_weight(x: Array, gy: Array, kernel: Pair, offset: Pair, stride: Pa
                      dilation: Pair) -> tuple[Array, list[Task]]:
     """The adjoint of ``correlate`` in w: for every tap, its pixels transposed times gy.
 
-    (parts, O, KH, KW, C), one part for each block, to be added up when the tasks have filled them.
+    (parts, KH, KW, C, O), one part for each block, to be added up when the tasks have filled them.
     """
     xp = xp_of(x)
     C, O = x.shape[3], gy.shape[3]
     # A block's result is as large as the weight: where that is large, there are few blocks.
     most = max(2, 4 * (x.size + gy.size) // (kernel[0] * kernel[1] * C * O or 1))
     spans = blocks(x, gy.shape, stride, most) if x.size and gy.size else []
-    parts = xp.empty((len(spans), O, *kernel, C), x.dtype)
+    parts = xp.empty((len(spans), *kernel, C, O), x.dtype)
 
     def work(part, span):
         block = Block(x, span, gy.shape[2], kernel, offset, stride, dilation, O)
@@ -235,7 +237,7 @@ def correlate_weight(x: Array, gy: Array, kernel: Pair, offset: Pair, stride: Pa
         for columns, picture in pictures:
             picture[...] = gy[n0:n1, r0:r1, columns]
         for i, columns, pixels in block.taps():
-            products = matrices.transpose(0, 1, 3, 2) @ pixels  # (m, pieces, O, run*C)
-            part[:, i, columns] = products.sum(axis=(0, 1)).reshape(O, -1, C)
+            products = pixels.transpose(0, 1, 3, 2) @ matrices  # (m, pieces, run*C, O)
+            part[i, columns] = products.sum(axis=(0, 1)).reshape(-1, C, O)
 
     return parts, [partial(work, part, span) for part, span in zip(parts, spans, strict=True)]
