@@ -158,6 +158,7 @@ def signature(value: Any) -> str:
         text = str(inspect.signature(value))
     except (TypeError, ValueError):
         return "()"
+    text = re.sub(r"(: |-> )'([^']*)'", r"\1\2", text)  # annotations are strings
     text = re.sub(r"<[^<>]*(?:<[^<>]*>)?[^<>]*>", "...", text).replace("'", '"')
     return " ".join(text.split())
 
@@ -182,9 +183,14 @@ def described(name: str, value: Any, kind: str = "function", indent: str = "") -
     return [indent + line if line else "" for line in lines]
 
 
+def file_of(module: ModuleType) -> str:
+    """minicv/ops/conv.py"""
+    return Path(module.__file__).relative_to(ROOT).as_posix()
+
+
 def module_page(module: ModuleType) -> str:
     """A file's docstring and its public names."""
-    file = Path(module.__file__).relative_to(ROOT).as_posix()
+    file = file_of(module)
     lines = heading(module.__name__) + convert(module.__doc__) + [source_link(file, 1, file), ""]
     for name in names():
         if name.module == module.__name__:
@@ -229,7 +235,9 @@ def papers_page() -> str:
     for key, paper in papers.PAPERS.items():
         some = [r for r in papers.index()[0] if r.paper == key]
         if some:
-            lines += [f".. _paper-{key}:", "", *heading(paper.names[0], "-"), escape(paper.citation), "",
+            lines += [f".. _paper-{key}:", "", *heading(paper.names[0], "-"),
+                      "\\" + escape(paper.citation), "",  # so that "A. Author" begins no list
+                     
                       *table(["in the paper", "function", "line"], [
                           [r.where, place(r), source_link(r.file, r.line, f"{r.file}:{r.line}")] for r in some],
                           "15 35 50")]
@@ -299,7 +307,8 @@ def generate(app: Any) -> None:
     written.clear()
     for module in modules():
         write(OUT / "api" / f"{module.__name__}.rst", module_page(module))
-    for path, name in papers.files():
+    lessons = [(path, name) for path, name in papers.files() if name.startswith("lessons/")]
+    for path, name in lessons + [(Path(m.__file__), file_of(m)) for m in modules()]:
         write(OUT / "source" / f"{name}.rst", source_page(path, name))
     write(OUT / "papers.rst", papers_page())
     write(OUT / "claims.rst", claims_page())

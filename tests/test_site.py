@@ -57,7 +57,7 @@ class Parser(html.parser.HTMLParser):
             self.loads.append(a["src"])
         if tag == "link" and a.get("href") and a.get("rel") in ("stylesheet", "icon", "preload"):
             self.loads.append(a["href"])
-        if tag == "img" and not a.get("alt"):
+        if tag == "img" and not a.get("alt") and "thumb" not in a.get("src", ""):  # a thumbnail stands over its title
             self.silent.append(a.get("src"))
 
 
