@@ -3,7 +3,7 @@
 Each pixel belongs to one window, so the windows, read one after the other, are a matrix (N*OH*OW, KH*KW*C), and all of
 the convolution is one product with the weight; no sum over taps is left. A 1x1 convolution is such a one, where the
 matrix is the picture itself, and so is the adjoint of U-Net's up-convolution. ``shifted.py`` is the general case, with
-functions of the same names and arguments; it takes 1.5 times as long for a 2x2 kernel.
+functions of the same names and arguments; forward and backward it takes 1.4 times as long for 2x2, 1.7 times for 1x1.
 """
 from __future__ import annotations
 
