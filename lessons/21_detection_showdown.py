@@ -1,0 +1,188 @@
+"""
+The whole family on the same pictures
+=====================================
+
+R-CNN, SPPNet, Fast R-CNN, Faster R-CNN, Mask R-CNN and YOLO learn the same pictures, and are measured side by side
+(claim D9): how often the convolutions run, what lies on disk, how long training and a picture take, and how good the
+answers are. Each network but YOLO takes something away from the one before: the convolutions for every box, the second
+and third training, the search for proposals. Beside it: `minicv/models/detection/`, one file per paper.
+"""
+
+# %%
+from minicv.lessons import Lesson
+
+lesson = Lesson("21_detection_showdown", __doc__)
+
+import dataclasses
+import tempfile
+import time
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+import minicv
+from minicv import models, nn
+from minicv.data import open_dataset
+from minicv.detection.selective_search import selective_search
+from minicv.training.detection import CachedProposals, DetectionRecipe, evaluate_detector, train_detector
+from minicv.training.rcnn import train_machines
+from minicv.viz import PALETTE, draw_boxes, draw_picture, overlay_masks
+
+
+class Kept:
+    """Generated pictures, drawn once."""
+
+    def __init__(self, split, count):
+        data = open_dataset("boxes", split, count=count, seed=lesson.seed, size=64, objects=(1, 4), radius=(0.12, 0.3),
+                            crowding=0.2, strength=0.15, contrast=0.5, noise=0.02,
+                            class_names=("disc", "square", "cross"))
+        self.class_names, self.num_classes, self.samples = data.class_names, data.num_classes, list(data)
+
+    def __len__(self):
+        return len(self.samples)
+
+    def __getitem__(self, i):
+        return self.samples[i]
+
+
+train, test = Kept("train", 8 if lesson.quick else 200), Kept("test", 4 if lesson.quick else 80)
+propose = CachedProposals(lambda image: selective_search(image, "fast", count=120, min_side=5, min_size=15))
+times, counts = [], []
+for s in [*train, *test]:
+    start = time.perf_counter()
+    counts.append(len(propose(s.image)))
+    times.append(time.perf_counter() - start)
+count, searching = np.mean(counts), float(np.median(times))
+print(f"selective search: {count:.0f} boxes and {1000 * searching:.0f} ms a picture")
+
+# %%
+# 1. The networks
+# ---------------
+# All trunks are VGG11's first convolutions with a quarter of the channels, at stride 4; R-CNN goes through VGG11 with an
+# eighth of them for each box. Steps are chosen so that the whole lesson stays below its time limit.
+
+TRUNK = {"num_classes": 3, "stage": "relu3_2", "short": 64, "long": 64, "hidden": 128, "rois": 64}
+ANCHORS = {"scales": (10.0, 20.0, 40.0), "ratios": (1.0,), "before": (300, 150), "after": (128, 64), "min_size": 3.0}
+RCNN = {"num_classes": 3, "side": 32, "context": 2.25, "rois": 64, "backbone_options": {
+    "depth": 11, "width": 8, "hidden": 128, "pooled": 1, "batch_norm": True, "dropout": 0.0}}
+YOLO = {"num_classes": 3, "size": 56, "layers": "3x16 max 3x32 max 3x64 max 3x128"}
+PLANS = {  # model, options, steps, pictures in a step
+    "R-CNN": ("rcnn", RCNN, 300, 2), "SPPNet": ("sppnet", TRUNK, 400, 2), "Fast R-CNN": ("fast_rcnn", TRUNK, 400, 2),
+    "Faster R-CNN": ("faster_rcnn", {**TRUNK, **ANCHORS}, 400, 2),
+    "Mask R-CNN": ("mask_rcnn", {**TRUNK, **ANCHORS, "mask_width": 16}, 300, 2), "YOLO": ("yolo", YOLO, 300, 16)}
+
+
+@dataclasses.dataclass
+class Row:
+    """What is measured of a network; times in seconds."""
+
+    passes: float = 0.0  # of the convolutions, for a picture
+    disk: int = 0  # bytes of features
+    trainings: int = 1
+    training: float = 0.0
+    picture: float = 0.0  # without proposals
+    searching: float = 0.0  # for proposals, of a picture
+    mean_ap: float = 0.0
+
+
+def count_passes(net):
+    """How many pictures go through the first convolution for each picture that is looked at."""
+    layer, seen = next(m for _, m in net.modules() if isinstance(m, nn.Conv2d)), []
+    forward = layer.forward
+    layer.forward = lambda x: seen.append(len(x)) or forward(x)
+    for s in test.samples[:4]:
+        net.predict([s.image], [propose(s.image)] if net.needs_proposals else None)
+    del layer.forward
+    return sum(seen) / 4
+
+
+# %%
+# 2. Training and measuring
+# -------------------------
+
+nets, table = {}, {}
+for name, (kind, options, steps, batch) in PLANS.items():
+    minicv.seed(lesson.seed)
+    nets[name] = net = models.build(kind, **options)
+    table[name] = row = Row()
+    given = propose if net.needs_proposals else None
+    recipe = DetectionRecipe(steps=8 if lesson.quick else steps, batch=batch, optimizer="adam", lr=0.002,
+                             weight_decay=0.0, warmup=20, seed=lesson.seed)
+    start = time.perf_counter()
+    for _ in train_detector(net, train, recipe, given):
+        pass
+    if kind in ("rcnn", "sppnet"):
+        with tempfile.TemporaryDirectory() as folder:
+            row.disk = train_machines(net, train, folder, given).nbytes
+        row.trainings = 3
+    row.training = time.perf_counter() - start
+    row.mean_ap = evaluate_detector(net, test, proposer=given)["mAP@0.5"]
+    row.passes, row.searching = count_passes(net), searching if given else 0.0
+    times = []
+    for s in test.samples[:3 if lesson.quick else 20]:
+        start = time.perf_counter()
+        net.predict([s.image], [propose(s.image)] if given else None)
+        times.append(time.perf_counter() - start)
+    row.picture = float(np.median(times))
+    print(f"{name:13} {row.trainings} trainings, {row.training:5.1f} s; {row.passes:4.0f} passes, {row.disk / 1e6:4.0f} MB "
+          f"on disk; a picture {1000 * row.picture:6.1f} ms + {1000 * row.searching:4.0f} ms for proposals; mAP "
+          f"{row.mean_ap:.3f}", flush=True)
+
+# %%
+# 3. Side by side
+# ---------------
+
+figure, axes = plt.subplots(1, 2, figsize=(11, 4), layout="constrained", width_ratios=(1.2, 1))
+names, colours = list(table), PALETTE[[5, 2, 3, 1, 7, 6]] / 255
+places = np.arange(len(names))[::-1]
+axes[0].barh(places, [1000 * r.picture for r in table.values()], color=colours, label="network")
+axes[0].barh(places, [1000 * r.searching for r in table.values()], left=[1000 * r.picture for r in table.values()],
+             color="0.75", hatch="//", edgecolor="w", label="selective search")
+axes[0].set(yticks=places, yticklabels=names, xscale="log", xlabel="milliseconds for a picture (hatched: proposals)",
+            title="time")
+for place, r in zip(places, table.values(), strict=True):
+    axes[0].text(1000 * (r.picture + r.searching) * 1.05, place, f"{r.passes:.0f} passes", va="center", fontsize=8)
+axes[0].set_xlim(500 * min(r.picture for r in table.values()), 5000 * max(r.picture + r.searching for r in table.values()))
+bars = axes[1].barh(places, [r.mean_ap for r in table.values()], color=colours)
+axes[1].bar_label(bars, [f"{r.mean_ap:.2f}, trained in {r.training:.0f} s" for r in table.values()], fontsize=8, padding=2)
+axes[1].set(yticks=places, yticklabels=[], xlim=(0, 1.5), xlabel="mAP@0.5 on test pictures", title="accuracy")
+lesson.save(figure, "table")
+
+shown = sorted(test.samples[:20], key=lambda s: -len(s.boxes))[:2]
+figure, axes = plt.subplots(len(shown), 1 + len(nets), figsize=(15, 2.45 * len(shown)), layout="constrained")
+for row, s in zip(axes, shown, strict=True):
+    draw_picture(row[0], s.image, "truth")
+    draw_boxes(row[0], s.boxes, s.labels)
+    for ax, (name, net) in zip(row[1:], nets.items(), strict=True):
+        found = net.predict([s.image], [propose(s.image)] if net.needs_proposals else None)[0]
+        found = found[found.scores > (0.0 if name in ("R-CNN", "SPPNet") else 0.25 if name == "YOLO" else 0.5)]
+        picture = s.image if found.masks is None else overlay_masks(s.image, found.masks, found.labels)
+        draw_picture(ax, picture, name)
+        draw_boxes(ax, found.boxes, found.labels, width=1.3)
+lesson.save(figure, "found")
+
+# %%
+# The claims
+# ----------
+
+whole = {name: r.picture + r.searching for name, r in table.items()}
+chain = ["R-CNN", "SPPNet", "Fast R-CNN", "Faster R-CNN"]
+faster_by = {b: (whole[a] / whole[b], table[a].picture / table[b].picture, table[a].training / table[b].training)
+             for a, b in zip(chain, chain[1:], strict=False)}
+lesson.claim("D9", "the papers' own comparisons", "from R-CNN to Faster R-CNN each step is faster at test time",
+             "; ".join(f"{a} -> {b}: with proposals {faster_by[b][0]:.1f} times, without {faster_by[b][1]:.1f} times, "
+                       f"training {faster_by[b][2]:.1f} times" for a, b in zip(chain, chain[1:], strict=False)),
+             None if lesson.quick else all(v[0] > 1 for v in faster_by.values()))
+lesson.claim("D9b", "Fast R-CNN, table 4; Faster R-CNN, table 5", "convolutions once instead of once per box, no features "
+             "on disk from Fast R-CNN on, no search from Faster R-CNN on",
+             "; ".join(f"{name} {r.passes:.0f} passes, {r.disk / 1e6:.0f} MB, search {1000 * r.searching:.0f} ms"
+                       for name, r in table.items()),
+             table["R-CNN"].passes > 10 and all(r.passes == 1 for n, r in table.items() if n != "R-CNN")
+             and table["SPPNet"].disk > 0 and not any(table[n].disk for n in chain[2:]))
+order = sorted(table, key=lambda n: -table[n].mean_ap)
+lesson.claim("D9c", "Fast R-CNN, table 1; YOLO, table 1", "Faster R-CNN is more accurate than YOLO, YOLO is the fastest",
+             "mAP " + ", ".join(f"{n} {table[n].mean_ap:.3f}" for n in order) + "; a picture "
+             + ", ".join(f"{n} {1000 * whole[n]:.0f} ms" for n in order) + " (one training each)",
+             None if lesson.quick else table["Faster R-CNN"].mean_ap > table["YOLO"].mean_ap
+             and min(whole, key=whole.get) == "YOLO")
+lesson.finish()
