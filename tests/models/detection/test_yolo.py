@@ -336,6 +336,12 @@ def test_leaky_relu_has_the_slope_of_the_paper():
     assert (channels, stride) == (8, 4)
 
 
+@pytest.mark.parametrize("name", ["yolo", "fast_yolo", "rcnn", "sppnet"])
+def test_the_papers_recipe_is_one_that_the_command_line_can_take(name):
+    recipe = DetectionRecipe(**models.model_class(name).RECIPE)
+    assert recipe.optimizer == "sgd" and recipe.momentum == 0.9 and recipe.weight_decay == 0.0005
+
+
 @pytest.mark.slow
 def test_it_learns_eight_pictures_by_heart():
     data = BoxScenes(8, 112, seed=1, objects=(1, 4), crowding=0.2)
