@@ -10,7 +10,7 @@ import inspect
 import pkgutil
 import re
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -21,7 +21,9 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
 import minicv
-from minicv import claims, models, papers
+from minicv import claims, models, ops, papers
+from minicv.viz.architecture import blocks, describe, draw_architecture
+from minicv.viz.operation import draw_operation
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -195,6 +197,8 @@ def module_page(module: ModuleType) -> str:
     for name in names():
         if name.module == module.__name__:
             lines += described(name.name, name.value, "class" if inspect.isclass(name.value) else "function")
+            if name.name.startswith("minicv.ops."):
+                lines += image(f"operation_{name.value.__name__}", "   ")
     below = [m.__name__ for m in modules() if m.__name__.rpartition(".")[0] == module.__name__]
     if below:
         lines += [".. toctree::", "   :maxdepth: 1", "", *(f"   {name}" for name in below), ""]
@@ -236,8 +240,7 @@ def papers_page() -> str:
         some = [r for r in papers.index()[0] if r.paper == key]
         if some:
             lines += [f".. _paper-{key}:", "", *heading(paper.names[0], "-"),
-                      "\\" + escape(paper.citation), "",  # so that "A. Author" begins no list
-                     
+                      "\\" + escape(paper.citation), "",  # the backslash, so that "A. Author" begins no list
                       *table(["in the paper", "function", "line"], [
                           [r.where, place(r), source_link(r.file, r.line, f"{r.file}:{r.line}")] for r in some],
                           "15 35 50")]
@@ -279,9 +282,7 @@ def models_page() -> str:
         cls = models.model_class(name)
         target = known().get(f"{cls.__module__}.{cls.__name__}")
         lines += [*heading(name, "-"), f":py:obj:`{cls.__name__} <{target}>`", ""]
-        picture = OUT / "pictures" / f"{name}.svg"
-        if picture.exists():
-            lines += [f".. image:: pictures/{name}.svg", f"   :alt: {picture.with_suffix('.txt').read_text()}", ""]
+        lines += image(f"network_{name}")
     return "\n".join(lines)
 
 
@@ -302,9 +303,53 @@ def write(path: Path, text: str) -> None:
 written: set[Path] = set()
 
 
+def up_to_date(picture: Path) -> bool:
+    """Is a picture newer than everything that it could depend on?"""
+    return picture.exists() and picture.with_suffix(".txt").exists() and picture.stat().st_mtime > max(
+        Path(m.__file__).stat().st_mtime for m in modules())
+
+
+def draw_pictures() -> None:
+    """A picture of each network and of each operation, with its words beside it in a text file."""
+    import matplotlib
+    import matplotlib.pyplot as plt
+    matplotlib.use("Agg")
+    folder = OUT / "pictures"
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted = {f"network_{name}": partial(draw_network, name) for name in models.names()}
+    for case in ops.cases():  # the first of each that shows something
+        wanted.setdefault(f"operation_{case.name}", partial(draw_operation, case))
+    with matplotlib.rc_context({"svg.hashsalt": "minicv"}):
+        for name, draw in wanted.items():
+            picture = folder / f"{name}.svg"
+            if not up_to_date(picture):
+                figure, words = draw()
+                figure.savefig(picture, bbox_inches="tight", metadata={"Date": None})
+                picture.with_suffix(".txt").write_text(words, encoding="utf-8")
+                plt.close(figure)
+
+
+def draw_network(name: str) -> tuple[Any, str]:
+    """A network's picture, compact preset, and its words."""
+    model = models.build(name)
+    several = blocks(model, model.INPUT["compact"])
+    size = " x ".join(map(str, model.INPUT["compact"]))
+    return draw_architecture(several, f"{type(model).__name__}, compact, {size}"), f"{name}: {describe(several)}"
+
+
+def image(name: str, indent: str = "") -> list[str]:
+    """The directive that shows a picture, or nothing where there is none."""
+    words = OUT / "pictures" / f"{name}.txt"
+    if not words.exists():
+        return []
+    alt = words.read_text(encoding="utf-8")
+    return [f"{indent}.. image:: /generated/pictures/{name}.svg", f"{indent}   :alt: {alt}", ""]
+
+
 def generate(app: Any) -> None:
     """Write all pages below docs/generated, and remove those of an earlier build that are no more."""
     written.clear()
+    draw_pictures()
     for module in modules():
         write(OUT / "api" / f"{module.__name__}.rst", module_page(module))
     lessons = [(path, name) for path, name in papers.files() if name.startswith("lessons/")]
