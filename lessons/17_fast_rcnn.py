@@ -214,6 +214,7 @@ lesson.claim("D4d", "Fast R-CNN, sec. 1 and table 4", "sharing the convolutions 
              f"map, {per_box / shared:.1f} times", None if lesson.quick else per_box > 2 * shared)
 
 full = result["mAP@0.5"]
+answers = [model.predict([s.image], [propose(s.image)])[0] for s in list(test)[:8]]  # for section 6
 parameters = model.head.fc6.num_parameters() + model.head.fc7.num_parameters()
 model.compress(32, 16)
 less = model.head.fc6.num_parameters() + model.head.fc7.num_parameters()
@@ -230,14 +231,13 @@ lesson.claim("D4e", "Fast R-CNN, sec. 3.1 and fig. 2", "truncated SVD of fc6 and
 # ----------------
 
 figure, axes = plt.subplots(2, 4, figsize=(11, 5.8), layout="constrained")
-for ax, sample in zip(axes.flat, test, strict=False):
-    found = model.predict([sample.image], [propose(sample.image)])[0]
+for ax, sample, found in zip(axes.flat, test, answers, strict=False):
     found = found[found.scores > 0.5]
     draw_picture(ax, sample.image, f"{len(sample.boxes)} objects, {len(found)} found")
     draw_boxes(ax, found.boxes, found.labels, [f"{test.class_names[k]} {s:.2f}" for k, s in
                                                zip(found.labels, found.scores, strict=True)])
 for ax in axes.flat[len(test):]:
     ax.set_axis_off()
-figure.suptitle("Test pictures, after the truncated SVD", fontsize=11)
+figure.suptitle("Test pictures: what scores more than one half", fontsize=11)
 lesson.save(figure, "found")
 lesson.finish()
