@@ -185,8 +185,8 @@ def field(name):
 
 
 for name, values in results.items():
-    print(f"{name}: {size[name].macs / 1e6:.0f} M MACs, {size[name].parameters:,} parameters, sees {field(name)} pixels: "
-          f"mean IU {text(values)}, boundary F {np.mean(values, axis=0)[1]:.1f}")
+    print(f"{name}: {size[name].macs / 1e6:.0f} M MACs, {size[name].parameters:,} parameters, sees {field(name)} "
+          f"pixels: mean IU {text(values)}, boundary F {np.mean(values, axis=0)[1]:.1f}")
 best = {name: np.mean(v, axis=0)[0] for name, v in results.items()}
 lesson.claim("F7", "FCN, table 1", "VGG16 beats AlexNet and GoogLeNet as a trunk",
              "mean IU " + ", ".join(f"{n} {text(results[n])} ({size[n].macs / 1e6:.0f} M MACs)"

@@ -67,9 +67,9 @@ lesson.save(panels({"picture": grey.numpy()[0, 0], "its 4x4 maxima, 16x16": pool
 # 3. DeconvNet against FCN-32s (claim S1)
 # ---------------------------------------
 # Scenes with nine classes. All networks are small, see the same examples for as many steps, and start from scratch: the
-# paper's two stages, crops with one object in the centre and then all sorts of crops, and its start from VGG16 trained on
-# ImageNet, are left out. Every seed stands for other first weights and another order of the pictures. Learning rates
-# were chosen on other scenes, one for FCN and one for DeconvNet, whose many batch norms allow a larger one.
+# paper's two stages, crops with one object in the centre and then all sorts of crops, and its start from a VGG16 that
+# knows ImageNet, are left out. Every seed stands for other first weights and another order of the pictures. Learning
+# rates were chosen on other scenes, one for FCN and one for DeconvNet, whose many batch norms allow a larger one.
 
 seeds, steps = (1, 10) if lesson.quick else (2, 300)
 NETWORK = {"num_classes": train.num_classes, "width": 8}
@@ -126,7 +126,8 @@ lesson.claim("S1", "DeconvNet, sec. 1 and 5", "DeconvNet recovers finer structur
              None if lesson.quick else (np.array(scores["DeconvNet"]) > scores["FCN-32s"])[:, 1].all()
              and mean["DeconvNet"][2] > mean["FCN-32s"][2])
 lesson.claim("S1b", "DeconvNet, sec. 4.3 and table 1", "the mean of DeconvNet's and FCN-8s's probabilities beats both",
-             f"mean IU DeconvNet {text('DeconvNet', 0)}, FCN-8s {text('FCN-8s', 0)}, both {text('DeconvNet + FCN-8s', 0)}",
+             f"mean IU DeconvNet {text('DeconvNet', 0)}, FCN-8s {text('FCN-8s', 0)}, both "
+             f"{text('DeconvNet + FCN-8s', 0)}",
              None if lesson.quick else mean["DeconvNet + FCN-8s"][0] > max(mean["DeconvNet"][0], mean["FCN-8s"][0]))
 lesson.claim("A5b", "DeconvNet, sec. 3.2.1", "switches keep locations that nearest and bed-of-nails unpooling lose",
              "boundary F in the trained network: " + ", ".join(
@@ -167,8 +168,8 @@ for k, (colour, name) in enumerate(((BLUE, "mean IU"), (ORANGE, "boundary F-scor
     for place, values in zip(at, scores.values(), strict=True):
         ax.plot([place] * len(values), np.array(values)[:, k], "k.", ms=3)
 ax.set(xticks=range(len(scores)), ylabel="%", title="On test scenes; dots are seeds")
-ax.set_xticklabels([n.replace("nearest", "DeconvNet,\nnearest").replace("nails", "DeconvNet,\nnails").replace(" + ", "\n+ ")
-                    for n in scores], fontsize=8)
+names = {"nearest": "DeconvNet,\nnearest", "nails": "DeconvNet,\nnails", "DeconvNet + FCN-8s": "DeconvNet\n+ FCN-8s"}
+ax.set_xticklabels([names.get(n, n) for n in scores], fontsize=8)
 ax.legend(fontsize=8)
 lesson.save(figure, "results")
 lesson.finish()
