@@ -279,7 +279,7 @@ def test_training_lowers_the_loss_of_every_stage():
     x = (label[:, None] * np.array([1, -1, 0.5]).reshape(1, 3, 1, 1) + 0.1 * rng.standard_normal((4, 3, 48, 48)))
     before = None
     for name in FCNS:
-        model = small(name, num_classes=2)
+        model = small(name, num_classes=2, dropout=0.0)
         if before is not None:
             model.initialise_from(before)
         optimizer, losses = SGD(model.parameter_groups(0.02), 0.02, momentum=0.9), []
@@ -289,7 +289,8 @@ def test_training_lowers_the_loss_of_every_stage():
             loss.backward()
             optimizer.step()
             losses.append(loss.item())
-        assert losses[-1] < (0.6 if before is None else 1.0) * losses[0], (name, losses)
+        # log 2 is knowing nothing; each stage goes on from what the one before has learned
+        assert losses[-1] < losses[0] and losses[-1] < 0.55 < np.log(2), (name, losses)
         before = model
 
 
