@@ -161,8 +161,15 @@ def signature(value: Any) -> str:
     except (TypeError, ValueError):
         return "()"
     text = re.sub(r"(: |-> )'([^']*)'", r"\1\2", text)  # annotations are strings
+    there = vars(importlib.import_module(value.__module__))
+    text = re.sub(r"(?<![\w.\"'])[A-Z]\w+", lambda m: dotted(there.get(m[0])) or m[0], text)
     text = re.sub(r"<[^<>]*(?:<[^<>]*>)?[^<>]*>", "...", text).replace("'", '"')
     return " ".join(text.split())
+
+
+def dotted(value: Any) -> str | None:
+    """The shortest dotted name of a public class; None for anything else."""
+    return known().get(f"{value.__module__}.{value.__name__}") if inspect.isclass(value) else None
 
 
 def source_link(file: str, line: int, text: str) -> str:

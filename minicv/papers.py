@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .citations import PAPERS, Paper
+from .models import MODELS
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -58,7 +59,8 @@ def _group(kind: str) -> str:
 REFERENCE = re.compile("|".join(rf"(?<!\w)(?P<{_group(kind)}>{word}\s+{number}(?:{AND}{number})*)"
                                 for kind, (word, number) in KINDS.items()))
 ALIKE = re.compile(r"§|(?<![\w`.])(?:sections?|sect?s?|equations?|eqn?s?|fig(?:ure)?s?|tables?|tabs?|"
-                   r"app(?:endi(?:x|ces))?s?|algorithms?|algs?)\.?\s*\(?\s*(?:\d|[A-F]\b)", re.IGNORECASE)
+                   r"algorithms?|algs?)\.?[ \t]*\n?[ \t]*\(?\d|(?<![\w`.])app(?:endi(?:x|ces))?s?\.?\s*[A-F]\b",
+                   re.IGNORECASE)
 STOP = re.compile(r";|(?<=\S)   +(?=\S|$)|[.!?]\s+(?=[A-Z\"(`*])|\n[ \t#]*\n")  # where a clause ends
 UNKNOWN = re.compile(r"((?:[A-Z][\w+-]+(?:\s+and)?\s+)*[A-Z][\w+-]+(?:\s+et\s+al\.)?)(?:\s+\(\d{4}\))?,\s+$")
 
@@ -216,18 +218,19 @@ def _order(reference: Reference) -> tuple:
 def find(name: str) -> str:
     """The key of a paper, from any of its names or a network's: "U-Net", "unet", "resnet50".
 
-    Raises ``ValueError`` with the names there are.
+    A network's paper is the first that its file names. Raises ``ValueError`` with the names there are.
     """
+    if name in MODELS and name not in PAPERS:
+        path = PACKAGE / "models" / f"{MODELS[name].split(':')[0].replace('.', '/')}.py"
+        return NAMES[LONGEST_FIRST[NAMED.search(path.read_text(encoding="utf-8")).lastindex - 1]]
+
     def plain(text):
         return re.sub(r"[^a-z0-9+]", "", text.lower())
     known = {plain(k): k for k in PAPERS} | {plain(n): k for n, k in NAMES.items()}
     wanted = plain(name)
     if wanted in known:
         return known[wanted]
-    begun = [known[k] for k in sorted(known, key=len, reverse=True) if len(k) > 2 and wanted.startswith(k)]
-    if not begun:
-        raise ValueError(f"no paper named {name!r}; there are: {', '.join(PAPERS)}")
-    return begun[0]
+    raise ValueError(f"no paper named {name!r}; there are: {', '.join(PAPERS)}")
 
 
 def table(name: str | None = None) -> str:

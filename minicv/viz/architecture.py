@@ -143,7 +143,7 @@ def draw_architecture(several: list[Block], title: str = "") -> Any:
     handles = [plt.Rectangle((0, 0), 1, 1, fc=PALETTE[KINDS[kind][1]] / 255, ec="0.25", label=KINDS[kind][0])
                for kind in used]
     if skips:
-        handles.append(plt.Line2D([], [], color=PALETTE[5] / 255, ls=(0, (4, 2)), label="skip"))
+        handles.append(plt.Line2D([], [], color=PALETTE[5] / 255, ls=(0, (4, 2)), label="skip or branch"))
     figure.legend(handles=handles, loc="lower center", ncols=len(handles), fontsize=7, frameon=False)
     ax.set(xlim=(-0.2, lefts[-1]), ylim=(-2.6, top + 0.15))
     ax.set_axis_off()
