@@ -73,7 +73,7 @@ lost = objects - sum(len(assign([yolo.example(s)[1]], S).label) for s in train)
 print(f"of {objects} objects {lost} share their cell with one before them and cannot be learned at all")
 
 # %%
-# 2. The loss (eq. 3), term by term
+# 2. The loss (eq. (3)), term by term
 # ---------------------------------
 # Errors of boxes count five times, those of the confidence of empty boxes half, because there are so many of them. The
 # network is to learn these few pictures by heart: then what it still misses, it misses because of the grid.
