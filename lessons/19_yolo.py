@@ -74,7 +74,7 @@ print(f"of {objects} objects {lost} share their cell with one before them and ca
 
 # %%
 # 2. The loss (eq. (3)), term by term
-# ---------------------------------
+# -----------------------------------
 # Errors of boxes count five times, those of the confidence of empty boxes half, because there are so many of them. The
 # network is to learn these few pictures by heart: then what it still misses, it misses because of the grid.
 

@@ -286,6 +286,14 @@ def test_a_lesson_is_short_and_in_form(script):
     assert modules[0].split(".")[0] == "minicv"  # before NumPy, whose matrix product it chooses
 
 
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_headings_are_underlined_in_full(script):  # reStructuredText wants that, and the site is built without warnings
+    lines = script.read_text(encoding="utf-8").splitlines()
+    short = [above for above, line in zip(lines, lines[1:], strict=False)
+             if re.fullmatch(r"# (-+|=+)", line) and above.startswith("# ") and len(line) < len(above)]
+    assert short == []
+
+
 def test_numbers_of_lessons_are_not_used_twice():
     numbers = [script.stem[:2] for script in SCRIPTS]
     assert len(set(numbers)) == len(numbers)
