@@ -233,7 +233,7 @@ for k, colour, name in ((0, RED, "within 2 pixels of a border"), (1, BLUE, "cars
     mean, std = values.mean(axis=1), values.std(axis=1)
     ax.errorbar(np.log2(patches), mean, std, color=colour, marker="o", capsize=3, label=name)
     ax.axhline(np.mean(unet_results, axis=0)[k], color=colour, ls="--", lw=1, label=f"U-Net, {name}")
-ax.set(xlabel="side of the patch, pixels", ylabel="labelled right, %", xticks=np.log2(patches), xticklabels=patches)
+ax.set(xlabel="side, pixels", ylabel="labelled right, %", xticks=np.log2(patches), xticklabels=patches, title="Patches")
 figure.legend(fontsize=8, loc="outside right")
 lesson.save(figure, "patch_size")
 colours = class_colours(CLASSES)
