@@ -61,6 +61,8 @@ class Kind:
 
 
 class Segmentation(Kind):
+    """Networks that label pixels."""
+
     does = "labels pixels"
     recipe = training.SegmentationRecipe
     options = ("tile", "elastic", "scale", "jitter", "augment", "weight_map")
@@ -88,6 +90,8 @@ class Segmentation(Kind):
 
 
 class Detection(Kind):
+    """Networks that find objects."""
+
     does = "finds objects"
     recipe = training.DetectionRecipe
     options = ("turn", "scale", "jitter")

@@ -112,6 +112,18 @@ def test_every_public_name_has_a_page(site):
     assert missing == []
 
 
+def test_every_public_name_says_what_it_is():
+    sys.path.insert(0, str(ROOT / "docs"))
+    try:
+        pages = pytest.importorskip("pages", reason="docs/pages.py needs docutils: pip install -e '.[docs]'",
+                                    exc_type=ImportError)
+    finally:
+        sys.path.remove(str(ROOT / "docs"))
+    # What dataclasses and named tuples write themselves begins with the name and its arguments.
+    assert [name.name for name in pages.names() if not (name.value.__doc__ or "").strip()
+            or name.value.__doc__.startswith(f"{name.value.__name__}(")] == []
+
+
 @pytest.fixture(scope="session")
 def chromium():
     path = browser.find()

@@ -114,6 +114,7 @@ def read_json(path: Path, needed: tuple[str, ...]) -> dict:
 
 
 def picture_folder(root: Path, name: str) -> Path:
+    """Where the pictures of a part lie, of the places in use; ``DataError`` if in none."""
     for place in (root / name, root / "images" / name, root / "images"):
         if place.is_dir():
             return place

@@ -99,6 +99,7 @@ def translate(path: Path, classes: dict[int, int]) -> np.ndarray:
 
 
 def check_split(reader: type[LabelledPictures], split: str) -> None:
+    """``ValueError`` for a part that the set does not have."""
     if split not in reader.splits:
         raise ValueError(f"{reader.__name__}: split must be one of {', '.join(reader.splits)}, got {split!r}")
 

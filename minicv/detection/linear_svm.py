@@ -122,6 +122,7 @@ def train_with_hard_negatives(positives: np.ndarray, pictures: Iterable[np.ndarr
 
 
 def check(function: str, x: np.ndarray, C: float) -> None:
+    """``ValueError``, in the name of ``function``, for features that are not finite (N, D) and for C <= 0."""
     if x.ndim != 2 or not np.isfinite(x).all():
         raise ValueError(f"{function}: features must be finite numbers (N, D), got {x.shape}"
                          + ("" if np.isfinite(x).all() else f" with {(~np.isfinite(x)).sum()} that are not finite"))

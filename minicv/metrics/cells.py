@@ -7,6 +7,8 @@ from ._checks import as_labels, same_shape
 
 
 class CellCounts(NamedTuple):
+    """How many cells there are, and what became of them."""
+
     total: int  # cells in the truth
     found: int  # of them, cells that a predicted piece fits with an IoU above 0.5
     merged: int  # of them, cells that lie mostly in a piece in which another cell mostly lies too

@@ -279,6 +279,7 @@ def _index(threshold: float) -> list[int]:
 
 
 def check_labels(function: str, num_classes: int, *labels: np.ndarray) -> None:
+    """``ValueError``, in the name of ``function``, for a label that is no class."""
     for some in labels:
         if some.size and (some.min() < 0 or some.max() >= num_classes):
             raise ValueError(f"{function}: labels must be 0 to {num_classes - 1}, got {some.min()} to {some.max()}")

@@ -42,6 +42,8 @@ def pixel_error(probability: np.ndarray, truth: np.ndarray, threshold: float = 0
 # -------------------------------------------------------------------------------------- Rand
 
 class RandScore(NamedTuple):
+    """The Rand F-score and its two parts, each in 0..1."""
+
     f_score: float  # harmonic mean of the two below
     precision: float  # of the pairs joined in the prediction, the share joined in the truth; low for mergers
     recall: float  # of the pairs joined in the truth, the share joined in the prediction; low for splits

@@ -20,6 +20,8 @@ from ._checks import as_labels, same_shape
 
 
 class PanopticScore(NamedTuple):
+    """PQ = SQ x RQ: the whole, how well matches fit, how many match."""
+
     pq: float
     sq: float
     rq: float

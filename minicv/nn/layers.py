@@ -13,10 +13,12 @@ Size = int | tuple[int, int]
 
 
 def pair(value: Size) -> tuple[int, int]:
+    """(height, width) from one number for both, or from two."""
     return (value, value) if isinstance(value, int) else tuple(value)
 
 
 def check_channels(name: str, in_channels: int, out_channels: int, groups: int) -> None:
+    """``ValueError``, in the name of a layer, for channels that the groups do not divide."""
     if min(in_channels, out_channels, groups) < 1 or in_channels % groups or out_channels % groups:
         raise ValueError(f"{name}: groups={groups} must divide in_channels={in_channels} and "
                          f"out_channels={out_channels}, all at least 1")

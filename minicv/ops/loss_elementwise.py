@@ -35,23 +35,27 @@ def _elementwise_loop(loss):
 
 @_elementwise_loop
 def binary_cross_entropy_with_logits_loop(x, t, weight=1.0, pos_weight=1.0):
+    """-w (p t log s + (1 - t) log(1 - s)), s = 1 / (1 + exp(-x))"""
     s = 1 / (1 + np.exp(-x))
     return -weight * (pos_weight * t * np.log(s) + (1 - t) * np.log(1 - s))
 
 
 @_elementwise_loop
 def smooth_l1_loss_loop(x, t, beta=1.0):
+    """d^2 / (2 beta) below beta, d - beta / 2 above, d = |x - t|"""
     d = abs(x - t)
     return d * d / (2 * beta) if d < beta else d - beta / 2
 
 
 @_elementwise_loop
 def mse_loss_loop(x, t):
+    """(x - t)^2"""
     return (x - t) ** 2
 
 
 @_elementwise_loop
 def hinge_loss_loop(x, y):
+    """max(0, 1 - y x)"""
     return max(0.0, 1 - y * x)
 
 

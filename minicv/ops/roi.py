@@ -261,6 +261,7 @@ def box_rows(name: str, shape: tuple[int, ...], boxes: Boxes, spatial_scale: flo
 
 
 def check_input(name: str, input: Tensor) -> None:
+    """``ValueError``, in the name of an operation, for what is no batch of maps."""
     if input.ndim != 4 or 0 in input.shape[2:]:
         raise ValueError(f"{name}: input must be (N, C, H, W) with H and W at least 1, got {input.shape}")
 
