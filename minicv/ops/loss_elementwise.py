@@ -30,6 +30,7 @@ def _elementwise_loop(loss):
         for i in np.ndindex(x.shape):
             y[i] = loss(x[i], t[i], **{k: v[i] for k, v in options.items()})
         return y if reduction == "none" else y.mean() if reduction == "mean" else y.sum()
+    loop.__doc__ = loss.__doc__
     return loop
 
 
