@@ -194,7 +194,8 @@ axes[0].errorbar([macs[n] / 1e6 for n in STRIDES], values.mean(axis=1), values.s
 for n, mean in zip(STRIDES, values.mean(axis=1), strict=True):
     axes[0].annotate(f"output stride {n}", (macs[n] / 1e6, mean), (6, -12), textcoords="offset points", fontsize=9)
 axes[0].set(xlabel="million MACs per picture", ylabel="mean IU, %", title="same parameters, denser maps",
-            xlim=(0, 1.25 * max(macs.values()) / 1e6))
+            xlim=(0, 1.5 * max(macs.values()) / 1e6))
+axes[0].margins(y=0.15)
 for shift, (name, colour, marker) in enumerate(zip(rates, (BLUE, ORANGE, GREEN, "0.4"), "os^D", strict=True)):
     values = found[name][:, SMALL_IU:]
     axes[1].errorbar(np.arange(3) + 0.08 * shift - 0.12, values.mean(axis=0), values.std(axis=0), marker=marker,
