@@ -1,0 +1,131 @@
+"""
+All segmentation networks on the same pictures
+==============================================
+
+FCN, DeconvNet, U-Net, PSPNet, DeepLabv3 and v3+, all of them narrow, trained on the same generated scenes for the same
+number of steps: parameters, work, time, mean IU, borders, and what each of them draws. Lessons 07 to 11 look at each by
+itself.
+"""
+
+# %%
+from minicv.lessons import Lesson
+
+lesson = Lesson("12_segmentation_showdown", __doc__)
+
+import time
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+import minicv
+from minicv import models
+from minicv.data.scenes import Scenes
+from minicv.metrics import ConfusionMatrix
+from minicv.metrics.boundary import BoundaryFScore
+from minicv.summary import summarise
+from minicv.training.segmentation import SegmentationRecipe, train_steps
+from minicv.viz import PALETTE, prediction_sheet
+
+BLUE = PALETTE[5] / 255
+
+# %%
+# 1. The networks
+# ---------------
+# Nine classes in pictures of 64x64. The trunks are narrow: VGG16 with 8 channels in its first layer, ResNets with 8 and
+# one block per layer, a U-Net with 8. None was trained before; learning rates are those of the lessons of each.
+
+train = Scenes(16 if lesson.quick else 120, 64, 2 * lesson.seed, keep=True)
+test = Scenes(6 if lesson.quick else 40, 64, 2 * lesson.seed + 1, keep=True)
+FCN = {"width": 8, "pooled": 1, "hidden": 64, "dropout": 0.0}
+TRUNK = {"trunk_options": {"width": 8, "layers": (1, 1, 1, 1)}, "dropout": 0.0}
+UNET = {"in_channels": 3, "width": 8, "depth": 3, "padding": "same", "dropout": 0.0}
+NETWORKS = {  # name, options, learning rate
+    "FCN-32s": ("fcn32s", FCN, 0.005), "FCN-8s": ("fcn8s", FCN, 0.005),
+    "DeconvNet": ("deconvnet", {"width": 8, "convs": (1, 2, 2, 2), "hidden": 64, "side": 2}, 0.02),
+    "U-Net": ("unet", UNET, 0.004), "PSPNet": ("pspnet", {**TRUNK, "channels": 32}, 0.004),
+    "DeepLabv3": ("deeplabv3", {**TRUNK, "channels": 24, "rates": (1, 2, 3)}, 0.004),
+    "DeepLabv3+": ("deeplabv3plus", {**TRUNK, "channels": 24, "rates": (1, 2, 3), "decoder_channels": 32}, 0.004)}
+steps, seeds = (6, 1) if lesson.quick else (240, 2)
+
+
+def trained(name, seed):
+    """A network after training, and the seconds that it took; a seed stands for first weights and for the order."""
+    model, options, lr = NETWORKS[name]
+    minicv.seed(lesson.seed + seed)
+    net, start = models.build(model, num_classes=train.num_classes, **options), time.perf_counter()
+    losses = list(train_steps(net, train, SegmentationRecipe(
+        steps=steps, batch=4, optimizer="adam", lr=lr, warmup=10, augment=False, seed=lesson.seed + seed)))
+    seconds = time.perf_counter() - start
+    print(f"  {name}, seed {seed}: loss {np.mean(losses[-20:]):.2f} after {seconds:.0f} s")
+    return net, seconds
+
+
+def measure(net):
+    """Mean IU and boundary F-score (one pixel) in %, and the label maps."""
+    regions, borders = ConfusionMatrix(test.num_classes, test.ignore_index), BoundaryFScore(test.num_classes, 1.0)
+    labels = [result.labels for result in net.predict([sample.image for sample in test])]
+    for each, sample in zip(labels, test, strict=True):
+        regions.update(each, sample.label)
+        borders.update(each, sample.label)
+    return 100 * regions.mean_iu, 100 * borders.mean, labels
+
+
+# %%
+# 2. The table
+# ------------
+# MACs and milliseconds are those of predicting one picture; the seconds are those of the training.
+
+table, drawn = {}, {}
+for name in NETWORKS:
+    measured = []
+    for seed in range(seeds):
+        net, seconds = trained(name, seed)
+        iu, border, drawn[name] = measure(net)
+        start = time.perf_counter()
+        net.predict([sample.image for sample in test])
+        measured.append((1e3 * (time.perf_counter() - start) / len(test), seconds, iu, border))
+    table[name] = (net.num_parameters() / 1e3, summarise(net, (3, 64, 64)).macs / 1e6, np.array(measured))
+MS, SECONDS, IU, BORDER = range(4)
+
+
+def text(name, k):
+    values = table[name][2][:, k]
+    return f"{values.mean():.1f}" + (f" +- {values.std():.1f}" if seeds > 1 else "")
+
+
+print(f"{'':11s} {'1000 parameters':>15s} {'M MACs':>8s} {'ms':>6s} {'training, s':>12s} {'mean IU, %':>14s} "
+      f"{'boundary F, %':>14s}")
+for name, (parameters, macs, values) in table.items():
+    ms, seconds = values[:, (MS, SECONDS)].mean(axis=0)
+    print(f"{name:11s} {parameters:15.0f} {macs:8.1f} {ms:6.1f} {seconds:12.0f} {text(name, IU):>14s} "
+          f"{text(name, BORDER):>14s}")
+
+figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
+for ax, k, title in ((axes[0], IU, "mean IU, %"), (axes[1], BORDER, "boundary F-score, %")):
+    for name, (_, macs, values) in table.items():
+        ax.errorbar(macs, values[:, k].mean(), values[:, k].std(), fmt="o", color=BLUE, capsize=3)
+        ax.annotate(name, (macs, values[:, k].mean()), (6, 3), textcoords="offset points", fontsize=9)
+    ax.set(xlabel="million MACs per picture", ylabel=title, xlim=(0, 1.3 * max(row[1] for row in table.values())))
+    ax.margins(y=0.15)
+    ax.grid(alpha=0.3)
+lesson.save(figure, "work")
+shown = [0, 1, 2]
+figure = prediction_sheet([test[i].image for i in shown], {
+    "truth": [test[i].label for i in shown], **{name: [labels[i] for i in shown] for name, labels in drawn.items()}},
+    test.class_names, size=1.4)
+lesson.save(figure, "predictions")
+
+# %%
+# What all of them argue in common: scores on a coarse grid that are scaled up at once draw poor borders; those that go
+# back to fine maps step by step, with help from below, draw better ones.
+
+coarse = ("FCN-32s", "PSPNet", "DeepLabv3")  # grids of 32, 8 and 8 pixels
+fine = [name for name in NETWORKS if name not in coarse]
+border = {name: table[name][2][:, BORDER].mean() for name in NETWORKS}
+best = max(NETWORKS, key=lambda name: table[name][2][:, IU].mean())
+lesson.claim("W1", "FCN, DeconvNet, U-Net, DeepLabv3+", "the way back to fine maps step by step draws better borders",
+             "boundary F-score at once: " + ", ".join(f"{name} {text(name, BORDER)}" for name in coarse)
+             + "; step by step: " + ", ".join(f"{name} {text(name, BORDER)}" for name in fine)
+             + f"; best mean IU: {best}, {text(best, IU)} ({seeds} seeds)",
+             None if lesson.quick else min(border[n] for n in fine) > max(border[n] for n in coarse))
+lesson.finish()
