@@ -47,12 +47,23 @@ class Kept:
 
 train, test = Kept("train", 8 if lesson.quick else 200), Kept("test", 4 if lesson.quick else 80)
 propose = CachedProposals(lambda image: selective_search(image, "fast", count=120, min_side=5, min_size=15))
-times, counts = [], []
-for s in [*train, *test]:
-    start = time.perf_counter()
-    counts.append(len(propose(s.image)))
-    times.append(time.perf_counter() - start)
-count, searching = np.mean(counts), float(np.median(times))
+
+
+def seconds_of(call, inputs):
+    """Of one call, the mean over inputs of the best of three: whatever else the machine does counts little."""
+    best = []
+    for x in inputs:
+        times = []
+        for _ in range(3):
+            start = time.perf_counter()
+            call(x)
+            times.append(time.perf_counter() - start)
+        best.append(min(times))
+    return float(np.mean(best))
+
+
+searching = seconds_of(propose.proposer, [s.image for s in test.samples[:4]])
+count = np.mean([len(propose(s.image)) for s in [*train, *test]])
 print(f"selective search: {count:.0f} boxes and {1000 * searching:.0f} ms a picture")
 
 # %%
@@ -119,12 +130,8 @@ for name, (kind, options, steps, batch) in PLANS.items():
     row.training = time.perf_counter() - start
     row.mean_ap = evaluate_detector(net, test, proposer=given)["mAP@0.5"]
     row.passes, row.searching = count_passes(net), searching if given else 0.0
-    times = []
-    for s in test.samples[:3 if lesson.quick else 20]:
-        start = time.perf_counter()
-        net.predict([s.image], [propose(s.image)] if given else None)
-        times.append(time.perf_counter() - start)
-    row.picture = float(np.median(times))
+    row.picture = seconds_of(lambda s, net=net, given=given: net.predict([s.image], given and [given(s.image)]),
+                             test.samples[:8])
     print(f"{name:13} {row.trainings} trainings, {row.training:5.1f} s; {row.passes:4.0f} passes, {row.disk / 1e6:4.0f} MB "
           f"on disk; a picture {1000 * row.picture:6.1f} ms + {1000 * row.searching:4.0f} ms for proposals; mAP "
           f"{row.mean_ap:.3f}", flush=True)
@@ -146,7 +153,7 @@ for place, r in zip(places, table.values(), strict=True):
 axes[0].set_xlim(500 * min(r.picture for r in table.values()), 5000 * max(r.picture + r.searching for r in table.values()))
 bars = axes[1].barh(places, [r.mean_ap for r in table.values()], color=colours)
 axes[1].bar_label(bars, [f"{r.mean_ap:.2f}, trained in {r.training:.0f} s" for r in table.values()], fontsize=8, padding=2)
-axes[1].set(yticks=places, yticklabels=[], xlim=(0, 1.5), xlabel="mAP@0.5 on test pictures", title="accuracy")
+axes[1].set(yticks=places, yticklabels=[], xlim=(0, 1.6), xticks=np.linspace(0, 1, 6), xlabel="mAP@0.5 on test pictures", title="accuracy")
 lesson.save(figure, "table")
 
 shown = sorted(test.samples[:20], key=lambda s: -len(s.boxes))[:2]
