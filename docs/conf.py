@@ -19,7 +19,7 @@ import minicv  # noqa: E402
 project, author, copyright = "minicv", "the minicv authors", "the minicv authors, MIT licence"
 version = release = minicv.__version__
 extensions = ["myst_parser", "sphinx_gallery.gen_gallery", "pages"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "**/sg_execution_times.rst"]
 default_role = "code"
 suppress_warnings = ["config.cache"]  # the settings of the gallery hold functions, which cannot be compared
 nitpick_ignore_regex = []
