@@ -11,8 +11,8 @@ One training for features, classifier and box regressors: the loss of an RoI of 
 
     L(p, u, t^u, v) = L_cls(p, u) + [u >= 1] L_loc(t^u, v),   L_cls = -log p_u,   L_loc = smooth L1      eq. (1) to (3)
 
-RoI pooling passes gradients on to the map, so the convolutions learn too (eq. (4)), unlike SPPNet's. Proposals come from
-outside: selective search by default, or any other function (``model.proposer``), such as Faster R-CNN's RPN.
+RoI pooling passes gradients on to the map, so the convolutions learn too (eq. (4)), unlike SPPNet's. Proposals come
+from outside: selective search by default, or any other function (``model.proposer``), such as Faster R-CNN's RPN.
 
 Differs from the paper: offsets for the K classes as its text says, where the released code has K + 1; layers below
 conv3_1 are trained as well; the longer side of a picture is limited to 1000 pixels as the shorter side's 600 asks.
