@@ -166,7 +166,7 @@ lesson.claim("S8", "DeepLabv3, sec. 3.1", "dilation keeps a denser map with the 
                        f"M MACs" for n in STRIDES) + f"; 8 against 32: {fine} points",
              None if verdict is None else verdict and len(set(parameters.values())) == 1)
 lesson.claim("S8b", "DeepLabv3, sec. 3.1", "the same weights compute the same numbers at more places",
-             f"every 4th number of the map at output stride 8 equals the one at 32 up to {same:.0e} of the largest",
+             f"every 4th number of the map at output stride 8 against those at 32: apart by {same:.0e} of the largest",
              same < 1e-4)
 
 # %%
@@ -214,7 +214,7 @@ lesson.save(figure, "strides_and_rates")
 run("v3+, output stride 16", 16, decoder=True, rates=(1, 2, 3))
 iu, iu_verdict = compare("v3+, output stride 16", "v3, output stride 16", MEAN_IU)
 borders, verdict = compare("v3+, output stride 16", "v3, output stride 16", BOUNDARY)
-lesson.claim("S10", "DeepLabv3+, sec. 4.4", "the decoder of v3+ improves on v3, most at boundaries",
+lesson.claim("S10", "DeepLabv3+, sec. 4.4", "the decoder of v3+ improves on v3, not least at boundaries",
              f"mean IU {iu} points, boundary F-score {borders} points, to {text(found['v3+, output stride 16'][:, BOUNDARY])}"
              f"; the best v3, at output stride 8, has {text(found['v3, output stride 8'][:, BOUNDARY])}",
              None if None in (iu_verdict, verdict) else iu_verdict and verdict)
