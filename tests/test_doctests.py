@@ -57,3 +57,30 @@ def test_each_convention_has_an_example():
 def test_a_wrong_example_is_noticed():
     test = doctest.DocTestParser().get_doctest(examples("a\n```python\n>>> 1 + 1\n3\n\n```\n"), {}, "page", None, 0)
     assert "Expected:\n    3\nGot:\n    2" in failures(test)
+
+
+def resolves(name):
+    """Is there something of this dotted name?"""
+    parts = name.split(".")
+    for i in range(len(parts), 0, -1):
+        try:
+            value = importlib.import_module(".".join(parts[:i]))
+        except ImportError:
+            continue
+        for part in parts[i:]:
+            value = getattr(value, part, None)
+        return value is not None
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_names_in_a_page_are_there(page):
+    names = set(re.findall(r"`(minicv(?:\.\w+)+)`", page.read_text(encoding="utf-8")))
+    assert sorted(name for name in names if not resolves(name)) == []
+
+
+def test_the_glossary_has_every_column():
+    rows = [line.strip("| ").split(" | ") for line in
+            (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8").splitlines() if line.startswith("| ")][1:]
+    assert len(rows) >= 50
+    for english, korean, *_, code in rows:
+        assert english and re.search("[가-힣]", korean) and resolves(code.strip("`")), english
