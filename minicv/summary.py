@@ -108,8 +108,10 @@ class Summary:
         widths = [max(map(len, column)) for column in zip(head, *lines, strict=True)]
         table = ["  ".join(f"{v:<{w}}" if i < 3 else f"{v:>{w}}" for i, (v, w) in
                            enumerate(zip(line, widths, strict=True))).rstrip() for line in [head, *lines]]
+        unused = self.parameters - sum(r.parameters for r in self.rows)
+        training = f" ({unused:,} of them in layers that only training runs)" if unused else ""
         return "\n".join([
-            *table, f"total: {self.parameters:,} parameters, {self.macs:,} MACs (multiply-accumulates; a FLOP count is "
+            *table, f"total: {self.parameters:,} parameters{training}, {self.macs:,} MACs (multiply-accumulates; a FLOP count is "
             "twice that)", "field and jump in pixels of the input; clean: rows of the map that no padding reaches"])
 
 

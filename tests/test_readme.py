@@ -20,7 +20,7 @@ def test_the_first_code_block_is_two_commands_that_set_everything_up_themselves(
     assert language == "bash" and len(lines) == 2
     assert all(line.startswith("python3 -m venv .venv && .venv/bin/pip install") for line in lines)
     assert lines[0].endswith(".venv/bin/minicv lessons run --quick")
-    assert lines[1].endswith(".venv/bin/pytest")
+    assert lines[1].endswith(".venv/bin/pytest -n auto")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -284,5 +284,8 @@ def test_every_model_has_a_natural_input(name):
         with init.blank():
             model = models.build(name, preset)
         s = summarise(model, model.INPUT[preset])
-        assert sum(r.parameters for r in s.rows) == model.num_parameters() == s.parameters
-        assert all(r.axes for r in s.rows)  # what it sees is known everywhere
+        auxiliary = sum(p.size for part, p in model.named_parameters() if part.startswith("auxiliary"))  # in training
+        assert sum(r.parameters for r in s.rows) + auxiliary == model.num_parameters() == s.parameters
+        assert ("only training runs" in str(s)) == (auxiliary > 0) == (name == "pspnet")
+        if name != "sppnet":  # whose pyramid's levels, side by side, are maps of several sizes
+            assert all(r.axes for r in s.rows)  # what it sees is known everywhere

@@ -218,7 +218,7 @@ def test_killed_at_random_moments_and_resumed(tmp_path):
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
-    with start(tmp_path) as process:
+    with start(tmp_path, "--steps", "100000") as process:
         seen = ""
         while "loss=" not in seen:  # the bar shows that steps are done
             piece = process.stderr.read(1)
