@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 
-from .ops import numbers, options, shapes
+from .ops import numbers, shapes
 from .rounds import serve
 
 
@@ -69,7 +69,7 @@ WAYS = {"im2col": im2col, "tensordot": tensordot}
 def setup(way):
     """For ``serve``: nothing for a case that this way does not do (groups, transposed convolutions)."""
     def make(case: dict) -> dict:
-        how = options(case)
+        how = {k: v for k, v in case.items() if k in ("stride", "padding", "dilation", "groups")}
         if case["op"] != "conv2d" or how.pop("groups", 1) > 1:
             return {}
         x, weight, bias = (np.ascontiguousarray(numbers(s)) for s in shapes(case))
