@@ -84,7 +84,7 @@ def draw(found: dict, path) -> None:
     import matplotlib.pyplot as plt
 
     from minicv.viz import PALETTE
-    figure, axes = plt.subplots(1, 3, figsize=(12, 4.2), layout="constrained")
+    figure, axes = plt.subplots(1, 3, figsize=(12, 5.4), layout="constrained")
     for ax, (against, ops) in zip(axes, found.items(), strict=True):
         for i, (name, (amounts, ms, _)) in enumerate(ops.items()):
             ax.loglog(amounts, ms, color=PALETTE[i % len(PALETTE)] / 255, marker="osv^D"[i % 5], ms=4, lw=1, label=name)
@@ -92,7 +92,9 @@ def draw(found: dict, path) -> None:
         amounts = np.array(next(iter(ops.values()))[0])
         ax.loglog(amounts, 0.6 * low * amounts / amounts[0], color="0.6", ls="--", label="linear")
         ax.set(xlabel=against, ylabel="forward + backward, ms", title=f"time against {against}")
-        ax.legend(fontsize=7)
+        ax.set_xticks(amounts, map(str, amounts), rotation=30)
+        ax.minorticks_off()
+        ax.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=2)
     figure.savefig(path, dpi=110)
 
 

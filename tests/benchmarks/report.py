@@ -4,14 +4,17 @@ from __future__ import annotations
 import argparse
 import datetime
 import math
+import os
 import platform
+import subprocess
+import sys
 from pathlib import Path
 
 from minicv import backend, doctor
 from minicv.blas import recommended_kernel
 from minicv.files import atomic_write
 
-from . import growth, memory, training, where
+from . import growth, memory, training
 from .ops import GROUPS, text
 from .rounds import Contender, compare
 
@@ -86,12 +89,11 @@ def steps(rounds: int) -> list[str]:
 
 
 def time_goes() -> list[str]:
-    lines = ["## Where the time goes", "", "Shares of a training step, by operation and direction.", ""]
-    for case in training.CASES:
-        total, parts = where.shares(case)
-        lines.append(f"- {case['model']}, {total:.1f} ms: "
-                     + ", ".join(f"{name} {ms / total:.0%}" for name, ms in parts[:6]))
-    return [*lines, ""]
+    environment = {**os.environ, **({"OPENBLAS_CORETYPE": recommended_kernel()} if recommended_kernel() else {})}
+    printed = subprocess.run([sys.executable, "-m", "tests.benchmarks.where"], env=environment, capture_output=True,
+                             text=True, check=True).stdout
+    return ["## Where the time goes", "", "Of a training step, by operation and direction, with the kernel recommended.",
+            "", "```", *printed.splitlines(), "```", ""]
 
 
 def main() -> None:

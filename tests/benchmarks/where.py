@@ -55,5 +55,5 @@ if __name__ == "__main__":
         if not sys.argv[1:] or each["model"] in sys.argv[1:]:
             total, parts = shares(each)
             print(f"{each['model']}: {total:.1f} ms a step")
-            for name, ms in parts[:12]:
+            for name, ms in parts[:8]:
                 print(f"  {name:<34} {ms:7.2f} ms  {ms / total:5.1%}")
