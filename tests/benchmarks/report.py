@@ -92,8 +92,8 @@ def time_goes() -> list[str]:
     environment = {**os.environ, **({"OPENBLAS_CORETYPE": recommended_kernel()} if recommended_kernel() else {})}
     printed = subprocess.run([sys.executable, "-m", "tests.benchmarks.where"], env=environment, capture_output=True,
                              text=True, check=True).stdout
-    return ["## Where the time goes", "", "Of a training step, by operation and direction, with the kernel recommended.",
-            "", "```", *printed.splitlines(), "```", ""]
+    return ["## Where the time goes", "", "Of a training step, by operation and direction; the recommended kernel.", "",
+            "```", *printed.splitlines(), "```", ""]
 
 
 def main() -> None:
