@@ -111,8 +111,10 @@ class Summary:
         unused = self.parameters - sum(r.parameters for r in self.rows)
         training = f" ({unused:,} of them in layers that only training runs)" if unused else ""
         return "\n".join([
-            *table, f"total: {self.parameters:,} parameters{training}, {self.macs:,} MACs (multiply-accumulates; a FLOP count is "
-            "twice that)", "field and jump in pixels of the input; clean: rows of the map that no padding reaches"])
+            *table,
+            f"total: {self.parameters:,} parameters{training}, {self.macs:,} MACs (multiply-accumulates; a FLOP count "
+            "is twice that)",
+            "field and jump in pixels of the input; clean: rows of the map that no padding reaches"])
 
 
 def text(values: tuple) -> str:

@@ -10,9 +10,9 @@ Figures 2, 3 and 5; the convolutions run once per picture, whatever the number o
      v  fc6, fc7                  R x 4096
      v  SVMs and ridge regressions, as R-CNN's                                              sec. 4.1
 
-SPPNet, app. A: a box from x1 to x2 takes the columns floor(x1 / S) + 1 to ceil(x2 / S) - 1, those whose receptive fields
-have their centres inside it, if column j has its centre at S j, as with padding by half of every kernel. In a network
-with 2x2 poolings the centres are at S (j + 1/2), which is ``offset``.
+SPPNet, app. A: a box from x1 to x2 takes the columns floor(x1 / S) + 1 to ceil(x2 / S) - 1, those whose receptive
+fields have their centres inside it, if column j has its centre at S j, as with padding by half of every kernel. In a
+network with 2x2 poolings the centres are at S (j + 1/2), which is ``offset``.
 
 Multi-size training (sec. 2.3) is the same network at several sizes in turn; here each step scales its pictures by one
 of ``sizes``, drawn at random. In detection, each box is looked at in the size in which its area is closest to 224x224
