@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from minicv.data.detection import DetectionSample, boxes_of_masks
 from minicv.data.joint_boxes import DetectionAugment, crop, mirror, resize, resize_image, resize_masks, transpose
 from minicv.data.scenes_boxes import BoxScenes
+from minicv.detection import box_area
 
 
 def sample(H=6, W=8, *boxes) -> DetectionSample:
@@ -70,10 +71,14 @@ def test_boxes_and_masks_stay_together(seed, turn, scale):
     if scale == 1.0:
         np.testing.assert_array_equal(after.boxes, boxes_of_masks(after.masks))
         assert sorted(after.masks.sum(axis=(1, 2))) == sorted(before.masks.sum(axis=(1, 2)))
-    else:  # nearest pixels: within one of the exact box, unless that is cut off at the window's border
+    else:  # nearest pixels, of boxes that are not cut off at the window's border
         H, W = after.image.shape[1:]
         inside = ((after.boxes > 0) & (after.boxes < [W, H, W, H])).all(axis=1)
-        np.testing.assert_allclose(after.boxes[inside], boxes_of_masks(after.masks)[inside], atol=1.8)
+        exact, seen = after.boxes[inside], boxes_of_masks(after.masks)[inside]
+        outward = (seen - exact) * [-1, -1, 1, 1]
+        assert (outward <= 0.5 + 1e-4).all()  # a pixel shows what its centre meets
+        if len(after.boxes) == len(before.boxes) and np.median(box_area(after.boxes) / box_area(before.boxes)) >= 1:
+            assert (outward > -1.8).all()  # smaller, a mask's thin tip may fall between the pixels
 
 
 def test_all_eight_turns_occur_and_a_seed_gives_the_same():

@@ -185,8 +185,10 @@ COMMAND = [sys.executable, "-m", "minicv.cli", "train", "unet", "--data", "cells
 
 
 def start(folder, *more):
+    def heed():  # a shell's background job ignores Ctrl-C, and all that it starts
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     return subprocess.Popen([*COMMAND, "--out", str(folder), *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                            env=ENVIRONMENT, text=True)
+                            env=ENVIRONMENT, text=True, preexec_fn=heed)
 
 
 @pytest.mark.slow
