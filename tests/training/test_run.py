@@ -196,7 +196,9 @@ def start(folder, *more):
 def test_killed_at_random_moments_and_resumed(tmp_path):
     """20 times: no file is broken, and the resumed run ends with the same weights, bit for bit."""
     began = time.perf_counter()
-    assert start(tmp_path / "whole", "--quiet").wait(120) == 0
+    with start(tmp_path / "whole", "--quiet") as process:
+        process.communicate(timeout=120)
+    assert process.returncode == 0
     duration, rng, kills, resumed = time.perf_counter() - began, np.random.default_rng(0), 0, 0
     for i in range(20):
         folder = tmp_path / f"{i}"
