@@ -147,18 +147,9 @@ lesson.save(figure, "predictions")
 
 net, x, stages = nets["DeconvNet"].eval(), Tensor(standardise(images[0])[None]), {"picture": images[0]}
 with no_grad():
-    places = []
-    for convs in net.conv:
-        x = convs(x)
-        size = x.shape[2:]
-        x, switches = F.max_pool2d(x, 2, return_indices=True)
-        places.append((switches, size))
-    x = net.defc6(net.fc7(net.fc6(x)))
-    for level, deconvs in zip(range(len(net.conv), 0, -1), net.deconv, strict=True):
-        for name, layer in (("unpool", lambda x: net.unpool(x, *places.pop())), ("deconv", deconvs)):
-            x = layer(x)
-            strongest = x.numpy()[0, x.numpy()[0].mean(axis=(1, 2)).argmax()]
-            stages[f"{name}{level}, {x.shape[2]}x{x.shape[3]}"] = strongest / max(strongest.max(), 1e-6)
+    for name, maps in net.coarse_to_fine(x):
+        strongest = maps.numpy()[0, maps.numpy()[0].mean(axis=(1, 2)).argmax()]
+        stages[f"{name}, {maps.shape[2]}x{maps.shape[3]}"] = strongest / max(strongest.max(), 1e-6)
 lesson.save(panels(stages, columns=5, size=1.9), "coarse_to_fine")
 
 figure, ax = plt.subplots(figsize=(7.5, 3.6), layout="constrained")

@@ -31,24 +31,10 @@ from minicv.viz import PALETTE, draw_boxes, draw_picture
 
 BLUE, ORANGE, GREEN = PALETTE[[5, 1, 3]] / 255
 
-
-class Kept:
-    """Generated pictures, drawn once."""
-
-    def __init__(self, split, count):
-        data = open_dataset("boxes", split, count=count, seed=lesson.seed, size=64, objects=(1, 4), radius=(0.12, 0.3),
-                            crowding=0.2, strength=0.15, contrast=0.5, noise=0.02,
-                            class_names=("disc", "square", "cross"))
-        self.class_names, self.num_classes, self.samples = data.class_names, data.num_classes, list(data)
-
-    def __len__(self):
-        return len(self.samples)
-
-    def __getitem__(self, i):
-        return self.samples[i]
-
-
-train, test = Kept("train", 10 if lesson.quick else 200), Kept("test", 4 if lesson.quick else 60)
+SCENES = {"size": 64, "objects": (1, 4), "radius": (0.12, 0.3), "crowding": 0.2, "strength": 0.15, "contrast": 0.5,
+          "noise": 0.02, "class_names": ("disc", "square", "cross"), "seed": lesson.seed, "keep": True}
+train, test = (open_dataset("boxes", split, count=count, **SCENES)
+               for split, count in (("train", 10 if lesson.quick else 200), ("test", 4 if lesson.quick else 60)))
 propose = CachedProposals(lambda image: selective_search(image, "fast", count=120, min_side=5, min_size=15))
 
 # %%

@@ -32,25 +32,10 @@ BLUE, ORANGE, GREEN = PALETTE[[5, 1, 3]] / 255
 TERMS = {"centre": "centre: x, y", "size": "size: roots of w, h", "object": "confidence, object",
          "no_object": "confidence, no object", "class": "class"}
 
-
-class Kept:
-    """Generated pictures, drawn once."""
-
-    def __init__(self, split, count, **options):
-        data = open_dataset("boxes", split, count=count, seed=lesson.seed, class_names=("disc", "square", "cross"),
-                            **{**SCENES, **options})
-        self.class_names, self.num_classes, self.samples = data.class_names, data.num_classes, list(data)
-
-    def __len__(self):
-        return len(self.samples)
-
-    def __getitem__(self, i):
-        return self.samples[i]
-
-
 SCENES = {"size": 56, "objects": (2, 9), "radius": (0.06, 0.28), "crowding": 0.8, "strength": 0.15, "contrast": 0.5,
-          "noise": 0.02}
-train, test = Kept("train", 16 if lesson.quick else 100), Kept("test", 8 if lesson.quick else 60)
+          "noise": 0.02, "class_names": ("disc", "square", "cross"), "seed": lesson.seed, "keep": True}
+train, test = (open_dataset("boxes", split, count=count, **SCENES)
+               for split, count in (("train", 16 if lesson.quick else 100), ("test", 8 if lesson.quick else 60)))
 
 # %%
 # 1. The grid (sec. 2, fig. 2)

@@ -54,12 +54,12 @@ class LabelledPictures:
     @classmethod
     def find(cls, root: Path, split: str) -> list[Pair]:
         """The pairs that a split should have, whether or not the files are there."""
-        raise NotImplementedError
+        raise TypeError(f"{cls.__name__} has no find")
 
     @classmethod
     def read_label(cls, path: Path) -> np.ndarray:
         """A label file as uint8 (H, W): classes 0 to K - 1, or IGNORE."""
-        raise NotImplementedError
+        raise TypeError(f"{cls.__name__} has no read_label")
 
     @classmethod
     def read(cls, pair: Pair) -> tuple[np.ndarray, np.ndarray]:

@@ -98,11 +98,12 @@ def _fits(owner: np.ndarray, window: tuple[slice, slice], mask: np.ndarray, whol
 class BoxScenes:
     """A data set of drawn scenes; item i is a DetectionSample that depends on split, seed and i only.
 
-    count: how many. size: (H, W), or one number for both. split: "train", "val" and "test" never share a picture.
-    options: draw_box_scene's.
+    count: how many. size: (H, W), or one number for both. split: "train", "val" and "test" never share a picture. keep:
+    remember what was drawn, so that it is drawn once; such samples cannot be written to. options: draw_box_scene's.
     """
 
-    def __init__(self, count: int, size: int | tuple[int, int] = 128, seed: int = 0, split: str = "train", **options):
+    def __init__(self, count: int, size: int | tuple[int, int] = 128, seed: int = 0, split: str = "train",
+                 keep: bool = False, **options):
         splits = ("train", "test", "val")
         if count < 0 or seed < 0 or split not in splits:
             raise ValueError(f"BoxScenes: count and seed must not be negative, split one of {', '.join(splits)}, got "
@@ -112,6 +113,7 @@ class BoxScenes:
         self.options, self._part = options, splits.index(split)
         self.class_names = tuple(options.get("class_names", CLASSES))
         self.num_classes = len(self.class_names)
+        self.keep, self._kept = keep, {}
 
     def __len__(self) -> int:
         return self.count
@@ -120,6 +122,14 @@ class BoxScenes:
         if not -self.count <= index < self.count:
             raise IndexError(f"BoxScenes: index {index} is out of range for {self.count} scenes")
         index %= self.count
+        if index in self._kept:
+            return self._kept[index]
         image, masks, labels = draw_box_scene(self.size, np.random.default_rng([self.seed, self._part, index]),
                                               **self.options)
-        return DetectionSample(image, boxes_of_masks(masks), labels, f"boxes-{self.split}-{self.seed}-{index}", masks)
+        boxes = boxes_of_masks(masks)
+        sample = DetectionSample(image, boxes, labels, f"boxes-{self.split}-{self.seed}-{index}", masks)
+        if self.keep:
+            for array in (image, boxes, labels, masks):
+                array.flags.writeable = False
+            self._kept[index] = sample
+        return sample

@@ -167,9 +167,8 @@ def sampling(start: np.ndarray, end: np.ndarray, count: int, ratio: int, aligned
     """
     R = len(start)
     if aligned:
-        start, length = start - 0.5, end - start
-    else:
-        length = np.maximum(end - start, 1)
+        start, end = start - 0.5, end - 0.5
+    length = end - start if aligned else np.maximum(end - start, 1)
     points = np.full(R, ratio) if ratio > 0 else np.maximum(np.ceil(length / count), 0).astype(int)
     first = np.clip(np.minimum(start, start + length), 0, size - 1).astype(int)
     stop = np.minimum(np.clip(np.maximum(start, start + length), 0, size - 1).astype(int) + 2, size)
@@ -341,6 +340,8 @@ CASES = [
     _align("x2 below x1, aligned", (1, 2, 8, 9), boxes=DEGENERATE, output_size=2, aligned=True),
     _align("x2 below x1, aligned, two points a bin", (1, 2, 8, 9), boxes=DEGENERATE, output_size=2, sampling_ratio=2,
            aligned=True),
+    _align("a height that the shift by one half rounds to 0", (1, 2, 8, 9), output_size=1, aligned=True,
+           boxes=np.array([[0, 0.0, 0.0, 2.5, 1e-100]])),
     _align("a quarter of the scale", (2, 2, 8, 9), boxes=4 * INSIDE * [0.25, 1, 1, 1, 1], output_size=2,
            spatial_scale=0.25),
     _align("a list, a picture without boxes", (3, 2, 8, 9), output_size=2,

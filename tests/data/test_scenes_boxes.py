@@ -55,3 +55,13 @@ def test_open_and_errors():
         BoxScenes(2, crowd=1)
     with pytest.raises(ValueError, match=r"draw_box_scene: needs .*got \(9, 9\), \(3, 2\)"):
         draw_box_scene((9, 9), np.random.default_rng(0), objects=(3, 2))
+
+
+def test_kept_scenes_are_drawn_once_and_cannot_be_written_to():
+    drawn, kept = BoxScenes(3, 40, seed=1), BoxScenes(3, 40, seed=1, keep=True)
+    for i in range(3):
+        np.testing.assert_array_equal(drawn[i].image, kept[i].image)
+        np.testing.assert_array_equal(drawn[i].boxes, kept[i].boxes)
+    assert kept[1] is kept[-2] and drawn[1] is not drawn[1]
+    with pytest.raises(ValueError, match="read-only"):
+        kept[0].boxes[:] = 0

@@ -17,7 +17,7 @@ from minicv.training import (
     train_alternating,
     train_detector,
 )
-from tests.models.detection.learning import PROPOSING, TINY, Kept
+from tests.models.detection.learning import PROPOSING, TINY
 
 SMALL = DetectionRecipe(steps=2, batch=2, optimizer="adam", lr=0.001, warmup=0)
 
@@ -56,7 +56,7 @@ def digest(model):
 # ------------------------------------------------------------------------------------------------------- the examples
 
 def test_an_epoch_has_every_picture_once_and_a_seed_gives_the_same():
-    data, model = Kept(BoxScenes(5, 48)), tiny()
+    data, model = BoxScenes(5, 48, keep=True), tiny()
     task = DetectionTask(data, SMALL.replaced(flip=False), model)
     first = [task.example(i)[1].boxes.tobytes() for i in range(5)]
     assert sorted(first) == sorted(model.example(data[i])[1].boxes.tobytes() for i in range(5))
@@ -69,7 +69,7 @@ def test_an_epoch_has_every_picture_once_and_a_seed_gives_the_same():
 
 def test_proposals_are_changed_with_their_picture():
     """Proposals that are the objects' boxes must still be, however the picture was turned and scaled."""
-    data = Kept(BoxScenes(4, (48, 64)))
+    data = BoxScenes(4, (48, 64), keep=True)
     boxes = {s.image.tobytes(): s.boxes for s in data.samples}
     recipe = SMALL.replaced(scale=1.6, turn=True, jitter=0.3)
     task = DetectionTask(data, recipe, tiny("fast_rcnn"), lambda image: boxes[image.tobytes()])
@@ -84,13 +84,13 @@ def test_proposals_are_changed_with_their_picture():
 def test_a_network_that_needs_proposals_gets_its_own_by_default():
     model = tiny("fast_rcnn")
     model.proposer = lambda image: np.array([[1, 2, 30, 40]], np.float32)
-    _, target = DetectionTask(Kept(BoxScenes(1, 48)), SMALL.replaced(flip=False), model).example(0)
+    _, target = DetectionTask(BoxScenes(1, 48, keep=True), SMALL.replaced(flip=False), model).example(0)
     np.testing.assert_allclose(target.proposals, [[1, 2, 30, 40]])
-    assert DetectionTask(Kept(BoxScenes(1, 48)), SMALL, tiny()).example(0)[1].proposals is None
+    assert DetectionTask(BoxScenes(1, 48, keep=True), SMALL, tiny()).example(0)[1].proposals is None
 
 
 def test_a_bad_picture_is_named():
-    class Grey(Kept):
+    class Grey(BoxScenes):
         def __getitem__(self, i):
             import dataclasses
             return dataclasses.replace(self.samples[i], image=self.samples[i].image[:1])
@@ -105,7 +105,7 @@ def test_a_bad_picture_is_named():
 
 @pytest.mark.parametrize("name", ["fast_rcnn", "faster_rcnn", "mask_rcnn"])
 def test_training_is_reproducible(name):
-    data, found = Kept(BoxScenes(4, 48)), []
+    data, found = BoxScenes(4, 48, keep=True), []
     for before in (1, 2):
         model = tiny(name)
         model.proposer = lambda image: np.array([[0, 0, 20, 20], [5, 5, 40, 44], [20, 3, 44, 30]], np.float32)
@@ -117,7 +117,7 @@ def test_training_is_reproducible(name):
 
 
 def test_alternating_training_changes_one_part_at_a_time():
-    data, model, states, steps = Kept(BoxScenes(3, 48)), tiny(), [], []
+    data, model, states, steps = BoxScenes(3, 48, keep=True), tiny(), [], []
     states.append(model.state_dict())
     names = []
     for number, losses in train_alternating(model, data, SMALL):
@@ -163,7 +163,7 @@ def test_cached_proposals_in_memory_and_on_disk(tmp_path):
 # ---------------------------------------------------------------------------------------------------------- measuring
 
 def test_evaluate_all_found_and_half_found():
-    data = Kept(BoxScenes(6, 64, objects=(2, 4)))
+    data = BoxScenes(6, 64, objects=(2, 4), keep=True)
     found = evaluate_detector(Oracle(data, masks=True), data)
     names = ["mAP@0.5", *(f"AP@0.5 {n}" for n in data.class_names),
              *(f"{kind} {n}" for kind in ("COCO", "mask") for n in ("AP", "AP50", "AP75"))]

@@ -27,7 +27,7 @@ scales and shifts, and the last layer's bias; the sides above.
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -91,6 +91,11 @@ class DeconvNet(SegmentationNetwork):
         if x.ndim != 4 or x.shape[1] != self.in_channels:
             raise ValueError(f"DeconvNet: the input must be (N, {self.in_channels}, H, W), got {x.shape}")
         self.output_size(min(x.shape[2:]))  # a clear error before the work
+        *_, (_, maps) = self.coarse_to_fine(x)
+        return self.score(maps)
+
+    def coarse_to_fine(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """The maps on the way up, fig. 4: "unpool5", "deconv5", ... "deconv1", the last of the picture's size."""
         places = []  # (switches, size of the map before the pooling)
         for convs in self.conv:
             x = convs(x)
@@ -98,9 +103,11 @@ class DeconvNet(SegmentationNetwork):
             x, switches = F.max_pool2d(x, 2, return_indices=True)
             places.append((switches, size))
         x = self.defc6(self.fc7(self.fc6(x)))
-        for deconvs in self.deconv:
-            x = deconvs(self.unpool(x, *places.pop()))
-        return self.score(x)
+        for level, deconvs in zip(range(len(self.conv), 0, -1), self.deconv, strict=True):
+            x = self.unpool(x, *places.pop())
+            yield f"unpool{level}", x
+            x = deconvs(x)
+            yield f"deconv{level}", x
 
     def unpool(self, x: Tensor, switches: Tensor, size: tuple[int, int]) -> Tensor:
         """Undo a 2x2 pooling of a map of this size, which may be odd (fig. 3)."""

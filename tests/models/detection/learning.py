@@ -17,23 +17,9 @@ PROPOSING = {"scales": (8.0, 16.0, 32.0), "border": float("inf"), "min_size": 2.
 """All options of the RPN"""
 
 
-class Kept:
-    """A data set's pictures, drawn once."""
-
-    def __init__(self, data):
-        self.samples = [data[i] for i in range(len(data))]
-        self.num_classes, self.class_names = data.num_classes, data.class_names
-
-    def __len__(self):
-        return len(self.samples)
-
-    def __getitem__(self, i):
-        return self.samples[i]
-
-
 def learned(name: str, steps: int, proposer=None, size: int = 96, **options) -> dict[str, float]:
     """What ``evaluate_detector`` says of the compact network on the eight pictures that it was trained on."""
-    data = Kept(BoxScenes(8, size))
+    data = BoxScenes(8, size, keep=True)
     proposer = CachedProposals(proposer(data)) if proposer else None
     minicv.seed(0)
     model = models.build(name, num_classes=data.num_classes, short=size, long=size, **options)
