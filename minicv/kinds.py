@@ -32,8 +32,10 @@ class Kind:
                    if o not in self.options and getattr(args, o, None) is not None]
         if strange:
             raise ValueError(f"--{strange[0].replace('_', '-')} is not for {name}, which {self.does}")
-        recipe = self.recipe(**models.model_class(name).RECIPE)
-        return recipe.replaced(**{option: getattr(args, option) for option in (*ALL, *self.options)})
+        numbers = dict(models.model_class(name).RECIPE)
+        if args.optimizer not in (None, numbers["optimizer"]):
+            numbers.pop("lr", None)  # it is the other optimiser's
+        return self.recipe(**numbers).replaced(**{option: getattr(args, option) for option in (*ALL, *self.options)})
 
     def task(self, dataset: Any, recipe: training.Recipe, model: Module, args: argparse.Namespace) -> training.Task:
         """What the training loop asks for examples."""

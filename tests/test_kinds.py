@@ -42,6 +42,14 @@ def test_every_network_that_is_trained_has_a_kind_and_a_recipe():
     assert kinds.kind_of("vgg16") is None
 
 
+def test_another_optimiser_does_not_take_over_the_papers_rate():
+    def rate(*options):
+        return kinds.kind_of("fcn8s").chosen("fcn8s", cli.parser().parse_args(
+            ["train", "fcn8s", "--data", "scenes", "--out", "x", *options])).rate
+    assert [rate(), rate("--optimizer", "sgd"), rate("--optimizer", "adam")] == [0.01, 0.01, 0.001]
+    assert rate("--optimizer", "adam", "--lr", "0.002") == 0.002
+
+
 def test_train_evaluate_predict(run, few_boxes, tmp_path):  # noqa: F811 - the fixture
     out = tmp_path / "run"
     code, text, error = run("train", "mask_rcnn", "--data", "boxes", "--out", out, "--steps", 2, "--optimizer", "adam",
