@@ -17,6 +17,7 @@ EXAMPLES = """examples:
   minicv gradcheck conv2d                          is the backward pass the derivative of the forward pass?
   minicv summary vgg16 --preset paper              its layers: shapes, parameters, MACs, receptive fields
   minicv papers unet                               its equations and figures: in which line of which file
+  minicv data download isbi2012 --root DIR         real pictures, verified
   minicv data check camvid:DIR                     does a data set hold what it should?
   minicv train unet --data cells --out runs/cells  train on generated pictures of cells
   minicv predict --checkpoint runs/cells/last.safetensors picture.png --out runs/pictures
@@ -97,6 +98,8 @@ def parser() -> argparse.ArgumentParser:
     some.add_argument("--elastic", type=float, help="standard deviation of the elastic deformation, pixels")
     some.add_argument("--no-augment", dest="augment", action="store_const", const=False)
     some.add_argument("--weight-map", action="store_const", const=True, help="weigh pixels by U-Net's eq. (2)")
+    some.add_argument("--two-stage", action="store_const", const=True, help="as DeconvNet's paper: crops around single "
+                      "objects for a third of the steps, then crops around proposals, instead of tiles")
     some = add.add_argument_group("networks that find objects")
     some.add_argument("--turn", action="store_const", const=True, help="turn and mirror pictures in all eight ways")
     some.add_argument("--proposals", metavar="FILE", help=PROPOSALS)
@@ -134,11 +137,19 @@ def parser() -> argparse.ArgumentParser:
     add.add_argument("--keep", action="store_true", help="also write them to docs/claims.json, for the documentation")
     add.set_defaults(run=run_claims)
 
-    add = commands.add_parser("data", help="what is in a data set on disk, and what is wrong with it")
-    what = add.add_subparsers(dest="what", required=True, metavar="check")
+    add = commands.add_parser("data", help="fetch a data set; say what is in it, and what is wrong with it")
+    what = add.add_subparsers(dest="what", required=True, metavar="check|download")
     add = what.add_parser("check", help="read everything; name each file that is missing, damaged or does not fit")
     add.add_argument("data", metavar="NAME:PATH", help="as in camvid:PATH, voc:PATH, cityscapes:PATH, bccd:PATH")
     add.set_defaults(run=run_data_check)
+    add = what.add_parser("download", help="fetch real pictures from their public home and verify them; the same "
+                          "command goes on after an interruption")
+    add.add_argument("name", metavar="isbi2012|bccd|camvid|dsb2018")
+    add.add_argument("--root", required=True, type=Path, metavar="DIR", help="the folder of this set")
+    add.add_argument("--mirror", metavar="URL", help="fetch from another copy of that folder, as http://HOST:8000")
+    add.add_argument("--connections", type=int, default=8, help="files fetched at once (default: 8)")
+    add.add_argument("--quiet", action="store_true", help="no progress bar")
+    add.set_defaults(run=run_data_download)
     return top
 
 
@@ -294,6 +305,15 @@ def run_data_check(args: argparse.Namespace) -> int:
     report = check(args.data)
     print("\n".join([*report.contents, *report.faults, f"faults: {len(report.faults)}"]))
     return 1 if report.faults else 0
+
+
+def run_data_download(args: argparse.Namespace) -> int:
+    """minicv data download NAME --root DIR"""
+    from .data.download import SOURCES, download
+    count, fetched = download(args.name, args.root, args.mirror, connections=args.connections, quiet=args.quiet)
+    print(f"{args.root}: {count} files, {fetched} fetched\n{SOURCES[args.name].origin}; licence: "
+          f"{SOURCES[args.name].licence}\nminicv data check {args.name}:{args.root}")
+    return 0
 
 
 def main(argv: list[str] | None = None) -> int:
