@@ -45,7 +45,8 @@ class Target:
 class Detector(nn.Module):
     """Subclasses write ``losses`` and ``detect``, and say with ``needs_proposals`` whether boxes must be given.
 
-    ``short``, ``long``: see ``scale``. ``stride``: sides of a batch are multiples of it.
+    ``short``, ``long``: see ``scale``. ``stride``: sides of a batch are multiples of it. ``search``: pixels; a picture
+    whose longer side is longer is made that small for selective search, as in R-CNN, sec. 4.2.
     """
 
     in_channels: int
@@ -53,6 +54,7 @@ class Detector(nn.Module):
     short: int
     long: int
     stride = 1
+    search = 500
     needs_proposals = False
     proposer: Proposer | None = None  # None: the 2000 first boxes of selective search in its fast mode
 
@@ -70,7 +72,10 @@ class Detector(nn.Module):
         if self.proposer is not None:
             return self.proposer(image)
         from ...detection.selective_search import selective_search
-        return selective_search(np.repeat(image, 3 // len(image), axis=0), count=2000)  # R-CNN, sec. 2.1: "around 2000"
+        original = image.shape[1:]
+        size = tuple(max(1, round(n * min(1, self.search / max(original)))) for n in original)
+        small = np.repeat(resize_image(image, size), 3 // len(image), axis=0)
+        return selective_search(small, count=2000) * factors(size, original)  # R-CNN, sec. 2.1: "around 2000"
 
     def after_training(self, dataset: Any, proposer: Proposer | None, quiet: bool = False) -> bool:
         """Learn what is left when the steps of the training loop are done (R-CNN's SVMs and box regressors).

@@ -39,10 +39,11 @@ class FastRCNN(Detector):
     ``trunk``, ``stage``, ``trunk_options``: see ``Trunk``. ``hidden`` neurons in fc6 and fc7, ``pooled`` the side of a
     pooled RoI, ``pool`` "pool" (RoI pooling) or "align" (RoIAlign). ``rois``: RoIs per step, shared by its pictures, a
     ``foreground`` part of them objects, the others with an IoU in ``background``. ``score``, ``nms_iou``, ``most``: see
-    ``select``.
+    ``select``; ``search``: see ``Detector``.
     """
 
-    PRESETS = {"paper": {}, "compact": {**COMPACT, "hidden": 128, "dropout": 0.0, "short": 192, "long": 256}}
+    PRESETS = {"paper": {}, "compact": {**COMPACT, "hidden": 128, "dropout": 0.0, "short": 192, "long": 256,
+                                        "search": 320}}
     INPUT = {"paper": (3, 600, 1000), "compact": (3, 192, 256)}
     RECIPE: dict[str, Any] = {"optimizer": "sgd", "momentum": 0.9, "weight_decay": 0.0005, "batch": 2}  # sec. 2.3
     needs_proposals = True
@@ -51,16 +52,16 @@ class FastRCNN(Detector):
                  trunk_options: dict[str, Any] | None = None, hidden: int = 4096, pooled: int = 7, pool: str = "pool",
                  dropout: float = 0.5, rois: int = 128, foreground: float = 0.25,
                  background: tuple[float, float] = (0.1, 0.5), short: int = 600, long: int = 1000,
-                 score: float = 0.05, nms_iou: float = 0.3, most: int = 100):
+                 score: float = 0.05, nms_iou: float = 0.3, most: int = 100, search: int = 500):
         if pool not in ("pool", "align"):
             raise ValueError(f"{type(self).__name__}(pool={pool!r}): 'pool' or 'align'")
-        if min(in_channels, num_classes, hidden, pooled, rois, short, long) < 1:
+        if min(in_channels, num_classes, hidden, pooled, rois, short, long, search) < 1:
             raise ValueError(f"{type(self).__name__}(in_channels={in_channels}, num_classes={num_classes}, "
-                             f"hidden={hidden}, pooled={pooled}, rois={rois}, short={short}, long={long}): each must "
-                             "be at least 1")
+                             f"hidden={hidden}, pooled={pooled}, rois={rois}, short={short}, long={long}, "
+                             f"search={search}): each must be at least 1")
         self.in_channels, self.num_classes, self.short, self.long = in_channels, num_classes, short, long
         self.rois, self.foreground, self.background, self.pool = rois, foreground, tuple(background), pool
-        self.score, self.nms_iou, self.most = score, nms_iou, most
+        self.score, self.nms_iou, self.most, self.search = score, nms_iou, most, search
         self.trunk = Trunk(in_channels, trunk, stage, trunk_options)
         self.stride = self.trunk.stride
         self.head = BoxHead(self.trunk.channels, num_classes, pooled, hidden, dropout)

@@ -39,11 +39,11 @@ class RCNN(SVMDetector):
     """Pictures and proposals -> detections.
 
     ``backbone``: a classifier, its paper preset changed by ``backbone_options``. ``side``: of a warp, pixels, with
-    ``context`` on each edge. ``rois``, ``background``, ``svm``: see ``SVMDetector``.
+    ``context`` on each edge. ``rois``, ``background``, ``svm``: see ``SVMDetector``; ``search``: see ``Detector``.
     """
 
     PRESETS: dict[str, dict[str, Any]] = {
-        "paper": {}, "compact": {"backbone": "vgg16", "side": 64, "context": 4.5, "backbone_options": {
+        "paper": {}, "compact": {"backbone": "vgg16", "side": 64, "context": 4.5, "search": 320, "backbone_options": {
             "depth": 11, "width": 16, "hidden": 128, "pooled": 2, "batch_norm": True, "dropout": 0.0}}}
     INPUT = {"paper": (3, 227, 227), "compact": (3, 64, 64)}
     RECIPE: dict[str, Any] = {"optimizer": "sgd", "lr": 0.001, "momentum": 0.9, "weight_decay": 0.0005, "batch": 2}
@@ -51,14 +51,15 @@ class RCNN(SVMDetector):
 
     def __init__(self, in_channels: int = 3, num_classes: int = 20, backbone: str = "alexnet",
                  backbone_options: dict[str, Any] | None = None, side: int = 227, context: float = 16.0,
-                 rois: int = 128, background: tuple[float, float] = (0.0, 0.5), svm: bool = True):
+                 rois: int = 128, background: tuple[float, float] = (0.0, 0.5), svm: bool = True, search: int = 500):
         if backbone not in BACKBONES:
             raise ValueError(f"RCNN(backbone={backbone!r}): there are {', '.join(BACKBONES)}")
-        if not 0 <= 2 * context < side or min(num_classes, rois) < 1:
-            raise ValueError(f"RCNN(side={side}, context={context}, num_classes={num_classes}, rois={rois}): the "
-                             "context must leave something of the side, the others must be at least 1")
+        if not 0 <= 2 * context < side or min(num_classes, rois, search) < 1:
+            raise ValueError(f"RCNN(side={side}, context={context}, num_classes={num_classes}, rois={rois}, "
+                             f"search={search}): the context must leave something of the side, the others must be at "
+                             "least 1")
         self.in_channels, self.num_classes, self.side, self.context = in_channels, num_classes, side, context
-        self.rois, self.background, self.svm = rois, tuple(background), svm
+        self.rois, self.background, self.svm, self.search = rois, tuple(background), svm, search
         cls = BACKBONES[backbone]
         self.net = cls(**{**cls.PRESETS["paper"], **(backbone_options or {}), "num_classes": num_classes + 1,
                           "in_channels": in_channels})

@@ -5,6 +5,7 @@ import pytest
 
 from minicv import Tensor, nn
 from minicv.data.detection import DetectionSample
+from minicv.data.joint_boxes import resize_image
 from minicv.detection import Detections
 from minicv.models.backbones.classifier import normalise
 from minicv.models.detection.base import Detector, evaluating, factors, select
@@ -95,6 +96,22 @@ def test_proposals_by_default_are_those_of_selective_search(monkeypatch):
     Whole().propose(picture(8, 9))
     Whole().propose(picture(8, 9)[:1])
     assert asked == [((3, 8, 9), 2000)] * 2
+
+
+def test_selective_search_sees_large_pictures_small(monkeypatch):
+    module = import_module("minicv.detection.selective_search")
+    seen = []
+    monkeypatch.setattr(module, "selective_search",
+                        lambda image, count: seen.append(image) or np.array([[1, 2, 3, 4]], np.float32))
+    model, image = Whole(), picture(6, 20)
+    model.search = 10
+    boxes = model.propose(image)
+    assert boxes.dtype == np.float32
+    np.testing.assert_array_equal(boxes, [[2, 4, 6, 8]])  # 20 pixels became 10
+    np.testing.assert_allclose(seen[0], resize_image(image, (3, 10)))
+    model.search = 20  # large enough: not made larger
+    np.testing.assert_array_equal(model.propose(image), [[1, 2, 3, 4]])
+    np.testing.assert_array_equal(seen[1], image)
 
 
 def test_evaluating_restores_the_modes_after_an_error():

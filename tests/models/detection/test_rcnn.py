@@ -191,8 +191,9 @@ def test_before_its_machines_are_trained_it_finds_nothing_and_a_checkpoint_keeps
 
 @pytest.mark.parametrize(("options", "message"), [
     ({"backbone": "lenet"}, r"RCNN\(backbone='lenet'\): there are alexnet, vgg16"),
-    ({"context": 24}, r"RCNN\(side=48, context=24, num_classes=3, rois=64\): the context must leave something"),
-    ({"rois": 0}, r"rois=0\): .* at least 1"),
+    ({"context": 24}, r"RCNN\(side=48, context=24, num_classes=3, rois=64, search=320\): the context must leave"),
+    ({"rois": 0}, r"rois=0, search=320\): .* at least 1"),
+    ({"search": 0}, r"rois=64, search=0\): .* at least 1"),
 ])
 def test_options_that_do_not_work(options, message):
     with pytest.raises(ValueError, match=message):
