@@ -19,3 +19,9 @@ def real_data() -> pathlib.Path:
     if not folder.is_dir():
         pytest.skip(f"no real images: {folder} is not a folder (set MINICV_TEST_DATA)")
     return folder
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """``pytest -m gpu`` without CuPy says so once per test, instead of failing."""
+    if item.get_closest_marker("gpu"):
+        pytest.importorskip("cupy", reason="no CuPy: pip install -e '.[cuda]' on a machine with an NVIDIA GPU")

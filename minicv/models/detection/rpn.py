@@ -23,7 +23,7 @@ import numpy as np
 from ... import nn
 from ... import ops as F
 from ...autograd import Tensor
-from ...backend import rng, to_device, to_numpy
+from ...backend import rng, to_device, to_numpy, xp_of
 from ...detection import (
     NEITHER,
     base_anchors,
@@ -122,10 +122,10 @@ class RPN(nn.Module):
                   training: bool) -> list[np.ndarray]:
         """For each picture boxes float32 (P, 4), by falling score. No gradient flows through them (sec. 3.2)."""
         limits = [pair[0 if training else 1] for pair in (self.before, self.after)]
-        difference = to_numpy(score.data[..., 1] - score.data[..., 0])  # (N, A), rises with the probability
-        offsets = to_numpy(offset.data)
-        return [self.proposals_of(d, t, anchors, size, *limits)
-                for d, t, size in zip(difference, offsets, sizes, strict=True)]
+        difference = score.data[..., 1:] - score.data[..., :1]  # (N, A, 1), rises with the probability
+        both = to_numpy(xp_of(difference).concatenate([difference, offset.data], axis=2))  # one read from the device
+        return [self.proposals_of(each[:, 0], each[:, 1:], anchors, size, *limits)
+                for each, size in zip(both, sizes, strict=True)]
 
     def proposals_of(self, score: np.ndarray, offset: np.ndarray, anchors: np.ndarray, size: tuple[int, int],
                      before: int, after: int) -> np.ndarray:

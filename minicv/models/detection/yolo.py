@@ -42,7 +42,7 @@ import numpy as np
 from ... import nn
 from ... import ops as F
 from ...autograd import Tensor
-from ...backend import to_device
+from ...backend import Array, to_device, xp_of
 from ...detection import Detections
 from ...nn import init
 from .base import Detector, Target, select
@@ -108,24 +108,25 @@ class YOLO(Detector):
     def grid_losses(self, y: Tensor, targets: list[Target]) -> dict[str, Tensor]:
         """"centre", "size", "object", "no_object" and "class": sums over a picture, means over the batch y (N, S, S,
         5B + K)."""
-        N, S, B, device = len(y), self.S, self.B, y.device
+        N, S, B, xp = len(y), self.S, self.B, xp_of(y.data)
         cells = assign(targets, S)
-        O, at = len(cells.label), tuple(to_device(index, device) for index in (cells.n, cells.i, cells.j))
-        there = y[at]  # (O, 5B + K), the cells that hold a centre
-        responsible, iou = best_box(there.numpy()[:, :5 * B].reshape(O, B, 5), cells.box, S)
-        box = there[:, :5 * B].reshape(O, B, 5)[to_device(np.arange(O), device), to_device(responsible, device)]
-        empty = np.ones((N, S, S, B))
-        empty[cells.n, cells.i, cells.j, responsible] = 0
-        truth, iou, empty, p = (Tensor(to_device(array.astype(y.dtype), device))
-                                for array in (cells.box, iou, empty, np.eye(self.num_classes)[cells.label]))
+        n, i, j, box, p = (to_device(array, y.device) for array in (
+            cells.n, cells.i, cells.j, cells.box, np.eye(self.num_classes)[cells.label]))
+        there = y[n, i, j]  # (O, 5B + K), the cells that hold a centre
+        O, boxes = len(there), there[:, :5 * B].reshape(-1, B, 5)
+        responsible, iou = best_box(boxes.data, box, S)  # where y lies: reading it would wait for the device
+        predicted = boxes[to_device(np.arange(O), y.device), responsible]  # (O, 5)
+        empty = xp.ones((N, S, S, B))
+        empty[n, i, j, responsible] = 0
+        truth, iou, empty, p = (Tensor(array.astype(y.dtype)) for array in (box, iou, empty, p))
 
         def squares(a: Tensor, b: Tensor) -> Tensor:
             return F.mse_loss(a, b, reduction="sum") / N
 
         C = y[..., 4:5 * B:5] * empty  # (N, S, S, B)
-        return {"centre": self.coord * squares(box[:, :2], truth[:, :2]),  # YOLO, eq. (3), line by line
-                "size": self.coord * squares(box[:, 2:4], truth[:, 2:]),
-                "object": squares(box[:, 4], iou),
+        return {"centre": self.coord * squares(predicted[:, :2], truth[:, :2]),  # YOLO, eq. (3), line by line
+                "size": self.coord * squares(predicted[:, 2:4], truth[:, 2:]),
+                "object": squares(predicted[:, 4], iou),
                 "no_object": self.noobj * (C * C).sum() / N,
                 "class": squares(there[:, 5 * B:], p)}
 
@@ -209,18 +210,19 @@ def assign(targets: list[Target], S: int) -> Cells:
     return Cells(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in dataclasses.fields(Cells)))
 
 
-def best_box(boxes: np.ndarray, truth: np.ndarray, S: int) -> tuple[np.ndarray, np.ndarray]:
+def best_box(boxes: Array, truth: Array, S: int) -> tuple[Array, Array]:
     """Which of the B boxes (O, B, 5) of each cell is responsible for its object (O, 4), and its IoU, both (O,)."""
-    iou = overlap(boxes[..., :4], truth[:, None], S)  # (O, B)
+    xp, iou = xp_of(boxes), overlap(boxes[..., :4], truth[:, None], S)  # (O, B)
     distance = ((boxes[..., :4] - truth[:, None]) ** 2).sum(axis=-1)
-    best = np.where(iou.max(axis=1, initial=0) > 0, iou.argmax(axis=1), distance.argmin(axis=1))
-    return best, iou[np.arange(len(iou)), best]
+    best = xp.where(iou.max(axis=1) > 0, iou.argmax(axis=1), distance.argmin(axis=1))
+    return best, xp.take_along_axis(iou, best[:, None], axis=1)[:, 0]
 
 
-def overlap(a: np.ndarray, b: np.ndarray, S: int) -> np.ndarray:
+def overlap(a: Array, b: Array, S: int) -> Array:
     """IoU of boxes (x, y, sqrt(w), sqrt(h)) in the same cell, pair by pair: (..., 4) -> (...)."""
-    low = np.maximum(*(box[..., :2] / S - box[..., 2:4] ** 2 / 2 for box in (a, b)))
-    high = np.minimum(*(box[..., :2] / S + box[..., 2:4] ** 2 / 2 for box in (a, b)))
-    inter = np.maximum(high - low, 0).prod(axis=-1)
+    xp = xp_of(a)
+    low = xp.maximum(*(box[..., :2] / S - box[..., 2:4] ** 2 / 2 for box in (a, b)))
+    high = xp.minimum(*(box[..., :2] / S + box[..., 2:4] ** 2 / 2 for box in (a, b)))
+    inter = xp.maximum(high - low, 0).prod(axis=-1)
     union = (a[..., 2:4] ** 2).prod(axis=-1) + (b[..., 2:4] ** 2).prod(axis=-1) - inter
-    return inter / np.maximum(union, 1e-12)
+    return inter / xp.maximum(union, 1e-12)

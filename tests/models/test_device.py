@@ -1,0 +1,55 @@
+"""A training step of every network on another device than NumPy's: on the strict one, which refuses what CuPy refuses,
+and, where asked for (``pytest -m gpu``), on a GPU. That its numbers are NumPy's is in each network's own tests."""
+import numpy as np
+import pytest
+
+import minicv
+import minicv.ops as F
+from minicv import backend, data, models, training
+from minicv.autograd import Tensor
+from minicv.optim import SGD
+from tests.strict_device import StrictArray
+
+# Each read makes the processor wait for the device. One is for the losses. The RPN's proposals are chosen on the host,
+# because how many there are depends on the numbers, and the second half of the network needs them: one read more.
+READS = {"faster_rcnn": 2, "mask_rcnn": 2}
+TASKS = {"segmentation": (data.Scenes, training.SegmentationRecipe, training.SegmentationTask),
+         "detection": (data.BoxScenes, training.DetectionRecipe, training.DetectionTask)}
+
+
+def losses_of_a_step(name: str, device: str):
+    """Train a compact network by one step on a batch of two generated pictures; (the model, its losses)."""
+    minicv.seed(0)
+    cls, kind = models.model_class(name), models.MODELS[name].partition(".")[0]
+    if kind == "backbones":
+        model = models.build(name, width=8).to(device)
+        optimizer = SGD(model.parameters(), 0.01)
+        x = Tensor(np.random.default_rng(0).random((2, 3, 64, 64), np.float32)).to(device)
+        labels = backend.to_device(np.array([3, 7]), device)
+        StrictArray.reads.clear()
+        loss = F.cross_entropy(model(x), labels)
+        loss.backward()
+        optimizer.step()
+        return model, {"total": loss.item()}
+    dataset, recipe, task = TASKS[kind]
+    pictures = dataset(2, (64, 64))
+    model = models.build(name, num_classes=pictures.num_classes, in_channels=3).to(device)
+    changes = {"steps": 10, "batch": 2, "warmup": 0, **({"tile": None} if kind == "segmentation" else {})}
+    task = task(pictures, recipe(**{**cls.RECIPE, **changes}), model)
+    job = training.Training(model.train(), task)
+    batch = task.batch([task.example(0), task.example(1)], device)
+    StrictArray.reads.clear()
+    return model, job.advance(*batch)
+
+
+@pytest.mark.parametrize("device", ["strict", pytest.param("cupy", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize("name", models.names())
+def test_a_training_step(name, device):
+    model, losses = losses_of_a_step(name, device)
+    reads = sum(StrictArray.reads.values())
+    assert all(np.isfinite(loss) for loss in losses.values()) and losses["total"] > 0
+    assert {p.device for p in model.parameters()} == {device}
+    learned = [p for p in model.parameters() if p.grad is not None]
+    assert learned and all(p.grad is None or type(p.grad) is type(p.data) for p in model.parameters())
+    if device == "strict":
+        assert reads == READS.get(name, 1), dict(StrictArray.reads)
