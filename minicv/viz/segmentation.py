@@ -48,13 +48,13 @@ def colour_labels(labels: np.ndarray, colours: np.ndarray, ignore_index: int | N
 
 def prediction_sheet(images: Sequence[np.ndarray], labellings: Mapping[str, Sequence[np.ndarray]],
                      class_names: Sequence[str], colours: np.ndarray | None = None, *, size: float = 2.4,
-                     ignore_index: int | None = 255, smallest: float = 0.012) -> Any:
+                     ignore_index: int | None = 255, smallest: float = 0.012, show_pictures: bool = True) -> Any:
     """A figure with a row for each picture: the picture, then what each labelling says of it, and a legend below.
 
     images: (C, H, W) in [0, 1]. labellings: title -> a label map (H, W) for each picture, such as "truth" and networks.
     colours: (K, 3); None takes class_colours. size: width of a picture, inches. smallest: regions of at least this
-    share of the picture carry the number of their class. ``ValueError`` for label maps that are not one for each
-    picture.
+    share of the picture carry the number of their class. show_pictures=False leaves the pictures themselves out.
+    ``ValueError`` for label maps that are not one for each picture.
     """
     import matplotlib.pyplot as plt
     for title, maps in labellings.items():
@@ -62,7 +62,8 @@ def prediction_sheet(images: Sequence[np.ndarray], labellings: Mapping[str, Sequ
             raise ValueError(f"prediction_sheet: {title!r} needs a label map of its size for each picture, got "
                              f"{[m.shape for m in maps]} for pictures {[image.shape[-2:] for image in images]}")
     colours = class_colours(class_names) if colours is None else np.asarray(colours, np.uint8)
-    columns, rows = 1 + len(labellings), len(images)
+    titles = ["picture", *labellings] if show_pictures else list(labellings)
+    columns, rows = len(titles), len(images)
     heights = [size * image.shape[1] / image.shape[2] for image in images]
     lines = -(-(len(class_names) + 1) // _per_line(size * columns, class_names))  # of the legend
     below = 0.19 * lines + 0.12
@@ -71,13 +72,13 @@ def prediction_sheet(images: Sequence[np.ndarray], labellings: Mapping[str, Sequ
     top = total - 0.25
     for i, (image, height) in enumerate(zip(images, heights, strict=True)):
         top -= height + 0.06
-        for j, title in enumerate(["picture", *labellings]):
+        for j, title in enumerate(titles):
             place = (size * j + 0.03) / (size * columns), top / total, (size - 0.06) / (size * columns), height / total
             ax = figure.add_axes(place)
             ax.set_axis_off()
             if i == 0:
                 ax.set_title(title, fontsize=9, pad=3)
-            if j == 0:
+            if show_pictures and j == 0:
                 ax.imshow(grey_to_rgb(image), interpolation="nearest")
             else:
                 labels = labellings[title][i]

@@ -75,6 +75,11 @@ def test_sheet():
     assert [text.get_text() for text in figure.axes[2].texts] == ["0"]  # one region, in its middle
     x, y = figure.axes[2].texts[0].get_position()
     assert 10 < x < 30 and 10 < y < 20
+    without = prediction_sheet([sample.image for sample in samples], {"truth": truth}, Scenes.class_names,
+                               show_pictures=False)
+    assert [ax.get_title() for ax in without.axes] == ["truth", ""]
+    np.testing.assert_array_equal(without.axes[1].images[0].get_array(),
+                                  colour_labels(truth[1], class_colours(Scenes.class_names)))
 
 
 def test_large_regions_carry_their_number():
