@@ -66,9 +66,9 @@ lesson.save(panels({"picture": grey.numpy()[0, 0], "its 4x4 maxima, 16x16": pool
 # %%
 # 3. DeconvNet against FCN-32s (claim S1)
 # ---------------------------------------
-# Scenes with nine classes. All networks are small, see the same examples for as many steps, and start from scratch: the
-# paper's two stages, crops with one object in the centre and then all sorts of crops, and its start from a VGG16 that
-# knows ImageNet, are left out. Every seed stands for other first weights and another order of the pictures. Learning
+# Scenes with nine classes. All networks are small, see the same examples, whole pictures, for as many steps, and start
+# from scratch: the paper's two stages, crops with one object in the centre and then crops around proposals, and its start
+# from a VGG16 that knows ImageNet, are left out (`two_stage=True` in the recipe makes such crops). Every seed stands for other first weights and another order of the pictures. Learning
 # rates were chosen on other scenes, one for FCN and one for DeconvNet, whose many batch norms allow a larger one.
 
 seeds, steps = (1, 10) if lesson.quick else (2, 300)

@@ -67,7 +67,7 @@ class Segmentation(Kind):
 
     does = "labels pixels"
     recipe = training.SegmentationRecipe
-    options = ("tile", "elastic", "scale", "jitter", "augment", "weight_map")
+    options = ("tile", "elastic", "scale", "jitter", "augment", "weight_map", "two_stage")
 
     def task(self, dataset, recipe, model, args):
         return training.SegmentationTask(dataset, recipe, model)

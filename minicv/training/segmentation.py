@@ -12,6 +12,7 @@ from ..data import DataError, SegmentationAugment, UNetAugment, WithWeightMap, c
 from ..nn import Module
 from .loop import Training
 from .recipe import Recipe
+from .two_stage import TwoStages
 
 
 @dataclasses.dataclass
@@ -23,7 +24,8 @@ class SegmentationRecipe(Recipe):
     ``elastic`` pixels and changed in grey value (``UNetAugment``); those that are upright (streets) are scaled by a
     factor between 1/``scale`` and ``scale``, flipped left to right and changed in colour by up to ``jitter``
     (``SegmentationAugment``).
-    ``weight_map``: U-Net's eq. (2), or 1 everywhere.
+    ``weight_map``: U-Net's eq. (2), or 1 everywhere. ``two_stage``: DeconvNet's crops of objects, then of proposals, in
+    place of tiles, see ``two_stage.py``.
     """
 
     tile: int | None = None
@@ -32,6 +34,7 @@ class SegmentationRecipe(Recipe):
     scale: float = 2.0  # PSPNet, sec. 5.1: "random resize between 0.5 and 2"
     jitter: float = 0.1
     weight_map: bool = False
+    two_stage: bool = False
 
     AT_LEAST: ClassVar[dict[str, int]] = {**Recipe.AT_LEAST, "tile": 1, "elastic": 0, "scale": 1, "jitter": 0}
 
@@ -52,6 +55,11 @@ class SegmentationTask:
             upright = getattr(dataset, "upright", False)
             self.augment = (SegmentationAugment(scale=(1 / recipe.scale, recipe.scale), jitter=recipe.jitter) if upright
                             else UNetAugment(elastic=recipe.elastic))
+        self.stages = TwoStages(dataset.class_names) if recipe.two_stage else None
+
+    def stage(self, i: int) -> int:
+        """1 or 2: that of the i-th example in a two-stage training."""
+        return 1 if 3 * (i // self.recipe.batch) < self.recipe.steps else 2  # DeconvNet, sec. 5.1: 20K and 40K steps
 
     def example(self, i: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """The i-th example; the same for the same seed."""
@@ -64,7 +72,9 @@ class SegmentationTask:
             wanted = whole.label.shape if self.recipe.tile is None else (self.recipe.tile,) * 2
             tile_in = tuple(self.model.input_size(side) for side in wanted)
             tile_out = tuple(self.model.output_size(side) for side in tile_in)
-            if isinstance(self.augment, SegmentationAugment):
+            if self.stages is not None:
+                part = self.stages(whole, self.stage(i), tile_in, tile_out, rng, bool(self.augment))
+            elif isinstance(self.augment, SegmentationAugment):
                 part = dataclasses.replace(self.augment, crop=tile_in)(sample, rng)
             else:
                 window = random_window(whole.label.shape, tile_in, tile_out, rng)

@@ -15,11 +15,12 @@ that is transposed 3x3 convolutions, make dense maps of that. Batch norm follows
 (sec. 4.1), then ReLU. ``unpooling`` "nearest" and "nails" do without switches.
 
 The paper trains in two stages (sec. 4.2): first on crops with one object in the centre, so that location and size vary
-little, then on crops around object proposals. It predicts 50 proposals per picture, adds up their scores, and smooths
-the result with a CRF. The mean of its probabilities and FCN-8s's (EDeconvNet, sec. 4.3, here ``ensemble``) is better
-than both.
+little, then on crops around object proposals; here by ``SegmentationRecipe(two_stage=True)`` or ``minicv train
+deconvnet --two-stage``. It predicts 50 proposals per picture, puts their scores together, and smooths the result with a
+CRF. The mean of its probabilities and FCN-8s's (EDeconvNet, sec. 4.3, here ``ensemble``) is better than both.
 
-Differs from the paper: training and prediction take whole pictures; there is no CRF. Convolutions before batch norm
+Differs from the paper: prediction takes whole pictures, and so does training unless it is told otherwise, see
+``training/two_stage.py``; there is no CRF. Convolutions before batch norm
 have no bias, which batch norm would take off again. ``compact``: four blocks of two convolutions with 16 to 128
 channels, fc6 2x2 with 128, pictures of 64x64.
 Asserted by the tests: 251,788,949 parameters with 21 classes, the paper's "about 252M": all weights, batch norm's
