@@ -15,6 +15,8 @@ from . import lessons
 from .files import atomic_write
 
 KEPT = Path(__file__).resolve().parent.parent / "docs" / "claims.json"
+WRITTEN = {"lesson": str, "quick": bool, "claims": list, "date": str, "seed": int, "data": str | None,
+           "seconds": int | float}  # of what kind each is
 VERDICTS = {True: "holds", False: "does not hold here", None: "cannot be told here"}
 
 TEXT = """
@@ -84,9 +86,13 @@ def read(path: Path) -> dict[str, Any]:
     """What one lesson noted. Raises ``ValueError`` for a file that no lesson wrote."""
     try:
         run = json.loads(path.read_text(encoding="utf-8"))
-        if not {"lesson", "quick", "claims", "date"} <= run.keys():
-            raise ValueError("it lacks a lesson's name, date or claims")
-    except (ValueError, AttributeError) as error:
+        if not all(isinstance(run[name], kind) for name, kind in WRITTEN.items()):
+            raise ValueError(f"each of {', '.join(WRITTEN)} must be of its kind")
+        for claim in run["claims"]:
+            if set(claim) != {"id", "source", "claim", "found", "holds"} or claim["holds"] not in (True, False, None) \
+                    or not all(isinstance(value, str) for key, value in claim.items() if key != "holds"):
+                raise ValueError(f"a claim that is none: {claim}")
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise ValueError(f"{path}: this is not what a lesson writes ({error}); run the lesson again") from None
     return run
 

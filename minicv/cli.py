@@ -326,6 +326,9 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, TypeError, RuntimeError, OSError) as error:
         print(f"minicv {args.command}: {error}", file=sys.stderr)
         return 2
+    except MemoryError as error:
+        print(f"minicv {args.command}: not enough memory ({str(error) or 'it is full'})", file=sys.stderr)
+        return 2
     except KeyboardInterrupt as stop:
         print(f"minicv {args.command}: {str(stop) or 'interrupted'}", file=sys.stderr)
         return 130

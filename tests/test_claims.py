@@ -74,7 +74,9 @@ def test_an_unknown_claim_is_wrong_input(out, capsys):
     assert "no claim Q1; there are: A1, A2, A3, A4, A5, A6, F1," in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "{}"])
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"lesson": 3}', "[" * 100_000, json.dumps({
+    "lesson": "09_other", "quick": False, "date": "2026-01-01", "seed": 0, "data": None, "seconds": 1.0,
+    "claims": [{"id": "S2", "source": "", "claim": "", "found": 3, "holds": True}]})], ids=range(6))
 def test_a_file_that_no_lesson_wrote_is_named(out, capsys, text):
     (out / "09_other.json").write_text(text)
     assert cli.main(["claims"]) == 2

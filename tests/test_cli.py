@@ -103,6 +103,14 @@ def test_interrupted(run, monkeypatch, checkpoint, picture, tmp_path):
     assert (code, error) == (130, "minicv predict: interrupted\n")
 
 
+def test_not_enough_memory(fails, monkeypatch, checkpoint, picture, tmp_path):
+    def large(self, images, tile=None, average=False):
+        np.empty(1 << 50)
+    monkeypatch.setattr(UNet, "predict", large)
+    message = fails("predict", "--checkpoint", checkpoint, picture, "--out", tmp_path)
+    assert message.startswith("not enough memory (Unable to allocate 8.00 PiB")
+
+
 def test_cupy_where_there_is_none_says_what_to_install(run, monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)  # an import of it fails
     monkeypatch.delitem(minicv.backend._modules, "cupy", raising=False)
@@ -175,7 +183,7 @@ def test_train_shows_a_bar_unless_quiet(run, few_cells, tmp_path):
     (["--tile", "0"], "SegmentationRecipe(tile=0): must be at least 1"),
     (["--steps", "0"], "SegmentationRecipe(steps=0): must be at least 1"),
     (["--seed", "-1"], "SegmentationRecipe(seed=-1): must be at least 0"),
-    (["--width", "0"], "UNet(in_channels=1, num_classes=2, width=0, depth=3): each must be at least 1, depth at"),
+    (["--width", "0"], "UNet(in_channels=1, num_classes=2, width=0, depth=3): each must be at least 1, depth 0"),
     (["--lr", "-1"], "SGD(lr=-1.0): must not be negative"),
     (["--lr", "1e30", "--steps", "20"], "train: the loss became "),
 ])

@@ -100,10 +100,10 @@ def test_proposals_of_another_checkpoint(run, few_boxes, tmp_path):  # noqa: F81
                          "--proposals", rpn, *fast)
     assert (code, error) == (0, "")
     kept = tmp_path / "fast" / "proposals" / "rpn"
-    assert len(list(kept.glob("*.npy"))) == 2
+    assert len(list(kept.glob("*.npz"))) == 2
     assert run("evaluate", "--checkpoint", tmp_path / "fast" / "last.safetensors", "--data", "boxes", "--proposals",
                rpn)[0] == 0
-    assert len(list(kept.glob("*.npy"))) == 4  # the test pictures, too
+    assert len(list(kept.glob("*.npz"))) == 4  # the test pictures, too
 
 
 @pytest.mark.parametrize(("arguments", "message"), [

@@ -110,7 +110,7 @@ def _listed(root: Path, list_file: Path) -> list[Pair]:
     """Pairs from a list of "/anywhere/train/NAME.png /anywhere/trainannot/NAME.png"."""
     pairs = []
     for number, line in enumerate(lines(list_file), start=1):
-        files = [root.joinpath(*Path(part).parts[-2:]) for part in line.split()]
+        files = [root.joinpath(*Path(part.lstrip("/")).parts[-2:]) for part in line.split()]
         if len(files) != 2:
             raise DataError(f"{list_file}: line {number} should name a picture and its label, got {line!r}")
         pairs.append(Pair(files[0].stem, *files))

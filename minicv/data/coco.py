@@ -5,11 +5,12 @@ box is (x, y, width, height), continuous. Category numbers have gaps; classes ar
 """
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,12 @@ def find(root: Path, split: str, masks: bool = True) -> tuple[tuple[str, ...], l
     path = find_json(root, "instances", split)
     content = read_json(path, ("images", "annotations", "categories"))
     pictures = picture_folder(root, path.stem.removeprefix("instances_"))
+    with well_formed(path):
+        return _find(path, content, pictures, masks)
+
+
+def _find(path: Path, content: dict, pictures: Path,
+          masks: bool) -> tuple[tuple[str, ...], list[Callable[[list[str]], Record]]]:
     categories = sorted(content["categories"], key=lambda c: c["id"])
     number = {c["id"]: k for k, c in enumerate(categories)}
     of_image = defaultdict(list)
@@ -58,6 +65,12 @@ def find(root: Path, split: str, masks: bool = True) -> tuple[tuple[str, ...], l
 
 def _record(image: dict, annotations: list[dict], number: dict[int, int], pictures: Path, with_masks: bool, path: Path,
             problems: list[str]) -> Record:
+    with well_formed(path):
+        return _make_record(image, annotations, number, pictures, with_masks, path, problems)
+
+
+def _make_record(image: dict, annotations: list[dict], number: dict[int, int], pictures: Path, with_masks: bool,
+                 path: Path, problems: list[str]) -> Record:
     size = image["height"], image["width"]
     for a in annotations:
         if len(a.get("bbox", ())) != 4:
@@ -70,6 +83,8 @@ def _record(image: dict, annotations: list[dict], number: dict[int, int], pictur
     crowd = np.array([bool(a.get("iscrowd", 0)) for a in kept], bool)
     sides = boxes[:, 2:] - boxes[:, :2]
     area = np.array([a.get("area", s) for a, s in zip(kept, sides.prod(axis=1).tolist(), strict=True)], np.float32)
+    if not np.isfinite(area).all():
+        raise DataError(f"{path}: {image['file_name']} has an object whose area is no finite number: {area.tolist()}")
     outlines = [a.get("segmentation") for a in kept]
     masks = None
     if with_masks and all(outlines):  # an object without an outline leaves its picture without masks
@@ -111,6 +126,17 @@ def read_json(path: Path, needed: tuple[str, ...]) -> dict:
     if not isinstance(content, dict) or any(not isinstance(content.get(name), list) for name in needed):
         raise DataError(f"{path}: needs the lists {', '.join(needed)}")
     return content
+
+
+@contextlib.contextmanager
+def well_formed(path: Path) -> Iterator[None]:
+    """Inside, what is missing from the content of a file, or of another kind than it should be, is a ``DataError``."""
+    try:
+        yield
+    except DataError:
+        raise
+    except (AttributeError, LookupError, TypeError, ValueError, OverflowError) as error:
+        raise DataError(f"{path}: not as COCO's files are ({type(error).__name__}: {error})") from error
 
 
 def picture_folder(root: Path, name: str) -> Path:

@@ -117,6 +117,8 @@ def lines(path: Path) -> list[str]:
         found = [line.strip() for line in path.read_text().splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a readable list ({error})") from error
+    if any("\0" in line for line in found):
+        raise DataError(f"{path}: not a readable list (it holds zero bytes)")
     if not found:
         raise DataError(f"{path}: lists no pictures")
     return found

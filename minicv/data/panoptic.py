@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .coco import find_json, picture_folder, read_json
+from .coco import find_json, picture_folder, read_json, well_formed
 from .errors import DataError
 from .images import read_image
 from .pairs import folder
@@ -46,8 +46,13 @@ class CocoPanoptic:
         content = read_json(self.path, ("images", "annotations", "categories"))
         self.maps = folder(self.path.with_suffix(""), "COCO panoptic has its PNGs in a folder named like its JSON")
         self.pictures = picture_folder(root, self.path.stem.removeprefix("panoptic_"))
+        with well_formed(self.path):
+            self._check(content)
+        self.split = split
+
+    def _check(self, content: dict) -> None:
         categories = sorted(content["categories"], key=lambda c: c["id"])
-        self.split, self.class_names = split, tuple(c["name"] for c in categories)
+        self.class_names = tuple(c["name"] for c in categories)
         self.things = np.array([bool(c.get("isthing", 1)) for c in categories], bool)
         self._number = {c["id"]: k for k, c in enumerate(categories)}
         self._image = {image["id"]: image for image in content["images"]}
@@ -69,6 +74,10 @@ class CocoPanoptic:
         return len(self.annotations)
 
     def __getitem__(self, index: int) -> PanopticSample:
+        with well_formed(self.path):
+            return self._sample(index)
+
+    def _sample(self, index: int) -> PanopticSample:
         annotation, path = self.annotations[index], self.maps / self.annotations[index]["file_name"]
         described = annotation["segments_info"]
         image = read_image(self.pictures / self._image[annotation["image_id"]]["file_name"], "RGB")

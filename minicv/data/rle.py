@@ -7,9 +7,12 @@ make it a character (cocodataset/cocoapi, common/maskApi.c).
 """
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 
 import numpy as np
+
+from .images import MAX_PIXELS
 
 
 def encode_rle(mask: np.ndarray) -> dict:
@@ -24,8 +27,15 @@ def encode_rle(mask: np.ndarray) -> dict:
 def decode_rle(rle: dict) -> np.ndarray:
     """The mask, bool (H, W), of {"size": [H, W], "counts": lengths or packed text}; ``ValueError`` if they do not fit.
     """
-    (H, W), counts = rle["size"], rle["counts"]
-    counts = np.asarray(unpack(counts) if isinstance(counts, str | bytes) else counts, np.int64)
+    try:
+        (H, W), counts = map(operator.index, rle["size"]), rle["counts"]
+        counts = np.array([operator.index(n) for n in (unpack(counts) if isinstance(counts, str | bytes) else counts)],
+                          np.int64)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise ValueError('decode_rle: a mask is {"size": [H, W], "counts": lengths or packed text}, this is none '
+                         f"({error})") from error
+    if min(H, W) < 0 or H * W > MAX_PIXELS:
+        raise ValueError(f"decode_rle: a mask of {H} x {W}; at least 0 and at most {MAX_PIXELS} pixels are allowed")
     if counts.sum() != H * W or (counts < 0).any():
         raise ValueError(f"decode_rle: the runs have {counts.sum()} pixels, a mask of {H} x {W} has {H * W}")
     inside = np.arange(len(counts)) % 2 == 1
@@ -55,6 +65,8 @@ def fill_polygon(polygon: Sequence[float], size: tuple[int, int]) -> np.ndarray:
     COCO's own code draws the outline at five times the resolution and may differ along it.
     """
     points = np.asarray(polygon, float).reshape(-1, 2)
+    if not np.isfinite(points).all():
+        raise ValueError(f"fill_polygon: a coordinate is no finite number: {points.tolist()}")
     (H, W), crossings = size, np.zeros((size[0], size[1] + 1), np.int64)
     for (x1, y1), (x2, y2) in zip(points, np.roll(points, -1, axis=0), strict=True):
         first, stop = (int(np.clip(np.ceil(y - 0.5), 0, H)) for y in sorted((y1, y2)))

@@ -8,6 +8,7 @@ annotator, a click without a drag, and counts as without area.
 from __future__ import annotations
 
 import functools
+import math
 import os
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Sequence
@@ -86,6 +87,8 @@ def to_continuous(boxes: np.ndarray) -> np.ndarray:
 def _number(parent: ElementTree.Element, name: str, path: Path) -> float:
     text = parent.findtext(name)
     try:
-        return float(text)
+        if math.isfinite(value := float(text)):
+            return value
     except (TypeError, ValueError):
-        raise DataError(f"{path}: {parent.tag} needs a number as {name}, got {text!r}") from None
+        pass
+    raise DataError(f"{path}: {parent.tag} needs a number as {name}, got {text!r}")

@@ -6,6 +6,8 @@ from typing import Any
 
 from ..nn import Module
 
+LARGEST = 1_000_000  # of any option: more layers, channels or classes would only fill the memory
+
 MODELS = {
     "alexnet": "backbones.alexnet:AlexNet",
     "deconvnet": "segmentation.deconvnet:DeconvNet",
@@ -60,6 +62,9 @@ def build(name: str, preset: str = "compact", **options: Any) -> Module:
     if unknown:
         known = ", ".join(k for k in cls.__init__.__annotations__ if k != "return")
         raise ValueError(f"build({name!r}): no option {', '.join(sorted(unknown))}; there are: {known}")
+    large = [f"{k}={v}" for k, v in options.items() if isinstance(v, int) and v > LARGEST]
+    if large:
+        raise ValueError(f"build({name!r}): {', '.join(large)}; no option may exceed {LARGEST:,}")
     model = cls(**{**cls.PRESETS[preset], **options})
     model.recipe = {"model": name, "preset": preset, "options": options}
     return model

@@ -90,7 +90,7 @@ def train_detector(model: Detector, dataset: Any, recipe: DetectionRecipe,
 
 
 class CachedProposals:
-    """A proposer that keeps what another one found, in memory and, with a ``folder``, on disk: NAME.npy per picture.
+    """A proposer that keeps what another one found, in memory and, with a ``folder``, on disk: NAME.npz per picture.
 
     A picture is known by its pixels, so the same folder serves all networks on the same pictures; give each kind of
     proposals its own. Pictures that are changed at random are new each time: ``DetectionTask`` asks for the originals.
@@ -103,16 +103,28 @@ class CachedProposals:
     def __call__(self, image: np.ndarray) -> np.ndarray:
         key = hashlib.sha256(f"{image.shape} {image.dtype}".encode() + image.tobytes()).hexdigest()[:32]
         if key not in self._kept:
-            path = None if self.folder is None else self.folder / f"{key}.npy"
+            path = None if self.folder is None else self.folder / f"{key}.npz"
             if path is not None and path.is_file():
-                self._kept[key] = np.load(path)
+                self._kept[key] = read_proposals(path)
             else:
                 self._kept[key] = np.asarray(self.proposer(image), np.float32)
                 if path is not None:
                     self.folder.mkdir(parents=True, exist_ok=True)
                     with atomic_write(path) as temporary, open(temporary, "wb") as file:
-                        np.save(file, self._kept[key])
+                        np.savez(file, boxes=self._kept[key])  # with a checksum
         return self._kept[key]
+
+
+def read_proposals(path: Path) -> np.ndarray:
+    """The boxes (P, 4) float32 that were kept in a file; DataError if it is damaged."""
+    try:
+        with open(path, "rb") as file:
+            boxes = np.load(file)["boxes"]
+        if boxes.ndim != 2 or boxes.shape[1] != 4 or boxes.dtype != np.float32:
+            raise ValueError(f"it holds {boxes.dtype} {boxes.shape}")
+    except Exception as error:  # of damage NumPy and its zip files raise many kinds
+        raise DataError(f"{path}: damaged proposals ({error}); remove the file, and they are made anew") from error
+    return boxes
 
 
 def evaluate_detector(model: Detector, dataset: Any, quiet: bool = True, proposer: Proposer | None = None,

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from ..files import atomic_write
 from ..nn import Module
-from .checkpoint import load_training, save_training
+from .checkpoint import CheckpointError, load_training, save_training
 from .loop import Training
 
 EVERY = 10  # steps to a line in metrics.jsonl
@@ -54,12 +54,12 @@ class Run:
         return self.folder / "metrics.jsonl"
 
     def resume(self) -> None:
-        """Go on where ``last.safetensors`` stands. ``CheckpointError`` if that is not this run's."""
+        """Go on where ``last.safetensors`` stands. ``CheckpointError`` if that is not this run's, or metrics.jsonl is
+        damaged."""
+        lines = read_metrics(self.metrics) if self.metrics.exists() else []
         info = load_training(self.last, self.training, self.about)
         self.best, self.seconds = info["best"] if info["best"] is not None else -np.inf, info["seconds"]
-        if self.metrics.exists():  # lines after the last save are of steps that are done again
-            lines = [json.loads(line) for line in self.metrics.read_text().splitlines() if line.endswith("}")]
-            self.lines = [line for line in lines if line["step"] <= self.training.step]
+        self.lines = [line for line in lines if line["step"] <= self.training.step]  # later steps are done again
 
     def run(self) -> list[dict]:
         """Train; the lines of metrics.jsonl. ``RuntimeError`` as soon as a loss is not finite."""
@@ -136,6 +136,22 @@ class Run:
     def write(self, name: str) -> None:
         best = float(self.best) if np.isfinite(self.best) else None
         save_training(self.folder / name, self.training, **self.about, seconds=round(self.seconds, 2), best=best)
+
+
+def read_metrics(path: Path) -> list[dict]:
+    """The lines of metrics.jsonl; the last one may be torn. ``CheckpointError`` for one that no run wrote."""
+    lines, bad = [], "it is no text"
+    try:
+        for i, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            if line.endswith("}"):
+                bad = f"line {i} is not what a run writes"
+                lines.append(json.loads(line))
+                if type(lines[-1]["step"]) is not int or lines[-1]["step"] < 1 or not all(
+                        isinstance(value, int | float) for value in lines[-1].values()):
+                    raise ValueError
+    except (KeyError, TypeError, ValueError, RecursionError):
+        raise CheckpointError(f"{path}: {bad}; mend or remove it, then --resume goes on") from None
+    return lines
 
 
 def memory() -> int:

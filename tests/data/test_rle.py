@@ -49,6 +49,25 @@ def test_wrong():
         encode_rle(np.zeros((2, 2), int))
 
 
+@pytest.mark.parametrize("rle", [
+    {}, [], None, {"size": [2, 3]}, {"size": [2], "counts": [6]}, {"size": [2, "3"], "counts": [6]},
+    {"size": [2, 3], "counts": [1.5, 4.5]}, {"size": [2, 3], "counts": {"a": 6}},
+    {"size": [2, 3], "counts": [10 ** 30]}])
+def test_what_is_no_mask_is_named(rle):
+    with pytest.raises(ValueError, match=r'decode_rle: a mask is {"size": \[H, W\], "counts": lengths or packed text}'):
+        decode_rle(rle)
+
+
+def test_a_mask_cannot_fill_the_memory():
+    with pytest.raises(ValueError, match="a mask of 100000 x 100000; at least 0 and at most 89478485 pixels"):
+        decode_rle({"size": [10 ** 5, 10 ** 5], "counts": [10 ** 10]})
+
+
+def test_a_polygon_without_numbers():
+    with pytest.raises(ValueError, match="fill_polygon: a coordinate is no finite number"):
+        fill_polygon([0, 0, float("nan"), 1, 2, 2], (3, 3))
+
+
 def test_polygons_by_hand():
     square = fill_polygon([1, 1, 4, 1, 4, 3, 1, 3], (4, 5))
     expected = np.zeros((4, 5), bool)

@@ -64,7 +64,8 @@ def test_what_is_wrong_is_told_and_reading_goes_on(root, objects, boxes, problem
     ("<annotation>", "not a readable annotation"),
     (f"<annotation>{SIZE}{thing(1, 1, 2, 2, 'cow2')}</annotation>", "unknown class 'cow2'; there are aeroplane, "),
     (f"<annotation>{SIZE}{thing(1, 1, 'x', 2)}</annotation>", "bndbox needs a number as xmax, got 'x'"),
-    (f"<annotation>{SIZE}{thing('nan', 1, 2, 2)}</annotation>", "no finite number"),
+    (f"<annotation>{SIZE}{thing('nan', 1, 2, 2)}</annotation>", "bndbox needs a number as xmin, got 'nan'"),
+    (f"<annotation>{SIZE.replace('10', 'inf')}</annotation>", "size needs a number as width, got 'inf'"),
     (f"<annotation>{SIZE}<object><name>cat</name></object></annotation>", "an object 'cat' without a bndbox"),
 ])
 def test_what_cannot_be_read(root, content, message):

@@ -45,6 +45,7 @@ def test_a_seed_gives_the_weights():
     (lambda: models.build("u-net"), r"no model named 'u-net'; there are: .*unet"),
     (lambda: models.model_class(""), r"no model named ''; there are: .*unet"),
     (lambda: models.build("unet", "tiny"), r"build\('unet', preset='tiny'\): the presets are paper, compact"),
+    (lambda: models.build("unet", width=10 ** 7), r"build\('unet'\): width=10000000; no option may exceed 1,000,000"),
     (lambda: models.build("unet", depht=2, classes=3),
      r"build\('unet'\): no option classes, depht; there are: in_channels, num_classes, width, depth, padding, dropout"),
 ])

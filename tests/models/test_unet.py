@@ -226,7 +226,8 @@ def test_inputs_that_do_not_work(shape, message):
     ({"width": 0}, r"UNet\(in_channels=1, num_classes=2, width=0, depth=3\): each must be at least 1"),
     ({"width": -4}, r"width=-4, depth=3\): each must be at least 1"),
     ({"num_classes": 0}, "num_classes=0, .* each must be at least 1"),
-    ({"depth": -1}, r"depth=-1\): each must be at least 1, depth at least 0"),
+    ({"depth": -1}, r"depth=-1\): each must be at least 1, depth 0 to 12"),
+    ({"depth": 13}, r"depth=13\): each must be at least 1, depth 0 to 12"),
     ({"skip": "add"}, r"UNet\(skip='add'\): 'concatenate' or 'sum'"),
 ])
 def test_options_that_do_not_work(options, message):

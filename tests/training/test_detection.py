@@ -70,7 +70,7 @@ def test_an_epoch_has_every_picture_once_and_a_seed_gives_the_same():
 def test_proposals_are_changed_with_their_picture():
     """Proposals that are the objects' boxes must still be, however the picture was turned and scaled."""
     data = BoxScenes(4, (48, 64), keep=True)
-    boxes = {s.image.tobytes(): s.boxes for s in data.samples}
+    boxes = {s.image.tobytes(): s.boxes for s in data}
     recipe = SMALL.replaced(scale=1.6, turn=True, jitter=0.3)
     task = DetectionTask(data, recipe, tiny("fast_rcnn"), lambda image: boxes[image.tobytes()])
     for i in range(12):
@@ -93,10 +93,11 @@ def test_a_bad_picture_is_named():
     class Grey(BoxScenes):
         def __getitem__(self, i):
             import dataclasses
-            return dataclasses.replace(self.samples[i], image=self.samples[i].image[:1])
+            whole = super().__getitem__(i)
+            return dataclasses.replace(whole, image=whole.image[:1])
 
     with pytest.raises(DataError, match=r"boxes-train-0-0: FasterRCNN.example: a picture must be \(3, H, W\)"):
-        DetectionTask(Grey(BoxScenes(1, 48)), SMALL, tiny()).example(0)
+        DetectionTask(Grey(1, 48), SMALL, tiny()).example(0)
     with pytest.raises(ValueError, match="train: the data set has no pictures"):
         DetectionTask(BoxScenes(0, 48), SMALL, tiny())
 
@@ -158,6 +159,21 @@ def test_cached_proposals_in_memory_and_on_disk(tmp_path):
     assert len(list((tmp_path / "a" / "b").iterdir())) == 2
     CachedProposals(proposer)(two)
     assert len(asked) == 3
+
+
+def test_damaged_proposals_are_named(tmp_path):
+    image = np.zeros((1, 4, 5), np.float32)
+    CachedProposals(lambda image: np.array([[0, 0, 5, 4]]), tmp_path)(image)
+    (path,) = tmp_path.iterdir()
+    content = path.read_bytes()
+    at = content.index(np.float32([5, 4]).tobytes())
+    for damaged in (content[:-1], content[:at] + b"\1" + content[at + 1:], b""):  # the second: another number
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match=rf"{path.name}: damaged proposals .*; remove the file, and they are made"):
+            CachedProposals(lambda image: None, tmp_path)(image)
+    np.savez(path, boxes=np.zeros(4, np.float32))
+    with pytest.raises(DataError, match="it holds float32 .4,."):
+        CachedProposals(lambda image: None, tmp_path)(image)
 
 
 # ---------------------------------------------------------------------------------------------------------- measuring

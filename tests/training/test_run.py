@@ -145,6 +145,18 @@ def test_lines_after_the_last_save_are_written_anew(tmp_path, whole):
     assert [line["step"] for line in job.run()] == [10, 20, 30] and job.lines[1]["total"] < 1e9
 
 
+@pytest.mark.parametrize(("content", "message"), [
+    (b'{"step": 10}\n{"step": }\n', "line 2 is not what a run writes"), (b"{}\n", "line 1 is not what a run writes"),
+    (b'{"step": 10, "total": "low"}\n', "line 1 is not what a run writes"), (b"\xff\n", "it is no text")])
+def test_damaged_metrics_are_refused(tmp_path, content, message):
+    interrupted_at(tmp_path, 13)
+    (tmp_path / "metrics.jsonl").write_bytes(content)
+    job = run(tmp_path)
+    with pytest.raises(CheckpointError, match=f"metrics.jsonl: {message}; mend or remove it, then --resume goes on"):
+        job.resume()
+    assert job.training.step == 0
+
+
 def test_a_finished_run_has_nothing_left_to_do(tmp_path, whole):
     job = run(whole)
     job.resume()

@@ -27,6 +27,8 @@ from ... import ops as F
 from ...autograd import Tensor
 from .base import SegmentationNetwork
 
+DEEPEST = 12  # poolings: 4096 pixels become one
+
 
 class TwoConvs(nn.Module):
     """conv 3x3, ReLU, conv 3x3, ReLU"""
@@ -56,9 +58,9 @@ class UNet(SegmentationNetwork):
             raise ValueError(f"UNet(padding={padding!r}): 'valid' or 'same'")
         if skip not in ("concatenate", "sum"):
             raise ValueError(f"UNet(skip={skip!r}): 'concatenate' or 'sum'")
-        if min(in_channels, num_classes, width, depth + 1) < 1:
+        if min(in_channels, num_classes, width, depth + 1) < 1 or depth > DEEPEST:
             raise ValueError(f"UNet(in_channels={in_channels}, num_classes={num_classes}, width={width}, "
-                             f"depth={depth}): each must be at least 1, depth at least 0")
+                             f"depth={depth}): each must be at least 1, depth 0 to {DEEPEST}")
         widths = [width * 2 ** level for level in range(depth + 1)]  # U-Net, sec. 2: doubled at each step down
         self.depth, self.dropout, self.in_channels, self.num_classes = depth, dropout, in_channels, num_classes
         self.tile_step = 2 ** depth
