@@ -72,7 +72,7 @@ class RPN(nn.Module):
         self.score = nn.Conv2d(channels, 2 * k, 1)
         self.offset = nn.Conv2d(channels, 4 * k, 1)
         for layer in (self.conv, self.score, self.offset):  # sec. 3.1.3: a Gaussian of deviation 0.01
-            layer.weight.data = init.normal(layer.weight.shape, 0.01)
+            layer.weight.data = init.taps_first(init.normal(layer.weight.shape, 0.01))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         N, h = len(x), F.relu(self.conv(x))

@@ -142,14 +142,14 @@ class DeconvNet(SegmentationNetwork):
                                            for (m, _), shape in zip(theirs, shapes, strict=True)):
             raise ValueError(f"DeconvNet.initialise_from: needs a VGG of {len(ours)} layers of the same sizes before "
                              f"its last, got one of {len(theirs)}, or other channels")
-        for mine, (m, norm) in zip(ours, theirs, strict=True):
-            mine.conv.weight.data = m.weight.data.reshape(mine.conv.weight.shape).copy()
+        for mine, (m, norm) in zip(ours, theirs, strict=True):  # into the arrays: they lie in memory as is fast
+            mine.conv.weight.data[...] = m.weight.data.reshape(mine.conv.weight.shape)
             if norm is None:
-                mine.bn.bias.data = m.bias.data.copy()
+                mine.bn.bias.data[...] = m.bias.data
             else:
-                mine.bn.weight.data, mine.bn.bias.data = norm.weight.data.copy(), norm.bias.data.copy()
-                mine.bn.running_mean = norm.running_mean - m.bias.data  # the bias, taken off with the mean
-                mine.bn.running_var = norm.running_var.copy()
+                mine.bn.weight.data[...], mine.bn.bias.data[...] = norm.weight.data, norm.bias.data
+                mine.bn.running_mean[...] = norm.running_mean - m.bias.data  # the bias, taken off with the mean
+                mine.bn.running_var[...] = norm.running_var
 
 
 def ensemble(networks: Sequence[SegmentationNetwork], images: Sequence[np.ndarray]) -> list[Segmentation]:

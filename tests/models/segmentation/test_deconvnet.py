@@ -110,7 +110,10 @@ def test_initialised_from_vgg_the_maps_are_vggs(batch_norm):
     minicv.seed(0)
     vgg = lively(models.build("vgg16", width=4, hidden=8, batch_norm=batch_norm), np.float32).eval()
     model = models.build("deconvnet", width=4, hidden=8, convs=(2, 2, 3, 3, 3), side=2).eval()
+    layout = [p.data.strides for p in model.parameters()]
     model.initialise_from(vgg)
+    assert [p.data.strides for p in model.parameters()] == layout  # init.taps_first, which is fast
+    assert not np.shares_memory(model.fc7.conv.weight.data, vgg.classifier[3].weight.data)
     for conv in (m for convs in model.conv for m in convs):
         conv.bn.eps = 1e-5 if batch_norm else 0.0  # VGG without batch norm does not divide by sqrt(1 + eps)
     x = Tensor(np.random.default_rng(0).standard_normal((1, 3, 64, 64)).astype(np.float32))
