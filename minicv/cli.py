@@ -121,7 +121,8 @@ def parser() -> argparse.ArgumentParser:
     add.add_argument("--out", required=True, type=Path, metavar="DIR")
     add.add_argument("--tile", type=int, help="predict in input tiles of this side")
     add.add_argument("--average", action="store_true", help="mean over the picture turned and mirrored: 8 versions")
-    add.add_argument("--score", type=float, default=0.5, help="write objects with at least this score (default: 0.5)")
+    add.add_argument("--score", type=float, help="write objects with at least this score (default: 0.5; 0 for "
+                     "SVMs, 0.25 for YOLO)")
     add.add_argument("--proposals", metavar="FILE", help=PROPOSALS)
     add.add_argument("images", nargs="+", metavar="IMAGE")
     add.set_defaults(run=run_predict)

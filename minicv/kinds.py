@@ -120,7 +120,7 @@ class Detection(Kind):
         from .viz import picture_of_detections
         given = proposer(model, args, None)
         found = model.predict([image], None if given is None else [given(image)])[0]
-        found = found[found.scores >= args.score]
+        found = found[found.scores >= (model.sure if args.score is None else args.score)]
         names = info.get("classes", [f"class {k}" for k in range(model.num_classes)])
         objects = [{"class": names[k], "score": round(s, 4), "box": [round(v, 2) for v in box]} for k, s, box in
                    zip(found.labels.tolist(), found.scores.tolist(), found.boxes.tolist(), strict=True)]

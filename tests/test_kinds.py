@@ -9,6 +9,7 @@ from minicv import cli, kinds, models
 from minicv.data import read_image, write_png
 from minicv.data.rle import decode_rle
 from minicv.data.scenes_boxes import BoxScenes
+from minicv.detection import Detections
 from minicv.training import load_checkpoint, save_checkpoint
 from tests.models.detection.learning import PROPOSING, TINY
 from tests.test_cli import fails, run  # noqa: F401 - fixtures
@@ -63,6 +64,53 @@ def test_train_evaluate_predict(run, few_boxes, tmp_path):  # noqa: F811 - the f
     code, text, _ = run("evaluate", "--checkpoint", out / "last.safetensors", "--data", "boxes", "--split", "val",
                         "--json")
     assert code == 0 and {"mAP@0.5", "AP@0.5 star", "COCO AP", "mask AP50"} < json.loads(text).keys()
+
+
+def options_of(**options):
+    return [f"--option={name}={json.dumps(value)}" for name, value in options.items()]
+
+
+@pytest.mark.parametrize(("name", "options"), [
+    ("rcnn", {"side": 32, "context": 2.0, "rois": 16, "search": 24, "backbone_options": {
+        "depth": 11, "width": 4, "hidden": 16, "pooled": 1, "batch_norm": True, "dropout": 0.0}}),
+    ("sppnet", {k: v for k, v in TINY.items() if k not in ("pooled", "num_classes")}),
+    ("fast_rcnn", {k: v for k, v in TINY.items() if k != "num_classes"}),
+    ("yolo", {"layers": "3x4 max 3x5 max", "size": 24, "hidden": 8})])
+def test_networks_that_search_and_yolo(run, few_boxes, tmp_path, name, options):  # noqa: F811
+    """All three commands; proposals by selective search are made once for each picture and kept beside the weights."""
+    out = tmp_path / "run"
+    code, text, error = run("train", name, "--data", "boxes", "--out", out, "--steps", 2, "--batch", 2, "--optimizer",
+                            "adam", "--lr", 0.001, "--quiet", *options_of(**options))
+    assert (code, error) == (0, "") and "2 steps in" in text
+    model, _ = load_checkpoint(out / "last.safetensors")
+    if name in ("rcnn", "sppnet"):  # all three trainings are in the file
+        assert model.svm_weight.any() and (model.svm_bias != -2).any()
+    assert len(list(out.glob("proposals/selective_search/*"))) == (0 if name == "yolo" else 2)
+    code, text, error = run("evaluate", "--checkpoint", out / "last.safetensors", "--data", "boxes", "--json")
+    assert (code, error) == (0, "") and 0 <= json.loads(text)["mAP@0.5"] <= 1
+    assert len(list(out.glob("proposals/selective_search/*"))) == (0 if name == "yolo" else 4)
+    write_png(tmp_path / "a.png", BoxScenes(1, (40, 60))[0].image)
+    code, text, error = run("predict", "--checkpoint", out / "last.safetensors", tmp_path / "a.png", "--out",
+                            tmp_path / "p", "--score", -1)
+    assert (code, error) == (0, "") and text.startswith(f"{tmp_path / 'p' / 'a'}_boxes.png  disc: ")
+    assert json.loads((tmp_path / "p" / "a.json").read_text())["width"] == 60
+
+
+@pytest.mark.parametrize(("name", "options", "sure"), [
+    ("faster_rcnn", {}, 0.5), ("sppnet", {}, 0.0), ("sppnet", {"svm": False}, 0.5), ("yolo", {}, 0.25)])
+def test_predict_writes_what_a_network_is_sure_of(run, monkeypatch, tmp_path, name, options, sure):  # noqa: F811
+    model = models.build(name, **options)
+    assert model.sure == sure
+    found = Detections(np.tile(np.array([[1, 2, 30, 40]], np.float32), (2, 1)),
+                       np.array([sure, sure - 0.01], np.float32), np.array([0, 1]))
+    monkeypatch.setattr(type(model), "predict", lambda self, images, proposals: [found])
+    monkeypatch.setattr(type(model), "propose", lambda self, image: found.boxes)
+    save_checkpoint(tmp_path / "model.safetensors", model)
+    write_png(tmp_path / "a.png", np.zeros((3, 50, 60), np.float32))
+    again = ["predict", "--checkpoint", tmp_path / "model.safetensors", tmp_path / "a.png", "--out", tmp_path / "p"]
+    for more, count in (([], 1), (["--score", -1], 2)):
+        assert run(*again, *more)[0] == 0
+        assert len(json.loads((tmp_path / "p" / "a.json").read_text())["objects"]) == count
 
 
 def test_a_run_goes_on(run, few_boxes, tmp_path):  # noqa: F811

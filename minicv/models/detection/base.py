@@ -46,7 +46,8 @@ class Detector(nn.Module):
     """Subclasses write ``losses`` and ``detect``, and say with ``needs_proposals`` whether boxes must be given.
 
     ``short``, ``long``: see ``scale``. ``stride``: sides of a batch are multiples of it. ``search``: pixels; a picture
-    whose longer side is longer is made that small for selective search, as in R-CNN, sec. 4.2.
+    whose longer side is longer is made that small for selective search, as in R-CNN, sec. 4.2. ``sure``: the score
+    from which on a detection is worth showing.
     """
 
     in_channels: int
@@ -55,6 +56,7 @@ class Detector(nn.Module):
     long: int
     stride = 1
     search = 500
+    sure = 0.5
     needs_proposals = False
     proposer: Proposer | None = None  # None: the 2000 first boxes of selective search in its fast mode
 

@@ -51,6 +51,10 @@ class SVMDetector(Detector):
     svm: bool
     chunk = 1 << 30  # boxes whose features are computed at a time
 
+    @property
+    def sure(self) -> float:
+        return 0.0 if self.svm else 0.5  # a score is the side of the SVM's plane, or a probability
+
     def pool5(self, x: Tensor, boxes: list[np.ndarray]) -> Tensor:
         """Pictures (N, C, H, W), boxes (R_n, 4) for each, in their pixels -> (R, P), all pictures' in their order."""
         raise TypeError(f"{type(self).__name__} has no pool5")

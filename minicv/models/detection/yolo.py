@@ -68,6 +68,7 @@ class YOLO(Detector):
     INPUT = {"paper": (3, 448, 448), "compact": (3, 112, 112)}
     RECIPE: dict[str, Any] = {"optimizer": "sgd", "lr": 0.001, "momentum": 0.9, "weight_decay": 0.0005, "batch": 64,
                               "scale": 1.2, "jitter": 0.5}  # sec. 2.2
+    sure = 0.25  # a class's probability times an IoU
 
     def __init__(self, in_channels: int = 3, num_classes: int = 20, layers: str = YOLO_LAYERS, size: int = 448,
                  boxes: int = 2, hidden: int = 4096, dropout: float = 0.5, batch_norm: bool = False,
