@@ -12,6 +12,7 @@ import dataclasses
 import numpy as np
 
 from .sample import IGNORE, Sample
+from .transforms import mirror
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # of red, green and blue in grey, ITU-R BT.601
 
@@ -22,11 +23,14 @@ class SegmentationAugment:
 
     scale: smallest and largest factor, drawn uniformly. crop: side in pixels, or (h, w); None keeps the picture's size.
     Where a scaled picture is smaller, it lies anywhere in the crop, and around it are the picture's mean colour and the
-    label IGNORE. flip: left-right, every second time. jitter: see colour_jitter; 0 turns it off.
+    label IGNORE. margin: (rows, columns) of context that the image has around the crop, for networks of valid
+    convolutions; then the picture is mirrored at its borders, as in prediction. flip: left-right, every second time.
+    jitter: see colour_jitter; 0 turns it off.
     """
 
     scale: tuple[float, float] = (0.5, 2.0)
     crop: int | tuple[int, int] | None = None
+    margin: tuple[int, int] = (0, 0)
     flip: bool = True
     jitter: float = 0.1
 
@@ -45,42 +49,43 @@ class SegmentationAugment:
         room = scaled - size  # negative: what is to be padded
         corner = rng.integers(np.minimum(room, 0), np.maximum(room, 0) + 1)
         mirrored = bool(rng.integers(2)) and self.flip
-        sample = scaled_window(sample, scaled, corner, size, mirrored)
+        sample = scaled_window(sample, scaled, corner, size, mirrored, self.margin)
         if self.jitter:
             sample = dataclasses.replace(sample, image=colour_jitter(sample.image, rng, self.jitter))
         return sample
 
 
 def scaled_window(sample: Sample, scaled: tuple[int, int], corner: tuple[int, int], size: tuple[int, int],
-                  mirrored: bool = False) -> Sample:
+                  mirrored: bool = False, margin: tuple[int, int] = (0, 0)) -> Sample:
     """The window of this size, from corner, of the sample resized to ``scaled``: only that much is computed.
 
     All in pixels, (rows, columns). mirrored: the window turned left to right. Beyond the picture: its mean colour,
-    label IGNORE, instance 0, weight 0.
+    label IGNORE, instance 0, weight 0. The image reaches ``margin`` further on all sides; with any, what lies beyond
+    the picture is the picture mirrored.
     """
-    axes = [_sources(*numbers) for numbers in zip(sample.label.shape, scaled, corner, size, strict=True)]
+    along = list(zip(sample.label.shape, scaled, corner, size, margin, strict=True))
+    axes = [_sources(length, n, first, count) for length, n, first, count, _ in along]
+    of_image = axes if not any(margin) else [
+        _sources(length, n, first - m, count + 2 * m, reflect=True) for length, n, first, count, m in along]
     if mirrored:
-        axes[1] = axes[1].mirrored()
-    y, x = axes
-    inside = (..., y.inside, x.inside)
-    whole = y.whole and x.whole
+        axes, of_image = ([rows, columns.mirrored()] for rows, columns in (axes, of_image))
 
-    def fill(array: np.ndarray, values: np.ndarray, outside) -> np.ndarray:
+    def fill(array: np.ndarray, values: np.ndarray, outside, y: _Axis, x: _Axis) -> np.ndarray:
         """``values`` in the part of the window that lies in the picture."""
-        if whole:
+        if y.whole and x.whole:
             return values
-        filled = np.empty((*array.shape[:-2], *size), array.dtype)
+        filled = np.empty((*array.shape[:-2], y.size, x.size), array.dtype)
         filled[:] = outside
-        filled[inside] = values
+        filled[..., y.inside, x.inside] = values
         return filled
 
-    image = sample.image
-    mean = 0 if whole else image.mean(axis=(1, 2), keepdims=True)  # (C, 1, 1)
-    changed = {"image": fill(image, _bilinear(image, y, x), mean)}
+    image, (y, x) = sample.image, of_image
+    mean = 0 if y.whole and x.whole else image.mean(axis=(1, 2), keepdims=True)  # (C, 1, 1)
+    changed, (y, x) = {"image": fill(image, _bilinear(image, y, x), mean, y, x)}, axes
     for name, outside in (("label", IGNORE), ("instances", 0), ("weight", 0)):
         array = getattr(sample, name)
         if array is not None:
-            changed[name] = fill(array, array[y.nearest[:, None], x.nearest], outside)
+            changed[name] = fill(array, array[y.nearest[:, None], x.nearest], outside, y, x)
     return dataclasses.replace(sample, **changed)
 
 
@@ -125,10 +130,12 @@ class _Axis:
                                                                               self.nearest)))
 
 
-def _sources(length: int, scaled: int, corner: int, size: int) -> _Axis:
+def _sources(length: int, scaled: int, corner: int, size: int, reflect: bool = False) -> _Axis:
     """For the window [corner, corner + size) of an axis resized from ``length`` to ``scaled``."""
-    first, last = np.clip((0, scaled), corner, corner + size)  # the part that the picture covers
-    p = np.arange(first, last)
+    first, last = (corner, corner + size) if reflect else np.clip((0, scaled), corner, corner + size)
+    p = np.arange(first, last)  # the part that the picture covers
+    if reflect:
+        p = mirror(p, scaled)
     position = np.clip((p + 0.5) * (length / scaled) - 0.5, 0, length - 1)  # align_corners=False
     low = np.floor(position).astype(int)
     return _Axis(slice(first - corner, last - corner), last - first == size, size, low, np.minimum(low + 1, length - 1),

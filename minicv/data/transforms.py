@@ -103,7 +103,7 @@ def warp(
             f"{image.shape}, displacement {displacement.shape}, maps {[each.shape for each in maps]}"
         )
     source = displacement + np.stack(np.broadcast_arrays(rows[:, None], columns)).astype(np.float32)  # (2, h, w)
-    y, x = (_mirror(np.rint(each).astype(np.intp), size) for each, size in zip(source, (height, width), strict=True))
+    y, x = (mirror(np.rint(each).astype(np.intp), size) for each, size in zip(source, (height, width), strict=True))
     # A spline filters the picture first, so only the part that is looked at, with its reach
     box = [slice(max(i.min() - REACH, 0), i.max() + 1 + REACH) for i in (y, x)]
     if not (_inside(source[0], box[0], height) and _inside(source[1], box[1], width)):
@@ -153,7 +153,7 @@ class UNetAugment:
             displacement = sum(field(shape, rng, amount, at=(rows, columns)) for field, amount in fields if amount)
             arrays = warp(image, displacement, *maps, order=self.order, at=(rows, columns))
         else:
-            y, x = _mirror(rows, shape[0]), _mirror(columns, shape[1])
+            y, x = mirror(rows, shape[0]), mirror(columns, shape[1])
             arrays = [each[..., y[:, None], x] for each in (image, *maps)]
         changed = dict(zip(names, arrays, strict=True))
         if self.grey:
@@ -235,12 +235,12 @@ def centre(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def _cut(array: np.ndarray, corner: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
     """The window of array (..., H, W) that starts at corner, which may lie outside: mirrored there."""
-    rows = _mirror(np.arange(corner[0], corner[0] + size[0]), array.shape[-2])
-    columns = _mirror(np.arange(corner[1], corner[1] + size[1]), array.shape[-1])
+    rows = mirror(np.arange(corner[0], corner[0] + size[0]), array.shape[-2])
+    columns = mirror(np.arange(corner[1], corner[1] + size[1]), array.shape[-1])
     return np.ascontiguousarray(array[..., rows[:, None], columns])
 
 
-def _mirror(index: np.ndarray, size: int) -> np.ndarray:
+def mirror(index: np.ndarray, size: int) -> np.ndarray:
     """Fold any index into 0..size-1: with size 4, -1 -> 1, 4 -> 2, 6 -> 0, 7 -> 1."""
     last = size - 1
     return last - np.abs(last - index % max(2 * last, 1))

@@ -8,11 +8,22 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..autograd import Tensor
-from ..data import DataError, SegmentationAugment, UNetAugment, WithWeightMap, centre, random_window, standardise
+from ..data import (
+    IGNORE,
+    DataError,
+    SegmentationAugment,
+    UNetAugment,
+    WithWeightMap,
+    centre,
+    random_window,
+    standardise,
+)
 from ..nn import Module
 from .loop import Training
 from .recipe import Recipe
 from .two_stage import TwoStages
+
+TRIES = 50  # to find a part of a picture in which any pixel has a label
 
 
 @dataclasses.dataclass
@@ -72,17 +83,24 @@ class SegmentationTask:
             wanted = whole.label.shape if self.recipe.tile is None else (self.recipe.tile,) * 2
             tile_in = tuple(self.model.input_size(side) for side in wanted)
             tile_out = tuple(self.model.output_size(side) for side in tile_in)
-            if self.stages is not None:
-                part = self.stages(whole, self.stage(i), tile_in, tile_out, rng, bool(self.augment))
-            elif isinstance(self.augment, SegmentationAugment):
-                part = dataclasses.replace(self.augment, crop=tile_in)(sample, rng)
+            margin = tuple((a - b) // 2 for a, b in zip(tile_in, tile_out, strict=True))
+            for _ in range(TRIES):
+                if self.stages is not None:
+                    part = self.stages(whole, self.stage(i), tile_in, tile_out, rng, bool(self.augment))
+                elif isinstance(self.augment, SegmentationAugment):
+                    part = dataclasses.replace(self.augment, crop=tile_out, margin=margin)(sample, rng)
+                else:
+                    window = random_window(whole.label.shape, tile_in, tile_out, rng)
+                    part = self.augment(sample, rng, window) if self.augment else window.cut(sample)
+                label = centre(part.label, tile_out)
+                if (label != IGNORE).any():  # a loss over no pixel is 0/0
+                    break
             else:
-                window = random_window(whole.label.shape, tile_in, tile_out, rng)
-                part = self.augment(sample, rng, window) if self.augment else window.cut(sample)
+                raise DataError(f"no pixel with a label in {TRIES} random parts of it")
         except ValueError as error:
             raise DataError(f"{whole.name}: {error}") from error
         weight = None if part.weight is None else centre(part.weight, tile_out)
-        return standardise(part.image, like=whole.image), centre(part.label, tile_out), weight
+        return standardise(part.image, like=whole.image), label, weight
 
     def batch(self, examples: list, device: str) -> tuple[Tensor, Tensor, Tensor | None]:
         """Images (N, C, h, w), labels (N, h', w') and weights (N, h', w') or None: what ``losses`` takes."""

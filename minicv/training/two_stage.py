@@ -99,5 +99,5 @@ def enlarged(sample: Sample, box: np.ndarray, tile_in: tuple[int, int], tile_out
     middle = np.array([y1 + y2, x1 + x2]) / 2 * scaled / shape
     if vary:
         middle += rng.uniform(-0.5, 0.5, 2) * (SCALED - 1) * size
-    corner = np.rint(middle - np.array(tile_in) / 2).astype(int)
-    return scaled_window(sample, scaled, corner, tile_in, mirrored=vary and bool(rng.integers(2)))
+    corner, margin = np.rint(middle - size / 2).astype(int), (np.array(tile_in) - size) // 2
+    return scaled_window(sample, scaled, corner, tile_out, vary and bool(rng.integers(2)), tuple(margin.tolist()))

@@ -50,6 +50,18 @@ def test_beyond_the_picture_by_hand():
     np.testing.assert_array_equal(mirrored.label, [[IGNORE] * 4, [4, 3, IGNORE, IGNORE]])
 
 
+def test_context_around_a_window_is_mirrored_by_hand():
+    # The row 0 1 2 mirrored: ... 2 1 | 0 1 2 | 1 0 ...; the window's labels are those of pixels -1, 0, 1
+    sample = Sample(np.array([[[0.0, 0.1, 0.2]]], np.float32), np.array([[3, 4, 5]]), None, "")
+    window = scaled_window(sample, (1, 3), (0, -1), (1, 3), margin=(1, 2))
+    np.testing.assert_array_equal(window.label, [[IGNORE, 3, 4]])
+    np.testing.assert_array_equal(window.image, np.float32([[[0.1, 0.2, 0.1, 0, 0.1, 0.2, 0.1]] * 3]))
+    turned = scaled_window(sample, (1, 3), (0, -1), (1, 3), True, (1, 2))
+    np.testing.assert_array_equal(turned.label, [[4, 3, IGNORE]])
+    np.testing.assert_array_equal(turned.image, window.image[..., ::-1])
+
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.tuples(SIDE, SIDE), st.tuples(SIDE, SIDE), st.data())
 def test_a_window_of_the_resized_picture_is_pytorchs(shape, scaled, data):
