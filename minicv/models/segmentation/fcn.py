@@ -83,7 +83,8 @@ class FCN(SegmentationNetwork):
 
     PRESETS = {"paper": {"size": "paper", "padding": 100}, "compact": {"size": "compact", "batch_norm": True}}
     INPUT = {"paper": (3, 500, 500), "compact": (3, 64, 64)}
-    # FCN, sec. 4.3; the rate is for training from scratch with batch norm, where the paper fine-tunes with 0.0001
+    # FCN, sec. 4.3; the rate, and that it sinks, are for training from scratch with batch norm, where the paper
+    # fine-tunes with 0.0001 throughout
     RECIPE = {"optimizer": "sgd", "lr": 0.01, "momentum": 0.9, "weight_decay": 0.0005, "batch": 20}
     STRIDE = 32
 
@@ -162,16 +163,29 @@ class FCN(SegmentationNetwork):
             state = {names.get(name, f"trunk.{name}"): array for name, array in state.items()
                      if not name.startswith(f"{last}.")}
         own = self.state_dict()
+        inside = {name: ".0.".join(name.rsplit(".", 1)) for name in state}  # AlexNet's, where batch norm follows
+        state = {inside[name] if name not in own and inside[name] in own else name: a for name, a in state.items()}
         rows = {name: array.reshape(own[name].shape) for name, array in state.items()
                 if name in own and own[name].size == array.size}  # fully connected weights become filters
         self.load_state_dict({**own, **state, **rows})
 
     def fine_tune(self, regime: str = "everything") -> None:
-        """What is trained from now on: "everything", or the "output", scores and learned upsampling (sec. 4.3)."""
+        """What is trained from now on: "everything", or the "output", scores and learned upsampling (sec. 4.3).
+
+        Batch norm whose scale and shift are not trained keeps its means and variances, too.
+        """
         if regime not in ("everything", "output"):
             raise ValueError(f"fine_tune({regime!r}): 'everything' or 'output'")
         for name, p in self.named_parameters():
             p.requires_grad = regime == "everything" or name.startswith(("score.", "skips."))
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> FCN:
+        super().train(mode)
+        for _, module in self.modules():
+            if isinstance(module, nn.BatchNorm2d) and not module.weight.requires_grad:
+                module.training = False
+        return self
 
     def parameter_groups(self, lr: float = 1.0) -> list[dict]:
         """Groups for an optimiser: all that is trained, with the rate ``lr`` doubled for biases (sec. 4.3).

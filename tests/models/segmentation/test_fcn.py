@@ -222,6 +222,16 @@ def test_stages_32s_16s_8s():
         small("fcn16s").initialise_from(before)
 
 
+def test_alexnet_with_batch_norm_takes_over_a_classifier_without():
+    minicv.seed(1)
+    classifier, model = models.build("alexnet", num_classes=10, width=8), small("fcn8s", "alexnet", batch_norm=True)
+    model.initialise_from(classifier)
+    for name, module in classifier.features.modules():
+        if isinstance(module, nn.Conv2d):
+            np.testing.assert_array_equal(getattr(model.trunk.features, name)[0].weight.data, module.weight.data)
+            np.testing.assert_array_equal(getattr(model.trunk.features, name)[0].bias.data, module.bias.data)
+
+
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_initialised_from_a_classifier_the_maps_are_the_classifiers(backbone):
     minicv.seed(1)
@@ -257,11 +267,11 @@ def test_parameter_groups_double_the_rate_of_biases():
 
 
 def test_fine_tuning_the_output_leaves_the_rest_alone():
-    model = small(dropout=0.0)
+    model = small(dropout=0.0, batch_norm=True)
     model.fine_tune("output")
-    before = model.state_dict()
+    before = model.train().state_dict()
     x, label = np.random.default_rng(0).standard_normal((1, 3, 40, 40)).astype("f4"), np.ones((1, 40, 40), int)
-    optimizer = SGD(model.eval().parameter_groups(0.1), 0.1)
+    optimizer = SGD(model.parameter_groups(0.1), 0.1)
     for _ in range(2):  # in the first step, scores of zero pass no gradient on to the upsampling
         optimizer.zero_grad()
         model.losses(Tensor(x), label)["loss"].backward()
@@ -270,6 +280,7 @@ def test_fine_tuning_the_output_leaves_the_rest_alone():
     assert changed == {name for name in before if name.startswith(("score.", "skips."))}
     model.fine_tune("everything")
     assert all(p.requires_grad for p in model.parameters())
+    assert all(module.training for _, module in model.modules())
 
 
 def test_training_lowers_the_loss_of_every_stage():
