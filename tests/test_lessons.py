@@ -8,6 +8,7 @@ import sys
 import types
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from minicv import cli, lessons
@@ -260,6 +261,24 @@ def test_a_lesson_measures_claims(ran):
         assert re.fullmatch(r"[A-Z]\d+[a-z]?", c["id"]) and c["source"] and c["claim"]
         assert re.search(r"\d", c["found"]), c  # a number
         assert f"  {c['id']}  {c['claim']}" in ran.done.stdout
+
+
+def test_compare_asks_for_a_difference_that_chance_does_not_make():
+    # Mean 2, standard deviation 1, of the mean 1/sqrt 3 = 0.577: t = 3.46, more than the 2.92 of 5% with 3 values
+    assert lessons.compare([1.0, 2.0, 3.0]) == ("+2 +- 0.58", True)
+    assert lessons.compare([-1.0, -2.0, -3.0]) == ("-2 +- 0.58", False)
+    assert lessons.compare([1.0, 2.0, 3.0], 0.5)[1] is None  # 1.5 / 0.577 = 2.6
+    assert lessons.compare([1.0, 2.0, 3.0], 4.0)[1] is False
+    assert lessons.compare([1.0, 2.0])[1] is None  # t = 3, of 6.31
+    assert lessons.compare([5.0]) == ("+5 (one seed)", None)
+    with pytest.raises(ValueError, match=r"compare: needs one difference for each seed, got shape \(0,\)"):
+        lessons.compare([])
+
+
+def test_compare_is_wrong_as_often_as_it_says():
+    draws = np.random.default_rng(0).standard_normal((4000, 3))
+    said = [lessons.compare(d)[1] for d in draws]
+    assert 0.08 < np.mean([v is not None for v in said]) < 0.12  # 5% on either side
 
 
 def test_the_guard_notices_the_network(tmp_path):
