@@ -87,8 +87,8 @@ def heat_map(image: np.ndarray, heat: np.ndarray, low: float | None = None, high
 def picture_of_detections(image: np.ndarray, found: Any, class_names: Sequence[str], scale: int = 1) -> np.ndarray:
     """A picture (C, H, W) with what a detector found in it, ``scale`` times as large: uint8 (scale H, scale W, 3).
 
-    found: Detections, or a DetectionSample. Every box has its class and score above it, masks are tinted. No figure is
-    made, so it is quick, and as sharp as the picture.
+    found: Detections, or a DetectionSample. Every box has its class, if there are several, and its score above it,
+    masks are tinted. No figure is made, so it is quick, and as sharp as the picture.
     """
     rgb = grey_to_rgb(image) if found.masks is None else overlay_masks(image, found.masks, found.labels)
     picture = Image.fromarray(np.ascontiguousarray(rgb.repeat(scale, axis=0).repeat(scale, axis=1)))
@@ -100,7 +100,8 @@ def picture_of_detections(image: np.ndarray, found: Any, class_names: Sequence[s
         x2, y2 = max(x2 - 1, x1), max(y2 - 1, y1)
         draw.rectangle((x1 - 1, y1 - 1, x2 + 1, y2 + 1), outline="white")
         draw.rectangle((x1, y1, x2, y2), outline=colour, width=max(scale, 1 + picture.width // 400))
-        text = class_names[int(found.labels[r])] + ("" if scores is None else f" {scores[r]:.2f}")
+        words = [class_names[int(found.labels[r])]] if len(class_names) > 1 or scores is None else []
+        text = " ".join([*words, *([] if scores is None else [f"{scores[r]:.2f}"])])
         left, top, right, bottom = draw.textbbox((0, 0), text)
         at = min(max(x1, 0), max(picture.width - right - 2, 0)), y1 - bottom - 2 if y1 > bottom + 2 else y1
         draw.rectangle((at[0], at[1], at[0] + right + 2, at[1] + bottom + 2), fill=colour)

@@ -64,3 +64,11 @@ def test_picture_of_detections():
     sample = DetectionSample(grey, found.boxes, found.labels, "x", np.ones((2, 20, 30), bool))
     assert picture_of_detections(grey, sample, ("a", "b")).shape == (20, 30, 3)
     assert (picture_of_detections(grey, Detections.none(), ()) == 128).all()
+
+
+def test_of_a_single_class_the_name_would_only_hide_neighbours():
+    found = Detections(np.array([[4, 20, 60, 60]], np.float32), np.array([0.5], np.float32), np.array([0]))
+    one, two = (picture_of_detections(np.zeros((3, 80, 120)), found, names) for names in (("disc",), ("disc", "b")))
+    row = 17  # in the label, above the box
+    painted = [int((picture[row] > 0).any(axis=1).sum()) for picture in (one, two)]
+    assert 10 < painted[0] < painted[1] - 15  # "0.50" and "disc 0.50"
