@@ -5,6 +5,7 @@ import minicv
 from minicv import Tensor, models, nn
 from minicv.data import Cells, standardise
 from minicv.models.segmentation.unet import UNet
+from tests.models.segmentation.dispatched import check_strict_step
 from tests.models.torch_unet import torch_unet, torch_with_one_thread  # noqa: F401 - the fixture torch
 
 
@@ -396,25 +397,13 @@ def test_probabilities_of_extreme_scores_are_still_probabilities():
     assert set(np.unique(result.labels).tolist()) == {0, 1}
 
 
-@pytest.mark.parametrize("options", [{"preset": "compact"}, {"preset": "paper", "width": 3}])
-def test_a_training_step_on_the_strict_device(options):
-    """No implicit conversion, no NumPy function, nothing that CuPy lacks: forward, backward, and the same numbers."""
-    import minicv.ops as F
-    from tests import strict_device  # noqa: F401 - makes the device "strict" known
+@pytest.mark.parametrize(("options", "size"), [
+    ({"preset": "paper"}, (188, 204)), ({"padding": "same", "skip": "sum"}, (40, 48))])
+def test_a_training_step_on_the_strict_device(options, size):
+    """No implicit conversion, no NumPy function, nothing that CuPy lacks: forward, backward, and the same numbers.
 
-    x = standardise(picture(188, 204))[None]  # works for both depths
-    gradients = []
-    for device in ("numpy", "strict"):
-        model = unet(dropout=0.5, **options).to(device)
-        minicv.seed(1)
-        scores = model(Tensor(x).to(device))
-        target = np.random.default_rng(0).integers(0, 2, (1, *scores.shape[2:]))
-        loss = F.cross_entropy(scores, Tensor(target).to(device))
-        loss.backward()
-        gradients.append([minicv.backend.to_numpy(p.grad) for p in model.parameters()])
-    for here, there in zip(*gradients, strict=True):
-        assert here.any()
-        np.testing.assert_allclose(here, there, rtol=0, atol=1e-4 * abs(here).max())  # float32, other block sizes
+    The compact preset is in ``segmentation/test_every.py``."""
+    check_strict_step(lambda: unet(width=3, dropout=0.5, **options), (2, 1, *size))
 
 
 def test_the_average_over_turned_and_mirrored_pictures_turns_and_mirrors_with_the_picture():

@@ -1,12 +1,11 @@
-"""Is a network the same with every operation computed by PyTorch? One model, one graph, weights and dropout alike."""
+"""Is a network that labels pixels the same by PyTorch's operations, and on the strict device? See ``same.py``."""
 from __future__ import annotations
 
 import numpy as np
 
 import minicv
-from minicv import Tensor
-from minicv.autograd import substitute
-from tests.oracle import require
+from minicv import Tensor, nn, no_grad
+from tests.models.same import assert_same, numpys_and_the_strict_devices, ours_and_pytorchs
 
 TOLERANCE = 1e-9  # relative to the largest value, in float64: rounding, 1e-16, grown by some 25 layers of batch norm
 
@@ -23,57 +22,69 @@ def lively(model, dtype=np.float64, seed=0):
     return model
 
 
+def example(model, shape):
+    """Random pictures of this shape and labels of the output's size, some of them void."""
+    x = np.random.default_rng(0).standard_normal(shape)
+    sides = [model.output_size(n) for n in shape[2:]]
+    label = np.random.default_rng(1).integers(0, model.num_classes, (shape[0], *sides))
+    label[:, :max(1, sides[0] // 16)] = 255
+    return x, label
+
+
 def run(model, x, label):
-    """Scores, the gradients of input and parameters, and the buffers after one step of training or evaluation."""
+    """Scores and their gradients, losses and theirs, and the buffers after these two passes."""
     minicv.seed(7)  # dropout
     image = Tensor(x, requires_grad=True)
     scores = model(image)
     model.zero_grad()
     scores.backward(np.random.default_rng(1).standard_normal(scores.shape))
     result = {"scores": scores.data, "gradient of the input": image.grad}
-    result |= {f"gradient of {name}": p.grad for name, p in model.named_parameters()}
-    loss, = model.losses(Tensor(x), label).values()
-    result["loss"] = loss.data
+    result |= {f"gradient of {name}": p.grad for name, p in model.named_parameters()
+               if not name.startswith("auxiliary_head.")}  # on which scores do not depend
+    model.zero_grad()
+    losses = model.losses(Tensor(x), label)
+    sum(losses.values()).backward()
+    result |= {name: loss.data for name, loss in losses.items()}
+    result |= {f"losses' gradient of {name}": p.grad for name, p in model.named_parameters()}
     return result | {name: getattr(module, attribute) for name, module, attribute in model.named_buffers()}
+
+
+def settled(model, shape):
+    """Running statistics as of other pictures, so that evaluating the deepest network is not all zeros."""
+    norms = [m for _, m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = 1.0
+    with no_grad():
+        model.train()(Tensor(np.random.default_rng(2).standard_normal(shape)))
+    for norm in norms:
+        norm.momentum = 0.1
+    return model
 
 
 def check_dispatched(model, shape, train):
     """All of ``run`` by minicv's operations against PyTorch's, in float64."""
-    require("torch")
-    from tests.oracle_ops import TABLE
-    rng = np.random.default_rng(0)
-    lively(model).train(train)
-    x = rng.standard_normal(shape)
-    label = rng.integers(0, model.num_classes, (shape[0], *shape[2:]))
-    label[:, :2] = 255
-    buffers = [(module, name, getattr(module, name).copy()) for _, module, name in model.named_buffers()]
-    ours = run(model, x, label)
-    for module, name, array in buffers:
-        setattr(module, name, array)
-    with substitute(TABLE):
-        theirs = run(model, x, label)
-    largest = max(abs(g).max() for what, g in theirs.items() if what.startswith("gradient"))
+    x, label = example(model, shape)
+    model = settled(lively(model), shape).train(train)
+    ours, theirs = ours_and_pytorchs(model, lambda model: run(model, x, label))
     for what, expected in theirs.items():
         assert expected is not None and np.asarray(expected).any(), f"{what} is 0, which shows nothing"
-        # of a bias before batch norm, whose gradient is rounding, the error counts beside those of the others
-        error = abs(ours[what] - expected).max() / max(abs(expected).max(), 1e-3 * largest)
-        assert error < TOLERANCE, f"{what}: {error:.1e}"
+    of_losses = [what for what in theirs if what.startswith("losses' gradient")]
+    for group in ([what for what in theirs if what not in of_losses], of_losses):
+        largest = max(abs(theirs[what]).max() for what in group if "gradient" in what)
+        assert_same({what: ours[what] for what in group}, {what: theirs[what] for what in group}, TOLERANCE,
+                    1e-3 * largest)
 
 
 def check_strict_step(make, shape):
-    """A step of training, from loss to gradients, on the strict device: the same numbers as with NumPy (float64)."""
-    from tests import strict_device  # noqa: F401 - makes the device "strict" known
-    x = np.random.default_rng(0).standard_normal(shape)
-    gradients = []
-    for device in ("numpy", "strict"):
-        minicv.seed(0)
-        model = lively(make()).to(device)
-        minicv.seed(1)
-        label = np.random.default_rng(1).integers(0, model.num_classes, (shape[0], *shape[2:]))
-        loss, = model.losses(Tensor(x).to(device), Tensor(label).to(device)).values()
-        loss.backward()
-        gradients.append([minicv.backend.to_numpy(p.grad) for p in model.parameters()])
-    largest = max(abs(g).max() for g in gradients[0])
-    for here, there in zip(*gradients, strict=True):
-        assert here.any()
-        np.testing.assert_allclose(here, there, rtol=0, atol=TOLERANCE * max(abs(here).max(), 1e-3 * largest))
+    """A step of training, from losses to gradients, on the strict device: the same numbers as with NumPy (float64)."""
+    def step(model):
+        minicv.seed(1)  # dropout
+        device = model.parameters()[0].device
+        losses = model.losses(*(Tensor(a).to(device) for a in example(model, shape)))
+        sum(losses.values()).backward()
+        return {name: loss.data for name, loss in losses.items()} | {
+            name: p.grad for name, p in model.named_parameters()}
+
+    here, there = numpys_and_the_strict_devices(lambda: lively(make()), step)
+    assert all(array.any() for array in here.values())
+    assert_same(there, here, TOLERANCE, 1e-3 * max(abs(array).max() for array in here.values()))

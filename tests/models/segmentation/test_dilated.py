@@ -5,12 +5,11 @@ import numpy as np
 import pytest
 
 import minicv
-from minicv import Tensor, backend, models
-from minicv.autograd import substitute
+from minicv import Tensor, models
 from minicv.nn import init
 from minicv.optim import SGD
 from minicv.training import load_checkpoint, save_checkpoint
-from tests import strict_device  # noqa: F401 - makes the device "strict" known
+from tests.models.segmentation.dispatched import check_dispatched, check_strict_step, lively
 from tests.oracle import require
 
 SMALL = {"width": 8, "layers": (1, 1, 2, 2)}  # of a ResNet
@@ -20,70 +19,21 @@ NETWORKS = [
     ("pspnet", {"channels": 16, "levels": (), "trunk": "resnet18"}), ("deeplabv3", {"channels": 8, "auxiliary": 0.4}),
     ("deeplabv3plus", {"channels": 8, "output_stride": 16}),
     ("deeplabv3plus", {"channels": 8, "trunk": "xception", "separable": True, "pool_norm": True})]
-COMPACT = [("pspnet", {}), ("deeplabv3", {}), ("deeplabv3plus", {}),
-           ("deeplabv3plus", {"trunk": "xception", "trunk_options": {"width": 8, "middle": 2}, "separable": True})]
 
 
-def small(name, seed=0, dtype=np.float32, **options):
+def small(name, seed=0, **options):
     minicv.seed(seed)
     trunk = XCEPTION if options.get("trunk") == "xception" else SMALL
-    model = models.build(name, **{"trunk_options": trunk, "num_classes": 3, **options})
-    return cast(model, dtype)
-
-
-def cast(model, dtype):
-    for p in model.parameters():
-        p.data = p.data.astype(dtype)
-    for _, module, attribute in list(model.named_buffers()):
-        setattr(module, attribute, getattr(module, attribute).astype(dtype))
-    return model
-
-
-def as_if_trained(model, seed=0):
-    """Batch norm that is not the identity."""
-    rng = np.random.default_rng(seed)
-    for _, module, attribute in list(model.named_buffers()):
-        low, high = (0.5, 1.5) if attribute == "running_var" else (-0.2, 0.2)
-        old = getattr(module, attribute)
-        setattr(module, attribute, rng.uniform(low, high, old.shape).astype(old.dtype))
-    for p in model.parameters():
-        if p.ndim == 1:
-            p.data = p.data + 0.1 * rng.standard_normal(p.shape).astype(p.dtype)
-    return model
+    return models.build(name, **{"trunk_options": trunk, "num_classes": 3, **options})
 
 
 # ------------------------------------------------------------------------------------------------- PyTorch as an oracle
 
 @pytest.mark.parametrize("train", [True, False])
-@pytest.mark.parametrize(("name", "options"), COMPACT)
-def test_compact_losses_and_gradients_equal_pytorch(name, options, train):
-    """The preset as it is, every operation dispatched to PyTorch: all terms of the loss, and all gradients."""
-    require("torch")
-    from tests.oracle_ops import TABLE
-    rng = np.random.default_rng(0)
-    x, label, results = rng.standard_normal((2, 3, 61, 75)), rng.integers(0, 11, (2, 61, 75)), []
-    label[:, :5] = 255
-    for table in ({}, TABLE):
-        minicv.seed(0)
-        model = as_if_trained(cast(models.build(name, **options), np.float64)).train(train)
-        image = Tensor(x, requires_grad=True)
-        minicv.seed(1)  # of dropout
-        with substitute(table):
-            losses = model.losses(image, label)
-        sum(losses.values(), start=Tensor(np.zeros(()))).backward()
-        results.append((losses, image.grad, dict(model.named_parameters()),
-                        {n: getattr(m, a) for n, m, a in model.named_buffers()}))
-    (ours, our_x, our_p, our_b), (theirs, their_x, their_p, their_b) = results
-    assert ours.keys() == theirs.keys() == ({"loss", "auxiliary"} if name == "pspnet" else {"loss"})
-    for term in ours:
-        np.testing.assert_allclose(ours[term].data, theirs[term].data, rtol=1e-12)
-    np.testing.assert_allclose(our_x, their_x, rtol=0, atol=1e-9 * abs(their_x).max())
-    for key, p in our_p.items():
-        assert p.grad is not None, key
-        scale = max(abs(their_p[key].grad).max(), 1e-3)  # a bias before batch norm has no gradient
-        np.testing.assert_allclose(p.grad, their_p[key].grad, rtol=0, atol=1e-9 * scale, err_msg=key)
-    for key, b in our_b.items():
-        np.testing.assert_allclose(b, their_b[key], rtol=1e-9, atol=1e-12, err_msg=key)
+@pytest.mark.parametrize(("name", "options"), NETWORKS)
+def test_losses_and_gradients_equal_those_by_pytorchs_operations(name, options, train):
+    """The compact presets are in ``test_every.py``."""
+    check_dispatched(small(name, **options), (2, 3, 61, 75), train)
 
 
 MULTI_GRID = {"multi_grid": (1, 2, 4)}
@@ -145,7 +95,7 @@ def test_predict(name, options):
 @pytest.mark.parametrize("output_stride", [32, 16])
 def test_weights_of_one_output_stride_run_at_another(name, options, output_stride):
     """The same names and shapes; and the trunk's map at output stride 8 holds the coarse one's numbers."""
-    fine = as_if_trained(small(name, **{**options, "output_stride": 8})).eval()
+    fine = lively(small(name, **{**options, "output_stride": 8}), np.float32).eval()
     coarse = small(name, seed=1, **{**options, "output_stride": output_stride}).eval()
     before, state = coarse.state_dict(), fine.state_dict()
     assert {k: v.shape for k, v in before.items()} == {k: v.shape for k, v in state.items()}
@@ -154,6 +104,7 @@ def test_weights_of_one_output_stride_run_at_another(name, options, output_strid
     dense, expected = (model.trunk.features(x)["last"].data for model in (fine, coarse))
     assert dense.shape[2:] == (9, 12)
     times = output_stride // 8
+    assert expected.any()
     np.testing.assert_allclose(dense[:, :, ::times, ::times], expected, rtol=1e-3, atol=1e-5 * abs(expected).max())
     assert coarse(x).shape == fine(x).shape
 
@@ -195,28 +146,9 @@ def test_the_auxiliary_head_only_matters_in_training():
     np.testing.assert_array_equal(model(x).data, before)
 
 
-@pytest.mark.parametrize(("name", "options"), [*NETWORKS, ("unet", {"skip": "sum"})])
+@pytest.mark.parametrize(("name", "options"), NETWORKS)
 def test_a_training_step_on_the_strict_device(name, options):
-    """It refuses what CuPy refuses; the numbers are NumPy's."""
-    rng, gradients = np.random.default_rng(0), []
-    x, label = rng.standard_normal((2, 3, 40, 48)), rng.integers(0, 3, (2, 40, 48))
-    for device in ("numpy", "strict"):
-        if name == "unet":
-            minicv.seed(0)
-            model = models.build(name, in_channels=3, num_classes=3, width=2, depth=2, padding="same", **options)
-            model = cast(model, np.float64).to(device)
-        else:
-            model = small(name, dtype=np.float64, **options).to(device)
-        minicv.seed(1)  # of dropout
-        losses = model.losses(Tensor(x).to(device), backend.to_device(label, device))
-        loss = losses["loss"] + losses["auxiliary"] if "auxiliary" in losses else losses["loss"]
-        loss.backward()
-        assert all(type(p.grad) is type(p.data) for p in model.parameters())
-        gradients.append([backend.to_numpy(p.grad) for p in model.parameters()])
-        SGD(model.parameters(), 0.1).step()
-    for (key, _), here, there in zip(model.named_parameters(), *gradients, strict=True):
-        scale = max(abs(here).max(), 1e-3)  # a bias before batch norm has no gradient
-        np.testing.assert_allclose(there, here, rtol=0, atol=1e-9 * scale, err_msg=key)
+    check_strict_step(lambda: small(name, **options), (2, 3, 40, 48))
 
 
 @pytest.mark.parametrize(("name", "options"), NETWORKS)
