@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,6 +114,15 @@ def compare(differences: Sequence[float], needed: float = 0.0) -> tuple[str, boo
     error = d.std(ddof=1) / math.sqrt(len(d))
     far = abs(d.mean() - needed) > stats.t.ppf(0.95, len(d) - 1) * error
     return f"{d.mean():+.3g} +- {error:.2g}", bool(d.mean() > needed) if far else None
+
+
+def every(verdicts: Iterable[bool | None]) -> bool | None:
+    """Of a claim in parts: True if all of them are True, False if any is False, else None.
+
+    Chance makes one of k parts False up to k times as often as a single one, and all of them True no more often.
+    """
+    verdicts = list(verdicts)
+    return False if False in verdicts else None if None in verdicts or not verdicts else True
 
 
 def out_folder() -> Path:

@@ -281,6 +281,13 @@ def test_compare_is_wrong_as_often_as_it_says():
     assert 0.08 < np.mean([v is not None for v in said]) < 0.12  # 5% on either side
 
 
+def test_a_claim_in_parts_holds_if_every_part_does():
+    assert lessons.every([True, True]) is True
+    assert lessons.every(v for v in (True, None)) is None
+    assert lessons.every([None, False, True]) is False  # what is clearly wrong is not hidden by what cannot be told
+    assert lessons.every([]) is None
+
+
 def test_the_guard_notices_the_network(tmp_path):
     script = tmp_path / "00_online.py"
     script.write_text("import socket\nsocket.create_connection(('127.0.0.1', 9))\n")
