@@ -62,7 +62,12 @@ class Function:
         ctx._check(arrays)
         grad_enabled = not getattr(_state, "no_grad", 0)
         ctx.needs = tuple(grad_enabled and x is not None and x.requires_grad for x in inputs)
-        result = ctx.forward(*arrays, **options)
+        try:
+            result = ctx.forward(*arrays, **options)
+        except Exception as error:  # an array module's own message does not say whose arrays these were
+            error.add_note(f"in {ctx.name()}.forward of " + ", ".join(
+                "None" if a is None else f"{a.dtype} {a.shape}" for a in arrays))
+            raise
         first, *others = result if isinstance(result, tuple) else (result,)
         output = Tensor(first)
         ctx.expect_finite("forward", (first,), arrays)

@@ -20,12 +20,16 @@ from . import depthwise, patches, shifted
 from .case import Case
 from .shifted import Pair, Task
 
+LARGEST = 1 << 20  # of any size, stride or padding: a picture with such a side fills the memory
+
 
 def pair(value: int | Pair, where: str, least: int) -> Pair:
     """(height, width) from one number for both or from two; ValueError below ``least``."""
     both = (value, value) if isinstance(value, int | np.integer) else tuple(value)
     if len(both) != 2 or any(not isinstance(v, int | np.integer) or v < least for v in both):
         raise ValueError(f"{where} must be an integer of at least {least}, or two of them; got {value!r}")
+    if max(both) > LARGEST:
+        raise ValueError(f"{where} must be at most {LARGEST:,}, got {value!r}")
     return both
 
 

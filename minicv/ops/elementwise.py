@@ -19,7 +19,7 @@ def unbroadcast(g: Array, shape: tuple[int, ...]) -> Array:
     if g.shape == shape:
         return g
     extra = g.ndim - len(shape)
-    repeated = tuple(range(extra)) + tuple(i + extra for i, n in enumerate(shape) if n == 1 and g.shape[i + extra] > 1)
+    repeated = tuple(range(extra)) + tuple(i + extra for i, n in enumerate(shape) if n == 1 and g.shape[i + extra] != 1)
     return g.sum(axis=repeated, keepdims=True).reshape(shape)
 
 
@@ -264,6 +264,10 @@ def where(condition: Tensor | Array, input: Tensor, other: Tensor) -> Tensor:
     condition = condition.data if isinstance(condition, Tensor) else condition
     if not is_array(condition) or condition.dtype != bool:
         raise TypeError(f"where(condition): needs a boolean array, got {getattr(condition, 'dtype', type(condition))}")
+    try:
+        np.broadcast_shapes(condition.shape, input.shape, other.shape)
+    except ValueError:
+        raise ValueError(f"where: shapes {condition.shape}, {input.shape} and {other.shape} do not broadcast") from None
     return Where.apply(input, other, condition=condition)
 
 

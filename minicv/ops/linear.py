@@ -52,6 +52,10 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
     if input.ndim == 0 or other.ndim == 0 or input.shape[-1] != other.shape[-2 if other.ndim > 1 else 0]:
         raise ValueError(f"matmul: {input.shape} @ {other.shape}: the last size of the first must equal the last but "
                          "one of the second")
+    try:
+        np.broadcast_shapes(input.shape[:-2], other.shape[:-2])
+    except ValueError:
+        raise ValueError(f"matmul: {input.shape} @ {other.shape}: the leading sizes do not broadcast") from None
     a = reshape(input, (1, -1)) if input.ndim == 1 else input
     b = reshape(other, (-1, 1)) if other.ndim == 1 else other
     y = MatMul.apply(a, b)
@@ -65,7 +69,9 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Fully connected layer: (..., in), ``weight`` (out, in), ``bias`` (out,) -> (..., out)."""
-    if weight.ndim != 2 or input.ndim < 1 or input.shape[-1] != weight.shape[1]:
+    if weight.ndim != 2 or weight.size == 0:
+        raise ValueError(f"linear: weight must be (out, in), at least 1 each, got {weight.shape}")
+    if input.ndim < 1 or input.shape[-1] != weight.shape[1]:
         raise ValueError(f"linear: input {input.shape} must end in the {weight.shape[-1]} of weight {weight.shape}")
     if bias is not None and bias.shape != (weight.shape[0],):
         raise ValueError(f"linear: bias has shape {bias.shape}, weight {weight.shape} needs ({weight.shape[0]},)")

@@ -49,6 +49,14 @@ class Amax(Function):
         return winners * (gy / winners.sum(axis=ctx.over, keepdims=True).astype(gy.dtype))
 
 
+def not_empty(where: str, input: Tensor, dim: Dims) -> tuple[int, ...]:
+    """``axes`` with something along each; ``ValueError`` where there is nothing."""
+    over = axes(where, input.ndim, dim)
+    if 0 in (input.shape[i] for i in over):
+        raise ValueError(f"{where}: input {input.shape} is empty along dim={dim}, and nothing has no {where}")
+    return over
+
+
 def sum(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """Sum over ``dim`` (all axes if None); the axes vanish, or stay as 1 with ``keepdim``."""
     return Sum.apply(input, over=axes("sum", input.ndim, dim), keepdim=keepdim)
@@ -56,21 +64,18 @@ def sum(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
 
 def mean(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """Mean over ``dim`` (all axes if None)."""
-    over = axes("mean", input.ndim, dim)
+    over = not_empty("mean", input, dim)
     return sum(input, over, keepdim) * (1 / int(np.prod([input.shape[i] for i in over])))
 
 
 def amax(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """Largest element over ``dim``. Elements that tie share the gradient. Raises ``ValueError`` for empty input."""
-    over = axes("amax", input.ndim, dim)
-    if 0 in (input.shape[i] for i in over):
-        raise ValueError(f"amax: input {input.shape} is empty along dim={dim}, and nothing has no largest element")
-    return Amax.apply(input, over=over, keepdim=keepdim)
+    return Amax.apply(input, over=not_empty("amax", input, dim), keepdim=keepdim)
 
 
 def amin(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """Smallest element over ``dim``: -amax(-x)."""
-    return -amax(-input, dim, keepdim)
+    return -Amax.apply(-input, over=not_empty("amin", input, dim), keepdim=keepdim)
 
 
 Tensor.sum, Tensor.mean, Tensor.amax, Tensor.amin = sum, mean, amax, amin

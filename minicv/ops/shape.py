@@ -86,6 +86,13 @@ class Flip(Function):
         return xp_of(gy).flip(gy, ctx.dims)
 
 
+def axis(where: str, ndim: int, dim: int) -> int:
+    """An axis, counted from 0; ``ValueError`` for one that is not there, which ``dim % ndim`` would silently find."""
+    if not isinstance(dim, int | np.integer) or not -ndim <= dim < ndim:
+        raise ValueError(f"{where}(dim={dim!r}): must be an axis of {ndim}, {-ndim} to {ndim - 1}")
+    return int(dim) % ndim
+
+
 def reshape(input: Tensor, shape: Sequence[int]) -> Tensor:
     """The same elements, in row-major order, in another shape; one size may be -1."""
     try:
@@ -96,35 +103,36 @@ def reshape(input: Tensor, shape: Sequence[int]) -> Tensor:
 
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """Merge the axes ``start_dim`` to ``end_dim`` into one."""
-    first, last = start_dim % max(input.ndim, 1), end_dim % max(input.ndim, 1)
+    first, last = (axis("flatten", max(input.ndim, 1), dim) for dim in (start_dim, end_dim))
     merged = int(np.prod(input.shape[first:last + 1]))
     return reshape(input, (*input.shape[:first], merged, *input.shape[last + 1:]))
 
 
 def permute(input: Tensor, dims: Sequence[int]) -> Tensor:
     """The axes in another order: axis i of the result is axis ``dims[i]`` of the input."""
-    dims = tuple(dims)
-    if sorted(d % max(input.ndim, 1) for d in dims) != list(range(input.ndim)):
-        raise ValueError(f"permute(dims={dims}): must name each of the {input.ndim} axes of {input.shape} once")
-    return Permute.apply(input, dims=tuple(d % input.ndim for d in dims))
+    found = tuple(axis("permute", input.ndim, dim) for dim in dims)
+    if sorted(found) != list(range(input.ndim)):
+        raise ValueError(f"permute(dims={tuple(dims)}): must name each of the {input.ndim} axes of {input.shape} once")
+    return Permute.apply(input, dims=found)
 
 
 def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     """Swap two axes."""
     dims = list(range(input.ndim))
+    dim0, dim1 = (axis("transpose", input.ndim, dim) for dim in (dim0, dim1))
     dims[dim0], dims[dim1] = dims[dim1], dims[dim0]
     return permute(input, dims)
 
 
 def squeeze(input: Tensor, dim: int | None = None) -> Tensor:
     """Drop axis ``dim`` if its size is 1; all axes of size 1 if None."""
-    drop = range(input.ndim) if dim is None else [dim % input.ndim]
+    drop = range(input.ndim) if dim is None else [axis("squeeze", input.ndim, dim)]
     return reshape(input, [n for i, n in enumerate(input.shape) if n != 1 or i not in drop])
 
 
 def unsqueeze(input: Tensor, dim: int) -> Tensor:
     """Insert an axis of size 1 before axis ``dim``."""
-    place = dim % (input.ndim + 1)
+    place = axis("unsqueeze", input.ndim + 1, dim)
     return reshape(input, (*input.shape[:place], 1, *input.shape[place:]))
 
 
@@ -148,11 +156,10 @@ def concatenate(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     shapes = [t.shape for t in tensors]
     if not shapes:
         raise ValueError("concatenate(tensors): got none")
-    ndim = len(shapes[0])
-    rest = {(*s[:dim % ndim], *s[dim % ndim + 1:]) for s in shapes if ndim}
-    if len(rest) != 1 or len({len(s) for s in shapes}) != 1:
+    along = axis("concatenate", len(shapes[0]), dim)
+    if len({(*s[:along], *s[along + 1:]) for s in shapes}) != 1 or len({len(s) for s in shapes}) != 1:
         raise ValueError(f"concatenate: shapes {shapes} must agree in every axis but dim={dim}")
-    return Concatenate.apply(*tensors, dim=dim % ndim)
+    return Concatenate.apply(*tensors, dim=along)
 
 
 cat = concatenate  # PyTorch has both names
@@ -160,16 +167,21 @@ cat = concatenate  # PyTorch has both names
 
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Join tensors of one shape along a new axis ``dim``."""
-    return concatenate([unsqueeze(t, dim) for t in tensors], dim % (tensors[0].ndim + 1))
+    if len({t.shape for t in tensors}) != 1:
+        raise ValueError(f"stack: needs tensors of one shape, got {[t.shape for t in tensors]}")
+    along = axis("stack", tensors[0].ndim + 1, dim)
+    return concatenate([unsqueeze(t, along) for t in tensors], along)
 
 
 def flip(input: Tensor, dims: Sequence[int]) -> Tensor:
     """Reverse the order along the given axes."""
-    return Flip.apply(input, dims=tuple(dims))
+    return Flip.apply(input, dims=tuple({axis("flip", input.ndim, dim): None for dim in dims}))
 
 
 def crop(input: Tensor, top: int, left: int, height: int, width: int) -> Tensor:
     """The rows ``top`` to top + height and columns ``left`` to left + width of (..., H, W)."""
+    if input.ndim < 2:
+        raise ValueError(f"crop: input must be (..., H, W), got {input.shape}")
     H, W = input.shape[-2:]
     if top < 0 or left < 0 or height < 1 or width < 1 or top + height > H or left + width > W:
         raise ValueError(f"crop(top={top}, left={left}, height={height}, width={width}) leaves the picture {H}x{W}")
@@ -178,9 +190,11 @@ def crop(input: Tensor, top: int, left: int, height: int, width: int) -> Tensor:
 
 def center_crop(input: Tensor, output_size: tuple[int, int]) -> Tensor:
     """The centre of (..., H, W); an odd remainder is cut off at the bottom and right. U-Net, sec. 2."""
-    (H, W), (height, width) = input.shape[-2:], output_size
-    if height > H or width > W:
-        raise ValueError(f"center_crop: {height}x{width} is larger than the picture {H}x{W}")
+    height, width = output_size
+    if input.ndim < 2 or not (1 <= height <= input.shape[-2] and 1 <= width <= input.shape[-1]):
+        raise ValueError(f"center_crop: {height}x{width} must be at least 1x1 and no larger than the picture, (..., H, "
+                         f"W) = {input.shape}")
+    H, W = input.shape[-2:]
     return crop(input, (H - height) // 2, (W - width) // 2, height, width)
 
 
