@@ -63,21 +63,21 @@ def sum_rows(m: Array, C: int) -> Array:
     return xp_of(m).ones(len(rows), m.dtype) @ rows
 
 
-def moments(rows: Array) -> tuple[Array, Array]:
-    """Mean and biased variance of each column of (P, C), each (C,), reading the matrix once.
+def moments(rows: Array, near_zero: Array) -> tuple[Array, Array, Array]:
+    """Mean and biased variance of each column of (P, C), each (C,), reading the matrix once; and a rough mean.
 
     E[x^2] - E[x]^2 would lose all digits of float32 where the mean is 4000 standard deviations. So the sums are of
-    distances from a rough mean, that of some 256 rows from all over the batch.
+    distances from a rough mean, that of some 256 rows from all over the batch; ``near_zero`` receives the distances.
     """
     xp, (P, C) = xp_of(rows), rows.shape
     sample = rows[::-(-P // 256)]
     rough = sum_rows(sample, C) / len(sample)
 
-    def sums(x, rough):
-        d = x - rough
-        return sum_rows(d, C), sum_rows(xp.multiply(d, d, out=d), C)
-    s1, s2 = (sum(s) / P for s in zip(*channelwise(sums, [rows], [rough]), strict=True))
-    return rough + s1, xp.maximum(s2 - s1 * s1, 0)
+    def sums(x, d, rough):
+        xp.subtract(x, rough, out=d)
+        return sum_rows(d, C), sum_rows(d * d, C)
+    s1, s2 = (sum(s) / P for s in zip(*channelwise(sums, [rows, near_zero], [rough]), strict=True))
+    return rough + s1, xp.maximum(s2 - s1 * s1, 0), rough
 
 
 class BatchNorm(Function):
@@ -86,8 +86,9 @@ class BatchNorm(Function):
     def forward(ctx, x, w, b, *, running_mean, running_var, training, momentum, eps, group=None):
         xp, rows = xp_of(x), rows_of(x)  # (P, C)
         P, C = rows.shape
+        y = xp.empty_like(rows)
         if training and P:
-            mean, var = moments(rows)
+            mean, var, rough = moments(rows, y)
             if group:  # mean and variance of the whole batch, of which each process has an equal part
                 P, own = P * group.size, mean
                 mean = group.sum(own) / group.size
@@ -102,13 +103,14 @@ class BatchNorm(Function):
         inv = 1 / xp.sqrt(var + eps)
         a = inv if w is None else w * inv
         b = xp.zeros(C, x.dtype) if b is None else b
-        y = xp.empty_like(rows)
 
-        def normalise(x, y, mean, a, b):
-            xp.subtract(x, mean, out=y)
-            y *= a
+        def normalise(x, y, a, b):
+            xp.multiply(x, a, out=y)
             y += b
-        channelwise(normalise, [rows, y], [mean, a, b])
+        if training and P:  # y = (x - rough) a + (rough - mean) a + b
+            channelwise(normalise, [y, y], [a, (rough - mean) * a + b])
+        else:
+            channelwise(normalise, [rows, y], [a, b - mean * a])
         ctx.save(rows, mean, inv, a)
         ctx.training, ctx.shape_in, ctx.group, ctx.P = training, x.shape, group, P
         return from_rows(y, x.shape)

@@ -14,7 +14,7 @@ from ..backend import Array, add_at, xp_of
 from .conv import pair
 from .shifted import Pair
 
-BLOCK_BYTES = 1 << 20  # of input: the copies and the maximum of a block stay in a core's cache
+BLOCK_BYTES = 1 << 21  # of input: smaller ones would stay in a core's cache, but then threads wait for Python
 
 
 def pool_size(i: int, k: int, stride: int, padding: int, dilation: int, ceil_mode: bool) -> int:
