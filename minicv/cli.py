@@ -21,7 +21,7 @@ EXAMPLES = """examples:
   minicv data check camvid:DIR                     does a data set hold what it should?
   minicv train unet --data cells --out runs/cells  train on generated pictures of cells
   minicv predict --checkpoint runs/cells/last.safetensors picture.png --out runs/pictures
-  minicv train faster_rcnn --data bccd:PATH --out runs/blood --optimizer adam --steps 8000
+  minicv train faster_rcnn --data bccd:PATH --out runs/blood --optimizer adam --jitter 0.1
 exit codes: 0 done; 1 a check or lesson failed; 2 wrong input; 130 interrupted"""
 
 PROPOSALS = ("a checkpoint of faster_rcnn, whose RPN is to propose the boxes (default: selective search, for networks "
