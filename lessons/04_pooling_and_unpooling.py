@@ -26,6 +26,7 @@ from minicv.metrics import ConfusionMatrix
 from minicv.ops.adaptive_pool import bins, spatial_pyramid_pool
 from minicv.ops.avg_pool import avg_pool2d
 from minicv.ops.max_pool import max_pool2d
+from minicv.ops.roi import EXAMPLE
 from minicv.ops.unpool import max_unpool2d, unpool_bed_of_nails, unpool_nearest
 from minicv.optim import Adam
 from minicv.viz import PALETTE, outline, overlay
@@ -89,12 +90,10 @@ lesson.save(figure, "pyramid")
 # %%
 # Regions of interest: the worked example
 # ---------------------------------------
-# A well-known example: an 8x8 map, a region of 7 columns and 5 rows, pooled to 2x2. Its bins do not overlap, they have
-# 3 and 4 columns, 2 and 3 rows, and the maxima [[0.85, 0.84], [0.97, 0.96]]. The map here is not the published one, but
-# made to have these four maxima.
+# A well-known example (T. Grel, deepsense.ai, 2017): an 8x8 map, a region of 7 columns and 5 rows, pooled to 2x2. Its
+# bins do not overlap, they have 3 and 4 columns, 2 and 3 rows, and the maxima [[0.85, 0.84], [0.97, 0.96]].
 
-m = np.round(rng.uniform(0.01, 0.83, (8, 8)), 2)
-m[3, 1], m[4, 5], m[7, 2], m[5, 6] = 0.85, 0.84, 0.97, 0.96
+m = EXAMPLE
 apart = [[float(m[r, c].max()) for c in (slice(0, 3), slice(3, 7))] for r in (slice(3, 5), slice(5, 8))]
 
 # %%
@@ -107,8 +106,8 @@ y.sum().backward()
 shared = y.data[0, 0].tolist()
 print(f"apart: {apart}\nfloor and ceil: {shared}, gradient at 0.96: {leaf.grad[0, 0, 5, 6]:g}")
 lesson.claim("D4", "worked example of RoI pooling", "7 columns x 5 rows to 2x2 give [[0.85, 0.84], [0.97, 0.96]]",
-             f"{apart} by bins of 3+4 columns and 2+3 rows; {shared} by roi_pool's, which share a row and a column",
-             apart == [[0.85, 0.84], [0.97, 0.96]])
+             f"{shared} by roi_pool, whose bins share a row and a column as torchvision's do; {apart} by bins of 3 + 4 "
+             "columns and 2 + 3 rows, as published", shared == [[0.85, 0.84], [0.97, 0.96]])
 
 # %%
 # RoIAlign rounds nothing. A box may end between pixels; S x S points stand evenly in each bin; the map is read there

@@ -27,7 +27,7 @@ from minicv.detection.linear_svm import train_with_hard_negatives
 from minicv.detection.selective_search import selective_search
 from minicv.metrics import VOCEvaluator
 from minicv.models.detection.base import evaluating, select
-from minicv.ops.roi import bins
+from minicv.ops.roi import EXAMPLE, bins
 from minicv.training.detection import CachedProposals, DetectionRecipe, evaluate_detector, train_detector
 from minicv.viz import PALETTE, draw_boxes, draw_picture
 from minicv.viz.maps import draw_bin, draw_bins, draw_map
@@ -37,12 +37,11 @@ BLUE, ORANGE, GREEN = PALETTE[[5, 1, 3]] / 255
 # %%
 # 1. RoI pooling by hand (sec. 2.1)
 # ---------------------------------
-# The well-known worked example: a map of 8x8, a region of 7 columns and 5 rows, pooled to 2x2. Seven columns do not divide
-# into two: by the convention of this package (and torchvision's) both bins have ceil(7/2) = 4 and share one. The map is
-# our own, with the published maxima in it.
+# The worked example of lesson 04: a map of 8x8, a region of 7 columns and 5 rows, pooled to 2x2. Seven columns do not divide
+# into two: by the convention of this package (and torchvision's) both bins have ceil(7/2) = 4 and share one, so that the
+# 0.96 is the largest of two bins. (Published is [[0.85, 0.84], [0.97, 0.96]], by bins that share nothing.)
 
-values = np.random.default_rng(lesson.seed).integers(1, 75, (8, 8)) / 100
-values[3, 1], values[4, 5], values[7, 2], values[6, 6] = 0.85, 0.84, 0.97, 0.96
+values = EXAMPLE
 box = np.array([[0, 0, 3, 6, 7]], float)  # picture 0; columns 0 to 6, rows 3 to 7
 x = Tensor(values[None, None], requires_grad=True)
 y = F.roi_pool(x, box, 2)
@@ -61,11 +60,9 @@ for (_, x1, y1, x2, y2), colour in zip(several.tolist(), (BLUE, ORANGE, GREEN), 
     draw_bin(axes[2], (y1, y2 + 1), (x1, x2 + 1), colour)
 lesson.save(figure, "roi_pooling")
 found = y.data[0, 0].tolist()
-most = x.grad.max()
-lesson.claim("D4a", "slides; Fast R-CNN, sec. 2.1 and eq. (4)",
-             "the worked example pools to [[0.85, 0.84], [0.97, 0.96]]; a pixel receives from several regions",
-             f"{found}; one pixel receives {most:.0f} gradients of three regions", found == [[0.85, 0.84], [0.97, 0.96]]
-             and most > 1)
+lesson.claim("D4a", "Fast R-CNN, eq. (4)", "a pixel receives from every bin, of every region, whose largest it is",
+             f"the worked example pools to {found}; the 0.96 receives {x.grad[0, 0, 5, 6]:.0f} gradients of three regions, the "
+             f"map as many as there are bins, {x.grad.sum():.0f}", x.grad[0, 0, 5, 6] > 1 and x.grad.sum() == total.data.size)
 
 # %%
 # 2. Pictures and proposals

@@ -296,6 +296,14 @@ def roi_align(input: Tensor, boxes: Boxes, output_size: int | Pair, spatial_scal
                           spatial_scale=float(spatial_scale), sampling_ratio=int(sampling_ratio), aligned=bool(aligned))
 
 
+# The worked example of T. Grel, "Region of interest pooling explained" (deepsense.ai, 2017): 7 columns and 5 rows of
+# this map, box (0, 3, 6, 7), to 2x2. Published: [[0.85, 0.84], [0.97, 0.96]], by bins of 3 + 4 columns and 2 + 3 rows. With
+# the convention above bins share column 3 and row 5, in which the 0.96 lies.
+EXAMPLE = np.array([[0.88, 0.44, 0.14, 0.16, 0.37, 0.77, 0.96, 0.27], [0.19, 0.45, 0.57, 0.16, 0.63, 0.29, 0.71, 0.70],
+                    [0.66, 0.26, 0.82, 0.64, 0.54, 0.73, 0.59, 0.26], [0.85, 0.34, 0.76, 0.84, 0.29, 0.75, 0.62, 0.25],
+                    [0.32, 0.74, 0.21, 0.39, 0.34, 0.03, 0.33, 0.48], [0.20, 0.14, 0.16, 0.13, 0.73, 0.65, 0.96, 0.32],
+                    [0.19, 0.69, 0.09, 0.86, 0.88, 0.07, 0.01, 0.48], [0.83, 0.24, 0.97, 0.04, 0.24, 0.35, 0.50, 0.91]])
+
 # Batch index, x1, y1, x2, y2, of pictures of 8 x 9
 INSIDE = np.array([[1, 1.2, 0.8, 6.9, 5.1], [0, 0, 0, 8, 7], [0, 2.2, 3.1, 2.4, 3.2], [1, 3.7, 2.2, 7.3, 6.6],
                    [0, 1.2, 0.8, 6.9, 5.1]])
@@ -314,6 +322,7 @@ def _align(label, *inputs, **options):
 
 
 CASES = [
+    _pool("the published example", EXAMPLE[None, None], boxes=np.array([[0, 0.0, 3.0, 6.0, 7.0]]), output_size=2),
     _pool("more boxes than pictures", (2, 3, 8, 9), boxes=INSIDE, output_size=(3, 2)),
     _pool("more bins than pixels", (2, 2, 8, 9), boxes=INSIDE, output_size=7),
     _pool("one bin", (2, 2, 8, 9), boxes=INSIDE, output_size=1),

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minicv import Tensor
-from minicv.ops.roi import roi_align, roi_pool, round_half_away
+from minicv.ops.roi import EXAMPLE, roi_align, roi_pool, round_half_away
 from tests.oracle import require
 
 
@@ -31,21 +31,25 @@ def numbered(H: int, W: int) -> Tensor:
 # RoI pooling by hand
 # ---------------------------------------------------------------------------------------------------------
 def test_worked_example_7_columns_by_5_rows_to_2_by_2():
-    """The published example's sizes and result, on a map of our own.
+    """The published example: 7 columns (0 to 6), 5 rows (3 to 7).
 
-    7 columns (0 to 6) make bins of ceil(3.5) = 4, columns 0-3 and floor(3.5) = 3 to 6; 5 rows (3 to 7) make rows 3-5
-    and 5-7. Bins share column 3 and row 5. Where they may not share (3 + 4 columns, 2 + 3 rows), the result is the same
-    here, as no maximum lies in the shared ones; the published map has its 0.96 in row 5 and column 6, and by this
-    convention it is also the upper right bin's maximum.
+    Columns make bins 0 to 3 (up to ceil 3.5 = 4) and 3 to 6 (from floor 3.5), rows 3 to 5 and 5 to 7: they share
+    column 3 and row 5. So the 0.96 of row 5, column 6 is the maximum of two bins, and receives from both. With 3 + 4
+    columns and 2 + 3 rows, as published, its upper bin has 0.84.
     """
-    x = numbered(8, 8).data / 100 / 1.01  # 0 to 0.76
-    x[0, 0, 3, 1], x[0, 0, 4, 5], x[0, 0, 7, 2], x[0, 0, 6, 6] = 0.85, 0.84, 0.97, 0.96
-    x[0, 0, 2, 3] = x[0, 0, 5, 7] = 0.99  # just above, and just to the right: not in the box
-    y = roi_pool(Tensor(x), boxes([0, 0, 3, 6, 7]), 2)
-    np.testing.assert_array_equal(y.data, [[[[0.85, 0.84], [0.97, 0.96]]]])
-    x[0, 0, 5, 3] = 0.98  # in the shared row and column: all four
-    y = roi_pool(Tensor(x), boxes([0, 0, 3, 6, 7]), 2)
-    np.testing.assert_array_equal(y.data, np.full((1, 1, 2, 2), 0.98))
+    x = picture(EXAMPLE)
+    y = roi_pool(x, boxes([0, 0, 3, 6, 7]), 2)
+    np.testing.assert_array_equal(y.data, [[[[0.85, 0.96], [0.97, 0.96]]]])
+    y.backward(np.array([[[[1.0, 10.0], [100.0, 1000.0]]]]))
+    expected = np.zeros((8, 8))
+    expected[3, 0], expected[7, 2], expected[5, 6] = 1, 100, 1010
+    np.testing.assert_array_equal(x.grad[0, 0], expected)
+    published = [[EXAMPLE[rows, columns].max() for columns in (slice(0, 3), slice(3, 7))]
+                 for rows in (slice(3, 5), slice(5, 8))]
+    assert published == [[0.85, 0.84], [0.97, 0.96]]
+    apart = [roi_pool(Tensor(EXAMPLE[None, None]), boxes([0, *box]), 1).data.item()  # a region for each of its bins
+             for box in ((0, 3, 2, 4), (3, 3, 6, 4), (0, 5, 2, 7), (3, 5, 6, 7))]
+    assert apart == [0.85, 0.84, 0.97, 0.96]
 
 
 @pytest.mark.parametrize("value, expected", [
