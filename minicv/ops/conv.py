@@ -39,7 +39,7 @@ def conv_size(i: int, k: int, stride: int, padding: int, dilation: int) -> int:
 
 
 def conv_transpose_size(i: int, k: int, stride: int, padding: int, output_padding: int, dilation: int) -> int:
-    """Output size of a transposed convolution, s(i-1) + d(k-1) + 1 - 2p + output_padding."""
+    """Output size of a transposed convolution, s(i-1) + d(k-1) + 1 - 2p + output_padding; sec. 4.2."""
     return stride * (i - 1) + dilation * (k - 1) + 1 - 2 * padding + output_padding
 
 
@@ -58,7 +58,7 @@ def conv2d_loop(x, w, bias=None, stride=1, padding=0, dilation=1, groups=1):
     for n, o, a, b in np.ndindex(y.shape):
         first = o // (O // groups) * C  # the first input channel of o's group
         for i, j in np.ndindex(KH, KW):
-            h, v = sh * a + dh * i - top, sw * b + dw * j - left
+            h, v = sh * a + dh * i - top, sw * b + dw * j - left  # atrous: DeepLabv3, eq. (1); DeepLabv3+, eq. (1)
             if 0 <= h < H and 0 <= v < W:
                 y[n, o, a, b] += x[n, first:first + C, h, v] @ w[o, :, i, j]
         if bias is not None:
@@ -84,7 +84,7 @@ def conv_transpose2d_loop(x, w, bias=None, stride=1, padding=0, output_padding=0
 
 def conv_matrix(weight: Array, input_size: Pair, stride: int | Pair = 1, padding: int | Pair = 0,
                 dilation: int | Pair = 1) -> scipy.sparse.csr_array:
-    """The sparse matrix C of a convolution: ``C @ x.ravel()`` is ``conv2d(x, weight)`` of one picture, raveled.
+    """The sparse matrix C of a convolution: ``C @ x.ravel()`` is ``conv2d(x, weight)`` of one picture, raveled; sec. 4.1.
 
     ``weight`` (O, C, KH, KW), ``input_size`` (H, W); the result is (O*OH*OW, C*H*W). For a 3x3 kernel on a 4x4 picture
     it is 4x16, and its transpose, 16x4, is the transposed convolution.

@@ -11,8 +11,8 @@ Figure 2 and table 2, the paper preset: VGG16, and the same in the mirror; side 
       v  fc6 7x7                 1 x 4096  ->  fc7 1x1  1 x 4096  ->  deconv-fc6 7x7   7 x 512
 
 Unpooling puts each number back where max pooling found it (the "switches", fig. 3), zeros around it; deconvolutions,
-that is transposed 3x3 convolutions, make dense maps of that. Batch norm follows every convolution and deconvolution
-(sec. 4.1), then ReLU. ``unpooling`` "nearest" and "nails" do without switches.
+that is transposed 3x3 convolutions (sec. 3.2.2), make dense maps of that. Batch norm follows every convolution and
+deconvolution (sec. 4.1), then ReLU. ``unpooling`` "nearest" and "nails" do without switches.
 
 The paper trains in two stages (sec. 4.2): first on crops with one object in the centre, so that location and size vary
 little, then on crops around object proposals; here by ``SegmentationRecipe(two_stage=True)`` or ``minicv train

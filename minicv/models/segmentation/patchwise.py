@@ -36,8 +36,8 @@ from .shift_and_stitch import rarefy
 class PatchNet(Classifier):
     """Patches (N, in_channels, patch, patch) -> scores of their centre pixels (N, num_classes).
 
-    As in the paper's N4: as long as the map allows, a valid convolution, 4x4 on maps of odd sides and 5x5 on even ones,
-    so that the 2x2 pooling behind its ReLU leaves nothing over; then two fully connected layers. On a
+    As in Ciresan et al., Table 1, N4: as long as the map allows, a valid convolution, 4x4 on maps of odd sides and 5x5
+    on even ones, so that the 2x2 pooling behind its ReLU leaves nothing over; then two fully connected layers. On a
     picture, outputs are ``stride`` pixels apart. Raises ``ValueError`` for an even side, which has no centre, or one
     below 5.
     """
