@@ -23,6 +23,7 @@ import minicv.ops as F
 from minicv import Tensor, nn, no_grad
 from minicv.data import draw_cells
 from minicv.optim import Adam
+from minicv.summary import summarise
 from minicv.viz import PALETTE
 
 rng = np.random.default_rng(lesson.seed)
@@ -100,18 +101,21 @@ def milliseconds(call, repeats: int = 3 if lesson.quick else 20) -> float:
     return best
 
 
-w = Tensor(rng.standard_normal((C, C, 3, 3), dtype=np.float32))
-macs = 4 * H * H * C * C * 9
 rates = {}
 for rate in (1, 2, 4):
-    t = milliseconds(lambda rate=rate: F.conv2d(x, w, padding=rate, dilation=rate))
-    rates[rate] = receptive_field([(3, 1, rate)])
-    print(f"rate {rate}: field {rates[rate]}x{rates[rate]}, {w.size} parameters, {macs / 1e6:.0f} M MACs, {t:.2f} ms")
+    layer = nn.Conv2d(C, C, 3, padding=rate, dilation=rate, bias=False)
+    work, t = summarise(layer, (C, H, H)), milliseconds(lambda layer=layer: layer(x))
+    seen = np.flatnonzero(measured_field([(3, 1, rate)], picture).any(axis=1))
+    rates[rate] = int(seen[-1] - seen[0] + 1), work.parameters, work.macs
+    print(f"rate {rate}: field {rates[rate][0]} by gradient, {work.parameters} parameters, {work.macs / 1e6:.1f} M MACs for a "
+          f"picture, {t:.2f} ms for 4")
+fields, *costs = zip(*rates.values(), strict=True)
 lesson.claim("A1", "DeepLabv3, sec. 3.1; segmentation notes",
              "a dilated 3x3 conv covers a larger field with the same parameters and operations",
-             f"fields {', '.join(f'{r}x{r}' for r in rates.values())} at rates 1, 2, 4, each {w.size} parameters and "
-             f"{macs / 1e6:.0f} M MACs; formula and gradient {'agree' if agree else 'differ'} on all stacks",
-             agree and list(rates.values()) == [3, 5, 9])
+             f"fields {', '.join(f'{r}x{r}' for r in fields)} at rates 1, 2, 4, with {', '.join(map(str, costs[0]))} parameters "
+             f"and {', '.join(f'{m / 1e6:.1f}' for m in costs[1])} M MACs; formula and gradient "
+             f"{'agree' if agree else 'differ'} on all stacks",
+             agree and fields[0] < fields[1] < fields[2] and all(len(set(cost)) == 1 for cost in costs))
 
 # %%
 # A2: depthwise separable
@@ -120,11 +124,12 @@ lesson.claim("A1", "DeepLabv3, sec. 3.1; segmentation notes",
 
 
 def separable(c: int, m: int) -> nn.Module:
-    return nn.Sequential(nn.Conv2d(c, c, 3, padding=1, groups=c, bias=False), nn.Conv2d(c, m, 1))
+    return nn.Sequential(nn.Conv2d(c, c, 3, padding=1, groups=c, bias=False), nn.Conv2d(c, m, 1, bias=False))
 
 
-full, split = nn.Conv2d(C, C, 3, padding=1), separable(C, C)
-cost = {"full": (9 * C * C, macs), "separable": (9 * C + C * C, 4 * H * H * (9 * C + C * C))}
+full, split = nn.Conv2d(C, C, 3, padding=1, bias=False), separable(C, C)
+sums = {"full": summarise(full, (C, H, H)), "separable": summarise(split, (C, H, H))}
+cost = {name: (work.parameters, work.macs) for name, work in sums.items()}
 times = {"full": milliseconds(lambda: full(x)), "separable": milliseconds(lambda: split(x))}
 for name, (parameters, operations) in cost.items():
     print(f"{name:<10} {parameters:6d} weights {operations / 1e6:7.1f} M MACs {times[name]:6.2f} ms")
@@ -177,7 +182,7 @@ def accuracy(block, seed: int, steps: int) -> tuple[float, int]:
 
 seeds, steps = (1, 10) if lesson.quick else (4, 250)
 found = {}
-for name, block in (("full", lambda c, m: nn.Conv2d(c, m, 3, padding=1)), ("separable", separable)):
+for name, block in (("full", lambda c, m: nn.Conv2d(c, m, 3, padding=1, bias=False)), ("separable", separable)):
     runs = [accuracy(block, lesson.seed + s, steps) for s in range(seeds)]
     found[name] = (np.mean([a for a, _ in runs]), np.std([a for a, _ in runs]), runs[0][1])
     print(f"{name:<10} {found[name][2]:6d} parameters: accuracy {found[name][0]:.3f} +- {found[name][1]:.3f} over {seeds} seeds")
@@ -192,8 +197,8 @@ figure.suptitle(f"3x3, {C} to {C} channels: accuracy of a small network {found['
 figure.tight_layout()
 lesson.save(figure, "separable")
 lesson.claim("A2", "MobileNets, sec. 3.1; DeepLabv3+", "depthwise separable: K K C + C M weights instead of K K C M, fewer "
-             "operations", f"{cost['separable'][0]} of {cost['full'][0]} weights, {cost['separable'][1] / macs:.2f} of the MACs, "
+             "operations", f"{cost['separable'][0]} of {cost['full'][0]} weights, {cost['separable'][1] / cost['full'][1]:.2f} of the MACs, "
              f"{times['separable'] / times['full']:.2f} of the time; accuracy {found['separable'][0]:.3f} +- "
              f"{found['separable'][1]:.3f} against {found['full'][0]:.3f} +- {found['full'][1]:.3f}",
-             split[0].weight.size + split[1].weight.size == 9 * C + C * C and cost["separable"][1] < macs)
+             cost["separable"][0] == 9 * C + C * C < cost["full"][0] and cost["separable"][1] < cost["full"][1])
 lesson.finish()
