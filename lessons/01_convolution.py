@@ -119,7 +119,7 @@ def seconds(way, repeats: int) -> float:
 took = {name: seconds(way, 1 if name == "loops" else 20) for name, way in ways.items()}
 took["loops"] *= OH * OH / 8 ** 2
 threads = doctor.backend.threads()
-peak = doctor.product_rate(threads) / 2  # GMAC/s of a large product: the best that can be hoped for
+peak = doctor.product_rate(threads) / 2  # GMAC/s of a large product, which a smaller one reaches at best
 for name, t in took.items():
     rate = macs / t / 1e9
     print(f"{name:<17} {t * 1e3:10.2f} ms {rate:8.3f} GMAC/s {rate / peak:7.1%} of a large product's"
