@@ -84,7 +84,7 @@ def conv_transpose2d_loop(x, w, bias=None, stride=1, padding=0, output_padding=0
 
 def conv_matrix(weight: Array, input_size: Pair, stride: int | Pair = 1, padding: int | Pair = 0,
                 dilation: int | Pair = 1) -> scipy.sparse.csr_array:
-    """The sparse matrix C of a convolution: ``C @ x.ravel()`` is ``conv2d(x, weight)`` of one picture, raveled; sec. 4.1.
+    """The sparse matrix C of a convolution: ``C @ x.ravel()`` is ``conv2d(x, weight)`` of a picture, raveled; sec. 4.1.
 
     ``weight`` (O, C, KH, KW), ``input_size`` (H, W); the result is (O*OH*OW, C*H*W). For a 3x3 kernel on a 4x4 picture
     it is 4x16, and its transpose, 16x4, is the transposed convolution.

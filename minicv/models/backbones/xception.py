@@ -18,9 +18,10 @@ shortcut. A separable convolution filters each channel by its own 3x3, then mixe
     K K C + C M  weights instead of  K K C M
 
 Modified from Chollet's (Xception, Fig. 5): more blocks; the last separable convolution of a block strides, where there
-was a max pool, so that it can be dilated instead (``output_stride`` 16: exit_block; 8: block3 too); batch norm and ReLU also stand between
-the depthwise and the 1x1 convolution. As in Chollet's, a ReLU comes before each separable convolution of a block, and
-after each of conv3, conv4 and conv5. DeepLabv3+ takes its low-level map from block2, before the stride.
+was a max pool, so that it can be dilated instead (``output_stride`` 16: exit_block; 8: block3 too); batch norm and ReLU
+also stand between the depthwise and the 1x1 convolution. As in Chollet's, a ReLU comes before each separable
+convolution of a block, and after each of conv3, conv4 and conv5. DeepLabv3+ takes its low-level map from block2, before
+the stride.
 
 Differs from the paper: nothing in the text; but the network of its released weights leaves out the additional ReLU
 within blocks.
