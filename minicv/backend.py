@@ -1,7 +1,7 @@
 """The switch between NumPy and CuPy, and the few primitives whose best form depends on the device.
 
-Only this file, and the doctor that looks for it, imports CuPy. Everything else asks ``xp_of(array)`` for the module that owns an
-array and writes one body of code for both devices.
+Only this file, and the doctor that looks for it, imports CuPy. Everything else asks ``xp_of(array)`` for the module
+that owns an array and writes one body of code for both devices.
 """
 from __future__ import annotations
 
