@@ -42,15 +42,6 @@ def truth(*boxes, size=(48, 64), labels=None, masks=False, proposals=None) -> Ta
     return Target(boxes, labels, size, filled, proposals)
 
 
-def doubled(model):
-    """The model in float64."""
-    for p in model.parameters():
-        p.data = p.data.astype(np.float64)
-    for _, module, name in model.named_buffers():
-        setattr(module, name, getattr(module, name).astype(np.float64))
-    return model
-
-
 def step(model, x: np.ndarray, targets: list[Target], seed: int = 0) -> dict[str, np.ndarray]:
     """Losses, and gradients of all parameters, by name, of a training step; random numbers begin at ``seed``."""
     model.train()

@@ -3,13 +3,13 @@ import pytest
 
 import minicv
 from minicv import Tensor, models, nn
-from minicv.autograd import no_grad, substitute
+from minicv.autograd import no_grad
 from minicv.models.detection.base import evaluating
 from minicv.models.detection.fast_rcnn import truncated_svd
 from minicv.nn import init
-from tests.models.detection.learning import TINY, doubled, learned, step, truth
+from tests.models.detection.learning import TINY, learned, step, truth
 from tests.models.detection.proposals import NearObjects
-from tests.oracle import require
+from tests.models.detection.training_step import check_dispatched, check_plain_pytorch, check_strict
 
 
 def tiny(**options):
@@ -64,44 +64,27 @@ def test_biases_learn_at_twice_the_rate():
 
 @pytest.mark.parametrize("pool", ["pool", "align"])
 def test_training_step_equals_plain_pytorch(pool):
-    torch = require("torch")
-    from tests.models.detection import torch_rcnn
+    x, targets = batch()
+
+    def losses_of(features, w):
+        import torch
+
+        from tests.models.detection import torch_rcnn
+        proposals = [torch.from_numpy(t.proposals).double() for t in targets]
+        return torch_rcnn.head_losses(features, w, targets, proposals, 0.1, 4, 3, pool)
+
     # every proposal is used: more than there are, and all may be objects
-    model, (x, targets) = doubled(tiny(pool=pool, rois=3000, foreground=1.0)), batch()
-    ours = step(model, x.astype(np.float64), targets)
-    w = {name: torch.tensor(p.data, requires_grad=True) for name, p in model.named_parameters()}
-    losses = torch_rcnn.head_losses(torch_rcnn.trunk(torch.from_numpy(x).double(), w), w, targets,
-                                    [torch.from_numpy(t.proposals).double() for t in targets], 0.1, 4, 3, pool)
-    sum(losses.values()).backward()
-    for name, loss in losses.items():
-        assert ours[name] == pytest.approx(loss.item(), rel=1e-6), name  # the targets of the offsets are float32
-    for name, p in w.items():
-        expected = p.grad.numpy()
-        assert expected.any() or name.endswith("bias")
-        # before a batch norm a bias has no gradient but rounding: 1e-9 of the others'
-        np.testing.assert_allclose(ours[name], expected, rtol=0, atol=1e-6 * max(abs(expected).max(), 1e-3))
+    check_plain_pytorch(tiny(pool=pool, rois=3000, foreground=1.0), x, targets, losses_of)
 
 
 def test_training_step_of_the_compact_network_dispatched_to_pytorch():
-    require("torch")
-    from tests.oracle_ops import TABLE
     minicv.seed(0)
-    x, targets = batch(size=(64, 80))
-    model = doubled(models.build("fast_rcnn", num_classes=3))
-    ours = step(model, x.astype(np.float64), targets)
-    with substitute(TABLE):
-        theirs = step(model, x.astype(np.float64), targets)
-    for name, expected in theirs.items():
-        np.testing.assert_allclose(ours[name], expected, rtol=0, atol=1e-9 * max(abs(expected).max(), 1e-3),
-                                   err_msg=name)
+    check_dispatched(models.build("fast_rcnn", num_classes=3), *batch(size=(64, 80)))
 
 
 def test_training_step_on_the_strict_device():
-    from tests import strict_device  # noqa: F401 - makes the device "strict" known
     x, targets = batch()
-    found = [step(tiny(dropout=0.3).to(device), x, targets) for device in ("numpy", "strict")]
-    for name, here in found[0].items():
-        np.testing.assert_allclose(here, found[1][name], rtol=0, atol=1e-5 * max(abs(here).max(), 1e-2), err_msg=name)
+    check_strict(lambda: tiny(dropout=0.3), x, targets, 1e-5)
     model = tiny().to("strict")
     assert len(model.predict([np.zeros((3, 40, 50), np.float32)], [targets[0].proposals])) == 1
 

@@ -3,11 +3,15 @@ import pytest
 
 import minicv
 from minicv import models
-from minicv.autograd import substitute
 from minicv.nn import init
-from tests.models.detection.learning import PROPOSING, TINY, doubled, learned, step, truth
+from tests.models.detection.learning import PROPOSING, TINY, learned, step, truth
 from tests.models.detection.test_fast_rcnn import batch
-from tests.oracle import require
+from tests.models.detection.training_step import (
+    EVERY,
+    check_dispatched,
+    check_rpn_and_head_by_plain_pytorch,
+    check_strict,
+)
 
 LOSSES = ["rpn_class", "rpn_box", "class", "box"]
 
@@ -43,50 +47,17 @@ def test_paper_parameters_and_anchors():
 
 @pytest.mark.parametrize("pool", ["pool", "align"])
 def test_training_step_equals_plain_pytorch(pool, monkeypatch):
-    """Every anchor and proposal is used; the model's own proposals are the oracle's constants (sec. 3.2)."""
-    torch = require("torch")
-    from tests.models.detection import torch_rcnn
-    options = {"pool": pool, "rois": 3000, "foreground": 1.0, "rpn_samples": 10 ** 5, "after": (12, 6)}
-    model, (x, targets) = doubled(tiny(**options)), without_proposals()
-    made, original = [], model.rpn.proposals
-    monkeypatch.setattr(model.rpn, "proposals", lambda *a, **k: made.append(original(*a, **k)) or made[0])
-    ours = step(model, x.astype(np.float64), targets)
-    w = {name: torch.tensor(p.data, requires_grad=True) for name, p in model.named_parameters()}
-    features = torch_rcnn.trunk(torch.from_numpy(x).double(), w)
-    losses = torch_rcnn.rpn_losses(features, w, targets, PROPOSING["scales"], (0.5, 1.0, 2.0), 4, 10 ** 5)
-    losses |= torch_rcnn.head_losses(features, w, targets, [torch.from_numpy(p).double() for p in made[0]], 0.0, 4, 3,
-                                     pool)
-    sum(losses.values()).backward()
-    assert list(losses) == LOSSES
-    for name, loss in losses.items():
-        assert ours[name] == pytest.approx(loss.item(), rel=1e-6), name  # the targets of the offsets are float32
-    for name, p in w.items():
-        expected = p.grad.numpy()
-        np.testing.assert_allclose(ours[name], expected, rtol=0, atol=1e-6 * max(abs(expected).max(), 1e-3),
-                                   err_msg=name)
+    check_rpn_and_head_by_plain_pytorch(tiny(pool=pool, **EVERY), *without_proposals(), monkeypatch, pool)
 
 
 def test_training_step_of_the_compact_network_dispatched_to_pytorch():
-    require("torch")
-    from tests.oracle_ops import TABLE
     minicv.seed(0)
-    x, targets = without_proposals((64, 80))
-    model = doubled(models.build("faster_rcnn", num_classes=3))
-    ours = step(model, x.astype(np.float64), targets)
-    with substitute(TABLE):
-        theirs = step(model, x.astype(np.float64), targets)
-    assert list(theirs)[:4] == LOSSES
-    for name, expected in theirs.items():
-        np.testing.assert_allclose(ours[name], expected, rtol=0, atol=1e-9 * max(abs(expected).max(), 1e-3),
-                                   err_msg=name)
+    found = check_dispatched(models.build("faster_rcnn", num_classes=3), *without_proposals((64, 80)))
+    assert list(found)[:4] == LOSSES
 
 
 def test_training_step_on_the_strict_device():
-    from tests import strict_device  # noqa: F401 - makes the device "strict" known
-    x, targets = without_proposals()
-    found = [step(tiny(rpn_samples=10 ** 5, rois=1000).to(device), x, targets) for device in ("numpy", "strict")]
-    for name, here in found[0].items():
-        np.testing.assert_allclose(here, found[1][name], rtol=0, atol=1e-4 * max(abs(here).max(), 1e-2), err_msg=name)
+    check_strict(lambda: tiny(rpn_samples=10 ** 5, rois=1000), *without_proposals())
     model = tiny().to("strict")
     assert len(model.predict([np.zeros((3, 40, 50), np.float32)] * 2, batch=2)) == 2
 

@@ -3,17 +3,16 @@ import pytest
 
 import minicv
 from minicv import Tensor, models
-from minicv.autograd import substitute
 from minicv.data.scenes_boxes import BoxScenes
 from minicv.detection import encode_boxes
 from minicv.detection.linear_svm import LinearSVM
 from minicv.detection.ridge import BoxRegression
-from minicv.models.detection.base import Target
 from minicv.models.detection.rcnn import warp, with_context
 from minicv.nn import init
 from minicv.training.detection import DetectionRecipe, evaluate_detector
 from minicv.training.rcnn import train_in_three_steps
 from tests.models.detection.proposals import NearObjects
+from tests.models.detection.training_step import check_no_objects_and_degenerate_boxes, check_with_machines, pictures
 from tests.oracle import require
 
 SMALL = {"side": 48, "context": 3.4, "rois": 64, "backbone_options": {
@@ -84,61 +83,8 @@ def test_warp_equals_pytorchs_grid_sample():
 
 # ------------------------------------------------------------------------------------------------------ three trainings
 
-def targets(data, proposer):
-    return [Target(s.boxes, s.labels, s.image.shape[1:], proposals=proposer(s.image)) for s in data]
-
-
-def step(model, x, truth):
-    minicv.seed(5)
-    loss, = model.losses(Tensor(x).to(model.parameters()[0].device), truth).values()
-    model.zero_grad()
-    loss.backward()
-    found = {f"gradient of {name}": minicv.backend.to_numpy(p.grad) for name, p in model.named_parameters()}
-    return found | {"loss": minicv.backend.to_numpy(loss.data)}
-
-
-def pictures(side=40, count=2):
-    data = BoxScenes(count, side, seed=3, objects=(1, 3), class_names=("disc", "square", "cross"))
-    data = [data[i] for i in range(count)]
-    return np.stack([s.image for s in data]) - np.float32(0.5), targets(data, NearObjects(data, 4, 6))
-
-
-def close(here, there, tolerance):
-    largest = max(abs(g).max() for g in there.values())
-    for name, expected in there.items():
-        # of a bias before batch norm, whose gradient is rounding, the error counts beside those of the others
-        np.testing.assert_allclose(here[name], expected, rtol=0, err_msg=name,
-                                   atol=tolerance * max(abs(expected).max(), 1e-2 * largest))
-
-
-def test_training_step_equals_pytorchs_operations():
-    require("torch")
-    from tests.oracle_ops import TABLE
-    model, (x, truth) = small(rois=16), pictures()
-    for p in model.parameters():
-        p.data = p.data.astype(np.float64)
-    for _, module, name in list(model.named_buffers()):
-        setattr(module, name, getattr(module, name).astype(np.float64))
-    ours = step(model, x.astype(np.float64), truth)
-    with substitute(TABLE):
-        theirs = step(model, x.astype(np.float64), truth)
-    assert theirs["loss"] > 0.5
-    close(ours, theirs, 1e-8)
-
-
-def test_a_training_step_and_a_prediction_on_the_strict_device():
-    from tests import strict_device  # noqa: F401 - makes the device "strict" known
-    x, truth = pictures()
-    found, detections = [], []
-    for device in ("numpy", "strict"):
-        model = small(rois=16).to(device)
-        found.append(step(model, x, truth))
-        model.set_svms([LinearSVM(np.full(64, s, np.float32), 1.0) for s in (0.01, -0.01, 0)], 1.0)
-        model.set_box_regression(BoxRegression(np.full((3, 64, 4), 0.001, "f4"), np.full((3, 4), 0.1, "f4")))
-        detections += model.predict([x[0] + np.float32(0.5)], [truth[0].proposals])
-    close(found[1], found[0], 1e-3)  # float32 through batch norm
-    assert len(detections[0]) == len(detections[1]) > 3
-    np.testing.assert_allclose(detections[0].boxes, detections[1].boxes, atol=0.05)
+def test_training_step_equals_pytorchs_operations_and_the_strict_devices():
+    check_with_machines(lambda: small(rois=16), 64)
 
 
 def test_the_loss_is_of_128_boxes_a_quarter_of_them_objects(monkeypatch):
@@ -151,19 +97,7 @@ def test_the_loss_is_of_128_boxes_a_quarter_of_them_objects(monkeypatch):
 
 @pytest.mark.parametrize("svm", [True, False])
 def test_pictures_without_objects_or_proposals_and_degenerate_boxes(svm):
-    model = small(svm=svm)
-    x = np.random.default_rng(0).random((3, 3, 40, 50)).astype(np.float32)
-    none, flat = np.zeros((0, 4), np.float32), np.array([[5, 5, 5, 9], [9, 9, 3, 3], [60, 70, 80, 90]], np.float32)
-    truth = [Target(none, np.zeros(0, np.int64), (40, 50), proposals=none),
-             Target(none, np.zeros(0, np.int64), (40, 50), proposals=flat),
-             Target(flat[:1], np.array([1]), (40, 50), proposals=flat)]
-    loss = model.losses(Tensor(x), truth)["class"]
-    loss.backward()
-    assert np.isfinite(loss.item()) and all(np.isfinite(p.grad).all() for p in model.parameters())
-    model.set_svms([LinearSVM(np.zeros(64, np.float32), 3.0)] * 3, 1.0)
-    empty, found = model.predict([x[0], x[1]], [none, flat])
-    assert len(empty) == 0 and np.isfinite(found.boxes).all() and np.isfinite(found.scores).all()
-    assert len(model.predict([np.zeros((3, 1, 1), np.float32)], [flat])) <= 9
+    check_no_objects_and_degenerate_boxes(small(svm=svm), 64)
 
 
 def test_scores_and_boxes_of_a_detection_by_hand():

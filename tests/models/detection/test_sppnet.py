@@ -6,17 +6,13 @@ from hypothesis import strategies as st
 import minicv
 import minicv.ops as F
 from minicv import Tensor, models
-from minicv.autograd import substitute
 from minicv.data.scenes_boxes import BoxScenes
-from minicv.detection.linear_svm import LinearSVM
-from minicv.models.detection.base import Target
 from minicv.models.detection.sppnet import map_windows, pool_windows
 from minicv.nn import init
 from minicv.training.detection import DetectionRecipe, evaluate_detector
 from minicv.training.rcnn import train_in_three_steps
 from tests.models.detection.proposals import NearObjects
-from tests.models.detection.test_rcnn import close, pictures, step
-from tests.oracle import require
+from tests.models.detection.training_step import check_no_objects_and_degenerate_boxes, check_with_machines
 
 
 def small(num_classes=3, **options):
@@ -137,48 +133,12 @@ def test_training_takes_all_sizes_in_turn(monkeypatch):
 # ------------------------------------------------------------------------------------------------------ three trainings
 
 @pytest.mark.parametrize("sizes", [(1.0,), (0.8, 1.0)])
-def test_training_step_equals_pytorchs_operations(sizes):
-    require("torch")
-    from tests.oracle_ops import TABLE
-    model, (x, truth) = small(sizes=sizes), pictures()
-    for p in model.parameters():
-        p.data = p.data.astype(np.float64)
-    for _, module, name in list(model.named_buffers()):
-        setattr(module, name, getattr(module, name).astype(np.float64))
-    ours = step(model, x.astype(np.float64), truth)
-    with substitute(TABLE):
-        theirs = step(model, x.astype(np.float64), truth)
-    assert theirs["loss"] > 0.5
-    close(ours, theirs, 1e-8)
-
-
-def test_a_training_step_and_a_prediction_on_the_strict_device():
-    from tests import strict_device  # noqa: F401 - makes the device "strict" known
-    x, truth = pictures()
-    found, detections = [], []
-    for device in ("numpy", "strict"):
-        model = small(sizes=(0.8, 1.0)).to(device)
-        found.append(step(model, x, truth))
-        model.set_svms([LinearSVM(np.full(32, s, np.float32), 1.0) for s in (0.01, -0.01, 0)], 1.0)
-        detections += model.predict([x[0] + np.float32(0.5)], [truth[0].proposals])
-    close(found[1], found[0], 1e-3)  # float32 through batch norm
-    assert len(detections[0]) == len(detections[1]) > 3
-    np.testing.assert_allclose(detections[0].boxes, detections[1].boxes, atol=0.05)
+def test_training_step_equals_pytorchs_operations_and_the_strict_devices(sizes):
+    check_with_machines(lambda: small(sizes=sizes), 32)
 
 
 def test_pictures_without_objects_or_proposals_and_degenerate_boxes():
-    model = small(sizes=(0.8, 1.0))
-    x = np.random.default_rng(0).random((3, 3, 40, 56)).astype(np.float32)
-    none, flat = np.zeros((0, 4), np.float32), np.array([[5, 5, 5, 9], [9, 9, 3, 3], [60, 70, 80, 90]], np.float32)
-    truth = [Target(none, np.zeros(0, np.int64), (40, 50), proposals=none),
-             Target(none, np.zeros(0, np.int64), (40, 50), proposals=flat),
-             Target(flat[:1], np.array([1]), (40, 50), proposals=flat)]
-    loss = model.losses(Tensor(x), truth)["class"]
-    loss.backward()
-    assert np.isfinite(loss.item()) and all(np.isfinite(p.grad).all() for p in model.parameters())
-    model.set_svms([LinearSVM(np.zeros(32, np.float32), 3.0)] * 3, 1.0)
-    empty, found = model.predict([x[0], x[1]], [none, flat])
-    assert len(empty) == 0 and np.isfinite(found.boxes).all() and np.isfinite(found.scores).all()
+    check_no_objects_and_degenerate_boxes(small(sizes=(0.8, 1.0)), 32)
 
 
 def test_the_convolutions_run_once_whatever_the_number_of_boxes(monkeypatch):

@@ -7,12 +7,13 @@ from hypothesis import strategies as st
 
 import minicv
 from minicv import Tensor, models, nn
-from minicv.autograd import gradcheck, substitute
+from minicv.autograd import gradcheck
 from minicv.data.scenes_boxes import BoxScenes
 from minicv.models.detection.base import Target
 from minicv.models.detection.yolo import COMPACT_LAYERS, YOLO_LAYERS, assign, best_box, conv_layers, overlap
 from minicv.nn import init
 from minicv.training.detection import DetectionRecipe, evaluate_detector, train_detector
+from tests.models.detection.training_step import check_dispatched, check_strict
 from tests.oracle import require
 
 TERMS = ["centre", "size", "object", "no_object", "class"]
@@ -238,47 +239,27 @@ def test_pictures_without_objects_have_only_the_term_of_empty_boxes():
 
 # ------------------------------------------------------------------------------------------- by PyTorch, and as on CuPy
 
-def step(model, x, truth):
-    minicv.seed(5)
-    losses = model.losses(Tensor(x).to(model.fc1.weight.device), truth)
-    model.zero_grad()
-    sum(losses.values()).backward()
-    found = {name: minicv.backend.to_numpy(loss.data) for name, loss in losses.items()}
-    return found | {f"gradient of {name}": minicv.backend.to_numpy(p.grad) for name, p in model.named_parameters()}
-
-
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_training_step_equals_pytorchs_operations(batch_norm):
-    require("torch")
-    from tests.oracle_ops import TABLE
+    minicv.seed(0)
     model = models.build("yolo", num_classes=4, batch_norm=batch_norm, layers=thin(COMPACT_LAYERS, 4), size=48,
                          hidden=20, dropout=0.5)
     rng = np.random.default_rng(0)
     for p in model.parameters():
-        p.data = p.data.astype(np.float64) + 0.05 * rng.standard_normal(p.shape)
-    for _, module, name in list(model.named_buffers()):
-        setattr(module, name, getattr(module, name).astype(np.float64))
-    x, truth = rng.standard_normal((3, 3, 48, 48)), some_targets(rng, 4)[1:]
-    ours = step(model, x, truth)
-    with substitute(TABLE):
-        theirs = step(model, x, truth)
-    for name, expected in theirs.items():
-        assert expected.any(), name
-        np.testing.assert_allclose(ours[name], expected, rtol=0, atol=1e-9 * max(abs(expected).max(), 1e-3),
-                                   err_msg=name)
+        p.data = p.data + 0.05 * rng.standard_normal(p.shape)
+    found = check_dispatched(model, rng.standard_normal((3, 3, 48, 48)), some_targets(rng, 4)[1:])
+    assert list(found)[:5] == TERMS and all(array.any() for array in found.values())
 
 
 def test_a_training_step_on_the_strict_device():
-    from tests import strict_device  # noqa: F401 - makes the device "strict" known
-    rng = np.random.default_rng(0)
-    x, truth, found = rng.standard_normal((4, 3, 12, 12)).astype(np.float32), some_targets(rng, 4), []
-    for device in ("numpy", "strict"):
-        model = tiny(dropout=0.5).to(device)
+    def make():
+        model = tiny(dropout=0.5)
         model.fc2.weight.data = 10 * model.fc2.weight.data
-        found.append(step(model, x, truth))
-        assert len(model.predict([rng.random((3, 20, 17), dtype=np.float32)])) == 1
-    for name, here in found[0].items():
-        np.testing.assert_allclose(here, found[1][name], rtol=0, atol=1e-5 * max(abs(here).max(), 1e-2), err_msg=name)
+        return model
+
+    rng = np.random.default_rng(0)
+    check_strict(make, rng.standard_normal((4, 3, 12, 12)).astype(np.float32), some_targets(rng, 4), 1e-5)
+    assert len(make().to("strict").predict([rng.random((3, 20, 17), dtype=np.float32)])) == 1
 
 
 # ---------------------------------------------------------------------------------------------------------- predictions
