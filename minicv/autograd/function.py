@@ -58,6 +58,9 @@ class Function:
     def apply(cls, *inputs: Tensor | None, **options: Any) -> Any:
         """Run forward on the inputs' arrays and, if any of them requires a gradient, note the call in the graph."""
         ctx = _substitutes.get(cls, cls)()
+        for i, x in enumerate(inputs):
+            if x is not None and not isinstance(x, Tensor):
+                raise TypeError(f"{ctx.name()}: argument {i} is of type {type(x).__name__}; wrap it in minicv.Tensor")
         arrays = [None if x is None else x.data for x in inputs]
         ctx._check(arrays)
         grad_enabled = not getattr(_state, "no_grad", 0)

@@ -36,7 +36,7 @@ def backward(tensor: Tensor, grad: Array | None = None, ready: Callable[[Tensor]
     uses = Counter(e for node in calls(tensor) for e in node.edges or () if isinstance(e, Tensor)) if ready else None
     heap: list[tuple[int, Function]] = []
 
-    def send(edge: Tensor | Function, g: Array, sender: str) -> None:
+    def send(edge: Tensor | Function, g: Array, sender: str, own: bool = False) -> None:
         if g is None:
             raise ValueError(f"{sender}: None as the gradient of an argument that requires one, of shape {edge.shape}")
         if g.shape != edge.shape or g.dtype != edge.dtype:
@@ -45,8 +45,8 @@ def backward(tensor: Tensor, grad: Array | None = None, ready: Callable[[Tensor]
         leaf = isinstance(edge, Tensor)
         before = edge.grad if leaf else gradients.get(edge)
         total = backend.xp_of(g).asarray(g if before is None else before + g)  # NumPy makes numbers of 0-d arrays
-        if leaf:
-            edge.grad = total
+        if leaf:  # whoever writes into .grad must not change what another tensor, or the caller, holds
+            edge.grad = total if own or before is not None else total.copy(order="K")
             if ready:
                 uses[edge] -= 1
                 if uses[edge] < 1:
@@ -62,14 +62,16 @@ def backward(tensor: Tensor, grad: Array | None = None, ready: Callable[[Tensor]
         if node.edges is None:
             raise RuntimeError(f"backward: the graph through {node.name()} was walked before and its saved arrays are "
                                "gone; run forward again (or add the losses and walk once)")
-        results = node.backward(gradients.pop(node))
+        gy = gradients.pop(node)
+        results = node.backward(gy)
         results = results if isinstance(results, tuple) else (results,)
         node.expect_finite("backward", results)
         if len(results) != len(node.edges):
             raise ValueError(f"{node.name()}.backward: {len(results)} gradients for {len(node.edges)} arguments")
         for edge, g in zip(node.edges, results, strict=True):
-            if edge is not None:
-                send(edge, g, f"{node.name()}.backward")
+            if edge is not None:  # memory made for this result alone: no view, not gy, not given twice
+                own = g is not None and g.flags.owndata and g is not gy and sum(g is other for other in results) == 1
+                send(edge, g, f"{node.name()}.backward", own)
         node.edges, node.saved = None, ()
 
 

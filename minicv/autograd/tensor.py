@@ -80,9 +80,9 @@ class Tensor:
 
 
 def tensor(value: Any, like: Tensor | None = None) -> Tensor:
-    """``value`` as a Tensor; a Python number takes the dtype and device of ``like``."""
+    """``value`` as a Tensor; a number, Python's or NumPy's, takes the dtype and device of ``like``."""
     if isinstance(value, Tensor):
         return value
-    if like is not None and isinstance(value, int | float) and like.dtype.kind == "f":
+    if like is not None and isinstance(value, int | float | np.integer | np.floating) and like.dtype.kind == "f":
         return Tensor(backend.xp_of(like.data).asarray(value, dtype=like.dtype))
     return Tensor(value)

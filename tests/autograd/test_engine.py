@@ -140,6 +140,48 @@ def test_a_leaf_gets_the_gradient_it_is_given():
     assert x.grad == [1 + 5]
 
 
+@pytest.mark.parametrize("f", [
+    lambda a, b, c: (a + b).sum(),  # one array, of one number, for both
+    lambda a, b, c: a + b + c,  # the caller's array for all
+    lambda a, b, c: a.reshape(2, 2) + b.reshape(2, 2) + c.reshape(2, 2),  # views of it
+    lambda a, b, c: F.concatenate([a, b]) + F.concatenate([c, c])])  # parts of it
+def test_every_leaf_has_a_gradient_of_its_own_that_may_be_written_to(f):
+    leaves = [leaf(1.0, 2.0, 3.0, 4.0) for _ in range(3)]
+    y = f(*leaves)
+    given = np.ones(y.shape)
+    y.backward(given)
+    for x in leaves:
+        before = [None if other.grad is None else other.grad.copy() for other in leaves if other is not x]
+        if x.grad is not None:
+            x.grad *= 7
+            assert x.grad.flags.c_contiguous
+        after = [other.grad for other in leaves if other is not x]
+        assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True)) and (given == 1).all()
+
+
+def test_the_gradient_given_to_a_leaf_stays_the_callers():
+    x, given = leaf(1.0, 2.0), np.ones(2)
+    x.backward(given)
+    x.grad += 1
+    assert given.tolist() == [1, 1]
+
+
+def test_a_gradient_that_was_made_for_a_leaf_is_not_copied():
+    made = []
+
+    class Watched(Double):
+        def backward(ctx, gy):
+            made.append(2 * gy)
+            return made[-1]
+
+    x = leaf(1.0, 2.0)
+    Watched.apply(x).backward(np.ones(2))
+    assert x.grad is made[0]
+    w = Tensor(np.ones((4, 3, 3, 3)).transpose(2, 3, 1, 0).copy().transpose(3, 2, 0, 1), requires_grad=True)
+    F.conv2d(Tensor(np.ones((1, 3, 5, 5))), w).sum().backward()
+    assert w.grad.flags.owndata and w.grad.strides == w.data.strides  # lies in memory as the weight does
+
+
 def test_shared_expressions_are_walked_once_with_the_sum_of_their_gradients():
     walks = []
 
@@ -264,6 +306,15 @@ def test_devices_do_not_mix():
     with pytest.raises(TypeError, match="Product: all arguments must lie on one device .* "
                                         r"a: float64 on numpy, b: float64 on strict. Use .to\(device\)"):
         Product.apply(leaf(1.0), leaf(1.0).to("strict"))
+
+
+@pytest.mark.parametrize("call, message", [
+    (lambda x: F.relu(x.data), "ReLU: argument 0 is of type ndarray; wrap it in minicv.Tensor"),
+    (lambda x: x @ x.data, "MatMul: argument 1 is of type ndarray; wrap it in minicv.Tensor"),
+    (lambda x: F.exp(2.0), "Exp: argument 0 is of type float; wrap it in minicv.Tensor")])
+def test_what_is_no_tensor_is_named(call, message):
+    with pytest.raises(TypeError, match=message):
+        call(Tensor(np.ones((2, 2))))
 
 
 def test_widths_of_floats_do_not_mix():
