@@ -1,4 +1,4 @@
-"""The minicv command with detectors: train, evaluate, predict; and the table that tells the kinds of networks apart."""
+"""The minicv command with every network: train, evaluate, predict; the table that tells the kinds of networks apart."""
 import json
 
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 
 import minicv
 from minicv import cli, kinds, models
-from minicv.data import read_image, write_png
+from minicv.data import Scenes, read_image, read_label, write_png
 from minicv.data.rle import decode_rle
 from minicv.data.scenes_boxes import BoxScenes
 from minicv.detection import Detections
@@ -64,6 +64,27 @@ def test_train_evaluate_predict(run, few_boxes, tmp_path):  # noqa: F811 - the f
     code, text, _ = run("evaluate", "--checkpoint", out / "last.safetensors", "--data", "boxes", "--split", "val",
                         "--json")
     assert code == 0 and {"mAP@0.5", "AP@0.5 star", "COCO AP", "mask AP50"} < json.loads(text).keys()
+
+
+@pytest.mark.parametrize("name", models.names("segmentation"))
+def test_networks_that_label_pixels(run, monkeypatch, tmp_path, name):  # noqa: F811
+    """All three commands, with the compact preset and the paper's recipe but for the batch; odd sides."""
+    def few(spec, split="train"):
+        return Scenes(2, (37, 50), len(split))
+    monkeypatch.setattr(minicv.data, "open_dataset", few)
+    out = tmp_path / "run"
+    tile = ["--tile", 20] if name == "unet" else []
+    code, text, error = run("train", name, "--data", "scenes", "--out", out, "--steps", 2, "--batch", 2, "--quiet",
+                            *tile)
+    assert (code, error) == (0, "") and "2 steps in" in text
+    code, text, error = run("evaluate", "--checkpoint", out / "last.safetensors", "--data", "scenes", "--json")
+    assert (code, error) == (0, "") and {"mean_iu", "boundary_f_score", "iu ground"} <= json.loads(text).keys()
+    write_png(tmp_path / "a.png", few("scenes")[0].image)
+    code, text, error = run("predict", "--checkpoint", out / "last.safetensors", tmp_path / "a.png", "--out",
+                            tmp_path / "p")
+    assert (code, error) == (0, "") and text.startswith(f"{tmp_path / 'p' / 'a'}_overlay.png  class 0: ")
+    labels = read_label(tmp_path / "p" / "a_labels.png")
+    assert labels.shape == (37, 50) and labels.max() < 9
 
 
 def options_of(**options):

@@ -14,7 +14,7 @@ def pictures(*shape):
     return Tensor(np.random.default_rng(0).standard_normal(shape).astype(np.float32))
 
 
-@pytest.mark.parametrize("name", ["alexnet", "googlenet", "resnet18", "resnet50", "vgg16"])
+@pytest.mark.parametrize("name", models.names("backbones"))
 def test_same_parameters_and_same_output(name):
     minicv.seed(0)
     classifier = models.build(name, width=8).eval()
