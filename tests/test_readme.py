@@ -9,6 +9,8 @@ from minicv import cli
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+KOREAN = (ROOT / "README.ko.md").read_text(encoding="utf-8")
+MAP = (ROOT / "docs" / "map.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
 COMMANDS = [line.split("#")[0].strip() for language, text in BLOCKS if language == "bash"
             for line in text.splitlines() if line.startswith("minicv ")]
@@ -39,13 +41,32 @@ def test_the_snippet_prints_what_it_says(capsys):
     assert capsys.readouterr().out.splitlines() == said and said
 
 
-def test_links_and_pictures_exist():
-    links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link]
-    assert links and [link for link in links if not (ROOT / link).exists()] == []
+@pytest.mark.parametrize("text", [README, KOREAN], ids=["English", "Korean"])
+def test_links_and_pictures_exist(text):
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
+    assert len(links) > 5 and [link for link in links if not (ROOT / link).exists()] == []
 
 
-def test_paths_in_the_map_exist():
-    rows = [line for line in README.splitlines() if line.startswith("| ") and "`" in line]
+@pytest.mark.parametrize("text", [README, KOREAN], ids=["English", "Korean"])
+def test_it_is_under_two_screens_and_the_picture_comes_first(text):
+    shown = [part for line in text.splitlines() for part in (range(0, len(line), 130) or [0])]  # long lines wrap
+    assert len(shown) < 90  # two screens of 45 lines
+    title, picture = [line for line in text.splitlines() if line][:2]
+    assert title == "# minicv" and picture.startswith("![") and text.index("```bash") > text.index("![")
+
+
+def test_the_korean_one_is_in_step():
+    """The same commands, code, links and paths, in the same order; only the words differ."""
+    def bare(text):
+        return [re.sub(r"(?<=\S) +#.*", "", block) for _, block in re.findall(r"```(\w+)\n(.*?)```", text, re.DOTALL)]
+    assert bare(KOREAN) == bare(README)
+    for pattern in (r"^#+ ", r"\]\((docs/[^)]+)\)", r"`(minicv[ /][^`]*)`"):
+        assert re.findall(pattern, KOREAN, re.M) == re.findall(pattern, README, re.M)
+
+
+@pytest.mark.parametrize("text", [README, MAP], ids=["README", "map"])
+def test_paths_in_the_tables_exist(text):
+    rows = [line for line in text.splitlines() if line.startswith("| ") and "`" in line]
     missing = []
     for path in re.findall(r"`([\w./]+)`", "\n".join(rows)):
         places = [ROOT / path, ROOT / "minicv" / path, ROOT / "lessons" / f"{path}.py"]
