@@ -10,6 +10,7 @@ from pathlib import Path
 import minicv
 
 from . import backend, lessons, models
+from .nn import Module
 
 EXAMPLES = """examples:
   minicv lessons run --quick                       every lesson, small; figures in lessons/out/
@@ -98,6 +99,8 @@ def parser() -> argparse.ArgumentParser:
     some.add_argument("--elastic", type=float, help="standard deviation of the elastic deformation, pixels")
     some.add_argument("--no-augment", dest="augment", action="store_const", const=False)
     some.add_argument("--weight-map", action="store_const", const=True, help="weigh pixels by U-Net's eq. (2)")
+    some.add_argument("--start", metavar="FILE", help="a checkpoint with whose weights to begin: for fcn16s, fcn8s a "
+                      "coarser FCN (32s, 16s, 8s: FCN's stages); for any FCN and DeconvNet, its classifier")
     some.add_argument("--two-stage", action="store_const", const=True, help="as DeconvNet's paper: crops around single "
                       "objects for a third of the steps, then crops around proposals, instead of tiles")
     some = add.add_argument_group("networks that find objects")
@@ -220,6 +223,8 @@ def run_train(args: argparse.Namespace) -> int:
             options["width"] = args.width
         minicv.seed(args.seed)
         model = models.build(args.model, args.preset, **options)
+        if args.start is not None:
+            begin_with(model, args.model, args.start)
         task = kind.task(dataset, recipe, model, args)
         job = training.Training(model, task, group, args.workers, args.sync_batch_norm)
         run = training.Run(job, args.out, {"data": args.data, **kind.about(dataset)}, args.quiet, args.save_every,
@@ -240,6 +245,18 @@ def run_train(args: argparse.Namespace) -> int:
             print(f"{job.step} steps in {run.seconds:.0f} s, loss {run.mean_loss():.4f} over the last "
                   f"{min(100, job.step)}\n{run.last}")
     return 0
+
+
+def begin_with(model: Module, name: str, start: str) -> None:
+    """Take over the weights of the checkpoint ``start``; ``ValueError`` if there is no way or they do not fit."""
+    from .training import load_checkpoint
+    if not hasattr(model, "initialise_from"):
+        raise ValueError(f"--start is not for {name}; it is for fcn32s, fcn16s, fcn8s and deconvnet")
+    source, _ = load_checkpoint(start)
+    try:
+        model.initialise_from(source)
+    except ValueError as error:
+        raise ValueError(f"--start {start}: {error}") from None
 
 
 def named_value(text: str) -> tuple[str, object]:

@@ -87,6 +87,30 @@ def test_networks_that_label_pixels(run, monkeypatch, tmp_path, name):  # noqa: 
     assert labels.shape == (37, 50) and labels.max() < 9
 
 
+def test_fcn_in_stages(run, fails, monkeypatch, tmp_path):  # noqa: F811
+    """FCN-32s from a classifier, FCN-16s from that, ... (sec. 4.2); a step at a rate of nearly 0 changes nothing."""
+    monkeypatch.setattr(minicv.data, "open_dataset", lambda spec, split="train": Scenes(2, 40))
+    minicv.seed(1)
+    classifier = models.build("vgg16", width=8, batch_norm=True)
+    save_checkpoint(tmp_path / "vgg.safetensors", classifier)
+    again = ["--data", "scenes", "--width", 8, "--steps", 1, "--batch", 1, "--lr", 1e-12, "--quiet"]
+    start = tmp_path / "vgg.safetensors"
+    for name in ("fcn32s", "fcn16s", "fcn8s"):
+        assert run("train", name, "--start", start, "--out", tmp_path / name, *again)[0] == 0
+        before, start = load_checkpoint(start)[0].state_dict(), tmp_path / name / "last.safetensors"
+        after, key = load_checkpoint(start)[0].state_dict(), "features.0.weight"
+        trunk = before[key if name == "fcn32s" else f"trunk.{key}"]
+        np.testing.assert_allclose(after[f"trunk.{key}"], trunk, atol=1e-6)
+        if name != "fcn32s":
+            np.testing.assert_allclose(after["score.weight"], before["score.weight"], atol=1e-6)
+    assert (models.build("vgg16", width=8, batch_norm=True).state_dict()[key] != before[f"trunk.{key}"]).any()
+    message = fails("train", "fcn32s", "--start", start, "--out", tmp_path / "x", *again)
+    assert message.startswith(f"--start {start}: FCN32s.load_state_dict: the state does not fit the model: unexpected")
+    assert fails("train", "unet", "--start", start, "--out", tmp_path / "x", *again) == (
+        "--start is not for unet; it is for fcn32s, fcn16s, fcn8s and deconvnet")
+    assert not (tmp_path / "x").exists()
+
+
 def options_of(**options):
     return [f"--option={name}={json.dumps(value)}" for name, value in options.items()]
 

@@ -133,6 +133,8 @@ class DeconvNet(SegmentationNetwork):
 
         VGG's biases, and its batch norm if it has any, become batch norm's. Raises ``ValueError`` for another shape.
         """
+        if not isinstance(source, VGG):
+            raise ValueError(f"DeconvNet.initialise_from: needs a VGG, got a {type(source).__name__}")
         ours = [layer for convs in self.conv for layer in convs] + [self.fc6, self.fc7]
         features = list(source.features)
         theirs = [(m, features[i + 1] if isinstance(features[i + 1], nn.BatchNorm2d) else None)

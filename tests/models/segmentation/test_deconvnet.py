@@ -97,6 +97,7 @@ def test_compact_preset_on_any_size_from_32_up(unpooling):
      r"DeconvNet: an input side of 31 does not work; the smallest that works is 32"),
     (lambda: small()(Tensor(np.zeros((1, 1, 64, 64), "f4"))), r"DeconvNet: the input must be \(N, 3, H, W\), got"),
     (lambda: small().initialise_from(models.build("vgg16", width=8)), r"initialise_from: needs a VGG of 6 layers"),
+    (lambda: small().initialise_from(small()), r"DeconvNet.initialise_from: needs a VGG, got a DeconvNet"),
 ])
 def test_errors(make, message):
     with pytest.raises(ValueError, match=message):
