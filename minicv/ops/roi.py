@@ -27,8 +27,9 @@ import numpy as np
 
 from ..autograd import Function, Tensor
 from ..backend import Array, add_at, device_of, is_array, matmul, parallel, to_device, to_numpy, xp_of
+from .arguments import check_floats, pair
 from .case import Case
-from .conv import last, pair
+from .conv import last
 from .interpolate import spans
 from .shifted import Pair
 
@@ -260,7 +261,8 @@ def box_rows(name: str, shape: tuple[int, ...], boxes: Boxes, spatial_scale: flo
 
 
 def check_input(name: str, input: Tensor) -> None:
-    """``ValueError``, in the name of an operation, for what is no batch of maps."""
+    """``TypeError`` or ``ValueError``, in the name of an operation, for what is no batch of maps."""
+    check_floats(name, input=input)
     if input.ndim != 4 or 0 in input.shape[2:]:
         raise ValueError(f"{name}: input must be (N, C, H, W) with H and W at least 1, got {input.shape}")
 
@@ -297,8 +299,8 @@ def roi_align(input: Tensor, boxes: Boxes, output_size: int | Pair, spatial_scal
 
 
 # The worked example of T. Grel, "Region of interest pooling explained" (deepsense.ai, 2017): 7 columns and 5 rows of
-# this map, box (0, 3, 6, 7), to 2x2. Published: [[0.85, 0.84], [0.97, 0.96]], by bins of 3 + 4 columns and 2 + 3 rows. With
-# the convention above bins share column 3 and row 5, in which the 0.96 lies.
+# this map, box (0, 3, 6, 7), to 2x2. Published: [[0.85, 0.84], [0.97, 0.96]], by bins of 3 + 4 columns and 2 + 3 rows.
+# With the convention above bins share column 3 and row 5, in which the 0.96 lies.
 EXAMPLE = np.array([[0.88, 0.44, 0.14, 0.16, 0.37, 0.77, 0.96, 0.27], [0.19, 0.45, 0.57, 0.16, 0.63, 0.29, 0.71, 0.70],
                     [0.66, 0.26, 0.82, 0.64, 0.54, 0.73, 0.59, 0.26], [0.85, 0.34, 0.76, 0.84, 0.29, 0.75, 0.62, 0.25],
                     [0.32, 0.74, 0.21, 0.39, 0.34, 0.03, 0.33, 0.48], [0.20, 0.14, 0.16, 0.13, 0.73, 0.65, 0.96, 0.32],
