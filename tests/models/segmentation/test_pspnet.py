@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
 
+import minicv
 from minicv import Tensor, models
 from minicv.autograd import no_grad
 from minicv.models.segmentation.pspnet import ROWS, PyramidPooling
 from minicv.nn import init
 from minicv.summary import summarise
+from tests.models.segmentation.dispatched import check_dispatched
 
 
 def paper(**options):
@@ -34,6 +36,14 @@ def test_every_row_of_table_1_is_a_network(row, channels, pyramid):
     model = paper(**options)
     assert model.num_parameters() == TRUNK + AUXILIARY + pyramid + head(channels, 150)
     assert model.pyramid.out_channels == channels
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_every_row_of_table_1_equals_the_same_network_dispatched_to_pytorch(row):
+    minicv.seed(0)
+    model = models.build("pspnet", num_classes=3, channels=8, trunk_options={"width": 8, "layers": (1, 1, 1, 1)},
+                         **ROWS[row][2])
+    check_dispatched(model, (2, 3, 57, 50), train=True)
 
 
 def test_table_1_has_the_papers_numbers():
