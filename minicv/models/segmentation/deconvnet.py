@@ -131,7 +131,8 @@ class DeconvNet(SegmentationNetwork):
     def initialise_from(self, source: VGG) -> None:
         """Take over VGG's convolutions, fc6 and fc7, in the paper those of a network trained on ImageNet.
 
-        VGG's biases, and its batch norm if it has any, become batch norm's. Raises ``ValueError`` for another shape.
+        VGG's biases, and its batch norm if it has any, become batch norm's. VGG saw pictures less ImageNet's means
+        (``normalise``), this network sees each less its own (``standardise``). Raises ``ValueError`` for another shape.
         """
         if not isinstance(source, VGG):
             raise ValueError(f"DeconvNet.initialise_from: needs a VGG, got a {type(source).__name__}")

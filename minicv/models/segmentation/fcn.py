@@ -151,7 +151,9 @@ class FCN(SegmentationNetwork):
         """Take over the weights of a coarser FCN (FCN-16s begins as FCN-32s, sec. 4.2) or of a trained classifier.
 
         A classifier gives its convolutions and, rewritten as such, its fully connected layers but the last (sec. 4.1).
-        What the source does not have keeps its own. Raises ``ValueError`` if the source does not fit.
+        What the source does not have keeps its own. A classifier saw pictures less ImageNet's means (``normalise``),
+        an FCN sees each less its own (``standardise``), so the first layers meet other numbers than they know. Raises
+        ``ValueError`` if the source does not fit.
         """
         state = source.state_dict()
         if isinstance(source, Classifier):
