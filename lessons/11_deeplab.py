@@ -83,7 +83,7 @@ same = np.abs(dense[:, :, ::4, ::4] - coarse).max() / np.abs(coarse).max()
 # On these maps stand different heads, and that is all that differs below. The trunk stays as it is, so its maps were
 # computed once. A seed stands for first weights and for the order of the pictures.
 
-steps, seeds = (4, 1) if lesson.quick else (250, 3)
+steps, seeds = (4, 1) if lesson.quick else (200, 3)
 
 
 def scores(net, maps, some):
