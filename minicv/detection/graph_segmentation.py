@@ -34,12 +34,13 @@ def graph_segmentation(image: np.ndarray, k: float = 100.0, sigma: float = 0.8,
     parent, size, allowed = array("i", range(n)), array("i", [1]) * n, array("d", [k]) * n
     # The same memory as NumPy arrays: whole chunks of edges are looked at at once, and only those that may still join
     # something are visited one by one. This leaves out nothing: allowed[C] = Int(C) + k/|C| changes only when C is
-    # joined, and an edge heavier than that, and so every later one, cannot join it.
+    # joined, so a C that the first edge of a chunk is too heavy for is never joined again. (The other edges of the
+    # chunk say nothing: until their turn, C may be joined and be allowed more.)
     root, sizes, allow = np.frombuffer(parent, np.int32), np.frombuffer(size, np.int32), np.frombuffer(allowed)
     for part in np.array_split(np.arange(len(w)), CHUNKS):
         flatten(root)
         C1, C2, Dif = root[a[part]], root[b[part]], w[part]
-        may_join = (C1 != C2) & (Dif <= allow[C1]) & (Dif <= allow[C2])
+        may_join = (C1 != C2) & (Dif[:1] <= allow[C1]) & (Dif[:1] <= allow[C2])
         for i, j, weight in zip(*(side[may_join].tolist() for side in (C1, C2, Dif)), strict=True):
             while parent[i] != i:
                 i = parent[i]

@@ -47,13 +47,22 @@ def test_is_the_loop(seed, k, min_size):
                                   graph_segmentation_loop(image, k, 0.5, min_size))
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_is_scikit_image(seed):
+@pytest.mark.parametrize("k", [100, 300])
+def test_noise_is_the_loops(k):
+    """Many regions are joined while a chunk of edges is visited, and may join more then."""
+    image = np.random.default_rng(k).random((3, 40, 50))
+    ours = graph_segmentation(image, k, 0.8, 0)
+    np.testing.assert_array_equal(ours, graph_segmentation_loop(image, k, 0.8, 0))
+    assert ours.max() > 10
+
+
+@pytest.mark.parametrize("size, k", [((30, 36), 80), ((96, 120), 50), ((96, 120), 200), ((240, 320), 100)])
+def test_is_scikit_image(size, k):
     felzenszwalb = require("skimage.segmentation").felzenszwalb
-    image = picture(seed, (30, 36))
-    ours = graph_segmentation(image, 80, 0.8, 10)
-    theirs = felzenszwalb(image.transpose(1, 2, 0), scale=80, sigma=0.8, min_size=10)
-    assert 3 < ours.max() < 60 and same_parts(ours, theirs)
+    image = picture(k, size)
+    ours = graph_segmentation(image, k, 0.8, 10)
+    theirs = felzenszwalb(image.transpose(1, 2, 0), scale=k, sigma=0.8, min_size=10)
+    assert ours.max() > 3 and same_parts(ours, theirs)
 
 
 def test_plain_pictures_and_errors():

@@ -49,6 +49,13 @@ def test_average_precision_by_hand():
     assert average_precision(precision, recall, 11) == pytest.approx((3 * 1 + 3 * 2 / 3 + 2 * 3 / 5) / 11)
 
 
+@pytest.mark.parametrize("n", range(11))
+def test_a_recall_of_exactly_a_wanted_one_reaches_it(n):
+    """Ten objects, of which the first n answers find n: n + 1 of the 11 recalls are reached, with precision 1."""
+    precision, recall = precision_recall(np.arange(10.0, 0, -1), np.arange(10) < n, 10)
+    assert average_precision(precision, recall, 11) == pytest.approx((n + 1) / 11 if n else 0)
+
+
 def test_ends_of_average_precision():
     everything = precision_recall(np.array([0.9, 0.8]), np.array([True, True]), 2)
     for points in (None, 11, 101):
@@ -98,6 +105,13 @@ def test_voc_over_pictures_by_hand():
         np.testing.assert_allclose(curve.scores, np.float32([0.9, 0.6, 0.5]))
         np.testing.assert_allclose(voc.ap, [expected, nan, nan])
         assert voc.mean_ap == pytest.approx(expected)
+
+
+def test_voc_does_not_ask_for_crowds():
+    voc = VOCEvaluator(1)
+    voc.update(found([[0, 0, 10, 10], [40, 40, 60, 60]], [0.8, 0.9]),
+               truth([[0, 0, 10, 10], [40, 40, 60, 60], [70, 70, 80, 80]], crowd=[False, True, True]))
+    assert voc.mean_ap == 1  # one object, found; one crowd found, which does not count; one not found
 
 
 def test_voc_errors():

@@ -137,12 +137,13 @@ def mask_targets(masks: np.ndarray, matched: np.ndarray, boxes: np.ndarray, side
 def paste_masks(masks: np.ndarray, boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Masks (R, s, s) of probabilities in boxes (R, 4) -> bool (R, H, W) in a picture, set where above 0.5.
 
-    Bilinear between the middles of a mask's pixels; nothing outside its box.
+    Bilinear between the middles of a mask's pixels, at the middles of the picture's; nothing outside its box.
     """
     (H, W), pasted = size, np.zeros((len(masks), *size), bool)
     for mask, (x1, y1, x2, y2), into in zip(masks, boxes.tolist(), pasted, strict=True):
-        rows = np.arange(max(int(y1), 0), min(int(np.ceil(y2)), H))
-        columns = np.arange(max(int(x1), 0), min(int(np.ceil(x2)), W))
+        (top, bottom), (left, right) = (np.clip(np.ceil(np.array(ends) - 0.5), 0, size).astype(int)
+                                        for ends, size in (((y1, y2), H), ((x1, x2), W)))
+        rows, columns = np.arange(top, bottom), np.arange(left, right)
         A, B = (between(centres + 0.5, begin, end, len(mask)) for centres, begin, end in
                 ((rows, y1, y2), (columns, x1, x2)))
         into[rows[:, None], columns] = A @ mask @ B.T > 0.5  # (h, s) @ (s, s) @ (s, w)

@@ -118,6 +118,9 @@ def test_paste_by_hand():
     expected[1, 0:4, 0:2] = True  # left half: at 1.5 the weights are 3/4 and 1/4
     np.testing.assert_array_equal(pasted, expected)
     assert paste_masks(masks[:0], np.zeros((0, 4), np.float32), (5, 6)).shape == (0, 5, 6)
+    # Middles are at 0.5, 1.5, ...: from 1.6 to 4.4 those of pixels 2 and 3, from 0.4 up to, without it, 2.5 of 0 and 1
+    pasted = paste_masks(masks[:1], np.array([[1.6, 0.4, 4.4, 2.5]], np.float32), (5, 6))[0]
+    assert np.argwhere(pasted).tolist() == [[0, 2], [0, 3], [1, 2], [1, 3]]
 
 
 def test_pasting_inverts_the_targets():
