@@ -6,15 +6,11 @@ from __future__ import annotations
 
 from .. import ops as F
 from ..autograd import Tensor
+from ..ops.arguments import pair
 from . import init
 from .module import Module, Parameter
 
 Size = int | tuple[int, int]
-
-
-def pair(value: Size) -> tuple[int, int]:
-    """(height, width) from one number for both, or from two."""
-    return (value, value) if isinstance(value, int) else tuple(value)
 
 
 def check_channels(name: str, in_channels: int, out_channels: int, groups: int) -> None:
@@ -30,8 +26,8 @@ class Conv2d(Module):
     def __init__(self, in_channels: int, out_channels: int, kernel_size: Size, stride: Size = 1,
                  padding: Size | str = 0, dilation: Size = 1, groups: int = 1, bias: bool = True):
         check_channels("Conv2d", in_channels, out_channels, groups)
-        self.weight = Parameter(init.taps_first(init.he_normal((out_channels, in_channels // groups,
-                                                                *pair(kernel_size)))))
+        shape = (out_channels, in_channels // groups, *pair(kernel_size, "Conv2d(kernel_size)", 1))
+        self.weight = Parameter(init.taps_first(init.he_normal(shape)))
         self.bias = Parameter(init.zeros((out_channels,))) if bias else None
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
 
@@ -48,7 +44,8 @@ class ConvTranspose2d(Module):
     def __init__(self, in_channels: int, out_channels: int, kernel_size: Size, stride: Size = 1, padding: Size = 0,
                  output_padding: Size = 0, groups: int = 1, bias: bool = True, dilation: Size = 1):
         check_channels("ConvTranspose2d", in_channels, out_channels, groups)
-        (KH, KW), (sh, sw) = pair(kernel_size), pair(stride)
+        KH, KW = pair(kernel_size, "ConvTranspose2d(kernel_size)", 1)
+        sh, sw = pair(stride, "ConvTranspose2d(stride)", 1)
         # Each output pixel is reached by KH KW / (sh sw) taps from each input channel: that is its N.
         fan = max(1, in_channels // groups * KH * KW // (sh * sw))
         self.weight = Parameter(init.taps_first(init.he_normal((in_channels, out_channels // groups, KH, KW), fan)))
@@ -118,7 +115,7 @@ class MaxPool2d(Module):
 
     def __init__(self, kernel_size: Size, stride: Size | None = None, padding: Size = 0, dilation: Size = 1,
                  return_indices: bool = False, ceil_mode: bool = False):
-        self.kernel_size, self.stride, self.padding = kernel_size, stride or kernel_size, padding
+        self.kernel_size, self.stride, self.padding = kernel_size, kernel_size if stride is None else stride, padding
         self.dilation, self.return_indices, self.ceil_mode = dilation, return_indices, ceil_mode
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:

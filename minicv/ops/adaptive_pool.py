@@ -12,6 +12,7 @@ import numpy as np
 
 from ..autograd import Function, Tensor
 from ..backend import parallel, xp_of
+from .arguments import check_floats
 from .case import Case
 from .conv import last, new_like, pair
 from .max_pool import TIES, challenge
@@ -120,9 +121,11 @@ class AdaptiveAvgPool2d(Function):
 def adaptive_avg_pool2d(input: Tensor, output_size: int | Sequence[int | None] | None) -> Tensor:
     """The mean of each of OH x OW bins: (N, C, H, W) -> (N, C, OH, OW), for any H and W.
 
-    ``output_size`` is a number for both or (OH, OW); None keeps that side. Raises ``ValueError`` for an empty map.
+    ``output_size`` is a number for both or (OH, OW); None keeps that side. Raises ``ValueError`` for an empty map and
+    ``TypeError`` for integers.
     PSPNet (Zhao et al., 2017), sec. 3.2: 1, 2, 3 and 6.
     """
+    check_floats("adaptive_avg_pool2d", input=input)
     return AdaptiveAvgPool2d.apply(input, size=adaptive_size(output_size, input.shape, "adaptive_avg_pool2d"))
 
 
@@ -132,6 +135,7 @@ def adaptive_max_pool2d(input: Tensor, output_size: int | Sequence[int | None] |
 
     ``output_size`` and errors as in ``adaptive_avg_pool2d``, ``return_indices`` and ties as in ``max_pool2d``.
     """
+    check_floats("adaptive_max_pool2d", input=input)
     return AdaptiveMaxPool2d.apply(input, size=adaptive_size(output_size, input.shape, "adaptive_max_pool2d"),
                                    return_indices=return_indices)
 

@@ -15,22 +15,11 @@ import numpy as np
 import scipy.sparse
 
 from ..autograd import Function, Tensor
-from ..backend import Array, together, xp_of
+from ..backend import Array, to_numpy, together, xp_of
 from . import depthwise, patches, shifted
+from .arguments import check_floats, pair
 from .case import Case
 from .shifted import Pair, Task
-
-LARGEST = 1 << 20  # of any size, stride or padding: a picture with such a side fills the memory
-
-
-def pair(value: int | Pair, where: str, least: int) -> Pair:
-    """(height, width) from one number for both or from two; ValueError below ``least``."""
-    both = (value, value) if isinstance(value, int | np.integer) else tuple(value)
-    if len(both) != 2 or any(not isinstance(v, int | np.integer) or v < least for v in both):
-        raise ValueError(f"{where} must be an integer of at least {least}, or two of them; got {value!r}")
-    if max(both) > LARGEST:
-        raise ValueError(f"{where} must be at most {LARGEST:,}, got {value!r}")
-    return both
 
 
 def conv_size(i: int, k: int, stride: int, padding: int, dilation: int) -> int:
@@ -82,17 +71,24 @@ def conv_transpose2d_loop(x, w, bias=None, stride=1, padding=0, output_padding=0
     return y if bias is None else y + bias[:, None, None]
 
 
-def conv_matrix(weight: Array, input_size: Pair, stride: int | Pair = 1, padding: int | Pair = 0,
+def conv_matrix(weight: Tensor | Array, input_size: Pair, stride: int | Pair = 1, padding: int | Pair = 0,
                 dilation: int | Pair = 1) -> scipy.sparse.csr_array:
     """The sparse matrix C of a convolution: ``C @ x.ravel()`` is ``conv2d(x, weight)`` of a picture, raveled; sec. 4.1.
 
     ``weight`` (O, C, KH, KW), ``input_size`` (H, W); the result is (O*OH*OW, C*H*W). For a 3x3 kernel on a 4x4 picture
-    it is 4x16, and its transpose, 16x4, is the transposed convolution.
+    it is 4x16, and its transpose, 16x4, is the transposed convolution. Raises ``ValueError`` for a weight that is not
+    4-D, or larger, dilated, than the padded picture.
     """
-    weight = np.asarray(weight)
-    (O, C, KH, KW), (H, W) = weight.shape, input_size
-    (sh, sw), (ph, pw), (dh, dw) = pair(stride, "stride", 1), pair(padding, "padding", 0), pair(dilation, "", 1)
+    weight = to_numpy(weight.data) if isinstance(weight, Tensor) else np.asarray(weight)
+    if weight.ndim != 4 or 0 in weight.shape[2:]:
+        raise ValueError(f"conv_matrix: weight must be (O, C, KH, KW), got {weight.shape}")
+    (O, C, KH, KW), (H, W) = weight.shape, pair(input_size, "conv_matrix(input_size)", 1)
+    (sh, sw), (ph, pw) = pair(stride, "conv_matrix(stride)", 1), pair(padding, "conv_matrix(padding)", 0)
+    dh, dw = pair(dilation, "conv_matrix(dilation)", 1)
     OH, OW = conv_size(H, KH, sh, ph, dh), conv_size(W, KW, sw, pw, dw)
+    if min(OH, OW) < 1:
+        raise ValueError(f"conv_matrix: the padded picture is {H + 2 * ph}x{W + 2 * pw}, smaller than the dilated "
+                         f"kernel {dh * (KH - 1) + 1}x{dw * (KW - 1) + 1}")
     o, a, b, c, i, j = np.ix_(*map(np.arange, (O, OH, OW, C, KH, KW)))
     h, v = sh * a + dh * i - ph, sw * b + dw * j - pw
     row, column = (o * OH + a) * OW + b, (c * H + h) * W + v
@@ -231,7 +227,7 @@ def conv2d(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: in
 
     ``padding`` in zeros on every side, or "valid" (none), or "same" (output as large as the input, stride 1 only).
     Channels are dealt into ``groups``, each with its own O/groups filters. Raises ``ValueError`` when channels do not
-    fit or the padded input is smaller than the dilated kernel.
+    fit or the padded input is smaller than the dilated kernel, ``TypeError`` for integers.
     """
     check_shapes("conv2d", input, weight, bias, groups, (1, 0))
     (sh, sw), (dh, dw) = pair(stride, "conv2d(stride)", 1), pair(dilation, "conv2d(dilation)", 1)
@@ -278,9 +274,10 @@ def conv_transpose2d(input: Tensor, weight: Tensor, bias: Tensor | None = None, 
 
 def check_shapes(name: str, input: Tensor, weight: Tensor, bias: Tensor | None, groups: int, axes: Pair) -> None:
     """Errors of both ops. ``axes``: where in the weight the (input, output) channels stand."""
+    check_floats(name, input=input, weight=weight, bias=bias)
     if input.ndim != 4 or weight.ndim != 4:
         raise ValueError(f"{name}: input must be (N, C, H, W) and weight 4-D, got {input.shape} and {weight.shape}")
-    if not isinstance(groups, int) or groups < 1 or weight.shape[0] % groups:
+    if not isinstance(groups, int | np.integer) or groups < 1 or weight.shape[0] % groups:
         raise ValueError(f"{name}(groups={groups}) must divide weight's first axis, {weight.shape[0]}")
     C = weight.shape[axes[0]] * (groups if axes[0] == 1 else 1)
     O = weight.shape[axes[1]] * (groups if axes[1] == 1 else 1)

@@ -15,6 +15,7 @@ import numpy as np
 from .. import backend
 from ..autograd import Function, Tensor
 from ..backend import Array, split, xp_of
+from .arguments import check_floats
 from .case import Case
 
 STEPS = 1 << 16  # values of a 16-bit draw
@@ -98,24 +99,20 @@ def dropout2d(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
 
 
 def _check(name: str, input: Tensor, p: float) -> None:
-    if input.dtype.kind != "f":
-        raise TypeError(f"{name}: input must be floats, got {input.dtype}; convert with .astype('float32')")
+    check_floats(name, input=input)
     if not 0 <= p <= 1:
         raise ValueError(f"{name}(p={p}) must lie in [0, 1], as the probability of a zero")
 
 
 def _case(op, label, shape, **options):
     """Every call starts from the same seed, so that op, loop and each step of a gradient check draw one mask."""
-    def seeded(f, **more):
+    def from_seed(f, **more):
         def call(x, **options):
-            before = backend._rng
-            backend.seed(5)
-            y = f(x, **options, **more)
-            backend._rng = before
-            return y
+            with backend.seeded(5):
+                return f(x, **options, **more)
         return call
-    loop = seeded(dropout_loop, whole_channels=op is dropout2d)
-    return Case(op, label, shape, loop=loop, call=seeded(op), **options)
+    loop = from_seed(dropout_loop, whole_channels=op is dropout2d)
+    return Case(op, label, shape, loop=loop, call=from_seed(op), **options)
 
 
 CASES = [

@@ -23,8 +23,9 @@ import numpy as np
 
 from ..autograd import Function, Tensor
 from ..backend import Array, device_of, matmul, parallel, to_device, xp, xp_of
+from .arguments import check_floats, pair
 from .case import Case
-from .conv import last, pair
+from .conv import last
 from .shifted import Pair
 
 PARTS = 2  # of the pictures or their lines, for the threads; there are blocks of the matrix besides
@@ -161,12 +162,15 @@ def interpolate(input: Tensor, size: int | Pair | None = None, scale_factor: flo
 
     ``mode`` is "nearest" or "bilinear"; ``align_corners`` (bilinear only, default False) chooses between the two
     conventions in this file's docstring. Raises ``ValueError`` unless exactly one of ``size`` and ``scale_factor`` is
-    given, and for a picture without pixels. PSPNet (Zhao et al., 2017), sec. 3.2, upsamples by it.
+    given, and for a picture without pixels; ``TypeError`` for integers, which only "nearest" takes: it chooses, and
+    weighs nothing. PSPNet (Zhao et al., 2017), sec. 3.2, upsamples by it.
     """
     if input.ndim != 4 or 0 in input.shape[2:]:
         raise ValueError(f"interpolate: input must be (N, C, H, W) with H and W at least 1, got {input.shape}")
     if mode not in ("nearest", "bilinear"):
         raise ValueError(f"interpolate(mode={mode!r}): use 'nearest' or 'bilinear'")
+    if mode == "bilinear":
+        check_floats("interpolate", input=input)
     if mode == "nearest" and align_corners is not None:
         raise ValueError(f"interpolate(mode='nearest', align_corners={align_corners}): align_corners is an option of "
                          "'bilinear', leave it out")

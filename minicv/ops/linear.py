@@ -5,6 +5,7 @@ import numpy as np
 
 from ..autograd import Function, Tensor
 from ..backend import product, xp_of
+from .arguments import check_floats
 from .case import Case
 from .elementwise import unbroadcast
 from .shape import reshape
@@ -68,7 +69,11 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Fully connected layer: (..., in), ``weight`` (out, in), ``bias`` (out,) -> (..., out)."""
+    """Fully connected layer: (..., in), ``weight`` (out, in), ``bias`` (out,) -> (..., out).
+
+    Raises ``ValueError`` for shapes that do not fit, and an empty weight; ``TypeError`` for integers.
+    """
+    check_floats("linear", input=input, weight=weight, bias=bias)
     if weight.ndim != 2 or weight.size == 0:
         raise ValueError(f"linear: weight must be (out, in), at least 1 each, got {weight.shape}")
     if input.ndim < 1 or input.shape[-1] != weight.shape[1]:

@@ -23,6 +23,7 @@ import numpy as np
 
 from ..autograd import Function, Tensor
 from ..backend import Array, device_of, is_array, parallel, to_device, xp_of
+from .arguments import check_floats, number
 from .case import Case
 from .rows import blocks_of, channelwise, from_rows, rows_of
 
@@ -148,7 +149,7 @@ class BatchNorm(Function):
 def batch_norm(input: Tensor, running_mean: Array | None, running_var: Array | None, weight: Tensor | None = None,
                bias: Tensor | None = None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5,
                group: Any = None) -> Tensor:
-    """Normalise each channel of (N, C) or (N, C, H, W), then scale by ``weight`` (C,) and shift by ``bias`` (C,).
+    """Normalise each channel of (N, C, ...), then scale by ``weight`` (C,) and shift by ``bias`` (C,).
 
     In training by the batch's own mean and variance. ``running_mean`` and ``running_var``, plain arrays (C,), move by
     the share ``momentum`` towards them: they are changed in place, as nothing else in ``minicv.ops`` is. Both may be
@@ -157,8 +158,9 @@ def batch_norm(input: Tensor, running_mean: Array | None, running_var: Array | N
     over its processes, in equal parts, and normalised as one. Ioffe and Szegedy (2015), algorithm 1.
     """
     name, shape = "batch_norm", input.shape
-    if len(shape) < 2 or input.dtype.kind != "f":
-        raise ValueError(f"{name}: input must be floats (N, C) or (N, C, H, W), got {input.dtype} {shape}")
+    check_floats(name, input=input, weight=weight, bias=bias)
+    if len(shape) < 2:
+        raise ValueError(f"{name}: input must be (N, C, ...), got {shape}")
     C = shape[1]
     if training and input.size == C > 0:
         raise ValueError(f"{name}(training=True): input {shape} has one value per channel, which has no variance; use "
@@ -172,7 +174,8 @@ def batch_norm(input: Tensor, running_mean: Array | None, running_var: Array | N
         if is_array(value) and device_of(value) != input.device:
             raise TypeError(f"{name}: input lies on {input.device}, {argument} on {device_of(value)}")
     return BatchNorm.apply(input, weight, bias, running_mean=running_mean, running_var=running_var,
-                           training=bool(training), momentum=momentum, eps=eps, group=group)
+                           training=bool(training), momentum=number(momentum, "batch_norm(momentum)"),
+                           eps=number(eps, "batch_norm(eps)"), group=group)
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -218,10 +221,12 @@ def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: flo
     Shape kept. Raises ``ValueError`` for a size below 1 or an input without channels. Krizhevsky et al. (2012), sec.
     3.3, with the paper's alpha multiplied by size.
     """
-    if input.ndim < 2 or input.dtype.kind != "f":
-        raise ValueError(f"local_response_norm: input must be floats (N, C, ...), got {input.dtype} {input.shape}")
+    check_floats("local_response_norm", input=input)
+    if input.ndim < 2:
+        raise ValueError(f"local_response_norm: input must be (N, C, ...), got {input.shape}")
     if not isinstance(size, int | np.integer) or size < 1:
         raise ValueError(f"local_response_norm(size={size!r}): the channels in a window, an integer of at least 1")
+    alpha, beta, k = (number(v, "local_response_norm(alpha, beta, k)") for v in (alpha, beta, k))
     return LocalResponseNorm.apply(input, size=int(size), alpha=alpha, beta=beta, k=k)
 
 

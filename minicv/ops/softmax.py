@@ -16,6 +16,7 @@ import numpy as np
 
 from ..autograd import Function, Tensor
 from ..backend import Array, parallel, xp_of
+from .arguments import check_floats
 from .case import Case
 from .rows import blocks_of, from_rows, put_columns, rows_of
 
@@ -100,8 +101,7 @@ def log_softmax(input: Tensor, dim: int) -> Tensor:
 
 
 def _axis(name: str, input: Tensor, dim: int) -> int:
-    if input.dtype.kind != "f":
-        raise TypeError(f"{name}: input must be floats, got {input.dtype}; convert with .astype('float32')")
+    check_floats(name, input=input)
     if not isinstance(dim, int | np.integer) or not -input.ndim <= dim < input.ndim:
         raise ValueError(f"{name}(dim={dim!r}): input {input.shape} has axes 0 to {input.ndim - 1}")
     return int(dim) % input.ndim

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..autograd import Tensor
 from ..backend import Array, add_at, xp_of
-from .conv import pair
+from .arguments import check_floats, pair
 from .shifted import Pair
 
 BLOCK_BYTES = 1 << 21  # of input: smaller ones would stay in a core's cache, but then threads wait for Python
@@ -88,7 +88,7 @@ def window_axes(name: str, input: Tensor, kernel_size: int | Pair, stride: int |
 
 
 def check_map(name: str, input: Tensor) -> None:
-    """ValueError unless it is (N, C, H, W), floats, with at least one pixel."""
-    if input.ndim != 4 or input.dtype.kind != "f" or 0 in input.shape[2:]:
-        raise ValueError(f"{name}: input must be floats (N, C, H, W) with at least one pixel, got {input.dtype} of "
-                         f"shape {input.shape}")
+    """TypeError unless it is floats, ValueError unless (N, C, H, W) with at least one pixel."""
+    check_floats(name, input=input)
+    if input.ndim != 4 or 0 in input.shape[2:]:
+        raise ValueError(f"{name}: input must be (N, C, H, W) with at least one pixel, got {input.shape}")

@@ -146,6 +146,10 @@ def test_without_bias():
     (lambda: nn.ConvTranspose2d(4, -2, 3), "ConvTranspose2d: .* out_channels=-2, all at least 1"),
     (lambda: nn.ConvTranspose2d(3, 6, 2, groups=3, stride=2)(Tensor(random(1, 2, 4, 4))),
      r"conv_transpose2d: input \(1, 2, 4, 4\) has 2 channels, .* takes 3"),
+    (lambda: nn.Conv2d(3, 4, 0), r"Conv2d\(kernel_size\) must be an integer of at least 1, or two of them; got 0"),
+    (lambda: nn.ConvTranspose2d(3, 4, (2, 0)), r"ConvTranspose2d\(kernel_size\) must be .* got \(2, 0\)"),
+    (lambda: nn.ConvTranspose2d(3, 4, 2, 0), r"ConvTranspose2d\(stride\) must be an integer of at least 1.* got 0"),
+    (lambda: nn.MaxPool2d(2, stride=0)(Tensor(random(1, 1, 4, 4))), r"max_pool2d\(stride\) must be .* got 0"),
     (lambda: nn.Linear(0, 2), "Linear: in_features=0 and out_features=2 must be at least 1"),
     (lambda: nn.Conv2d(3, 2, 3)(Tensor(random(1, 4, 5, 5))),
      r"conv2d: input \(1, 4, 5, 5\) has 4 channels, weight \(2, 3, 3, 3\) with groups=1 takes 3"),
@@ -155,6 +159,11 @@ def test_without_bias():
 def test_errors(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_sizes_may_be_numpys_integers():
+    assert nn.Conv2d(3, 4, np.int64(3)).weight.shape == (4, 3, 3, 3)
+    assert nn.ConvTranspose2d(3, 4, np.int32(2), stride=np.int64(2)).weight.shape == (3, 4, 2, 2)
 
 
 def test_no_graph_without_gradients():

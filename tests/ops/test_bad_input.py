@@ -106,7 +106,33 @@ def test_nothing_broadcasts_against_one():
     assert y.shape == (2, 3, 0) and a.grad.shape == (2, 1, 0) and b.grad.tolist() == [[0], [0], [0]]
 
 
+PICTURE, KERNEL, BOX = Tensor(np.ones((1, 1, 4, 4), int)), Tensor(np.ones((1, 1, 2, 2))), np.array([[0, 0, 0, 2, 2.0]])
+
+
+@pytest.mark.parametrize(("name", "call"), [
+    ("conv2d", lambda x: F.conv2d(x, KERNEL)), ("conv_transpose2d", lambda x: F.conv_transpose2d(x, KERNEL)),
+    ("linear", lambda x: F.linear(x, Tensor(np.ones((2, 4))))), ("max_pool2d", lambda x: F.max_pool2d(x, 2)),
+    ("avg_pool2d", lambda x: F.avg_pool2d(x, 2)), ("adaptive_avg_pool2d", lambda x: F.adaptive_avg_pool2d(x, 2)),
+    ("adaptive_max_pool2d", lambda x: F.adaptive_max_pool2d(x, 2)), ("roi_pool", lambda x: F.roi_pool(x, BOX, 2)),
+    ("roi_align", lambda x: F.roi_align(x, BOX, 2)), ("unpool_nearest", lambda x: F.unpool_nearest(x, 2)),
+    ("interpolate", lambda x: F.interpolate(x, 3, mode="bilinear")), ("softmax", lambda x: F.softmax(x, 1)),
+    ("dropout", F.dropout),
+])
+def test_integers_are_refused_where_they_would_be_weighed(name, call):
+    """In their own dtype the weights would be rounded to 0 and 1."""
+    with pytest.raises(TypeError, match=rf"^{name}: input must be floats, got int64; convert with .astype"):
+        call(PICTURE)
+    with pytest.raises(TypeError, match=rf"^{name}: input is of type ndarray; wrap it in minicv.Tensor"):
+        call(PICTURE.data)
+    call(Tensor(PICTURE.data.astype(float)))
+
+
+def test_nearest_interpolation_only_chooses_among_integers():
+    y = F.interpolate(Tensor(np.array([[[[3, 5]]]])), (1, 4))
+    assert y.dtype == np.int64 and y.data.tolist() == [[[[3, 3, 5, 5]]]]
+
+
 def test_an_error_inside_an_op_says_whose_arrays_these_were():
     with pytest.raises(TypeError) as error:
-        F.conv2d(Tensor(np.ones((1, 1, 3, 3), np.uint8)), Tensor(np.ones((1, 1, 2, 2))))
-    assert error.value.__notes__ == ["in Conv2d.forward of uint8 (1, 1, 3, 3), float64 (1, 1, 2, 2), None"]
+        F.neg(Tensor(np.ones(3, bool)))
+    assert error.value.__notes__ == ["in Neg.forward of bool (3,)"]

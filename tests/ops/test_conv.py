@@ -156,6 +156,8 @@ def test_large_float32_layers_agree_with_pytorch():
     (((3, 5, 5), (2, 3, 3, 3)), {}, r"conv2d: input must be \(N, C, H, W\) and weight 4-D, got \(3, 5, 5\)"),
     (((1, 3, 2, 5), (2, 3, 3, 3)), {}, r"conv2d: the padded input is 2x5, smaller than the dilated kernel 3x3"),
     (((1, 3, 5, 5), (2, 3, 3, 3)), {"stride": 0}, r"conv2d\(stride\) must be an integer of at least 1.*got 0"),
+    (((1, 3, 5, 5), (2, 3, 3, 3)), {"stride": None}, r"conv2d\(stride\) must be an integer of at least 1.*got None"),
+    (((1, 3, 5, 5), (2, 3, 3, 3)), {"stride": 2.0}, r"conv2d\(stride\) must be an integer of at least 1.*got 2.0"),
     (((1, 3, 5, 5), (2, 3, 3, 3)), {"padding": -1}, r"conv2d\(padding\) must be an integer of at least 0"),
     (((1, 3, 5, 5), (2, 3, 3, 3)), {"padding": "full"}, r"conv2d\(padding='full'\): a number, a pair, 'valid' or 's"),
     (((1, 3, 5, 5), (2, 3, 3, 3)), {"padding": "same", "stride": 2}, r"conv2d\(padding='same'\) needs stride 1"),
@@ -176,6 +178,32 @@ def test_conv2d_errors(shapes, options, message):
 def test_conv_transpose2d_errors(shapes, options, message):
     with pytest.raises(ValueError, match=message):
         F.conv_transpose2d(*(Tensor(np.ones(s)) for s in shapes), **options)
+
+
+@pytest.mark.parametrize("arguments, options, message", [
+    ((np.ones((1, 1, 2, 2)), (4, 4)), {"stride": 0}, r"conv_matrix\(stride\) must be an integer of at least 1"),
+    ((np.ones((1, 1, 2, 2)), (4, 4)), {"dilation": 0}, r"conv_matrix\(dilation\) must be an integer of at least 1"),
+    ((np.ones((1, 1, 2, 2)), (4, 4)), {"padding": -1}, r"conv_matrix\(padding\) must be an integer of at least 0"),
+    ((np.ones((1, 1, 2, 2)), (0, 4)), {}, r"conv_matrix\(input_size\) must be an integer of at least 1.*\(0, 4\)"),
+    ((np.ones((1, 1, 3, 2)), (2, 4)), {"dilation": 2}, "conv_matrix: the padded picture is 2x4, smaller than the "
+                                                       "dilated kernel 5x3"),
+    ((np.ones((3, 3)), (4, 4)), {}, r"conv_matrix: weight must be \(O, C, KH, KW\), got \(3, 3\)"),
+])
+def test_conv_matrix_errors(arguments, options, message):
+    with pytest.raises(ValueError, match=message):
+        F.conv_matrix(*arguments, **options)
+
+
+def test_conv_matrix_takes_a_tensor():
+    w = numbers(2, 1, 3, 3)
+    assert (F.conv_matrix(Tensor(w), (4, 5)) != F.conv_matrix(w, (4, 5))).nnz == 0
+
+
+def test_numbers_may_be_numpys():
+    x, w = Tensor(numbers(1, 4, 5, 5)), Tensor(numbers(4, 2, 3, 3))
+    two = np.int64(2)
+    np.testing.assert_array_equal(F.conv2d(x, w, stride=two, padding=(two, 1), groups=two).data,
+                                  F.conv2d(x, w, stride=2, padding=(2, 1), groups=2).data)
 
 
 def test_a_bias_of_the_wrong_length():

@@ -102,8 +102,8 @@ X = np.zeros((2, 3, 4, 4))
 
 
 @pytest.mark.parametrize(("change", "error", "message"), [
-    ({"input": np.zeros(3)}, ValueError, r"input must be floats \(N, C\) or \(N, C, H, W\), got float64 \(3,\)"),
-    ({"input": np.zeros((2, 3), int)}, ValueError, r"got int64 \(2, 3\)"),
+    ({"input": np.zeros(3)}, ValueError, r"input must be \(N, C, ...\), got \(3,\)"),
+    ({"input": np.zeros((2, 3), int)}, TypeError, r"input must be floats, got int64"),
     ({"input": np.zeros((1, 3, 1, 1)), "training": True}, ValueError,
      r"input \(1, 3, 1, 1\) has one value per channel, which has no variance; use a larger batch"),
     ({"running_mean": None}, ValueError, r"running_mean and running_var must both be given"),
@@ -159,5 +159,5 @@ def test_local_response_norm_is_pytorchs(data):
 def test_local_response_norm_errors():
     with pytest.raises(ValueError, match=r"_norm\(size=0\): the channels in a window, an integer of at least 1"):
         local_response_norm(Tensor(X), 0)
-    with pytest.raises(ValueError, match=r"_norm: input must be floats \(N, C, ...\), got float64 \(3,\)"):
+    with pytest.raises(ValueError, match=r"_norm: input must be \(N, C, ...\), got \(3,\)"):
         local_response_norm(Tensor(np.zeros(3)), 5)

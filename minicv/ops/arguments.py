@@ -1,0 +1,39 @@
+"""What arguments must be: the checks that several families share, with errors that name the function."""
+from __future__ import annotations
+
+import numpy as np
+
+from ..autograd import Tensor
+from .shifted import Pair
+
+LARGEST = 1 << 20  # of any size, stride or padding: a picture with such a side fills the memory
+
+
+def pair(value: int | Pair, where: str, least: int) -> Pair:
+    """(height, width) from one integer for both or from two; ``ValueError`` below ``least``, and for anything else."""
+    try:
+        both = (value, value) if isinstance(value, int | np.integer) else tuple(value)
+    except TypeError:  # None, 2.0
+        both = ()
+    if len(both) != 2 or any(not isinstance(v, int | np.integer) or v < least for v in both):
+        raise ValueError(f"{where} must be an integer of at least {least}, or two of them; got {value!r}")
+    if max(both) > LARGEST:
+        raise ValueError(f"{where} must be at most {LARGEST:,}, got {value!r}")
+    return int(both[0]), int(both[1])
+
+
+def number(value: float, where: str) -> float:
+    """A Python number, from NumPy's too: those have a width of their own, and would make float64 of float32."""
+    value = value.item() if isinstance(value, np.number) else value
+    if not isinstance(value, int | float):
+        raise TypeError(f"{where} must be a number, got {value!r}")
+    return value
+
+
+def check_floats(name: str, **tensors: Tensor | None) -> None:
+    """``TypeError`` unless each is a Tensor of floats, or None."""
+    for argument, x in tensors.items():
+        if x is not None and not isinstance(x, Tensor):
+            raise TypeError(f"{name}: {argument} is of type {type(x).__name__}; wrap it in minicv.Tensor")
+        if x is not None and x.dtype.kind != "f":
+            raise TypeError(f"{name}: {argument} must be floats, got {x.dtype}; convert with .astype('float32')")
