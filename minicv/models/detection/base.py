@@ -73,6 +73,9 @@ class Detector(nn.Module):
         """Boxes (P, 4) that may hold objects, for a picture (C, H, W) in 0..1, by ``proposer``."""
         if self.proposer is not None:
             return self.proposer(image)
+        if len(image) not in (1, 3):
+            raise ValueError(f"{type(self).__name__}.propose: selective search takes pictures of 1 or 3 channels, got "
+                             f"{image.shape}; set ``proposer``, or give the proposals")
         from ...detection.selective_search import selective_search
         original = image.shape[1:]
         size = tuple(max(1, round(n * min(1, self.search / max(original)))) for n in original)

@@ -15,8 +15,9 @@ RPN and detector are first trained apart, then the RPN and at last the head on a
 Proposals from elsewhere, such as selective search, take the place of the RPN's wherever they are given: in training
 as ``Target.proposals``, in ``predict(images, proposals)``. And ``propose`` makes proposals for a Fast R-CNN.
 
-Differs from the paper: see ``rpn`` and ``fast_rcnn``. ``compact``: anchors of 16, 32 and 64 pixels, also those that
-cross the border; 256 proposals in training, 128 afterwards.
+Differs from the paper: see ``rpn`` and ``fast_rcnn``; background is every proposal with an IoU below 0.5, as in the
+authors' code for joint training, where Fast R-CNN leaves out those below 0.1. ``compact``: anchors of 16, 32 and 64
+pixels, also those that cross the border; 256 proposals in training, 128 afterwards.
 Asserted by the tests: 9 anchors, 18 + 36 = 54 channels; 137,061,851 parameters with VGG16 and 20 classes; 37 x 62 x 9 =
 20,646 anchors for a picture of 600x1000.
 """

@@ -31,7 +31,7 @@ from .svm_detector import BoxFeatures, SVMDetector
 
 NEGATIVE = 0.3  # R-CNN, sec. 2.3: IoU with an object, below which a box is a negative of its class
 NEAR = 0.6  # R-CNN, app. C: and above which a regression learns from it
-LENGTH = 20.0  # mean length of the features that an SVM sees (authors' code), which C is made for
+LENGTH = 20.0  # mean length of the features that SVMs and regressions see (authors' code): C and lambda are made for it
 
 
 class FeatureCache:
@@ -106,7 +106,10 @@ def train_svms(model: SVMDetector, cache: FeatureCache, C: float = 1e-3, retrain
 
 
 def train_box_regression(model: SVMDetector, cache: FeatureCache, lam: float = LAMBDA) -> np.ndarray:
-    """Step 3 (R-CNN, app. C): one regression for each class; how many pairs each learned from, (K,)."""
+    """Step 3 (R-CNN, app. C): one regression for each class; how many pairs each learned from, (K,).
+
+    Features are scaled to a mean length of LENGTH, the weights scaled back.
+    """
     x, t, classes = [], [], []
     for pool5, boxes, labels in cache.each("pool5", "boxes", "labels"):
         truth = boxes[:len(labels)]
@@ -120,7 +123,9 @@ def train_box_regression(model: SVMDetector, cache: FeatureCache, lam: float = L
     P = model.box_weight.shape[1]
     x, t, classes = (np.concatenate([empty, *parts]) for empty, parts in (
         (np.zeros((0, P), np.float32), x), (np.zeros((0, 4), np.float32), t), (np.zeros(0, np.int64), classes)))
-    model.set_box_regression(fit_box_regression(x, t, classes, model.num_classes, lam))
+    scale = np.float32(LENGTH / max(mean_length(cache, "pool5"), 1e-12))
+    fitted = fit_box_regression(x * scale, t, classes, model.num_classes, lam)
+    model.set_box_regression(dataclasses.replace(fitted, weight=fitted.weight * scale))  # w (s x) = (s w) x
     return np.bincount(classes, minlength=model.num_classes)
 
 
@@ -130,9 +135,9 @@ def negatives_of(k: int, boxes: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return box_iou(boxes, truth).max(axis=1, initial=0) < NEGATIVE
 
 
-def mean_length(cache: FeatureCache) -> float:
-    """Of the fc7 features of all boxes."""
-    lengths = [np.linalg.norm(fc7, axis=1) for fc7, in cache.each("fc7")]
+def mean_length(cache: FeatureCache, name: str = "fc7") -> float:
+    """Of the features of all boxes, "fc7" or "pool5"."""
+    lengths = [np.linalg.norm(features, axis=1) for features, in cache.each(name)]
     return float(np.concatenate([*lengths, np.zeros(0)]).mean()) if sum(map(len, lengths)) else 0.0
 
 

@@ -11,8 +11,9 @@ Figures 2, 3 and 5; the convolutions run once per picture, whatever the number o
      v  SVMs and ridge regressions, as R-CNN's                                              sec. 4.1
 
 SPPNet, app. A: a box from x1 to x2 takes the columns floor(x1 / S) + 1 to ceil(x2 / S) - 1, those whose receptive
-fields have their centres inside it, if column j has its centre at S j, as with padding by half of every kernel. In a
-network with 2x2 poolings the centres are at S (j + 1/2), which is ``offset``.
+fields have their centres inside it, if column j has its centre at S j. With padding by half of every kernel it is the
+middle of pixel S j, which is at S j + 1/2 since pixel i reaches from i to i + 1; in a network with 2x2 poolings it is
+at S j + S/2. That is ``offset``.
 
 Multi-size training (sec. 2.3) is the same network at several sizes in turn; here each step scales its pictures by one
 of ``sizes``, drawn at random. In detection, each box is looked at in the size in which its area is closest to 224x224
@@ -66,7 +67,7 @@ class SPPNet(SVMDetector):
         self.rois, self.background, self.svm, self.search = rois, tuple(background), svm, search
         self.trunk = ZF5(in_channels) if trunk == "zf5" else Trunk(in_channels, trunk, stage, trunk_options)
         self.trunk.frozen, self.stride = frozen, self.trunk.stride
-        self.offset = 0.0 if trunk == "zf5" else self.stride / 2
+        self.offset = 0.5 if trunk == "zf5" else self.stride / 2
         P = self.trunk.channels * sum(n * n for n in self.levels)
         self.head = Head(P, num_classes, hidden, dropout)
         self.machines(hidden, P)
@@ -90,8 +91,8 @@ class SPPNet(SVMDetector):
 
     def best_size(self, boxes: np.ndarray) -> np.ndarray:
         """Which of ``sizes`` brings the area of each box (R, 4) closest to ``area``, (R,)."""
-        side = np.sqrt(np.maximum(np.prod(boxes[:, 2:] - boxes[:, :2], axis=1), 1e-6))
-        return abs(np.log(side[:, None] * np.array(self.sizes)) - np.log(self.area) / 2).argmin(axis=1)
+        area = np.maximum(np.prod(boxes[:, 2:] - boxes[:, :2], axis=1, dtype=np.float64), 1e-6)
+        return abs(area[:, None] * np.array(self.sizes) ** 2 - self.area).argmin(axis=1)  # SPPNet, sec. 4.1
 
     def pyramids(self, x: Tensor, boxes: list[np.ndarray], factor: float) -> Tensor:
         """(R, channels * bins) of boxes on pictures, all scaled by ``factor``."""

@@ -22,8 +22,8 @@ their roots, so that no root of an output must be taken. C: the confidence, whic
 object, and 0 where there is none. A detection's score is p(c) C, eq. (1).
 
 An object belongs to the cell that holds its centre, and there to the box that overlaps it most at this moment (none: to
-the one nearest in x, y, sqrt(w), sqrt(h), as in the authors' code). If several centres fall into a cell, only the first
-object in the list is learned: the grid misses small objects in groups (sec. 2.4).
+the one nearest in x, y, w, h, all as shares of the picture, as in the authors' code). If several centres fall into a
+cell, only the first object in the list is learned: the grid misses small objects in groups (sec. 2.4).
 
 Differs from the paper: no pretraining on ImageNet; C learns towards the IoU as a constant. ``batch_norm`` is not in the
 paper, but in the authors' later configurations. ``compact``: 7 convolutions with batch norm, pictures of 112x112, still
@@ -214,7 +214,8 @@ def assign(targets: list[Target], S: int) -> Cells:
 def best_box(boxes: Array, truth: Array, S: int) -> tuple[Array, Array]:
     """Which of the B boxes (O, B, 5) of each cell is responsible for its object (O, 4), and its IoU, both (O,)."""
     xp, iou = xp_of(boxes), overlap(boxes[..., :4], truth[:, None], S)  # (O, B)
-    distance = ((boxes[..., :4] - truth[:, None]) ** 2).sum(axis=-1)
+    x, w = (boxes[..., :2] - truth[:, None, :2]) / S, boxes[..., 2:4] ** 2 - truth[:, None, 2:] ** 2
+    distance = (x ** 2 + w ** 2).sum(axis=-1)  # (O, B), of shares of the picture, as in the authors' code
     best = xp.where(iou.max(axis=1) > 0, iou.argmax(axis=1), distance.argmin(axis=1))
     return best, xp.take_along_axis(iou, best[:, None], axis=1)[:, 0]
 

@@ -96,6 +96,9 @@ def test_proposals_by_default_are_those_of_selective_search(monkeypatch):
     Whole().propose(picture(8, 9))
     Whole().propose(picture(8, 9)[:1])
     assert asked == [((3, 8, 9), 2000)] * 2
+    for channels in (2, 4):
+        with pytest.raises(ValueError, match=rf"Whole.propose: .* 1 or 3 channels, got \({channels}, 8, 9\); set"):
+            Whole().propose(np.zeros((channels, 8, 9), np.float32))
 
 
 def test_selective_search_sees_large_pictures_small(monkeypatch):

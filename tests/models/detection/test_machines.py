@@ -5,6 +5,7 @@ import pytest
 
 from minicv.data.detection import DetectionSample
 from minicv.detection import encode_boxes
+from minicv.detection.ridge import ridge
 from minicv.models.detection.machines import (
     FeatureCache,
     extract_features,
@@ -114,6 +115,21 @@ def test_regression_learns_from_pairs_above_0_6(cache):
     assert not model.fitted.weight[2].any() and not model.fitted.bias[[0, 2]].any()
 
 
+def test_regression_sees_features_of_mean_length_20(tmp_path):
+    """Whatever the features are multiplied by: lambda is made for a mean length of 20."""
+    rng, found = np.random.default_rng(0), []
+    x, boxes = rng.random((8, 2)).astype("f4"), np.array([[0, 0, 10, 10]] * 8, "f4") + rng.random((8, 4)).astype("f4")
+    for factor in (1, 100):
+        cache, model = FeatureCache(tmp_path / str(factor), 1), Machines()
+        cache.write(0, boxes, np.array([0]), BoxFeatures(x, x * factor))
+        train_box_regression(model, cache)
+        found.append(model.fitted.offsets(x * factor, 0))
+    np.testing.assert_allclose(*found, rtol=1e-4, atol=1e-7)
+    scale = 20 / np.linalg.norm(x, axis=1).mean()
+    weight, bias = ridge(x * scale, encode_boxes(np.repeat(boxes[:1], 8, 0), boxes), 1000.0)
+    np.testing.assert_allclose(found[0], x * scale @ weight + bias, rtol=1e-4, atol=1e-7)
+
+
 def test_no_pictures_with_objects(tmp_path):
     class Empty(Data):
         def __getitem__(self, i):
@@ -131,4 +147,4 @@ def test_lengths(tmp_path):
     cache = FeatureCache(tmp_path, 1)
     cache.write(0, PROPOSALS, np.zeros(0, np.int64), BoxFeatures(np.array([[3, 4], [0, 0], [6, 8]], "f4"),
                                                                  np.zeros((3, 1), "f4")))
-    assert mean_length(cache) == pytest.approx(5.0)  # of 5, 0 and 10
+    assert mean_length(cache) == pytest.approx(5.0) and mean_length(cache, "pool5") == 0  # of 5, 0 and 10

@@ -34,6 +34,7 @@ def test_paper_preset_has_zf5_and_50_bins():
         model = models.build("sppnet", "paper")
     assert model.num_parameters() == CONVS + FC == 73_026_709
     assert model.head.fc6.weight.shape == (4096, 256 * 50) and model.stride == 16
+    assert model.offset == 0.5  # a column looks at the middle of pixel 16 j, which reaches from 16 j to 16 j + 1
     assert [round(s * 688) for s in model.sizes] == [480, 576, 688, 864, 1200]  # sec. 4.1
     with minicv.no_grad():
         assert model.trunk(Tensor(np.zeros((1, 3, 224, 320), "f4"))).shape == (1, 256, 14, 20)
@@ -99,9 +100,10 @@ def test_pictures_of_any_size_give_scores():
 
 def test_each_box_is_looked_at_where_it_has_the_right_size():
     model = small(sizes=(0.5, 1.0, 2.0), area=32.0 ** 2)
-    # 64 pixels wide: 32 at half the size. 16: 32 at twice. 40: 40 is nearer to 32 than 20 is
-    boxes = np.array([[0, 0, 64, 64], [0, 0, 16, 16], [0, 0, 40, 40], [0, 0, 0, 9]], np.float32)
-    assert model.best_size(boxes).tolist() == [0, 2, 1, 2]
+    # 64 pixels wide: 32 at half the size. 16: 32 at twice. 40: 40^2 - 32^2 = 576 is less than 32^2 - 20^2 = 624. 45:
+    # 45^2 is 1001 too many, 22.5^2 only 518 too few, although 45 is nearer to 32 by the ratio. No area: the largest
+    boxes = np.array([[0, 0, w, w] for w in (64, 16, 40, 45)] + [[0, 0, 0, 9]], np.float32)
+    assert model.best_size(boxes).tolist() == [0, 2, 1, 0, 2]
 
 
 def test_boxes_keep_their_order_when_they_are_looked_at_in_several_sizes():

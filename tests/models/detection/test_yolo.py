@@ -139,6 +139,11 @@ def test_the_box_that_overlaps_most_is_responsible_or_else_the_nearest():
     # sides of 0 overlap nothing: the one whose numbers are nearer
     best, iou = best_box(np.array([[[0.0, 0, 0, 0, 9], [0.5, 0.4, 0, 0, 0]]]), truth, 3)
     assert best.tolist() == [1] and iou.tolist() == [0]
+    # sides of 0.25, and two boxes that do not overlap it. As shares of the picture the first is off by 1/3, 0, 0.25 and
+    # 0.56, squares 0.487 together, the second by 2/3: 0.444. In cells and roots the first would be nearer: 1.41 to 4
+    boxes = np.array([[[1.5, 0.5, 0, 0.9, 0], [2.5, 0.5, 0.5, 0.5, 0]]])
+    best, iou = best_box(boxes, np.array([[0.5, 0.5, 0.5, 0.5]]), 3)
+    assert best.tolist() == [1] and iou.tolist() == [0]
 
 
 # ------------------------------------------------------------------------------------------------------------ the loss
