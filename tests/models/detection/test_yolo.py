@@ -186,16 +186,18 @@ def equation_3(torch, y, targets, S, B, K, coord=5.0, noobj=0.5):
                     (x1, y1, x2, y2), label = owner[i, j]
                     true = [(x1 + x2) / 2 / W * S - j, (y1 + y2) / 2 / H * S - i, ((x2 - x1) / W) ** 0.5,
                             ((y2 - y1) / H) ** 0.5]
-                    ious = []
+                    ious, apart = [], []
                     for b in boxes:
                         cx, cy, rw, rh, _ = b.tolist()
                         w, h = rw * rw * W, rh * rh * H
                         u1, v1 = (j + cx) / S * W - w / 2, (i + cy) / S * H - h / 2
                         common = max(min(x2, u1 + w) - max(x1, u1), 0) * max(min(y2, v1 + h) - max(y1, v1), 0)
                         ious.append(common / (w * h + (x2 - x1) * (y2 - y1) - common))
+                        apart.append(((j + cx) / S - (x1 + x2) / 2 / W) ** 2 + ((i + cy) / S - (y1 + y2) / 2 / H) ** 2
+                                     + (rw * rw - (x2 - x1) / W) ** 2 + (rh * rh - (y2 - y1) / H) ** 2)
                     mine = max(range(B), key=lambda b: ious[b])
                     if ious[mine] == 0:
-                        mine = min(range(B), key=lambda b: sum((boxes[b][k].item() - true[k]) ** 2 for k in range(4)))
+                        mine = min(range(B), key=lambda b: apart[b])
                     loss["centre"] += coord * ((boxes[mine][0] - true[0]) ** 2 + (boxes[mine][1] - true[1]) ** 2)
                     loss["size"] += coord * ((boxes[mine][2] - true[2]) ** 2 + (boxes[mine][3] - true[3]) ** 2)
                     loss["object"] += (boxes[mine][4] - ious[mine]) ** 2
