@@ -23,7 +23,7 @@ from minicv.ops.adaptive_pool import AdaptiveAvgPool2d, AdaptiveMaxPool2d
 from minicv.ops.avg_pool import AvgPool2d
 from minicv.ops.conv import Conv2d, ConvTranspose2d
 from minicv.ops.dropout import Dropout
-from minicv.ops.elementwise import Abs, Add, Clamp, Div, Exp, Log, Maximum, Mul, Neg, Pow, Sqrt, Sub, Where
+from minicv.ops.elementwise import Abs, Add, AsType, Clamp, Div, Exp, Log, Maximum, Mul, Neg, Pow, Sqrt, Sub, Where
 from minicv.ops.interpolate import Interpolate, Nearest, hat, positions
 from minicv.ops.linear import Linear, MatMul
 from minicv.ops.loss import CrossEntropy, NLLLoss
@@ -102,6 +102,11 @@ def _(x, *, p):
 @twin_of(Clamp)
 def _(x, *, low, high):
     return torch.clamp(x, low, high)
+
+
+@twin_of(AsType)
+def _(x, *, dtype):
+    return x.to(getattr(torch, dtype.name))
 
 
 @twin_of(Where)

@@ -11,7 +11,7 @@ from .avg_pool import avg_pool2d
 from .case import Case
 from .conv import conv2d, conv_matrix, conv_transpose2d
 from .dropout import dropout, dropout2d
-from .elementwise import abs, add, clamp, div, exp, log, maximum, minimum, mul, neg, pow, sqrt, sub, where
+from .elementwise import abs, add, astype, clamp, div, exp, log, maximum, minimum, mul, neg, pow, sqrt, sub, where
 from .interpolate import bilinear_kernel, bilinear_weight, interpolate
 from .linear import linear, matmul
 from .loss import cross_entropy, nll_loss
@@ -42,7 +42,7 @@ from .unpool import max_unpool2d, unpool_bed_of_nails, unpool_nearest
 
 __all__ = [
     "bilinear_kernel", "bilinear_weight",
-    "abs", "adaptive_avg_pool2d", "adaptive_max_pool2d", "add", "amax", "amin", "avg_pool2d", "batch_norm",
+    "abs", "adaptive_avg_pool2d", "adaptive_max_pool2d", "add", "amax", "amin", "astype", "avg_pool2d", "batch_norm",
     "binary_cross_entropy_with_logits", "cat", "center_crop", "clamp", "concatenate", "conv2d", "conv_matrix",
     "conv_transpose2d", "crop", "cross_entropy", "div", "dropout", "dropout2d", "exp", "expand", "flatten", "flip",
     "getitem", "hinge_loss", "interpolate", "leaky_relu", "linear", "local_response_norm", "log", "log_softmax",

@@ -5,6 +5,7 @@ import numpy as np
 
 from ..autograd import Function, Tensor
 from ..backend import split, xp_of
+from .arguments import number
 from .case import Case
 
 
@@ -75,7 +76,7 @@ def relu(input: Tensor) -> Tensor:
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:
     """x where positive, else ``negative_slope`` * x, any shape. YOLO (Redmon et al., 2016), eq. (2): slope 0.1."""
-    return LeakyReLU.apply(input, slope=negative_slope)
+    return LeakyReLU.apply(input, slope=number(negative_slope, "leaky_relu(negative_slope)"))
 
 
 def sigmoid(input: Tensor) -> Tensor:

@@ -6,11 +6,13 @@ Python numbers take the tensor's dtype.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
 from ..autograd import Function, Tensor, tensor
-from ..backend import Array, is_array, split, xp_of
+from ..backend import Array, device_of, is_array, split, xp_of
+from .arguments import number
 from .case import Case
 
 
@@ -80,8 +82,10 @@ class Maximum(Function):
 
     def forward(ctx, a, b):
         xp = xp_of(a)
-        ctx.save((xp.sign(a - b) + 1) / 2, a.shape, b.shape)  # a's share of the gradient: 1, 1/2 or 0
-        return xp.maximum(a, b)
+        y = xp.maximum(a, b)
+        share = ((a > b).astype(y.dtype) + (a >= b)) / 2  # a's of the gradient: 1, 1/2 or 0; also of two infinities
+        ctx.save(share, a.shape, b.shape)
+        return y
 
     def backward(ctx, gy):
         share, a_shape, b_shape = ctx.saved
@@ -169,6 +173,17 @@ class Clamp(Function):
         return gy * ctx.saved[0]
 
 
+class AsType(Function):
+    """y = x, rounded to another kind of floats"""
+
+    def forward(ctx, x, *, dtype):
+        ctx.x_dtype = x.dtype
+        return x.astype(dtype)
+
+    def backward(ctx, gy):
+        return gy.astype(ctx.x_dtype)
+
+
 class Where(Function):
     """y = a where the condition holds, b elsewhere"""
 
@@ -181,46 +196,53 @@ class Where(Function):
         return unbroadcast(gy * condition, a_shape), unbroadcast(gy * ~condition, b_shape)
 
 
-def binary(function: type[Function], a: Tensor | float, b: Tensor | float) -> Tensor:
-    """Apply an op of two arguments, either of which may be a number; a clear error where shapes do not broadcast."""
+def operands(name: str, a: Tensor | float, b: Tensor | float, *shapes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Two Tensors that may meet in the op of that name, from Tensors, arrays and numbers.
+
+    Integers beside floats take their dtype. ``ValueError`` where shapes, theirs and more, do not broadcast.
+    """
     a = tensor(a, like=b if isinstance(b, Tensor) else None)
     b = tensor(b, like=a)
+    if a.dtype.kind != b.dtype.kind and "f" in (a.dtype.kind, b.dtype.kind):  # NumPy would make float64 of the two
+        a, b = (a, astype(b, a.dtype)) if a.dtype.kind == "f" else (astype(a, b.dtype), b)
+    shapes = [*shapes, a.shape, b.shape]
     try:
-        np.broadcast_shapes(a.shape, b.shape)
+        np.broadcast_shapes(*shapes)
     except ValueError:
-        raise ValueError(f"{function.__name__.lower()}: shapes {a.shape} and {b.shape} do not broadcast: from the "
-                         "right, each pair of sizes must be equal or contain a 1") from None
-    return function.apply(a, b)
+        raise ValueError(f"{name}: shapes {', '.join(map(str, shapes[:-1]))} and {b.shape} do not broadcast: from the "
+                         "right, sizes must be equal or 1") from None
+    return a, b
 
 
 def add(input: Tensor | float, other: Tensor | float) -> Tensor:
     """a + b; shapes broadcast. One of the two may be a number."""
-    return binary(Add, input, other)
+    return Add.apply(*operands("add", input, other))
 
 
 def sub(input: Tensor | float, other: Tensor | float) -> Tensor:
     """a - b; shapes broadcast."""
-    return binary(Sub, input, other)
+    return Sub.apply(*operands("sub", input, other))
 
 
 def mul(input: Tensor | float, other: Tensor | float) -> Tensor:
     """a * b, elementwise; shapes broadcast."""
-    return binary(Mul, input, other)
+    return Mul.apply(*operands("mul", input, other))
 
 
 def div(input: Tensor | float, other: Tensor | float) -> Tensor:
     """a / b, elementwise; shapes broadcast."""
-    return binary(Div, input, other)
+    return Div.apply(*operands("div", input, other))
 
 
 def maximum(input: Tensor | float, other: Tensor | float) -> Tensor:
     """The larger of a and b, elementwise; shapes broadcast. A tie shares the gradient."""
-    return binary(Maximum, input, other)
+    return Maximum.apply(*operands("maximum", input, other))
 
 
-def minimum(input: Tensor, other: Tensor) -> Tensor:
-    """The smaller of a and b, elementwise: -max(-a, -b)."""
-    return neg(maximum(neg(input), neg(other)))
+def minimum(input: Tensor | float, other: Tensor | float) -> Tensor:
+    """The smaller of a and b, elementwise: -max(-a, -b). Shapes broadcast; a tie shares the gradient."""
+    a, b = operands("minimum", input, other)
+    return neg(Maximum.apply(neg(a), neg(b)))
 
 
 def neg(input: Tensor) -> Tensor:
@@ -230,7 +252,7 @@ def neg(input: Tensor) -> Tensor:
 
 def pow(input: Tensor, exponent: float) -> Tensor:
     """x to the power of a number, any shape."""
-    return Pow.apply(input, p=exponent)
+    return Pow.apply(input, p=number(exponent, "pow(exponent)"))
 
 
 def exp(input: Tensor) -> Tensor:
@@ -255,19 +277,38 @@ def abs(input: Tensor) -> Tensor:
 
 def clamp(input: Tensor, min: float | None = None, max: float | None = None) -> Tensor:
     """x limited to [min, max], any shape; gradient only where x lies inside (borders included)."""
-    low, high = (-math.inf if min is None else min), (math.inf if max is None else max)
+    low = -math.inf if min is None else number(min, "clamp(min)")
+    high = math.inf if max is None else number(max, "clamp(max)")
     return Clamp.apply(input, low=low, high=high)
 
 
-def where(condition: Tensor | Array, input: Tensor, other: Tensor) -> Tensor:
-    """``input`` where the boolean condition (array or Tensor, no gradient) holds, else ``other``; shapes broadcast."""
+def astype(input: Tensor, dtype: Any) -> Tensor:
+    """The same numbers in another dtype, such as "float32", any shape; the gradient returns in input's.
+
+    Integers have none: a result of integers, or of bool, lies outside the graph. Raises ``TypeError`` for a dtype that
+    a Tensor cannot have.
+    """
+    try:
+        dtype = np.dtype(dtype)
+    except TypeError:
+        raise TypeError(f"astype(dtype={dtype!r}): use the name of floats, integers or bool, as 'float32'") from None
+    if dtype.kind != "f":
+        return Tensor(input.data.astype(dtype))
+    return input if input.dtype == dtype else AsType.apply(input, dtype=dtype)
+
+
+def where(condition: Tensor | Array, input: Tensor | float, other: Tensor | float) -> Tensor:
+    """``input`` where the boolean condition (array or Tensor, no gradient) holds, else ``other``; shapes broadcast.
+
+    One of the two may be a number. Raises ``TypeError`` for a condition that is not boolean, or on another device.
+    """
     condition = condition.data if isinstance(condition, Tensor) else condition
+    condition = np.asarray(condition) if isinstance(condition, np.generic) else condition  # of arrays of 0 dimensions
     if not is_array(condition) or condition.dtype != bool:
         raise TypeError(f"where(condition): needs a boolean array, got {getattr(condition, 'dtype', type(condition))}")
-    try:
-        np.broadcast_shapes(condition.shape, input.shape, other.shape)
-    except ValueError:
-        raise ValueError(f"where: shapes {condition.shape}, {input.shape} and {other.shape} do not broadcast") from None
+    input, other = operands("where", input, other, condition.shape)
+    if device_of(condition) != input.device:
+        raise TypeError(f"where: condition lies on {device_of(condition)}, input on {input.device}; move one of them")
     return Where.apply(input, other, condition=condition)
 
 
@@ -279,7 +320,7 @@ Tensor.__truediv__ = div
 Tensor.__rtruediv__ = lambda a, b: div(b, a)
 Tensor.__neg__ = neg
 Tensor.__pow__ = pow
-Tensor.exp, Tensor.log, Tensor.sqrt, Tensor.abs, Tensor.clamp = exp, log, sqrt, abs, clamp
+Tensor.exp, Tensor.log, Tensor.sqrt, Tensor.abs, Tensor.clamp, Tensor.astype = exp, log, sqrt, abs, clamp, astype
 
 
 def _each(f):
@@ -314,6 +355,8 @@ CASES = [
     Case(clamp, "one end", (3, 4), min=0.0, loop=_each(lambda a, min: a if a > min else min)),
     Case(clamp, "at the edges", np.array([-1.0, 0.2, 0.5, 3.0]), min=-1.0, max=0.5,
          loop=_each(lambda a, min, max: sorted((min, a, max))[1])),
+    Case(astype, "there and back", (2, 3), dtype="float64", call=lambda x, dtype: astype(astype(x, dtype), x.dtype),
+         loop=_each(lambda a, dtype: a)),
     Case(where, "broadcast", np.array([[True], [False]]), (2, 3), (3,),
          call=lambda c, a, b: where(c, a, b), loop=_each(lambda c, a, b: a if c else b)),
 ]

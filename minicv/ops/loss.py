@@ -15,6 +15,7 @@ import numpy as np
 
 from ..autograd import Function, Tensor
 from ..backend import Array, is_array, parallel, to_device, xp_of
+from .arguments import number
 from .case import Case
 from .rows import blocks_of, from_rows, put_columns, rows_of
 
@@ -129,6 +130,7 @@ def cross_entropy(input: Tensor, target: Tensor | Array, weight: Tensor | Array 
     elsewhere it would mean to wait for the device).
     """
     target, weight, pixel_weight = check_classes("cross_entropy", input, target, weight, pixel_weight, reduction)
+    label_smoothing = number(label_smoothing, "cross_entropy(label_smoothing)")
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy(label_smoothing={label_smoothing}) must lie in [0, 1]")
     return CrossEntropy.apply(input, target, weight, pixel_weight, ignore_index=ignore_index, reduction=reduction,

@@ -18,6 +18,7 @@ import numpy as np
 
 from ..autograd import Function, Tensor
 from ..backend import Array, xp_of
+from .arguments import number
 from .case import Case
 from .loss import check_reduction, constant, each, on_device_of_input, reduced
 
@@ -150,7 +151,8 @@ def smooth_l1_loss(input: Tensor, target: Tensor | Array, reduction: str = "mean
     Outliers pull with a force of 1, however far. beta = 0 gives |d|. ``reduction`` and errors as
     ``binary_cross_entropy_with_logits``. Fast R-CNN, eq. (3).
     """
-    if beta < 0:
+    beta = number(beta, "smooth_l1_loss(beta)")
+    if not beta >= 0:
         raise ValueError(f"smooth_l1_loss(beta={beta}) must not be negative: it is where the parabola ends")
     return SmoothL1Loss.apply(input, _check("smooth_l1_loss", input, target, reduction), reduction=reduction, beta=beta)
 
