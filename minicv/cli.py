@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -340,7 +341,12 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if args.backend:
             minicv.use(args.backend)
-        return args.run(args)
+        code = args.run(args)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever read the output has enough, as `head` in `minicv papers | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python's own last flush finds no pipe either
+        return 0
     except (ValueError, TypeError, RuntimeError, OSError) as error:
         print(f"minicv {args.command}: {error}", file=sys.stderr)
         return 2

@@ -103,6 +103,14 @@ def test_interrupted(run, monkeypatch, checkpoint, picture, tmp_path):
     assert (code, error) == (130, "minicv predict: interrupted\n")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="a POSIX shell")
+def test_a_reader_that_has_enough_is_no_error():
+    root = Path(minicv.__file__).parents[1]
+    done = subprocess.run(["sh", "-c", f"'{sys.executable}' -m minicv.cli papers | head -1"], text=True, cwd=root,
+                          capture_output=True, check=True)
+    assert done.stdout.startswith("adam ") and done.stderr == ""
+
+
 def test_not_enough_memory(fails, monkeypatch, checkpoint, picture, tmp_path):
     def large(self, images, tile=None, average=False):
         np.empty(1 << 50)

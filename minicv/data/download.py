@@ -151,6 +151,7 @@ def fetch(url: str, file: File) -> bytes:
 
 
 def sha256(content: bytes) -> str:
+    """The sum of some bytes, in hexadecimal."""
     return hashlib.sha256(content).hexdigest()
 
 
