@@ -16,7 +16,7 @@ import scipy.sparse
 
 from ..autograd import Function, Tensor
 from ..backend import Array, to_numpy, together, xp_of
-from . import depthwise, patches, shifted
+from . import depthwise, patches, shifted, winograd
 from .arguments import check_floats, pair
 from .case import Case
 from .shifted import Pair, Task
@@ -115,7 +115,7 @@ def method_for(w: Array, groups: int, arithmetic: tuple[Pair, Pair, Pair]) -> Mo
     """The fast arithmetic for a weight (O, C, KH, KW), a module: ``shifted``, or one for a special case of it."""
     if groups > 1 and w.shape[1] == 1:
         return depthwise
-    return patches if patches.fit(w.shape[2:], *arithmetic) else shifted
+    return next((m for m in (patches, winograd) if m.fit(w.shape[2:], *arithmetic)), shifted)
 
 
 def each_group(w: Array, groups: int) -> list[tuple[slice, slice, Array]]:

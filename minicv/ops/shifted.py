@@ -33,6 +33,8 @@ Task = Callable[[], None]
 BLOCK_BYTES = 1 << 22  # a tenth of it would fit a core's cache, but then threads wait for Python: 2.2 times as long
 SMALL_PRODUCT = 1_000_000  # up to this M*N*K OpenBLAS multiplies without repacking its operands, 1.2 times as fast
 
+WIDE = 64  # so many channels of one tap transposed are enough for a product, which then takes less memory
+
 
 class Block:
     """Images n0:n1, output rows r0:r1, and the input they need, padded and dealt out; see the module docstring.
@@ -42,14 +44,15 @@ class Block:
     """
 
     def __init__(self, x: Array, span: tuple[int, int, int, int], out_width: int, kernel: Pair, offset: Pair,
-                 stride: Pair, dilation: Pair, out_channels: int):
+                 stride: Pair, dilation: Pair, out_channels: int, runs: bool = True):
         (KH, KW), (sh, sw), (dh, dw) = kernel, stride, dilation
         self.n0, self.n1, self.r0, self.r1 = span
         self.kernel, self.stride, self.dilation = kernel, stride, dilation
         self.C, self.O, self.OW = x.shape[3], out_channels, out_width
-        n, R = self.n1 - self.n0, self.r1 - self.r0
-        self.deal = dw if sw == 1 else 1  # a dilation with a stride in width: one tap at a time instead
-        self.run = KW if self.deal == dw else 1  # taps that lie side by side in memory
+        n, self.R = self.n1 - self.n0, self.r1 - self.r0
+        R = self.R
+        runs = runs and 1 in (sw, dw)  # else, as for a dilation with a stride in width, one tap at a time
+        self.deal, self.run = (dw, KW) if runs else (1, 1)  # taps that lie side by side in memory
         self.m = -(-self.run // sw)
         self.Rq = R + dh * (KH - 1) // sh
         self.Wq = -(-(sw * (out_width - 1) + dw * (KW - 1) + 1) // self.deal)
@@ -61,34 +64,36 @@ class Block:
             self.Rq -= min(zeros(self.r0 - offset[0], 1, self.Rq, x.shape[1]), self.Rq - R)
         self.pitch = self.deal * self.Wq
         self.pitch_out = self.pitch // sw
-        self.rows = (n - 1) * self.Rq + R  # output rows, with those between two images
-        length = -(-self.rows * self.pitch_out // self.m)
-        small = SMALL_PRODUCT // (self.run * self.C * out_channels)
-        self.pieces = -(-length // (min(small, 256) if small >= 32 else 4096))
-        self.piece = -(-length // self.pieces)
-        self.plane = n * self.Rq * self.pitch
-
-        xp = xp_of(x)
-        last = (dh * (KH - 1) // sh) * self.pitch + dw * (KW - 1)
-        slack = max(0, sw * self.m * (self.pieces * self.piece + 1) + last + self.run - self.plane)
-        self.buffer = xp.zeros((sh * self.plane + slack) * self.C, x.dtype)
-        parts = self.buffer[:sh * self.plane * self.C].reshape(sh, n, self.Rq, self.deal, self.Wq, self.C)
+        plane = n * self.Rq * self.pitch
+        self.starts = [dh * i % sh * plane + dh * i // sh * self.pitch for i in range(KH)]
+        end = self.cut((n - 1) * self.Rq + R)  # output rows, with those between two images
+        slack = max(0, end + dh * (KH - 1) // sh * self.pitch - plane)
+        self.buffer = xp_of(x).zeros((sh * plane + slack) * self.C, x.dtype)
+        parts = self.buffer[:sh * plane * self.C].reshape(sh, n, self.Rq, self.deal, self.Wq, self.C)
         for f in {dh * i % sh for i in range(KH)}:
             rows_to, rows_from = overlap(sh * self.r0 + f - offset[0], sh, self.Rq, x.shape[1])
             for g in range(self.deal):
                 columns_to, columns_from = overlap(g - offset[1], self.deal, self.Wq, x.shape[2])
                 parts[f, :, rows_to, g, columns_to] = x[self.n0:self.n1, rows_from, columns_from]
 
+    def cut(self, rows: int) -> int:
+        """Choose the pieces in which so many rows of outputs are computed; how many pixels a tap reads for them."""
+        (_, sw), (_, dw), self.rows = self.stride, self.dilation, rows
+        length = -(-rows * self.pitch_out // self.m)
+        small = SMALL_PRODUCT // (self.run * self.C * self.O)
+        self.pieces = -(-length // (min(small, 256) if small >= 32 else 4096))
+        self.piece = -(-length // self.pieces)
+        return sw * self.m * (self.pieces * self.piece + 1) + dw * (self.kernel[1] - 1) + self.run
+
     def taps(self):
         """(kernel row, slice of kernel columns, matrix of the pixels they meet) for every run of taps."""
-        (KH, KW), (sh, sw), (dh, dw), C = self.kernel, self.stride, self.dilation, self.C
+        (_, sw), (_, dw), C = self.stride, self.dilation, self.C
         row = self.m * sw * C
-        for i in range(KH):
-            for j in range(0, KW, self.run):
-                start = dh * i % sh * self.plane + dh * i // sh * self.pitch + j * dw
+        for i, start in enumerate(self.starts):
+            for j in range(0, self.kernel[1], self.run):
                 yield i, slice(j, j + self.run), as_strided(
                     self.buffer, (self.m, self.pieces, self.piece, self.run * C), (sw * C, self.piece * row, row, 1),
-                    start * C)
+                    (start + j * dw) * C)
 
     def new_outputs(self, make) -> tuple[Array, Array, list[tuple[slice, Array]]]:
         """Memory for the block's output: flat, as the matrices that belong to ``taps``, and as pictures."""
@@ -101,10 +106,18 @@ class Block:
         for g in range(self.deal):  # the output columns g, g + deal, ...
             width = -(-(self.OW - g) // self.deal)
             if width > 0:
-                shape = (self.n1 - self.n0, self.r1 - self.r0, width, O)
+                shape = (self.n1 - self.n0, self.R, width, O)
                 strides = (self.Rq * self.pitch_out * O, self.pitch_out * O, O, 1)
                 pictures.append((slice(g, None, self.deal), as_strided(flat, shape, strides, g * Wo * O)))
         return flat, matrices, pictures
+
+
+    def add(self, bias: Array | None, flat: Array) -> None:
+        """Add the bias to a block's output, tiled to whole rows: 3 times as fast as a short vector."""
+        if bias is not None:
+            line = self.pitch_out * self.O
+            lines = flat[:self.rows * line].reshape(self.rows, line)
+            lines += xp_of(flat).tile(bias, self.pitch_out)
 
 
 def overlap(first: int, step: int, count: int, size: int) -> tuple[slice, slice]:
@@ -122,22 +135,23 @@ def zeros(first: int, step: int, count: int, size: int) -> int:
     return min(inside.start, count - inside.stop)
 
 
-def blocks(x: Array, out_shape: tuple[int, ...], stride: Pair, most: int | None = None):
-    """Cut an output into parts of about BLOCK_BYTES of input and output: (n0, n1, r0, r1), images and rows.
+def blocks(x: Array, out_shape: tuple[int, ...], stride: Pair, most: int | None = None, unit: int = 1,
+           block_bytes: int = BLOCK_BYTES):
+    """Cut an output into parts of about ``block_bytes`` of input and output: (n0, n1, r0, r1), images and rows.
 
     Their number is even, for two cores, and at most ``most``; it does not depend on the machine, so that results do
-    not either. On a GPU there is one.
+    not either. On a GPU there is one. Rows are cut at multiples of ``unit``.
     """
     N, OH, OW, O = out_shape
     total = x.itemsize * N * OH * OW * (stride[0] * stride[1] * x.shape[3] + 2 * O)
-    count = 2 * -(-total // (2 * BLOCK_BYTES)) if total > BLOCK_BYTES // 32 else 1
+    count = 2 * -(-total // (2 * block_bytes)) if total > BLOCK_BYTES // 32 else 1
     count = min(count, most or count)
     if count == 1 or device_of(x) == "cupy":
         return [(0, N, 0, OH)]
     if count <= N:
         return [(n, min(n + N // count, N), 0, OH) for n in range(0, N, N // count)]
-    per_image = min(-(-count // N), OH)
-    cuts = [i * OH // per_image for i in range(per_image + 1)]
+    per_image = min(-(-count // N), -(-OH // unit))
+    cuts = [*(i * (OH // unit) // per_image * unit for i in range(per_image)), OH]
     return [(n, n + 1, r0, r1) for n in range(N) for r0, r1 in zip(cuts, cuts[1:], strict=False)]
 
 
@@ -152,6 +166,12 @@ def contiguous(w: Array) -> Array:
     for o in range(0, w.shape[3], 16):
         copy[..., o:o + 16] = w[..., o:o + 16]
     return copy
+
+
+def across(pixels: Array, matrices: Array) -> Array:
+    """The sum over all pieces of pixels transposed times outputs: (run*C, O)"""
+    products = pixels.transpose(0, 1, 3, 2) @ matrices  # (m, pieces, run*C, O)
+    return products.sum(axis=(0, 1))
 
 
 def correlate(x: Array, w: Array, out: Array, offset: Pair, stride: Pair, dilation: Pair,
@@ -182,9 +202,7 @@ def correlate(x: Array, w: Array, out: Array, offset: Pair, stride: Pair, dilati
                     product, matrices, _ = block.new_outputs(xp.empty)
                 matmul(pixels, weight, out=matrices)
                 total += product
-        if bias is not None:  # tiled to whole rows: NumPy adds a long vector 3 times as fast as a short one
-            lines = total[:block.rows * block.pitch_out * O].reshape(block.rows, block.pitch_out * O)
-            lines += xp.tile(bias, block.pitch_out)
+        block.add(bias, total)
         n0, n1, r0, r1 = span
         for columns, picture in pictures:
             out[n0:n1, r0:r1, columns] = picture
@@ -231,13 +249,12 @@ def correlate_weight(x: Array, gy: Array, kernel: Pair, offset: Pair, stride: Pa
     parts = xp.empty((len(spans), *kernel, C, O), x.dtype)
 
     def work(part, span):
-        block = Block(x, span, gy.shape[2], kernel, offset, stride, dilation, O)
+        block = Block(x, span, gy.shape[2], kernel, offset, stride, dilation, O, runs=C < WIDE)
         n0, n1, r0, r1 = span
         _, matrices, pictures = block.new_outputs(xp.zeros)
         for columns, picture in pictures:
             picture[...] = gy[n0:n1, r0:r1, columns]
         for i, columns, pixels in block.taps():
-            products = pixels.transpose(0, 1, 3, 2) @ matrices  # (m, pieces, run*C, O)
-            part[i, columns] = products.sum(axis=(0, 1)).reshape(-1, C, O)
+            part[i, columns] = across(pixels, matrices).reshape(-1, C, O)
 
     return parts, [partial(work, part, span) for part, span in zip(parts, spans, strict=True)]
