@@ -109,7 +109,7 @@ lesson.save(figure, "targets")
 # weights and pictures, with several seeds.
 
 side, seeds = min(train[0].image.shape[1:]), 1 if lesson.quick else 3
-steps = 6 if lesson.quick else 130
+steps = 6 if lesson.quick else 180
 
 
 class WithoutMasks:
