@@ -12,7 +12,8 @@ from typing import Any
 
 from minicv.data import open_dataset
 from minicv.files import atomic_write
-from minicv.training import evaluate, load_checkpoint
+from minicv.training import load_checkpoint
+from minicv.training.evaluate import evaluate
 from minicv.training.run import read_metrics
 from minicv.viz import prediction_sheet
 
