@@ -11,6 +11,7 @@ import numpy as np
 
 from ..autograd import Function, Tensor
 from ..backend import Array, xp_of
+from .arguments import number
 from .case import Case
 
 
@@ -27,7 +28,7 @@ def along(axis: int, index: slice | int | list[int]) -> tuple:
 
 
 class Pad(Function):
-    """y = x with copies of its rows, or a constant, around it"""
+    """y = x with copies of its rows, or a constant, around it; with zeros it is the adjoint of ``shape.crop``"""
 
     def forward(ctx, x, *, widths, mode, value):
         ctx.widths, ctx.mode, ctx.x_shape, xp = widths, mode, x.shape, xp_of(x)
@@ -57,9 +58,12 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     """Pad the last axes: ``pad`` = (left, right) or (left, right, top, bottom) or more, as in PyTorch.
 
     ``mode``: "constant" (``value``), "reflect" (mirrored, without repeating the edge; less than the size), or
-    "replicate" (the edge repeated). U-Net (Ronneberger et al., 2015), sec. 2 mirrors.
+    "replicate" (the edge repeated). Raises ``ValueError`` for a ``pad`` or mode that does not fit. Padding with zeros
+    is the adjoint of ``crop``. U-Net (Ronneberger et al., 2015), sec. 2 mirrors.
     """
-    pad = tuple(pad)
+    if not isinstance(pad, Sequence) or any(not isinstance(n, int | np.integer) for n in pad):
+        raise ValueError(f"pad(pad={pad!r}): give integers in pairs, (left, right) or (left, right, top, bottom)")
+    pad = tuple(int(n) for n in pad)
     if len(pad) % 2 or len(pad) > 2 * input.ndim:
         raise ValueError(f"pad(pad={pad}): give pairs (left, right, top, bottom, ...) for at most {input.ndim} axes")
     if mode not in ("constant", "reflect", "replicate"):
@@ -68,9 +72,12 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     if min(pad, default=0) < 0:
         raise ValueError(f"pad(pad={pad}): negative padding; use crop to make a picture smaller")
     for n, pair in zip(input.shape, pairs, strict=True):
-        if max(pair) and mode != "constant" and max(pair) > (n - 1 if mode == "reflect" else n * max(pair)):
-            raise ValueError(f"pad(pad={pad}, mode={mode!r}): an axis of {n} can be mirrored by at most {n - 1}")
-    return Pad.apply(input, widths=tuple(pairs), mode=mode, value=value)
+        if mode == "reflect" and max(pair) > max(n - 1, 0):
+            raise ValueError(f"pad(pad={pad}, mode='reflect'): an axis of {n} can be mirrored by at most "
+                             f"{max(n - 1, 0)}")
+        if mode == "replicate" and max(pair) and not n:
+            raise ValueError(f"pad(pad={pad}, mode='replicate'): input {input.shape} has an empty axis, without edge")
+    return Pad.apply(input, widths=tuple(pairs), mode=mode, value=number(value, "pad(value)"))
 
 
 def _loop(x, pad, mode="constant", value=0.0):

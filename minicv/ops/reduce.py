@@ -12,10 +12,11 @@ Dims = int | tuple[int, ...] | None
 
 def axes(where: str, ndim: int, dim: Dims) -> tuple[int, ...]:
     """The axes to reduce, counted from 0; ValueError for one that is not there."""
-    dims = tuple(range(ndim)) if dim is None else (dim,) if isinstance(dim, int) else tuple(dim)
-    if any(not -ndim <= d < ndim for d in dims) or len({d % ndim for d in dims}) < len(dims):
+    dims = tuple(range(ndim)) if dim is None else tuple(dim) if isinstance(dim, tuple | list) else (dim,)
+    if any(not isinstance(d, int | np.integer) or not -ndim <= d < ndim for d in dims) \
+            or len({d % ndim for d in dims}) < len(dims):
         raise ValueError(f"{where}(dim={dim}): input has {ndim} axes; each dim must be in {-ndim}..{ndim - 1}, once")
-    return tuple(d % ndim for d in dims)
+    return tuple(int(d) % ndim for d in dims)
 
 
 def kept(shape: tuple[int, ...], over: tuple[int, ...]) -> tuple[int, ...]:
@@ -24,7 +25,7 @@ def kept(shape: tuple[int, ...], over: tuple[int, ...]) -> tuple[int, ...]:
 
 
 class Sum(Function):
-    """y = sum of x over the axes; its adjoint repeats gy along them"""
+    """y = sum of x over the axes; its adjoint repeats gy along them, ``shape.Expand``"""
 
     def forward(ctx, x, *, over, keepdim):
         ctx.x_shape, ctx.over = x.shape, over
@@ -58,7 +59,7 @@ def not_empty(where: str, input: Tensor, dim: Dims) -> tuple[int, ...]:
 
 
 def sum(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
-    """Sum over ``dim`` (all axes if None); the axes vanish, or stay as 1 with ``keepdim``."""
+    """Sum over ``dim`` (all axes if None); the axes vanish, or stay as 1 with ``keepdim``. Adjoint of ``expand``."""
     return Sum.apply(input, over=axes("sum", input.ndim, dim), keepdim=keepdim)
 
 

@@ -35,7 +35,7 @@ class Permute(Function):
 
 
 class Expand(Function):
-    """y: x repeated along axes of size 1, as broadcasting does"""
+    """y: x repeated along axes of size 1, as broadcasting does; its adjoint is the sum over them, ``reduce.Sum``"""
 
     def forward(ctx, x, *, size):
         ctx.x_shape = x.shape
@@ -104,6 +104,8 @@ def reshape(input: Tensor, shape: Sequence[int]) -> Tensor:
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """Merge the axes ``start_dim`` to ``end_dim`` into one."""
     first, last = (axis("flatten", max(input.ndim, 1), dim) for dim in (start_dim, end_dim))
+    if first > last:
+        raise ValueError(f"flatten(start_dim={start_dim}, end_dim={end_dim}): axis {first} comes after axis {last}")
     merged = int(np.prod(input.shape[first:last + 1]))
     return reshape(input, (*input.shape[:first], merged, *input.shape[last + 1:]))
 
@@ -137,7 +139,7 @@ def unsqueeze(input: Tensor, dim: int) -> Tensor:
 
 
 def expand(input: Tensor, size: Sequence[int]) -> Tensor:
-    """Repeat along axes of size 1 until the shape is ``size``, as broadcasting does."""
+    """Repeat along axes of size 1 until the shape is ``size``, as broadcasting does. The adjoint of ``sum``."""
     try:
         return Expand.apply(input, size=tuple(size))
     except ValueError:
@@ -173,13 +175,17 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     return concatenate([unsqueeze(t, along) for t in tensors], along)
 
 
-def flip(input: Tensor, dims: Sequence[int]) -> Tensor:
-    """Reverse the order along the given axes."""
-    return Flip.apply(input, dims=tuple({axis("flip", input.ndim, dim): None for dim in dims}))
+def flip(input: Tensor, dims: int | Sequence[int]) -> Tensor:
+    """Reverse the order along an axis, or several. The op is its own adjoint."""
+    dims = (dims,) if isinstance(dims, int | np.integer) else tuple(dims)
+    found = tuple(axis("flip", input.ndim, dim) for dim in dims)
+    if len(set(found)) < len(found):
+        raise ValueError(f"flip(dims={dims}): names an axis twice, which would turn it back")
+    return Flip.apply(input, dims=found)
 
 
 def crop(input: Tensor, top: int, left: int, height: int, width: int) -> Tensor:
-    """The rows ``top`` to top + height and columns ``left`` to left + width of (..., H, W)."""
+    """The rows ``top`` to top + height and columns ``left`` to left + width of (..., H, W). The adjoint of ``pad``."""
     if input.ndim < 2:
         raise ValueError(f"crop: input must be (..., H, W), got {input.shape}")
     H, W = input.shape[-2:]
