@@ -150,7 +150,10 @@ def threads() -> int:
     """How many threads work through the blocks: ``MINICV_THREADS``, or the cores this process may use."""
     if _set_blas_threads is None:
         return 1  # an unknown BLAS brings its own threads; ours would only fight with them
-    return int(os.environ.get("MINICV_THREADS", 0)) or cores()
+    asked = os.environ.get("MINICV_THREADS", "0").strip() or "0"
+    if not asked.isdecimal():
+        raise ValueError(f"MINICV_THREADS={asked} in the environment: must be how many threads, or 0 for one per core")
+    return int(asked) or cores()
 
 
 @functools.cache
