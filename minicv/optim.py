@@ -28,11 +28,32 @@ class Optimizer:
             raise ValueError(f"{name}(params): got no parameters")
         if len({id(p) for p in every}) < len(every):
             raise ValueError(f"{name}(params): a parameter occurs twice, and would be changed twice in each step")
+        for p in every:
+            if not isinstance(p, Tensor) or p.dtype.kind != "f":
+                what = f"one of {p.dtype}" if isinstance(p, Tensor) else f"{type(p).__name__}"
+                raise TypeError(f"{name}(params): parameters are Tensors of floats, got {what}")
         for group in self.groups:
-            if group["lr"] < 0:
-                raise ValueError(f"{name}(lr={group['lr']}): must not be negative")
+            unknown = group.keys() - defaults.keys() - {"params"}
+            if unknown:
+                raise ValueError(f"{name}(params): a group has no option {', '.join(sorted(unknown))}; there are "
+                                 f"{', '.join(defaults)}")
+            for option in defaults:
+                group[option] = self.checked(option, group[option])
             group["initial_lr"] = group["lr"]
         self.state: list[dict] = [{} for g in self.groups for _ in g["params"]]  # one per parameter, in order
+
+    def checked(self, option: str, value: float | tuple[float, float]) -> float | tuple[float, ...]:
+        """An option as Python's numbers: those of NumPy would make float64 of float32 parameters."""
+        try:
+            numbers = tuple(map(float, value)) if option == "betas" else (float(value),)
+        except (TypeError, ValueError):
+            numbers = (math.nan,)
+        good = all(0 <= v < math.inf for v in numbers)
+        if not good or option == "betas" and (len(numbers) != 2 or max(numbers) >= 1):
+            what = ("two numbers of at least 0 and below 1" if option == "betas" else
+                    "a finite number and must not be negative")
+            raise ValueError(f"{type(self).__name__}({option}={value!r}): must be {what}")
+        return numbers if option == "betas" else numbers[0]
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
@@ -44,6 +65,7 @@ class Optimizer:
         """Change every parameter that has a gradient."""
         state = iter(self.state)
         for group in self.groups:
+            group = {**group, "lr": self.checked("lr", group["lr"])}  # anyone may have set it
             for p in group["params"]:
                 own = next(state)
                 if p.grad is not None:

@@ -106,7 +106,14 @@ def test_adam_by_hand():
 
 
 def test_steps_keep_float32_and_leave_the_old_array_alone():
-    for make in (lambda p: SGD(p, 0.1, 0.9, 0.1), lambda p: Adam(p, 0.1, weight_decay=0.1)):
+    def by_hand(p):
+        sgd = SGD(p, 0.1)
+        sgd.groups[0]["lr"] = np.float64(0.2)
+        return sgd
+
+    ours, point1 = np.float64(0.9), np.float64(0.1)  # beside which NumPy would make float64 of float32
+    for make in (lambda p: SGD(p, 0.1, 0.9, 0.1), lambda p: Adam(p, 0.1, weight_decay=0.1), by_hand,
+                 lambda p: SGD(p, point1, ours, point1), lambda p: Adam(p, point1, (ours, ours), point1, point1)):
         p = leaf(np.ones(3, np.float32))
         before, gradient = p.data, np.full(3, 2, np.float32)
         optimizer = make([p])
@@ -116,6 +123,21 @@ def test_steps_keep_float32_and_leave_the_old_array_alone():
         assert p.dtype == np.float32 and all(v.dtype == np.float32 for v in optimizer.state[0].values()
                                              if hasattr(v, "dtype"))
         assert (before == 1).all() and (gradient == 2).all() and (p.data != 1).all()
+
+
+@pytest.mark.parametrize("make, error, message", [
+    (lambda p: SGD([np.ones(2)], 0.1), TypeError, r"SGD\(params\): parameters are Tensors of floats, got ndarray"),
+    (lambda p: SGD([Tensor(np.ones(2, int))], 0.1), TypeError, r"SGD\(params\): .* floats, got one of int64"),
+    (lambda p: SGD(p, float("nan")), ValueError, r"SGD\(lr=nan\): must be a finite number and must not be negative"),
+    (lambda p: SGD(p, "fast"), ValueError, r"SGD\(lr='fast'\): must be a finite number"),
+    (lambda p: SGD(p, 0.1, momentum=-1), ValueError, r"SGD\(momentum=-1\): must be a finite number"),
+    (lambda p: Adam(p, betas=(0.9, 1.0)), ValueError, r"Adam\(betas=\(0.9, 1.0\)\): must be two numbers .* below 1"),
+    (lambda p: Adam(p, betas=0.9), ValueError, r"Adam\(betas=0.9\): must be two numbers"),
+    (lambda p: SGD([{"params": p, "rate": 1}], 0.1), ValueError, "a group has no option rate; there are lr, momentum"),
+])
+def test_what_cannot_work_is_refused(make, error, message):
+    with pytest.raises(error, match=message):
+        make([leaf(np.ones(2))])
 
 
 def test_zero_grad_forgets_and_a_step_without_gradients_changes_nothing():
@@ -259,8 +281,8 @@ P = leaf(np.ones((2, 3)))
 @pytest.mark.parametrize(("make", "error", "message"), [
     (lambda: SGD([], lr=0.1), ValueError, r"SGD\(params\): got no parameters"),
     (lambda: Adam([{"params": []}, {"params": []}]), ValueError, r"Adam\(params\): got no parameters"),
-    (lambda: SGD([P], lr=-0.1), ValueError, r"SGD\(lr=-0.1\): must not be negative"),
-    (lambda: Adam([{"params": [P], "lr": -1}]), ValueError, r"Adam\(lr=-1\): must not be negative"),
+    (lambda: SGD([P], lr=-0.1), ValueError, r"SGD\(lr=-0.1\): must be a finite number and must not be negative"),
+    (lambda: Adam([{"params": [P], "lr": -1}]), ValueError, r"Adam\(lr=-1\): must .* must not be negative"),
     (lambda: SGD(P, lr=0.1), TypeError, r"SGD\(params\): got one Tensor of shape \(2, 3\); pass a list, as in \[te"),
     (lambda: SGD([{"params": [P]}, {"params": [P]}], lr=0.1), ValueError, r"SGD\(params\): a parameter occurs twice"),
     (lambda: poly(0), ValueError, r"poly\(total=0\): must be at least 1, a number of steps"),
