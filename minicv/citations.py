@@ -102,6 +102,8 @@ xception: Xception; Chollet
 yolo: YOLO; Redmon et al.
     J. Redmon, S. Divvala, R. Girshick, A. Farhadi: "You Only Look Once: Unified, Real-Time Object Detection". CVPR
     2016.
+winograd: Lavin and Gray
+    A. Lavin, S. Gray: "Fast Algorithms for Convolutional Neural Networks". CVPR 2016; arXiv:1509.09308, 2015.
 zf: Zeiler and Fergus
     M. D. Zeiler, R. Fergus: "Visualizing and Understanding Convolutional Networks". ECCV 2014.
 """
