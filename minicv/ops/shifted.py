@@ -146,7 +146,7 @@ def blocks(x: Array, out_shape: tuple[int, ...], stride: Pair, most: int | None 
     total = x.itemsize * N * OH * OW * (stride[0] * stride[1] * x.shape[3] + 2 * O)
     count = 2 * -(-total // (2 * block_bytes)) if total > BLOCK_BYTES // 32 else 1
     count = min(count, most or count)
-    if count == 1 or device_of(x) == "cupy":
+    if count == 1 or device_of(x) != "numpy":
         return [(0, N, 0, OH)]
     if count <= N:
         return [(n, min(n + N // count, N), 0, OH) for n in range(0, N, N // count)]
@@ -160,7 +160,7 @@ def contiguous(w: Array) -> Array:
 
     ``nn.Conv2d`` keeps its weight in memory so that none is needed.
     """
-    if w.flags.c_contiguous or device_of(w) == "cupy":
+    if w.flags.c_contiguous or device_of(w) != "numpy":
         return xp_of(w).ascontiguousarray(w)
     copy = xp_of(w).empty(w.shape, w.dtype)
     for o in range(0, w.shape[3], 16):
