@@ -182,15 +182,15 @@ def test_bilinear_by_a_factor_is_pytorchs(H, W, fh, fw, way):
 @given(sizes, sizes, sizes, sizes)
 @settings(max_examples=60, deadline=None)
 def test_nearest_to_a_size_is_pytorchs(H, W, OH, OW):
-    x = np.random.default_rng(0).standard_normal((2, 3, H, W)).astype(np.float32)
-    against_torch(x, {"size": (OH, OW)}, 1e-6)
+    x = np.random.default_rng(0).standard_normal((2, 3, H, W))
+    against_torch(x, {"size": (OH, OW)}, 1e-12)
 
 
 @given(sizes, st.sampled_from([1, 2, 3, 0.5, 0.25, 1.1, 1.3, 1.5, 1.7, 2.3, 0.7, 1 / 3, 2 / 3, (2, 0.6), (0.9, 3.3)]))
 @settings(max_examples=60, deadline=None)
 def test_nearest_by_a_factor_is_pytorchs(H, factor):
-    x = np.random.default_rng(0).standard_normal((2, 3, H + 3, H + 4)).astype(np.float32)
-    against_torch(x, {"scale_factor": factor}, 1e-6)
+    x = np.random.default_rng(0).standard_normal((2, 3, H + 3, H + 4)).astype(np.float32)  # as its rounding decides
+    against_torch(x, {"scale_factor": factor}, 1e-7)
 
 
 # ---------------------------------------------------------------------------------------------------------
