@@ -100,6 +100,17 @@ MUTATIONS = {
                                         "np.round(v).astype(int)"),
     "RoIAlign: one RoI's rows overwrite": ("roi", "roi", "gx[picture, begin:end, columns[r]] += B[r].T @ lines",
                                            "gx[picture, begin:end, columns[r]] = B[r].T @ lines"),
+    "Winograd: two rows subtracted, not added": ("conv", "winograd", "xp.add(d[1], d[2], out=planes[1])",
+                                                 "xp.subtract(d[1], d[2], out=planes[1])"),
+    "Winograd: y1 with the last product added": ("conv", "winograd", "xp.subtract(p1.reshape", "xp.add(p1.reshape"),
+    "Winograd: a half lost in the weight's gradient": ("conv", "winograd", "(a[1] - a[2]) / 2", "a[1] - a[2]"),
+    "nearest unpooling: = for += over a block": ("unpool", "unpool", "gx += last(gy[:, :, i::sh, j::sw])",
+                                                 "gx[...] = last(gy[:, :, i::sh, j::sw])"),
+    "bed of nails: another corner backward": ("unpool", "unpool", "return gy[:, :, ::sh, ::sw]",
+                                              "return gy[:, :, sh - 1::sh, sw - 1::sw]"),
+    "max unpooling: what did not stay has a gradient": ("unpool", "unpool", "xp.where(stays, gx, 0)",
+                                                        "xp.where(stays, gx, gx)"),
+    "smooth L1: a lost sign for the target": ("loss_elementwise", "loss_elementwise", "return g, -g", "return g, g"),
 }
 
 
@@ -125,6 +136,8 @@ class Mutant:
             if isinstance(self.attributes.get(name), types.ModuleType):  # as `from . import depthwise` finds it
                 setattr(minicv.ops, name, module)
             exec(compile(source, str(path), "exec"), vars(module))
+            if name == "winograd":
+                module.CHANNELS = module.PIXELS = 1  # else no case is large enough for it
         return module.CASES
 
     def __exit__(self, *error):
