@@ -7,7 +7,6 @@ import minicv
 from minicv import Tensor
 from minicv.backend import seeded
 from minicv.models.detection.roi_heads import BoxHead, draw_rois, roi_features, sample_rois
-from tests.detection import torch_boxes
 from tests.models.detection.learning import truth
 from tests.oracle import require
 
@@ -50,7 +49,7 @@ def test_hierarchical_sampling(objects, boxes, total, seed):
 
 
 def test_losses_equal_plain_pytorch_with_more_rois_than_pictures():
-    torch = require("torch")
+    torch, torch_boxes = require("torch"), require("tests.detection.torch_boxes")
     import torch.nn.functional as TF
     rng, K = np.random.default_rng(0), 3
     targets = [truth([2, 2, 20, 30], [30, 10, 60, 40]), truth(), truth([5, 5, 25, 20])]

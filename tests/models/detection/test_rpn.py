@@ -5,7 +5,6 @@ import minicv
 from minicv import Tensor
 from minicv.backend import seeded
 from minicv.models.detection.rpn import RPN
-from tests.detection import torch_boxes
 from tests.models.detection.learning import truth
 from tests.oracle import require
 
@@ -108,7 +107,7 @@ def test_the_sample_comes_from_minicvs_generator():
 
 
 def test_proposals_equal_plain_pytorch():
-    torch = require("torch")
+    torch, torch_boxes = require("torch"), require("tests.detection.torch_boxes")
     net, rng = rpn(before=(40, 40), after=(12, 5), min_size=6.0), np.random.default_rng(0)
     anchors, size = net.anchors((6, 8)), (45, 60)
     score, offset = rng.standard_normal((1, 192, 2)), 0.4 * rng.standard_normal((1, 192, 4))
