@@ -272,6 +272,23 @@ def coco_match(iou: np.ndarray, ignored: np.ndarray, crowd: np.ndarray) -> tuple
     return matched, left_out
 
 
+def objects_found(found: Detections, truth: DetectionSample, threshold: float = 0.5) -> np.ndarray:
+    """Which object of a picture each answer found, int (D,); -1 for a false alarm. By masks, where both have them.
+
+    By falling score, an answer takes the object with the highest IoU of at least ``threshold`` among those of its class
+    that no answer before it took, COCO's rule: what to count and to draw at one threshold of the score.
+    """
+    masks = found.masks is not None and truth.masks is not None
+    iou = CocoEvaluator(1, masks)._overlaps(found, truth)[0]
+    free, of = found.labels[:, None] == truth.labels, np.full(len(found), -1)  # (D, G)
+    for d in np.argsort(-found.scores, kind="stable"):
+        near = np.where(free[d], iou[d], -1)
+        if near.max(initial=-1) >= threshold:
+            of[d] = near.argmax()
+            free[:, of[d]] = False
+    return of
+
+
 def _index(threshold: float) -> list[int]:
     found = np.flatnonzero(np.isclose(THRESHOLDS, threshold)).tolist()
     if not found:

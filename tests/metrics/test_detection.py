@@ -14,6 +14,7 @@ from minicv.metrics.detection import (
     VOCEvaluator,
     average_precision,
     envelope,
+    objects_found,
     precision_recall,
     voc_match,
 )
@@ -236,6 +237,25 @@ def test_coco_leaves_out_crowds_and_difficult_objects():
     empty = CocoEvaluator(1)
     empty.update(found([], []), truth([]))
     assert all(np.isnan(v) for v in empty.summary().values())
+
+
+def test_objects_found_by_hand():
+    there = truth([[0, 0, 10, 10], [3, 0, 13, 10], [50, 50, 60, 60]], [0, 0, 1])
+    mine = found([[3, 0, 13, 9], [0, 0, 10, 10], [0, 0, 10, 9], [50, 50, 60, 60], [50, 50, 60, 60]],
+                 [0.5, 0.9, 0.8, 0.7, 0.6], [0, 0, 0, 0, 1])
+    # By score: the second takes object 0, so the third, though it has 0.9 with that, takes object 1, of which it has
+    # 63/127 = 0.496: not enough, unless 0.4 is asked for; then object 1 is gone for the first answer, which has 0.9 of
+    # it. The fourth is at object 2, but of another class; the last one finds it.
+    assert objects_found(mine, there).tolist() == [1, 0, -1, -1, 2]
+    assert objects_found(mine, there, 0.4).tolist() == [-1, 0, 1, -1, 2]
+    assert objects_found(mine[:0], there).shape == (0,)
+    assert objects_found(mine, truth([])).tolist() == [-1] * 5
+    # masks, where both have them: three pixels of a row found, two of them there
+    mask = np.array([[[True, True, True, False]]])
+    mine, there = found([[0, 0, 1, 1]], [1], masks=mask), truth([[5, 5, 6, 6]], masks=mask & (np.arange(4) < 2))
+    assert objects_found(mine, there, 0.6).tolist() == [0]  # 2/3
+    assert objects_found(mine, there, 0.7).tolist() == [-1]
+    assert objects_found(found([[0, 0, 1, 1]], [1]), there).tolist() == [-1]  # the boxes are apart
 
 
 def test_coco_errors():

@@ -1,0 +1,90 @@
+"""What trained detectors find and what they miss: ``python -m tests.benchmarks.cells bccd:FOLDER RUN [RUN ...]``.
+
+RUN is a folder that ``minicv train`` wrote. Draws the figures of docs/results.md on the best, the median and the worst
+picture of a split, without the pictures, which are others': objects and what was found, boxes or masks. A picture's F1
+score is twice the objects found by all objects and all answers together, from the score on that ``minicv predict``
+draws; it is that of the first RUN, or of the one of --by. Of equal ones the picture named first in the list is less.
+"""
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minicv.data import open_dataset
+from minicv.detection import Detections
+from minicv.files import atomic_write
+from minicv.metrics.detection import objects_found
+from minicv.training import CachedProposals, load_checkpoint
+from minicv.viz.found import found_sheet
+
+from .report import table
+
+NAMES = {"rcnn": "R-CNN", "sppnet": "SPPNet", "fast_rcnn": "Fast R-CNN", "faster_rcnn": "Faster R-CNN", "yolo": "YOLO",
+         "mask_rcnn": "Mask R-CNN"}
+POOLS = {"pool": "RoI pooling", "align": "RoIAlign"}
+
+
+def name_of(model: Any) -> str:
+    """Of a detector; a Mask R-CNN is told from another by how it pools."""
+    name = model.recipe["model"]
+    return NAMES[name] if name != "mask_rcnn" else f"{NAMES[name]}, {POOLS[model.recipe['options']['pool']]}"
+
+
+def finder(run: Path) -> tuple[str, Any]:
+    """A run's name, and what gives the detections of a picture (C, H, W) that are worth showing."""
+    model, _ = load_checkpoint(run / "last.safetensors")
+    model.eval()
+    given = CachedProposals(model.propose, run / "proposals" / "selective_search") if model.needs_proposals else None
+
+    def find(image: np.ndarray) -> Detections:
+        found = model.predict([image], None if given is None else [given(image)])[0]
+        return found[found.scores >= model.sure]
+
+    return name_of(model), find
+
+
+def f1(found: Detections, truth: Any, threshold: float) -> float:
+    truth = truth.for_training()
+    return 2 * np.count_nonzero(objects_found(found, truth, threshold) >= 0) / max(len(found) + len(truth.labels), 1)
+
+
+def short(truth: Any) -> str:
+    """A picture's name, of which a nucleus's has 64 letters."""
+    return truth.name[:16]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data")
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--by", type=Path, metavar="RUN", help="whose F1 score chooses the pictures")
+    parser.add_argument("--iou", type=float, default=0.5, help="from which on an object is found (default: 0.5)")
+    parser.add_argument("--figure", type=Path, required=True)
+    args = parser.parse_args()
+    dataset = open_dataset(args.data, args.split)
+    name, find = finder(args.by or args.runs[0])
+    scores = np.array([f1(find(sample.image), sample, args.iou)
+                       for sample in map(dataset.__getitem__, range(len(dataset)))])
+    order = np.argsort(scores, kind="stable")
+    shown = order[[-1, len(order) // 2, 0]]
+    truths, found = [dataset[int(i)] for i in shown], {}
+    for run in args.runs:
+        title, find = finder(run)
+        found[title] = [find(truth.image) for truth in truths]
+    print(f"chosen by {name} of {len(dataset)} pictures, F1: " + ", ".join(
+        f"{short(truth)} {scores[i]:.3f}" for truth, i in zip(truths, shown, strict=True)))
+    print("\n".join(table(["F1", *map(short, truths)], [
+        [title, *(f"{f1(some, truth, args.iou):.3f}" for some, truth in zip(each, truths, strict=True))]
+        for title, each in found.items()])))
+    titles = [f"{which}: {short(truth)}" for which, truth in zip(("best", "median", "worst"), truths, strict=True)]
+    figure = found_sheet(truths, found, dataset.class_names, titles, threshold=args.iou)
+    with atomic_write(args.figure) as temporary:
+        figure.savefig(temporary, dpi=110, format="png", bbox_inches="tight", pad_inches=0.05)
+
+
+if __name__ == "__main__":
+    main()
