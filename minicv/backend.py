@@ -1,6 +1,6 @@
 """The switch between NumPy and CuPy, and the few primitives whose best form depends on the device.
 
-Only this file, and the doctor that looks for it, imports CuPy. Everything else asks ``xp_of(array)`` for the module
+Only this file, ``training.nccl`` and the doctor import CuPy. Everything else asks ``xp_of(array)`` for the module
 that owns an array and writes one body of code for both devices.
 """
 from __future__ import annotations

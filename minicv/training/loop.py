@@ -6,12 +6,12 @@ number of threads that prepare examples changes nothing.
 """
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 from .. import backend
-from ..autograd import Tensor
+from ..backend import Array
 from ..nn import BatchNorm2d, Module
 from .parallel import ALONE, Group
 from .recipe import Recipe
@@ -48,7 +48,7 @@ class Training:
             if isinstance(module, BatchNorm2d):
                 module.group = group if synchronise and group.size > 1 else None
 
-    def __iter__(self) -> Iterator[dict[str, float]]:
+    def __iter__(self) -> Iterator[Losses]:
         self.model.train()
         self.group.share(self.model)
         device = self.model.parameters()[0].device
@@ -57,7 +57,7 @@ class Training:
                 losses = self.advance(*self.task.batch(examples, device))
             yield losses
 
-    def advance(self, *batch: Any) -> dict[str, float]:
+    def advance(self, *batch: Any) -> Losses:
         """One step on one batch."""
         losses = self.model.losses(*batch)
         losses["total"] = sum(losses.values())
@@ -66,7 +66,9 @@ class Training:
         self.optimizer.step()
         self.schedule.step()
         self.step += 1
-        return dict(zip(losses, self.group.mean(read(list(losses.values()))), strict=True))
+        xp = backend.xp_of(losses["total"].data)
+        mean = self.group.sum(xp.stack([loss.data for loss in losses.values()])) / self.group.size
+        return Losses(tuple(losses), mean)
 
     def _batches(self) -> Iterator[list[Any]]:
         """The examples of each step that is still to do, this process's share."""
@@ -79,10 +81,34 @@ class Training:
             yield [first] + [next(examples) for _ in range(share - 1)]
 
 
-def read(losses: list[Tensor]) -> list[float]:
-    """The values of scalar tensors, with one read from the device."""
-    xp = backend.xp_of(losses[0].data)
-    return backend.to_numpy(xp.stack([loss.data for loss in losses])).tolist()
+class Losses(Mapping):
+    """A step's losses by name, floats. They stay on their device until somebody looks: until then nothing waits."""
+
+    def __init__(self, names: tuple[str, ...], array: Array):
+        self.names, self.array = names, array  # (L,)
+        self.floats: dict[str, float] | None = None
+        if backend.device_of(array) == "numpy":
+            fetch([self])
+
+    def __getitem__(self, name: str) -> float:
+        fetch([self])
+        return self.floats[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def fetch(steps: list[Losses]) -> None:
+    """Bring the losses of several steps over, with one read from the device."""
+    away = [each for each in steps if each.floats is None]
+    if away:
+        xp = backend.xp_of(away[0].array)
+        rows = backend.to_numpy(xp.stack([each.array for each in away])).tolist()
+        for each, row in zip(away, rows, strict=True):
+            each.floats = dict(zip(each.names, row, strict=True))
 
 
 def ahead(make: Any, numbers: Iterator[int], workers: int = 1) -> Iterator[Any]:

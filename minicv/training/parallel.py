@@ -1,6 +1,7 @@
 """Data-parallel training: several processes, each with its share of every batch, gradients averaged.
 
     mpirun -n 2 minicv train unet --data cells --batch 2 --out runs/two
+    mpirun -n 2 minicv --backend cupy train unet --data cells --batch 2 --out runs/two    # a GPU for each, by NCCL
 
 Every process has the whole model and takes the same steps. The mean of the processes' gradients is the gradient of the
 whole batch, because each share is equally large. (A loss that leaves pixels out is averaged over what each process has
@@ -9,10 +10,12 @@ left, as elsewhere in the field.) Needs ``pip install minicv[mpi]`` and an MPI.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +23,7 @@ from .. import backend
 from ..autograd import Tensor, graph
 from ..backend import Array
 from ..nn import Module
+from . import nccl
 
 BUCKET = 1 << 22  # bytes: gradients travel in messages of about this size
 
@@ -36,10 +40,6 @@ class Group:
         """``loss.backward()``; afterwards the parameters' gradients are their mean over the processes."""
         loss.backward()
 
-    def mean(self, values: list[float]) -> list[float]:
-        """Each value's mean over the processes."""
-        return values
-
     def sum(self, array: Array) -> Array:
         """The sum of the processes' arrays, on the same device."""
         return array
@@ -51,8 +51,16 @@ class Group:
 ALONE = Group()
 
 
+@dataclasses.dataclass
+class Sum:
+    """An array that is being summed up. ``poll()`` lets the sum go on, ``result()`` waits for it."""
+
+    poll: Callable[[], Any]
+    result: Callable[[], Array]
+
+
 class MPIGroup(Group):
-    """The processes that ``mpirun`` started, through mpi4py."""
+    """The processes that ``mpirun`` started, through mpi4py; arrays on GPUs travel by NCCL where that is possible."""
 
     def __init__(self) -> None:
         try:
@@ -61,11 +69,34 @@ class MPIGroup(Group):
             raise RuntimeError("started by mpirun, but mpi4py cannot be imported: pip install minicv[mpi]") from error
         self.MPI, self.comm = MPI, MPI.COMM_WORLD
         self.rank, self.size = self.comm.rank, self.comm.size
-        here = self.comm.Split_type(MPI.COMM_TYPE_SHARED).size  # processes on this machine, which share its cores
-        os.environ.setdefault("MINICV_THREADS", str(max(1, backend.cores() // here)))
+        here = self.comm.Split_type(MPI.COMM_TYPE_SHARED)  # processes on this machine, which share its cores
+        os.environ.setdefault("MINICV_THREADS", str(max(1, backend.cores() // here.size)))
+        self.nccl = None
+        if backend.current() == "cupy":
+            own_gpu = nccl.choose(here.rank)
+            if self.comm.allreduce(own_gpu, MPI.LAND):  # NCCL wants a GPU for each process
+                self.nccl = nccl.NCCL(self.size, self.rank)
+
+    def begin(self, array: Array) -> Sum:
+        """Begin to sum the processes' arrays, contiguous ones. What is in ``array`` is lost."""
+        if self.nccl is not None and backend.device_of(array) == "cupy":
+            return Sum(lambda: None, self.nccl.sum(array))
+        total = backend.to_numpy(array)
+        request = self.comm.Iallreduce(self.MPI.IN_PLACE, total)
+
+        def result() -> Array:
+            request.Wait()
+            return backend.to_device(total, backend.device_of(array))
+        return Sum(request.Test, result)
+
+    def sum(self, array: Array) -> Array:
+        return self.begin(array.copy(order="C")).result()
 
     def share(self, model: Module) -> None:
-        model.load_state_dict(self.comm.bcast(model.state_dict() if self.rank == 0 else None))
+        state = {name: np.array(value) for name, value in model.state_dict().items()}
+        for value in state.values():
+            self.comm.Bcast(value)
+        model.load_state_dict(state)
 
     def backward(self, loss: Tensor, parameters: list[Tensor]) -> None:
         """Each bucket's gradients travel as soon as all of them are there, while the walk goes on.
@@ -74,51 +105,47 @@ class MPIGroup(Group):
         """
         todo = list(buckets([p for p in parameters if p.requires_grad]))
         done: set[Tensor] = set()
-        sent: list[tuple] = []  # (request, array) of each bucket so far
+        sent: list[Sum] = []  # of each bucket so far
 
         def send() -> None:
-            flat = np.concatenate([gradient(p).ravel(order="K") for p in todo[len(sent)]])
-            sent.append((self.comm.Iallreduce(self.MPI.IN_PLACE, flat), flat))
+            sent.append(self.begin(packed(todo[len(sent)])))
 
         def ready(p: Tensor) -> None:
             done.add(p)
             while len(sent) < len(todo) and done.issuperset(todo[len(sent)]):
                 send()
-            for request, _ in sent:
-                request.Test()  # lets MPI go on with it
+            for each in sent:
+                each.poll()  # lets MPI go on with it
 
         graph.backward(loss, ready=ready)
         while len(sent) < len(todo):
             send()
-        for bucket, (request, flat) in zip(todo, sent, strict=True):
-            request.Wait()
-            flat /= self.size
-            parts = np.split(flat, np.cumsum([p.size for p in bucket])[:-1])
-            for p, part in zip(bucket, parts, strict=True):
-                mean = np.empty_like(backend.to_numpy(p.data))
-                mean.ravel(order="K")[:] = part  # in the order of memory, as it was sent
-                p.grad = backend.to_device(mean, p.device)
-
-    def mean(self, values: list[float]) -> list[float]:
-        total = np.array(values)
-        self.comm.Allreduce(self.MPI.IN_PLACE, total)
-        return (total / self.size).tolist()
-
-    def sum(self, array: Array) -> Array:
-        total = backend.to_numpy(array).copy()
-        self.comm.Allreduce(self.MPI.IN_PLACE, total)
-        return backend.to_device(total, backend.device_of(array))
+        for bucket, each in zip(todo, sent, strict=True):
+            mean = each.result() / self.size
+            for p, part in parts(bucket, mean):
+                p.grad = part
 
     def barrier(self) -> None:
         self.comm.Barrier()
 
 
-def gradient(p: Tensor) -> np.ndarray:
-    """p's gradient, or 0, lying in memory as p does: alike in every process."""
-    g = np.zeros_like(backend.to_numpy(p.data))
-    if p.grad is not None:
-        g[...] = backend.to_numpy(p.grad)
-    return g
+def packed(bucket: list[Tensor]) -> Array:
+    """The bucket's gradients one after the other, 0 where there is none: one message."""
+    xp = backend.xp_of(bucket[0].data)
+    flat = xp.zeros(sum(p.size for p in bucket), bucket[0].dtype)
+    for p, part in parts(bucket, flat):
+        if p.grad is not None:
+            part[...] = p.grad
+    return flat
+
+
+def parts(bucket: list[Tensor], flat: Array) -> Iterator[tuple[Tensor, Array]]:
+    """Each parameter with its part of the message, a view that lies in memory as the parameter does."""
+    offset = 0
+    for p in bucket:
+        strides = tuple(s // p.data.itemsize for s in p.data.strides)
+        yield p, backend.as_strided(flat, p.shape, strides, offset)
+        offset += p.size
 
 
 def buckets(parameters: list[Tensor]) -> Iterator[list[Tensor]]:

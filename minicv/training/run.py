@@ -21,7 +21,7 @@ from tqdm import tqdm
 from ..files import atomic_write
 from ..nn import Module
 from .checkpoint import CheckpointError, load_training, save_training
-from .loop import Training
+from .loop import Losses, Training, fetch
 
 EVERY = 10  # steps to a line in metrics.jsonl
 
@@ -42,7 +42,7 @@ class Run:
         self.training, self.folder, self.quiet, self.save_every = training, Path(folder), quiet, save_every
         self.validate, self.about = validate, {**(about or {}), "recipe": vars(training.task.recipe)}
         self.lines: list[dict] = []
-        self.recent: list[dict[str, float]] = []  # losses since the last line
+        self.recent: list[Losses] = []  # of the steps since the last line
         self.best, self.seconds = -np.inf, 0.0
 
     @property
@@ -90,27 +90,36 @@ class Run:
         training.group.barrier()
         return self.lines
 
-    def note(self, losses: dict[str, float], bar: tqdm) -> None:
+    def note(self, losses: Losses, bar: tqdm) -> None:
         """Watch one step."""
         step, recipe = self.training.step, self.training.task.recipe
-        if not np.isfinite(losses["total"]):
-            raise RuntimeError(f"train: the loss became {losses['total']} at step {step - 1}; a smaller learning rate "
-                               f"than {recipe.rate} may help")
         self.recent.append(losses)
         bar.update(recipe.batch)
+        if losses.floats is not None:  # at hand, without waiting for a device
+            self.check()
         if step % EVERY == 0 or step == recipe.steps:
+            self.check()
             means = {name: float(np.mean([each[name] for each in self.recent])) for name in losses}
             lr = self.training.optimizer.groups[0]["lr"]
             self.lines.append({"step": step, **means, "lr": lr, "seconds": round(self.seconds, 2), "memory": memory()})
             bar.set_postfix(loss=f"{self.mean_loss():.4f}", lr=f"{lr:.2g}", memory=f"{memory() / 2**20:.0f}M")
             self.recent.clear()
         if self.validate and self.training.group.rank == 0 and step % max(1, recipe.steps // 10) == 0:
+            self.check()
             value = self.validate(self.training.model)
             self.training.model.train()
             self.lines.append({"step": step, "validation": value})
             if value > self.best:
                 self.best = value
                 self.write("best.safetensors")
+
+    def check(self) -> None:
+        """``RuntimeError`` if a loss since the last line is not finite."""
+        fetch(self.recent)
+        for step, losses in enumerate(self.recent, start=self.training.step - len(self.recent)):
+            if not np.isfinite(losses["total"]):
+                raise RuntimeError(f"train: the loss became {losses['total']} at step {step}; a smaller learning rate "
+                                   f"than {self.training.task.recipe.rate} may help")
 
     def mean_loss(self) -> float:
         """Over the last 100 steps that have a line."""
@@ -121,6 +130,7 @@ class Run:
 
     def save(self) -> None:
         """Write all four files, each whole or not at all."""
+        self.check()
         if not self.validate and -self.mean_loss() > self.best:
             self.best = -self.mean_loss()
             self.write("best.safetensors")

@@ -6,7 +6,7 @@ import pytest
 import minicv
 from minicv import models
 from minicv.data import Cells
-from minicv.training import SegmentationRecipe, SegmentationTask, Training
+from minicv.training import Run, SegmentationRecipe, SegmentationTask, Training, load_checkpoint
 from minicv.training.run import memory
 from tests import strict_device
 
@@ -19,17 +19,41 @@ def training(recipe=RECIPE, depth=1):
     return Training(model, SegmentationTask(Cells(3, 32), recipe, model))
 
 
-def test_a_step_reads_once_from_the_device(monkeypatch):
-    """The losses; every other read would make the processor wait for the device."""
-    job = training()
+def on_strict(recipe=RECIPE):
+    job = training(recipe)
     job.model.to("strict")
-    job = Training(job.model, job.task)
-    steps, reads = iter(job), []
+    return Training(job.model, job.task)
+
+
+def test_a_step_reads_its_losses_when_somebody_looks():
+    """With one read; every other would make the processor wait for the device."""
+    job = on_strict()
+    steps = iter(job)
     next(steps)
-    monkeypatch.setattr(strict_device.StrictArray, "note_read", lambda self, what: reads.append(what))
+    strict_device.StrictArray.reads.clear()
     for step in range(1, 3):
         losses = next(steps)
-        assert reads == [".get()"] * step and np.isfinite(losses["total"])
+        assert sum(strict_device.StrictArray.reads.values()) == step - 1
+        assert np.isfinite(losses["total"]) and losses["loss"] == losses["total"] and list(losses) == ["loss", "total"]
+        assert sum(strict_device.StrictArray.reads.values()) == step
+
+
+def test_a_run_reads_the_losses_of_ten_steps_at_once(tmp_path, monkeypatch):
+    here = Run(training(RECIPE.replaced(steps=20)), tmp_path / "here", quiet=True).run()
+    run = Run(on_strict(RECIPE.replaced(steps=20)), tmp_path / "there", quiet=True)
+    monkeypatch.setattr(run, "save", lambda: None)  # which reads all weights
+    strict_device.StrictArray.reads.clear()
+    there = run.run()
+    assert sum(strict_device.StrictArray.reads.values()) == 2
+    for a, b in zip(here, there, strict=True):
+        assert a["step"] == b["step"] and b["total"] == pytest.approx(a["total"], rel=1e-5)
+
+
+def test_a_loss_on_a_device_that_is_not_finite_is_found_before_anything_is_saved(tmp_path):
+    run = Run(on_strict(RECIPE.replaced(steps=20, lr=1e30)), tmp_path, quiet=True, save_every=0)
+    with pytest.raises(RuntimeError, match=r"the loss became (nan|inf) at step [12]; a smaller learning rate"):
+        run.run()
+    assert all(np.isfinite(v).all() for v in load_checkpoint(tmp_path / "last.safetensors")[0].state_dict().values())
 
 
 @pytest.mark.slow

@@ -39,7 +39,7 @@ def test_buckets_hold_every_parameter_once_last_first(monkeypatch):
 
 def test_a_process_on_its_own():
     group = parallel.group()
-    assert (group.rank, group.size) == (0, 1) and group.mean([1.0]) == [1.0]
+    assert (group.rank, group.size) == (0, 1) and group.sum(np.ones(2)).tolist() == [1.0, 1.0]
 
 
 def test_a_batch_that_cannot_be_shared():
@@ -84,6 +84,83 @@ def test_two_processes_with_half_the_batch_each_give_the_gradients_of_one(tmp_pa
     for name in one:
         np.testing.assert_allclose(two[name], one[name], rtol=0, atol=1e-6, err_msg=name)
     assert max(abs(one[name]).max() for name in one) > 1e-3
+
+
+STAND_IN = """
+import sys, types
+import numpy as np
+from mpi4py import MPI
+from minicv import backend
+from tests.strict_device import StrictArray, strict
+
+def note(*what): print(*what, file=open(f"{sys.argv[1]}.{MPI.COMM_WORLD.rank}", "a"))
+
+class Stream:  # work is done in its order, and by what it waits for
+    def __init__(self, non_blocking=False): self.work = []
+    def record(self):
+        event = len(self.work), self
+        self.work.append(event)
+        return event
+    def wait_event(self, event): self.work.append(event)
+
+current = Stream()
+
+class NCCLBackend:
+    def __init__(self, n_devices, rank, use_mpi=False):
+        assert (n_devices, rank, use_mpi) == (MPI.COMM_WORLD.size, MPI.COMM_WORLD.rank, True)
+    def all_reduce(self, in_array, out_array, op="sum", stream=None):
+        assert in_array is out_array and in_array.flags.c_contiguous and op == "sum"
+        assert stream is not current and stream.work[-1][1] is current, "begins before the array is computed"
+        MPI.COMM_WORLD.Allreduce(MPI.IN_PLACE, out_array._array)
+        note("sum of", out_array.size)
+
+cuda = types.SimpleNamespace(Stream=Stream, get_current_stream=lambda: current,
+                             nccl=types.SimpleNamespace(available=True),
+                             runtime=types.SimpleNamespace(getDeviceCount=lambda: GPUS),
+                             Device=lambda n: types.SimpleNamespace(use=lambda: note("GPU", n)))
+sys.modules["cupy"] = types.SimpleNamespace(cuda=cuda)
+sys.modules["cupyx"] = sys.modules["cupyx.distributed"] = types.SimpleNamespace(NCCLBackend=NCCLBackend)
+backend.register("cupy", strict, StrictArray)
+StrictArray.get = lambda self: self._array.copy()
+backend.use("cupy")
+"""
+
+AT_THE_END = """
+note("waited for", sum(event[1] is not current for event in current.work))
+"""
+
+
+@pytest.mark.parametrize("gpus", [2, 1])
+def test_gradients_on_gpus_travel_by_nccl_and_through_the_host_where_there_are_too_few(tmp_path, gpus):
+    """CuPy and NCCL are stand-ins: what is shown is what they are asked to do, and that the gradients are right."""
+    script = GRADIENTS.replace("p.grad.copy()", "minicv.backend.to_numpy(p.grad)")
+    (tmp_path / "host.py").write_text(script)
+    (tmp_path / "gpus.py").write_text(f"GPUS = {gpus}\n{STAND_IN}\n{script}\n{AT_THE_END}")
+    two = mpirun(tmp_path / "gpus.py", tmp_path / "two.npz")
+    assert two.returncode == 0, two.stderr
+    for rank in range(2):
+        notes = (tmp_path / f"two.npz.{rank}").read_text().splitlines()
+        assert notes[0] == f"GPU {rank % gpus}"
+        assert ("sum of 2" in notes) == (gpus == 2)  # the losses of a step
+        assert notes[-1] == f"waited for {sum(note.startswith('sum of') for note in notes)}"  # before it was used
+    subprocess.run([sys.executable, tmp_path / "host.py", tmp_path / "one.npz"], env=ENVIRONMENT, check=True)
+    one, two = np.load(tmp_path / "one.npz"), np.load(tmp_path / "two.npz")
+    assert set(one) == set(two) and len(one) > 10
+    for name in one:
+        np.testing.assert_allclose(two[name], one[name], rtol=0, atol=2e-6, err_msg=name)
+
+
+@pytest.mark.gpu
+def test_gradients_on_gpus(tmp_path, monkeypatch):
+    """By NCCL on a machine with two GPUs, through the host with one."""
+    (tmp_path / "gradients.py").write_text(GRADIENTS.replace("p.grad.copy()", "minicv.backend.to_numpy(p.grad)"))
+    subprocess.run([sys.executable, tmp_path / "gradients.py", tmp_path / "one.npz"], env=ENVIRONMENT, check=True)
+    monkeypatch.setitem(ENVIRONMENT, "MINICV_BACKEND", "cupy")
+    two = mpirun(tmp_path / "gradients.py", tmp_path / "two.npz")
+    assert two.returncode == 0, two.stderr
+    one, two = np.load(tmp_path / "one.npz"), np.load(tmp_path / "two.npz")
+    for name in one:
+        np.testing.assert_allclose(two[name], one[name], rtol=1e-4, atol=1e-5, err_msg=name)
 
 
 SYNCHRONISED = """
@@ -149,6 +226,36 @@ with all_or_none(processes):
     result = mpirun(tmp_path / "fail.py")
     assert result.returncode != 0
     assert "minicv: process 1 of 2: picture 7 is unreadable" in result.stderr
+
+
+def test_after_a_failed_process_the_last_checkpoint_is_good(tmp_path):
+    """Process 1 fails in step 6; what process 0 saved after step 5 goes on to the weights of an undisturbed run."""
+    options = ("train", "unet", "--data", "cells", "--width", "2", "--tile", "20", "--steps", "8", "--batch", "2",
+               "--quiet", "--out")
+    (tmp_path / "fail.py").write_text("""
+import sys
+from minicv import cli
+from minicv.training import Run, Training, run
+run.Run.due = lambda self: True  # saved after every step
+advance = Training.advance
+def failing(self, *batch):
+    if self.group.rank == 1 and self.step == 5:
+        raise ValueError("this one is worn out")
+    return advance(self, *batch)
+Training.advance = failing
+sys.exit(cli.main())
+""")
+    failed = mpirun(tmp_path / "fail.py", *options, tmp_path / "failed")
+    assert failed.returncode != 0 and "minicv: process 1 of 2: this one is worn out" in failed.stderr
+    assert load_checkpoint(tmp_path / "failed" / "last.safetensors")[1]["step"] in (4, 5)
+    resumed = mpirun("-m", "minicv.cli", *options, tmp_path / "failed", "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    whole = mpirun("-m", "minicv.cli", *options, tmp_path / "whole")
+    assert whole.returncode == 0, whole.stderr
+    one, two = (load_checkpoint(tmp_path / name / "last.safetensors") for name in ("failed", "whole"))
+    assert one[1]["step"] == two[1]["step"] == 8
+    for name, value in one[0].state_dict().items():
+        np.testing.assert_array_equal(value, two[0].state_dict()[name], err_msg=name)
 
 
 def test_by_the_command(tmp_path):
