@@ -241,7 +241,9 @@ def _(x, *, scale):
 def _(x, indices, *, size):
     # PyTorch's result for indices that occur twice depends on its threads: the first ones go elsewhere and are cut off
     planes = indices.flatten(2)
-    later = (planes[..., :, None] == planes[..., None, :]).triu(1).any(-1)
+    ordered, order = planes.sort(dim=-1, stable=True)
+    again = ordered[..., :-1] == ordered[..., 1:]  # the same index comes once more
+    later = torch.zeros_like(planes, dtype=torch.bool).scatter(2, order[..., :-1], again)
     places = torch.where(later, size[0] * size[1], planes)
     y = torch.zeros(*x.shape[:2], size[0] * size[1] + 1, dtype=x.dtype).scatter(2, places, x.flatten(2))
     return y[..., :-1].reshape(*x.shape[:2], *size)
