@@ -76,6 +76,10 @@ def random_like(y):
     return backend.to_device(values, backend.device_of(y))
 
 
+def powers_of_two(y):
+    return (2.0 ** np.arange(y.size)).reshape(y.shape)
+
+
 def compare(actual: list, expected: list, tolerance: float, what: str) -> None:
     """Equal to within ``tolerance`` of the largest value, and integers exactly."""
     assert len(actual) == len(expected), f"{what}: {len(actual)} arrays, expected {len(expected)}"
@@ -139,11 +143,20 @@ def check_dtype(case: Case, device: str, dtype: str) -> None:
 
 
 def check_gradient(case: Case) -> str:
-    """Backward is forward's derivative; a kink only where the label speaks of one. Returns the verdict."""
+    """Backward is forward's derivative; a kink only where the label speaks of one. Returns the verdict.
+
+    At a kink any number between the slopes of both sides passes as a derivative: so there the case must say which.
+    """
     result = gradcheck(*case.differentiable())
     assert result.verdict in ("ok", "kink"), f"{case}: {result}"
     assert result.verdict == "ok" or KINKED.search(case.label), \
         f"{case}: {result.detail}, but the label names no tie, zero, half, integer, edge or kink"
+    assert result.verdict == "ok" or case.gradients is not None, f"{case}: a kink, and no gradients=[...] to expect"
+    if case.gradients is not None:
+        received = [g for g in Run(case, case.arrays(), cotangent=powers_of_two).values()[1] if g is not None]
+        expected = [np.array(e, float) for e in case.gradients]
+        compare([g.reshape(e.shape) if g.size == e.size else g for g, e in zip(received, expected, strict=True)],
+                expected, TOLERANCE["float64"], f"{case}: gradient at a kink")
     return result.verdict
 
 

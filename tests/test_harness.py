@@ -196,6 +196,12 @@ class GivesATieToBoth(Larger):
         return gy * (a >= b), gy * (a <= b)
 
 
+class GivesATieToTheOther(Larger):  # a slope, too: only ``gradients`` tells
+    def backward(ctx, gy):
+        a, b = ctx.saved
+        return gy * (a > b), gy * (a <= b)
+
+
 class RightOnlyTogether(Product):
     def backward(ctx, gy):
         a, b = ctx.saved
@@ -262,13 +268,13 @@ def softmax(function):
     return case(function, "rows", (2, 4), loop=lambda x: np.exp(x) / np.exp(x).sum(axis=-1, keepdims=True))
 
 
-def absolute(function, label):
-    return case(function, label, np.array([0.0, -1.0, 2.0]), loop=np.abs)
+def absolute(function, label, gradients=((0, -2, 4),)):
+    return case(function, label, np.array([0.0, -1.0, 2.0]), loop=np.abs, gradients=gradients)
 
 
 def larger(function):
     tie = np.array([1.0, 2.0, -1.0, 0.5])
-    return case(function, "tie", tie, tie + [0, 0, 0, 1], loop=np.maximum)
+    return case(function, "tie", tie, tie + [0, 0, 0, 1], loop=np.maximum, gradients=[[1, 2, 4, 0], [0, 0, 0, 8]])
 
 
 def every_check(c):
@@ -302,8 +308,10 @@ def test_a_right_op_passes_every_check(right):
     (rows(LosesAnOverlap), harness.check_gradient),
     (rows(LosesAnOverlap), harness.check_device),
     (absolute(Absolute, "a smooth point, it says"), harness.check_gradient),
+    (absolute(Absolute, "at zero, without saying what it should be", None), harness.check_gradient),
     (absolute(AbsoluteOutside, "at zero"), harness.check_gradient),
     (larger(GivesATieToBoth), harness.check_gradient),
+    (larger(GivesATieToTheOther), harness.check_gradient),
     (product(RightOnlyTogether), harness.check_needs),
     (cube(ChangesItsInput), lambda c: harness.check_unmodified(c, "numpy")),
     (cube(ChangesItsInputInBackward), lambda c: harness.check_unmodified(c, "strict")),

@@ -94,10 +94,10 @@ AT_ZERO = np.array([-1.5, 0.0, 2.5])  # a kink of (leaky) ReLU
 CASES = [
     Case(relu, "4-D", (2, 3, 4, 5), loop=lambda x: np.array([max(v, 0.0) for v in x.flat]).reshape(x.shape)),
     Case(relu, "0-d", (), loop=lambda x: np.array(max(float(x), 0.0))),
-    Case(relu, "at zero", AT_ZERO, loop=lambda x: np.array([0.0, 0.0, 2.5])),
+    Case(relu, "at zero", AT_ZERO, loop=lambda x: np.array([0.0, 0.0, 2.5]), gradients=[[0, 0, 4]]),
     Case(leaky_relu, "slope 0.1", (3, 7), negative_slope=0.1,
          loop=lambda x, negative_slope: np.array([v if v > 0 else 0.1 * v for v in x.flat]).reshape(x.shape)),
-    Case(leaky_relu, "at zero", AT_ZERO, loop=lambda x: np.array([-0.015, 0.0, 2.5])),
+    Case(leaky_relu, "at zero", AT_ZERO, loop=lambda x: np.array([-0.015, 0.0, 2.5]), gradients=[[0.01, 0.02, 4]]),
     Case(sigmoid, "3-D", (2, 3, 4), loop=lambda x: np.array([1 / (1 + np.exp(-v)) for v in x.flat]).reshape(x.shape)),
     Case(tanh, "2-D", (3, 5), loop=lambda x: np.array([np.sinh(v) / np.cosh(v) for v in x.flat]).reshape(x.shape)),
 ]

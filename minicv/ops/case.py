@@ -1,7 +1,7 @@
 """Example inputs of an operation, from which the tests and ``minicv gradcheck`` are made."""
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,13 +15,15 @@ class Case:
 
     An input is a shape, to be filled with shuffled values (no two equal, none zero, as ties and zeros are where max and
     ReLU have kinks); or an array, taken as it is; or None. Float inputs are differentiated. ``loop`` computes the same
-    from plain arrays by the definition. ``call`` adapts an op whose inputs come in a list.
+    from plain arrays by the definition. ``call`` adapts an op whose inputs come in a list. ``gradients``, for a
+    case at a kink, is what each float input receives where the result's gradient is 1, 2, 4, 8, ...: worked out by
+    hand, as slopes do not tell.
     """
 
     def __init__(self, op: Callable[..., Tensor], label: str, *inputs: Any, loop: Callable[..., Any],
-                 call: Callable[..., Tensor] | None = None, **options: Any):
+                 call: Callable[..., Tensor] | None = None, gradients: Sequence[Any] | None = None, **options: Any):
         self.op, self.label, self.inputs, self.options = op, label, inputs, options
-        self.loop, self.call = loop, call or op
+        self.loop, self.call, self.gradients = loop, call or op, gradients
 
     @property
     def name(self) -> str:

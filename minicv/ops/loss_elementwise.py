@@ -218,7 +218,8 @@ CASES = [
     _l1("no reduction, beta 1/9", (3, 4), (3, 4), beta=1 / 9, reduction="none"),
     _l1("sum, beta 3", (2, 3, 2), (2, 3, 2), beta=3.0, reduction="sum"),
     _l1("beta 0", (3, 4), (3, 4), beta=0),
-    _l1("beta 0 at a kink", np.array([1.0, -2.0]), np.array([1.0, 2.0]), beta=0, reduction="sum"),
+    _l1("beta 0 at a kink", np.array([1.0, -2.0]), np.array([1.0, 2.0]), beta=0, reduction="sum",
+        gradients=[[0, -1], [0, 1]]),
     _l1("empty batch, sum", (0, 4), (0, 4), reduction="sum"),
     _case(mse_loss, mse_loss_loop, "mean", (3, 4), (3, 4)),
     _case(mse_loss, mse_loss_loop, "sum", (2, 3, 2), (2, 3, 2), reduction="sum"),
@@ -227,6 +228,6 @@ CASES = [
     _case(hinge_loss, hinge_loss_loop, "mean", (3, 4), PLUS_MINUS),
     _case(hinge_loss, hinge_loss_loop, "no reduction", (3, 4), PLUS_MINUS, reduction="none"),
     _case(hinge_loss, hinge_loss_loop, "kink at the margin", np.array([1.0, -1.0, 0.5]), np.array([1, -1, 1]),
-          reduction="sum"),
+          reduction="sum", gradients=[[0, 0, -1]]),
     _case(hinge_loss, hinge_loss_loop, "empty batch, sum", (0, 4), np.zeros((0, 4), np.int64), reduction="sum"),
 ]

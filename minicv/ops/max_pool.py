@@ -169,10 +169,11 @@ def max_pool2d(input: Tensor, kernel_size: int | Pair, stride: int | Pair | None
                            return_indices=return_indices)
 
 
-def _max(label, *inputs, **options):
-    return Case(max_pool2d, label, *inputs, loop=max_pool2d_loop, **options)
+def _max(label, *inputs, loop=max_pool2d_loop, **options):
+    return Case(max_pool2d, label, *inputs, loop=loop, **options)
 
 
+ROW = np.arange(-5.0, 0).reshape(1, 1, 1, 5)
 TIES = np.array([[3, 3, 1, 0], [3, 2, 0, 1], [0, 0, 5, 5], [0, 0, 5, 5]], float).reshape(1, 1, 4, 4)
 
 CASES = [
@@ -189,8 +190,15 @@ CASES = [
          ceil_mode=True),
     _max("the whole picture", (2, 3, 4, 5), kernel_size=(4, 5)),
     _max("more than 256 taps", (1, 1, 17, 18), kernel_size=17, stride=1),
-    _max("ties", TIES, kernel_size=2),
-    _max("overlapping ties", TIES, kernel_size=3, stride=1, padding=1),
+    _max("ties", TIES, kernel_size=2, gradients=[[[1, 0, 2, 0], [0, 0, 0, 0], [4, 0, 8, 0], [0, 0, 0, 0]]]),
+    _max("overlapping ties", TIES, kernel_size=3, stride=1, padding=1, gradients=[  # 1 + 2 + 16 at the first 3; ...
+        [[19, 4, 8, 0], [256, 0, 0, 0], [4096, 0, 61152, 0], [0, 0, 0, 0]]]),
+    _max("ceil_mode by hand, none starts in the padding", ROW, kernel_size=(1, 2), padding=(0, 1), ceil_mode=True,
+         loop=lambda x, **options: np.array([[[[-5.0, -3, -1]]]])),
+    _max("ceil_mode by hand, the last starts inside", ROW[..., :4], kernel_size=(1, 2), padding=(0, 1), ceil_mode=True,
+         loop=lambda x, **options: np.array([[[[-5.0, -3, -2]]]])),
+    _max("ceil_mode by hand, one ends outside", ROW, kernel_size=(1, 2), ceil_mode=True,
+         loop=lambda x, **options: np.array([[[[-4.0, -2, -1]]]])),
     _max("empty batch", (0, 2, 4, 4), kernel_size=2),
     _max("larger than one block", (2, 16, 160, 160), kernel_size=3, stride=2, padding=1),
 ]

@@ -244,6 +244,22 @@ def _batch_norm(label, x, weight, bias, running=True, **options):
     return Case(batch_norm, label, x, weight, bias, loop=loop, call=call, **options)
 
 
+def _trained(label, shape, **options):
+    """Evaluation after a training step on other numbers: the running averages have moved, and count."""
+    first, C = np.arange(4.0 * shape[1]).reshape(4, shape[1]) ** 2, shape[1]
+
+    def call(x, **options):
+        mean, var = (to_device(v, x.device) for v in (np.zeros(C), np.ones(C)))
+        batch_norm(Tensor(to_device(first, x.device)), mean, var, training=True, **options)
+        return batch_norm(x, mean, var, **options)
+
+    def loop(x, **options):
+        mean, var = np.zeros(C), np.ones(C)
+        batch_norm_loop(first, None, None, mean, var, training=True, **options)
+        return batch_norm_loop(x, None, None, mean, var, **options)
+    return Case(batch_norm, label, shape, loop=loop, call=call, **options)
+
+
 def _lrn(label, shape, **options):
     return Case(local_response_norm, label, shape, loop=local_response_norm_loop, **options)
 
@@ -257,6 +273,7 @@ CASES = [
     _batch_norm("training without weight and bias", (3, 2, 3), None, None, training=True, eps=0.1),
     _batch_norm("weight only", (3, 2, 3, 1), (2,), None, training=True),
     _batch_norm("bias only", (3, 2, 3, 1), None, (2,), momentum=0.5),
+    _trained("evaluation after training", (2, 3, 2), momentum=0.3),
     _batch_norm("larger than one block, rows left over", (3, 5, 101, 67), (5,), (5,), training=True),
     _batch_norm("empty batch, training", (0, 2, 3, 3), (2,), (2,), training=True),
     _batch_norm("empty batch, evaluation", (0, 2, 3, 3), (2,), (2,)),

@@ -337,7 +337,7 @@ CASES = [
     _pool("a list, a picture without boxes", (3, 2, 8, 9), output_size=2,
           boxes=[INSIDE[:2, 1:], np.empty((0, 4)), INSIDE[2:3, 1:]]),
     _pool("a tie", np.array([[[[2.0, 5.0, 5.0], [1.0, 5.0, 0.5]]]]), boxes=np.array([[0, 0.0, 0.0, 2.0, 1.0]]),
-          output_size=1),
+          output_size=1, gradients=[[[0, 1, 0], [0, 0, 0]]]),
     _pool("no boxes", (2, 2, 8, 9), boxes=np.empty((0, 5)), output_size=2),
     _align("more boxes than pictures", (2, 3, 8, 9), boxes=INSIDE, output_size=(3, 2)),
     _align("aligned", (2, 3, 8, 9), boxes=INSIDE, output_size=(3, 2), aligned=True),
