@@ -9,12 +9,13 @@ import importlib
 import inspect
 import pkgutil
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
+import numpy as np
 from docutils.utils.math import latex2mathml
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
@@ -23,7 +24,7 @@ from pygments.lexers import PythonLexer
 import minicv
 from minicv import claims, models, ops, papers
 from minicv.viz.architecture import blocks, describe, draw_architecture
-from minicv.viz.operation import draw_operation
+from minicv.viz.operation import draw_arrays, draw_operation
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -284,7 +285,8 @@ def models_page() -> str:
     """Each network: its class, its picture."""
     lines = heading("Networks") + [
         "Drawn from the networks themselves, compact presets: a block is as high as the square root of its map and as "
-        "wide as the logarithm of its channels; arrows over the blocks are skips.", ""]
+        "wide as the logarithm of its channels; arrows over the blocks are skips, and *x 2* over a block says that it "
+        "has two residual connections. ``minicv summary unet`` prints every layer.", ""]
     for name in models.names():
         cls = models.model_class(name)
         target = known().get(f"{cls.__module__}.{cls.__name__}")
@@ -316,18 +318,31 @@ def up_to_date(picture: Path) -> bool:
         Path(m.__file__).stat().st_mtime for m in modules())
 
 
+def pictures() -> dict[str, Callable[[], tuple[Any, str]]]:
+    """What is drawn, by the name of its file: each network, each operation; it gives the figure and its words."""
+    wanted: dict[str, Callable] = {f"network_{name}": partial(draw_network, name) for name in models.names()}
+    for case in ops.cases():  # the first of each that shows something
+        wanted.setdefault(f"operation_{case.name}", partial(draw_operation, case))
+    kernel = np.arange(1.0, 10.0).reshape(1, 1, 3, 3)
+    matrix = ops.conv_matrix(kernel, (4, 4)).toarray()
+    return wanted | {
+        "operation_conv_matrix": lambda: draw_arrays("conv_matrix, 3x3 on a 4x4 picture", {
+            "weight": kernel, "matrix": matrix}),
+        "operation_bilinear_kernel": lambda: draw_arrays("bilinear_kernel, twice as large", {
+            "kernel": ops.bilinear_kernel(2)}),
+        "operation_bilinear_weight": lambda: draw_arrays("bilinear_weight, of 2 channels, twice as large", {
+            f"weight [{o}, {i}]": ops.bilinear_weight(2, 2)[o, i] for o in range(2) for i in range(2)})}
+
+
 def draw_pictures() -> None:
-    """A picture of each network and of each operation, with its words beside it in a text file."""
+    """Draw the pictures that are older than the code, each with its words beside it in a text file."""
     import matplotlib
     import matplotlib.pyplot as plt
     matplotlib.use("Agg")
     folder = OUT / "pictures"
     folder.mkdir(parents=True, exist_ok=True)
-    wanted = {f"network_{name}": partial(draw_network, name) for name in models.names()}
-    for case in ops.cases():  # the first of each that shows something
-        wanted.setdefault(f"operation_{case.name}", partial(draw_operation, case))
     with matplotlib.rc_context({"svg.hashsalt": "minicv"}):
-        for name, draw in wanted.items():
+        for name, draw in pictures().items():
             picture = folder / f"{name}.svg"
             if not up_to_date(picture):
                 figure, words = draw()

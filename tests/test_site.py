@@ -91,6 +91,21 @@ def test_pictures_have_words(site, pages):
     assert [f"{path.relative_to(site)}: {image}" for path, page in pages.items() for image in page.silent] == []
 
 
+def test_every_network_and_operation_is_pictured(site):
+    sys.path.insert(0, str(ROOT / "docs"))
+    try:
+        import pages as generator
+    finally:
+        sys.path.remove(str(ROOT / "docs"))
+    from minicv import models, ops
+    wanted = {f"network_{name}" for name in models.names()} | {
+        f"operation_{getattr(ops, name).__name__}" for name in ops.__all__ if name != "cases"}
+    assert wanted == set(generator.pictures())
+    networks = (site / "generated" / "models.html").read_text(encoding="utf-8")
+    shown = networks + "".join(path.read_text(encoding="utf-8") for path in site.glob("generated/api/minicv.ops*.html"))
+    assert sorted(name for name in wanted if not re.search(rf'<img alt="[^"]+" src="[^"]*/{name}\.svg"', shown)) == []
+
+
 def test_lessons_can_be_taken_along(site):
     for lesson in (ROOT / "lessons").glob("[0-9][0-9]_*.py"):
         assert list(site.glob(f"_downloads/*/{lesson.stem}.ipynb")) and list(site.glob(f"_downloads/*/{lesson.name}"))

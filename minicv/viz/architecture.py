@@ -2,7 +2,7 @@
 
 The network runs once on a blank picture, as for ``minicv summary``, and every operation is noted. Operations one after
 the other that keep the size of the map become a block. A block that takes what an earlier one made, and not only what
-the one before it made, has a skip: an arrow over the blocks between.
+the one before it made, has a skip: an arrow over the blocks between. Residual connections inside a block are counted.
 """
 from __future__ import annotations
 
@@ -30,21 +30,30 @@ OPERATIONS = {
 
 @dataclasses.dataclass
 class Block:
-    """Operations one after the other on maps of one size: their kinds, what they make, the blocks they take it from."""
+    """Operations one after the other on maps of one size: their kinds, what they make, the blocks they take it from.
+
+    ``residual``: how often what came in is added to what was made of it. ``branches``: how many of its maps were made
+    beside each other, to be concatenated (Inception's, ASPP's), 0 for none.
+    """
 
     kinds: list[str]
     channels: int
     size: tuple[int, int]
     sources: set[int]
+    residual: int = 0
+    branches: int = 0
 
     @property
     def kind(self) -> str:
-        """The kind that most of its operations are."""
-        return Counter(self.kinds).most_common(1)[0][0]
+        """The kind that most of its operations are; of two that are as many, the later one."""
+        counts = Counter(self.kinds)
+        return max(self.kinds, key=lambda kind: (counts[kind], self.kinds[::-1].index(kind) == 0))
 
     def words(self) -> str:
         """As in "2 conv, 1 up"."""
-        return ", ".join(f"{n} {kind}" for kind, n in Counter(self.kinds).items())
+        parts = [f"{n} {kind}" for kind, n in Counter(self.kinds).items()]
+        parts += [f"{self.branches} branches"] * bool(self.branches)
+        return ", ".join(parts + [f"{self.residual} residual"] * bool(self.residual))
 
 
 class Follower(Tracer):
@@ -66,7 +75,17 @@ class Follower(Tracer):
         sources = {self.maker[id(a)] for a in arrays if id(a) in self.maker}
         if id(y) in self.seen and sources:
             kind = OPERATIONS.get(cls.__name__) or ("join" if len(sources) > 1 else None)
-            self.maker[id(y)] = self.place(kind, y.shape, sources) if kind else max(sources)
+            count = len(self.blocks)
+            self.maker[id(y)] = here = self.place(kind, y.shape, sources) if kind else max(sources)
+            makers = [self.maker[id(a)] for a in arrays if id(a) in self.maker]
+            if cls.__name__ == "Add" and len(makers) == 2 and here < count:
+                self.blocks[here].residual += 1
+            elif cls.__name__ == "Concatenate":
+                block, several = Counter(makers).most_common(1)[0]
+                if several > 1:
+                    self.blocks[block].branches = several
+                if here < count:  # nothing else came in
+                    self.blocks[here].channels = y.shape[1]
         return result
 
     def place(self, kind: str, shape: tuple[int, ...], sources: set[int]) -> int:
@@ -96,7 +115,32 @@ def blocks(model: Module, input_size: tuple[int, int, int]) -> list[Block]:
     finally:
         for module, mode in modes:
             module.training = mode
-    return follower.blocks
+    return in_branches(follower.blocks)
+
+
+def in_branches(several: list[Block]) -> list[Block]:
+    """The same blocks, but each branch in one piece: after a block comes one that takes what it made, if there is one.
+
+    The network may compute all branches of a pyramid level by level; then two blocks of a branch can become one.
+    """
+    order: list[int] = []
+    while len(order) < len(several):
+        ready = [i for i, b in enumerate(several) if i not in order and b.sources <= set(order)]
+        order.append(min(ready, key=lambda i: (not order or order[-1] not in several[i].sources, i)))
+    takers = Counter(s for b in several for s in b.sources)
+    place: dict[int, int] = {}
+    result: list[Block] = []
+    for before, i in zip([None, *order], order, strict=False):
+        b = several[i]
+        if before and b.sources == {before} and takers[before] == 1 and b.size == result[-1].size \
+                and "join" not in b.kinds:
+            last = result[-1]
+            result[-1] = dataclasses.replace(b, kinds=last.kinds + b.kinds, sources=last.sources,
+                                             residual=last.residual + b.residual)
+        else:
+            result.append(dataclasses.replace(b, sources={place[s] for s in b.sources}))
+        place[i] = len(result) - 1
+    return result
 
 
 def describe(several: list[Block]) -> str:
@@ -110,7 +154,7 @@ def draw_architecture(several: list[Block], title: str = "") -> Any:
     """Draw blocks from left to right and return the figure.
 
     A block is as high as the square root of its map's side and as wide as the logarithm of its channels, which stand
-    above it; below it stands the side. The colour and the words in it say what it does.
+    above it; below it stands the side. Its colour and the words below say what it does.
     """
     import matplotlib.pyplot as plt
     largest = max(b.size[0] for b in several)
@@ -120,6 +164,7 @@ def draw_architecture(several: list[Block], title: str = "") -> Any:
     skips = [(s, i) for i, b in enumerate(several) for s in sorted(b.sources) if s < i - 1]
     rise = {pair: 1.75 + 0.16 * n for n, pair in enumerate(sorted(skips, key=lambda p: p[1] - p[0]))}
     top = max(rise.values(), default=1.6)
+    blue = {"arrowstyle": "-|>", "color": PALETTE[5] / 255, "lw": 1.1, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 7}
     figure, ax = plt.subplots(figsize=(min(max(lefts[-1] * 0.85, 5), 15), 1.0 + (top + 2.1) * 0.75))
     for i, (b, left, width, height) in enumerate(zip(several, lefts, widths, heights, strict=False)):
         ax.add_patch(plt.Rectangle((left, -height / 2), width, height, ec="0.25", lw=0.7,
@@ -127,25 +172,34 @@ def draw_architecture(several: list[Block], title: str = "") -> Any:
         middle = left + width / 2
         ax.text(middle, height / 2 + 0.05, b.channels, ha="center", va="bottom", fontsize=7)
         side = f"{b.size[0]}" if b.size[0] == b.size[1] else f"{b.size[0]}x{b.size[1]}"
-        ax.text(middle, -height / 2 - 0.05, side, ha="center", va="top", fontsize=7, color="0.35")
-        ax.text(middle, -1.62, b.words(), ha="center", va="top", fontsize=7, rotation=90)
+        ax.text(middle, -height / 2 - 0.05, side, ha="center", va="top", fontsize=6 if "x" in side else 7, color="0.35")
+        ax.text(middle, -1.62, b.words().replace(", ", "\n"), ha="center", va="top", fontsize=6.5)
+        if b.residual:  # a small arrow over the block itself
+            low, high = height / 2 + 0.24, height / 2 + 0.42
+            ax.plot([left, left, left + width], [low, high, high], color=PALETTE[5] / 255, lw=1.1, ls=(0, (4, 2)))
+            ax.annotate("", (left + width, low), (left + width, high), arrowprops=blue)
+            ax.text(middle, high + 0.04, f"x {b.residual}", ha="center", va="bottom", fontsize=6, color=blue["color"])
         for s in b.sources:
             if s == i - 1:
-                ax.annotate("", (left, 0), (lefts[s] + widths[s], 0),
-                            arrowprops={"arrowstyle": "-|>", "color": "0.2", "lw": 1, "shrinkA": 0, "shrinkB": 0,
-                                        "mutation_scale": 7})
+                ax.annotate("", (left, 0), (lefts[s] + widths[s], 0), arrowprops={**blue, "color": "0.2", "lw": 1})
+    ends = {}  # of arrows at one block: side by side, so that none crosses another: (block, arrow) -> x
+    for b in range(len(several)):
+        here = sorted((p for p in rise if p[1] == b), key=rise.get) + sorted(
+            (p for p in rise if p[0] == b), key=rise.get, reverse=True)
+        ends |= {(b, pair): lefts[b] + widths[b] * (n + 1) / (len(here) + 1) for n, pair in enumerate(here)}
     for (s, i), y in rise.items():
-        x0, x1 = lefts[s] + widths[s] / 2, lefts[i] + widths[i] / 2
-        ax.plot([x0, x0, x1], [heights[s] / 2 + 0.28, y, y], color=PALETTE[5] / 255, lw=1.1, ls=(0, (4, 2)))
-        ax.annotate("", (x1, heights[i] / 2 + 0.28), (x1, y), arrowprops={
-            "arrowstyle": "-|>", "color": PALETTE[5] / 255, "lw": 1.1, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 7})
+        x0, x1 = ends[s, (s, i)], ends[i, (s, i)]
+        low = heights[s] / 2 + (0.62 if several[s].residual else 0.28)
+        ax.plot([x0, x0, x1], [low, y, y], color=PALETTE[5] / 255, lw=1.1, ls=(0, (4, 2)))
+        low = heights[i] / 2 + (0.62 if several[i].residual else 0.28)
+        ax.annotate("", (x1, low), (x1, y), arrowprops=blue)
     used = [kind for kind in KINDS if kind != "input" and any(b.kind == kind for b in several)]
     handles = [plt.Rectangle((0, 0), 1, 1, fc=PALETTE[KINDS[kind][1]] / 255, ec="0.25", label=KINDS[kind][0])
                for kind in used]
-    if skips:
+    if skips or any(b.residual for b in several):
         handles.append(plt.Line2D([], [], color=PALETTE[5] / 255, ls=(0, (4, 2)), label="skip or branch"))
     figure.legend(handles=handles, loc="lower center", ncols=len(handles), fontsize=7, frameon=False)
-    ax.set(xlim=(-0.2, lefts[-1]), ylim=(-2.6, top + 0.15))
+    ax.set(xlim=(-0.2, lefts[-1]), ylim=(-2.4, top + 0.15))
     ax.set_axis_off()
     ax.set_title(title, fontsize=9)
     return figure

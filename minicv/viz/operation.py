@@ -1,6 +1,7 @@
 """A small picture of an operation: what goes in, what comes out, and where one output's gradient goes."""
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,33 @@ def plane(array: np.ndarray, at: tuple[int, ...] = ()) -> np.ndarray:
     return np.atleast_2d(array)
 
 
-def draw_operation(case: Case) -> tuple[Any, str]:
-    """Draw a case's first input, its result, and the gradient of the result's middle number; figure and words.
+def names(case: Case) -> list[str]:
+    """What the op calls the inputs that are differentiated: ["input", "weight", "bias"], or "input 2" of a list."""
+    floats = [i for i, a in enumerate(case.arrays()) if a is not None and a.dtype.kind == "f"]
+    if case.call is not case.op:
+        return [f"input {i + 1}" for i in floats] if len(floats) > 1 else ["input"]
+    parameters = list(inspect.signature(case.op).parameters)
+    return [parameters[i] for i in floats]
 
-    Raises ``ValueError`` if the case has no numbers to draw.
+
+def show(ax: Any, values: np.ndarray, title: str, signed: bool = False) -> None:
+    """One plane of numbers as colours; where there is room, with the numbers. ``signed``: white is zero."""
+    limit, wide = np.abs(values).max() or 1, max(values.shape) / min(values.shape) > 4
+    picture = ax.imshow(values, cmap="PuOr" if signed else "cividis", vmin=-limit if signed else None,
+                        vmax=limit if signed else None, aspect="auto" if wide or min(values.shape) == 1 else "equal")
+    if values.size <= 20 and max(values.shape) <= 6:
+        for (row, column), v in np.ndenumerate(values):
+            dark = sum(picture.cmap(picture.norm(v))[:3]) < 1.4
+            ax.text(column, row, f"{round(v, 2) + 0.0:g}", ha="center", va="center", fontsize=5.5,
+                    color="w" if dark else "k")
+    ax.set_title(f"{title}, {values.shape[0]} x {values.shape[1]}", fontsize=7)
+    ax.set(xticks=[], yticks=[])
+
+
+def draw_operation(case: Case) -> tuple[Any, str]:
+    """Draw a case's inputs (three of them at most), its result, and the first input's gradient of the framed number.
+
+    Returns the figure and its words. Raises ``ValueError`` if the case has no numbers to draw.
     """
     import matplotlib.pyplot as plt
     seed(0)
@@ -42,20 +66,33 @@ def draw_operation(case: Case) -> tuple[Any, str]:
             break
     gradient = np.zeros(x.shape) if x.grad is None else x.grad
     there = np.unravel_index(int(np.argmax(abs(gradient))), gradient.shape)
-    maps = {"input": plane(x.numpy(), there), "result": plane(y, at), "one result's gradient": plane(gradient, there)}
-    figure, axes = plt.subplots(1, 3, figsize=(5.4, 1.75), layout="constrained")
-    for ax, (title, values) in zip(axes, maps.items(), strict=True):
-        signed = title.startswith("one")
-        limit = np.abs(values).max() or 1
-        ax.imshow(values, cmap="PuOr" if signed else "cividis", vmin=-limit if signed else None,
-                  vmax=limit if signed else None, aspect="equal" if min(values.shape) > 1 else "auto")
-        ax.set_title(f"{title}, {values.shape[0]} x {values.shape[1]}", fontsize=7)
-        ax.set(xticks=[], yticks=[])
+    first, result = plane(x.numpy(), there), plane(y, at)
+    maps = [(first, names(case)[0]), *((plane(v), name) for v, name in zip(inputs[1:3], names(case)[1:3], strict=True)),
+            (result, "result")]
+    figure, axes = plt.subplots(1, len(maps) + 1, figsize=(1.8 * len(maps) + 1.8, 2.0), layout="constrained")
+    figure.suptitle(f"{case.name}, {case.label}", fontsize=8)
+    for ax, (values, title) in zip(axes, maps, strict=False):
+        show(ax, values, title)
+    show(axes[-1], plane(gradient, there), "gradient", signed=True)
     if y.size > 1:
         row, column = (0, *at)[-2:]
-        axes[1].add_patch(plt.Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, ec="w", lw=2))
-        axes[1].add_patch(plt.Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, ec="k", lw=0.8))
-    (h, w), (oh, ow) = maps["input"].shape, maps["result"].shape
+        axes[-2].add_patch(plt.Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, ec="w", lw=2))
+        axes[-2].add_patch(plt.Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, ec="k", lw=0.8))
+    (h, w), (oh, ow) = first.shape, result.shape
     words = (f"{case.name}, {case.label}: an input of {h} x {w} numbers gives {oh} x {ow}; one of them depends on "
              f"{np.count_nonzero(gradient)} of the input's.")
     return figure, words
+
+
+def draw_arrays(title: str, maps: dict[str, np.ndarray]) -> tuple[Any, str]:
+    """Draw arrays beside each other, white for zero: of what is no operation, but made for one; figure and words."""
+    import matplotlib.pyplot as plt
+    planes = {name: plane(array) for name, array in maps.items()}
+    widths = [max(v.shape[1] / v.shape[0], 1) for v in planes.values()]
+    figure, axes = plt.subplots(1, len(planes), figsize=(1.8 * sum(widths), 2.0), layout="constrained", squeeze=False,
+                                width_ratios=widths)
+    figure.suptitle(title, fontsize=8)
+    for ax, (name, values) in zip(axes[0], planes.items(), strict=True):
+        show(ax, values, name, signed=True)
+    return figure, f"{title}: " + ", ".join(f"{name} {v.shape[0]} x {v.shape[1]}, {np.count_nonzero(v)} not zero"
+                                            for name, v in planes.items()) + "."
