@@ -100,11 +100,15 @@ def parser() -> argparse.ArgumentParser:
     some.add_argument("--elastic", type=float, help="standard deviation of the elastic deformation, pixels")
     some.add_argument("--no-augment", dest="augment", action="store_const", const=False)
     some.add_argument("--weight-map", action="store_const", const=True, help="weigh pixels by U-Net's eq. (2)")
+    some.add_argument("--class-weights", action="store_const", const=True, help="weigh pixels of rare classes more, as "
+                      "ENet: 1 / ln(1.02 + the class's share)")
     some.add_argument("--start", metavar="FILE", help="a checkpoint with whose weights to begin: for fcn16s, fcn8s a "
                       "coarser FCN (32s, 16s, 8s: FCN's stages); for any FCN and DeconvNet, its classifier")
     some.add_argument("--two-stage", action="store_const", const=True, help="as DeconvNet's paper: crops around single "
                       "objects for a third of the steps, then crops around proposals, instead of tiles")
     some = add.add_argument_group("networks that find objects")
+    some.add_argument("--alternating", action="store_true", help="faster_rcnn in four trainings of --steps each, as in "
+                      "its paper: RPN, head, RPN, head; the first three in DIR/1_rpn, DIR/2_head, DIR/3_rpn")
     some.add_argument("--turn", action="store_const", const=True, help="turn and mirror pictures in all eight ways")
     some.add_argument("--proposals", metavar="FILE", help=PROPOSALS)
     add.set_defaults(run=run_train)
@@ -226,25 +230,26 @@ def run_train(args: argparse.Namespace) -> int:
         model = models.build(args.model, args.preset, **options)
         if args.start is not None:
             begin_with(model, args.model, args.start)
-        task = kind.task(dataset, recipe, model, args)
-        job = training.Training(model, task, group, args.workers, args.sync_batch_norm)
-        run = training.Run(job, args.out, {"data": args.data, **kind.about(dataset)}, args.quiet, args.save_every,
-                           kind.validation(model, args) if args.validate else None)
-        if args.resume:
-            run.resume()
-        elif run.last.exists():
-            raise ValueError(f"{run.last} is there already; --resume goes on with it, another --out starts anew")
-        if group.rank == 0:
-            print(f"{args.model} {args.preset}, {model.num_parameters():,} parameters, {len(dataset)} pictures, "
-                  f"{recipe}"
-                  + (f", {group.size} processes" if group.size > 1 else "")
-                  + (f", from step {job.step}" if args.resume else ""), flush=True)
-        run.run()
-        if group.rank == 0:
-            if kind.after(model, task, args):
-                run.save()
-            print(f"{job.step} steps in {run.seconds:.0f} s, loss {run.mean_loss():.4f} over the last "
-                  f"{min(100, job.step)}\n{run.last}")
+        for number, (folder, task) in enumerate(kind.tasks(dataset, recipe, model, args)):
+            job = training.Training(model, task, group, args.workers, args.sync_batch_norm)
+            run = training.Run(job, args.out / folder, {"data": args.data, **kind.about(dataset)}, args.quiet,
+                               args.save_every, kind.validation(model, args) if args.validate else None)
+            there = [path for path in (run.last, args.out / run.last.name) if path.exists()]
+            if args.resume and (run.last in there or number == 0):  # later trainings may not have begun
+                run.resume()
+            elif there and not args.resume:
+                raise ValueError(f"{there[0]} is there already; --resume goes on with it, another --out starts anew")
+            if group.rank == 0:
+                print(f"{args.model} {args.preset}, {model.num_parameters():,} parameters, {len(dataset)} pictures, "
+                      f"{recipe}"
+                      + (f", {group.size} processes" if group.size > 1 else "")
+                      + (f", from step {job.step}" if args.resume else ""), flush=True)
+            run.run()
+            if group.rank == 0:
+                if kind.after(model, task, args):
+                    run.save()
+                print(f"{job.step} steps in {run.seconds:.0f} s, loss {run.mean_loss():.4f} over the last "
+                      f"{min(100, job.step)}\n{run.last}")
     return 0
 
 

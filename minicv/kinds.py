@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from . import data, models, training
 from .files import atomic_write
+from .models.detection.faster_rcnn import FasterRCNN
 from .nn import Module
 
 ALL = ("steps", "batch", "optimizer", "lr", "seed")  # options of every recipe
@@ -41,6 +42,16 @@ class Kind:
         """What the training loop asks for examples."""
         raise TypeError(f"{type(self).__name__} has no task")
 
+    def tasks(self, dataset: Any, recipe: training.Recipe, model: Module,
+              args: argparse.Namespace) -> Iterator[tuple[str, training.Task]]:
+        """One training after the other, and the folder of each in that of the run: one, in that folder itself.
+
+        Each is to be done before the next is asked for. ``ValueError`` where one cannot be parted.
+        """
+        if args.alternating:
+            raise ValueError(f"--alternating is not for {args.model}; it is for faster_rcnn and mask_rcnn")
+        yield "", self.task(dataset, recipe, model, args)
+
     def about(self, dataset: Any) -> dict[str, Any]:
         """What a checkpoint is to say of its data, beside where they come from."""
         return {}
@@ -67,7 +78,8 @@ class Segmentation(Kind):
 
     does = "labels pixels"
     recipe = training.SegmentationRecipe
-    options = ("tile", "elastic", "scale", "jitter", "augment", "weight_map", "two_stage")
+    options = ("tile", "elastic", "scale", "jitter", "augment", "weight_map", "class_weights",
+               "two_stage")
 
     def task(self, dataset, recipe, model, args):
         return training.SegmentationTask(dataset, recipe, model)
@@ -100,6 +112,16 @@ class Detection(Kind):
 
     def task(self, dataset, recipe, model, args):
         return training.DetectionTask(dataset, recipe, model, proposer(model, args, args.out))
+
+    def tasks(self, dataset, recipe, model, args):
+        if not args.alternating or not isinstance(model, FasterRCNN):
+            yield from super().tasks(dataset, recipe, model, args)
+            return
+        if args.proposals is not None:
+            raise ValueError("--alternating makes its own proposals; leave out --proposals")
+        steps = training.alternating_tasks(model, dataset, recipe)
+        for task, folder in zip(steps, ("1_rpn", "2_head", "3_rpn", ""), strict=True):
+            yield folder, task
 
     def about(self, dataset):
         return {"classes": list(dataset.class_names)}

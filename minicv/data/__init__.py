@@ -7,6 +7,7 @@ pixel's label is IGNORE. All randomness comes from an explicit `numpy.random.Gen
 from minicv.data.camvid import CamVid
 from minicv.data.cells import Cells, draw_cells
 from minicv.data.cityscapes import Cityscapes
+from minicv.data.class_weights import class_weights
 from minicv.data.coco import CocoDetection
 from minicv.data.detection import DetectionSample, boxes_of_masks
 from minicv.data.dsb2018 import DSB2018
@@ -62,6 +63,7 @@ __all__ = [
     "VOCSegmentation",
     "WithWeightMap",
     "balanced_class_weights",
+    "class_weights",
     "boxes_of_masks",
     "centre",
     "draw_cells",

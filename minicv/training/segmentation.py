@@ -15,6 +15,7 @@ from ..data import (
     UNetAugment,
     WithWeightMap,
     centre,
+    class_weights,
     random_window,
     standardise,
 )
@@ -35,8 +36,9 @@ class SegmentationRecipe(Recipe):
     ``elastic`` pixels and changed in grey value (``UNetAugment``); those that are upright (streets) are scaled by a
     factor between 1/``scale`` and ``scale``, flipped left to right and changed in colour by up to ``jitter``
     (``SegmentationAugment``).
-    ``weight_map``: U-Net's eq. (2), or 1 everywhere. ``two_stage``: DeconvNet's crops of objects, then of proposals, in
-    place of tiles, see ``two_stage.py``.
+    ``weight_map``: U-Net's eq. (2), or 1 everywhere. ``class_weights``: pixels of rare classes weigh more, see
+    ``data.class_weights``; times the weight map, if both are asked for. ``two_stage``: DeconvNet's crops of objects,
+    then of proposals, in place of tiles, see ``two_stage.py``.
     """
 
     tile: int | None = None
@@ -45,6 +47,7 @@ class SegmentationRecipe(Recipe):
     scale: float = 2.0  # PSPNet, sec. 5.1: "random resize between 0.5 and 2"
     jitter: float = 0.1
     weight_map: bool = False
+    class_weights: bool = False
     two_stage: bool = False
 
     AT_LEAST: ClassVar[dict[str, int]] = {**Recipe.AT_LEAST, "tile": 1, "elastic": 0, "scale": 1, "jitter": 0}
@@ -66,6 +69,10 @@ class SegmentationTask:
             upright = getattr(dataset, "upright", False)
             self.augment = (SegmentationAugment(scale=(1 / recipe.scale, recipe.scale), jitter=recipe.jitter) if upright
                             else UNetAugment(elastic=recipe.elastic))
+        self.weight_of = None  # of a label, 0 to 255
+        if recipe.class_weights:
+            self.weight_of = np.zeros(IGNORE + 1, np.float32)
+            self.weight_of[:dataset.num_classes] = class_weights(dataset)
         self.stages = TwoStages(dataset.class_names) if recipe.two_stage else None
 
     def stage(self, i: int) -> int:
@@ -100,6 +107,8 @@ class SegmentationTask:
         except ValueError as error:
             raise DataError(f"{whole.name}: {error}") from error
         weight = None if part.weight is None else centre(part.weight, tile_out)
+        if self.weight_of is not None:
+            weight = self.weight_of[label] if weight is None else self.weight_of[label] * weight
         return standardise(part.image, like=whole.image), label, weight
 
     def batch(self, examples: list, device: str) -> tuple[Tensor, Tensor, Tensor | None]:

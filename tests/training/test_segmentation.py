@@ -11,7 +11,7 @@ import pytest
 
 import minicv
 from minicv import models, nn
-from minicv.data import Cells, Sample, WithWeightMap, standardise
+from minicv.data import IGNORE, Cells, Sample, WithWeightMap, class_weights, standardise
 from minicv.models.segmentation.base import SegmentationNetwork
 from minicv.training import SegmentationRecipe, SegmentationTask, train_steps
 from tests import strict_device  # noqa: F401 - makes the device "strict" known
@@ -77,6 +77,25 @@ def test_tiles_are_batches_of_one_in_the_sizes_of_the_network(weight_map):
         assert image.shape == (1, 1, 60, 60) and image.dtype == np.float32
         assert label.shape == (1, 20, 20) and label.dtype == np.int64
         assert (weight.shape, weight.dtype) == ((1, 20, 20), np.float32) if weight_map else weight is None
+
+
+def test_class_weights_weigh_the_pixels_of_a_tile():
+    data, model = Cells(2, 32), unet(depth=2)
+    w = class_weights(data)
+    for (image, label, weight), (same, _, mapped), (_, _, both) in zip(*(
+            take(3, data, SMALL.replaced(tile=17, **options), model) for options in
+            ({"class_weights": True}, {"weight_map": True}, {"weight_map": True, "class_weights": True})), strict=True):
+        np.testing.assert_array_equal(weight, w[label])
+        np.testing.assert_array_equal(image, same)
+        np.testing.assert_allclose(both, w[label] * mapped, rtol=1e-6)
+
+
+def test_class_weights_of_pixels_without_a_label():
+    data, model = Numbered(), unet(depth=2)
+    for sample in data.pictures:
+        sample.label[::2] = IGNORE
+    for _, label, weight in take(3, data, SMALL.replaced(class_weights=True), model):
+        assert (weight[label == IGNORE] == 0).all() and (weight[label != IGNORE] > 1).all()
 
 
 def test_without_augmentation_a_tile_is_a_part_of_the_standardised_picture():
