@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import minicv
-from minicv import cli, kinds, models
+from minicv import cli, kinds, models, training
 from minicv.data import Scenes, read_image, read_label, write_png
 from minicv.data.rle import decode_rle
 from minicv.data.scenes_boxes import BoxScenes
@@ -164,6 +164,36 @@ def test_a_run_goes_on(run, few_boxes, tmp_path):  # noqa: F811
     assert run(*again, "--out", tmp_path / "a", "--steps", 2, "--resume")[0] == 0
 
 
+def test_alternating_training(run, fails, few_boxes, monkeypatch, tmp_path):  # noqa: F811
+    """Four trainings; stopped in the third, it goes on there, and ends as if it had not been stopped."""
+    again = ["train", "faster_rcnn", "--data", "boxes", "--alternating", "--steps", 2, "--quiet", *OPTIONS[:-1]]
+    code, text, error = run(*again, "--out", tmp_path / "a")
+    assert (code, error) == (0, "") and text.count("2 steps in ") == 4
+    files = [tmp_path / "a" / folder / "last.safetensors" for folder in ("1_rpn", "2_head", "3_rpn", "")]
+    states = [load_checkpoint(file)[0].state_dict() for file in files]
+    learned = [{name.partition(".")[0] for name in after if (after[name] != before[name]).any()}
+               for before, after in zip(states[1:-1], states[2:], strict=True)]
+    assert learned == [{"rpn"}, {"head"}]  # on the trunk of the second
+
+    def stop(self, *arguments, original=training.Training.advance):
+        if self.model.parts == ("rpn",) and self.model.trunk.frozen and self.step == 1:
+            raise KeyboardInterrupt
+        return original(self, *arguments)
+
+    with monkeypatch.context() as m:
+        m.setattr(training.Training, "advance", stop)
+        assert run(*again, "--out", tmp_path / "b")[0] == 130
+    assert not (tmp_path / "b" / "last.safetensors").exists()
+    assert run(*again, "--out", tmp_path / "b", "--resume")[0] == 0
+    whole = load_checkpoint(tmp_path / "b" / "last.safetensors")[0].state_dict()
+    assert all((whole[name] == states[-1][name]).all() for name in whole)
+
+    for out in ("a", "b"):
+        assert "is there already; --resume goes on with it" in fails(*again, "--out", tmp_path / out)
+    assert fails(*again, "--out", tmp_path / "c", "--proposals", files[0]) == (
+        "--alternating makes its own proposals; leave out --proposals")
+
+
 def test_predict_writes_json_and_a_picture(run, checkpoint, tmp_path):  # noqa: F811
     image = BoxScenes(1, (40, 60))[0].image
     write_png(tmp_path / "a.png", image)
@@ -205,6 +235,7 @@ def test_proposals_of_another_checkpoint(run, few_boxes, tmp_path):  # noqa: F81
     (["faster_rcnn", "--option", "short"], "--option short: must be NAME=VALUE with the value in JSON, as in short"),
     (["faster_rcnn", "--option", "pool=align"], "--option pool=align: must be NAME=VALUE with the value in JSON"),
     (["faster_rcnn", "--option", "shrot=3"], "build('faster_rcnn'): no option shrot; there are: in_channels,"),
+    (["yolo", "--alternating"], "--alternating is not for yolo; it is for faster_rcnn and mask_rcnn"),
     (["fast_rcnn", "--proposals", "no.safetensors"], "no.safetensors: no such checkpoint"),
 ])
 def test_errors(fails, few_boxes, tmp_path, arguments, message):  # noqa: F811

@@ -1,5 +1,5 @@
 """Training: the loop, its recipes, runs in a folder, checkpoints, and weights that PyTorch saved."""
-from .alternating import train_alternating
+from .alternating import alternating_tasks, train_alternating
 from .checkpoint import CheckpointError, load_checkpoint, load_training, save_checkpoint, save_training
 from .detection import CachedProposals, DetectionRecipe, DetectionTask, Proposer, evaluate_detector, train_detector
 from .loop import Task, Training
@@ -11,7 +11,7 @@ from .torch_weights import load_pretrained, read_weights
 
 __all__ = [
     "CachedProposals", "CheckpointError", "DetectionRecipe", "DetectionTask", "Group", "Interrupted", "Proposer",
-    "Recipe", "Run", "SegmentationRecipe", "SegmentationTask", "Task", "Training", "all_or_none", "evaluate_detector",
-    "group", "load_checkpoint", "load_pretrained", "load_training", "read_weights", "save_checkpoint", "save_training",
-    "train_alternating", "train_detector", "train_steps",
+    "Recipe", "Run", "SegmentationRecipe", "SegmentationTask", "Task", "Training", "all_or_none", "alternating_tasks",
+    "evaluate_detector", "group", "load_checkpoint", "load_pretrained", "load_training", "read_weights",
+    "save_checkpoint", "save_training", "train_alternating", "train_detector", "train_steps",
 ]

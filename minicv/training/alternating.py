@@ -18,23 +18,30 @@ from .loop import Training
 def train_alternating(model: FasterRCNN, dataset: Any,
                       recipe: DetectionRecipe) -> Iterator[tuple[int, dict[str, float]]]:
     """Train in four steps of ``recipe.steps`` each; yields the number of the step, 1 to 4, and the losses by name."""
+    for number, task in enumerate(alternating_tasks(model, dataset, recipe), start=1):
+        for losses in Training(model, task):
+            yield number, losses
+
+
+def alternating_tasks(model: FasterRCNN, dataset: Any, recipe: DetectionRecipe) -> Iterator[DetectionTask]:
+    """The tasks of the four steps. The model is made ready for each, which is to be done before the next is asked for.
+    """
     first = model.state_dict()
-    yield from _step(1, model, dataset, recipe, "rpn")
+    yield _task(model, dataset, recipe, "rpn")
     proposer = made(model, dataset)
     model.load_state_dict({name: value if name.startswith("rpn.") else first[name]
                            for name, value in model.state_dict().items()})
-    yield from _step(2, model, dataset, recipe, "head", proposer=proposer)
-    yield from _step(3, model, dataset, recipe, "rpn", trunk=False)
+    yield _task(model, dataset, recipe, "head", proposer=proposer)
+    yield _task(model, dataset, recipe, "rpn", trunk=False)
     proposer = made(model, dataset)
-    yield from _step(4, model, dataset, recipe, "head", trunk=False, proposer=proposer)
+    yield _task(model, dataset, recipe, "head", trunk=False, proposer=proposer)
     model.learn("rpn", "head")
 
 
-def _step(number: int, model: FasterRCNN, dataset: Any, recipe: DetectionRecipe, part: str, trunk: bool = True,
-          proposer: CachedProposals | None = None) -> Iterator[tuple[int, dict[str, float]]]:
+def _task(model: FasterRCNN, dataset: Any, recipe: DetectionRecipe, part: str, trunk: bool = True,
+          proposer: CachedProposals | None = None) -> DetectionTask:
     model.learn(part, trunk=trunk)
-    for losses in Training(model, DetectionTask(dataset, recipe, model, proposer)):
-        yield number, losses
+    return DetectionTask(dataset, recipe, model, proposer)
 
 
 def made(model: FasterRCNN, dataset: Any) -> CachedProposals:
