@@ -23,6 +23,7 @@ import numpy as np
 
 import minicv
 from minicv import Tensor, models, no_grad
+from minicv.backend import to_numpy
 from minicv.data import open_dataset
 from minicv.data.detection import DetectionPictures
 from minicv.detection import box_iou, match_proposals
@@ -127,7 +128,7 @@ print(f"cross entropy {losses[0]:.2f} -> {np.mean(losses[-20:]):.2f}; mAP with s
 
 # %%
 # From now on the network does not change. Its features of all boxes are written to disk, because both other trainings go
-# through them again and again.
+# through them again and again: fc7 of all boxes for the SVMs, pool5 only of those that the regressions learn from.
 
 folder = tempfile.TemporaryDirectory()
 start = time.perf_counter()
@@ -165,7 +166,7 @@ pairs = train_box_regression(model, cache)
 seconds["3 regressions"] = time.perf_counter() - start
 found["SVMs and moved boxes"] = evaluate_detector(model, test, proposer=propose)["mAP@0.5"]
 
-fitted, before, after = BoxRegression(model.box_weight, model.box_bias), [], []
+fitted, before, after = BoxRegression(*map(to_numpy, (model.box_weight, model.box_bias))), [], []
 for s in test:
     iou = box_iou(propose(s.image), s.boxes)
     near = np.flatnonzero(iou.max(axis=1, initial=0) > NEAR)

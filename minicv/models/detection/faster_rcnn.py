@@ -9,8 +9,9 @@ Figure 2:
 
 One network: the RPN proposes boxes on the map that the head then looks at. In *approximate joint training* (``losses``
 as it stands) all four terms are added up, and the proposals are taken as they are, as constants: no gradient flows
-through their coordinates (sec. 3.2). *4-step alternating training* (``training.train_alternating``) uses ``learn``:
-RPN and detector are first trained apart, then the RPN and at last the head on a trunk that no longer changes.
+through their coordinates (sec. 3.2). *4-step alternating training* (``training.train_alternating``, or ``minicv train
+faster_rcnn --alternating``) uses ``learn``: RPN and detector are first trained apart, then the RPN and at last the head
+on a trunk that no longer changes.
 
 Proposals from elsewhere, such as selective search, take the place of the RPN's wherever they are given: in training
 as ``Target.proposals``, in ``predict(images, proposals)``. And ``propose`` makes proposals for a Fast R-CNN.

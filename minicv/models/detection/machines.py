@@ -8,11 +8,15 @@
 What an example of class k is changes on the way (R-CNN, app. B): for the network every box with an IoU of at least 0.5
 with an object, because it needs many; for the SVM only the objects themselves, against what has less than 0.3 with any
 of k; for the regression every box with more than 0.6.
+
+Differs from the authors' code: of pool5, by far the larger part of the features, only what the regression learns from
+is kept, a tenth of the boxes or fewer.
 """
 from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +24,7 @@ from typing import Any
 
 import numpy as np
 from safetensors import safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from ...detection import box_iou, encode_boxes
 from ...detection.linear_svm import Mining, train_with_hard_negatives
@@ -38,7 +42,8 @@ class FeatureCache:
     """Features on disk: ``folder``/000000.safetensors, ... for pictures 0, 1, ..., each written whole or not at all.
 
     boxes float32 (R, 4), of which the objects are the first, then the proposals; labels int64 (G,), of the G objects;
-    fc7 (R, D) and pool5 (R, P). Only what is asked for is read.
+    fc7 (R, D); near int64 (Q,), the boxes with an IoU of more than NEAR with an object, and pool5 (Q, P) of these;
+    length float32 (R,), of pool5 of all. Only what is asked for is read.
     """
 
     def __init__(self, folder: str | os.PathLike, count: int):
@@ -51,13 +56,15 @@ class FeatureCache:
         return self.folder / f"{i:06}.safetensors"
 
     def write(self, i: int, boxes: np.ndarray, labels: np.ndarray, features: BoxFeatures) -> None:
+        near = np.flatnonzero(box_iou(boxes, boxes[:len(labels)]).max(axis=1, initial=0) > NEAR)
+        arrays = {"boxes": boxes, "labels": labels, "fc7": features.fc7, "near": near, "pool5": features.pool5[near],
+                  "length": np.linalg.norm(features.pool5, axis=1)}
         self.folder.mkdir(parents=True, exist_ok=True)
-        arrays = {"boxes": boxes, "labels": labels, "fc7": features.fc7, "pool5": features.pool5}
-        with atomic_write(self.path(i)) as temporary:
-            save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary)
+        with atomic_write(self.path(i)) as temporary:  # safetensors' own save_file says nothing clear of a full disk
+            temporary.write_bytes(save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
 
     def read(self, i: int, *names: str) -> list[np.ndarray]:
-        """Some of "boxes", "labels", "fc7", "pool5" of picture i."""
+        """Some of "boxes", "labels", "fc7", "near", "pool5", "length" of picture i."""
         with safe_open(self.path(i), "np") as file:
             return [file.get_tensor(name) for name in names]
 
@@ -76,12 +83,20 @@ class FeatureCache:
 # ---------------------------------------------------------------------------------------------------------
 def extract_features(model: SVMDetector, dataset: Any, folder: str | os.PathLike,
                      proposer: Proposer | None = None) -> FeatureCache:
-    """Before step 2: run every box of every picture through the network, once; what is in ``folder`` is replaced."""
+    """Before step 2: run every box of every picture through the network, once; what is in ``folder`` is replaced.
+
+    ``RuntimeError`` after the first picture, if as much for each of the others is more than the disk has room for.
+    """
     cache, proposer = FeatureCache(folder, len(dataset)), proposer or model.propose
     for i in range(len(dataset)):
         sample = dataset[i].for_training()
         boxes = np.concatenate([sample.boxes, proposer(sample.image)]).astype(np.float32)
         cache.write(i, boxes, sample.labels, model.features(sample.image, boxes))
+        if i == 0:
+            needed, free = cache.path(0).stat().st_size * (len(dataset) - 1), shutil.disk_usage(folder).free
+            if needed > free:
+                raise RuntimeError(f"extract_features: {len(dataset)} pictures need about {needed / 1e6:,.0f} MB in "
+                                   f"{folder}, where {free / 1e6:,.0f} MB are free; set TMPDIR to a folder with more")
     return cache
 
 
@@ -111,13 +126,11 @@ def train_box_regression(model: SVMDetector, cache: FeatureCache, lam: float = L
     Features are scaled to a mean length of LENGTH, the weights scaled back.
     """
     x, t, classes = [], [], []
-    for pool5, boxes, labels in cache.each("pool5", "boxes", "labels"):
-        truth = boxes[:len(labels)]
-        if len(truth):
-            iou = box_iou(boxes, truth)  # (R, G)
-            near = np.flatnonzero(iou.max(axis=1) > NEAR)
-            of = iou[near].argmax(axis=1)
-            x.append(pool5[near])
+    for pool5, near, boxes, labels in cache.each("pool5", "near", "boxes", "labels"):
+        if len(near):
+            truth = boxes[:len(labels)]
+            of = box_iou(boxes[near], truth).argmax(axis=1)
+            x.append(pool5)
             t.append(encode_boxes(truth[of], boxes[near]))
             classes.append(labels[of])
     P = model.box_weight.shape[1]
@@ -137,7 +150,8 @@ def negatives_of(k: int, boxes: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 def mean_length(cache: FeatureCache, name: str = "fc7") -> float:
     """Of the features of all boxes, "fc7" or "pool5"."""
-    lengths = [np.linalg.norm(features, axis=1) for features, in cache.each(name)]
+    lengths = ([length for length, in cache.each("length")] if name == "pool5" else
+               [np.linalg.norm(fc7, axis=1) for fc7, in cache.each("fc7")])
     return float(np.concatenate([*lengths, np.zeros(0)]).mean()) if sum(map(len, lengths)) else 0.0
 
 

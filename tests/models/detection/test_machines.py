@@ -1,4 +1,6 @@
+import contextlib
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -57,12 +59,16 @@ def cache(tmp_path):
 
 
 def test_the_cache_holds_objects_first_then_proposals(cache):
-    boxes, labels, fc7, pool5 = cache.read(0, "boxes", "labels", "fc7", "pool5")
+    boxes, labels, fc7, near, pool5, length = cache.read(0, "boxes", "labels", "fc7", "near", "pool5", "length")
     np.testing.assert_array_equal(boxes, BOXES)  # without the difficult one
     np.testing.assert_array_equal(labels, LABELS)
-    assert fc7.shape == (5, 3) and pool5.shape == (5, 2) and fc7.dtype == np.float32
-    boxes, labels = cache.read(1, "boxes", "labels")  # a picture without objects
-    assert boxes.shape == (3, 4) and len(labels) == 0
+    assert fc7.shape == (5, 3) and fc7.dtype == np.float32
+    x = np.stack([BOXES[:, 0], BOXES[:, 3]], axis=1) / 50  # pool5, of which three boxes have an IoU above 0.6
+    assert near.tolist() == [0, 1, 2]
+    np.testing.assert_array_equal(pool5, x[:3])
+    np.testing.assert_allclose(length, np.sqrt((x**2).sum(axis=1)), rtol=1e-6)  # of all
+    boxes, labels, near, pool5 = cache.read(1, "boxes", "labels", "near", "pool5")  # a picture without objects
+    assert boxes.shape == (3, 4) and len(labels) == len(near) == 0 and pool5.shape == (0, 2)
     files = sorted(p.name for p in cache.folder.iterdir())
     assert files == ["000000.safetensors", "000001.safetensors"]
     assert cache.nbytes == sum(p.stat().st_size for p in cache.folder.iterdir()) > 8 * (3 + 2) * 4
@@ -70,11 +76,28 @@ def test_the_cache_holds_objects_first_then_proposals(cache):
 
 def test_a_picture_is_written_whole_or_not_at_all(cache, monkeypatch):
     before = cache.read(0, "fc7")[0]
-    monkeypatch.setattr("minicv.models.detection.machines.save_file", lambda arrays, path: 1 / 0)
+    monkeypatch.setattr("minicv.models.detection.machines.save", lambda arrays: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         cache.write(0, BOXES, LABELS, BoxFeatures(np.zeros((5, 3)), np.zeros((5, 2))))
     np.testing.assert_array_equal(cache.read(0, "fc7")[0], before)
     assert len(list(cache.folder.iterdir())) == 2
+
+
+def test_too_small_a_disk_is_told_after_the_first_picture(tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: types.SimpleNamespace(free=100))
+    with pytest.raises(RuntimeError, match=r"extract_features: 2 pictures need about 0 MB in .*, where 0 MB are free; "
+                                           "set TMPDIR to a folder with more"):
+        extract_features(Machines(), Data(), tmp_path, lambda image: PROPOSALS)
+    assert [path.name for path in tmp_path.iterdir()] == ["000000.safetensors"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_is_an_error_of_the_system(tmp_path, monkeypatch):
+    """Not safetensors' own, which the command line does not know."""
+    monkeypatch.setattr("minicv.models.detection.machines.atomic_write",
+                        lambda path: contextlib.nullcontext(Path("/dev/full")))
+    with pytest.raises(OSError, match="No space left on device"):
+        FeatureCache(tmp_path, 1).write(0, BOXES, LABELS, BoxFeatures(np.zeros((5, 3)), np.zeros((5, 2))))
 
 
 def test_negatives_by_hand():
@@ -110,7 +133,7 @@ def test_regression_learns_from_pairs_above_0_6(cache):
     assert train_box_regression(model, cache).tolist() == [1, 2, 0]
     t = encode_boxes(TRUTH[[0]], PROPOSALS[[0]])[0]
     x = cache.read(0, "pool5")[0]
-    mean = (x[0] + x[2]) / 2
+    mean = (x[0] + x[2]) / 2  # of the first object and the first proposal
     np.testing.assert_allclose(model.fitted.offsets(mean[None], 1)[0], t / 2, atol=1e-4)  # of t and 0
     assert not model.fitted.weight[2].any() and not model.fitted.bias[[0, 2]].any()
 
