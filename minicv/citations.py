@@ -18,6 +18,8 @@ adam: Adam; Kingma and Ba
 alexnet: AlexNet; Krizhevsky et al.
     A. Krizhevsky, I. Sutskever, G. E. Hinton: "ImageNet Classification with Deep Convolutional Neural Networks".
     NIPS 2012.
+araujo: Araujo et al.
+    A. Araujo, W. Norris, J. Sim: "Computing Receptive Fields of Convolutional Neural Networks". Distill, 2019.
 batch_norm: Batch Normalization; Ioffe and Szegedy
     S. Ioffe, C. Szegedy: "Batch Normalization: Accelerating Deep Network Training by Reducing Internal Covariate
     Shift". ICML 2015.

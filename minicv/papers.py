@@ -6,8 +6,8 @@ It is collected from the comments and docstrings themselves, so it is as new as 
 
 or several at once: secs. 2 and 3.1, eqs. (1), (3), eqs. (1) to (3). ``Figure`` and ``Sec.`` may begin a sentence. PAPER
 is one of the names in ``citations.py``, earlier in the same clause ("U-Net's augmentation, sec. 3.1"). Without one, the
-paper is the first that the module's docstring names. ``index`` also lists what looks like a reference and is none, as
-"eq. 2" or "section 3"; the tests want that list empty.
+paper is the first that the module's docstring names. A paper of which no place is given is listed where it is "named".
+``index`` also lists what looks like a reference and is none, as "eq. 2" or "section 3"; the tests want that list empty.
 """
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ UNKNOWN = re.compile(r"((?:[A-Z][\w+-]+(?:\s+and)?\s+)*[A-Z][\w+-]+(?:\s+et\s+al
 
 
 class Reference(NamedTuple):
-    """One place in the code that names one place of a paper. ``where``: "eq. (2)"; ``text``: the line there."""
+    """One place in the code that names one place of a paper. ``where``: "eq. (2)" or "named"; ``text``: the line."""
 
     paper: str
     where: str
@@ -189,6 +189,18 @@ def _numbers(text: str, number: str) -> list[str]:
     return found
 
 
+def named(source: str, file: str) -> Iterator[Reference]:
+    """Where one file's comments and docstrings name a paper, with or without a place."""
+    tree, lines = ast.parse(source), source.splitlines()
+    functions = _functions(tree)
+    for begin, text in _texts(source, tree):
+        for match in NAMED.finditer(text):
+            line = begin + text.count("\n", 0, match.start())
+            around = ["", *(name for low, high, name in functions if low <= line <= high)]
+            paper = NAMES[LONGEST_FIRST[match.lastindex - 1]]
+            yield Reference(paper, "named", around[-1], file, line, " ".join(lines[line - 1].split()))
+
+
 def files() -> list[tuple[Path, str]]:
     """The package's modules and, in a checkout, the lessons: each with its name in the index."""
     top = PACKAGE.parent
@@ -201,18 +213,21 @@ def files() -> list[tuple[Path, str]]:
 def index() -> tuple[tuple[Reference, ...], tuple[Problem, ...]]:
     """All references and problems, in the order of the papers and their sections."""
     references, problems = [], []
-    for path, name in files():
-        some, wrong = read(path.read_text(encoding="utf-8"), name)
+    sources = [(path.read_text(encoding="utf-8"), name) for path, name in files()]
+    for source, name in sources:
+        some, wrong = read(source, name)
         references += some
         problems += wrong
+    placed = {r.paper for r in references}
+    references += [r for source, name in sources for r in named(source, name) if r.paper not in placed]
     return tuple(sorted(set(references), key=_order)), tuple(problems)
 
 
 def _order(reference: Reference) -> tuple:
-    kind, number = reference.where.split()
+    kind, _, number = reference.where.partition(" ")
     parts = [int(n) if n.isdigit() else ord(n) for n in re.findall(r"\d+|[A-Z]", number)]
     lesson = reference.file.startswith("lessons/")
-    return reference.paper, list(KINDS).index(kind), parts, lesson, reference.file, reference.line
+    return reference.paper, [*KINDS, "named"].index(kind), parts, lesson, reference.file, reference.line
 
 
 def find(name: str) -> str:

@@ -3,9 +3,9 @@
 The numbers come from the model itself: it runs once, and every operation that it applies is noted. Of operations that
 would take long, only the shapes of the results are computed.
 
-Receptive field, layer by layer along each axis, for a kernel of k taps, d apart, moved by s (Dumoulin and Visin, 2016):
+Receptive field, layer by layer along each axis, for a kernel of k taps, d apart, moved by s:
 
-    r += (k - 1) d j        pixels of the picture that one output depends on
+    r += (k - 1) d j        pixels of the picture that one output depends on; summed up: Araujo et al. (2019), eq. (2)
     j *= s                  jump: how far apart in the picture two neighbouring outputs look
 
 That holds while all positions of a map see equally much. After upsampling they do not, so what is followed here is the

@@ -5,7 +5,7 @@ import pytest
 
 from minicv import cli, papers
 from minicv.models import MODELS
-from minicv.papers import PACKAGE, PAPERS, find, index, read
+from minicv.papers import PACKAGE, PAPERS, find, index, named, read
 
 
 def places(source, file="minicv/ops/some.py"):
@@ -159,6 +159,16 @@ def test_names_of_papers_are_not_used_twice():
     ("conv_arithmetic", "sec. 4.2", "minicv/ops/conv.py"),
     ("batch_norm", "algorithm 1", "minicv/ops/norm.py"),
     ("voc", "sec. 4.2", "minicv/metrics/detection.py"),
+    ("voc", "eq. (2)", "minicv/metrics/detection.py"),
+    ("voc", "eq. (3)", "minicv/detection/boxes.py"),
+    ("coco", "named", "minicv/metrics/detection.py"),  # its AP is defined by its code, not by the paper
+    ("selective_search", "eq. (6)", "minicv/detection/selective_search.py"),
+    ("selective_search", "eq. (7)", "minicv/metrics/detection.py"),
+    ("faster_rcnn", "sec. 3.1.1", "minicv/detection/anchors.py"),
+    ("faster_rcnn", "sec. 3.1.1", "minicv/models/detection/rpn.py"),
+    ("faster_rcnn", "sec. 3.3", "minicv/models/detection/rpn.py"),
+    ("mobilenets", "sec. 3.1", "minicv/models/backbones/xception.py"),
+    ("araujo", "eq. (2)", "minicv/summary.py"),  # the receptive field
 ])
 def test_what_the_papers_fix_is_found(paper, where, file):
     assert file in {r.file for r in index()[0] if (r.paper, r.where) == (paper, where)}
@@ -168,6 +178,18 @@ def test_what_the_papers_fix_is_found(paper, where, file):
 def test_each_network_says_how_it_differs_from_its_paper(module):
     text = (PACKAGE / "models" / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8")
     assert re.search(r"[Dd]iffers\s+from\s+the\s+papers?", text)
+
+
+def test_every_paper_is_referred_to():
+    assert {r.paper for r in index()[0]} == set(PAPERS)
+
+
+def test_a_paper_is_listed_where_it_is_named():
+    source = '"""Boxes as in COCO, and U-Net, eq. (2)."""\ndef f():\n    pass  # COCO (2014) has crowds\n'
+    found = [(r.paper, r.where, r.function, r.line) for r in named(source, "minicv/data/some.py")]
+    assert found == [("coco", "named", "", 1), ("unet", "named", "", 1), ("coco", "named", "f", 3)]
+    assert {r.where for r in index()[0] if r.paper == "coco"} == {"named"}
+    assert "named" not in {r.where for r in index()[0] if r.paper == "unet"}  # it has places
 
 
 @pytest.mark.parametrize(("name", "key"), [

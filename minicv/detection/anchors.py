@@ -1,4 +1,4 @@
-"""Anchors: the boxes of fixed sizes and shapes at every place of a feature map (Faster R-CNN, Ren et al., 2015, 3.1.1).
+"""Anchors: the boxes of fixed sizes and shapes at every place of a feature map (Ren et al., 2015, sec. 3.1.1).
 
 A scale s is the square root of an anchor's area in pixels, a ratio r its height over its width: w = s / sqrt(r),
 h = s sqrt(r), not rounded. (The authors' code rounds to whole pixels, of boxes whose ends are inclusive.) Anchors stand

@@ -37,7 +37,7 @@ def box_iou(boxes1: Array, boxes2: Array) -> Array:
     xp = xp_of(boxes1)
     inter = box_intersection(boxes1, boxes2)  # (N, M)
     union = box_area(boxes1)[:, None] + box_area(boxes2)[None, :] - inter
-    return inter / xp.maximum(union, xp.finfo(union.dtype).tiny)
+    return inter / xp.maximum(union, xp.finfo(union.dtype).tiny)  # VOC, eq. (3)
 
 
 def box_intersection(boxes1: Array, boxes2: Array) -> Array:

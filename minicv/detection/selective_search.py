@@ -6,8 +6,8 @@
 3. Diversity: this is done in several colour spaces, with several similarities and several k, all boxes are joined and
    ranked; a box that comes twice counts once.
 
-The similarity of two neighbours, sec. 3.2, is a sum of any of four, each in 0..1 (r: pixels of a region, im: of the
-picture, BB: of the box around both):
+The similarity of two neighbours, sec. 3.2, is a sum of any of four (eq. (6), a_i is 0 or 1), each in 0..1 (r: pixels of
+a region, im: of the picture, BB: of the box around both):
 
     C  colour   sum_k min(c_i^k, c_j^k)        histograms of 25 bins per channel                              eq. (1)
     T  texture  sum_k min(t_i^k, t_j^k)        Gaussian derivatives, 8 directions, 10 bins each per channel   eq. (3)
@@ -142,7 +142,7 @@ def group(regions: np.ndarray, colour: np.ndarray, texture: np.ndarray, similari
     use_size, use_fill = "S" in similarity, "F" in similarity
 
     def s(i, j: np.ndarray) -> np.ndarray:
-        """Similarity of region i, or of regions i, with each of the regions j."""
+        """Similarity of region i, or of regions i, with each of the regions j: eq. (6)."""
         total = sum(np.minimum(h[i], h[j]).sum(axis=-1) for h in histograms)  # eqs. (1), (3)
         joint = sizes[i] + sizes[j]
         if use_size:

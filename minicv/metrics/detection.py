@@ -57,7 +57,7 @@ def average_precision(precision: np.ndarray, recall: np.ndarray, points: int | N
         return float(np.sum(np.diff(recall, prepend=0) * envelope(precision)))
     wanted = np.arange(points) / (points - 1)  # linspace's 0.3 is more than 3/10
     place = np.searchsorted(recall, wanted, side="left")  # the first answer with that recall
-    return float(np.append(envelope(precision), 0)[place].mean())
+    return float(np.append(envelope(precision), 0)[place].mean())  # VOC, eqs. (1) and (2)
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -340,4 +340,5 @@ class ProposalRecall:
     def mabo(self) -> np.ndarray:
         """Mean average best overlap, (len(counts),): the mean over the classes of the mean over their objects."""
         best, labels = self.best_overlaps()
-        return np.mean([best[:, labels == k].mean(axis=1) for k in np.unique(labels)], axis=0)
+        abo = [best[:, labels == k].mean(axis=1) for k in np.unique(labels)]  # Uijlings et al., eq. (7)
+        return np.mean(abo, axis=0)

@@ -41,7 +41,10 @@ STRIDES = {32: (2, 2), 16: (2, 1), 8: (1, 1)}  # of block3 and exit_block, by ou
 
 
 class SeparableConv(nn.Module):
-    """depthwise 3x3, batch norm, ReLU, 1x1, batch norm: (N, in, H, W) -> (N, out, H/stride, W/stride)"""
+    """depthwise 3x3, batch norm, ReLU, 1x1, batch norm: (N, in, H, W) -> (N, out, H/stride, W/stride)
+
+    For C in and M out channels K*K*C + C*M weights instead of K*K*C*M: MobileNets, sec. 3.1.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1, dilation: int = 1):
         self.depthwise = nn.Conv2d(in_channels, in_channels, 3, stride, dilation, dilation, in_channels, bias=False)

@@ -58,7 +58,7 @@ class RPN(nn.Module):
 
     ``scales``: sides of the square anchors in pixels of the picture, ``ratios`` heights over widths. ``nms_iou``,
     ``before``, ``after``, ``min_size``: proposals overlap by at most that IoU, of the ``before`` with the highest
-    scores are kept at most ``after``, with sides of at least ``min_size`` pixels; both (training, test).
+    scores are kept at most ``after``, with sides of at least ``min_size`` pixels; both (training, test). sec. 3.3
     """
 
     def __init__(self, channels: int, stride: int, scales: Sequence[float] = SCALES, ratios: Sequence[float] = RATIOS,
@@ -69,7 +69,7 @@ class RPN(nn.Module):
         self.stride, self.border, self.before, self.after = stride, border, before, after
         self.nms_iou, self.min_size, self.samples = nms_iou, min_size, samples
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
-        self.score = nn.Conv2d(channels, 2 * k, 1)
+        self.score = nn.Conv2d(channels, 2 * k, 1)  # Faster R-CNN, sec. 3.1.1: "2k scores", "4k outputs"
         self.offset = nn.Conv2d(channels, 4 * k, 1)
         for layer in (self.conv, self.score, self.offset):  # sec. 3.1.3: a Gaussian of deviation 0.01
             layer.weight.data = init.taps_first(init.normal(layer.weight.shape, 0.01))
