@@ -10,6 +10,7 @@ import inspect
 import pkgutil
 import re
 from collections.abc import Callable, Iterator
+from contextlib import chdir
 from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
@@ -256,28 +257,35 @@ def papers_page() -> str:
 
 
 def claims_page() -> str:
-    """Each claim, and what the lessons' last full runs found."""
-    runs = claims.runs()
+    """Each claim, and what the lessons' last full runs found: those of this build, where it runs them all."""
+    with chdir(ROOT / "lessons"):  # where the lessons run, and MINICV_LESSONS_OUT begins
+        runs = claims.runs()
     found = claims.collect(runs)
     there = {path.stem for path in papers.PACKAGE.parent.glob("lessons/[0-9][0-9]_*.py")}
     lines = heading("Claims") + [
         "What the papers claim, who makes each claim, and the number that a lesson found here, on two processor "
         "cores, small, on generated pictures unless it says otherwise. A claim that does not hold is reported so. "
         "``minicv claims`` prints the same.", ""]
+
+    def item(f: claims.Found) -> list[str]:
+        lesson = f.run["lesson"]
+        link = f":doc:`lesson {lesson[:2]} </gallery/{lesson}>`" if lesson in there else lesson
+        return [f"* {f.id}: {inline(f.claim)} ({inline(f.source)}). Found: {inline(f.found)}. "
+                f"**{claims.VERDICTS[f.holds]}** ({link})", ""]
+
     for letter, topic in claims.TOPICS.items():
         lines += heading(topic, "-")
         for id, words in claims.CLAIMS.items():
             if id[0] == letter:
+                some = [f for f in found if claims.number(f.id) == id]
                 lines += [f"**{id}** {inline(words)}", ""]
-                for f in (f for f in found if claims.number(f.id) == id):
-                    lesson = f.run["lesson"]
-                    link = f":doc:`lesson {lesson[:2]} </gallery/{lesson}>`" if lesson in there else lesson
-                    lines += [f"* {f.id}: {inline(f.claim)} ({inline(f.source)}). Found: {inline(f.found)}. "
-                              f"**{claims.VERDICTS[f.holds]}** ({link})", ""]
-                if not any(claims.number(f.id) == id for f in found):
-                    lines += ["* no full run has measured it yet", ""]
+                lines += [line for f in some for line in item(f)] or ["* no full run has measured it yet", ""]
+    others = [f for f in found if claims.number(f.id) not in claims.CLAIMS]
+    if others:
+        lines += [*heading("What the lessons claim besides", "-"), *(line for f in others for line in item(f))]
     lines += heading("The runs", "-")
     lines += [line for run in runs for line in (f"* {inline(claims.about(run))}", "")] or ["None yet.", ""]
+    lines += [f"Together {sum(run['seconds'] for run in runs):.0f} s.", ""] if runs else []
     return "\n".join(lines)
 
 

@@ -119,12 +119,12 @@ def collect(runs: Iterable[dict[str, Any]]) -> list[Found]:
 
 
 def order(id: str) -> tuple:
-    """A1 < A2 < A10 < F1: the order of TEXT; what is not in it comes last."""
+    """A1 < A2 < A10 < F1: the order of TEXT; what is not in it comes last, by the alphabet."""
     match = re.fullmatch(r"([A-Z])(\d+)([a-z]?)", id)
     if not match:
-        return len(TOPICS), 0, id
+        return len(TOPICS), id, 0, ""
     letter = match[1]
-    return ([*TOPICS, letter].index(letter), int(match[2]), match[3])
+    return [*TOPICS, letter].index(letter), letter, int(match[2]), match[3]
 
 
 def number(id: str) -> str:
@@ -133,10 +133,19 @@ def number(id: str) -> str:
 
 
 def keep(runs: Iterable[dict[str, Any]], path: Path | None = None) -> Path:
-    """Write full runs to ``docs/claims.json``; return where."""
-    path = path or KEPT
+    """Write full runs to ``docs/claims.json``; return where.
+
+    Raises ``ValueError`` if there are none, for a quick one, and for one that does not say on which machine it was.
+    """
+    runs, path = list(runs), path or KEPT
+    if not runs:
+        raise ValueError("keep: no lesson has run in full here; `minicv lessons run` runs them all")
+    for what, wrong in (("a quick run", [run["lesson"] for run in runs if run["quick"]]),
+                        ("without its machine", [run["lesson"] for run in runs if not run.get("machine")])):
+        if wrong:
+            raise ValueError(f"keep: {what}: {', '.join(wrong)}; run it again in full")
     with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(list(runs), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(runs, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return path
 
 
@@ -146,8 +155,8 @@ def about(run: dict[str, Any]) -> str:
             f"{run['seconds']:.0f} s, {run.get('machine', 'machine not noted')}")
 
 
-def table(runs: list[dict[str, Any]], ids: Iterable[str] = ()) -> str:
-    """What ``minicv claims`` prints. Raises ``ValueError`` for a number that is no claim's."""
+def table(runs: list[dict[str, Any]], ids: Iterable[str] = (), quick: bool = False) -> str:
+    """What ``minicv claims`` prints, of full or quick runs. Raises ``ValueError`` for a number that is no claim's."""
     found, wanted = collect(runs), list(ids)
     known = {*CLAIMS, *(f.id for f in found)}
     unknown = [id for id in wanted if id not in known]
@@ -158,13 +167,13 @@ def table(runs: list[dict[str, Any]], ids: Iterable[str] = ()) -> str:
         some = [f for f in found if number(f.id) == id]
         if wanted and id not in wanted and not {f.id for f in some} & set(wanted):
             continue
-        lines.append(f"{id}  {CLAIMS.get(id, some[0].claim if some else '')}")
+        lines.append(f"{id}  {CLAIMS.get(id, '(not on the list of claims)')}")
         for f in some:
             if not wanted or id in wanted or f.id in wanted:
                 lines += [f"    {f.id}: {f.claim} ({f.source})", f"      found: {f.found}",
                           f"      -> {VERDICTS[f.holds]} ({f.run['lesson']})"]
         if not some:
-            lines.append("    no full run has measured it yet")
+            lines.append(f"    no {'quick' if quick else 'full'} run has measured it yet")
     count = [sum(f.holds is verdict for f in found) for verdict in VERDICTS]
     measured = {number(f.id) for f in found} & CLAIMS.keys()
     lines += ["", f"{len(measured)} of {len(CLAIMS)} claims measured, in {len(found)} parts: {count[0]} hold, "

@@ -317,7 +317,7 @@ def run_claims(args: argparse.Namespace) -> int:
     if args.keep and args.quick:
         raise ValueError("--keep: only full runs are kept, so leave out --quick")
     runs = claims.runs(quick=args.quick)
-    print(claims.table(runs, args.ids))
+    print(claims.table(runs, args.ids, args.quick))
     if args.keep:
         print(f"kept: {claims.keep(runs)}")
     return 0

@@ -1,5 +1,6 @@
 """Claims: collected from what lessons wrote, kept in one file, printed in order."""
 import json
+import re
 
 import pytest
 
@@ -67,6 +68,40 @@ def test_the_command_prints_some(out, capsys):
     assert cli.main(["claims", "F9b", "S4"]) == 0
     text = capsys.readouterr().out
     assert "F9b in words" in text and "S4  Elastic" in text and "F9a in words" not in text and "S3" not in text
+
+
+def test_claims_that_no_document_makes_come_last(out, capsys):
+    (out / "00_autograd.json").write_text(json.dumps(run("00_autograd", ("E10", True), ("E2", True))))
+    (out / "01_convolution.json").write_text(json.dumps(run("01_convolution", ("C3", True))))
+    assert [f.id for f in claims.collect(claims.runs())][-3:] == ["C3", "E2", "E10"]
+    assert cli.main(["claims", "E2"]) == 0
+    assert capsys.readouterr().out.startswith("E2  (not on the list of claims)\n    E2: E2 in words (a paper)\n")
+
+
+def test_only_full_runs_on_a_known_machine_are_kept(out, capsys):
+    assert cli.main(["claims", "--keep", "--quick"]) == 2
+    assert "--keep: only full runs are kept" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="keep: a quick run: 03_transposed; run it again in full"):
+        claims.keep(claims.runs(quick=True))
+    (out / "09_other.json").write_text(json.dumps({**run("09_other", ("S2", True)), "machine": None}))
+    assert cli.main(["claims", "--keep"]) == 2
+    assert "keep: without its machine: 09_other; run it again in full" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="keep: no lesson has run in full here"):
+        claims.keep([])
+    assert not claims.KEPT.exists()
+
+
+def test_what_quick_runs_found_is_said_to_be_quick(out, capsys):
+    assert cli.main(["claims", "--quick", "A3", "S3"]) == 0
+    text = capsys.readouterr().out
+    assert "found: 1 < 2\n      -> holds (03_transposed)" in text
+    assert "S3  The weight map separates cells that touch.\n    no quick run has measured it yet" in text
+
+
+def test_every_claim_has_a_lesson_that_measures_it():
+    measured = {claims.number(id) for path in lessons.find()
+                for id in re.findall(r'lesson\.claim\("([A-Z]\d+[a-z]?)"', path.read_text(encoding="utf-8"))}
+    assert [id for id in claims.CLAIMS if id not in measured] == []
 
 
 def test_an_unknown_claim_is_wrong_input(out, capsys):

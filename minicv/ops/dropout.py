@@ -1,7 +1,8 @@
 """Dropout: in training, zero numbers at random, so that no feature can rely on another.
 
 Krizhevsky et al. (2012), sec. 4.2, with p = 0.5; the theory is Srivastava et al. (2014). They halve all outputs at test
-time. "Inverted" dropout, here and in PyTorch, divides what is kept by 1 - p in training instead: the mean is the same, and the test is left alone.
+time. "Inverted" dropout, here and in PyTorch, divides what is kept by 1 - p in training instead: the mean is the same,
+and the test is left alone.
 
     y = m x,      m = 0 with probability p, else 1 / (1 - p)
 
