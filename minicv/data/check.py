@@ -18,6 +18,7 @@ from .detection import Record, read_pixels
 from .errors import DataError
 from .isbi import numbers_of, read_slice
 from .pairs import LabelledPictures
+from .panoptic import CocoPanoptic
 from .voc import CLASSES, VOCSegmentation
 from .voc_boxes import BLOOD_CELLS
 
@@ -127,14 +128,53 @@ def check_detection(find: Callable[[Path, str], tuple[Sequence[str], list[Callab
             tables[split] = [*counts, *np.histogram(side, [0, 32, 96, np.inf])[0]]
         if tables:
             rows = [*names, "small, below 32 x 32", "medium", "large, from 96 x 96"]
-            wide = max(map(len, rows))
-            report.contents.append(f"{'objects':<{wide}}" + "".join(f"{split:>10}" for split in tables))
-            report.contents += [f"{name:<{wide}}" + "".join(f"{table[k]:10d}" for table in tables.values())
-                                for k, name in enumerate(rows)]
+            report.contents += _counts("objects", rows, tables)
         else:
             report.faults += missing
         return report
     return run
+
+
+def check_panoptic(root: Path) -> Report:
+    """All pictures and their PNGs can be read and fit together, every segment has a class and pixels."""
+    report, missing, tables = Report(), [], {}
+    for split in ("train", "val"):
+        try:
+            pictures = CocoPanoptic(root, split)
+        except DataError as error:
+            report.faults.append(str(error))
+            continue
+        except ValueError as error:  # no such split, which is no fault if there is another
+            missing.append(str(error))
+            continue
+        counts, sizes = np.zeros(pictures.num_classes, np.int64), set()
+        for i in tqdm(range(len(pictures)), desc=split, unit="picture", leave=False, disable=None):
+            try:
+                sample = pictures[i]
+            except DataError as error:
+                report.faults.append(str(error))
+                continue
+            empty = np.setdiff1d(np.arange(len(sample.classes)), sample.segments - 1)
+            if len(empty):
+                report.faults.append(f"{pictures.maps / sample.name}.png: {len(empty)} of {len(sample.classes)} "
+                                     f"segments that {pictures.path.name} describes have no pixel")
+            sizes.add(sample.segments.shape[::-1])
+            counts += np.bincount(np.delete(sample.classes, empty), minlength=len(counts))
+        report.contents.append(f"{split}: {len(pictures)} pictures, {_sizes(sizes)}")
+        tables[split] = counts
+    if tables:
+        report.contents += _counts("segments", pictures.class_names, tables)
+    else:
+        report.faults += missing
+    return report
+
+
+def _counts(what: str, names: Sequence[str], tables: dict[str, Sequence[int]]) -> list[str]:
+    """How many of each of ``names`` there are in each split."""
+    wide = max(map(len, [*names, what]))
+    return [f"{what:<{wide}}" + "".join(f"{split:>10}" for split in tables),
+            *(f"{name:<{wide}}" + "".join(f"{table[k]:10d}" for table in tables.values())
+              for k, name in enumerate(names))]
 
 
 def _sizes(sizes: set[tuple[int, int]]) -> str:
@@ -182,5 +222,5 @@ CHECKS: dict[str, Callable[[Path], Report]] = {
     "isbi2012": check_isbi2012,
     "voc-detection": check_detection(lambda root, split: (VOC_CLASSES, voc_boxes.find(root, split, VOC_CLASSES))),
     "bccd": check_detection(lambda root, split: (BLOOD_CELLS, voc_boxes.find(root, split, BLOOD_CELLS))),
-    "coco": check_detection(coco.find, ("train", "val")),
+    "coco": check_detection(coco.find, ("train", "val")), "coco-panoptic": check_panoptic,
     "dsb2018": check_detection(lambda root, split: (("nucleus",), dsb2018.find(root, split)))}

@@ -69,6 +69,9 @@ def test_wrong(root):
         DSB2018(root, "val")
     with pytest.raises(DataError, match="stage1_train: no such folder"):
         DSB2018(root / "nowhere")
+    (root / "stage1_train/q/images/q.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"q\.png: not a readable picture"):
+        DSB2018(root)
 
 
 def test_real_nuclei(real_data):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from minicv.data import open_dataset, write_png
+from minicv.data.check import check
 from minicv.data.errors import DataError
 from minicv.data.panoptic import read_segments
 
@@ -49,3 +50,37 @@ def test_wrong(root):
     write(root, [], image_id=6)
     with pytest.raises(DataError, match="of a picture that is not listed, 6"):
         open_dataset(f"coco-panoptic:{root}", "val")
+    (root / "annotations/panoptic_val.json").write_text("")
+    with pytest.raises(DataError, match=r"panoptic_val\.json: not readable as JSON"):
+        open_dataset(f"coco-panoptic:{root}", "val")
+
+
+def test_files_that_are_empty_or_of_another_size(root):
+    write(root, [(70000, 9, 0), (5, 2, 0), (300, 2, 1)])
+    write_png(root / "annotations/panoptic_val/p.png", np.zeros((3, 3, 2), np.uint8))
+    with pytest.raises(DataError, match=r"p\.png: size \(3, 2\) differs from the picture's \(2, 3\)"):
+        open_dataset(f"coco-panoptic:{root}", "val")[0]
+    (root / "annotations/panoptic_val/p.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"p\.png: not a readable picture"):
+        open_dataset(f"coco-panoptic:{root}", "val")[0]
+
+
+def test_check_names_every_fault(root):
+    """`minicv data check coco-panoptic:PATH`: no train, which is none; a segment without a pixel; one of no class."""
+    write(root, [(70000, 9, 0), (5, 2, 0), (300, 2, 1)])
+    report = check(f"coco-panoptic:{root}")
+    assert report.faults == [] and report.contents[0] == "val: 1 pictures, 3 x 2 pixels"
+    assert [line.split() for line in report.contents[1:]] == [["segments", "val"], ["car", "2"], ["sky", "1"]]
+    write(root, [(70000, 9, 0), (5, 2, 0), (300, 2, 1), (77, 2, 0)])
+    report = check(f"coco-panoptic:{root}")
+    assert len(report.faults) == 1 and report.faults[0].endswith(
+        "p.png: 1 of 4 segments that panoptic_val.json describes have no pixel")
+    assert report.contents[2].split() == ["car", "2"]
+    write(root, [(70000, 9, 0)])
+    assert "holds the segments [5, 300], which panoptic_val.json does not describe" in check(
+        f"coco-panoptic:{root}").faults[0]
+    write(root, [(5, 4, 0)])
+    assert "unknown classes [4]" in check(f"coco-panoptic:{root}").faults[0]
+    (root / "annotations/panoptic_val.json").unlink()
+    report = check(f"coco-panoptic:{root}")
+    assert len(report.faults) == 2 and "0 files panoptic_train*.json" in report.faults[0]
