@@ -1,14 +1,17 @@
 from importlib import import_module
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from minicv import Tensor, nn
+import minicv
+from minicv import Tensor, models, nn
 from minicv.data.detection import DetectionSample
 from minicv.data.joint_boxes import resize_image
 from minicv.detection import Detections
 from minicv.models.backbones.classifier import normalise
-from minicv.models.detection.base import Detector, evaluating, factors, select
+from minicv.models.detection.base import Detector, Target, evaluating, factors, select
+from minicv.training import DetectionRecipe, Training
 
 
 class Whole(Detector):
@@ -168,3 +171,35 @@ def test_the_base_has_no_network():
     with pytest.raises(TypeError, match="Detector has no detect"):
         Detector().detect(Tensor([1.0]), [])
     assert not Detector().after_training([], None)
+
+
+# ----------------------------------------------------------------------------------------------------- degenerate boxes
+
+STRANGE = np.array([[5, 5, 5, 9], [9, 5, 3, 12], [9, 9, 3, 3], [200, 210, 220, 230], [-30, -40, -5, -6],
+                    [-1e3, -1e3, 1e3, 1e3], [7, 7, 7 + 1e-30, 7 + 1e-30], [1e-38, 0, 1e-37, 4],
+                    [10, 10, 20, 20]], np.float32)
+"""Without a width, swapped, outside, far larger than a picture, next to nothing; and, the last, one that is right"""
+
+
+@pytest.mark.parametrize("name", models.names("detection"))
+def test_a_degenerate_box_makes_no_nan(name):
+    """In the losses, the gradients, a step of the optimiser and the answers: objects, proposals and masks."""
+    minicv.seed(0)
+    model = models.build(name, num_classes=3)
+    size = (model.size,) * 2 if name.endswith("yolo") else (48, 64)
+    masks = np.zeros((len(STRANGE), *size), bool)
+    masks[-1, 10:20, 10:20] = True  # the others have no pixel
+    labels, proposals = np.arange(len(STRANGE)) % 3, STRANGE if model.needs_proposals else None
+    targets = [Target(STRANGE[some], labels[some], size, masks[some] if name == "mask_rcnn" else None, proposals)
+               for some in (slice(None), slice(1), slice(0))]
+    x = np.random.default_rng(0).random((3, 3, *size), dtype=np.float32)
+    task = SimpleNamespace(recipe=DetectionRecipe(steps=2, optimizer="adam", warmup=0))
+    job = Training(model, task)
+    model.train()
+    for _ in range(2):  # the second with weights that the first has changed
+        losses = job.advance(Tensor(x), targets)
+        assert all(np.isfinite(value) for value in losses.values()), dict(losses)
+        assert all(p.grad is None or np.isfinite(p.grad).all() for p in model.parameters())
+    assert all(np.isfinite(p.data).all() for p in model.parameters())
+    found, = model.predict([x[0]], None if proposals is None else [proposals])
+    assert np.isfinite(found.boxes).all() and np.isfinite(found.scores).all()
