@@ -1,4 +1,5 @@
 """The switch between devices, random numbers, and threads."""
+import functools
 import multiprocessing
 import os
 import subprocess
@@ -24,8 +25,7 @@ def four_threads(monkeypatch):
 
 def set_threads(monkeypatch, n):
     monkeypatch.setattr(backend, "threads", lambda: n)
-    pool = backend.ThreadPoolExecutor(max(n - 1, 1), thread_name_prefix="minicv blocks")
-    monkeypatch.setattr(backend, "_helpers", lambda: pool)
+    monkeypatch.setattr(backend, "_calls", functools.cache(backend._calls.__wrapped__))  # threads of its own
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -117,6 +117,13 @@ def test_together_wakes_threads_for_large_arrays_only(four_threads, bytes_each, 
     assert len(names) == 12 and len(set(names)) == threads
 
 
+def test_parallel_leaves_no_call_behind(four_threads):
+    """A helper that wakes after all is done would find the call, and until then keep the arrays alive."""
+    for _ in range(50):
+        assert backend.parallel(lambda i: i, [0, 1]) == [0, 1]
+        assert backend._calls().empty()
+
+
 @pytest.mark.parametrize("n", [1, 3])
 def test_threads_by_number(monkeypatch, n):
     set_threads(monkeypatch, n)
@@ -191,7 +198,7 @@ def _in_child(queue):
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system does not fork")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # that is what is tested
 def test_a_forked_process_starts_its_own_threads(monkeypatch):
-    """A fork copies the pool, but not its threads: waiting for them would never end."""
+    """A fork copies the queue, but not its threads: waiting for them would never end."""
     monkeypatch.setattr(backend, "threads", lambda: 3)
     backend.parallel(lambda i: time.sleep(0.001), list(range(8)))  # the pool is there
     context = multiprocessing.get_context("fork")
@@ -203,7 +210,7 @@ def test_a_forked_process_starts_its_own_threads(monkeypatch):
     finally:
         child.kill()
         child.join()
-        backend._helpers.cache_clear()
+        backend._calls.cache_clear()
 
 
 @pytest.mark.parametrize("given_threads, expected", [("3", "3"), ("1", "1"), ("0", None), ("", None)])
