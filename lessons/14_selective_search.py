@@ -217,7 +217,7 @@ ratio = slid / searched
 lesson.claim("D1", "Uijlings et al., sec. 1", "selective search needs far fewer boxes than a sliding window for the same "
              "recall", f"recall 0.9 at IoU 0.5: {searched:.0f} boxes against {slid:.0f}, {ratio:.1f} times as many; MABO "
              f"{mabo:.3f} with {used:.0f} boxes, sliding windows {mabo_slid:.3f} with {max(used, n_windows.min()):.0f} and "
-             f"{mabo_windows[-1]:.3f} with {n_windows[-1]:.0f}", ratio > 2 and mabo > mabo_slid)
+             f"{mabo_windows[-1]:.3f} with {n_windows[-1]:.0f}", ratio > 5 and mabo > mabo_slid)
 lesson.claim("D1b", "Uijlings et al., table 5", "diversity: several groupings find more than one",
              "; ".join(f"{mode}: recall {curves[mode].recall()[-1]:.3f}, MABO {curves[mode].mabo()[-1]:.3f} with "
                        f"{number[mode]:.0f} boxes" for mode in modes),

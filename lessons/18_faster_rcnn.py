@@ -170,7 +170,7 @@ ten, fifty = counts.index(10), counts.index(50)
 lesson.claim("D5a", "Faster R-CNN, sec. 1 and table 4", "the RPN's proposals are cheaper than selective search's",
              f"{alone:.0f} ms on the shared map ({milliseconds['RPN']:.0f} with it) against "
              f"{milliseconds['selective search']:.0f} ms", milliseconds["RPN"] < milliseconds["selective search"])
-lesson.claim("D5b", "Faster R-CNN, sec. 4, table 1", "and better, above all if only few are taken",
+lesson.claim("D5b", "Faster R-CNN, sec. 4, recall to IoU", "and better where only few are taken, here up to 50",
              f"recall with {', '.join(map(str, counts))} boxes: " + "; ".join(
                  f"{name} {', '.join(f'{v:.2f}' for v in c)}" for name, c in curves.items()) +
              f" (after {steps} steps on {len(train)} pictures)", None if lesson.quick else
