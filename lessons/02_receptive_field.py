@@ -87,7 +87,7 @@ lesson.save(figure, "fields")
 # ----------------------------------
 
 C, H = 32, 32 if lesson.quick else 64
-x = Tensor(rng.standard_normal((4, H, H, C), dtype=np.float32).transpose(0, 3, 1, 2))
+x = lesson.tensor(rng.standard_normal((4, H, H, C), dtype=np.float32).transpose(0, 3, 1, 2))
 
 
 @no_grad()
@@ -170,13 +170,13 @@ def accuracy(block, seed: int, steps: int) -> tuple[float, int]:
     optimizer = Adam(model.parameters(), lr=3e-3)
     for _ in range(steps):
         pictures, labels = bars(32, generator)
-        loss = F.cross_entropy(model(Tensor(pictures)), labels)
+        loss = F.cross_entropy(model(lesson.tensor(pictures)), lesson.tensor(labels))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     pictures, labels = bars(1000, np.random.default_rng(99))
     with no_grad():
-        scores = model(Tensor(pictures)).data
+        scores = model(lesson.tensor(pictures)).numpy()
     return float((scores.argmax(axis=1) == labels).mean()), model.num_parameters()
 
 

@@ -232,13 +232,13 @@ def trained(way, seed):
     optimizer = Adam(net.parameters(), lr=1e-2)
     for _ in range(10 if lesson.quick else 120):
         chosen, begin = order.integers(len(train[0]), size=8), time.perf_counter()
-        loss = F.cross_entropy(net(Tensor(train[0][chosen])), train[1][chosen])
+        loss = F.cross_entropy(net(lesson.tensor(train[0][chosen])), lesson.tensor(train[1][chosen]))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         seconds.append(time.perf_counter() - begin)
     with no_grad():
-        predicted, matrix = net(Tensor(test[0])).data.argmax(1), ConfusionMatrix(2)
+        predicted, matrix = net(lesson.tensor(test[0])).numpy().argmax(1), ConfusionMatrix(2)
     matrix.update(predicted, test[1])
     return matrix.mean_iu, 1e3 * np.median(seconds), predicted
 

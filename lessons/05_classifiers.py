@@ -83,7 +83,7 @@ print(f"{'':<10} {'parameters':>10} {'MACs':>12} {'accuracy':>9} {'seconds':>8}"
 for name, (options, recipe) in CLASSIFIERS.items():
     minicv.seed(lesson.seed)
     nets[name] = net = models.build(name, **options)
-    first_filters[name] = net.parameters()[0].data.copy()
+    first_filters[name] = net.parameters()[0].numpy().copy()
     if lesson.quick:
         recipe = {**recipe, "steps": 12}
     losses, moments = runs[name] = trained(net, train, test, checks=6, **recipe)
@@ -121,7 +121,7 @@ lesson.claim("B1", "this lesson", "the four networks know shapes: they are right
 # AlexNet's filters are large enough to look at (its Fig. 3). After so short a training the random numbers that they began
 # with still hide what they have learned: edges, bars and blobs. The difference shows it.
 
-before, after = first_filters["alexnet"], nets["alexnet"].parameters()[0].data
+before, after = first_filters["alexnet"], nets["alexnet"].parameters()[0].numpy()
 figure, axes = plt.subplots(3, 16, figsize=(12, 2.6), layout="constrained")
 for row, (title, weights) in zip(axes, {"random": before, "trained": after, "change": after - before}.items(), strict=True):
     for ax, filter in zip(row, weights, strict=True):

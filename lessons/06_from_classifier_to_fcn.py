@@ -21,7 +21,7 @@ import numpy as np
 
 import minicv
 import minicv.ops as F
-from minicv import Tensor, models, nn, no_grad
+from minicv import models, nn, no_grad
 from minicv.data import mirror_pad, standardise
 from minicv.data.scenes import BOAT, CAR, CLASSES, Scenes
 from minicv.metrics.boundary import near_boundary
@@ -38,7 +38,7 @@ rng = np.random.default_rng(lesson.seed)
 
 
 def picture(*shape):
-    return Tensor(rng.standard_normal(shape).astype(np.float32))
+    return lesson.tensor(rng.standard_normal(shape).astype(np.float32))
 
 
 # %%
@@ -156,8 +156,8 @@ even = np.array([(labels.size / 9 / len(p)) ** 0.5 for p in of_class] + [0], np.
 def learn(net, batches, optimizer):
     """A step for each of the batches (x, labels, weight of each pixel or None); the losses."""
     losses = []
-    for x, target, weight in batches:
-        loss = F.cross_entropy(net(Tensor(x)), target, ignore_index=255, pixel_weight=weight)
+    for x, target, weight in ([None if a is None else lesson.tensor(a) for a in batch] for batch in batches):
+        loss = F.cross_entropy(net(x), target, ignore_index=255, pixel_weight=weight)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -186,7 +186,7 @@ def tested(net):
     if isinstance(net, PatchNet):  # with shared work
         r, dense = net.patch // 2, net.dense()
         with no_grad():
-            wide = [Tensor(mirror_pad(standardise(s.image), r, r, r, r)[None]) for s in test]
+            wide = [lesson.tensor(mirror_pad(standardise(s.image), r, r, r, r)[None]) for s in test]
             found = np.stack([dense(x).numpy()[0].argmax(axis=0) for x in wide])
     else:
         found = np.stack([r.labels for r in net.predict([s.image for s in test])])

@@ -19,7 +19,7 @@ import numpy as np
 
 import minicv
 import minicv.ops as F
-from minicv import Tensor, models, nn
+from minicv import models, nn
 from minicv.data import SegmentationAugment, standardise
 from minicv.data.scenes import Scenes
 from minicv.metrics import ConfusionMatrix
@@ -149,7 +149,7 @@ def classifier(seed):
     optimizer = Adam(net.parameters(), 0.004)
     for _ in range(3 * stage):
         batch = rng.choice(len(x), 16)
-        loss = F.cross_entropy(net(Tensor(x[batch])), y[batch])
+        loss = F.cross_entropy(net(lesson.tensor(x[batch])), lesson.tensor(y[batch]))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -17,7 +17,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import minicv
-from minicv import Tensor, models, nn, no_grad
+from minicv import models, nn, no_grad
 from minicv.data import UNetAugment, elastic_displacement, open_dataset, warp, weight_map
 from minicv.data.windows import Windows
 from minicv.metrics import connected_components, pixel_error, rand_error
@@ -47,7 +47,7 @@ lesson.save(figure, "network")
 
 thin = models.build("unet", "paper", width=1)  # the same plan, but cheap enough to run
 with no_grad():
-    output = thin(Tensor(np.zeros((1, 1, 572, 572), np.float32))).shape[2]
+    output = thin(lesson.tensor(np.zeros((1, 1, 572, 572), np.float32))).shape[2]
 convs = sum(isinstance(module, nn.Conv2d | nn.ConvTranspose2d) for _, module in paper.modules())
 lesson.claim("S2", "U-Net, sec. 2 and Fig. 1", "a tile of 572 gives 388; 23 convolutional layers",
              f"{maps[-1].side} by the layers, {output} by running them; {convs} convolutional layers, "

@@ -159,7 +159,7 @@ lesson.save(figure, "predictions")
 # -------------------------------
 # The strongest map after each unpooling and after the deconvolutions behind it: positions first, then dense shapes.
 
-net, x, stages = nets["DeconvNet"].eval(), Tensor(standardise(images[0])[None]), {"picture": images[0]}
+net, x, stages = nets["DeconvNet"].eval(), lesson.tensor(standardise(images[0])[None]), {"picture": images[0]}
 with no_grad():
     for name, maps in net.coarse_to_fine(x):
         strongest = maps.numpy()[0, maps.numpy()[0].mean(axis=(1, 2)).argmax()]

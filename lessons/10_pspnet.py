@@ -86,7 +86,7 @@ def maps_and_labels(dataset):
     """The trunk's last maps (count, C, h, w) of all pictures, and their labels (count, H, W)."""
     first.eval()
     pictures = np.stack([standardise(dataset[i].image) for i in range(len(dataset))])
-    maps = [first.trunk.features(Tensor(pictures[i:i + 10]))["last"].data for i in range(0, len(dataset), 10)]
+    maps = [first.trunk.features(lesson.tensor(pictures[i:i + 10]))["last"].numpy() for i in range(0, len(dataset), 10)]
     return np.concatenate(maps), np.stack([dataset[i].label for i in range(len(dataset))])
 
 
@@ -103,12 +103,12 @@ test_maps, test_labels = maps_and_labels(test)
 
 steps, seeds = (4, 1) if lesson.quick else (250, 3)
 pixels = np.bincount(train_labels[train_labels != 255], minlength=len(CLASSES)) + 1
-weights = Tensor((1 / np.sqrt(pixels / pixels.mean())).astype(np.float32))
+weights = lesson.tensor((1 / np.sqrt(pixels / pixels.mean())).astype(np.float32))
 
 
 def scores(net, maps):
     """(N, K, H, W) for maps (N, C, h, w)"""
-    return F.interpolate(net.decode({"last": Tensor(maps)}), (size, size), mode="bilinear")
+    return F.interpolate(net.decode({"last": lesson.tensor(maps)}), (size, size), mode="bilinear")
 
 
 def trained(row, seed):
@@ -118,7 +118,7 @@ def trained(row, seed):
     schedule = Schedule(optimizer, poly(steps, power=0.9))
     for _ in range(steps):
         some = rng.choice(len(train), 4, replace=False)
-        loss = F.cross_entropy(scores(net, train_maps[some]), train_labels[some], weights, ignore_index=255)
+        loss = F.cross_entropy(scores(net, train_maps[some]), lesson.tensor(train_labels[some]), weights, ignore_index=255)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -129,7 +129,7 @@ def trained(row, seed):
 @no_grad()
 def labels_of(net):
     """Predicted labels of all test pictures, (count, H, W)."""
-    return np.concatenate([scores(net, test_maps[i:i + 10]).data.argmax(axis=1) for i in range(0, len(test), 10)])
+    return np.concatenate([scores(net, test_maps[i:i + 10]).numpy().argmax(axis=1) for i in range(0, len(test), 10)])
 
 
 def measure(labels):

@@ -19,7 +19,7 @@ import numpy as np
 
 import minicv
 import minicv.ops as F
-from minicv import Tensor, models, no_grad
+from minicv import models, no_grad
 from minicv.data import standardise
 from minicv.data.scenes import CLASSES, THINGS, Scenes
 from minicv.metrics import ConfusionMatrix
@@ -68,8 +68,8 @@ def maps_of(dataset, output_stride):
     trunk = network(output_stride=output_stride).trunk.eval()
     trunk.load_state_dict(first.trunk.state_dict())
     pictures = np.stack([standardise(dataset[i].image) for i in range(len(dataset))])
-    parts = [trunk.features(Tensor(pictures[i:i + 10])) for i in range(0, len(dataset), 10)]
-    return {name: np.concatenate([part[name].data for part in parts]) for name in ("low", "last")}
+    parts = [trunk.features(lesson.tensor(pictures[i:i + 10])) for i in range(0, len(dataset), 10)]
+    return {name: np.concatenate([part[name].numpy() for part in parts]) for name in ("low", "last")}
 
 
 maps = {(dataset, n): maps_of(dataset, n) for dataset in (train, test) for n in STRIDES}
@@ -88,7 +88,7 @@ steps, seeds = (4, 1) if lesson.quick else (200, 3)
 
 def scores(net, maps, some):
     """(N, K, H, W) for some of the pictures that maps belong to"""
-    chosen = {name: Tensor(values[some]) for name, values in maps.items()}
+    chosen = {name: lesson.tensor(values[some]) for name, values in maps.items()}
     return F.interpolate(net.decode(chosen), (size, size), mode="bilinear")
 
 
@@ -99,7 +99,8 @@ def trained(seed, output_stride=8, **options):
     schedule = Schedule(optimizer, poly(steps, power=0.9))
     for _ in range(steps):
         some = rng.choice(len(train), 8, replace=False)
-        loss = F.cross_entropy(scores(net, maps[train, output_stride], some), train_labels[some], ignore_index=255)
+        labels = lesson.tensor(train_labels[some])
+        loss = F.cross_entropy(scores(net, maps[train, output_stride], some), labels, ignore_index=255)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -114,7 +115,7 @@ EDGES = (8 ** 2, 24 ** 2)  # pixels: an object below 8x8 is small, from 24x24 on
 @no_grad()
 def measure(net, output_stride):
     """In %: mean IU, boundary F-score, mean IU of small, middle and large objects; and the labels of all pictures."""
-    labels = np.concatenate([scores(net, maps[test, output_stride], slice(i, i + 10)).data.argmax(axis=1)
+    labels = np.concatenate([scores(net, maps[test, output_stride], slice(i, i + 10)).numpy().argmax(axis=1)
                              for i in range(0, len(test), 10)])
     matrix, borders, by_size = (ConfusionMatrix(len(CLASSES), 255), BoundaryFScore(len(CLASSES), 1.0),
                                 BySize(len(CLASSES), EDGES, THINGS))

@@ -217,10 +217,10 @@ for s in timed:
     model.predict([s.image], [propose(s.image)])
 per_picture = (time.perf_counter() - start) / len(timed)
 with no_grad(), evaluating(model):  # the same convolutions, once over the whole picture
-    model.net.stages(Tensor(normalise(timed[0].image)[None]))  # the first time asks for memory
+    model.net.stages(lesson.tensor(normalise(timed[0].image)[None]))  # the first time asks for memory
     start = time.perf_counter()
     for s in timed:
-        model.net.stages(Tensor(normalise(s.image)[None]))
+        model.net.stages(lesson.tensor(normalise(s.image)[None]))
     once = (time.perf_counter() - start) / len(timed)
 boxes_per_picture = np.mean([len(propose(s.image)) for s in timed])
 steps = ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items() if name != "proposals")

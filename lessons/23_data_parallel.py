@@ -26,8 +26,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import minicv
-from minicv import Tensor, models
+from minicv import models
 from minicv.autograd import graph
+from minicv.backend import to_numpy
 from minicv.training.parallel import buckets
 from minicv.viz import PALETTE
 
@@ -45,9 +46,9 @@ def gradients(name, x, target):
     """dL/dw of every weight for this part of the batch, in one row."""
     minicv.seed(lesson.seed)
     net = models.build(name, in_channels=x.shape[1], **({"dropout": 0.0} if name == "unet" else {}))
-    scores = net(Tensor(x))
-    minicv.ops.cross_entropy(scores, Tensor(target)).backward()
-    return np.concatenate([p.grad.ravel() for p in net.parameters()])
+    scores = net(lesson.tensor(x))
+    minicv.ops.cross_entropy(scores, lesson.tensor(target)).backward()
+    return np.concatenate([to_numpy(p.grad).ravel() for p in net.parameters()])
 
 
 rng = np.random.default_rng(lesson.seed)
@@ -104,7 +105,7 @@ for n in (2, 3, 4, 8):
 
 minicv.seed(lesson.seed)
 net = models.build("resnet18", width=16 if lesson.quick else 64)
-x = Tensor(rng.standard_normal((4, 3, 64, 64), np.float32))
+x = lesson.tensor(rng.standard_normal((4, 3, 64, 64), np.float32))
 
 
 def complete(loss):
@@ -115,7 +116,7 @@ def complete(loss):
 
 
 for _ in range(2):  # the first is for the caches
-    times, sizes = complete(minicv.ops.cross_entropy(net(x), Tensor(np.arange(4))))
+    times, sizes = complete(minicv.ops.cross_entropy(net(x), lesson.tensor(np.arange(4))))
 share = np.cumsum(sizes) / sum(sizes)
 messages = [sum(p.data.nbytes for p in bucket) / 2**20 for bucket in buckets(net.parameters())]
 print(f"ResNet, {sum(sizes) / 2**20:.1f} MB of gradients in messages of {', '.join(f'{m:.1f}' for m in messages)} MB")

@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import backend
 from .files import atomic_write
 
 if TYPE_CHECKING:
+    from . import Tensor
     from .nn import Module
 
 FOLDER = Path(__file__).resolve().parent.parent / "lessons"  # beside the package, in a checkout
@@ -69,6 +71,11 @@ class Lesson:
         if script and not os.environ.get("DISPLAY"):
             import matplotlib
             matplotlib.use("Agg")
+
+    def tensor(self, array: np.ndarray) -> Tensor:
+        """An array as a Tensor on the device in use, where new parameters lie, too."""
+        from . import Tensor
+        return Tensor(backend.to_device(np.asarray(array)))
 
     def save(self, figure: Any, name: str) -> None:
         """Write a figure to ``out``/LESSON_NAME.png and say so."""
@@ -188,8 +195,8 @@ def title(path: Path) -> str:
 def run(names: list[str], options: list[str]) -> int:
     """Run lessons one after the other, each in a process of its own; print a table; return how many failed."""
     rows, failed, out = [], 0, out_folder()
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(FOLDER.parent),
-                                                                            os.environ.get("PYTHONPATH")]))}
+    environment = {**os.environ, "MINICV_BACKEND": backend.current(),
+                   "PYTHONPATH": os.pathsep.join(filter(None, [str(FOLDER.parent), os.environ.get("PYTHONPATH")]))}
     for path in find(names):
         print(f"\n=== {path.stem}: {title(path)}", flush=True)
         noted = out / f"{path.stem}.json"

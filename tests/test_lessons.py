@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import minicv
 from minicv import cli, lessons
 from minicv.lessons import Lesson
+from tests import strict_device  # noqa: F401 - makes the device "strict" known
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = lessons.find()
@@ -113,6 +115,14 @@ def test_options_are_passed_on_and_claims_counted(folder, capfd):
     assert out.rstrip().endswith(f"figures: {folder / 'out'}")
 
 
+def test_lessons_run_on_the_device_that_the_command_line_names(folder, monkeypatch, capfd):
+    on = 'print("on", os.environ["MINICV_BACKEND"])'
+    (folder / "03_good.py").write_text(GOOD.replace("lesson.finish()", f"{on}\nlesson.finish()"))
+    monkeypatch.setenv("MINICV_BACKEND", "cupy")  # what the command line says goes before
+    assert cli.main(["--backend", "numpy", "lessons", "run", "good"]) == 0
+    assert "on numpy\n" in capfd.readouterr().out
+
+
 def test_a_failing_lesson_is_reported_and_the_others_run(folder, capfd):
     (folder / "01_bad.py").write_text('"""A lesson that fails"""\nraise ValueError("wrong on purpose")\n')
     (folder / "03_good.py").write_text(GOOD)
@@ -143,6 +153,17 @@ def test_a_notebook_has_no_options(folder, monkeypatch):
     assert (lesson.quick, lesson.data, lesson.seed) == (False, None, 0)
     monkeypatch.setenv("MINICV_QUICK", "1")
     assert Lesson("08_unet").quick
+
+
+def test_a_tensor_lies_where_new_parameters_do(folder):
+    lesson, array = Lesson("08_unet"), np.arange(3, dtype=np.float32)
+    assert lesson.tensor(array).data is array
+    minicv.use("strict")
+    try:
+        x, layer = lesson.tensor(array), minicv.nn.Linear(3, 2)
+        assert x.device == "strict" and layer(x.reshape(1, 3)).shape == (1, 2)
+    finally:
+        minicv.use("numpy")
 
 
 def test_claims_are_printed_and_kept(folder, capsys):
@@ -261,6 +282,27 @@ def test_a_lesson_measures_claims(ran):
         assert re.fullmatch(r"[A-Z]\d+[a-z]?", c["id"]) and c["source"] and c["claim"]
         assert re.search(r"\d", c["found"]), c  # a number
         assert f"  {c['id']}  {c['claim']}" in ran.done.stdout
+
+
+ON_DEVICE = """
+import runpy, sys
+import minicv
+from tests import strict_device
+minicv.use(sys.argv.pop(1))
+sys.argv.pop(0)
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("device", [pytest.param("strict", marks=pytest.mark.slow),
+                                    pytest.param("cupy", marks=pytest.mark.gpu)])
+def test_a_lesson_runs_on_another_device(device, script, tmp_path):
+    environment = {**os.environ, "MINICV_LESSONS_OUT": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", ON_DEVICE, device, str(script), "--quick"], env=environment,
+                          cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    assert (tmp_path / f"{script.stem}.json").exists()
 
 
 def test_compare_asks_for_a_difference_that_chance_does_not_make():
