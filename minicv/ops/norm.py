@@ -118,32 +118,28 @@ class BatchNorm(Function):
 
     def backward(ctx, gy):
         rows, mean, inv, a = ctx.saved
-        xp, P, C, g = xp_of(gy), ctx.P, rows.shape[1], rows_of(gy)
+        xp, P, C, g, gx = xp_of(gy), ctx.P, rows.shape[1], rows_of(gy), xp_of(gy).empty_like(rows)
 
-        def sums(x, g, mean):
-            d = x - mean
-            return sum_rows(g, C), sum_rows(xp.multiply(d, g, out=d), C)
+        def sums(x, g, d, mean):
+            xp.subtract(x, mean, out=d)
+            return sum_rows(g, C), sum_rows(g * d, C)
         zero = xp.zeros(C, gy.dtype)
-        gb, gd = (sum(s, zero) for s in zip((zero, zero), *channelwise(sums, [rows, g], [mean]), strict=True))
-        gw, gx = gd * inv, None  # sum gy (x - mean) / sqrt(var + eps)
-        if ctx.needs[0]:
-            every_gw, every_gb = (ctx.group.sum(g) for g in (gw, gb)) if ctx.group and ctx.training else (gw, gb)
-            gx = xp.empty_like(rows)
-            if ctx.training:
-                # Mean and var are functions of x, too: they undo what moves a whole channel, or scales it.
-                # gx = a (gy - mean(gy) - xn mean(gy xn)),   xn = (x - mean) / sqrt(var + eps)
-                k = inv * every_gw / max(P, 1)  # gx = a (gy - k x) + a (k mean - mean(gy))
+        gb, gd = (sum(s, zero) for s in zip((zero, zero), *channelwise(sums, [rows, g, gx], [mean]), strict=True))
+        gw = gd * inv  # sum gy (x - mean) / sqrt(var + eps)
+        if ctx.needs[0] and ctx.training:
+            # Mean and var are functions of x, too: they undo what moves a whole channel, or scales it.
+            # gx = a (gy - mean(gy) - xn mean(gy xn)),   xn = (x - mean) / sqrt(var + eps)
+            every_gw, every_gb = (ctx.group.sum(g) for g in (gw, gb)) if ctx.group else (gw, gb)
 
-                def inputs(x, g, gx, minus_k, a, c):
-                    xp.multiply(x, minus_k, out=gx)
-                    gx += g
-                    gx *= a
-                    gx += c
-                channelwise(inputs, [rows, g, gx], [-k, a, a * (k * mean - every_gb / max(P, 1))])
-            else:
-                channelwise(lambda g, gx, a: xp.multiply(g, a, out=gx), [g, gx], [a])
-            gx = from_rows(gx, ctx.shape_in)
-        return gx, gw if ctx.needs[1] else None, gb if ctx.needs[2] else None
+            def inputs(g, gx, minus_k, a, c):  # gx, now x - mean, becomes a (gy - k (x - mean)) + c
+                gx *= minus_k
+                gx += g
+                gx *= a
+                gx += c
+            channelwise(inputs, [g, gx], [-inv * every_gw / max(P, 1), a, -a * every_gb / max(P, 1)])
+        elif ctx.needs[0]:
+            channelwise(lambda g, gx, a: xp.multiply(g, a, out=gx), [g, gx], [a])
+        return from_rows(gx, ctx.shape_in) if ctx.needs[0] else None, gw if ctx.needs[1] else None, gb if ctx.needs[2] else None
 
 
 def batch_norm(input: Tensor, running_mean: Array | None, running_var: Array | None, weight: Tensor | None = None,

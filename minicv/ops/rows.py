@@ -17,14 +17,17 @@ LINE = 1 << 13  # numbers: NumPy adds a vector to each line of a matrix fast if 
 
 def rows_of(x: Array, dim: int = 1) -> Array:
     """The vectors along ``dim`` as the rows of a (P, C) matrix: a view where ``dim`` is innermost in memory."""
-    xp, C = xp_of(x), x.shape[dim]
-    return xp.ascontiguousarray(xp.moveaxis(x, dim, -1)).reshape(x.size // max(C, 1), C)
+    others = [i for i in range(x.ndim) if i != dim % x.ndim]
+    C = x.shape[dim]
+    return xp_of(x).ascontiguousarray(x.transpose(*others, dim)).reshape(x.size // max(C, 1), C)
 
 
 def from_rows(rows: Array, shape: tuple[int, ...], dim: int = 1) -> Array:
     """The opposite: a (P, C) matrix as a view of the given shape, with rows along ``dim``."""
-    last = [n for i, n in enumerate(shape) if i != dim % len(shape)]
-    return xp_of(rows).moveaxis(rows.reshape(*last, shape[dim]), -1, dim)
+    others = [n for i, n in enumerate(shape) if i != dim % len(shape)]
+    order = list(range(len(others)))
+    order.insert(dim % len(shape), len(others))
+    return rows.reshape(*others, shape[dim]).transpose(order)
 
 
 def blocks_of(rows: Array) -> list[slice]:
@@ -54,10 +57,11 @@ def channelwise(work: Callable[..., Any], matrices: list[Array], vectors: list[A
         return []
     on_cpu = type(matrices[0]) is np.ndarray
     r = max(1, min(LINE // C, P)) if on_cpu else 1  # rows on a line
-    repeated = [np.tile(v, r) for v in vectors] if on_cpu else vectors
+    repeated = [v.reshape(1, C).repeat(r, axis=0).ravel() for v in vectors] if on_cpu else vectors
     # Few blocks, as many for each of two threads: larger than a core's cache, but then a thread seldom has to wait for
-    # the interpreter lock, and they take a tenth less time even without threads.
-    count = 2 * -(-P * C // (8 * BLOCK)) if on_cpu and P * C > BLOCK else 1
+    # the interpreter lock, and they take a tenth less time even without threads. Below 8 * BLOCK numbers a step is
+    # shorter than it takes to wake a thread: two of 2 MB took a quarter longer than one.
+    count = 2 * -(-P * C // (8 * BLOCK)) if on_cpu and P * C >= 8 * BLOCK else 1
     step = -(-P // (count * r)) * r
     full = P - P % r
     spans = [(i, min(i + step, full), r * C) for i in range(0, full, step)]
