@@ -219,9 +219,9 @@ def run_train(args: argparse.Namespace) -> int:
     from . import kinds, training
     group = training.group()
     with training.all_or_none(group):
-        from .data import open_dataset
-        kind, dataset = kinds.kind_of(args.model), open_dataset(args.data, "train")
+        kind = kinds.kind_of(args.model)
         recipe = kind.chosen(args.model, args)
+        dataset = kind.open(args.data, "train", args.model)
         options = {"num_classes": dataset.num_classes, "in_channels": dataset[0].image.shape[0],
                    **dict(map(named_value, args.option))}
         if args.width is not None:

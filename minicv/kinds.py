@@ -26,6 +26,15 @@ class Kind:
     does = ""
     recipe: type[training.Recipe]
     options: tuple[str, ...] = ()
+    sample: type  # what a data set for it holds,
+    needs = ""  # and that in words
+
+    def open(self, spec: str, split: str, model: str) -> Any:
+        """A split of a data set; ``ValueError`` if what it holds is not for the network ``model``."""
+        dataset = data.open_dataset(spec, split)
+        if len(dataset) and not isinstance(dataset[0], self.sample):
+            raise ValueError(f"--data {spec} is not for {model}, which {self.does} and needs {self.needs}")
+        return dataset
 
     def chosen(self, name: str, args: argparse.Namespace) -> training.Recipe:
         """The recipe of the model ``name``, changed by the command line; ``ValueError`` for another kind's options."""
@@ -77,6 +86,7 @@ class Segmentation(Kind):
     """Networks that label pixels."""
 
     does = "labels pixels"
+    sample, needs = data.Sample, "a class for every pixel, as in cells, scenes or camvid:PATH"
     recipe = training.SegmentationRecipe
     options = ("tile", "elastic", "scale", "jitter", "augment", "weight_map", "class_weights",
                "two_stage")
@@ -86,12 +96,12 @@ class Segmentation(Kind):
 
     def validation(self, model, args):
         from .training.evaluate import evaluate
-        pictures = data.open_dataset(args.data, "val")
+        pictures = self.open(args.data, "val", args.model)
         return lambda model: evaluate(model, pictures)["mean_iu"]
 
     def evaluate(self, model, args):
         from .training.evaluate import evaluate
-        measured, chosen_on = (data.open_dataset(args.data, split) for split in (args.split, "train"))
+        measured, chosen_on = (self.open(args.data, split, model.recipe["model"]) for split in (args.split, "train"))
         return evaluate(model, measured, chosen_on, quiet=args.json, tile=args.tile, average=args.average)
 
     def write(self, model, info, image, stem, args):
@@ -107,6 +117,7 @@ class Detection(Kind):
     """Networks that find objects."""
 
     does = "finds objects"
+    sample, needs = data.DetectionSample, "a box around every object, as in boxes, bccd:PATH or coco:PATH"
     recipe = training.DetectionRecipe
     options = ("turn", "scale", "jitter")
 
@@ -127,7 +138,7 @@ class Detection(Kind):
         return {"classes": list(dataset.class_names)}
 
     def validation(self, model, args):
-        pictures, given = data.open_dataset(args.data, "val"), proposer(model, args, args.out)
+        pictures, given = self.open(args.data, "val", args.model), proposer(model, args, args.out)
         return lambda model: training.evaluate_detector(model, pictures, True, given)["mAP@0.5"]
 
     def after(self, model, task, args):
@@ -135,7 +146,8 @@ class Detection(Kind):
 
     def evaluate(self, model, args):
         given = proposer(model, args, Path(args.checkpoint).parent)
-        return training.evaluate_detector(model, data.open_dataset(args.data, args.split), args.json, given)
+        pictures = self.open(args.data, args.split, model.recipe["model"])
+        return training.evaluate_detector(model, pictures, args.json, given)
 
     def write(self, model, info, image, stem, args):
         from .data.rle import encode_rle

@@ -240,3 +240,19 @@ def test_proposals_of_another_checkpoint(run, few_boxes, tmp_path):  # noqa: F81
 ])
 def test_errors(fails, few_boxes, tmp_path, arguments, message):  # noqa: F811
     assert fails("train", *arguments, "--data", "boxes", "--out", tmp_path / "x").startswith(message)
+
+
+@pytest.mark.parametrize(("model", "spec", "needs"), [
+    ("unet", "boxes", "labels pixels and needs a class for every pixel, as in cells, scenes or camvid:PATH"),
+    ("unet", "pictures", "labels pixels and needs a class for every pixel"),
+    ("faster_rcnn", "cells", "finds objects and needs a box around every object, as in boxes, bccd:PATH or coco:PATH"),
+])
+def test_a_data_set_of_another_kind_is_refused(fails, tmp_path, model, spec, needs):  # noqa: F811
+    assert fails("train", model, "--data", spec, "--out", tmp_path / "x").startswith(
+        f"--data {spec} is not for {model}, which {needs}")
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_checkpoint_is_not_measured_on_a_data_set_of_another_kind(fails, checkpoint):  # noqa: F811
+    assert fails("evaluate", "--checkpoint", checkpoint, "--data", "cells").startswith(
+        "--data cells is not for mask_rcnn, which finds objects and needs a box")
