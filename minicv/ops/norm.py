@@ -139,7 +139,8 @@ class BatchNorm(Function):
             channelwise(inputs, [g, gx], [-inv * every_gw / max(P, 1), a, -a * every_gb / max(P, 1)])
         elif ctx.needs[0]:
             channelwise(lambda g, gx, a: xp.multiply(g, a, out=gx), [g, gx], [a])
-        return from_rows(gx, ctx.shape_in) if ctx.needs[0] else None, gw if ctx.needs[1] else None, gb if ctx.needs[2] else None
+        gx = from_rows(gx, ctx.shape_in)
+        return tuple(g if needed else None for g, needed in zip((gx, gw, gb), ctx.needs, strict=True))
 
 
 def batch_norm(input: Tensor, running_mean: Array | None, running_var: Array | None, weight: Tensor | None = None,
