@@ -1,6 +1,6 @@
 """What the documents and papers claim, and what the lessons found: ``minicv claims`` and the page of the documentation.
 
-A lesson that has run leaves ``lessons/out/NN_topic.json``. Of those, full runs count here, quick ones do not.
+A lesson that has run leaves ``lessons/out/NN_topic.json``, or, quick, ``NN_topic_quick.json``, which does not count.
 ``minicv claims --keep`` writes them to ``docs/claims.json``, which the documentation shows where no lesson has run.
 """
 from __future__ import annotations

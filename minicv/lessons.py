@@ -90,7 +90,7 @@ class Lesson:
         self.claims.append(Claim(id, source, claim, found, None if holds is None else bool(holds)))
 
     def finish(self) -> None:
-        """Print the claims and keep them as ``out``/LESSON.json."""
+        """Print the claims and keep them: ``out``/LESSON.json, or LESSON_quick.json, which replaces no full run's."""
         from . import __version__, doctor
         seconds = time.perf_counter() - self.start
         print(f"\nClaims measured by {self.name} ({'quick, so only a try; ' if self.quick else ''}seed {self.seed}, "
@@ -98,7 +98,7 @@ class Lesson:
         for c in self.claims:
             print(f"  {c.id}  {c.claim} ({c.source})\n      found: {c.found}\n      -> {c.verdict()}")
         self.out.mkdir(parents=True, exist_ok=True)
-        with atomic_write(self.out / f"{self.name}.json") as temporary:
+        with atomic_write(self.out / notes(self.name, self.quick)) as temporary:
             temporary.write_text(json.dumps(
                 {"lesson": self.name, "quick": self.quick, "seed": self.seed, "data": self.data, "seconds": seconds,
                  "date": time.strftime("%Y-%m-%d"), "machine": doctor.machine(), "version": __version__,
@@ -135,6 +135,11 @@ def every(verdicts: Iterable[bool | None]) -> bool | None:
 def out_folder() -> Path:
     """Where lessons write: ``lessons/out``, or the folder named by MINICV_LESSONS_OUT."""
     return Path(os.environ.get("MINICV_LESSONS_OUT") or FOLDER / "out")
+
+
+def notes(name: str, quick: bool) -> str:
+    """The file in which a lesson's run notes its claims."""
+    return f"{name}{'_quick' if quick else ''}.json"
 
 
 def weights_file(name: str, quick: bool = False) -> Path:
@@ -199,7 +204,7 @@ def run(names: list[str], options: list[str]) -> int:
                    "PYTHONPATH": os.pathsep.join(filter(None, [str(FOLDER.parent), os.environ.get("PYTHONPATH")]))}
     for path in find(names):
         print(f"\n=== {path.stem}: {title(path)}", flush=True)
-        noted = out / f"{path.stem}.json"
+        noted = out / notes(path.stem, "--quick" in options or bool(environment.get("MINICV_QUICK")))
         noted.unlink(missing_ok=True)
         start = time.perf_counter()
         done = subprocess.run([sys.executable, str(path), *options], check=False, env=environment)

@@ -123,6 +123,16 @@ def test_lessons_run_on_the_device_that_the_command_line_names(folder, monkeypat
     assert "on numpy\n" in capfd.readouterr().out
 
 
+def test_a_quick_run_leaves_the_notes_of_a_full_one(folder, capfd):
+    (folder / "03_good.py").write_text(GOOD)
+    assert cli.main(["lessons", "run", "good"]) == 0
+    full = (folder / "out" / "03_good.json").read_bytes()
+    assert cli.main(["lessons", "run", "good", "--quick"]) == 0
+    assert sorted(os.listdir(folder / "out")) == ["03_good.json", "03_good_quick.json"]
+    assert (folder / "out" / "03_good.json").read_bytes() == full
+    assert json.loads((folder / "out" / "03_good_quick.json").read_text())["quick"] is True
+
+
 def test_a_failing_lesson_is_reported_and_the_others_run(folder, capfd):
     (folder / "01_bad.py").write_text('"""A lesson that fails"""\nraise ValueError("wrong on purpose")\n')
     (folder / "03_good.py").write_text(GOOD)
@@ -273,7 +283,7 @@ def test_a_lesson_draws(ran):
 
 
 def test_a_lesson_measures_claims(ran):
-    kept = json.loads((ran.tmp / "out" / f"{ran.script.stem}.json").read_text())
+    kept = json.loads((ran.tmp / "out" / f"{ran.script.stem}_quick.json").read_text())
     assert kept["lesson"] == ran.script.stem and kept["quick"] is True
     assert kept["claims"]
     ids = [c["id"] for c in kept["claims"]]
