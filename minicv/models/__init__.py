@@ -1,6 +1,8 @@
 """The networks by name: ``minicv.models.build("unet")``. One file per paper."""
 from __future__ import annotations
 
+import math
+import numbers
 from importlib import import_module
 from typing import Any
 
@@ -62,9 +64,29 @@ def build(name: str, preset: str = "compact", **options: Any) -> Module:
     if unknown:
         known = ", ".join(k for k in cls.__init__.__annotations__ if k != "return")
         raise ValueError(f"build({name!r}): no option {', '.join(sorted(unknown))}; there are: {known}")
-    large = [f"{k}={v}" for k, v in options.items() if isinstance(v, int) and v > LARGEST]
+    for option, value in options.items():
+        kind = cls.__init__.__annotations__[option]
+        if not fits(value, kind):
+            raise ValueError(f"build({name!r}): {option}={value!r}; it must be {kind}")
+    large = [f"{k}={v}" for k, v in options.items() if any(isinstance(n, int) and n > LARGEST for n in
+                                                         (v if isinstance(v, list | tuple) else [v]))]
     if large:
         raise ValueError(f"build({name!r}): {', '.join(large)}; no option may exceed {LARGEST:,}")
     model = cls(**{**cls.PRESETS[preset], **options})
     model.recipe = {"model": name, "preset": preset, "options": options}
     return model
+
+
+def fits(value: Any, kind: str) -> bool:
+    """Is a value of the kind that an option's annotation names? A float may be an integer, but not NaN."""
+    kind, _, none = kind.partition(" | ")
+    if none and value is None:
+        return True
+    if "[" in kind and not kind.startswith("dict"):  # Sequence[int], tuple[int, int]
+        inner = kind[kind.index("[") + 1:-1].split(", ")
+        return isinstance(value, list | tuple) and (len(inner) == 1 or len(inner) == len(value)) and all(
+            fits(v, inner[0]) for v in value)
+    if kind in ("int", "float"):
+        number = numbers.Integral if kind == "int" else numbers.Real
+        return isinstance(value, number) and not isinstance(value, bool) and not math.isnan(value)
+    return isinstance(value, {"str": str, "bool": bool}.get(kind, dict))

@@ -16,6 +16,7 @@ import numpy as np
 from ... import nn
 from ... import ops as F
 from ...autograd import Tensor
+from .. import fits
 from ..backbones.classifier import Classifier
 from ..backbones.resnet import ResNet18, ResNet34, ResNet50, ResNet101
 from ..backbones.xception import Xception
@@ -51,6 +52,9 @@ def build_trunk(owner: str, name: str, in_channels: int, output_stride: int,
     unknown = options.keys() - cls.__init__.__annotations__.keys()
     if unknown:
         raise ValueError(f"{owner}(trunk_options={options!r}): {name} has no option {', '.join(sorted(unknown))}")
+    for option, value in options.items():
+        if not fits(value, kind := cls.__init__.__annotations__[option]):
+            raise ValueError(f"{owner}(trunk_options={options!r}): {option} must be {kind}")
     trunk = cls(**{**cls.PRESETS["paper"], **options, "num_classes": 1, "in_channels": in_channels,
                    "output_stride": output_stride})
     del trunk.fc  # published weights load into ``model.trunk``, passing it over

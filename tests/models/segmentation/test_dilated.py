@@ -196,6 +196,7 @@ def test_weights_of_a_classifier_load_into_the_trunk(tmp_path):
 @pytest.mark.parametrize(("name", "options", "message"), [
     ("pspnet", {"trunk": "vgg16"}, r"PSPNet\(trunk='vgg16'\): the trunks are resnet18, resnet34, resnet50, resnet101"),
     ("deeplabv3", {"trunk_options": {"depth": 3}}, r"DeepLabV3\(trunk_options=.*\): resnet50 has no option depth"),
+    ("deeplabv3", {"trunk_options": {"layers": 3}}, r"DeepLabV3\(trunk_options=.*\): layers must be Sequence\[int\]"),
     ("deeplabv3", {"output_stride": 4}, r"ResNet\(output_stride=4, .*: output_stride is 32, 16, 8"),
     ("pspnet", {"num_classes": 0}, r"PSPNet\(num_classes=0, .*: each must be at least 1"),
     ("pspnet", {"auxiliary": -1.0}, r"auxiliary=-1.0\): each must be at least 1, auxiliary at least 0"),
