@@ -16,7 +16,8 @@ def atomic_write(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     raises, the temporary file is removed and `path` stays as it was. Only a killed process can
     leave a temporary file behind (`.NAME.*.tmp`, safe to delete).
 
-    Raises FileNotFoundError if the folder does not exist or the body wrote nothing.
+    Raises FileNotFoundError if the folder does not exist or the body wrote nothing, and OSError, which names the
+    file, where the disk is full.
     """
     path = pathlib.Path(path)
     if not path.parent.is_dir():
@@ -30,6 +31,10 @@ def atomic_write(path: str | os.PathLike) -> Iterator[pathlib.Path]:
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        if error.filename is None and error.errno is not None:  # a full disk does not say for which file it was too full
+            raise type(error)(error.errno, error.strerror, str(path)) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
     _sync_folder(path.parent)

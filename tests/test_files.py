@@ -29,6 +29,23 @@ def test_failure_keeps_the_old_file_and_leaves_nothing_behind(tmp_path):
     assert os.listdir(tmp_path) == ["a.txt"]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="limits are POSIX's")
+def test_a_full_disk_is_said_to_be_full_for_which_file(tmp_path):
+    """The file size limit stands in for the disk: writing beyond it fails as there."""
+    import resource
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+    limit, before = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limit[1]))
+    try:
+        with pytest.raises(OSError, match=r"File too large: '.*a\.bin'$"), atomic_write(path) as temporary:
+            temporary.write_bytes(bytes(2000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, before)
+    assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["a.bin"]
+
+
 def test_the_old_file_stays_until_the_body_ends(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")
