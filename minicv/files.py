@@ -32,8 +32,8 @@ def atomic_write(path: str | os.PathLike) -> Iterator[pathlib.Path]:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        if error.filename is None and error.errno is not None:  # a full disk does not say for which file it was too full
-            raise type(error)(error.errno, error.strerror, str(path)) from error
+        if error.filename is None and error.errno is not None:  # a full disk does not say which file was too much
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     finally:
         temporary.unlink(missing_ok=True)
