@@ -69,10 +69,17 @@ def backward(tensor: Tensor, grad: Array | None = None, ready: Callable[[Tensor]
         if len(results) != len(node.edges):
             raise ValueError(f"{node.name()}.backward: {len(results)} gradients for {len(node.edges)} arguments")
         for edge, g in zip(node.edges, results, strict=True):
-            if edge is not None:  # memory made for this result alone: no view, not gy, not given twice
-                own = g is not None and g.flags.owndata and g is not gy and sum(g is other for other in results) == 1
+            if edge is not None:
+                own = g is not None and has_own_memory(g, [gy, *results, *node.saved])
                 send(edge, g, f"{node.name()}.backward", own)
         node.edges, node.saved = None, ()
+
+
+def has_own_memory(g: Array, others: list) -> bool:
+    """Whether ``g`` is all of an array, in any order of its axes, in which only one of ``others`` lies: itself."""
+    memory, *theirs = (getattr(a, "base", None) if getattr(a, "base", None) is not None else a for a in [g, *others])
+    return type(memory) is type(g) and memory.size == g.size and memory.flags.owndata \
+        and sum(memory is other for other in theirs) == 1
 
 
 def calls(tensor: Tensor) -> list[Function]:

@@ -179,7 +179,46 @@ def test_a_gradient_that_was_made_for_a_leaf_is_not_copied():
     assert x.grad is made[0]
     w = Tensor(np.ones((4, 3, 3, 3)).transpose(2, 3, 1, 0).copy().transpose(3, 2, 0, 1), requires_grad=True)
     F.conv2d(Tensor(np.ones((1, 3, 5, 5))), w).sum().backward()
-    assert w.grad.flags.owndata and w.grad.strides == w.data.strides  # lies in memory as the weight does
+    assert w.grad.strides == w.data.strides  # lies in memory as the weight does
+
+
+@pytest.mark.parametrize("view, copied", [
+    (lambda ctx, gy: (2 * gy).T, False),  # all of what was made, its axes in another order
+    (lambda ctx, gy: np.ones((3, 3)).T[:2, :2], True),  # a part: the rest would stay in memory
+    (lambda ctx, gy: np.broadcast_to(np.ones(2), (2, 2)), True),  # one number in several places
+    (lambda ctx, gy: gy.T, True),  # of the incoming gradient, which may be somebody's
+    (lambda ctx, gy: ctx.saved[0].T, True),  # of what forward was given
+])
+def test_a_gradient_is_copied_unless_it_has_its_memory_for_itself(view, copied):
+    made = []
+
+    class Watched(Double):
+        def forward(ctx, x):
+            ctx.save(x)
+            return 2 * x
+
+        def backward(ctx, gy):
+            made.append(view(ctx, gy))
+            return made[-1]
+
+    x, given = Tensor(np.arange(4.0).reshape(2, 2), requires_grad=True), np.full((2, 2), 3.0)
+    Watched.apply(x).backward(given)
+    expected = made[0].copy()
+    assert np.shares_memory(x.grad, made[0]) != copied and x.grad.tolist() == expected.tolist()
+    x.grad += 1
+    assert given.tolist() == [[3, 3], [3, 3]] and x.data.tolist() == [[0, 1], [2, 3]]
+
+
+def test_two_leaves_do_not_share_the_memory_of_their_gradients():
+    class Both(Product):
+        def backward(ctx, gy):
+            made = 2 * gy
+            return made, made.T
+
+    a, b = (Tensor(np.ones((2, 2)), requires_grad=True) for _ in "ab")
+    Both.apply(a, b).backward(np.ones((2, 2)))
+    a.grad += 1
+    assert b.grad.tolist() == [[2, 2], [2, 2]]
 
 
 def test_shared_expressions_are_walked_once_with_the_sum_of_their_gradients():
