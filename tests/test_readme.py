@@ -1,16 +1,20 @@
 """What the README says must be so: its commands parse, its snippet prints what it says, its paths exist."""
+import argparse
 import re
 import shlex
 from pathlib import Path
 
 import pytest
 
-from minicv import cli
+from minicv import cli, lessons, models
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 KOREAN = (ROOT / "README.ko.md").read_text(encoding="utf-8")
 MAP = (ROOT / "docs" / "map.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", ROOT / "README.ko.md", *sorted((ROOT / "docs").glob("*.md")),
+         *sorted((ROOT / "docs" / "guides").glob("*.md"))]
+GUIDE = {"tiny", "softplus", "stripes", "90"}  # what the guides add
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
 COMMANDS = [line.split("#")[0].strip() for language, text in BLOCKS if language == "bash"
             for line in text.splitlines() if line.startswith("minicv ")]
@@ -28,6 +32,57 @@ def test_the_first_code_block_is_two_commands_that_set_everything_up_themselves(
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_are_understood(command):
     cli.parser().parse_args(shlex.split(command)[1:])
+
+
+def commands(text):
+    """Each call of minicv in a page's shell blocks, as a list of words; variables are filled in."""
+    found = []
+    for block in re.findall(r"^```bash\n(.*?)^```", text, re.M | re.S):
+        values = dict(re.findall(r'^(\w+)="(.*)"$', block, re.M))
+        for line in block.replace("\\\n", " ").splitlines():
+            line = re.sub(r"\$(\w+)", lambda m, values=values: values.get(m[1], m[0]), line)
+            words = shlex.split(re.sub(r"(^|\s)#.*", "", line))
+            for i, word in enumerate(words):
+                if word == "minicv" and (i == 0 or words[i - 1] in ("&&", "2", "4")):
+                    found.append(words[i + 1:])
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_commands_of_every_page_are_understood(page):
+    for words in commands(page.read_text(encoding="utf-8")):
+        args = cli.parser().parse_args([{"tiny": "unet"}.get(word, word) for word in words if word != "..."])
+        if args.command == "lessons" and args.what == "run":
+            assert GUIDE & set(args.names) or lessons.find(args.names)
+
+
+def subparsers(parser):
+    """The parsers of a parser's commands, by name."""
+    return next((a.choices for a in parser._actions if isinstance(a, argparse._SubParsersAction)), {})
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_commands_in_the_text_of_every_page_exist(page):
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    for command in re.findall(r"`(?:mpirun -n \d )?minicv\s+([^`]+)`", text):
+        words = [word for word in command.split() if word != "..."]
+        if words[0] in ("--backend", "--version"):
+            words = words[2:]
+        parser = cli.parser()
+        while words and words[0] in subparsers(parser):
+            parser = subparsers(parser)[words.pop(0)]
+        assert parser.prog != "minicv" or not words, command
+        known = {option for action in parser._actions for option in action.option_strings}
+        assert {word for word in words if word.startswith("--")} <= known, command
+        if parser.prog in ("minicv summary", "minicv train") and words and not words[0].startswith("-"):
+            assert words[0] in {*models.names(), *GUIDE}, command
+
+
+def test_a_command_that_is_wrong_is_noticed():
+    text = '```bash\nC="--steps 3"\nmpirun -n 2 minicv train unet $C \\\n    --out x  # and so on\npip install x\n```\n'
+    assert commands(text) == [["train", "unet", "--steps", "3", "--out", "x"]]
+    with pytest.raises(SystemExit):
+        cli.parser().parse_args(["train", "unet", "--stpes", "3"])
 
 
 def test_there_are_commands():
