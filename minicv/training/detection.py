@@ -1,6 +1,7 @@
 """Training and measuring a network that finds objects."""
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import os
@@ -69,13 +70,16 @@ class DetectionTask:
             raise DataError(f"{whole.name}: {error}") from error
 
     def _with_proposals(self, sample: DetectionSample, rng: np.random.Generator) -> tuple[DetectionSample, np.ndarray]:
-        """The changed sample and its proposals, which are changed as if they were objects with the label -1."""
+        """The changed sample and its proposals, which are changed by the same random numbers, as if they were objects.
+
+        Without its masks, unless the network learns them: they would be changed for nothing.
+        """
         proposals = self.proposer(sample.image).astype(np.float32)
-        both = DetectionSample(sample.image, np.concatenate([sample.boxes, proposals]),
-                               np.concatenate([sample.labels, np.full(len(proposals), -1)]), sample.name)
-        changed = self.augment(both, rng)
-        objects = changed.labels >= 0
-        return changed.select(objects), changed.boxes[~objects]
+        beside = DetectionSample(sample.image, proposals, np.zeros(len(proposals), np.int64), sample.name)
+        moved = dataclasses.replace(self.augment, jitter=0.0)(beside, copy.deepcopy(rng)).boxes
+        if not self.model.learns_masks:
+            sample = dataclasses.replace(sample, masks=None)
+        return self.augment(sample, rng), moved
 
     def batch(self, examples: list, device: str) -> tuple[Tensor, list[Target]]:
         """Pictures (N, C, H, W) and their targets: what ``losses`` takes."""

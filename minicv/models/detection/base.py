@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -43,7 +44,8 @@ class Target:
 
 
 class Detector(nn.Module):
-    """Subclasses write ``losses`` and ``detect``, and say with ``needs_proposals`` whether boxes must be given.
+    """Subclasses write ``losses`` and ``detect``, and say with ``needs_proposals`` whether boxes must be given, with
+    ``learns_masks`` whether their losses look at the objects' masks.
 
     ``short``, ``long``: see ``scale``. ``stride``: sides of a batch are multiples of it. ``search``: pixels; a picture
     whose longer side is longer is made that small for selective search, as in R-CNN, sec. 4.2. ``sure``: the score
@@ -58,6 +60,7 @@ class Detector(nn.Module):
     search = 500
     sure = 0.5
     needs_proposals = False
+    learns_masks = False
     proposer: Proposer | None = None  # None: the 2000 first boxes of selective search in its fast mode
 
     def losses(self, x: Tensor, targets: list[Target]) -> dict[str, Tensor]:
@@ -174,16 +177,24 @@ def factors(before: tuple[int, int], after: tuple[int, int]) -> np.ndarray:
     return np.array([x, y, x, y], np.float32)
 
 
+_one_at_a_time = threading.RLock()
+
+
 @contextlib.contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Inside, ``model`` is in evaluation mode; afterwards each of its modules is in the mode that it was in."""
-    modes = [(module, module.training) for _, module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
+    """Inside, ``model`` is in evaluation mode; afterwards each of its modules is in the mode that it was in.
+
+    One thread at a time: threads that prepare examples may ask the same RPN for proposals, and what one of them
+    restores must not be what another is in the middle of.
+    """
+    with _one_at_a_time:
+        modes = [(module, module.training) for _, module in model.modules()]
+        model.eval()
+        try:
+            yield
+        finally:
+            for module, mode in modes:
+                module.training = mode
 
 
 def select(boxes: np.ndarray, scores: np.ndarray, size: tuple[int, int], score: float = 0.05, iou: float = 0.3,

@@ -62,6 +62,7 @@ class MaskRCNN(FasterRCNN):
                            "mask_depth": 2}}
     INPUT = {"paper": (3, 800, 1333), "compact": (3, 256, 256)}
     RECIPE = {**FasterRCNN.RECIPE, "weight_decay": 0.0001}  # sec. 3.1
+    learns_masks = True
 
     def __init__(self, in_channels: int = 3, num_classes: int = 20, trunk: str = "vgg16", stage: str = "relu5_3",
                  trunk_options: dict[str, Any] | None = None, hidden: int = 4096, pooled: int = 7, pool: str = "align",

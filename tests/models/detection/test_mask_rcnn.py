@@ -3,8 +3,12 @@ import pytest
 
 import minicv
 from minicv import Tensor, models
+from minicv.data.detection import boxes_of_masks
+from minicv.data.scenes_boxes import BoxScenes
+from minicv.detection import box_iou
 from minicv.models.detection.mask_rcnn import MaskHead, between, mask_targets, paste_masks
 from minicv.nn import init
+from minicv.training import DetectionRecipe, DetectionTask
 from tests.models.detection.learning import PROPOSING, TINY, learned, step, truth
 from tests.models.detection.training_step import (
     EVERY,
@@ -99,6 +103,22 @@ def test_pictures_without_objects_and_without_masks():
     for target in targets:
         target.masks = None
     assert list(step(tiny(), x, targets))[:5] == [*LOSSES[:4], "trunk.net.features.0.weight"]
+
+
+def test_proposals_from_elsewhere_leave_it_its_masks():
+    """However the picture is turned and scaled, masks and proposals go with it."""
+    data = BoxScenes(4, (48, 64), keep=True)
+    boxes = {s.image.tobytes(): s.boxes for s in data}
+    recipe = DetectionRecipe(turn=True, scale=1.3, jitter=0.2)
+    model = tiny(num_classes=data.num_classes)
+    task = DetectionTask(data, recipe, model, lambda image: boxes[image.tobytes()])
+    for i in range(8):
+        _, target = task.example(i)
+        assert target.masks.shape == (len(target.boxes), *target.size)
+        assert abs(boxes_of_masks(target.masks) - target.boxes).max() < 2  # a mask ends with a pixel, scaled
+        np.testing.assert_allclose(box_iou(target.boxes, target.proposals).max(axis=1), 1, rtol=1e-5)
+    x, targets = task.batch([task.example(0), task.example(1)], "numpy")
+    assert list(step(model, x.data, targets))[:5] == LOSSES
 
 
 # ----------------------------------------------------------------------------------------------------------- prediction
