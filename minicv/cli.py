@@ -4,6 +4,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -307,7 +308,8 @@ def run_predict(args: argparse.Namespace) -> int:
 def run_papers(args: argparse.Namespace) -> int:
     """minicv papers [NAME]"""
     from . import papers
-    print(papers.table(args.name))
+    wide = shutil.get_terminal_size().columns if sys.stdout.isatty() else None  # a file or pipe gets whole lines
+    print("\n".join(line[:wide] for line in papers.table(args.name).splitlines()))
     return 0
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from . import Tensor
     from .nn import Module
 
+LIMIT = 90.0  # seconds that a full lesson may take on two cores
 FOLDER = Path(__file__).resolve().parent.parent / "lessons"  # beside the package, in a checkout
 
 # The classifiers of lesson 05: options of models.build, and of training.classifier_steps for 4000 pictures of 64 x 64.
@@ -199,16 +200,18 @@ def title(path: Path) -> str:
 
 def run(names: list[str], options: list[str]) -> int:
     """Run lessons one after the other, each in a process of its own; print a table; return how many failed."""
-    rows, failed, out = [], 0, out_folder()
+    rows, failed, total, out = [], 0, 0.0, out_folder()
     environment = {**os.environ, "MINICV_BACKEND": backend.current(),
                    "PYTHONPATH": os.pathsep.join(filter(None, [str(FOLDER.parent), os.environ.get("PYTHONPATH")]))}
     for path in find(names):
         print(f"\n=== {path.stem}: {title(path)}", flush=True)
-        noted = out / notes(path.stem, "--quick" in options or bool(environment.get("MINICV_QUICK")))
+        quick = "--quick" in options or bool(environment.get("MINICV_QUICK"))
+        noted = out / notes(path.stem, quick)
         noted.unlink(missing_ok=True)
         start = time.perf_counter()
         done = subprocess.run([sys.executable, str(path), *options], check=False, env=environment)
         seconds = time.perf_counter() - start
+        total += seconds
         good = done.returncode == 0 and noted.exists()
         failed += not good
         if good:
@@ -218,8 +221,10 @@ def run(names: list[str], options: list[str]) -> int:
                 f", {count[None]} cannot be told" if count[None] else "")
         else:
             result = f"FAILED (exit code {done.returncode})" if done.returncode else "FAILED (it noted no claims)"
+        if seconds > LIMIT and not quick:
+            result += f" (longer than {LIMIT:.0f} s)"
         rows.append((path.stem, f"{seconds:6.1f} s", result))
     width = max(len(r[0]) for r in rows)
     print("\n" + "\n".join(f"{name:<{width}}  {time_}  {result}" for name, time_, result in rows))
-    print(f"figures: {out}")
+    print(f"{len(rows)} lessons, {total:.0f} s, {failed} failed\nfigures: {out}")
     return failed

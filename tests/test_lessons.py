@@ -141,6 +141,16 @@ def test_a_failing_lesson_is_reported_and_the_others_run(folder, capfd):
     assert re.search(r"^01_bad +\d+\.\d s  FAILED \(exit code 1\)$", out, re.M)
     assert re.search(r"^03_good +\d+\.\d s  3 claims", out, re.M)
     assert "wrong on purpose" in err
+    assert re.search(r"^2 lessons, \d+ s, 1 failed$", out, re.M)
+
+
+def test_a_full_lesson_that_takes_too_long_is_marked(folder, monkeypatch, capfd):
+    (folder / "03_good.py").write_text(GOOD)
+    monkeypatch.setattr(lessons, "LIMIT", 0.0)
+    assert cli.main(["lessons", "run"]) == 0
+    assert re.search(r"^03_good .* 1 cannot be told \(longer than 0 s\)$", capfd.readouterr().out, re.M)
+    assert cli.main(["lessons", "run", "--quick"]) == 0
+    assert "longer than" not in capfd.readouterr().out
 
 
 def test_an_unknown_lesson_is_wrong_input(several, capsys):

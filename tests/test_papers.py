@@ -210,6 +210,16 @@ def test_the_command_lists_the_places_of_a_paper(capsys):
     assert "# U-Net, eq. (2)" in (PACKAGE.parent / path).read_text().splitlines()[int(number) - 1]
 
 
+def test_a_line_is_cut_where_a_terminal_ends(capsys, monkeypatch):
+    assert cli.main(["papers", "unet"]) == 0
+    whole = capsys.readouterr().out.splitlines()
+    assert max(map(len, whole)) > 100
+    monkeypatch.setattr(cli.sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "100")
+    assert cli.main(["papers", "unet"]) == 0
+    assert capsys.readouterr().out.splitlines() == [line[:100] for line in whole]
+
+
 def test_the_command_lists_the_papers(capsys):
     assert cli.main(["papers"]) == 0
     lines = capsys.readouterr().out.splitlines()
