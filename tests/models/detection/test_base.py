@@ -1,3 +1,4 @@
+import threading
 from importlib import import_module
 from types import SimpleNamespace
 
@@ -8,10 +9,12 @@ import minicv
 from minicv import Tensor, models, nn
 from minicv.data.detection import DetectionSample
 from minicv.data.joint_boxes import resize_image
+from minicv.data.scenes_boxes import BoxScenes
 from minicv.detection import Detections
 from minicv.models.backbones.classifier import normalise
 from minicv.models.detection.base import Detector, Target, evaluating, factors, select
-from minicv.training import DetectionRecipe, Training
+from minicv.training import CachedProposals, DetectionRecipe, DetectionTask, Training
+from tests.models.detection.learning import PROPOSING, TINY
 
 
 class Whole(Detector):
@@ -33,6 +36,51 @@ class Whole(Detector):
 
 def picture(H, W, seed=0):
     return np.random.default_rng(seed).random((3, H, W), dtype=np.float32)
+
+
+def test_evaluation_is_for_one_thread_at_a_time():
+    """Else the first to end puts the model back into training while the second still predicts."""
+    model, inside, go_on, seen = Whole(), threading.Event(), threading.Event(), []
+
+    def first():
+        with evaluating(model), evaluating(model):  # the same thread may go in again
+            inside.set()
+            go_on.wait(10)
+            seen.append(model.training)
+
+    def second():
+        inside.wait(10)
+        with evaluating(model):
+            seen.append(("second", model.training))
+
+    threads = [threading.Thread(target=f) for f in (first, second)]
+    for thread in threads:
+        thread.start()
+    inside.wait(10)
+    threads[1].join(0.05)  # long enough to go in, if it could
+    assert seen == []
+    go_on.set()
+    for thread in threads:
+        thread.join()
+    assert seen == [False, ("second", False)] and model.training and model.inside.training
+
+
+def test_the_number_of_workers_changes_nothing_where_an_rpn_proposes():
+    data = BoxScenes(6, 48)
+    minicv.seed(0)
+    rpn = models.build("faster_rcnn", **TINY, **PROPOSING)
+    before = rpn.state_dict()
+
+    def losses(workers):
+        minicv.seed(1)
+        model = models.build("fast_rcnn", **{**TINY, "num_classes": 5})
+        recipe = DetectionRecipe(steps=4, batch=2, jitter=0.1, scale=1.2, turn=True)
+        task = DetectionTask(data, recipe, model, CachedProposals(rpn.propose))
+        return [step["total"] for step in Training(model, task, workers=workers)]
+
+    assert losses(1) == losses(4) == losses(4)
+    for name, array in rpn.state_dict().items():
+        np.testing.assert_array_equal(array, before[name])
 
 
 @pytest.mark.parametrize(("size", "expected"), [
