@@ -168,6 +168,9 @@ def test_names_of_papers_are_not_used_twice():
     ("faster_rcnn", "sec. 3.1.1", "minicv/models/detection/rpn.py"),
     ("faster_rcnn", "sec. 3.3", "minicv/models/detection/rpn.py"),
     ("mobilenets", "sec. 3.1", "minicv/models/backbones/xception.py"),
+    ("deeplabv3plus", "sec. 4.1", "minicv/models/segmentation/deeplab.py"),  # 48 channels, two convolutions of 256
+    ("deeplabv3plus", "Table 2", "minicv/models/segmentation/deeplab.py"),
+    ("unet", "sec. 3.1", "minicv/models/segmentation/unet.py"),  # dropout
     ("araujo", "eq. (2)", "minicv/summary.py"),  # the receptive field
 ])
 def test_what_the_papers_fix_is_found(paper, where, file):

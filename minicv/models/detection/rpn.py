@@ -90,7 +90,7 @@ class RPN(nn.Module):
     def targets(self, anchors: np.ndarray, target: Target, random: np.random.Generator) -> AnchorTargets:
         """Sec. 3.1.2: which anchors are objects, and (sec. 3.1.3) 256 of them, at most half objects, for a step."""
         labels = np.full(len(anchors), NEITHER)
-        used = np.flatnonzero(inside_image(anchors, target.size, self.border))
+        used = np.flatnonzero(inside_image(anchors, target.size, self.border))  # sec. 3.3: none that cross the border
         labels[used], matched = match_anchors(anchors[used], target.boxes)
         positive, negative = sample_boxes(labels, self.samples, 0.5, random)
         offsets = np.zeros((0, 4), np.float32)

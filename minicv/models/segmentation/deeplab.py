@@ -128,7 +128,7 @@ class DeepLabV3Plus(DeepLabV3):
                  trunk_options: dict[str, Any] | None = None, output_stride: int = 16,
                  rates: Sequence[int] = (6, 12, 18), image_pooling: bool = True, channels: int = 256,
                  separable: bool = True, pool_norm: bool = True, auxiliary: float = 0.0, dropout: float = 0.1,
-                 low_channels: int = 48, decoder_channels: int = 256):
+                 low_channels: int = 48, decoder_channels: int = 256):  # DeepLabv3+, sec. 4.1, Tables 1 and 2
         super().__init__(num_classes, in_channels, trunk, trunk_options, output_stride, rates, image_pooling, channels,
                          separable, pool_norm, auxiliary, dropout)
         if min(low_channels, decoder_channels) < 1:

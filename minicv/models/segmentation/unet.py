@@ -80,7 +80,7 @@ class UNet(SegmentationNetwork):
         for level, convs in enumerate(self.contract):
             x = convs(x if level == 0 else F.max_pool2d(x, 2))
             skips.append(x)
-        x = F.dropout(skips.pop(), self.dropout, self.training)
+        x = F.dropout(skips.pop(), self.dropout, self.training)  # U-Net, sec. 3.1: "at the end of the contracting path"
         for up, convs in zip(self.up, self.expand, strict=True):
             x = up(x)
             skip = F.center_crop(skips.pop(), x.shape[2:])  # "cropping is necessary due to the loss of border pixels"
