@@ -20,8 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 NEEDED = ("sphinx", "sphinx_gallery", "myst_parser", "furo")
 pytestmark = pytest.mark.slow
 PAGES = ["index.html", "gallery/index.html", "gallery/03_transposed_convolution.html", "conventions.html",
-         "glossary.html", "results.html", "map.html", "benchmarks.html", "generated/papers.html", "generated/claims.html",
-         "generated/models.html", "generated/api/minicv.ops.conv.html", "generated/source/minicv/ops/conv.py.html",
+         "glossary.html", "results.html", "map.html", "benchmarks.html", "generated/papers.html",
+         "generated/claims.html", "generated/models.html", "generated/api/minicv.ops.conv.html", "generated/source/minicv/ops/conv.py.html",
          "guides/operation.html"]
 
 
