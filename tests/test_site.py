@@ -21,8 +21,8 @@ NEEDED = ("sphinx", "sphinx_gallery", "myst_parser", "furo")
 pytestmark = pytest.mark.slow
 PAGES = ["index.html", "gallery/index.html", "gallery/03_transposed_convolution.html", "conventions.html",
          "glossary.html", "results.html", "map.html", "benchmarks.html", "generated/papers.html",
-         "generated/claims.html", "generated/models.html", "generated/api/minicv.ops.conv.html", "generated/source/minicv/ops/conv.py.html",
-         "guides/operation.html"]
+         "generated/claims.html", "generated/models.html", "generated/api/minicv.ops.conv.html",
+         "generated/source/minicv/ops/conv.py.html", "guides/operation.html"]
 
 
 @pytest.fixture(scope="session")
