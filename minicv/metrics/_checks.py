@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from ..backend import is_array, to_numpy
+
 
 def as_mask(function: str, name: str, mask) -> np.ndarray:
     """A boolean array. Integers may hold 0 and one other value (0 and 1, 0 and 255); floats are refused."""
@@ -55,7 +57,7 @@ def two_dimensional(function: str, name: str, array: np.ndarray) -> None:
 
 
 def _not_empty(function: str, name: str, array) -> np.ndarray:
-    array = np.asarray(array)
+    array = to_numpy(array) if is_array(array) else np.asarray(array)  # from a GPU, too: measures count on the host
     if array.size == 0:
         raise ValueError(f"{function}: {name} is empty (shape {array.shape}), there is no pixel to score")
     return array
