@@ -70,13 +70,16 @@ def largest(x: Array, arg: Array | None, axis: int, o: int, k: int, stride: int,
 
     best = xp.empty(x.shape[:axis] + (o,) + x.shape[axis + 1:], x.dtype)
     best_arg = None if numbers is None else xp.empty(best.shape, numbers.dtype)
-    # phases[r]: the pixels r, r + stride, r + 2 stride, ... side by side. In them a tap of all windows is dense
+    # phases[r]: the pixels r, r + stride, r + 2 stride, ... side by side. In them a tap of all windows is dense. The
+    # first tap is read once, and rows of pixels are dense enough: those stay where they are.
     phases = {r: xp.ascontiguousarray(x[at(r, None, stride)])
-              for r in {(dilation * t - padding) % stride for t in range(k)}}
+              for r in {(dilation * t - padding) % stride for t in range(1, k)}} if axis == 2 else {}
     for t, (q, windows, pixels) in enumerate(taps(i, o, k, stride, padding, dilation)):
         here = at(windows.start, windows.stop)
-        value = phases[q % stride][at(windows.start + q // stride, windows.stop + q // stride)]
         tap = None if numbers is None else number(t, pixels.start, pixels.stop, stride)
+        value = x[at(pixels.start, pixels.stop, stride)]
+        if q % stride in phases:
+            value = phases[q % stride][at(windows.start + q // stride, windows.stop + q // stride)]
         if t > 0:
             challenge(best[here], None if numbers is None else best_arg[here], value, tap)
             continue
@@ -121,8 +124,11 @@ class MaxPool2d(Function):
     def backward(ctx, gy):  # gx[position of the maximum of window (a, b)] += gy[a, b]
         (arg,), xp, (N, C, OH, OW) = ctx.saved, xp_of(gy), gy.shape
         (H, W), (KH, KW), (sh, sw), (ph, pw), (dh, dw) = ctx.windows
-        gx = xp.zeros((N, H, W, C), gy.dtype)
+        gx = xp.empty((N, H, W, C), gy.dtype)
         parts = blocks(gx, OH, least=(dh * (KH - 1) + sh) // sh)
+        whole = all(end - begin == OH for _, begin, end in parts)  # pictures, each of them in one part
+        if not whole:
+            gx[...] = 0
         n_most = max((n.stop - n.start for n, _, _ in parts), default=0)
         rows_most = max((end - begin for _, begin, end in parts), default=0)
         # Where tap (i, j) of window (a, b) lies in gx is a sum of what depends on the tap and on the window
@@ -131,6 +137,8 @@ class MaxPool2d(Function):
 
         def work(block):
             n, begin, end = block
+            if whole:
+                gx[n] = 0  # only now: so it is still in the cache when the gradients come
             start = ((n.start * H + sh * begin - ph) * W - pw) * C
             place = xp.take(xp.asarray(of_tap + start), arg[n, begin:end])  # (n, rows, OW, C)
             place += of_window[:place.shape[0], :place.shape[1]]
