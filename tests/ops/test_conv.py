@@ -103,8 +103,9 @@ pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
 @settings(max_examples=80, deadline=None)
 @given(n=st.integers(0, 2), c=st.integers(1, 3), o=st.integers(1, 3), groups=st.integers(1, 3),
        h=st.integers(1, 9), w=st.integers(1, 9), kernel=pairs, stride=pairs, dilation=pairs,
-       padding=st.one_of(st.sampled_from(["same", "valid"]), st.tuples(st.integers(0, 3), st.integers(0, 3))))
-def test_conv2d_against_pytorch(n, c, o, groups, h, w, kernel, stride, dilation, padding):
+       padding=st.one_of(st.sampled_from(["same", "valid"]), st.tuples(st.integers(0, 3), st.integers(0, 3))),
+       bias=st.booleans())
+def test_conv2d_against_pytorch(n, c, o, groups, h, w, kernel, stride, dilation, padding, bias):
     torch = require("torch")
     stride = (1, 1) if padding == "same" else stride
     room = (0, 0) if isinstance(padding, str) else padding
@@ -112,25 +113,26 @@ def test_conv2d_against_pytorch(n, c, o, groups, h, w, kernel, stride, dilation,
                                  zip((h, w), room, dilation, kernel, strict=True)):
         return  # smaller than the kernel: an error, below
     options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-    agree(lambda x, w, b: F.conv2d(x, w, b, **options), lambda x, w, b: torch.nn.functional.conv2d(x, w, b, **options),
-          [numbers(n, c * groups, h, w), numbers(o * groups, c, *kernel), numbers(o * groups)])
+    agree(lambda x, w, b=None: F.conv2d(x, w, b, **options),
+          lambda x, w, b=None: torch.nn.functional.conv2d(x, w, b, **options),
+          [numbers(n, c * groups, h, w), numbers(o * groups, c, *kernel), numbers(o * groups)][:2 + bias])
 
 
 @settings(max_examples=80, deadline=None)
-@given(n=st.integers(1, 2), c=st.integers(1, 3), o=st.integers(1, 3), groups=st.integers(1, 3), h=st.integers(1, 6),
+@given(n=st.integers(0, 2), c=st.integers(1, 3), o=st.integers(1, 3), groups=st.integers(1, 3), h=st.integers(1, 6),
        w=st.integers(1, 6), kernel=pairs, stride=pairs, dilation=pairs,
        padding=st.tuples(st.integers(0, 2), st.integers(0, 2)),
-       extra=st.tuples(st.integers(0, 2), st.integers(0, 2)))
-def test_conv_transpose2d_against_pytorch(n, c, o, groups, h, w, kernel, stride, dilation, padding, extra):
+       extra=st.tuples(st.integers(0, 2), st.integers(0, 2)), bias=st.booleans())
+def test_conv_transpose2d_against_pytorch(n, c, o, groups, h, w, kernel, stride, dilation, padding, extra, bias):
     torch = require("torch")
     extra = tuple(min(e, max(s, d) - 1) for e, s, d in zip(extra, stride, dilation, strict=True))
     sizes = [conv_transpose_size(*a) for a in zip((h, w), kernel, stride, padding, extra, dilation, strict=True)]
     if min(sizes) < 1:
         return
     options = {"stride": stride, "padding": padding, "output_padding": extra, "groups": groups, "dilation": dilation}
-    agree(lambda x, w, b: F.conv_transpose2d(x, w, b, **options),
-          lambda x, w, b: torch.nn.functional.conv_transpose2d(x, w, b, **options),
-          [numbers(n, c * groups, h, w), numbers(c * groups, o, *kernel), numbers(o * groups)])
+    agree(lambda x, w, b=None: F.conv_transpose2d(x, w, b, **options),
+          lambda x, w, b=None: torch.nn.functional.conv_transpose2d(x, w, b, **options),
+          [numbers(n, c * groups, h, w), numbers(c * groups, o, *kernel), numbers(o * groups)][:2 + bias])
 
 
 def test_large_float32_layers_agree_with_pytorch():

@@ -99,7 +99,7 @@ def test_max_pooling_keeps_one_byte_per_output():
 # PyTorch
 # ---------------------------------------------------------------------------------------------------------
 @settings(deadline=None, max_examples=200)
-@given(shape=st.tuples(st.integers(1, 2), st.integers(1, 3), sides, sides), kernel=pairs_of[1], stride=pairs_of[1],
+@given(shape=st.tuples(st.integers(0, 2), st.integers(1, 3), sides, sides), kernel=pairs_of[1], stride=pairs_of[1],
        padding=st.one_of(st.integers(0, 2), st.tuples(st.integers(0, 2), st.integers(0, 2))),
        dilation=pairs_of[1], ceil=st.booleans(), own_stride=st.booleans(), kind=values, seed=st.integers(0, 9))
 def test_max_pool2d_is_pytorchs(shape, kernel, stride, padding, dilation, ceil, own_stride, kind, seed):
