@@ -220,6 +220,8 @@ def run_train(args: argparse.Namespace) -> int:
     from . import kinds, training
     group = training.group()
     with training.all_or_none(group):
+        if args.workers < 1:
+            raise ValueError(f"--workers {args.workers}: must be at least 1")
         kind = kinds.kind_of(args.model)
         recipe = kind.chosen(args.model, args)
         dataset = kind.open(args.data, "train", args.model)
@@ -281,6 +283,7 @@ def run_evaluate(args: argparse.Namespace) -> int:
     """minicv evaluate"""
     from . import kinds
     model, _, kind = kinds.load(args.checkpoint)
+    kind.refuse_others(model.recipe["model"], args)
     result = kind.evaluate(model, args)
     if args.json:
         print(json.dumps(result))
@@ -294,6 +297,7 @@ def run_predict(args: argparse.Namespace) -> int:
     """minicv predict"""
     from . import kinds
     model, info, kind = kinds.load(args.checkpoint)
+    kind.refuse_others(model.recipe["model"], args)
     stems = [Path(image).stem for image in args.images]
     twice = sorted({s for s in stems if stems.count(s) > 1})
     if twice:

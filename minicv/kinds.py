@@ -26,6 +26,7 @@ class Kind:
     does = ""
     recipe: type[training.Recipe]
     options: tuple[str, ...] = ()
+    answers: tuple[str, ...] = ()  # options of evaluate and predict
     sample: type  # what a data set for it holds,
     needs = ""  # and that in words
 
@@ -35,6 +36,13 @@ class Kind:
         if len(dataset) and not isinstance(dataset[0], self.sample):
             raise ValueError(f"--data {spec} is not for {model}, which {self.does} and needs {self.needs}")
         return dataset
+
+    def refuse_others(self, name: str, args: argparse.Namespace) -> None:
+        """``ValueError`` for an option of evaluate or predict that only another kind of network heeds."""
+        given = [name for name, value in vars(args).items() if value is not None and value is not False]  # 0 is given
+        strange = [o for kind in KINDS.values() for o in kind.answers if o in given and o not in self.answers]
+        if strange:
+            raise ValueError(f"--{strange[0]} is not for {name}, which {self.does}")
 
     def chosen(self, name: str, args: argparse.Namespace) -> training.Recipe:
         """The recipe of the model ``name``, changed by the command line; ``ValueError`` for another kind's options."""
@@ -90,6 +98,7 @@ class Segmentation(Kind):
     recipe = training.SegmentationRecipe
     options = ("tile", "elastic", "scale", "jitter", "augment", "weight_map", "class_weights",
                "two_stage")
+    answers = ("tile", "average")
 
     def task(self, dataset, recipe, model, args):
         return training.SegmentationTask(dataset, recipe, model)
@@ -120,6 +129,7 @@ class Detection(Kind):
     sample, needs = data.DetectionSample, "a box around every object, as in boxes, bccd:PATH or coco:PATH"
     recipe = training.DetectionRecipe
     options = ("turn", "scale", "jitter")
+    answers = ("score", "proposals")
 
     def task(self, dataset, recipe, model, args):
         return training.DetectionTask(dataset, recipe, model, proposer(model, args, args.out))

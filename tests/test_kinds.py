@@ -231,6 +231,7 @@ def test_proposals_of_another_checkpoint(run, few_boxes, tmp_path):  # noqa: F81
 
 @pytest.mark.parametrize(("arguments", "message"), [
     (["unet", "--turn"], "--turn is not for unet, which labels pixels"),
+    (["faster_rcnn", "--workers", "0"], "--workers 0: must be at least 1"),
     (["faster_rcnn", "--weight-map"], "--weight-map is not for faster_rcnn, which finds objects"),
     (["faster_rcnn", "--option", "short"], "--option short: must be NAME=VALUE with the value in JSON, as in short"),
     (["faster_rcnn", "--option", "pool=align"], "--option pool=align: must be NAME=VALUE with the value in JSON"),
@@ -251,6 +252,21 @@ def test_a_data_set_of_another_kind_is_refused(fails, tmp_path, model, spec, nee
     assert fails("train", model, "--data", spec, "--out", tmp_path / "x").startswith(
         f"--data {spec} is not for {model}, which {needs}")
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(("name", "does", "options"), [
+    ("unet", "labels pixels", [["--proposals", "a.safetensors"]]),
+    ("yolo", "finds objects", [["--tile", "64"], ["--average"]])])
+def test_options_of_another_kind_are_not_passed_over(fails, tmp_path, name, does, options):  # noqa: F811
+    save_checkpoint(tmp_path / "m.safetensors", models.build(name))
+    predict = ["predict", "--checkpoint", tmp_path / "m.safetensors", "--out", tmp_path / "out", tmp_path / "a.png"]
+    evaluate = ["evaluate", "--checkpoint", tmp_path / "m.safetensors", "--data", "cells"]
+    for option in options:
+        for command in (predict, evaluate):
+            assert fails(*command, *option).startswith(f"{option[0]} is not for {name}, which {does}")
+    if name == "unet":
+        assert fails(*predict, "--score", "0").startswith("--score is not for unet, which labels pixels")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_checkpoint_is_not_measured_on_a_data_set_of_another_kind(fails, checkpoint):  # noqa: F811
