@@ -71,6 +71,37 @@ def test_pytorch_agrees(data):
     np.testing.assert_allclose(x.grad, t.grad.numpy(), rtol=0, atol=1e-14)
 
 
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_indexing_is_pytorchs(data):
+    """Numbers, slices, new axes, an ellipsis; arrays of numbers, which may repeat, and of booleans."""
+    torch = require("torch")
+    shape = data.draw(st.lists(st.integers(1, 4), min_size=1, max_size=4))
+    index = []
+    for n in shape[:data.draw(st.integers(0, len(shape)), label="axes indexed")]:
+        bounds = st.one_of(st.none(), st.integers(-n, n))
+        index.append(data.draw(st.one_of(st.integers(-n, n - 1), st.builds(slice, bounds, bounds, st.integers(1, 3)))))
+    if data.draw(st.booleans(), label="new axis"):
+        index.insert(data.draw(st.integers(0, len(index))), None)
+    kind = data.draw(st.sampled_from(["", "ellipsis", "numbers", "booleans"]))
+    if kind == "ellipsis":
+        index.append(...)
+    elif kind == "numbers":
+        index = [np.array(data.draw(st.lists(st.integers(-shape[0], shape[0] - 1), max_size=5)), int)]
+    elif kind == "booleans":
+        index = [np.array(data.draw(st.lists(st.booleans(), min_size=shape[0], max_size=shape[0])))]
+    rng = np.random.default_rng(0)
+    values = rng.standard_normal(shape)
+    x, t = Tensor(values, True), torch.tensor(values, requires_grad=True)
+    y = x[tuple(index)]
+    expected = t[tuple(torch.from_numpy(i) if isinstance(i, np.ndarray) else i for i in index)]
+    np.testing.assert_array_equal(y.data, expected.detach().numpy())
+    gy = np.asarray(rng.standard_normal(y.shape))
+    y.backward(gy)
+    expected.backward(torch.tensor(gy))
+    np.testing.assert_allclose(x.grad, t.grad.numpy(), rtol=0, atol=1e-13)
+
+
 def test_flip_is_its_own_adjoint():
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((2, 3, 4)), rng.standard_normal((2, 3, 4))
