@@ -42,7 +42,7 @@ def _load(name: str) -> ModuleType:
             import cupy
         except ImportError as error:
             raise RuntimeError("minicv.use('cupy'): CuPy cannot be imported; install it with "
-                               "`pip install minicv[cuda]` on a machine with an NVIDIA GPU") from error
+                               "`pip install -e '.[cuda]'` on a machine with an NVIDIA GPU") from error
         register("cupy", cupy, cupy.ndarray)
     if name not in _modules:
         raise ValueError(f"minicv.use({name!r}): no such device; there are {sorted({*_modules, 'cupy'})}")
@@ -50,7 +50,7 @@ def _load(name: str) -> ModuleType:
 
 
 def use(name: str) -> None:
-    """Put new parameters, ``minicv.array`` and random numbers on a device: ``"numpy"`` or ``"cupy"``."""
+    """Put new parameters on a device: ``"numpy"`` or ``"cupy"``."""
     global _current
     _load(name)
     _current = name

@@ -54,7 +54,7 @@ def test_an_unknown_device_is_an_error_that_lists_them(in_use):
 def test_without_cupy_the_error_says_how_to_get_it(in_use, monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)  # as if it were not installed
     monkeypatch.setattr(backend, "_modules", {"numpy": np})
-    with pytest.raises(RuntimeError, match=r"CuPy cannot be imported; install it with `pip install minicv\[cuda\]`"):
+    with pytest.raises(RuntimeError, match=r"CuPy cannot be imported; install it with `pip install -e '.\[cuda\]'`"):
         minicv.use("cupy")
     assert backend.current() == "numpy"
 

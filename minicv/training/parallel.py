@@ -5,7 +5,7 @@
 
 Every process has the whole model and takes the same steps. The mean of the processes' gradients is the gradient of the
 whole batch, because each share is equally large. (A loss that leaves pixels out is averaged over what each process has
-left, as elsewhere in the field.) Needs ``pip install minicv[mpi]`` and an MPI.
+left, as elsewhere in the field.) Needs ``pip install -e '.[mpi]'`` and an MPI.
 """
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class MPIGroup(Group):
         try:
             from mpi4py import MPI
         except ImportError as error:
-            raise RuntimeError("started by mpirun, but mpi4py cannot be imported: pip install minicv[mpi]") from error
+            raise RuntimeError("started by mpirun, but mpi4py cannot be imported: pip install -e '.[mpi]'") from error
         self.MPI, self.comm = MPI, MPI.COMM_WORLD
         self.rank, self.size = self.comm.rank, self.comm.size
         here = self.comm.Split_type(MPI.COMM_TYPE_SHARED)  # processes on this machine, which share its cores

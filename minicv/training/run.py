@@ -7,11 +7,14 @@
 """
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
 import sys
+import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,24 +70,22 @@ class Run:
         if leader:
             self.folder.mkdir(parents=True, exist_ok=True)
         start = self.saved = time.perf_counter()
-        before, first = self.seconds, training.step
-        bar = tqdm(total=recipe.steps * recipe.batch, initial=first * recipe.batch, disable=self.quiet or not leader,
-                   unit="image")
+        before = self.seconds
+        bar = tqdm(total=recipe.steps * recipe.batch, initial=training.step * recipe.batch, unit="image",
+                   disable=self.quiet or not leader)
         with warnings.catch_warnings(), bar:
             # A run that diverges is reported once, below, not by every operation that it overflows in.
             warnings.filterwarnings("ignore", "(overflow|invalid value) encountered", RuntimeWarning)
-            try:
+            with after_a_step() as asked:
                 for losses in training:
                     self.seconds = before + time.perf_counter() - start
                     self.note(losses, bar)
-                    if leader and self.due():
+                    stop = training.group.sum(np.array([len(asked)]))[0] > 0  # any process: all stop after this step
+                    if leader and (self.due() or stop):
                         self.save()
-            except KeyboardInterrupt as stop:
-                if not leader or training.step == first:
-                    raise
-                self.save()
-                raise Interrupted(f"interrupted after step {training.step} of {recipe.steps}; {self.last} is saved: "
-                                  "the same command with --resume goes on") from stop
+                    if stop:
+                        raise Interrupted(f"interrupted after step {training.step} of {recipe.steps}; {self.last} is "
+                                          "saved: the same command with --resume goes on")
         if leader:
             self.save()
         training.group.barrier()
@@ -146,6 +147,30 @@ class Run:
     def write(self, name: str) -> None:
         best = float(self.best) if np.isfinite(self.best) else None
         save_training(self.folder / name, self.training, **self.about, seconds=round(self.seconds, 2), best=best)
+
+
+@contextlib.contextmanager
+def after_a_step() -> Iterator[list[int]]:
+    """Inside, Ctrl-C is noted in the list, to be heeded between two steps; a second one ends the program at once.
+
+    In the middle of a step some weights, or batch norm's statistics, are already those of the next one: what was saved
+    then would not go on bit for bit.
+    """
+    asked: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    if threading.current_thread() is not threading.main_thread():  # only the main thread is told of signals
+        yield asked
+        return
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def read_metrics(path: Path) -> list[dict]:

@@ -14,6 +14,7 @@ import pytest
 import minicv
 from minicv import cli, models
 from minicv.data import Cells
+from minicv.data.scenes import Scenes
 from minicv.training import (
     CheckpointError,
     Interrupted,
@@ -22,6 +23,7 @@ from minicv.training import (
     SegmentationTask,
     Training,
     load_checkpoint,
+    parallel,
     save_checkpoint,
 )
 
@@ -117,7 +119,7 @@ def interrupted_at(folder, steps, **options):
     def stop(losses, bar):
         note(losses, bar)
         if job.training.step == steps:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
     job.note = stop
     with pytest.raises(Interrupted, match=rf"interrupted after step {steps} of 30; .*last.safetensors is saved: the "
                                           "same command with --resume goes on"):
@@ -135,6 +137,55 @@ def test_interrupted_and_resumed_is_as_never_interrupted(tmp_path, whole, steps)
     assert sorted(os.listdir(tmp_path)) == FILES
     assert same(tmp_path / "last.safetensors", whole / "last.safetensors")
     assert [line["step"] for line in job.lines] == [10, 20, 30]
+
+
+@pytest.mark.parametrize("where", ["model.losses", "group.backward", "optimizer.step", "schedule.step"])
+def test_ctrl_c_in_the_middle_of_a_step_waits_for_its_end(tmp_path, where):
+    """Before and after each part of it: batch norm's statistics, some weights or the rate are the next step's."""
+    def job(folder):
+        minicv.seed(0)
+        model = models.build("fcn8s", width=4, hidden=8, pooled=1, num_classes=9)
+        recipe = SegmentationRecipe(steps=4, batch=2, warmup=0, lr=0.01, augment=False)
+        job = Training(model, SegmentationTask(Scenes(4, 32, keep=True), recipe, model), parallel.Group())
+        return Run(job, folder, quiet=True)
+
+    job(tmp_path / "whole").run()
+    for when in ("before", "after"):
+        stopped = job(tmp_path / when)
+        owner, name = where.split(".")
+        owner = getattr(stopped.training, owner)
+        part = getattr(owner, name)
+
+        def interrupted(*args, part=part, stopped=stopped, when=when):
+            now = stopped.training.step == 2
+            if now and when == "before":
+                signal.raise_signal(signal.SIGINT)
+            result = part(*args)
+            if now and when == "after":
+                signal.raise_signal(signal.SIGINT)
+            return result
+        setattr(owner, name, interrupted)
+        with pytest.raises(Interrupted, match="interrupted after step 3 of 4"):
+            stopped.run()
+        again = job(tmp_path / when)
+        again.resume()
+        again.run()
+        assert same(tmp_path / when / "last.safetensors", tmp_path / "whole" / "last.safetensors")
+
+
+def test_a_second_ctrl_c_does_not_wait(tmp_path):
+    job = run(tmp_path)
+    losses, before = job.training.model.losses, signal.getsignal(signal.SIGINT)
+
+    def twice(*args):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        return losses(*args)
+    job.training.model.losses = twice
+    with pytest.raises(KeyboardInterrupt) as stop:
+        job.run()
+    assert not isinstance(stop.value, Interrupted) and not (tmp_path / "last.safetensors").exists()
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_lines_after_the_last_save_are_written_anew(tmp_path, whole):
