@@ -207,7 +207,8 @@ def changed(**metadata):
      "(2, 1, 3, 3) in the model; "),
     (changed(recipe={"model": "unet", "preset": "compact", "options": {"width": 1, "depth": 0}}),
      "UNet.load_state_dict: the state does not fit the model: unexpected contract.1.conv1.bias, "),
-    (changed(recipe={"model": "unet", "preset": "compact", "options": {"width": "wide"}}), "'<' not supported"),
+    (changed(recipe={"model": "unet", "preset": "compact", "options": {"width": "wide"}}),
+     "build('unet'): width='wide'; it must be int"),
 ])
 def test_a_description_that_does_not_fit(path, change, message):
     rewrite(path, change)
