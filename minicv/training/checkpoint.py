@@ -107,9 +107,13 @@ def load_training(path: str | os.PathLike, training: Training, same: dict[str, A
     if recipe != json.loads(json.dumps(training.model.recipe)):
         raise CheckpointError(f"{path}: holds the model {recipe}, not {training.model.recipe}")
     for name, value in json.loads(json.dumps(same)).items():
-        if info.get(name) != value:
-            raise CheckpointError(f"{path}: is of a run with {name} {info.get(name)}, not {value}; go on with that "
-                                  "one, or start anew in another folder")
+        there = info.get(name)
+        if there != value:
+            if isinstance(there, dict) and isinstance(value, dict):  # of a recipe, only what differs
+                apart = [key for key in {**there, **value} if there.get(key) != value.get(key)]
+                there, value = ({key: each.get(key) for key in apart} for each in (there, value))
+            raise CheckpointError(f"{path}: is of a run with {name} {there}, not {value}; go on with that one, or "
+                                  "start anew in another folder")
     optimizer = {name.removeprefix(OPTIMIZER): array if array.ndim else array.item()
                  for name, array in state.items() if name.startswith(OPTIMIZER)}
     if not isinstance(info.get("step"), int):

@@ -238,7 +238,8 @@ def test_what_cannot_be_resumed_is_refused(tmp_path, whole):
     wider = Run(training(width=5), whole, {"data": "cells"}, quiet=True)
     assert "'width': 4" in message(wider) and "'width': 5" in message(Run(training(width=5), whole, {"data": "cells"}))
     assert "is of a run with data cells, not isbi2012:x" in message(Run(training(), whole, {"data": "isbi2012:x"}))
-    assert "is of a run with recipe {'steps': 30," in message(run(whole, SMALL.replaced(steps=60)))
+    assert ("is of a run with recipe {'steps': 30}, not {'steps': 60}; go on with that one"
+            in message(run(whole, SMALL.replaced(steps=60))))
     save_checkpoint(tmp_path / "last.safetensors", training().model, data="cells", recipe=vars(SMALL))
     assert message(run(tmp_path)) == "holds a model, but not the state of its training"
     content = (whole / "last.safetensors").read_bytes()
