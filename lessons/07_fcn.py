@@ -56,7 +56,7 @@ with nn.init.blank():  # weights that are only counted need not be drawn
 # other first weights and another order of the pictures. What is compared is compared seed by seed, by a t-test
 # (`compare`): with this few seeds, a small difference cannot be told from chance, and the lesson then says so.
 
-seeds, stage = (1, 6) if lesson.quick else (4, 50)  # steps of each stage of section 3; all others get three times that
+seeds, stage = (1, 6) if lesson.quick else (4, 29)  # steps of each stage of section 3; all others get three times that
 train, test = Scenes(80, 64, lesson.seed, keep=True), Scenes(8 if lesson.quick else 30, 64, lesson.seed + 1, keep=True)
 NETWORK = {"num_classes": train.num_classes, "width": 8, "pooled": 1, "hidden": 64, "dropout": 0.0}
 

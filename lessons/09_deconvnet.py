@@ -72,7 +72,7 @@ lesson.save(panels({"picture": grey.numpy()[0, 0], "its 4x4 maxima, 16x16": pool
 # other first weights and another order of the pictures. Learning rates were chosen on other scenes, one for FCN and one
 # for DeconvNet, whose many batch norms allow a larger one.
 
-seeds, steps = (1, 10) if lesson.quick else (3, 300)
+seeds, steps = (1, 10) if lesson.quick else (3, 270)
 NETWORK = {"num_classes": train.num_classes, "width": 8}
 DECONV = {**NETWORK, "convs": (1, 2, 2, 2), "hidden": 64, "side": 2}
 FCN = {**NETWORK, "pooled": 1, "hidden": 64, "dropout": 0.0}
