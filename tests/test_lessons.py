@@ -322,7 +322,7 @@ def test_a_lesson_runs_on_another_device(device, script, tmp_path):
     done = subprocess.run([sys.executable, "-c", ON_DEVICE, device, str(script), "--quick"], env=environment,
                           cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-    assert (tmp_path / f"{script.stem}.json").exists()
+    assert (tmp_path / f"{script.stem}_quick.json").exists()
 
 
 def test_compare_asks_for_a_difference_that_chance_does_not_make():
