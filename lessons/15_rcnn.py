@@ -30,9 +30,9 @@ from minicv.detection import box_iou, match_proposals
 from minicv.detection.ridge import BoxRegression
 from minicv.detection.selective_search import selective_search
 from minicv.models.backbones.classifier import normalise
-from minicv.models.detection.base import evaluating
 from minicv.models.detection.machines import NEAR, extract_features, train_box_regression, train_svms
 from minicv.models.detection.rcnn import warp, with_context
+from minicv.nn import evaluating
 from minicv.training.detection import CachedProposals, DetectionRecipe, evaluate_detector
 from minicv.training.rcnn import fine_tune
 from minicv.viz import PALETTE, draw_boxes, draw_picture

@@ -26,7 +26,8 @@ from minicv.detection import box_iou, decode_boxes
 from minicv.detection.linear_svm import train_with_hard_negatives
 from minicv.detection.selective_search import selective_search
 from minicv.metrics import VOCEvaluator
-from minicv.models.detection.base import evaluating, select
+from minicv.models.detection.base import select
+from minicv.nn import evaluating
 from minicv.ops.roi import EXAMPLE, bins
 from minicv.training.detection import CachedProposals, DetectionRecipe, evaluate_detector, train_detector
 from minicv.viz import PALETTE, draw_boxes, draw_picture

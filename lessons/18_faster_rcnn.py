@@ -24,7 +24,7 @@ from minicv.data.joint_boxes import resize
 from minicv.detection import box_iou
 from minicv.detection.selective_search import selective_search
 from minicv.metrics import ProposalRecall
-from minicv.models.detection.base import evaluating
+from minicv.nn import evaluating
 from minicv.training.detection import DetectionRecipe, evaluate_detector, train_detector
 from minicv.viz import PALETTE, draw_boxes, draw_picture, heat_map
 

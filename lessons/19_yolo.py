@@ -22,8 +22,8 @@ import minicv
 from minicv import models, no_grad
 from minicv.data import open_dataset
 from minicv.detection import box_iou
-from minicv.models.detection.base import evaluating
 from minicv.models.detection.yolo import assign
+from minicv.nn import evaluating
 from minicv.training.detection import DetectionRecipe, evaluate_detector, train_detector
 from minicv.viz import PALETTE, draw_boxes, draw_picture
 from minicv.viz.boxes import class_colour

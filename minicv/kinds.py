@@ -96,8 +96,7 @@ class Segmentation(Kind):
     does = "labels pixels"
     sample, needs = data.Sample, "a class for every pixel, as in cells, scenes or camvid:PATH"
     recipe = training.SegmentationRecipe
-    options = ("tile", "elastic", "scale", "jitter", "augment", "weight_map", "class_weights",
-               "two_stage")
+    options = ("tile", "elastic", "scale", "jitter", "augment", "weight_map", "class_weights", "two_stage")
     answers = ("tile", "average")
 
     def task(self, dataset, recipe, model, args):

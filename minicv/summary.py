@@ -30,7 +30,7 @@ import numpy as np
 
 from .autograd import Function, Tensor, no_grad, substitute
 from .backend import Array, xp, xp_of
-from .nn import Module
+from .nn import Module, evaluating
 from .ops.adaptive_pool import AdaptiveAvgPool2d, AdaptiveMaxPool2d, bins
 from .ops.avg_pool import AvgPool2d
 from .ops.conv import Conv2d, ConvTranspose2d
@@ -128,15 +128,9 @@ def summarise(model: Module, input_size: tuple[int, int, int]) -> Summary:
 
     A layer is an operation that has parameters or changes the shape. Raises what the model raises for that size.
     """
-    modes = [(module, module.training) for _, module in model.modules()]
-    model.eval()
     tracer = Tracer(model)
-    try:
-        with substitute({cls: traced(cls, tracer) for cls in functions()}):
-            output = model(tracer.picture(input_size))
-    finally:
-        for module, mode in modes:
-            module.training = mode
+    with evaluating(model), substitute({cls: traced(cls, tracer) for cls in functions()}):
+        output = model(tracer.picture(input_size))
     shape, axes = (output.shape[1:], tracer.seen[id(output.data)][1]) if isinstance(output, Tensor) else ((), ())
     return Summary(tracer.rows, model.num_parameters(), sum(row.macs for row in tracer.rows), shape, axes)
 

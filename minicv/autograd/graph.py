@@ -4,7 +4,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .. import backend
 from ..backend import Array
@@ -77,9 +77,12 @@ def backward(tensor: Tensor, grad: Array | None = None, ready: Callable[[Tensor]
 
 def has_own_memory(g: Array, others: list) -> bool:
     """Whether ``g`` is all of an array, in any order of its axes, in which only one of ``others`` lies: itself."""
-    memory, *theirs = (getattr(a, "base", None) if getattr(a, "base", None) is not None else a for a in [g, *others])
-    return type(memory) is type(g) and memory.size == g.size and memory.flags.owndata \
-        and sum(memory is other for other in theirs) == 1
+    def owner(a: Any) -> Any:  # of the memory that a is a view of
+        base = getattr(a, "base", None)
+        return a if base is None else base
+    memory = owner(g)
+    return (type(memory) is type(g) and memory.size == g.size and memory.flags.owndata
+            and sum(memory is owner(other) for other in others) == 1)
 
 
 def calls(tensor: Tensor) -> list[Function]:

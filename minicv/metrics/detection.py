@@ -172,28 +172,13 @@ class CocoEvaluator:
         for k in np.union1d(found.labels, truth.labels):
             mine, there = found[found.labels == k], truth.select(truth.labels == k)
             mine = mine[np.argsort(-mine.scores, kind="stable")[:self.max_detections[-1]]]
-            iou, area, size = self._overlaps(mine, there)
+            iou, area, size = overlaps(mine, there, self.masks)
             low, high = np.array(list(self.areas.values())).T[:, :, None]  # (A, 1)
             ignored = (area < low) | (area > high) | there.crowd | there.difficult  # (A, G)
             matched, left_out = coco_match(iou, ignored, there.crowd)  # (A, T, D)
             left_out |= ~matched & ((size < low) | (size > high))[:, None]
             self._pictures[k].append((mine.scores, matched, left_out))
             self._objects[k] += np.count_nonzero(~ignored, axis=1)
-
-    def _overlaps(self, mine: Detections, there: DetectionSample) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """IoU (D, G), with a crowd the share of the answer that lies in it; areas of objects (G,) and answers (D,)."""
-        if self.masks:
-            a, b = (m.reshape(len(m), np.prod(m.shape[1:])).astype(np.float32) for m in (mine.masks, there.masks))
-            common, size, own = (a @ b.T).astype(float), a.sum(axis=1, dtype=float), b.sum(axis=1, dtype=float)
-        else:
-            a, b = mine.boxes.astype(np.float64), there.boxes.astype(np.float64)
-            common, size, own = box_intersection(a, b), box_area(a), box_area(b)
-        union = np.where(there.crowd, size[:, None], size[:, None] + own - common)  # (D, G)
-        if there.area is None:
-            area = own if there.masks is None else there.masks.sum(axis=(1, 2), dtype=float)
-        else:
-            area = there.area
-        return common / np.maximum(union, 1e-12), area, size
 
     def precision(self, k: int, area: str = "all", max_detections: int | None = None) -> np.ndarray | None:
         """Precision at the 101 recalls for each IoU threshold, (T, 101); None for a class without objects."""
@@ -272,6 +257,22 @@ def coco_match(iou: np.ndarray, ignored: np.ndarray, crowd: np.ndarray) -> tuple
     return matched, left_out
 
 
+def overlaps(mine: Detections, there: DetectionSample, masks: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """IoU (D, G), with a crowd the share of the answer that lies in it; areas of objects (G,) and answers (D,)."""
+    if masks:
+        a, b = (m.reshape(len(m), np.prod(m.shape[1:])).astype(np.float32) for m in (mine.masks, there.masks))
+        common, size, own = (a @ b.T).astype(float), a.sum(axis=1, dtype=float), b.sum(axis=1, dtype=float)
+    else:
+        a, b = mine.boxes.astype(np.float64), there.boxes.astype(np.float64)
+        common, size, own = box_intersection(a, b), box_area(a), box_area(b)
+    union = np.where(there.crowd, size[:, None], size[:, None] + own - common)  # (D, G)
+    if there.area is None:
+        area = own if there.masks is None else there.masks.sum(axis=(1, 2), dtype=float)
+    else:
+        area = there.area
+    return common / np.maximum(union, 1e-12), area, size
+
+
 def objects_found(found: Detections, truth: DetectionSample, threshold: float = 0.5) -> np.ndarray:
     """Which object of a picture each answer found, int (D,); -1 for a false alarm. By masks, where both have them.
 
@@ -279,7 +280,7 @@ def objects_found(found: Detections, truth: DetectionSample, threshold: float = 
     that no answer before it took, COCO's rule: what to count and to draw at one threshold of the score.
     """
     masks = found.masks is not None and truth.masks is not None
-    iou = CocoEvaluator(1, masks)._overlaps(found, truth)[0]
+    iou = overlaps(found, truth, masks)[0]
     free, of = found.labels[:, None] == truth.labels, np.full(len(found), -1)  # (D, G)
     for d in np.argsort(-found.scores, kind="stable"):
         near = np.where(free[d], iou[d], -1)

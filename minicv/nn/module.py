@@ -1,6 +1,8 @@
 """Module: a network as a tree of named parts, each with its parameters."""
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -158,3 +160,23 @@ class ModuleList(Sequential):
 
     def forward(self, *args: Any) -> Any:
         raise TypeError("ModuleList has no forward: call its modules")
+
+
+_one_at_a_time = threading.RLock()
+
+
+@contextlib.contextmanager
+def evaluating(model: Module) -> Iterator[None]:
+    """Inside, ``model`` is in evaluation mode; afterwards each of its modules is in the mode that it was in.
+
+    One thread at a time: threads that prepare examples may ask the same RPN for proposals, and what one of them
+    restores must not be what another is in the middle of.
+    """
+    with _one_at_a_time:
+        modes = [(module, module.training) for _, module in model.modules()]
+        model.eval()
+        try:
+            yield
+        finally:
+            for module, mode in modes:
+                module.training = mode

@@ -72,10 +72,11 @@ class DetectionTask:
     def _with_proposals(self, sample: DetectionSample, rng: np.random.Generator) -> tuple[DetectionSample, np.ndarray]:
         """The changed sample and its proposals, which are changed by the same random numbers, as if they were objects.
 
-        Without its masks, unless the network learns them: they would be changed for nothing.
+        Without its masks, unless the network learns them: they would be changed for nothing. Beside the proposals lies
+        one channel of the picture, which says how large it is.
         """
         proposals = self.proposer(sample.image).astype(np.float32)
-        beside = DetectionSample(sample.image, proposals, np.zeros(len(proposals), np.int64), sample.name)
+        beside = DetectionSample(sample.image[:1], proposals, np.zeros(len(proposals), np.int64), sample.name)
         moved = dataclasses.replace(self.augment, jitter=0.0)(beside, copy.deepcopy(rng)).boxes
         if not self.model.learns_masks:
             sample = dataclasses.replace(sample, masks=None)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import Function, no_grad, substitute
-from ..nn import Module
+from ..nn import Module, evaluating
 from ..summary import Tracer, functions, traced
 from .figures import PALETTE
 
@@ -106,15 +106,9 @@ class Follower(Tracer):
 @no_grad()
 def blocks(model: Module, input_size: tuple[int, int, int]) -> list[Block]:
     """The blocks of a network for a picture (C, H, W); raises what the network raises for that size."""
-    modes = [(module, module.training) for _, module in model.modules()]
-    model.eval()
     follower = Follower(model)
-    try:
-        with substitute({cls: traced(cls, follower) for cls in functions()}):
-            model(follower.picture(input_size))
-    finally:
-        for module, mode in modes:
-            module.training = mode
+    with evaluating(model), substitute({cls: traced(cls, follower) for cls in functions()}):
+        model(follower.picture(input_size))
     return in_branches(follower.blocks)
 
 

@@ -74,13 +74,8 @@ class Classifier(nn.Module):
     @no_grad()
     def predict(self, images: list[np.ndarray]) -> list[Classification]:
         """Classify pictures (C, H, W), float32 in 0..1, each of any size that survives the pooling."""
-        modes = [(module, module.training) for _, module in self.modules()]
-        self.eval()
-        try:
+        with nn.evaluating(self):
             return [self._predict_one(image) for image in images]
-        finally:
-            for module, mode in modes:
-                module.training = mode
 
     def _predict_one(self, image: np.ndarray) -> Classification:
         if image.ndim != 3:

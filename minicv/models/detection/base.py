@@ -8,10 +8,8 @@ Box arithmetic (anchors, matching, sampling, NMS) is done on the host, in NumPy;
 """
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -153,7 +151,7 @@ class Detector(nn.Module):
             raise ValueError(f"{type(self).__name__}.predict: {len(images)} pictures need as many arrays of proposals, "
                              f"got {len(proposals)}")
         found: list[Detections] = []
-        with evaluating(self):
+        with nn.evaluating(self):
             for i in range(0, len(images), batch):
                 some = images[i:i + batch]
                 sizes = [self.scaled_size(image.shape[1:]) for image in some]
@@ -175,26 +173,6 @@ def factors(before: tuple[int, int], after: tuple[int, int]) -> np.ndarray:
     """What boxes (R, 4) are multiplied by when a picture (H, W) is scaled, float32 (4,)."""
     y, x = after[0] / before[0], after[1] / before[1]
     return np.array([x, y, x, y], np.float32)
-
-
-_one_at_a_time = threading.RLock()
-
-
-@contextlib.contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Inside, ``model`` is in evaluation mode; afterwards each of its modules is in the mode that it was in.
-
-    One thread at a time: threads that prepare examples may ask the same RPN for proposals, and what one of them
-    restores must not be what another is in the middle of.
-    """
-    with _one_at_a_time:
-        modes = [(module, module.training) for _, module in model.modules()]
-        model.eval()
-        try:
-            yield
-        finally:
-            for module, mode in modes:
-                module.training = mode
 
 
 def select(boxes: np.ndarray, scores: np.ndarray, size: tuple[int, int], score: float = 0.05, iou: float = 0.3,

@@ -29,10 +29,11 @@ from typing import Any
 
 import numpy as np
 
+from ... import nn
 from ...autograd import Tensor, no_grad
 from ...detection import Detections
 from ...detection.anchors import RATIOS, SCALES
-from .base import Target, evaluating, factors
+from .base import Target, factors
 from .base import resize_image as resized
 from .fast_rcnn import FastRCNN
 from .rpn import RPN
@@ -106,7 +107,7 @@ class FasterRCNN(FastRCNN):
         """
         self._check(image, "propose")
         size = self.scaled_size(image.shape[1:])
-        with evaluating(self):
+        with nn.evaluating(self):
             x = self.trunk(self.batch([self.pixels(resized(image, size))]))
             return self.proposals(x, [size], training)[0] * factors(size, image.shape[1:])
 

@@ -25,7 +25,7 @@ from ...detection import Detections
 from ...detection.linear_svm import LinearSVM
 from ...detection.ridge import BoxRegression
 from ...nn import init
-from .base import Detector, Proposer, Target, evaluating, factors, select
+from .base import Detector, Proposer, Target, factors, select
 from .roi_heads import draw_rois
 
 
@@ -124,7 +124,7 @@ class SVMDetector(Detector):
         """Of boxes (R, 4) on a picture (C, H, W) in 0..1, in evaluation mode."""
         self._check(image, "features")
         size = self.scaled_size(image.shape[1:])
-        with evaluating(self):
+        with nn.evaluating(self):
             x = self.batch([self.pixels(resize_image(image, size))])
             return self._features(x, boxes.astype(np.float32) * factors(image.shape[1:], size))[0]
 

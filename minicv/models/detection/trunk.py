@@ -14,7 +14,6 @@ from ... import ops as F
 from ...autograd import Tensor, no_grad
 from ..backbones.resnet import ResNet18, ResNet34, ResNet50, ResNet101
 from ..backbones.vgg import VGG
-from .base import evaluating
 
 TRUNKS = {"vgg16": VGG, "resnet18": ResNet18, "resnet34": ResNet34, "resnet50": ResNet50, "resnet101": ResNet101}
 COMPACT = {"trunk": "vgg16", "stage": "relu4_2", "trunk_options": {"depth": 11, "width": 16, "batch_norm": True}}
@@ -72,7 +71,7 @@ class Trunk(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.frozen:
-            with no_grad(), evaluating(self):
+            with no_grad(), nn.evaluating(self):
                 return self.compute(x)
         return self.compute(x)
 

@@ -53,13 +53,8 @@ class SegmentationNetwork(nn.Module):
         right angles and mirrored, 8 versions (U-Net, sec. 4, averages over 7 rotated ones). Raises ``ValueError`` for a
         tile size that does not work and for arrays that are no such pictures.
         """
-        modes = [(module, module.training) for _, module in self.modules()]
-        self.eval()
-        try:
+        with nn.evaluating(self):
             return [self._predict_one(image, tile, average) for image in images]
-        finally:
-            for module, mode in modes:
-                module.training = mode
 
     def _predict_one(self, image: np.ndarray, tile: int | None, average: bool) -> Segmentation:
         if image.ndim != 3 or image.shape[0] != self.in_channels or image.size == 0:

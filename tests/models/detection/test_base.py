@@ -12,7 +12,7 @@ from minicv.data.joint_boxes import resize_image
 from minicv.data.scenes_boxes import BoxScenes
 from minicv.detection import Detections
 from minicv.models.backbones.classifier import normalise
-from minicv.models.detection.base import Detector, Target, evaluating, factors, select
+from minicv.models.detection.base import Detector, Target, factors, select
 from minicv.training import CachedProposals, DetectionRecipe, DetectionTask, Training
 from tests.models.detection.learning import PROPOSING, TINY
 
@@ -43,14 +43,14 @@ def test_evaluation_is_for_one_thread_at_a_time():
     model, inside, go_on, seen = Whole(), threading.Event(), threading.Event(), []
 
     def first():
-        with evaluating(model), evaluating(model):  # the same thread may go in again
+        with nn.evaluating(model), nn.evaluating(model):  # the same thread may go in again
             inside.set()
             go_on.wait(10)
             seen.append(model.training)
 
     def second():
         inside.wait(10)
-        with evaluating(model):
+        with nn.evaluating(model):
             seen.append(("second", model.training))
 
     threads = [threading.Thread(target=f) for f in (first, second)]
@@ -170,7 +170,7 @@ def test_selective_search_sees_large_pictures_small(monkeypatch):
 
 def test_evaluating_restores_the_modes_after_an_error():
     model = Whole()
-    with pytest.raises(KeyError), evaluating(model):
+    with pytest.raises(KeyError), nn.evaluating(model):
         assert not model.training
         raise KeyError
     assert model.training and model.inside.training

@@ -4,7 +4,6 @@ import pytest
 import minicv
 from minicv import Tensor, models, nn
 from minicv.autograd import no_grad
-from minicv.models.detection.base import evaluating
 from minicv.models.detection.fast_rcnn import truncated_svd
 from minicv.nn import init
 from tests.models.detection.learning import TINY, learned, step, truth
@@ -151,7 +150,7 @@ def test_svd_of_a_matrix_of_rank_two():
 def test_compress_to_full_rank_changes_nothing():
     model, (x, targets) = tiny(), batch()
     boxes = [t.proposals for t in targets]
-    with no_grad(), evaluating(model):
+    with no_grad(), nn.evaluating(model):
         before = model(Tensor(x), boxes)[0].data
         model.compress(16, 16)
         np.testing.assert_allclose(model(Tensor(x), boxes)[0].data, before, atol=1e-4)
