@@ -26,7 +26,7 @@ from minicv.summary import summarise
 from minicv.training.segmentation import SegmentationRecipe, train_steps
 from minicv.viz import PALETTE, prediction_sheet
 
-BLUE = PALETTE[5] / 255
+ORANGE, BLUE = PALETTE[1] / 255, PALETTE[5] / 255
 
 # %%
 # 1. The networks
@@ -102,14 +102,17 @@ for name, (parameters, macs, values) in table.items():
     print(f"{name:11s} {parameters:15.0f} {macs:8.1f} {ms:6.1f} {seconds:12.0f} {text(name, IU):>14s} "
           f"{text(name, BORDER):>14s}")
 
+coarse = ("FCN-32s", "PSPNet", "DeepLabv3")  # grids of 32, 8 and 8 pixels, scaled up at once
 figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
 for ax, k, title in ((axes[0], IU, "mean IU, %"), (axes[1], BORDER, "boundary F-score, %")):
-    for name, (_, macs, values) in table.items():
-        ax.errorbar(macs, values[:, k].mean(), values[:, k].std(), fmt="o", color=BLUE, capsize=3)
-        ax.annotate(name, (macs, values[:, k].mean()), (6, 3), textcoords="offset points", fontsize=9)
+    for (name, (_, macs, values)), marker in zip(table.items(), "sovDP^X", strict=True):  # names would overlap
+        ax.errorbar(macs, values[:, k].mean(), values[:, k].std(), fmt=marker, color=ORANGE if name in coarse else BLUE,
+                    capsize=3, label=name)
     ax.set(xlabel="million MACs per picture", ylabel=title, xlim=(0, 1.3 * max(row[1] for row in table.values())))
     ax.margins(y=0.15)
     ax.grid(alpha=0.3)
+figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", frameon=False,
+              title="orange: scaled up at once\nblue: step by step")
 lesson.save(figure, "work")
 shown = [0, 1, 2]
 figure = prediction_sheet([test[i].image for i in shown], {
@@ -122,7 +125,6 @@ lesson.save(figure, "predictions")
 # back to fine maps step by step, with help from below, draw better ones. If that is so, each of the second kind is better
 # than each of the first: twelve pairs, each compared seed by seed (`compare`), and the claim falls with any that is worse.
 
-coarse = ("FCN-32s", "PSPNet", "DeepLabv3")  # grids of 32, 8 and 8 pixels
 fine = [name for name in NETWORKS if name not in coarse]
 gains = {f"{a} over {b}": compare(table[a][2][:, BORDER] - table[b][2][:, BORDER]) for a in fine for b in coarse}
 for name, (gain, verdict) in gains.items():
