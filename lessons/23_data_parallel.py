@@ -147,7 +147,7 @@ from minicv.training import SegmentationRecipe, SegmentationTask, Training, grou
 processes = group()
 minicv.seed(0)
 model = models.build("unet")
-recipe = SegmentationRecipe(steps=int(sys.argv[1]), batch=2, tile=116, optimizer="adam")
+recipe = SegmentationRecipe(steps=int(sys.argv[1]), batch=2, tile=116, optimizer="adam", warmup=100)
 training = Training(model, SegmentationTask(Cells(4, 256), recipe, model), processes)
 steps = iter(training)
 for _ in range(3):

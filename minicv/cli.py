@@ -86,6 +86,16 @@ def parser() -> argparse.ArgumentParser:
     add.add_argument("--optimizer", choices=["sgd", "adam"],
                      help="sgd with momentum, or adam, which needs fewer steps (default: as the model's paper)")
     add.add_argument("--lr", type=float, help="learning rate at the start")
+    add.add_argument("--momentum", type=float, help="of sgd")
+    add.add_argument("--weight-decay", type=float, help="L2 in the gradient of sgd or adam (default: that of the "
+                     "model's paper; 0 where adam stands in for the paper's sgd)")
+    add.add_argument("--schedule", choices=["constant", "poly", "step", "cosine"], help="how the learning rate falls")
+    add.add_argument("--milestones", type=fractions, metavar="F,F", help="where --schedule step multiplies the rate by "
+                     "--gamma, as fractions of the steps: 0.75,0.9")
+    add.add_argument("--gamma", type=float, help="see --milestones (default: 0.1)")
+    add.add_argument("--warmup", type=int, metavar="STEPS", help="over which the rate rises to --lr")
+    add.add_argument("--freeze-bn", action=argparse.BooleanOptionalAction, help="keep the statistics, scale and shift "
+                     "of batch norm as they are")
     add.add_argument("--scale", type=float, help="pictures become larger by up to this factor, or smaller")
     add.add_argument("--jitter", type=float, help="colours change by up to this share")
     add.add_argument("--seed", type=int, default=0)
@@ -110,6 +120,8 @@ def parser() -> argparse.ArgumentParser:
     some = add.add_argument_group("networks that find objects")
     some.add_argument("--alternating", action="store_true", help="faster_rcnn in four trainings of --steps each, as in "
                       "its paper: RPN, head, RPN, head; the first three in DIR/1_rpn, DIR/2_head, DIR/3_rpn")
+    some.add_argument("--flip", action=argparse.BooleanOptionalAction, help="mirror every second picture left to right "
+                      "(default: yes)")
     some.add_argument("--turn", action="store_const", const=True, help="turn and mirror pictures in all eight ways")
     some.add_argument("--proposals", metavar="FILE", help=PROPOSALS)
     add.set_defaults(run=run_train)
@@ -161,6 +173,11 @@ def parser() -> argparse.ArgumentParser:
     add.add_argument("--quiet", action="store_true", help="no progress bar")
     add.set_defaults(run=run_data_download)
     return top
+
+
+def fractions(text: str) -> tuple[float, ...]:
+    """The numbers of "0.75,0.9"."""
+    return tuple(map(float, text.split(",")))
 
 
 def run_lessons(args: argparse.Namespace) -> int:

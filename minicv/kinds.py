@@ -17,7 +17,8 @@ from .files import atomic_write
 from .models.detection.faster_rcnn import FasterRCNN
 from .nn import Module
 
-ALL = ("steps", "batch", "optimizer", "lr", "seed")  # options of every recipe
+ALL = ("steps", "batch", "optimizer", "lr", "momentum", "weight_decay", "schedule", "milestones", "gamma", "warmup",
+       "freeze_bn", "seed")  # options of every recipe
 
 
 class Kind:
@@ -45,15 +46,34 @@ class Kind:
             raise ValueError(f"--{strange[0]} is not for {name}, which {self.does}")
 
     def chosen(self, name: str, args: argparse.Namespace) -> training.Recipe:
-        """The recipe of the model ``name``, changed by the command line; ``ValueError`` for another kind's options."""
+        """The recipe of the model ``name``, changed by the command line; ``ValueError`` for options that do not fit.
+
+        The numbers that the network has for its own optimizer or schedule are not for another one.
+        """
         strange = [o for kind in KINDS.values() for o in kind.options
                    if o not in self.options and getattr(args, o, None) is not None]
         if strange:
             raise ValueError(f"--{strange[0].replace('_', '-')} is not for {name}, which {self.does}")
-        numbers = dict(models.model_class(name).RECIPE)
-        if args.optimizer not in (None, numbers["optimizer"]):
-            numbers.pop("lr", None)  # it is the other optimiser's
-        return self.recipe(**numbers).replaced(**{option: getattr(args, option) for option in (*ALL, *self.options)})
+        numbers = dict(models.model_class(name).TRAIN_DEFAULTS[args.preset])
+        if args.optimizer not in (None, numbers.get("optimizer", self.recipe.optimizer)):
+            numbers = {option: value for option, value in numbers.items()
+                       if option not in ("lr", "momentum", "weight_decay", "warmup_start")}
+            if args.optimizer == "adam":
+                numbers |= training.ADAM
+        if args.schedule not in (None, numbers.get("schedule", self.recipe.schedule)):
+            numbers = {option: value for option, value in numbers.items() if option not in ("milestones", "gamma")}
+        given = {option: getattr(args, option) for option in (*ALL, *self.options)
+                 if getattr(args, option) is not None}
+        merged = {"optimizer": self.recipe.optimizer, "schedule": self.recipe.schedule, "milestones": (), **numbers,
+                  **given}
+        if merged["optimizer"] == "adam" and "momentum" in given:
+            raise ValueError("--momentum is for the optimizer sgd, not for adam")
+        for option in {"milestones", "gamma"} & given.keys():
+            if merged["schedule"] != "step":
+                raise ValueError(f"--{option} is for --schedule step, not for {merged['schedule']}")
+        if merged["schedule"] == "step" and not merged["milestones"]:
+            raise ValueError("--schedule step needs --milestones, fractions of the steps, as in --milestones 0.75,0.9")
+        return self.recipe(**merged)
 
     def task(self, dataset: Any, recipe: training.Recipe, model: Module, args: argparse.Namespace) -> training.Task:
         """What the training loop asks for examples."""
@@ -127,7 +147,7 @@ class Detection(Kind):
     does = "finds objects"
     sample, needs = data.DetectionSample, "a box around every object, as in boxes, bccd:PATH or coco:PATH"
     recipe = training.DetectionRecipe
-    options = ("turn", "scale", "jitter")
+    options = ("flip", "turn", "scale", "jitter")
     answers = ("score", "proposals")
 
     def task(self, dataset, recipe, model, args):

@@ -165,15 +165,24 @@ def steps(every: int, gamma: float = 0.1) -> Callable[[int], float]:
     return lambda step: gamma ** (step // every)
 
 
+def multistep(milestones: Iterable[int], gamma: float = 0.1) -> Callable[[int], float]:
+    """Times ``gamma`` from each of the ``milestones``, numbers of steps, on."""
+    milestones = tuple(milestones)
+    return lambda step: gamma ** sum(step >= m for m in milestones)
+
+
 def cosine(total: int) -> Callable[[int], float]:
     """Half a cosine from 1 to 0. Loshchilov and Hutter (2017), eq. (5)."""
     _at_least_one("cosine(total", total)
     return lambda step: 0.5 * (1 + math.cos(math.pi * min(1.0, step / total)))
 
 
-def warmup(length: int, then: Callable[[int], float]) -> Callable[[int], float]:
-    """Times 1/length, 2/length, ... 1 over the first ``length`` steps of another schedule."""
-    return lambda step: min(1.0, (step + 1) / max(1, length)) * then(step)
+def warmup(length: int, then: Callable[[int], float], start: float = 0.0) -> Callable[[int], float]:
+    """Over its first ``length`` steps another schedule times a factor that rises evenly from ``start`` to 1.
+
+    Step 0 has the factor ``start + (1 - start) / length``.
+    """
+    return lambda step: (1.0 if step + 1 >= length else start + (1 - start) * (step + 1) / length) * then(step)
 
 
 def _at_least_one(call: str, n: int) -> None:

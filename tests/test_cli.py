@@ -150,7 +150,8 @@ def test_train(run, few_cells, tmp_path):
     assert third == str(out / "last.safetensors")
     model, info = load_checkpoint(out / "last.safetensors", expect="unet")
     assert info["data"] == "cells" and info["seconds"] >= 0
-    assert SegmentationRecipe(**info["recipe"]) == SegmentationRecipe(steps=3, tile=20)
+    assert SegmentationRecipe(**info["recipe"]) == SegmentationRecipe(
+        steps=3, lr=0.0015, warmup=100, tile=20)
     assert model.recipe == {"model": "unet", "preset": "compact",
                             "options": {"num_classes": 2, "in_channels": 1, "width": 4}}
 
@@ -162,8 +163,7 @@ def test_train_options_reach_the_recipe(run, few_cells, tmp_path):
     model, info = load_checkpoint(tmp_path / "last.safetensors")
     assert model.depth == 4
     assert SegmentationRecipe(**info["recipe"]) == SegmentationRecipe(
-        steps=3, lr=0.5, tile=20, elastic=0.0, augment=False, weight_map=True,
-        seed=3)
+        steps=3, lr=0.5, warmup=100, tile=20, elastic=0.0, augment=False, weight_map=True, seed=3)
 
 
 def test_train_is_reproducible_by_seed(run, few_cells, tmp_path):
@@ -192,7 +192,7 @@ def test_train_shows_a_bar_unless_quiet(run, few_cells, tmp_path):
     (["--steps", "0"], "SegmentationRecipe(steps=0): must be at least 1"),
     (["--seed", "-1"], "SegmentationRecipe(seed=-1): must be at least 0"),
     (["--width", "0"], "UNet(in_channels=1, num_classes=2, width=0, depth=3): each must be at least 1, depth 0"),
-    (["--lr", "-1"], "SGD(lr=-1.0): must be a finite number and must not be negative"),
+    (["--lr", "-1"], "SegmentationRecipe(lr=-1.0): must be at least 0"),
     (["--lr", "1e30", "--steps", "20"], "train: the loss became "),
 ])
 def test_train_errors(fails, few_cells, tmp_path, options, message):

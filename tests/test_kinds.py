@@ -43,12 +43,46 @@ def test_every_network_that_is_trained_has_a_kind_and_a_recipe():
     assert kinds.kind_of("vgg16") is None
 
 
-def test_another_optimiser_does_not_take_over_the_papers_rate():
-    def rate(*options):
-        return kinds.kind_of("fcn8s").chosen("fcn8s", cli.parser().parse_args(
-            ["train", "fcn8s", "--data", "scenes", "--out", "x", *options])).rate
-    assert [rate(), rate("--optimizer", "sgd"), rate("--optimizer", "adam")] == [0.01, 0.01, 0.001]
-    assert rate("--optimizer", "adam", "--lr", "0.002") == 0.002
+def recipe(name, *options):
+    """The recipe that the command line gives for a network."""
+    return kinds.kind_of(name).chosen(name, cli.parser().parse_args(
+        ["train", name, "--data", "scenes", "--out", "x", *options]))
+
+
+def test_another_optimizer_does_not_take_over_the_papers_numbers():
+    for options, numbers in (([], (0.01, 0.0005)), (["--optimizer", "sgd"], (0.01, 0.0005)),
+                             (["--optimizer", "adam"], (0.001, 0.0)),
+                             (["--optimizer", "adam", "--lr", "0.002", "--weight-decay", "0.1"], (0.002, 0.1))):
+        chosen = recipe("fcn8s", *options)
+        assert (chosen.lr, chosen.weight_decay) == numbers
+
+
+def test_options_of_the_schedule_and_of_sgd():
+    chosen = recipe("unet", "--momentum", "0.8", "--weight-decay", "0.1", "--schedule", "step", "--milestones",
+                    "0.5,0.75", "--gamma", "0.2", "--warmup", "7", "--freeze-bn")
+    assert (chosen.momentum, chosen.weight_decay, chosen.gamma, chosen.warmup) == (0.8, 0.1, 0.2, 7)
+    assert chosen.milestones == (0.5, 0.75) and chosen.freeze_bn and recipe("unet", "--no-freeze-bn").freeze_bn is False
+    assert recipe("yolo").flip and not recipe("yolo", "--no-flip").flip
+
+
+def test_another_schedule_does_not_take_over_the_networks_milestones(monkeypatch):
+    monkeypatch.setitem(models.model_class("pspnet").TRAIN_DEFAULTS, "paper",
+                        {"schedule": "step", "milestones": (0.5,), "gamma": 0.5})
+    assert recipe("pspnet", "--preset", "paper").gamma == 0.5 and recipe("pspnet").schedule == "poly"
+    assert recipe("pspnet", "--preset", "paper", "--gamma", "0.3").milestones == (0.5,)
+    assert recipe("pspnet", "--preset", "paper", "--schedule", "cosine").milestones == ()
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    (["--optimizer", "adam", "--momentum", "0.9"], "--momentum is for the optimizer sgd, not for adam"),
+    (["--milestones", "0.5"], "--milestones is for --schedule step, not for poly"),
+    (["--schedule", "cosine", "--gamma", "0.5"], "--gamma is for --schedule step, not for cosine"),
+    (["--schedule", "step"], "--schedule step needs --milestones"),
+    (["--flip"], "--flip is not for unet"),
+])
+def test_options_of_training_that_do_not_fit(options, message):
+    with pytest.raises(ValueError, match=message):
+        recipe("unet", *options)
 
 
 def test_train_evaluate_predict(run, few_boxes, tmp_path):  # noqa: F811 - the fixture

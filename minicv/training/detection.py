@@ -31,7 +31,6 @@ class DetectionRecipe(Recipe):
     """
 
     batch: int = 2  # Fast R-CNN, sec. 2.3: N = 2
-    momentum: float = 0.9
     weight_decay: float = 0.0005
     flip: bool = True  # with probability 0.5, the paper's only augmentation
     turn: bool = False

@@ -2,59 +2,86 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, ClassVar, Self
 
 from ..nn import Module
-from ..optim import SGD, Adam, Optimizer, Schedule, constant, poly, warmup
+from ..optim import SGD, Adam, Optimizer, Schedule, constant, cosine, multistep, poly, warmup
+
+# In place of a network's numbers for SGD. Adam divides L2 in the gradient by the gradient's size, so it hardly decays.
+ADAM = {"lr": 0.001, "weight_decay": 0.0}
 
 
 @dataclasses.dataclass
 class Recipe:
-    """What every training has; the defaults are U-Net's (sec. 3) as far as the paper states them.
+    """What every training has. A network's own numbers are its ``TRAIN_DEFAULTS``, one set for each preset.
 
-    ``batch``: pictures per step. ``schedule``: "constant" or "poly". Raises ``ValueError`` for values that cannot work.
+    ``batch``: images per step. ``lr``: the learning rate, from which ``schedule`` goes down: "poly", (1 - step/steps)
+    to the ``power``; "step", times ``gamma`` at each of the ``milestones``, which are fractions of the steps; "cosine",
+    half a cosine to 0; or "constant". Over the first ``warmup`` steps the rate rises to that, from its share
+    ``warmup_start``. ``weight_decay`` is L2, added to the gradient, for SGD and Adam alike. ``freeze_bn``: batch norm
+    normalizes by its running statistics, and keeps them and its scale and shift. Raises ``ValueError`` for values that
+    cannot work.
     """
 
     steps: int = 2000
-    batch: int = 1  # U-Net, sec. 3: "reduce the batch to a single image"
-    optimizer: str = "sgd"  # or "adam", which needs fewer steps
-    lr: float | None = None  # None: 0.0015 for sgd, 0.001 for adam
-    momentum: float = 0.99  # U-Net, sec. 3: "we use a high momentum (0.99)"
+    batch: int = 1
+    optimizer: str = "sgd"  # or "adam", which needs fewer steps and ignores ``momentum``
+    lr: float = 0.001
+    momentum: float = 0.9
     weight_decay: float = 0.0
     schedule: str = "poly"
-    warmup: int = 100  # steps over which the rate rises from 0: until then the momentum has no history
+    milestones: tuple[float, ...] = ()
+    gamma: float = 0.1
+    power: float = 0.9
+    warmup: int = 0
+    warmup_start: float = 0.0
+    freeze_bn: bool = False
     seed: int = 0
 
-    AT_LEAST: ClassVar[dict[str, int]] = {"steps": 1, "batch": 1, "warmup": 0, "seed": 0}
+    AT_LEAST: ClassVar[dict[str, float]] = {"steps": 1, "batch": 1, "warmup": 0, "seed": 0, "lr": 0, "momentum": 0,
+                                            "weight_decay": 0, "gamma": 0, "power": 0, "warmup_start": 0}
+    AT_MOST: ClassVar[dict[str, float]] = {"momentum": 1, "gamma": 1, "warmup_start": 1}
 
     def __post_init__(self) -> None:
-        name = type(self).__name__
-        for field, choices in (("schedule", ("constant", "poly")), ("optimizer", ("sgd", "adam"))):
+        self.milestones = tuple(self.milestones)
+        for field, choices in (("schedule", ("constant", "poly", "step", "cosine")), ("optimizer", ("sgd", "adam"))):
             if getattr(self, field) not in choices:
-                raise ValueError(f"{name}({field}={getattr(self, field)!r}): {' or '.join(map(repr, choices))}")
+                raise ValueError(f"{self._named(field)}: {' or '.join(map(repr, choices))}")
         for field, least in self.AT_LEAST.items():
-            if getattr(self, field) is not None and getattr(self, field) < least:
-                raise ValueError(f"{name}({field}={getattr(self, field)}): must be at least {least}")
+            value, most = getattr(self, field), self.AT_MOST.get(field, math.inf)
+            if value is not None and not (least <= value <= most and value < math.inf):  # NaN is neither
+                raise ValueError(f"{self._named(field)}: must be at least {least}"
+                                 + (f" and at most {most}" if most < math.inf else ""))
+        if any(not 0 < m < 1 for m in self.milestones) or list(self.milestones) != sorted(set(self.milestones)):
+            raise ValueError(f"{self._named('milestones')}: must rise and lie between 0 and 1; they are fractions of "
+                             "the steps")
+        if (self.schedule == "step") != bool(self.milestones):
+            raise ValueError(f"{self._named('milestones')} with schedule={self.schedule!r}: the schedule 'step' needs "
+                             "milestones, as in (0.75, 0.9), and no other takes any")
 
-    @property
-    def rate(self) -> float:
-        """The learning rate at the start."""
-        return self.lr if self.lr is not None else {"sgd": 0.0015, "adam": 0.001}[self.optimizer]
+    def _named(self, field: str) -> str:
+        return f"{type(self).__name__}({field}={getattr(self, field)!r})"
 
     def replaced(self, **changes: Any) -> Self:
         """A copy with other values; None changes nothing."""
         return dataclasses.replace(self, **{k: v for k, v in changes.items() if v is not None})
 
+    def factor(self, step: int) -> float:
+        """What the learning rate is multiplied by at a step."""
+        after = {"constant": constant(), "poly": poly(self.steps, self.power), "cosine": cosine(self.steps),
+                 "step": multistep([round(m * self.steps) for m in self.milestones], self.gamma)}
+        return warmup(self.warmup, after[self.schedule], self.warmup_start)(step)
+
     def make_optimizer(self, model: Module) -> tuple[Optimizer, Schedule]:
-        """The optimiser of all parameters, or of the groups that ``model.parameter_groups()`` names, and its schedule.
+        """The optimizer of all parameters, or of the groups that ``model.parameter_groups()`` names, and its schedule.
 
         A group's "lr" is a multiple of the recipe's.
         """
         groups = model.parameter_groups() if hasattr(model, "parameter_groups") else [{"params": model.parameters()}]
-        groups = [{**group, "lr": self.rate * group.get("lr", 1)} for group in groups]
+        groups = [{**group, "lr": self.lr * group.get("lr", 1)} for group in groups]
         if self.optimizer == "sgd":
-            optimizer = SGD(groups, self.rate, self.momentum, self.weight_decay)
+            optimizer = SGD(groups, self.lr, self.momentum, self.weight_decay)
         else:
-            optimizer = Adam(groups, self.rate, weight_decay=self.weight_decay)
-        return optimizer, Schedule(optimizer, warmup(self.warmup, poly(self.steps) if self.schedule == "poly"
-                                                     else constant()))
+            optimizer = Adam(groups, self.lr, weight_decay=self.weight_decay)
+        return optimizer, Schedule(optimizer, self.factor)

@@ -120,7 +120,7 @@ class Run:
         for step, losses in enumerate(self.recent, start=self.training.step - len(self.recent)):
             if not np.isfinite(losses["total"]):
                 raise RuntimeError(f"train: the loss became {losses['total']} at step {step}; a smaller learning rate "
-                                   f"than {self.training.task.recipe.rate} may help")
+                                   f"than {self.training.task.recipe.lr} may help")
 
     def mean_loss(self) -> float:
         """Over the last 100 steps that have a line."""

@@ -41,6 +41,7 @@ class SegmentationRecipe(Recipe):
     then of proposals, in place of tiles, see ``two_stage.py``.
     """
 
+    momentum: float = 0.99  # U-Net, sec. 3: "we use a high momentum (0.99)"
     tile: int | None = None
     augment: bool | UNetAugment | SegmentationAugment = True
     elastic: float = 10.0  # U-Net, sec. 3.1: standard deviation of the displacements, pixels

@@ -23,7 +23,17 @@ def test_replaced():
 
 
 @pytest.mark.parametrize(("options", "message"), [
-    ({"schedule": "cosine"}, r"SegmentationRecipe\(schedule='cosine'\): 'constant' or 'poly'"),
+    ({"schedule": "line"}, r"SegmentationRecipe\(schedule='line'\): 'constant' or 'poly' or 'step' or 'cosine'"),
+    ({"schedule": "step"}, r"milestones=\(\)\) with schedule='step': the schedule 'step' needs milestones"),
+    ({"milestones": (0.5,)}, r"milestones=\(0.5,\)\) with schedule='poly': .* no other takes any"),
+    ({"schedule": "step", "milestones": (0.9, 0.75)}, r"milestones=\(0.9, 0.75\)\): must rise and lie between 0 and 1"),
+    ({"schedule": "step", "milestones": (0.5, 0.5)}, "must rise"),
+    ({"schedule": "step", "milestones": (40000,)}, "fractions of the steps"),
+    ({"schedule": "step", "milestones": (float("nan"),)}, "lie between 0 and 1"),
+    ({"lr": float("nan")}, r"SegmentationRecipe\(lr=nan\): must be at least 0"),
+    ({"lr": float("inf")}, r"SegmentationRecipe\(lr=inf\): must be at least 0"),
+    ({"momentum": 1.5}, r"SegmentationRecipe\(momentum=1.5\): must be at least 0 and at most 1"),
+    ({"weight_decay": -1.0}, r"SegmentationRecipe\(weight_decay=-1.0\): must be at least 0"),
     ({"optimizer": "lion"}, r"SegmentationRecipe\(optimizer='lion'\): 'sgd' or 'adam'"),
     ({"steps": 0}, r"SegmentationRecipe\(steps=0\): must be at least 1"),
     ({"tile": 0}, r"SegmentationRecipe\(tile=0\): must be at least 1"),
@@ -41,6 +51,30 @@ def test_a_recipe_that_cannot_work(options, message):
 def test_a_recipe_goes_through_json():
     recipe = SegmentationRecipe(steps=7, lr=0.5, augment=False)
     assert SegmentationRecipe(**json.loads(json.dumps(dataclasses.asdict(recipe)))) == recipe
+
+
+def test_milestones_scale_with_the_steps():
+    """Mask R-CNN, sec. 3.1: the rate falls by 10 at 120k of 160k iterations, so at 3/4 of any number of steps."""
+    for steps in (16, 160):
+        recipe = Recipe(steps=steps, schedule="step", milestones=[0.75, 0.9])
+        rates = [recipe.factor(step) for step in range(steps)]
+        assert recipe.milestones == (0.75, 0.9)  # from JSON it comes as a list
+        np.testing.assert_allclose(rates, np.repeat([1, 0.1, 0.01], np.diff([0, round(.75 * steps), round(.9 * steps),
+                                                                            steps])), rtol=1e-12)
+
+
+def test_the_other_schedules():
+    half = {"constant": 1, "poly": 0.5 ** 0.9, "cosine": 0.5}  # half-way
+    for schedule, factor in half.items():
+        assert Recipe(steps=10, schedule=schedule).factor(5) == pytest.approx(factor, rel=1e-12)
+    assert Recipe(steps=10, power=2.0).factor(5) == pytest.approx(0.25, rel=1e-12)
+
+
+def test_warm_up_begins_at_its_share():
+    """YOLO, sec. 2.2: the rate rises from 0.001 to 0.01."""
+    recipe = Recipe(lr=0.01, schedule="constant", warmup=9, warmup_start=0.1)
+    np.testing.assert_allclose([recipe.factor(step) for step in (0, 4, 8, 9)], [0.2, 0.6, 1, 1], rtol=1e-12)
+    assert Recipe(warmup=0, schedule="constant").factor(0) == 1
 
 
 def test_groups_of_a_model_have_multiples_of_the_rate():

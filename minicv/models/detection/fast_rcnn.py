@@ -45,7 +45,9 @@ class FastRCNN(Detector):
     PRESETS = {"paper": {}, "compact": {**COMPACT, "hidden": 128, "dropout": 0.0, "short": 192, "long": 256,
                                         "search": 320}}
     INPUT = {"paper": (3, 600, 1000), "compact": (3, 192, 256)}
-    RECIPE: dict[str, Any] = {"optimizer": "sgd", "momentum": 0.9, "weight_decay": 0.0005, "batch": 2}  # sec. 2.3
+    TRAIN_DEFAULTS: dict[str, dict[str, Any]] = {  # sec. 2.3
+        "compact": {"lr": 0.0015, "momentum": 0.9, "weight_decay": 0.0005, "warmup": 100, "batch": 2},
+        "paper": {"lr": 0.0015, "momentum": 0.9, "weight_decay": 0.0005, "warmup": 100, "batch": 2}}
     needs_proposals = True
 
     def __init__(self, in_channels: int = 3, num_classes: int = 20, trunk: str = "vgg16", stage: str = "relu5_3",

@@ -61,7 +61,8 @@ class MaskRCNN(FasterRCNN):
                "compact": {**FasterRCNN.PRESETS["compact"], **COMPACT, "short": 256, "long": 384, "mask_width": 32,
                            "mask_depth": 2}}
     INPUT = {"paper": (3, 800, 1333), "compact": (3, 256, 256)}
-    RECIPE = {**FasterRCNN.RECIPE, "weight_decay": 0.0001}  # sec. 3.1
+    TRAIN_DEFAULTS = {preset: {**numbers, "weight_decay": 0.0001}  # sec. 3.1
+                      for preset, numbers in FasterRCNN.TRAIN_DEFAULTS.items()}
     learns_masks = True
 
     def __init__(self, in_channels: int = 3, num_classes: int = 20, trunk: str = "vgg16", stage: str = "relu5_3",

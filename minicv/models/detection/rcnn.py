@@ -46,7 +46,9 @@ class RCNN(SVMDetector):
         "paper": {}, "compact": {"backbone": "vgg16", "side": 64, "context": 4.5, "search": 320, "backbone_options": {
             "depth": 11, "width": 16, "hidden": 128, "pooled": 2, "batch_norm": True, "dropout": 0.0}}}
     INPUT = {"paper": (3, 227, 227), "compact": (3, 64, 64)}
-    RECIPE: dict[str, Any] = {"optimizer": "sgd", "lr": 0.001, "momentum": 0.9, "weight_decay": 0.0005, "batch": 2}
+    TRAIN_DEFAULTS: dict[str, dict[str, Any]] = {
+        "compact": {"lr": 0.001, "momentum": 0.9, "weight_decay": 0.0005, "warmup": 100, "batch": 2},
+        "paper": {"lr": 0.001, "momentum": 0.9, "weight_decay": 0.0005, "warmup": 100, "batch": 2}}
     chunk = 64
 
     def __init__(self, in_channels: int = 3, num_classes: int = 20, backbone: str = "alexnet",

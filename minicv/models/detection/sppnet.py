@@ -51,7 +51,9 @@ class SPPNet(SVMDetector):
         "paper": {}, "compact": {**COMPACT, "hidden": 128, "dropout": 0.0, "frozen": False, "short": 192, "long": 256,
                                  "sizes": (1.0,), "area": 48.0 ** 2, "search": 320}}
     INPUT = {"paper": (3, 688, 688), "compact": (3, 192, 256)}
-    RECIPE: dict[str, Any] = {"optimizer": "sgd", "lr": 0.0001, "momentum": 0.9, "weight_decay": 0.0005, "batch": 2}
+    TRAIN_DEFAULTS: dict[str, dict[str, Any]] = {
+        "compact": {"lr": 0.0001, "momentum": 0.9, "weight_decay": 0.0005, "warmup": 100, "batch": 2},
+        "paper": {"lr": 0.0001, "momentum": 0.9, "weight_decay": 0.0005, "warmup": 100, "batch": 2}}
 
     def __init__(self, in_channels: int = 3, num_classes: int = 20, trunk: str = "zf5", stage: str = "relu5_3",
                  trunk_options: dict[str, Any] | None = None, levels: Sequence[int] = (1, 2, 3, 6), hidden: int = 4096,

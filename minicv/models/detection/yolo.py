@@ -66,8 +66,11 @@ class YOLO(Detector):
         "paper": {}, "compact": {"layers": COMPACT_LAYERS, "size": 112, "hidden": 256, "dropout": 0.0,
                                  "batch_norm": True}}
     INPUT = {"paper": (3, 448, 448), "compact": (3, 112, 112)}
-    RECIPE: dict[str, Any] = {"optimizer": "sgd", "lr": 0.001, "momentum": 0.9, "weight_decay": 0.0005, "batch": 64,
-                              "scale": 1.2, "jitter": 0.5}  # sec. 2.2
+    TRAIN_DEFAULTS: dict[str, dict[str, Any]] = {
+        "compact": {"lr": 0.001, "momentum": 0.9, "weight_decay": 0.0005, "warmup": 100, "batch": 64,
+                    "scale": 1.2, "jitter": 0.5},
+        "paper": {"lr": 0.001, "momentum": 0.9, "weight_decay": 0.0005, "warmup": 100, "batch": 64,
+                  "scale": 1.2, "jitter": 0.5}}  # sec. 2.2
     sure = 0.25  # a class's probability times an IoU
 
     def __init__(self, in_channels: int = 3, num_classes: int = 20, layers: str = YOLO_LAYERS, size: int = 448,

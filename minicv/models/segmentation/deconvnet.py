@@ -66,7 +66,9 @@ class DeconvNet(SegmentationNetwork):
     PRESETS = {"paper": {}, "compact": {"width": 16, "convs": (2, 2, 2, 2), "hidden": 128, "side": 2}}
     INPUT = {"paper": (3, 224, 224), "compact": (3, 64, 64)}
     # sec. 5.1, where the rate is divided by ten whenever the validation accuracy stops rising: here it sinks steadily
-    RECIPE = {"optimizer": "sgd", "lr": 0.01, "momentum": 0.9, "weight_decay": 0.0005, "batch": 64}
+    TRAIN_DEFAULTS = {
+        "compact": {"lr": 0.01, "momentum": 0.9, "weight_decay": 0.0005, "warmup": 100, "batch": 64},
+        "paper": {"lr": 0.01, "momentum": 0.9, "weight_decay": 0.0005, "warmup": 100, "batch": 64}}
 
     def __init__(self, num_classes: int = 21, in_channels: int = 3, width: int = 64,
                  convs: Sequence[int] = (2, 2, 3, 3, 3), hidden: int = 4096, side: int = 7,

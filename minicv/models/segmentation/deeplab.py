@@ -85,7 +85,9 @@ class DeepLabV3(DilatedNetwork):
         "output_stride": 8, "rates": (3, 6, 9), "channels": 64, "pool_norm": False}}
     INPUT = {"paper": (3, 513, 513), "compact": (3, 180, 240)}
     # v3, sec. 4.1: poly, batches of 16; momentum and weight decay, which it does not state, as in its released code
-    RECIPE = {"optimizer": "sgd", "lr": 0.007, "momentum": 0.9, "weight_decay": 0.0001, "batch": 16}
+    TRAIN_DEFAULTS = {
+        "compact": {"lr": 0.007, "momentum": 0.9, "weight_decay": 0.0001, "warmup": 100, "batch": 16},
+        "paper": {"lr": 0.007, "momentum": 0.9, "weight_decay": 0.0001, "warmup": 100, "batch": 16}}
 
     def __init__(self, num_classes: int = 21, in_channels: int = 3, trunk: str = "resnet101",
                  trunk_options: dict[str, Any] | None = None, output_stride: int = 16,

@@ -85,7 +85,9 @@ class FCN(SegmentationNetwork):
     INPUT = {"paper": (3, 500, 500), "compact": (3, 64, 64)}
     # FCN, sec. 4.3; the rate, and that it sinks, are for training from scratch with batch norm, where the paper
     # fine-tunes with 0.0001 throughout
-    RECIPE = {"optimizer": "sgd", "lr": 0.01, "momentum": 0.9, "weight_decay": 0.0005, "batch": 20}
+    TRAIN_DEFAULTS = {
+        "compact": {"lr": 0.01, "momentum": 0.9, "weight_decay": 0.0005, "warmup": 100, "batch": 20},
+        "paper": {"lr": 0.01, "momentum": 0.9, "weight_decay": 0.0005, "warmup": 100, "batch": 20}}
     STRIDE = 32
 
     def __init__(self, backbone: str = "vgg16", num_classes: int = 21, in_channels: int = 3, size: str = "paper",

@@ -78,7 +78,9 @@ class PSPNet(DilatedNetwork):
     PRESETS = {"paper": {}, "compact": {
         "num_classes": 11, "trunk_options": {"width": 24, "layers": (2, 2, 3, 2)}, "channels": 96, "pool_norm": False}}
     INPUT = {"paper": (3, 473, 473), "compact": (3, 180, 240)}
-    RECIPE = {"optimizer": "sgd", "lr": 0.01, "momentum": 0.9, "weight_decay": 0.0001, "batch": 16}  # sec. 5.1
+    TRAIN_DEFAULTS = {  # sec. 5.1
+        "compact": {"lr": 0.01, "momentum": 0.9, "weight_decay": 0.0001, "warmup": 100, "batch": 16},
+        "paper": {"lr": 0.01, "momentum": 0.9, "weight_decay": 0.0001, "warmup": 100, "batch": 16}}
 
     def __init__(self, num_classes: int = 150, in_channels: int = 3, trunk: str = "resnet50",
                  trunk_options: dict[str, Any] | None = None, output_stride: int = 8,

@@ -50,7 +50,10 @@ class UNet(SegmentationNetwork):
 
     PRESETS = {"paper": {"width": 64, "depth": 4}, "compact": {"width": 16, "depth": 3}}
     INPUT = {"paper": (1, 572, 572), "compact": (1, 284, 284)}
-    RECIPE = {"optimizer": "sgd", "momentum": 0.99, "batch": 1, "tile": 196}  # U-Net, sec. 3; its tiles are 388
+    # U-Net, sec. 3; its tiles are 388. The paper states no rate.
+    TRAIN_DEFAULTS = {
+        "compact": {"lr": 0.0015, "momentum": 0.99, "warmup": 100, "batch": 1, "tile": 196},
+        "paper": {"lr": 0.0015, "momentum": 0.99, "warmup": 100, "batch": 1, "tile": 196}}
 
     def __init__(self, in_channels: int = 1, num_classes: int = 2, width: int = 64, depth: int = 4,
                  padding: str = "valid", dropout: float = 0.5, skip: str = "concatenate"):

@@ -40,7 +40,7 @@ def test_paper_parameters():
     assert model.num_parameters() == 14714688 + 102764544 + 16781312 + 86037 + 327760 == 134674341
     assert model.scaled_size((375, 500)) == (600, 800) and model.scaled_size((500, 375)) == (800, 600)
     assert (model.rois, model.foreground, model.background) == (128, 0.25, (0.1, 0.5))  # sec. 2.3
-    assert model.RECIPE["batch"] == 2 and model.head.dropout == 0.5
+    assert model.TRAIN_DEFAULTS["paper"]["batch"] == 2 and model.head.dropout == 0.5
 
 
 def test_paper_map_of_600_by_1000_is_37_by_62():

@@ -326,7 +326,7 @@ def test_leaky_relu_has_the_slope_of_the_paper():
 
 @pytest.mark.parametrize("name", ["yolo", "fast_yolo", "rcnn", "sppnet"])
 def test_the_papers_recipe_is_one_that_the_command_line_can_take(name):
-    recipe = DetectionRecipe(**models.model_class(name).RECIPE)
+    recipe = DetectionRecipe(**models.model_class(name).TRAIN_DEFAULTS["compact"])
     assert recipe.optimizer == "sgd" and recipe.momentum == 0.9 and recipe.weight_decay == 0.0005
 
 
