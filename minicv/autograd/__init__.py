@@ -5,10 +5,11 @@ It reads in this order: ``tensor.py`` (what is computed on), ``function.py`` (on
 plain array, and cannot be differentiated again.
 """
 from .drawing import draw
-from .function import Function, detect_anomaly, no_grad, substitute
+from .function import Function, detect_anomaly, no_grad, plain, substitute
 from .gradcheck import GradcheckResult, gradcheck
 from .tensor import Tensor, tensor
 
 __all__ = [
-    "Function", "GradcheckResult", "Tensor", "detect_anomaly", "draw", "gradcheck", "no_grad", "substitute", "tensor",
+    "Function", "GradcheckResult", "Tensor", "detect_anomaly", "draw", "gradcheck", "no_grad", "plain",
+    "substitute", "tensor",
 ]

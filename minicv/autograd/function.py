@@ -4,6 +4,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import itertools
+import os
 import threading
 from typing import Any
 
@@ -11,9 +12,10 @@ from .. import backend
 from ..backend import Array
 from .tensor import Tensor
 
-_state = threading.local()  # .no_grad: how many of them are open in this thread
+_state = threading.local()  # .no_grad, .anomaly, .plain: how many of these blocks are open in this thread
 _count = itertools.count()
 _substitutes: dict[type[Function], type[Function]] = {}
+_fast: dict[type[Function], type[Function]] = {}  # the table of minicv/fast: a Function -> its fast version
 
 
 class Function:
@@ -39,6 +41,7 @@ class Function:
 
     needs: tuple[bool, ...] = ()
     saved: tuple = ()
+    device: str | None = None  # of a fast version that computes on one device only: that device's name
 
     def forward(ctx, *arrays: Array, **options: Any) -> Array:
         raise TypeError(f"{ctx.name()}: has no forward")
@@ -52,16 +55,17 @@ class Function:
 
     @classmethod
     def name(cls) -> str:
-        return cls.__name__
+        """The operation's name: that of the class, the same for its fast version."""
+        return cls.__name__.removeprefix("Fast")
 
     @classmethod
     def apply(cls, *inputs: Tensor | None, **options: Any) -> Any:
         """Run forward on the inputs' arrays and, if any of them requires a gradient, note the call in the graph."""
-        ctx = _substitutes.get(cls, cls)()
         for i, x in enumerate(inputs):
             if x is not None and not isinstance(x, Tensor):
-                raise TypeError(f"{ctx.name()}: argument {i} is of type {type(x).__name__}; wrap it in minicv.Tensor")
+                raise TypeError(f"{cls.name()}: argument {i} is of type {type(x).__name__}; wrap it in minicv.Tensor")
         arrays = [None if x is None else x.data for x in inputs]
+        ctx = implementation(cls, arrays)()
         ctx._check(arrays)
         grad_enabled = not getattr(_state, "no_grad", 0)
         ctx.needs = tuple(grad_enabled and x is not None and x.requires_grad for x in inputs)
@@ -111,33 +115,69 @@ class Function:
                             f"{described}. Use .to(device) or .astype(dtype)")
 
 
-class no_grad(contextlib.ContextDecorator):
-    """``with no_grad():`` (or ``@no_grad()``) computes without a graph: nothing is saved, nothing can be walked."""
+class Switch(contextlib.ContextDecorator):
+    """``with`` block or decorator that is on in this thread as long as one of its kind is open."""
+
+    state = ""
 
     def __enter__(self) -> None:
-        _state.no_grad = getattr(_state, "no_grad", 0) + 1
+        setattr(_state, self.state, getattr(_state, self.state, 0) + 1)
 
     def __exit__(self, *error: object) -> None:
-        _state.no_grad -= 1
+        setattr(_state, self.state, getattr(_state, self.state) - 1)
 
 
-class detect_anomaly(contextlib.ContextDecorator):
+class no_grad(Switch):
+    """``with no_grad():`` (or ``@no_grad()``) computes without a graph: nothing is saved, nothing can be walked."""
+
+    state = "no_grad"
+
+
+class detect_anomaly(Switch):
     """``with detect_anomaly():`` ends at the first operation whose result or gradient is NaN or infinite.
 
     It is a ``FloatingPointError`` that names the operation, forward or backward, and the shapes. Every result is looked
     at, so this is for finding a mistake, not for training.
     """
 
-    def __enter__(self) -> None:
-        _state.anomaly = getattr(_state, "anomaly", 0) + 1
+    state = "anomaly"
 
-    def __exit__(self, *error: object) -> None:
-        _state.anomaly -= 1
+
+class plain(Switch):
+    """``with plain():`` runs each operation as ``minicv/ops`` defines it, without the fast versions of ``minicv/fast``.
+
+    So what runs is what one reads. ``MINICV_PLAIN=1`` in the environment does the same for a whole program.
+    """
+
+    state = "plain"
+
+
+def use_fast(table: dict[type[Function], type[Function]]) -> None:
+    """Run these subclasses in place of their Functions from now on, outside ``plain``."""
+    _fast.update(table)
+
+
+def plain_everywhere() -> bool:
+    """Whether ``MINICV_PLAIN`` asks for plain operations; ``ValueError`` for a value other than 0 and 1."""
+    value = os.environ.get("MINICV_PLAIN", "") or "0"
+    if value not in ("0", "1"):
+        raise ValueError(f"MINICV_PLAIN={value} in the environment: must be 1 (plain operations) or 0 (fast ones)")
+    return value == "1"
+
+
+def implementation(cls: type[Function], arrays: list[Array | None]) -> type[Function]:
+    """The class that runs for ``cls`` on these arrays: its substitute, its fast version, or itself."""
+    if cls in _substitutes:
+        return _substitutes[cls]
+    fast = None if getattr(_state, "plain", 0) else _fast.get(cls)
+    if fast is None or fast.device not in (None, next(backend.device_of(a) for a in arrays if a is not None)):
+        return cls
+    return fast
 
 
 @contextlib.contextmanager
 def substitute(table: dict[type[Function], type[Function]]):
-    """``with substitute({Conv2d: Other}):`` runs Other wherever Conv2d is applied.
+    """``with substitute({Conv2d: Other}):`` runs Other wherever Conv2d is applied, in place of its fast version, too.
 
     With it the tests run a whole network on another library's operations, weights and graph unchanged.
     """
