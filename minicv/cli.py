@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -38,6 +39,8 @@ def parser() -> argparse.ArgumentParser:
         description="The classic networks for detection and segmentation, built from nothing but arrays.")
     top.add_argument("--version", action="version", version=f"minicv {minicv.__version__}")
     top.add_argument("--backend", choices=["numpy", "cupy"], help="where to compute (default: MINICV_BACKEND or numpy)")
+    top.add_argument("--plain", action="store_true", help="run every operation as minicv/ops defines it, without the "
+                     "fast versions of minicv/fast: slower, but what runs is what one reads")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     add = commands.add_parser("lessons", help="list or run the lessons")
@@ -369,7 +372,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if args.backend:
             minicv.use(args.backend)
-        code = args.run(args)
+        with minicv.plain() if args.plain else contextlib.nullcontext():
+            code = args.run(args)
         sys.stdout.flush()
         return code
     except BrokenPipeError:  # whoever read the output has enough, as `head` in `minicv papers | head`

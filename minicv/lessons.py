@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import backend
+from .autograd import plain
 from .files import atomic_write
 
 if TYPE_CHECKING:
@@ -201,7 +202,7 @@ def title(path: Path) -> str:
 def run(names: list[str], options: list[str]) -> int:
     """Run lessons one after the other, each in a process of its own; print a table; return how many failed."""
     rows, failed, total, out = [], 0, 0.0, out_folder()
-    environment = {**os.environ, "MINICV_BACKEND": backend.current(),
+    environment = {**os.environ, "MINICV_BACKEND": backend.current(), "MINICV_PLAIN": str(int(plain.active())),
                    "PYTHONPATH": os.pathsep.join(filter(None, [str(FOLDER.parent), os.environ.get("PYTHONPATH")]))}
     for path in find(names):
         print(f"\n=== {path.stem}: {title(path)}", flush=True)

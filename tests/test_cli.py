@@ -462,3 +462,15 @@ def test_doctor(run, monkeypatch):
     assert (code, error) == (0, "")
     for word in ("minicv", "NumPy", "BLAS", "threads", "advice"):
         assert word in out
+
+
+def test_plain_reaches_the_operations_and_the_lessons(monkeypatch, scripts, capfd):
+    (lessons.FOLDER / "00_good.py").write_text(LESSON.format(
+        name="00_good", title="", more="import minicv; print('plain:', minicv.plain.active())"))
+    for words, plain in ((["--plain"], "plain: True"), ([], "plain: False")):
+        assert cli.main([*words, "lessons", "run", "good", "--quick"]) == 0
+        assert plain in capfd.readouterr().out
+    seen = []
+    monkeypatch.setattr(cli, "run_doctor", lambda args: seen.append(minicv.plain.active()) or 0)
+    assert cli.main(["--plain", "doctor"]) == 0 and cli.main(["doctor"]) == 0
+    assert seen == [True, False]

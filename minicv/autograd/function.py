@@ -151,6 +151,11 @@ class plain(Switch):
 
     state = "plain"
 
+    @staticmethod
+    def active() -> bool:
+        """Whether operations called now would run plain."""
+        return bool(getattr(_state, "plain", 0)) or plain_everywhere()
+
 
 def use_fast(table: dict[type[Function], type[Function]]) -> None:
     """Run these subclasses in place of their Functions from now on, outside ``plain``."""
