@@ -87,7 +87,7 @@ print(f"{len(train)} training pictures, {np.mean(counts):.0f} proposals each, {s
 # of 32 here. What lies outside the picture has the mean colour.
 
 minicv.seed(lesson.seed)
-model = models.build("rcnn", num_classes=train.num_classes, side=32, context=2.25, rois=64, backbone_options={
+model = models.build("rcnn", num_classes=train.num_classes, side=32, context=2.25, rois_per_image=32, backbone_options={
     "depth": 11, "width": 8, "hidden": 128, "pooled": 1, "batch_norm": True, "dropout": 0.0})
 sample = max(list(train)[:10], key=lambda s: len(s.boxes))
 labels, _ = match_proposals(propose(sample.image), sample.boxes, background=(0.0, 0.5))

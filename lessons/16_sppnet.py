@@ -45,7 +45,7 @@ propose = CachedProposals(lambda image: selective_search(image, "fast", count=12
 # value in each of 1x1, 2x2, 3x3 and 6x6 bins, 50 for each channel.
 
 minicv.seed(lesson.seed)
-NETWORK = {"num_classes": 3, "stage": "relu3_2", "short": 64, "long": 64, "hidden": 128, "rois": 64}
+NETWORK = {"num_classes": 3, "stage": "relu3_2", "short": 64, "long": 64, "hidden": 128, "rois_per_image": 32}
 model = models.build("sppnet", **NETWORK).eval()
 lengths = {}
 for H, W in ((64, 64), (48, 160), (75, 33), (224, 180)):
@@ -99,7 +99,7 @@ lesson.save(figure, "pyramid")
 # sizes (sec. 2.3): each step of the second SPPNet's fine-tuning scales its pictures by 0.75, 1 or 1.33. SVMs and
 # regressions learn from the pictures as they are, for both.
 
-RCNN = {"num_classes": 3, "side": 32, "context": 2.25, "rois": 64, "backbone_options": {
+RCNN = {"num_classes": 3, "side": 32, "context": 2.25, "rois_per_image": 32, "backbone_options": {
     "depth": 11, "width": 8, "hidden": 128, "pooled": 1, "batch_norm": True, "dropout": 0.0}}
 plans = {"R-CNN": ("rcnn", RCNN), "SPPNet": ("sppnet", NETWORK),
          "SPPNet, many sizes": ("sppnet", {**NETWORK, "sizes": (0.75, 1.0, 1.33)})}

@@ -127,7 +127,7 @@ lesson.save(figure, "boxes")
 
 minicv.seed(lesson.seed)
 faster = models.build("faster_rcnn", num_classes=3, short=56, long=56, stage="relu3_2", scales=(8.0, 16.0, 32.0),
-                      ratios=(1.0,), hidden=128, rois=64, after=(128, 64), before=(300, 200), min_size=2.0)
+                      ratios=(1.0,), hidden=128, rois_per_image=32, after=(128, 64), before=(300, 200), min_size=2.0)
 recipe = recipe.replaced(steps=20 if lesson.quick else 500, batch=2)
 start = time.perf_counter()
 for _ in train_detector(faster, train, recipe):

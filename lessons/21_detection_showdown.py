@@ -60,9 +60,9 @@ print(f"selective search: {count:.0f} boxes and {1000 * searching:.0f} ms a pict
 # far less than any of them could use; YOLO, which learns from 49 cells of a picture instead of many boxes, looks at 16
 # pictures a step instead of 2. Its fully connected layers, which learn every place by itself, would need many more.
 
-TRUNK = {"num_classes": 3, "stage": "relu3_2", "short": 64, "long": 64, "hidden": 128, "rois": 64}
+TRUNK = {"num_classes": 3, "stage": "relu3_2", "short": 64, "long": 64, "hidden": 128, "rois_per_image": 32}
 ANCHORS = {"scales": (10.0, 20.0, 40.0), "ratios": (1.0,), "before": (300, 150), "after": (128, 64), "min_size": 3.0}
-RCNN = {"num_classes": 3, "side": 32, "context": 2.25, "rois": 64, "backbone_options": {
+RCNN = {"num_classes": 3, "side": 32, "context": 2.25, "rois_per_image": 32, "backbone_options": {
     "depth": 11, "width": 8, "hidden": 128, "pooled": 1, "batch_norm": True, "dropout": 0.0}}
 YOLO = {"num_classes": 3, "size": 56, "layers": "3x16 max 3x32 max 3x64 max 3x128"}
 STEPS = 8 if lesson.quick else 350

@@ -150,7 +150,7 @@ def options_of(**options):
 
 
 @pytest.mark.parametrize(("name", "options"), [
-    ("rcnn", {"side": 32, "context": 2.0, "rois": 16, "search": 24, "backbone_options": {
+    ("rcnn", {"side": 32, "context": 2.0, "rois_per_image": 8, "search": 24, "backbone_options": {
         "depth": 11, "width": 4, "hidden": 16, "pooled": 1, "batch_norm": True, "dropout": 0.0}}),
     ("sppnet", {k: v for k, v in TINY.items() if k not in ("pooled", "num_classes")}),
     ("fast_rcnn", {k: v for k, v in TINY.items() if k != "num_classes"}),

@@ -90,10 +90,11 @@ class BatchNorm(Function):
         y = xp.empty_like(rows)
         if training and P:
             mean, var, rough = moments(rows, y)
-            if group:  # mean and variance of the whole batch, of which each process has an equal part
-                P, own = P * group.size, mean
-                mean = group.sum(own) / group.size
-                var = group.sum(var + (own - mean) ** 2) / group.size
+            if group:  # mean and variance of the whole batch, of which this process has P values per channel
+                own, total = mean, int(group.sum(np.array([P]))[0])
+                mean = group.sum(own * (P / total))
+                var = group.sum((var + (own - mean) ** 2) * (P / total))
+                P = total
             if running_mean is not None:
                 running_mean += momentum * (mean - running_mean)
                 running_var += momentum * (var * (P / (P - 1)) - running_var)
@@ -152,14 +153,14 @@ def batch_norm(input: Tensor, running_mean: Array | None, running_var: Array | N
     the share ``momentum`` towards them: they are changed in place, as nothing else in ``minicv.ops`` is. Both may be
     None. In evaluation by ``running_mean`` and ``running_var``. Raises ``ValueError`` for shapes that do not fit, and
     in training for one value per channel, which has no variance. ``group`` (``training.Group``): the batch is spread
-    over its processes, in equal parts, and normalised as one. Ioffe and Szegedy (2015), algorithm 1.
+    over its processes, and normalised as one. Ioffe and Szegedy (2015), algorithm 1.
     """
     name, shape = "batch_norm", input.shape
     check_floats(name, input=input, weight=weight, bias=bias)
     if len(shape) < 2:
         raise ValueError(f"{name}: input must be (N, C, ...), got {shape}")
     C = shape[1]
-    if training and input.size == C > 0:
+    if training and input.size * (group.size if group else 1) == C > 0:
         raise ValueError(f"{name}(training=True): input {shape} has one value per channel, which has no variance; use "
                          "a larger batch, or training=False")
     if (running_mean is None) != (running_var is None) or (running_mean is None and not training):

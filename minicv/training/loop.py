@@ -47,6 +47,7 @@ class Training:
         for _, module in model.modules():
             if isinstance(module, BatchNorm2d):
                 module.group = group if synchronise and group.size > 1 else None
+        model.group = group if group.size > 1 else None  # for means over what the processes share
 
     def __iter__(self) -> Iterator[Losses]:
         self.model.train()

@@ -200,6 +200,105 @@ def test_synchronised_batch_norm_is_that_of_one_process(tmp_path):
         np.testing.assert_array_equal(first[name], second[name])
 
 
+UNEQUAL = """
+import sys
+import numpy as np
+import minicv.ops as F
+from minicv import Tensor
+from minicv.training import group
+processes = group()
+x, gy = np.random.default_rng(0).normal(3, 2, (2, 1, 3, 1, 7))  # 7 values per channel: 1 in process 0, 6 in process 1
+cut = slice(None) if processes.size == 1 else (slice(0, 1), slice(1, 7))[processes.rank]
+part, mean, var = Tensor(x[..., cut], requires_grad=True), np.zeros(3), np.ones(3)
+y = F.batch_norm(part, mean, var, training=True, group=processes if processes.size > 1 else None)
+y.backward(gy[..., cut])
+np.savez(sys.argv[1] + f"/{processes.size}-{processes.rank}.npz", y=y.data, gx=part.grad, mean=mean, var=var)
+"""
+
+
+def test_synchronised_batch_norm_of_unequal_parts_one_of_them_a_single_value(tmp_path):
+    (tmp_path / "bn.py").write_text(UNEQUAL)
+    two = mpirun(tmp_path / "bn.py", tmp_path)
+    assert two.returncode == 0, two.stderr
+    subprocess.run([sys.executable, tmp_path / "bn.py", tmp_path], env=ENVIRONMENT, check=True)
+    one, first, second = (np.load(tmp_path / f"{name}.npz") for name in ("1-0", "2-0", "2-1"))
+    for name in ("y", "gx"):
+        np.testing.assert_allclose(np.concatenate([first[name], second[name]], -1), one[name], rtol=0, atol=1e-12)
+    for name in ("mean", "var"):
+        np.testing.assert_allclose(first[name], one[name], rtol=1e-12)
+
+
+SHARED = """
+import sys
+import numpy as np
+import minicv
+from minicv import Tensor, models, ops as F
+from minicv.data import IGNORE
+from minicv.models.detection import roi_heads
+from minicv.models.detection.base import Target
+from minicv.training import DetectionRecipe, Training, group
+processes = group()
+kind = sys.argv[2]
+rng = np.random.default_rng(0)
+
+class Task:  # a batch of two: an image each where there are two processes
+    recipe = DetectionRecipe(steps=1, batch=2, warmup=0)
+    def example(self, i):
+        return i
+    def batch(self, examples, device):
+        x = Tensor(np.stack([X[i] for i in examples]))
+        return (x, Tensor(np.stack([LABEL[i] for i in examples]))) if kind == "unet" else (x, [T[i] for i in examples])
+
+minicv.seed(0)
+if kind == "unet":
+    X = rng.standard_normal((2, 1, 20, 20)).astype(np.float32)
+    LABEL = rng.integers(0, 2, (2, 16, 16))
+    LABEL[0, 2:] = IGNORE  # 32 pixels with a label in one image, 256 in the other
+    model = models.build("unet", width=4, depth=0, dropout=0.0)
+else:
+    X = rng.standard_normal((2, 3, 48, 64)).astype(np.float32)
+    near = np.array([[4, 4, 20, 30], [6, 4, 22, 28], [30, 10, 50, 40], [3, 8, 19, 30], [0, 0, 60, 40]], np.float32)
+    masks = np.zeros((1, 48, 64), bool)
+    masks[0, 4:30, 4:20] = True
+    T = [Target(near[:1], np.array([0]), (48, 64), masks, near[:4] if kind != "mask_rcnn" else None),
+         Target(near[2:3], np.array([1]), (48, 64), None, near[1:] if kind != "mask_rcnn" else None)]
+    size = {"num_classes": 3, "hidden": 8, "rois_per_image": 500, "dropout": 0.0}
+    if kind == "rcnn":
+        size = {"num_classes": 3, "side": 32, "context": 2.0, "rois_per_image": 500, "backbone_options":
+                {"depth": 11, "width": 2, "hidden": 8, "pooled": 1, "batch_norm": False, "dropout": 0.0}}
+    else:
+        size |= {"trunk_options": {"depth": 11, "width": 4}, "stage": "relu3_2", "foreground": 1.0}
+    if kind == "mask_rcnn":
+        size |= {"scales": (8.0, 16.0, 32.0), "rpn_samples": 10 ** 5, "after": (40, 20), "mask_width": 4}
+    model = models.build(kind, **size)
+drawn = []
+sample_rois = roi_heads.sample_rois
+def counted(*arguments):
+    rois = sample_rois(*arguments)
+    drawn.append(len(rois.boxes))
+    return rois
+roi_heads.sample_rois = counted
+losses = next(iter(Training(model, Task(), processes)))
+names = [name for name, p in model.named_parameters() if p.grad is not None]
+drawn = processes.sum(np.array([sum(drawn)]))
+if processes.rank == 0:
+    np.savez(sys.argv[1], drawn=drawn, **losses, **{name: dict(model.named_parameters())[name].grad for name in names})
+"""
+
+
+@pytest.mark.parametrize("kind", ["unet", "rcnn", "fast_rcnn", "mask_rcnn"])
+def test_one_and_two_processes_train_on_the_same_pixels_and_boxes_with_the_same_weight(tmp_path, kind):
+    """However unequally pixels with a label, boxes, and objects with a mask are spread over the processes."""
+    (tmp_path / "shared.py").write_text(SHARED)
+    two = mpirun(tmp_path / "shared.py", tmp_path / "two.npz", kind)
+    assert two.returncode == 0, two.stderr
+    subprocess.run([sys.executable, tmp_path / "shared.py", tmp_path / "one.npz", kind], env=ENVIRONMENT, check=True)
+    one, two = np.load(tmp_path / "one.npz"), np.load(tmp_path / "two.npz")
+    assert set(one) == set(two) and one["drawn"] == two["drawn"]
+    for name in one:
+        np.testing.assert_allclose(two[name], one[name], rtol=2e-4, atol=2e-6, err_msg=name)
+
+
 def test_training_synchronises_if_asked():
     class Two(parallel.Group):
         size = 2

@@ -59,10 +59,14 @@ class Detector(nn.Module):
     sure = 0.5
     needs_proposals = False
     learns_masks = False
+    group: Any = None  # the processes that share a training step (``Training`` sets it); None for this one alone
     proposer: Proposer | None = None  # None: the 2000 first boxes of selective search in its fast mode
 
     def losses(self, x: Tensor, targets: list[Target]) -> dict[str, Tensor]:
-        """The terms of the training loss, by name, of a batch (N, C, H, W) as ``batch`` makes it."""
+        """The terms of the training loss, by name, of a batch (N, C, H, W) as ``batch`` makes it.
+
+        The same names for every batch: a term that no object takes part in is 0.
+        """
         raise TypeError(f"{type(self).__name__} has no losses")
 
     def detect(self, x: Tensor, sizes: list[tuple[int, int]],

@@ -37,9 +37,9 @@ class FastRCNN(Detector):
     """Pictures and proposals -> detections.
 
     ``trunk``, ``stage``, ``trunk_options``: see ``Trunk``. ``hidden`` neurons in fc6 and fc7, ``pooled`` the side of a
-    pooled RoI, ``pool`` "pool" (RoI pooling) or "align" (RoIAlign). ``rois``: RoIs per step, shared by its pictures, a
-    ``foreground`` part of them objects, the others with an IoU in ``background``. ``score``, ``nms_iou``, ``most``: see
-    ``select``; ``search``: see ``Detector``.
+    pooled RoI, ``pool`` "pool" (RoI pooling) or "align" (RoIAlign). ``rois_per_image``: RoIs of each image in a
+    step, a ``foreground`` part of them objects, the others with an IoU in ``background``. ``score``, ``nms_iou``,
+    ``most``: see ``select``; ``search``: see ``Detector``.
     """
 
     PRESETS = {"paper": {}, "compact": {**COMPACT, "hidden": 128, "dropout": 0.0, "short": 192, "long": 256,
@@ -52,18 +52,18 @@ class FastRCNN(Detector):
 
     def __init__(self, in_channels: int = 3, num_classes: int = 20, trunk: str = "vgg16", stage: str = "relu5_3",
                  trunk_options: dict[str, Any] | None = None, hidden: int = 4096, pooled: int = 7, pool: str = "pool",
-                 dropout: float = 0.5, rois: int = 128, foreground: float = 0.25,
+                 dropout: float = 0.5, rois_per_image: int = 64, foreground: float = 0.25,
                  background: tuple[float, float] = (0.1, 0.5), short: int = 600, long: int = 1000,
                  score: float = 0.05, nms_iou: float = 0.3, most: int = 100, search: int = 500):
         if pool not in ("pool", "align"):
             raise ValueError(f"{type(self).__name__}(pool={pool!r}): 'pool' or 'align'")
-        if min(in_channels, num_classes, hidden, pooled, rois, short, long, search) < 1:
+        if min(in_channels, num_classes, hidden, pooled, rois_per_image, short, long, search) < 1:
             raise ValueError(f"{type(self).__name__}(in_channels={in_channels}, num_classes={num_classes}, "
-                             f"hidden={hidden}, pooled={pooled}, rois={rois}, short={short}, long={long}, "
-                             f"search={search}): each must be at least 1")
+                             f"hidden={hidden}, pooled={pooled}, rois_per_image={rois_per_image}, short={short}, "
+                             f"long={long}, search={search}): each must be at least 1")
         self.in_channels, self.num_classes, self.short, self.long = in_channels, num_classes, short, long
-        self.rois, self.foreground, self.background, self.pool = rois, foreground, tuple(background), pool
-        self.score, self.nms_iou, self.most, self.search = score, nms_iou, most, search
+        self.rois_per_image, self.foreground, self.background = rois_per_image, foreground, tuple(background)
+        self.pool, self.score, self.nms_iou, self.most, self.search = pool, score, nms_iou, most, search
         self.trunk = Trunk(in_channels, trunk, stage, trunk_options)
         self.stride = self.trunk.stride
         self.head = BoxHead(self.trunk.channels, num_classes, pooled, hidden, dropout)
@@ -89,9 +89,9 @@ class FastRCNN(Detector):
 
     def head_losses(self, x: Tensor, targets: list[Target], proposals: list[np.ndarray]) -> dict[str, Tensor]:
         """"class" and "box", of a map."""
-        rois = draw_rois(proposals, targets, self.rois, self.foreground, self.background)
+        rois = draw_rois(proposals, targets, self.rois_per_image, self.foreground, self.background)
         score, offset = self.head(self.pooled(x, [r.boxes for r in rois]))
-        return self.head.losses(score, offset, rois, targets)
+        return self.head.losses(score, offset, rois, targets, self.group)
 
     def detect(self, x: Tensor, sizes: list[tuple[int, int]],
                proposals: list[np.ndarray] | None = None) -> list[Detections]:

@@ -47,20 +47,20 @@ class FasterRCNN(FastRCNN):
     step; see ``RPN``. The other options are FastRCNN's."""
 
     PRESETS = {"paper": {}, "compact": {**COMPACT, "hidden": 128, "dropout": 0.0, "short": 192, "long": 256,
-                                        "scales": (16.0, 32.0, 64.0), "border": float("inf"), "before": (1000, 500),
-                                        "after": (256, 128), "min_size": 4.0}}
+                                        "rois_per_image": 64, "scales": (16.0, 32.0, 64.0), "border": float("inf"),
+                                        "before": (1000, 500), "after": (256, 128), "min_size": 4.0}}
     needs_proposals = False
 
     def __init__(self, in_channels: int = 3, num_classes: int = 20, trunk: str = "vgg16", stage: str = "relu5_3",
                  trunk_options: dict[str, Any] | None = None, hidden: int = 4096, pooled: int = 7, pool: str = "pool",
-                 dropout: float = 0.5, rois: int = 128, foreground: float = 0.25,
+                 dropout: float = 0.5, rois_per_image: int = 128, foreground: float = 0.25,
                  background: tuple[float, float] = (0.0, 0.5), short: int = 600, long: int = 1000,
                  score: float = 0.05, nms_iou: float = 0.3, most: int = 100, scales: Sequence[float] = SCALES,
                  ratios: Sequence[float] = RATIOS, border: float = 0.0, before: tuple[int, int] = (12000, 6000),
                  after: tuple[int, int] = (2000, 300), rpn_nms_iou: float = 0.7, min_size: float = 16.0,
                  rpn_samples: int = 256):
-        super().__init__(in_channels, num_classes, trunk, stage, trunk_options, hidden, pooled, pool, dropout, rois,
-                         foreground, background, short, long, score, nms_iou, most)
+        super().__init__(in_channels, num_classes, trunk, stage, trunk_options, hidden, pooled, pool, dropout,
+                         rois_per_image, foreground, background, short, long, score, nms_iou, most)
         self.rpn = RPN(self.trunk.channels, self.trunk.stride, scales, ratios, border, before, after, rpn_nms_iou,
                        min_size, rpn_samples)
         self.parts = PARTS

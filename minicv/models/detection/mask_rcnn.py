@@ -31,6 +31,7 @@ from ... import ops as F
 from ...autograd import Tensor, no_grad
 from ...backend import to_device
 from ...detection import Detections
+from ..shares import per_process
 from .base import Target
 from .faster_rcnn import RATIOS, SCALES, FasterRCNN
 from .roi_heads import RoISample, draw_rois, roi_features
@@ -67,15 +68,15 @@ class MaskRCNN(FasterRCNN):
 
     def __init__(self, in_channels: int = 3, num_classes: int = 20, trunk: str = "vgg16", stage: str = "relu5_3",
                  trunk_options: dict[str, Any] | None = None, hidden: int = 4096, pooled: int = 7, pool: str = "align",
-                 dropout: float = 0.5, rois: int = 128, foreground: float = 0.25,
+                 dropout: float = 0.5, rois_per_image: int = 64, foreground: float = 0.25,
                  background: tuple[float, float] = (0.0, 0.5), short: int = 600, long: int = 1000,
                  score: float = 0.05, nms_iou: float = 0.5, most: int = 100, scales: Sequence[float] = SCALES,
                  ratios: Sequence[float] = RATIOS, border: float = 0.0, before: tuple[int, int] = (12000, 6000),
                  after: tuple[int, int] = (2000, 300), rpn_nms_iou: float = 0.7, min_size: float = 16.0,
                  rpn_samples: int = 256, mask_pooled: int = 14, mask_width: int = 256, mask_depth: int = 4):
-        super().__init__(in_channels, num_classes, trunk, stage, trunk_options, hidden, pooled, pool, dropout, rois,
-                         foreground, background, short, long, score, nms_iou, most, scales, ratios, border, before,
-                         after, rpn_nms_iou, min_size, rpn_samples)
+        super().__init__(in_channels, num_classes, trunk, stage, trunk_options, hidden, pooled, pool, dropout,
+                         rois_per_image, foreground, background, short, long, score, nms_iou, most, scales, ratios,
+                         border, before, after, rpn_nms_iou, min_size, rpn_samples)
         self.mask_pooled = mask_pooled
         self.mask_head = MaskHead(self.trunk.channels, num_classes, mask_width, mask_depth)
 
@@ -88,25 +89,23 @@ class MaskRCNN(FasterRCNN):
         return self.mask_head(roi_features(x, boxes, self.mask_pooled, self.trunk.stride, self.pool))
 
     def head_losses(self, x: Tensor, targets: list[Target], proposals: list[np.ndarray]) -> dict[str, Tensor]:
-        """"class", "box" and "mask", of a map; without "mask" where the pictures have no masks."""
-        rois = draw_rois(proposals, targets, self.rois, self.foreground, self.background)
+        """"class", "box" and "mask", of a map; images without masks take no part in "mask"."""
+        rois = draw_rois(proposals, targets, self.rois_per_image, self.foreground, self.background)
         score, offset = self.head(self.pooled(x, [r.boxes for r in rois]))
-        losses = self.head.losses(score, offset, rois, targets)
-        if all(t.masks is not None for t in targets):
-            losses["mask"] = self.mask_loss(x, targets, rois)
-        return losses
+        losses = self.head.losses(score, offset, rois, targets, self.group)
+        return losses | {"mask": self.mask_loss(x, targets, rois)}
 
     def mask_loss(self, x: Tensor, targets: list[Target], rois: list[RoISample]) -> Tensor:
-        """L_mask (sec. 3), over the RoIs that are objects."""
-        boxes = [r.boxes[:r.objects] for r in rois]
-        side = 2 * self.mask_pooled
-        m = np.concatenate([mask_targets(t.masks, r.matched[:r.objects], b, side)
-                            for t, r, b in zip(targets, rois, boxes, strict=True)])  # (P, 28, 28)
-        k = np.concatenate([r.labels[:r.objects] for r in rois]) - 1
+        """L_mask (sec. 3), over the RoIs that are objects of images with masks; 0 without any."""
+        count = [0 if t.masks is None else r.objects for t, r in zip(targets, rois, strict=True)]  # objects come first
+        boxes, side = [r.boxes[:n] for r, n in zip(rois, count, strict=True)], 2 * self.mask_pooled
+        m = np.concatenate([mask_targets(t.masks, r.matched[:n], b, side)
+                            for t, r, b, n in zip(targets, rois, boxes, count, strict=True)])  # (P, 28, 28)
+        k = np.concatenate([r.labels[:n] for r, n in zip(rois, count, strict=True)]) - 1
         at = to_device(np.arange(len(k)), x.device)
         mine = self.masks(x, boxes)[at, to_device(k, x.device)]  # (P, 28, 28), of each RoI's true class
         m = to_device(m.astype(x.dtype), x.device)
-        return F.binary_cross_entropy_with_logits(mine, m, reduction="sum") / max(m.size, 1)
+        return F.binary_cross_entropy_with_logits(mine, m, reduction="sum") / max(per_process(m.size, self.group), 1)
 
     def detect_on(self, x: Tensor, sizes: list[tuple[int, int]], proposals: list[np.ndarray]) -> list[Detections]:
         """What is found among the proposals; masks (R, 28, 28) are probabilities, in the boxes (``restore``)."""
@@ -123,7 +122,7 @@ class MaskRCNN(FasterRCNN):
 
 
 @no_grad()
-def mask_targets(masks: np.ndarray, matched: np.ndarray, boxes: np.ndarray, side: int) -> np.ndarray:
+def mask_targets(masks: np.ndarray | None, matched: np.ndarray, boxes: np.ndarray, side: int) -> np.ndarray:
     """What of the masks (G, H, W), bool, lies in boxes (R, 4), in side x side: bool (R, side, side).
 
     Box r sees mask ``matched[r]``. A pixel is set if more than half of its four points lie in the mask (RoIAlign).

@@ -39,7 +39,8 @@ class RCNN(SVMDetector):
     """Pictures and proposals -> detections.
 
     ``backbone``: a classifier, its paper preset changed by ``backbone_options``. ``side``: of a warp, pixels, with
-    ``context`` on each edge. ``rois``, ``background``, ``svm``: see ``SVMDetector``; ``search``: see ``Detector``.
+    ``context`` on each edge. ``rois_per_image``, ``background``, ``svm``: see ``SVMDetector``; ``search``: see
+    ``Detector``.
     """
 
     PRESETS: dict[str, dict[str, Any]] = {
@@ -53,15 +54,16 @@ class RCNN(SVMDetector):
 
     def __init__(self, in_channels: int = 3, num_classes: int = 20, backbone: str = "alexnet",
                  backbone_options: dict[str, Any] | None = None, side: int = 227, context: float = 16.0,
-                 rois: int = 128, background: tuple[float, float] = (0.0, 0.5), svm: bool = True, search: int = 500):
+                 rois_per_image: int = 64, background: tuple[float, float] = (0.0, 0.5), svm: bool = True,
+                 search: int = 500):
         if backbone not in BACKBONES:
             raise ValueError(f"RCNN(backbone={backbone!r}): there are {', '.join(BACKBONES)}")
-        if not 0 <= 2 * context < side or min(num_classes, rois, search) < 1:
-            raise ValueError(f"RCNN(side={side}, context={context}, num_classes={num_classes}, rois={rois}, "
-                             f"search={search}): the context must leave something of the side, the others must be at "
-                             "least 1")
+        if not 0 <= 2 * context < side or min(num_classes, rois_per_image, search) < 1:
+            raise ValueError(f"RCNN(side={side}, context={context}, num_classes={num_classes}, "
+                             f"rois_per_image={rois_per_image}, search={search}): the context must leave something of "
+                             "the side, the others must be at least 1")
         self.in_channels, self.num_classes, self.side, self.context = in_channels, num_classes, side, context
-        self.rois, self.background, self.svm, self.search = rois, tuple(background), svm, search
+        self.rois_per_image, self.background, self.svm, self.search = rois_per_image, tuple(background), svm, search
         cls = BACKBONES[backbone]
         self.net = cls(**{**cls.PRESETS["paper"], **(backbone_options or {}), "num_classes": num_classes + 1,
                           "in_channels": in_channels})

@@ -10,6 +10,7 @@ ground-truth regression targets to have zero mean and unit variance"), here by c
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from ...autograd import Tensor
 from ...backend import rng, to_device
 from ...detection import Detections, decode_boxes, encode_boxes, match_proposals, sample_boxes
 from ...nn import init
+from ..shares import per_process
 from .base import Target, select
 
 WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # one over the deviations of the offsets
@@ -40,7 +42,7 @@ class RoISample:
 
 def sample_rois(proposals: np.ndarray, target: Target, count: int, fraction: float, background: tuple[float, float],
                 random: np.random.Generator) -> RoISample:
-    """Fast R-CNN, sec. 2.3: R / N RoIs of a picture, a quarter with an IoU of at least 0.5, the others background.
+    """Fast R-CNN, sec. 2.3: ``count`` RoIs of an image, a quarter with an IoU of at least 0.5, the others background.
 
     The objects themselves are proposals, too. On a picture without objects every proposal is background, whatever
     ``background`` says: its lower end is there to find hard examples near objects.
@@ -83,13 +85,17 @@ class BoxHead(nn.Module):
         x = self.features(x)
         return self.score(x), self.offset(x).reshape(-1, self.num_classes, 4)
 
-    def losses(self, score: Tensor, offset: Tensor, rois: list[RoISample], targets: list[Target]) -> dict[str, Tensor]:
-        """The multi-task loss, eq. (1), of one step's RoIs: "class" L_cls and "box" L_loc, means over all of them."""
+    def losses(self, score: Tensor, offset: Tensor, rois: list[RoISample], targets: list[Target],
+               group: Any = None) -> dict[str, Tensor]:
+        """The multi-task loss, eq. (1), of one step's RoIs: "class" L_cls and "box" L_loc, means over all of them.
+
+        ``group``: the processes that share the step, see ``models.shares``.
+        """
         u = np.concatenate([r.labels for r in rois])  # (R,)
         true = [t.boxes[r.matched[:r.objects]] for r, t in zip(rois, targets, strict=True)]
         of = np.concatenate([r.boxes[:r.objects] for r in rois])
         v = encode_boxes(np.concatenate(true).astype(np.float32), of, WEIGHTS)  # (P, 4)
-        objects, R = np.flatnonzero(u), max(len(u), 1)
+        objects, R = np.flatnonzero(u), max(per_process(len(u), group), 1)
         u_there, v_there, at, k = (to_device(a, score.device) for a in (u, v.astype(score.dtype), objects,
                                                                        u[objects] - 1))
         t_u = offset[at, k]  # (P, 4), the offsets of each RoI's true class
@@ -109,9 +115,8 @@ class BoxHead(nn.Module):
         return found
 
 
-def draw_rois(proposals: list[np.ndarray], targets: list[Target], total: int, fraction: float,
+def draw_rois(proposals: list[np.ndarray], targets: list[Target], count: int, fraction: float,
               background: tuple[float, float]) -> list[RoISample]:
-    """``total`` RoIs shared evenly by the pictures of a batch: hierarchical sampling (Fast R-CNN, sec. 2.3)."""
+    """``count`` RoIs of each image of a batch: hierarchical sampling (Fast R-CNN, sec. 2.3)."""
     random = rng()
-    return [sample_rois(p, t, total // len(targets), fraction, background, random)
-            for p, t in zip(proposals, targets, strict=True)]
+    return [sample_rois(p, t, count, fraction, background, random) for p, t in zip(proposals, targets, strict=True)]

@@ -100,20 +100,22 @@ class RPN(nn.Module):
         return AnchorTargets(labels, positive, negative, offsets)
 
     def losses(self, score: Tensor, offset: Tensor, anchors: np.ndarray, targets: list[Target]) -> dict[str, Tensor]:
-        """The two terms of eq. (1), means over the pictures: "rpn_class", N_cls = 256, and "rpn_box", lambda / N_reg =
-        10 / (H W) with H W places of the map."""
+        """The two terms of eq. (1), means over the images: "rpn_class", N_cls = 256, and "rpn_box", lambda / N_reg =
+        10 / (H W) with the H W places of the map that the image covers, whatever the size of the batch."""
         device, A, random = score.device, len(anchors), rng()
         chosen = [self.targets(anchors, target, random) for target in targets]
         index = np.concatenate([n * A + np.concatenate([c.positive, c.negative]) for n, c in enumerate(chosen)])
         label = np.concatenate([np.repeat((1, 0), (len(c.positive), len(c.negative))) for c in chosen])
         objects = np.concatenate([n * A + c.positive for n, c in enumerate(chosen)])
         t_star = np.concatenate([c.offsets for c in chosen])  # (P, 4)
-        N, locations = len(targets), A / len(self.base)
+        N, places = len(targets), [np.prod([-(-n // self.stride) for n in target.size]) for target in targets]
+        share = np.repeat([10 / (N * n) for n in places], [len(c.positive) for c in chosen])[:, None]  # (P, 1)
         p = score.reshape(-1, 2)[to_device(index, device)]
         t = offset.reshape(-1, 4)[to_device(objects, device)]
         entropy = F.cross_entropy(p, to_device(label, device), reduction="sum")
-        distance = F.smooth_l1_loss(t, to_device(t_star.astype(t.dtype), device), reduction="sum", beta=1 / 9)
-        return {"rpn_class": entropy / (N * self.samples), "rpn_box": distance * (10 / (N * locations))}  # eq. (1)
+        distance = F.smooth_l1_loss(t, to_device(t_star.astype(t.dtype), device), reduction="none", beta=1 / 9)
+        return {"rpn_class": entropy / (N * self.samples),  # eq. (1)
+                "rpn_box": (distance * Tensor(to_device(share.astype(t.dtype), device))).sum()}
 
     # ------------------------------------------------------------------------------------------------------
     # Proposals

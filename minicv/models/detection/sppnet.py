@@ -43,8 +43,8 @@ class SPPNet(SVMDetector):
 
     ``trunk`` "zf5", or a Trunk's, with ``stage`` and ``trunk_options``; ``frozen``: it is not fine-tuned. ``levels`` n
     of n x n bins. ``hidden``: neurons of fc6 and fc7. ``short``, ``long``: see ``Detector``; ``sizes``: multiples of
-    that scale; ``area``: square pixels that a box is to have, which chooses among them. ``rois``, ``background``,
-    ``svm``: see ``SVMDetector``; ``search``: see ``Detector``.
+    that scale; ``area``: square pixels that a box is to have, which chooses among them. ``rois_per_image``,
+    ``background``, ``svm``: see ``SVMDetector``; ``search``: see ``Detector``.
     """
 
     PRESETS: dict[str, dict[str, Any]] = {
@@ -59,14 +59,14 @@ class SPPNet(SVMDetector):
                  trunk_options: dict[str, Any] | None = None, levels: Sequence[int] = (1, 2, 3, 6), hidden: int = 4096,
                  dropout: float = 0.5, frozen: bool = True, short: int = 688, long: int = 4000,
                  sizes: Sequence[float] = (480 / 688, 576 / 688, 1.0, 864 / 688, 1200 / 688),
-                 area: float = 224.0 ** 2, rois: int = 128, background: tuple[float, float] = (0.1, 0.5),
+                 area: float = 224.0 ** 2, rois_per_image: int = 64, background: tuple[float, float] = (0.1, 0.5),
                  svm: bool = True, search: int = 500):
         if not sizes or min(sizes) <= 0 or not levels or min(levels) < 1 or search < 1:
             raise ValueError(f"SPPNet(sizes={tuple(sizes)}, levels={tuple(levels)}, search={search}): needs positive "
                              "numbers")
         self.in_channels, self.num_classes, self.short, self.long = in_channels, num_classes, short, long
         self.levels, self.sizes, self.area = tuple(levels), tuple(sizes), area
-        self.rois, self.background, self.svm, self.search = rois, tuple(background), svm, search
+        self.rois_per_image, self.background, self.svm, self.search = rois_per_image, tuple(background), svm, search
         self.trunk = ZF5(in_channels) if trunk == "zf5" else Trunk(in_channels, trunk, stage, trunk_options)
         self.trunk.frozen, self.stride = frozen, self.trunk.stride
         self.offset = 0.5 if trunk == "zf5" else self.stride / 2

@@ -25,6 +25,7 @@ from ...detection import Detections
 from ...detection.linear_svm import LinearSVM
 from ...detection.ridge import BoxRegression
 from ...nn import init
+from ..shares import per_process
 from .base import Detector, Proposer, Target, factors, select
 from .roi_heads import draw_rois
 
@@ -40,13 +41,14 @@ class BoxFeatures:
 class SVMDetector(Detector):
     """Subclasses write ``pool5``, ``fc7`` and ``classify``, and call ``machines`` at the end of ``__init__``.
 
-    ``svm``: score by the SVMs; otherwise by the softmax of the fine-tuned network, as in R-CNN's app. B. ``rois``,
-    ``background``: fine-tuning's boxes per step, and the IoU of those without an object; a quarter has one of at least
-    0.5. Without the second and third training the network finds nothing by SVM, and moves no box.
+    ``svm``: score by the SVMs; otherwise by the softmax of the fine-tuned network, as in R-CNN's app. B.
+    ``rois_per_image``, ``background``: fine-tuning's boxes of an image in a step, and the IoU of those without an
+    object; a quarter has one of at least 0.5. Without the second and third training the network finds nothing by SVM,
+    and moves no box.
     """
 
     needs_proposals = True
-    rois: int
+    rois_per_image: int
     background: tuple[float, float]
     svm: bool
     chunk = 1 << 30  # boxes whose features are computed at a time
@@ -101,10 +103,11 @@ class SVMDetector(Detector):
             raise ValueError(f"{type(self).__name__}.losses: the targets have no proposals; give DetectionTask a "
                              "proposer")
         given = [t.proposals if len(t.proposals) else whole(t.size) for t in targets]
-        sample = draw_rois(given, targets, self.rois, 0.25, self.background)
+        sample = draw_rois(given, targets, self.rois_per_image, 0.25, self.background)
         u = np.concatenate([rois.labels for rois in sample])
         score = self.classify(self.fc7(self.pool5(x, [rois.boxes for rois in sample])))
-        return {"class": F.cross_entropy(score, to_device(u, score.device), reduction="sum") / max(len(u), 1)}
+        R = max(per_process(len(u), self.group), 1)
+        return {"class": F.cross_entropy(score, to_device(u, score.device), reduction="sum") / R}
 
     # ------------------------------------------------------------------------------------------------------
     # Afterwards

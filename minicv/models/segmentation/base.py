@@ -2,14 +2,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ... import nn
-from ... import ops as F
 from ...autograd import Tensor, no_grad
-from ...data.sample import IGNORE
 from ...data.transforms import mirror_pad, standardise
+from ..shares import mean_cross_entropy
 
 
 @dataclass
@@ -30,6 +30,7 @@ class SegmentationNetwork(nn.Module):
 
     in_channels: int
     num_classes: int
+    group: Any = None  # the processes that share a training step (``Training`` sets it); None for this one alone
     tile_step = 1  # tiles start at multiples of it, where the windows of one big prediction would lie
 
     def output_size(self, size: int) -> int:
@@ -40,9 +41,9 @@ class SegmentationNetwork(nn.Module):
         """The smallest input side that works and gives at least this output side."""
         return output
 
-    def losses(self, x: Tensor, label: np.ndarray, pixel_weight: Tensor | None = None) -> dict[str, Tensor]:
+    def losses(self, x: Tensor, label: Tensor, pixel_weight: Tensor | None = None) -> dict[str, Tensor]:
         """The terms of the training loss: cross entropy over the pixels of label (N, H', W'), void (255) left out."""
-        return {"loss": F.cross_entropy(self(x), label, ignore_index=IGNORE, pixel_weight=pixel_weight)}
+        return {"loss": mean_cross_entropy(self(x), label, pixel_weight, self.group)}
 
     @no_grad()
     def predict(self, images: list[np.ndarray], tile: int | None = None, average: bool = False) -> list[Segmentation]:

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from ... import nn
 from ... import ops as F
 from ...autograd import Tensor
@@ -20,7 +18,8 @@ from .. import fits
 from ..backbones.classifier import Classifier
 from ..backbones.resnet import ResNet18, ResNet34, ResNet50, ResNet101
 from ..backbones.xception import Xception
-from .base import IGNORE, SegmentationNetwork
+from ..shares import mean_cross_entropy
+from .base import SegmentationNetwork
 
 TRUNKS = {"resnet18": ResNet18, "resnet34": ResNet34, "resnet50": ResNet50, "resnet101": ResNet101,
           "xception": Xception}
@@ -97,16 +96,14 @@ class DilatedNetwork(SegmentationNetwork):
         self.check(x)
         return upsample(self.decode(self.trunk.features(x)), x)
 
-    def losses(self, x: Tensor, label: np.ndarray, pixel_weight: Tensor | None = None) -> dict[str, Tensor]:
+    def losses(self, x: Tensor, label: Tensor, pixel_weight: Tensor | None = None) -> dict[str, Tensor]:
         """Cross entropy over the pixels of label (N, H, W), void (255) left out; "auxiliary" has its weight already."""
         self.check(x)
         maps = self.trunk.features(x)
-        losses = {"loss": F.cross_entropy(upsample(self.decode(maps), x), label, ignore_index=IGNORE,
-                                          pixel_weight=pixel_weight)}
+        losses = {"loss": mean_cross_entropy(upsample(self.decode(maps), x), label, pixel_weight, self.group)}
         if self.auxiliary_head is not None:  # PSPNet, sec. 3.3
             scores = upsample(self.auxiliary_head(maps["middle"]), x)
-            losses["auxiliary"] = self.auxiliary * F.cross_entropy(scores, label, ignore_index=IGNORE,
-                                                                   pixel_weight=pixel_weight)
+            losses["auxiliary"] = self.auxiliary * mean_cross_entropy(scores, label, pixel_weight, self.group)
         return losses
 
 

@@ -22,7 +22,7 @@ def learned(name: str, steps: int, proposer=None, size: int = 96, **options) -> 
     data = BoxScenes(8, size, keep=True)
     proposer = CachedProposals(proposer(data)) if proposer else None
     minicv.seed(0)
-    model = models.build(name, num_classes=data.num_classes, short=size, long=size, **options)
+    model = models.build(name, num_classes=data.num_classes, short=size, long=size, **{"rois_per_image": 32, **options})
     recipe = DetectionRecipe(steps=steps, batch=4, optimizer="adam", lr=0.002, warmup=20, weight_decay=0, flip=False)
     for _ in train_detector(model, data, recipe, proposer):
         pass

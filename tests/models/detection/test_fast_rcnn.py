@@ -39,7 +39,7 @@ def test_paper_parameters():
         model = models.build("fast_rcnn", "paper")
     assert model.num_parameters() == 14714688 + 102764544 + 16781312 + 86037 + 327760 == 134674341
     assert model.scaled_size((375, 500)) == (600, 800) and model.scaled_size((500, 375)) == (800, 600)
-    assert (model.rois, model.foreground, model.background) == (128, 0.25, (0.1, 0.5))  # sec. 2.3
+    assert (model.rois_per_image, model.foreground, model.background) == (64, 0.25, (0.1, 0.5))  # sec. 2.3
     assert model.TRAIN_DEFAULTS["paper"]["batch"] == 2 and model.head.dropout == 0.5
 
 
@@ -73,7 +73,7 @@ def test_training_step_equals_plain_pytorch(pool):
         return torch_rcnn.head_losses(features, w, targets, proposals, 0.1, 4, 3, pool)
 
     # every proposal is used: more than there are, and all may be objects
-    check_plain_pytorch(tiny(pool=pool, rois=3000, foreground=1.0), x, targets, losses_of)
+    check_plain_pytorch(tiny(pool=pool, rois_per_image=1500, foreground=1.0), x, targets, losses_of)
 
 
 def test_training_step_of_the_compact_network_dispatched_to_pytorch():

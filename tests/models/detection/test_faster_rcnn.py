@@ -57,7 +57,7 @@ def test_training_step_of_the_compact_network_dispatched_to_pytorch():
 
 
 def test_training_step_on_the_strict_device():
-    check_strict(lambda: tiny(rpn_samples=10 ** 5, rois=1000), *without_proposals())
+    check_strict(lambda: tiny(rpn_samples=10 ** 5, rois_per_image=500), *without_proposals())
     model = tiny().to("strict")
     assert len(model.predict([np.zeros((3, 40, 50), np.float32)] * 2, batch=2)) == 2
 

@@ -91,7 +91,7 @@ def test_training_step_of_the_compact_network_dispatched_to_pytorch():
 
 
 def test_training_step_on_the_strict_device():
-    check_strict(lambda: tiny(rpn_samples=10 ** 5, rois=1000), *batch())
+    check_strict(lambda: tiny(rpn_samples=10 ** 5, rois_per_image=500), *batch())
     found = tiny(score=0.0).to("strict").predict([np.zeros((3, 40, 50), np.float32)])[0]
     assert len(found) and found.masks.shape == (len(found), 40, 50)
 
@@ -102,7 +102,21 @@ def test_pictures_without_objects_and_without_masks():
     assert all(np.isfinite(value).all() for value in found.values()) and found["mask"] == 0
     for target in targets:
         target.masks = None
-    assert list(step(tiny(), x, targets))[:5] == [*LOSSES[:4], "trunk.net.features.0.weight"]
+    found = step(tiny(), x, targets)
+    assert list(found)[:5] == LOSSES and found["mask"] == 0 and not found["mask_head.mask.weight"].any()
+
+
+def test_an_image_without_masks_takes_no_part_in_the_mask_loss_and_the_others_keep_theirs():
+    x, targets = batch()
+    model = tiny(rpn_samples=10 ** 5, rois_per_image=500, foreground=1.0)
+    alone = step(model, x, [targets[0], targets[1], truth(masks=True)])
+    targets[2].masks = None
+    both = step(model, x, targets)
+    assert both["mask"] == pytest.approx(alone["mask"], rel=1e-6) and both["mask"] > 0.1
+    assert both["rpn_class"] != alone["rpn_class"] and both["box"] != alone["box"]  # its boxes are learned
+    for name in both:
+        if name.startswith("mask_head"):
+            np.testing.assert_allclose(both[name], alone[name], rtol=0, atol=1e-7, err_msg=name)
 
 
 def test_proposals_from_elsewhere_leave_it_its_masks():

@@ -15,7 +15,7 @@ from tests.models.detection.proposals import NearObjects
 from tests.models.detection.training_step import check_no_objects_and_degenerate_boxes, check_with_machines, pictures
 from tests.oracle import require
 
-SMALL = {"side": 48, "context": 3.4, "rois": 64, "backbone_options": {
+SMALL = {"side": 48, "context": 3.4, "rois_per_image": 32, "backbone_options": {
     "depth": 11, "width": 8, "hidden": 64, "pooled": 1, "batch_norm": True, "dropout": 0.0}}
 
 
@@ -84,11 +84,11 @@ def test_warp_equals_pytorchs_grid_sample():
 # ------------------------------------------------------------------------------------------------------ three trainings
 
 def test_training_step_equals_pytorchs_operations_and_the_strict_devices():
-    check_with_machines(lambda: small(rois=16), 64)
+    check_with_machines(lambda: small(rois_per_image=8), 64)
 
 
 def test_the_loss_is_of_128_boxes_a_quarter_of_them_objects(monkeypatch):
-    model, (x, truth) = small(rois=16), pictures()
+    model, (x, truth) = small(rois_per_image=8), pictures()
     seen = []
     monkeypatch.setattr(model, "classify", lambda f: seen.append(len(f)) or type(model).classify(model, f))
     model.losses(Tensor(x), truth)
@@ -125,9 +125,9 @@ def test_before_its_machines_are_trained_it_finds_nothing_and_a_checkpoint_keeps
 
 @pytest.mark.parametrize(("options", "message"), [
     ({"backbone": "lenet"}, r"RCNN\(backbone='lenet'\): there are alexnet, vgg16"),
-    ({"context": 24}, r"RCNN\(side=48, context=24, num_classes=3, rois=64, search=320\): the context must leave"),
-    ({"rois": 0}, r"rois=0, search=320\): .* at least 1"),
-    ({"search": 0}, r"rois=64, search=0\): .* at least 1"),
+    ({"context": 24}, r"RCNN\(side=48, context=24, num_classes=3, rois_per_image=32, search=320\): the context"),
+    ({"rois_per_image": 0}, r"rois_per_image=0, search=320\): .* at least 1"),
+    ({"search": 0}, r"rois_per_image=32, search=0\): .* at least 1"),
 ])
 def test_options_that_do_not_work(options, message):
     with pytest.raises(ValueError, match=message):

@@ -19,7 +19,7 @@ def small(num_classes=3, **options):
     minicv.seed(0)
     return models.build("sppnet", num_classes=num_classes, **{
         "trunk_options": {"depth": 11, "width": 8, "batch_norm": True}, "hidden": 32, "short": 40, "long": 60,
-        "rois": 16, **options})
+        "rois_per_image": 8, **options})
 
 
 # ------------------------------------------------------------------------------------------------- the paper's numbers
@@ -161,7 +161,7 @@ def test_options_that_do_not_work(options):
 @pytest.mark.slow
 def test_it_learns_eight_pictures_by_heart(tmp_path):
     data = BoxScenes(8, 96, seed=1, objects=(1, 3), crowding=0.0)
-    model, proposer = small(5, short=96, long=96, hidden=128, rois=64,
+    model, proposer = small(5, short=96, long=96, hidden=128, rois_per_image=32,
                             trunk_options={"depth": 11, "width": 16, "batch_norm": True}), NearObjects(data)
     recipe = DetectionRecipe(steps=250, batch=2, optimizer="adam", lr=0.002, weight_decay=0.0, flip=False, warmup=10)
     train_in_three_steps(model, data, recipe, tmp_path, proposer)

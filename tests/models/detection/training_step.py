@@ -20,7 +20,7 @@ from tests.models.detection.proposals import NearObjects
 from tests.models.same import assert_same, doubled, numpys_and_the_strict_devices, ours_and_pytorchs
 from tests.oracle import require
 
-EVERY = {"rois": 3000, "foreground": 1.0, "rpn_samples": 10 ** 5, "after": (12, 6)}
+EVERY = {"rois_per_image": 1500, "foreground": 1.0, "rpn_samples": 10 ** 5, "after": (12, 6)}
 """Options with which every anchor and every proposal is used: there is nothing to draw"""
 
 
