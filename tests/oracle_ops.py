@@ -23,7 +23,8 @@ from minicv.ops.adaptive_pool import AdaptiveAvgPool2d, AdaptiveMaxPool2d
 from minicv.ops.avg_pool import AvgPool2d
 from minicv.ops.conv import Conv2d, ConvTranspose2d
 from minicv.ops.dropout import Dropout
-from minicv.ops.elementwise import Abs, Add, AsType, Clamp, Div, Exp, Log, Maximum, Mul, Neg, Pow, Sqrt, Sub, Where
+from minicv.ops.dtypes import AsType
+from minicv.ops.elementwise import Abs, Add, Div, Exp, Log, Mul, Neg, Pow, Sqrt, Sub
 from minicv.ops.interpolate import Interpolate, Nearest, hat, positions
 from minicv.ops.linear import Linear, MatMul
 from minicv.ops.loss import CrossEntropy, NLLLoss
@@ -31,8 +32,9 @@ from minicv.ops.loss_elementwise import BinaryCrossEntropyWithLogits, HingeLoss,
 from minicv.ops.max_pool import MaxPool2d
 from minicv.ops.norm import BatchNorm, LocalResponseNorm
 from minicv.ops.pad import Pad
-from minicv.ops.reduce import Amax, Sum
+from minicv.ops.reduce import Amax, Amin, Sum
 from minicv.ops.roi import RoIAlign, RoIPool
+from minicv.ops.selection import Clamp, Maximum, Minimum, Where
 from minicv.ops.shape import Concatenate, Expand, Flip, GetItem, Permute, Reshape
 from minicv.ops.softmax import LogSoftmax, Softmax
 from minicv.ops.unpool import MaxUnpool2d, UnpoolBedOfNails, UnpoolNearest
@@ -87,9 +89,10 @@ def twin_of(*functions: type[Function]):
 # Elementwise
 # ---------------------------------------------------------------------------------------------------------
 for _function, _expression in {
-    Add: torch.add, Sub: torch.sub, Mul: torch.mul, Div: torch.div, Maximum: torch.maximum, Neg: torch.neg,
-    Exp: torch.exp, Log: torch.log, Sqrt: torch.sqrt, Abs: torch.abs, MatMul: torch.matmul, Linear: TF.linear,
-    ReLU: torch.relu, Sigmoid: torch.sigmoid, Tanh: torch.tanh, Dropout: torch.mul,
+    Add: torch.add, Sub: torch.sub, Mul: torch.mul, Div: torch.div, Maximum: torch.maximum, Minimum: torch.minimum,
+    Neg: torch.neg, Exp: torch.exp, Log: torch.log, Sqrt: torch.sqrt, Abs: torch.abs, MatMul: torch.matmul, Linear: TF.linear,
+    ReLU: torch.relu, Sigmoid: torch.sigmoid, Tanh: torch.tanh,
+    Clamp: torch.clamp,
 }.items():
     twin_of(_function)(_expression)
 
@@ -99,9 +102,9 @@ def _(x, *, p):
     return torch.pow(x, p)
 
 
-@twin_of(Clamp)
-def _(x, *, low, high):
-    return torch.clamp(x, low, high)
+@twin_of(Dropout)
+def _(x, *, mask, scale):
+    return torch.where(to_torch(mask), x * scale, 0)
 
 
 @twin_of(AsType)
@@ -130,6 +133,11 @@ def _(x, *, over, keepdim):
 @twin_of(Amax)
 def _(x, *, over, keepdim):
     return torch.amax(x, dim=over, keepdim=keepdim) if over else x.clone()
+
+
+@twin_of(Amin)
+def _(x, *, over, keepdim):
+    return torch.amin(x, dim=over, keepdim=keepdim) if over else x.clone()
 
 
 @twin_of(Reshape)

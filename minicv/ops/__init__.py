@@ -11,7 +11,8 @@ from .avg_pool import avg_pool2d
 from .case import Case
 from .conv import conv2d, conv_matrix, conv_transpose2d
 from .dropout import dropout, dropout2d
-from .elementwise import abs, add, astype, clamp, div, exp, log, maximum, minimum, mul, neg, pow, sqrt, sub, where
+from .dtypes import astype
+from .elementwise import abs, add, div, exp, log, mul, neg, pow, sqrt, sub
 from .interpolate import bilinear_kernel, bilinear_weight, interpolate
 from .linear import linear, matmul
 from .loss import cross_entropy, nll_loss
@@ -21,6 +22,7 @@ from .norm import batch_norm, local_response_norm
 from .pad import pad
 from .reduce import amax, amin, mean, sum
 from .roi import roi_align, roi_pool
+from .selection import clamp, maximum, minimum, where
 from .shape import (
     cat,
     center_crop,
@@ -52,8 +54,8 @@ __all__ = [
     "unpool_nearest", "unsqueeze", "where", "cases",
 ]
 FAMILIES = (
-    "activation", "adaptive_pool", "avg_pool", "conv", "dropout", "elementwise", "interpolate", "linear", "loss",
-    "loss_elementwise", "max_pool", "norm", "pad", "reduce", "roi", "shape", "softmax", "unpool",
+    "activation", "adaptive_pool", "avg_pool", "conv", "dropout", "dtypes", "elementwise", "interpolate", "linear",
+    "loss", "loss_elementwise", "max_pool", "norm", "pad", "reduce", "roi", "selection", "shape", "softmax", "unpool",
 )
 
 

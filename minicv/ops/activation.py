@@ -5,8 +5,10 @@ import numpy as np
 
 from ..autograd import Function, Tensor
 from ..backend import split, xp_of
-from .arguments import number
+from .arguments import check_floats, number
 from .case import Case
+from .dtypes import floats, refuse_bool
+from .masks import keep
 
 
 class ReLU(Function):
@@ -18,15 +20,15 @@ class ReLU(Function):
         def work(x, y, positive):
             # NumPy compares with a row of zeros 2.4 times as fast as with the number 0.
             xp.maximum(x, xp.zeros_like(x[..., :1, :]) if x.ndim > 1 else 0, out=y)
-            xp.greater(x, 0, out=positive)
+            xp.not_equal(y, 0, out=positive)  # y > 0, or NaN
         split(work, x, y, positive)
         ctx.save(positive)
         return y
 
-    def backward(ctx, gy):  # gy where x > 0; the derivative at 0 is taken as 0
+    def backward(ctx, gy):  # gy where y is not 0; the derivative at 0 is taken as 0
         (positive,) = ctx.saved
-        xp, gx = xp_of(gy), xp_of(gy).empty_like(positive, dtype=gy.dtype)
-        split(lambda gy, positive, gx: xp.multiply(gy, positive, out=gx), gy, positive, gx)
+        gx = xp_of(gy).empty_like(positive, dtype=gy.dtype)
+        split(keep, gy, positive, gx)
         return gx
 
 
@@ -70,23 +72,26 @@ class Tanh(Function):
 
 
 def relu(input: Tensor) -> Tensor:
-    """max(x, 0), any shape. At 0 the gradient is 0. Krizhevsky et al. (2012), sec. 3.1."""
+    """max(x, 0), any shape; integers stay integers. At 0 the gradient is 0. Krizhevsky et al. (2012), sec. 3.1."""
+    refuse_bool("relu", input)
     return ReLU.apply(input)
 
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:
     """x where positive, else ``negative_slope`` * x, any shape. YOLO (Redmon et al., 2016), eq. (2): slope 0.1."""
-    return LeakyReLU.apply(input, slope=number(negative_slope, "leaky_relu(negative_slope)"))
+    check_floats("leaky_relu", input=input)
+    slope = number(negative_slope, "leaky_relu(negative_slope)")
+    return LeakyReLU.apply(input, slope=slope) if slope else ReLU.apply(input)
 
 
 def sigmoid(input: Tensor) -> Tensor:
     """1 / (1 + exp(-x)), any shape."""
-    return Sigmoid.apply(input)
+    return Sigmoid.apply(floats(input))
 
 
 def tanh(input: Tensor) -> Tensor:
     """Hyperbolic tangent, any shape."""
-    return Tanh.apply(input)
+    return Tanh.apply(floats(input))
 
 
 AT_ZERO = np.array([-1.5, 0.0, 2.5])  # a kink of (leaky) ReLU

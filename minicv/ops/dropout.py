@@ -18,6 +18,7 @@ from ..autograd import Function, Tensor
 from ..backend import Array, split, xp_of
 from .arguments import check_floats
 from .case import Case
+from .masks import keep
 
 STEPS = 1 << 16  # values of a 16-bit draw
 
@@ -43,33 +44,39 @@ def _draw(n: int) -> np.ndarray:
 
 
 def draw_mask(x: Array, shape: tuple[int, ...], p: float) -> Array:
-    """Zeros with probability p, else 1/(1 - p), on x's device, in its dtype. Drawn channels-last, as memory is."""
-    dropped = round(p * STEPS)
-    mask = np.empty([shape[i] for i in (0, 2, 3, 1)] if len(shape) == 4 else shape, x.dtype)
-    np.greater_equal(_draw(mask.size).reshape(mask.shape), dropped, out=mask)
-    if dropped < STEPS:
-        mask *= STEPS / (STEPS - dropped)
+    """False with probability p, on x's device. Drawn channels-last, as memory is."""
+    drawn_as = [shape[i] for i in (0, 2, 3, 1)] if len(shape) == 4 else shape
+    mask = (_draw(int(np.prod(shape))) >= round(p * STEPS)).reshape(drawn_as)
     return backend.to_device(mask.transpose(0, 3, 1, 2) if len(shape) == 4 else mask, backend.device_of(x))
 
 
-class Dropout(Function):
-    """y = m x"""
+def scale(p: float) -> float:
+    """1 / (1 - p), p as it is drawn; of p = 1, which keeps nothing, 1."""
+    dropped = round(p * STEPS)
+    return STEPS / (STEPS - dropped) if dropped < STEPS else 1.0
 
-    def forward(ctx, x, m):
-        ctx.save(m)
-        return _multiply(x, m)
+
+class Dropout(Function):
+    """y = m x: x times the scale 1 / (1 - p) where the mask holds, exactly 0 elsewhere"""
+
+    def forward(ctx, x, *, mask, scale):
+        ctx.save(mask, scale)
+        return _kept(x, mask, scale)
 
     def backward(ctx, gy):
-        (m,) = ctx.saved
-        return _multiply(gy, m), None
+        return _kept(gy, *ctx.saved)
 
 
-def _multiply(x: Array, m: Array) -> Array:
+def _kept(x: Array, mask: Array, scale: float) -> Array:
     xp = xp_of(x)
-    if m.shape != x.shape:
-        return x * m
-    y = xp.empty_like(m)
-    split(lambda y, x, m: xp.multiply(x, m, out=y), y, x, m)
+    if mask.shape != x.shape:
+        return keep(x, mask) * scale
+    y = xp.empty_like(mask, dtype=x.dtype)
+
+    def work(y, x, mask):
+        xp.multiply(x, scale, out=y)
+        keep(y, mask, out=y)
+    split(work, y, x, mask)
     return y
 
 
@@ -82,7 +89,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
     _check("dropout", input, p)
     if not training or p == 0:
         return input
-    return Dropout.apply(input, Tensor(draw_mask(input.data, input.shape, p)))
+    return Dropout.apply(input, mask=draw_mask(input.data, input.shape, p), scale=scale(p))
 
 
 def dropout2d(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
@@ -96,7 +103,7 @@ def dropout2d(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
         raise ValueError(f"dropout2d: input must be (N, C, H, W), got {input.shape}")
     if not training or p == 0:
         return input
-    return Dropout.apply(input, Tensor(draw_mask(input.data, (*input.shape[:2], 1, 1), p)))
+    return Dropout.apply(input, mask=draw_mask(input.data, (*input.shape[:2], 1, 1), p), scale=scale(p))
 
 
 def _check(name: str, input: Tensor, p: float) -> None:

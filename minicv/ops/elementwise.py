@@ -6,14 +6,15 @@ Python numbers take the tensor's dtype.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
-from ..autograd import Function, Tensor, tensor
-from ..backend import Array, device_of, is_array, split, xp_of
+from ..autograd import Function, Tensor
+from ..backend import Array, split, xp_of
 from .arguments import number
 from .case import Case
+from .dtypes import astype, check_fits, floats, operands, refuse_bool
+from .masks import weigh
 
 
 def unbroadcast(g: Array, shape: tuple[int, ...]) -> Array:
@@ -75,21 +76,6 @@ class Div(Function):
         a, b = ctx.saved
         return (unbroadcast(gy / b, a.shape) if ctx.needs[0] else None,
                 unbroadcast(-gy * a / (b * b), b.shape) if ctx.needs[1] else None)
-
-
-class Maximum(Function):
-    """y = max(a, b); where they tie each gets half of the gradient"""
-
-    def forward(ctx, a, b):
-        xp = xp_of(a)
-        y = xp.maximum(a, b)
-        share = ((a > b).astype(y.dtype) + (a >= b)) / 2  # a's of the gradient: 1, 1/2 or 0; also of two infinities
-        ctx.save(share, a.shape, b.shape)
-        return y
-
-    def backward(ctx, gy):
-        share, a_shape, b_shape = ctx.saved
-        return unbroadcast(gy * share, a_shape), unbroadcast(gy * (1 - share), b_shape)
 
 
 class Neg(Function):
@@ -158,60 +144,7 @@ class Abs(Function):
         return xp_of(x).abs(x)
 
     def backward(ctx, gy):
-        return gy * ctx.saved[0]
-
-
-class Clamp(Function):
-    """y = min(max(x, low), high); the derivative is 1 on [low, high]"""
-
-    def forward(ctx, x, *, low, high):
-        y = xp_of(x).clip(x, low, high)
-        ctx.save(x == y)
-        return y
-
-    def backward(ctx, gy):
-        return gy * ctx.saved[0]
-
-
-class AsType(Function):
-    """y = x, rounded to another kind of floats"""
-
-    def forward(ctx, x, *, dtype):
-        ctx.x_dtype = x.dtype
-        return x.astype(dtype)
-
-    def backward(ctx, gy):
-        return gy.astype(ctx.x_dtype)
-
-
-class Where(Function):
-    """y = a where the condition holds, b elsewhere"""
-
-    def forward(ctx, a, b, *, condition):
-        ctx.save(condition, a.shape, b.shape)
-        return xp_of(a).where(condition, a, b)
-
-    def backward(ctx, gy):
-        condition, a_shape, b_shape = ctx.saved
-        return unbroadcast(gy * condition, a_shape), unbroadcast(gy * ~condition, b_shape)
-
-
-def operands(name: str, a: Tensor | float, b: Tensor | float, *shapes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Two Tensors that may meet in the op of that name, from Tensors, arrays and numbers.
-
-    Integers beside floats take their dtype. ``ValueError`` where shapes, theirs and more, do not broadcast.
-    """
-    a = tensor(a, like=b if isinstance(b, Tensor) else None)
-    b = tensor(b, like=a)
-    if a.dtype.kind != b.dtype.kind and "f" in (a.dtype.kind, b.dtype.kind):  # NumPy would make float64 of the two
-        a, b = (a, astype(b, a.dtype)) if a.dtype.kind == "f" else (astype(a, b.dtype), b)
-    shapes = [*shapes, a.shape, b.shape]
-    try:
-        np.broadcast_shapes(*shapes)
-    except ValueError:
-        raise ValueError(f"{name}: shapes {', '.join(map(str, shapes[:-1]))} and {b.shape} do not broadcast: from the "
-                         "right, sizes must be equal or 1") from None
-    return a, b
+        return weigh(gy, ctx.saved[0])
 
 
 def add(input: Tensor | float, other: Tensor | float) -> Tensor:
@@ -220,8 +153,10 @@ def add(input: Tensor | float, other: Tensor | float) -> Tensor:
 
 
 def sub(input: Tensor | float, other: Tensor | float) -> Tensor:
-    """a - b; shapes broadcast."""
-    return Sub.apply(*operands("sub", input, other))
+    """a - b; shapes broadcast. Raises ``TypeError`` for bools, which have no difference."""
+    a, b = operands("sub", input, other)
+    refuse_bool("sub", input, other)
+    return Sub.apply(a, b)
 
 
 def mul(input: Tensor | float, other: Tensor | float) -> Tensor:
@@ -230,86 +165,52 @@ def mul(input: Tensor | float, other: Tensor | float) -> Tensor:
 
 
 def div(input: Tensor | float, other: Tensor | float) -> Tensor:
-    """a / b, elementwise; shapes broadcast."""
-    return Div.apply(*operands("div", input, other))
-
-
-def maximum(input: Tensor | float, other: Tensor | float) -> Tensor:
-    """The larger of a and b, elementwise; shapes broadcast. A tie shares the gradient."""
-    return Maximum.apply(*operands("maximum", input, other))
-
-
-def minimum(input: Tensor | float, other: Tensor | float) -> Tensor:
-    """The smaller of a and b, elementwise: -max(-a, -b). Shapes broadcast; a tie shares the gradient."""
-    a, b = operands("minimum", input, other)
-    return neg(Maximum.apply(neg(a), neg(b)))
+    """a / b, elementwise; shapes broadcast. Of two integers a float32."""
+    return Div.apply(*map(floats, operands("div", input, other)))
 
 
 def neg(input: Tensor) -> Tensor:
-    """-x, any shape."""
+    """-x, any shape; ``TypeError`` for bools. Unsigned integers wrap around, as the smallest signed one does."""
+    refuse_bool("neg", input)
     return Neg.apply(input)
 
 
 def pow(input: Tensor, exponent: float) -> Tensor:
-    """x to the power of a number, any shape."""
-    return Pow.apply(input, p=number(exponent, "pow(exponent)"))
+    """x to the power of a number, any shape. Integers stay integers unless the exponent is a float.
+
+    Raises ``ValueError`` for integers to a negative integer: only 1 and -1 have such a power.
+    """
+    p = number(exponent, "pow(exponent)")
+    if input.dtype.kind != "f" and isinstance(p, float):
+        input = floats(input)
+    elif input.dtype.kind != "f":
+        input = astype(input, "int64") if input.dtype == bool else input
+        check_fits("pow(exponent)", p, input.dtype)
+        if p < 0:
+            raise ValueError(f"pow(exponent={p}): integers ({input.dtype}) have no negative integer powers; convert "
+                             "with .astype('float32')")
+    return Pow.apply(input, p=p)
 
 
 def exp(input: Tensor) -> Tensor:
-    """e^x, any shape."""
-    return Exp.apply(input)
+    """e^x, any shape; float32 of integers."""
+    return Exp.apply(floats(input))
 
 
 def log(input: Tensor) -> Tensor:
-    """Natural logarithm, any shape; x must be positive."""
-    return Log.apply(input)
+    """Natural logarithm, any shape; x must be positive; float32 of integers."""
+    return Log.apply(floats(input))
 
 
 def sqrt(input: Tensor) -> Tensor:
-    """Square root, any shape; the derivative at 0 is infinite."""
-    return Sqrt.apply(input)
+    """Square root, any shape; the derivative at 0 is infinite; float32 of integers."""
+    return Sqrt.apply(floats(input))
 
 
 def abs(input: Tensor) -> Tensor:
-    """|x|, any shape; the gradient at 0 is 0."""
+    """|x|, any shape; the gradient at 0 is 0. ``TypeError`` for bools; the smallest integer stays negative."""
+    refuse_bool("abs", input)
     return Abs.apply(input)
-
-
-def clamp(input: Tensor, min: float | None = None, max: float | None = None) -> Tensor:
-    """x limited to [min, max], any shape; gradient only where x lies inside (borders included)."""
-    low = -math.inf if min is None else number(min, "clamp(min)")
-    high = math.inf if max is None else number(max, "clamp(max)")
-    return Clamp.apply(input, low=low, high=high)
-
-
-def astype(input: Tensor, dtype: Any) -> Tensor:
-    """The same numbers in another dtype, such as "float32", any shape; the gradient returns in input's.
-
-    Integers have none: a result of integers, or of bool, lies outside the graph. Raises ``TypeError`` for a dtype that
-    a Tensor cannot have.
-    """
-    try:
-        dtype = np.dtype(dtype)
-    except TypeError:
-        raise TypeError(f"astype(dtype={dtype!r}): use the name of floats, integers or bool, as 'float32'") from None
-    if dtype.kind != "f":
-        return Tensor(input.data.astype(dtype))
-    return input if input.dtype == dtype else AsType.apply(input, dtype=dtype)
-
-
-def where(condition: Tensor | Array, input: Tensor | float, other: Tensor | float) -> Tensor:
-    """``input`` where the boolean condition (array or Tensor, no gradient) holds, else ``other``; shapes broadcast.
-
-    One of the two may be a number. Raises ``TypeError`` for a condition that is not boolean, or on another device.
-    """
-    condition = condition.data if isinstance(condition, Tensor) else condition
-    condition = np.asarray(condition) if isinstance(condition, np.generic) else condition  # of arrays of 0 dimensions
-    if not is_array(condition) or condition.dtype != bool:
-        raise TypeError(f"where(condition): needs a boolean array, got {getattr(condition, 'dtype', type(condition))}")
-    input, other = operands("where", input, other, condition.shape)
-    if device_of(condition) != input.device:
-        raise TypeError(f"where: condition lies on {device_of(condition)}, input on {input.device}; move one of them")
-    return Where.apply(input, other, condition=condition)
 
 
 Tensor.__add__ = Tensor.__radd__ = add
@@ -320,10 +221,10 @@ Tensor.__truediv__ = div
 Tensor.__rtruediv__ = lambda a, b: div(b, a)
 Tensor.__neg__ = neg
 Tensor.__pow__ = pow
-Tensor.exp, Tensor.log, Tensor.sqrt, Tensor.abs, Tensor.clamp, Tensor.astype = exp, log, sqrt, abs, clamp, astype
+Tensor.exp, Tensor.log, Tensor.sqrt, Tensor.abs = exp, log, sqrt, abs
 
 
-def _each(f):
+def each_element(f):
     """A loop oracle: f of the broadcast elements, one at a time."""
     def loop(*arrays, **options):
         full = np.broadcast_arrays(*arrays)
@@ -332,31 +233,19 @@ def _each(f):
 
 
 POSITIVE = np.array([[0.5, 1.3], [2.7, 4.1]])
-TIE = np.array([[1.0, 2.0], [3.0, -1.0]])
 CASES = [
-    Case(add, "same shape", (2, 3), (2, 3), loop=_each(lambda a, b: a + b)),
-    Case(add, "broadcast, leading and inner axes", (2, 1, 4), (3, 1), loop=_each(lambda a, b: a + b)),
-    Case(sub, "broadcast 0-d", (2, 3), (), loop=_each(lambda a, b: a - b)),
-    Case(mul, "broadcast channels", (2, 3, 2, 2), (3, 1, 1), loop=_each(lambda a, b: a * b)),
-    Case(div, "broadcast", (3, 1), (1, 4), loop=_each(lambda a, b: a / b)),
-    Case(maximum, "broadcast", (2, 3), (3,), loop=_each(lambda a, b: a if a > b else b)),
-    Case(maximum, "tie", TIE, TIE.copy(), loop=_each(lambda a, b: a), gradients=[[[0.5, 1], [2, 4]]] * 2),
-    Case(minimum, "same shape", (2, 3), (2, 3), loop=_each(lambda a, b: a if a < b else b)),
-    Case(neg, "2-D", (2, 3), loop=_each(lambda a: -a)),
-    Case(pow, "square", (2, 3), exponent=2, loop=_each(lambda a, exponent: a * a)),
-    Case(pow, "square root", POSITIVE, exponent=0.5, loop=_each(lambda a, exponent: math.sqrt(a))),
-    Case(pow, "zeroth", (2, 3), exponent=0, loop=_each(lambda a, exponent: 1.0)),
-    Case(exp, "2-D", (2, 3), loop=_each(math.exp)),
-    Case(log, "positive", POSITIVE, loop=_each(math.log)),
-    Case(sqrt, "positive", POSITIVE, loop=_each(math.sqrt)),
-    Case(abs, "2-D", (2, 3), loop=_each(math.fabs)),
-    Case(abs, "at zero", np.array([0.0, -2.0]), loop=_each(math.fabs), gradients=[[0, -2]]),
-    Case(clamp, "both ends", (3, 4), min=-1.0, max=0.5, loop=_each(lambda a, min, max: sorted((min, a, max))[1])),
-    Case(clamp, "one end", (3, 4), min=0.0, loop=_each(lambda a, min: a if a > min else min)),
-    Case(clamp, "at the edges", np.array([-1.0, 0.2, 0.5, 3.0]), min=-1.0, max=0.5,
-         loop=_each(lambda a, min, max: sorted((min, a, max))[1]), gradients=[[1, 2, 4, 0]]),
-    Case(astype, "there and back", (2, 3), dtype="float64", call=lambda x, dtype: astype(astype(x, dtype), x.dtype),
-         loop=_each(lambda a, dtype: a)),
-    Case(where, "broadcast", np.array([[True], [False]]), (2, 3), (3,),
-         call=lambda c, a, b: where(c, a, b), loop=_each(lambda c, a, b: a if c else b)),
+    Case(add, "same shape", (2, 3), (2, 3), loop=each_element(lambda a, b: a + b)),
+    Case(add, "broadcast, leading and inner axes", (2, 1, 4), (3, 1), loop=each_element(lambda a, b: a + b)),
+    Case(sub, "broadcast 0-d", (2, 3), (), loop=each_element(lambda a, b: a - b)),
+    Case(mul, "broadcast channels", (2, 3, 2, 2), (3, 1, 1), loop=each_element(lambda a, b: a * b)),
+    Case(div, "broadcast", (3, 1), (1, 4), loop=each_element(lambda a, b: a / b)),
+    Case(neg, "2-D", (2, 3), loop=each_element(lambda a: -a)),
+    Case(pow, "square", (2, 3), exponent=2, loop=each_element(lambda a, exponent: a * a)),
+    Case(pow, "square root", POSITIVE, exponent=0.5, loop=each_element(lambda a, exponent: math.sqrt(a))),
+    Case(pow, "zeroth", (2, 3), exponent=0, loop=each_element(lambda a, exponent: 1.0)),
+    Case(exp, "2-D", (2, 3), loop=each_element(math.exp)),
+    Case(log, "positive", POSITIVE, loop=each_element(math.log)),
+    Case(sqrt, "positive", POSITIVE, loop=each_element(math.sqrt)),
+    Case(abs, "2-D", (2, 3), loop=each_element(math.fabs)),
+    Case(abs, "at zero", np.array([0.0, -2.0]), loop=each_element(math.fabs), gradients=[[0, -2]]),
 ]

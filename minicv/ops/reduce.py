@@ -5,18 +5,21 @@ import numpy as np
 
 from ..autograd import Function, Tensor
 from ..backend import xp_of
+from .arguments import check_floats
 from .case import Case
+from .masks import keep
 
 Dims = int | tuple[int, ...] | None
 
 
 def axes(where: str, ndim: int, dim: Dims) -> tuple[int, ...]:
-    """The axes to reduce, counted from 0; ValueError for one that is not there."""
-    dims = tuple(range(ndim)) if dim is None else tuple(dim) if isinstance(dim, tuple | list) else (dim,)
-    if any(not isinstance(d, int | np.integer) or not -ndim <= d < ndim for d in dims) \
-            or len({d % ndim for d in dims}) < len(dims):
-        raise ValueError(f"{where}(dim={dim}): input has {ndim} axes; each dim must be in {-ndim}..{ndim - 1}, once")
-    return tuple(int(d) % ndim for d in dims)
+    """The axes to reduce, counted from 0, all for None and (); ValueError for one that is not there."""
+    dims = tuple(dim) if isinstance(dim, tuple | list) else () if dim is None else (dim,)
+    n = max(ndim, 1)  # a number has an axis to reduce, too: itself
+    if any(not isinstance(d, int | np.integer) or not -n <= d < n for d in dims) \
+            or len({d % n for d in dims}) < len(dims):
+        raise ValueError(f"{where}(dim={dim}): input has {ndim} axes; each dim must be in {-n}..{n - 1}, once")
+    return tuple(int(d) % n for d in dims) if dims and ndim else tuple(range(ndim))
 
 
 def kept(shape: tuple[int, ...], over: tuple[int, ...]) -> tuple[int, ...]:
@@ -29,25 +32,38 @@ class Sum(Function):
 
     def forward(ctx, x, *, over, keepdim):
         ctx.x_shape, ctx.over = x.shape, over
-        return xp_of(x).asarray(x.sum(axis=over, keepdims=keepdim))
+        dtype = x.dtype if x.dtype.kind == "f" else np.int64  # NumPy would make uint64 of unsigned integers
+        return xp_of(x).asarray(x.sum(axis=over, dtype=dtype, keepdims=keepdim))
 
     def backward(ctx, gy):
         return xp_of(gy).broadcast_to(gy.reshape(kept(ctx.x_shape, ctx.over)), ctx.x_shape)
 
 
 class Amax(Function):
-    """y = max of x over the axes; ties share the gradient evenly"""
+    """y = max of x over the axes; ties share the gradient evenly, as several NaN do"""
+
+    @staticmethod
+    def extreme(x, over):
+        return x.max(axis=over, keepdims=True)
 
     def forward(ctx, x, *, over, keepdim):
-        y = x.max(axis=over, keepdims=True)
-        ctx.save(x == y)
+        y = type(ctx).extreme(x, over)
+        ctx.save((x == y) | (x != x))  # if any is NaN, it is y
         ctx.over = over
         return xp_of(x).asarray(y if keepdim else y.reshape([n for i, n in enumerate(x.shape) if i not in over]))
 
     def backward(ctx, gy):
         (winners,) = ctx.saved
         gy = gy.reshape(kept(winners.shape, ctx.over))
-        return winners * (gy / winners.sum(axis=ctx.over, keepdims=True).astype(gy.dtype))
+        return keep(gy / winners.sum(axis=ctx.over, keepdims=True).astype(gy.dtype), winners)
+
+
+class Amin(Amax):
+    """y = min of x over the axes; ties and NaN as in ``Amax``"""
+
+    @staticmethod
+    def extreme(x, over):
+        return x.min(axis=over, keepdims=True)
 
 
 def not_empty(where: str, input: Tensor, dim: Dims) -> tuple[int, ...]:
@@ -59,12 +75,16 @@ def not_empty(where: str, input: Tensor, dim: Dims) -> tuple[int, ...]:
 
 
 def sum(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
-    """Sum over ``dim`` (all axes if None); the axes vanish, or stay as 1 with ``keepdim``. Adjoint of ``expand``."""
+    """Sum over ``dim`` (all axes if None); the axes vanish, or stay as 1 with ``keepdim``. Adjoint of ``expand``.
+
+    Of integers and bools an int64.
+    """
     return Sum.apply(input, over=axes("sum", input.ndim, dim), keepdim=keepdim)
 
 
 def mean(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
-    """Mean over ``dim`` (all axes if None)."""
+    """Mean over ``dim`` (all axes if None). Raises ``TypeError`` for integers, ``ValueError`` for empty input."""
+    check_floats("mean", input=input)
     over = not_empty("mean", input, dim)
     return sum(input, over, keepdim) * (1 / int(np.prod([input.shape[i] for i in over])))
 
@@ -75,8 +95,8 @@ def amax(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
 
 
 def amin(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
-    """Smallest element over ``dim``: -amax(-x)."""
-    return -Amax.apply(-input, over=not_empty("amin", input, dim), keepdim=keepdim)
+    """Smallest element over ``dim``; ties and errors as in ``amax``."""
+    return Amin.apply(input, over=not_empty("amin", input, dim), keepdim=keepdim)
 
 
 Tensor.sum, Tensor.mean, Tensor.amax, Tensor.amin = sum, mean, amax, amin
@@ -108,8 +128,11 @@ CASES = [
     Case(sum, "two axes, kept", (2, 3, 4), dim=(0, -1), keepdim=True, loop=_loop(_total)),
     Case(mean, "all", (2, 3), loop=_loop(lambda v: _total(v) / len(v))),
     Case(mean, "pixels", (2, 3, 4, 2), dim=(2, 3), loop=_loop(lambda v: _total(v) / len(v))),
+    *(Case(op, "a number", (), dim=-1, keepdim=True, loop=_loop(f)) for op, f in (
+        (sum, _total), (mean, _total), (amax, max), (amin, min))),
     Case(amax, "all", (2, 3), loop=_loop(max)),
     Case(amax, "one axis, kept", (2, 3, 4), dim=1, keepdim=True, loop=_loop(max)),
     Case(amax, "ties", TIES, dim=1, loop=_loop(max), gradients=[[[0, 1 / 2, 1 / 2], [2 / 3, 2 / 3, 2 / 3]]]),
+    Case(amin, "ties", -TIES, dim=1, loop=_loop(min), gradients=[[[0, 1 / 2, 1 / 2], [2 / 3, 2 / 3, 2 / 3]]]),
     Case(amin, "two axes", (2, 3, 4), dim=(0, 2), loop=_loop(min)),
 ]

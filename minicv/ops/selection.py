@@ -1,0 +1,135 @@
+"""Ops that choose, elementwise, one of several numbers: maximum, minimum, clamp and where.
+
+What was chosen receives the gradient; all else receives exactly 0, even where the gradient is infinite or NaN.
+"""
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..autograd import Function, Tensor
+from ..backend import Array, device_of, is_array, xp_of
+from .case import Case
+from .dtypes import operands
+from .elementwise import each_element, unbroadcast
+from .masks import keep
+
+
+class Maximum(Function):
+    """y = max(a, b); where they tie each gets half of the gradient, where one is NaN each gets all of it"""
+
+    def forward(ctx, a, b):
+        ctx.save(a < b, b < a, a == b, a.shape, b.shape)
+        return xp_of(a).maximum(a, b)
+
+    def backward(ctx, gy):
+        a_loses, b_loses, tie, a_shape, b_shape = ctx.saved
+        g = gy * (1 - tie.astype(gy.dtype) / 2)
+        return unbroadcast(keep(g, ~a_loses), a_shape), unbroadcast(keep(g, ~b_loses), b_shape)
+
+
+class Minimum(Maximum):
+    """y = min(a, b); ties and NaN as in ``Maximum``"""
+
+    def forward(ctx, a, b):
+        ctx.save(b < a, a < b, a == b, a.shape, b.shape)
+        return xp_of(a).minimum(a, b)
+
+
+class Clamp(Function):
+    """y = min(max(x, low), high); x keeps the gradient on [low, high], else the bound that took its place gets it"""
+
+    def forward(ctx, x, low, high):
+        y, shapes = xp_of(x).clip(x, low, high), [None if a is None else a.shape for a in (x, low, high)]
+        low, high = -math.inf if low is None else low, math.inf if high is None else high
+        ctx.save((x >= low) & (x <= high), (x < low) & (low < high), (x > high) | (high < low), shapes)
+        return y
+
+    def backward(ctx, gy):
+        *masks, shapes = ctx.saved
+        return tuple(unbroadcast(keep(gy, mask), shape) if need else None
+                     for mask, shape, need in zip(masks, shapes, ctx.needs, strict=True))
+
+
+class Where(Function):
+    """y = a where the condition holds, b elsewhere"""
+
+    def forward(ctx, a, b, *, condition):
+        ctx.save(condition, a.shape, b.shape)
+        return xp_of(a).where(condition, a, b)
+
+    def backward(ctx, gy):
+        condition, a_shape, b_shape = ctx.saved
+        return unbroadcast(keep(gy, condition), a_shape), unbroadcast(keep(gy, ~condition), b_shape)
+
+
+def maximum(input: Tensor | float, other: Tensor | float) -> Tensor:
+    """The larger of a and b, elementwise; shapes broadcast. A tie shares the gradient."""
+    return Maximum.apply(*operands("maximum", input, other))
+
+
+def minimum(input: Tensor | float, other: Tensor | float) -> Tensor:
+    """The smaller of a and b, elementwise; shapes broadcast. A tie shares the gradient."""
+    return Minimum.apply(*operands("minimum", input, other))
+
+
+def clamp(input: Tensor, min: Tensor | float | None = None, max: Tensor | float | None = None) -> Tensor:
+    """x limited to [min, max]: numbers, or Tensors that broadcast against x; at least one of the two.
+
+    x gets the gradient where it lies inside (borders included), a bound where it takes x's place. Where min > max the
+    result is max. Integers stay integers beside integer bounds and become float32 beside floats.
+    """
+    if min is None and max is None:
+        raise ValueError("clamp: min and max are both None; give at least one of them")
+    for name, bound in (("min", min), ("max", max)):
+        if not isinstance(bound, Tensor | int | float | np.number | None) and not is_array(bound):
+            raise TypeError(f"clamp({name}) must be a number or a Tensor, got {bound!r}")
+    given = iter(operands("clamp", input, *(bound for bound in (min, max) if bound is not None)))
+    return Clamp.apply(next(given), *(None if bound is None else next(given) for bound in (min, max)))
+
+
+def where(condition: Tensor | Array, input: Tensor | float, other: Tensor | float) -> Tensor:
+    """``input`` where the boolean condition (array or Tensor, no gradient) holds, else ``other``; shapes broadcast.
+
+    One of the two may be a number. Raises ``TypeError`` for a condition that is not boolean, or on another device.
+    """
+    condition = condition.data if isinstance(condition, Tensor) else condition
+    condition = np.asarray(condition) if isinstance(condition, np.generic) else condition  # of arrays of 0 dimensions
+    if not is_array(condition) or condition.dtype != bool:
+        raise TypeError(f"where(condition): needs a boolean array, got {getattr(condition, 'dtype', type(condition))}")
+    input, other = operands("where", input, other, shapes=(condition.shape,))
+    if device_of(condition) != input.device:
+        raise TypeError(f"where: condition lies on {device_of(condition)}, input on {input.device}; move one of them")
+    return Where.apply(input, other, condition=condition)
+
+
+Tensor.clamp = clamp
+
+TIE = np.array([[1.0, 2.0], [3.0, -1.0]])
+EDGES = np.array([-1.0, 0.2, 0.5, 3.0])
+LOW, HIGH = np.array([-0.5, 0.4, 0.0, 1.0]), np.array([1.0, 0.5, -1.0, 2.5])
+
+
+def _between(x, min=None, max=None):
+    x = x if min is None or x > min else min
+    return x if max is None or x < max else max
+
+
+CASES = [
+    Case(maximum, "broadcast", (2, 3), (3,), loop=each_element(lambda a, b: a if a > b else b)),
+    Case(maximum, "tie", TIE, TIE.copy(), loop=each_element(lambda a, b: a), gradients=[[[0.5, 1], [2, 4]]] * 2),
+    Case(minimum, "same shape", (2, 3), (2, 3), loop=each_element(lambda a, b: a if a < b else b)),
+    Case(minimum, "tie", TIE, TIE.copy(), loop=each_element(lambda a, b: a), gradients=[[[0.5, 1], [2, 4]]] * 2),
+    Case(clamp, "both ends", (3, 4), min=-1.0, max=0.5, loop=each_element(_between)),
+    Case(clamp, "one end", (3, 4), min=0.0, loop=each_element(_between)),
+    Case(clamp, "at the edges", EDGES, min=-1.0, max=0.5, loop=each_element(_between), gradients=[[1, 2, 4, 0]]),
+    Case(clamp, "tensors, one pair in the wrong order", (3, 4), LOW, HIGH, loop=each_element(_between)),
+    Case(clamp, "a lower tensor", (3,), (2, 1), loop=each_element(_between)),
+    Case(clamp, "an upper tensor", (2, 3), (3,), call=lambda x, high: clamp(x, max=high),
+         loop=each_element(lambda x, high: _between(x, max=high))),
+    Case(clamp, "tensors at the edges", EDGES, np.array([-1.0, 0.5, 0.3, 0.0]), np.array([1.0, 1.0, 0.5, 3.0]),
+         loop=each_element(_between), gradients=[[1, 0, 4, 8], [0, 2, 0, 0], [0, 0, 0, 0]]),
+    Case(where, "broadcast", np.array([[True], [False]]), (2, 3), (3,),
+         call=lambda c, a, b: where(c, a, b), loop=each_element(lambda c, a, b: a if c else b)),
+]
