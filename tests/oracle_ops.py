@@ -90,9 +90,8 @@ def twin_of(*functions: type[Function]):
 # ---------------------------------------------------------------------------------------------------------
 for _function, _expression in {
     Add: torch.add, Sub: torch.sub, Mul: torch.mul, Div: torch.div, Maximum: torch.maximum, Minimum: torch.minimum,
-    Neg: torch.neg, Exp: torch.exp, Log: torch.log, Sqrt: torch.sqrt, Abs: torch.abs, MatMul: torch.matmul, Linear: TF.linear,
-    ReLU: torch.relu, Sigmoid: torch.sigmoid, Tanh: torch.tanh,
-    Clamp: torch.clamp,
+    Neg: torch.neg, Exp: torch.exp, Log: torch.log, Sqrt: torch.sqrt, Abs: torch.abs, MatMul: torch.matmul,
+    Linear: TF.linear, ReLU: torch.relu, Sigmoid: torch.sigmoid, Tanh: torch.tanh, Clamp: torch.clamp,
 }.items():
     twin_of(_function)(_expression)
 
