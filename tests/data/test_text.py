@@ -103,5 +103,5 @@ def test_files_that_cannot_be_read(file, tmp_path, monkeypatch):
         read_text(tmp_path)
     monkeypatch.setitem(MAX_BYTES, "text", 3)
     file.write_text("abcd")
-    with pytest.raises(DataError, match=r"a\.xml: 4 bytes; as text at most 3 are read read\. Is it the right one\?"):
+    with pytest.raises(DataError, match=r"a\.xml: 4 bytes; as text at most 3 are read\. Is it the right one\?"):
         read_text(file)
