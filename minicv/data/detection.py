@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from PIL import Image
 
 from .errors import DataError, DataWarning
 from .images import read_image
+from .sample import item_index
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,11 +111,13 @@ class DetectionPictures:
         return len(self.records)
 
     def __getitem__(self, index: int) -> DetectionSample:
+        index = item_index(self, index)
         record = self.records[index]
-        pixels = self._pixels(index % len(self), record)
+        pixels = self._pixels(index, record)
         masks = None if record.masks is None else record.masks()
+        own = [None if part is None else part.copy() for part in (record.difficult, record.crowd, record.area)]
         return DetectionSample(pixels / np.float32(255), record.boxes.copy(), record.labels.copy(), record.name, masks,
-                               record.difficult, record.crowd, record.area)
+                               *own)
 
     def _pixels(self, index: int, record: Record) -> np.ndarray:
         if index in self._kept:
@@ -137,15 +140,16 @@ def read_pixels(record: Record) -> np.ndarray:
     return pixels
 
 
-def usable_boxes(boxes: np.ndarray, size: tuple[int, int], where: str, problems: list[str],
+def usable_boxes(boxes: np.ndarray, size: tuple[int, int], where: Sequence[str], problems: list[str],
                  slack: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
     """Boxes (R, 4) as the module says they are read, float32, and which of the R are left, bool (R,).
 
-    What was wrong goes to ``problems``, each with ``where``, except less than ``slack`` pixels out of the picture.
+    What was wrong goes to ``problems``, each with its ``where``, except less than ``slack`` pixels out of the image.
     """
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
     if not np.isfinite(boxes).all():
-        raise DataError(f"{where}: a box has a coordinate that is no finite number: {boxes.tolist()}")
+        k = int(np.flatnonzero(~np.isfinite(boxes).all(axis=1))[0])
+        raise DataError(f"{where[k]}: a box has a coordinate that is not finite: {boxes[k].tolist()}")
     H, W = size
     ordered = np.concatenate([np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])], axis=1)
     clipped = np.clip(ordered, 0, [W, H, W, H])
@@ -153,7 +157,7 @@ def usable_boxes(boxes: np.ndarray, size: tuple[int, int], where: str, problems:
     gone = (clipped[:, 2:] <= clipped[:, :2]).any(axis=1) & ~flat
     out = (np.abs(clipped - ordered) > slack).any(axis=1)
     for k, box in enumerate(boxes.tolist()):
-        told = f"{where}: box {[round(v, 2) for v in box]} (x1, y1, x2, y2)"
+        told = f"{where[k]}: box {[round(v, 2) for v in box]} (x1, y1, x2, y2)"
         if flat[k]:
             problems.append(f"{told} has no area, left out")
         elif gone[k]:

@@ -1,26 +1,34 @@
 """COCO panoptic (Kirillov et al., CVPR 2019): each pixel belongs to one segment, and a segment to one class.
 
-Layout: annotations/panoptic_NAME.json, the segments as colours in annotations/panoptic_NAME/*.png, the pictures in
+Layout: annotations/panoptic_NAME.json, the segments as colors in annotations/panoptic_NAME/*.png, the images in
 NAME/ (val2017), or images/NAME/, or images/. A pixel's number is R + 256 G + 65536 B; 0 is void. Things are countable
 and have a segment per object; stuff has one segment per class.
+
+Images and categories are those of ``coco``; a category also needs isthing. An annotation needs image_id, file_name and
+segments_info, whose entries need an id of their own, 1 to 16777215, and a category_id. An image has one annotation; one
+without is left out and named in ``problems``.
 """
 from __future__ import annotations
 
 import dataclasses
 import os
+import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from .coco import find_json, picture_folder, read_json, well_formed
-from .errors import DataError
+from .coco import Image, class_of, find_json, image_of, read_categories, read_images, read_lists
+from .entries import Entry, unique
+from .errors import DataError, DataWarning
 from .images import read_image
 from .pairs import folder
+from .sample import item_index
 
 
 @dataclasses.dataclass(frozen=True)
 class PanopticSample:
-    """One picture whose pixels are all told apart.
+    """One image whose pixels are all told apart.
 
     image: float32 (3, H, W) in [0, 1]. segments: int32 (H, W), 0 void, 1..S. classes: int64 (S,), segment s + 1 is of
     class ``classes[s]``. crowd: bool (S,), regions of many objects.
@@ -33,38 +41,44 @@ class PanopticSample:
     name: str
 
 
+class Annotation(NamedTuple):
+    """What the JSON says of one image: its PNG, and each segment's number there, its class, whether it is a crowd."""
+
+    image: Image
+    path: Path
+    numbers: list[int]
+    classes: list[int]
+    crowd: list[bool]
+
+
 class CocoPanoptic:
-    """The pictures of annotations/panoptic_SPLIT*.json; ``things``, bool (K,), says which classes are countable.
+    """The images of annotations/panoptic_SPLIT*.json; ``things``, bool (K,), says which classes are countable.
 
     A segment whose class does not exist, or a number in a PNG that the JSON does not describe, is a ``DataError``; a
     segment without a pixel is allowed, and stays in ``classes``.
     """
 
     def __init__(self, root: str | os.PathLike, split: str = "train"):
-        root = Path(root)
+        root, self.split = Path(root), split
         self.path = find_json(root, "panoptic", split)
-        content = read_json(self.path, ("images", "annotations", "categories"))
+        images, annotations, categories = read_lists(self.path, "panoptic")
+        self.class_names, number, categories = read_categories(categories)
+        self.things = np.array([category.flag("isthing") for category in categories], bool)
+        images = read_images(images, root, self.path, "panoptic")
+        unique(annotations, [image_of(a, images) for a in annotations], "image_id")
+        unique(annotations, [os.path.normpath(a.text("file_name")) for a in annotations], "file_name")
         self.maps = folder(self.path.with_suffix(""), "COCO panoptic has its PNGs in a folder named like its JSON")
-        self.pictures = picture_folder(root, self.path.stem.removeprefix("panoptic_"))
-        with well_formed(self.path):
-            self._check(content)
-        self.split = split
-
-    def _check(self, content: dict) -> None:
-        categories = sorted(content["categories"], key=lambda c: c["id"])
-        self.class_names = tuple(c["name"] for c in categories)
-        self.things = np.array([bool(c.get("isthing", 1)) for c in categories], bool)
-        self._number = {c["id"]: k for k, c in enumerate(categories)}
-        self._image = {image["id"]: image for image in content["images"]}
-        self.annotations = content["annotations"]
-        for annotation in self.annotations:
-            if annotation["image_id"] not in self._image:
-                raise DataError(f"{self.path}: {annotation['file_name']} is of a picture that is not listed, "
-                                f"{annotation['image_id']}")
-            strange = {s["category_id"] for s in annotation["segments_info"]} - self._number.keys()
-            if strange:
-                raise DataError(f"{self.path}: {annotation['file_name']} has segments of the unknown classes "
-                                f"{sorted(strange)}; there are {list(self._number)}")
+        self.annotations = [_annotation(a, images[image_of(a, images)], self.maps, number) for a in annotations]
+        missing = [file for a in self.annotations for file in (a.image.path, a.path) if not file.is_file()]
+        if missing:
+            more = f"; {len(missing) - 1} more are missing" if len(missing) > 1 else ""
+            raise DataError(f"{missing[0]}: no such file{more}")
+        without = images.keys() - {image_of(a, images) for a in annotations}
+        self.problems = [f"{self.path}: {image.file_name}: no annotation, left out"
+                         for key, image in images.items() if key in without]
+        if self.problems:
+            warnings.warn(f"CocoPanoptic: {len(self.problems)} images are left out: {'; '.join(self.problems[:5])}",
+                          DataWarning, stacklevel=2)
 
     @property
     def num_classes(self) -> int:
@@ -74,24 +88,29 @@ class CocoPanoptic:
         return len(self.annotations)
 
     def __getitem__(self, index: int) -> PanopticSample:
-        with well_formed(self.path):
-            return self._sample(index)
-
-    def _sample(self, index: int) -> PanopticSample:
-        annotation, path = self.annotations[index], self.maps / self.annotations[index]["file_name"]
-        described = annotation["segments_info"]
-        image = read_image(self.pictures / self._image[annotation["image_id"]]["file_name"], "RGB")
+        annotation = self.annotations[item_index(self, index)]
+        path, image = annotation.path, read_image(annotation.image.path, "RGB")
         numbers = read_segments(path)
         if numbers.shape != image.shape[1:]:
-            raise DataError(f"{path}: size {numbers.shape} differs from the picture's {image.shape[1:]}")
+            raise DataError(f"{path}: size {numbers.shape} differs from the image's {image.shape[1:]}")
+        if numbers.shape != annotation.image.size:
+            raise DataError(f"{path}: size {numbers.shape}, {self.path.name} says {annotation.image.size}")
         known, place = np.unique(numbers, return_inverse=True)
-        to = {0: 0} | {s["id"]: k for k, s in enumerate(described, start=1)}
+        to = {0: 0} | {number: s for s, number in enumerate(annotation.numbers, start=1)}
         strange = [n for n in known.tolist() if n not in to]
         if strange:
             raise DataError(f"{path}: holds the segments {strange[:5]}, which {self.path.name} does not describe")
         segments = np.array([to[n] for n in known.tolist()], np.int32)[place].reshape(numbers.shape)
-        return PanopticSample(image, segments, np.array([self._number[s["category_id"]] for s in described], np.int64),
-                              np.array([bool(s.get("iscrowd", 0)) for s in described], bool), path.stem)
+        return PanopticSample(image, segments, np.array(annotation.classes, np.int64), np.array(annotation.crowd, bool),
+                              path.stem)
+
+
+def _annotation(entry: Entry, image: Image, maps: Path, number: dict[int, int]) -> Annotation:
+    segments = entry.entries("segments_info")
+    ids = [segment.whole("id", 1, 256 ** 3 - 1) for segment in segments]
+    unique(segments, ids, "id")
+    return Annotation(image, maps / entry.text("file_name"), ids, [class_of(segment, number) for segment in segments],
+                      [segment.flag("iscrowd", 0) for segment in segments])
 
 
 def read_segments(path: str | os.PathLike) -> np.ndarray:

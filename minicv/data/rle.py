@@ -27,19 +27,35 @@ def encode_rle(mask: np.ndarray) -> dict:
 def decode_rle(rle: dict) -> np.ndarray:
     """The mask, bool (H, W), of {"size": [H, W], "counts": lengths or packed text}; ``ValueError`` if they do not fit.
     """
+    (H, W), counts = run_lengths(rle)
+    inside = np.arange(len(counts)) % 2 == 1
+    return np.repeat(inside, counts).reshape(W, H).T.copy()
+
+
+def run_lengths(rle: dict) -> tuple[tuple[int, int], np.ndarray]:
+    """The size (H, W) of such a mask and its runs, int64, those outside and inside in turn."""
     try:
-        (H, W), counts = map(operator.index, rle["size"]), rle["counts"]
-        counts = np.array([operator.index(n) for n in (unpack(counts) if isinstance(counts, str | bytes) else counts)],
-                          np.int64)
+        (H, W), counts = map(_length, rle["size"]), rle["counts"]
+        counts = unpack(counts) if isinstance(counts, str | bytes) else list(map(_length, counts))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError('decode_rle: a mask is {"size": [H, W], "counts": lengths or packed text}, this is none '
                          f"({error})") from error
     if min(H, W) < 0 or H * W > MAX_PIXELS:
         raise ValueError(f"decode_rle: a mask of {H} x {W}; at least 0 and at most {MAX_PIXELS} pixels are allowed")
-    if counts.sum() != H * W or (counts < 0).any():
-        raise ValueError(f"decode_rle: the runs have {counts.sum()} pixels, a mask of {H} x {W} has {H * W}")
-    inside = np.arange(len(counts)) % 2 == 1
-    return np.repeat(inside, counts).reshape(W, H).T.copy()
+    if min(counts, default=0) < 0:
+        raise ValueError(f"decode_rle: a run of {min(counts)} pixels")
+    if sum(counts) != H * W:
+        raise ValueError(f"decode_rle: the runs have {sum(counts)} pixels, a mask of {H} x {W} has {H * W}")
+    return (H, W), np.array(counts, np.int64)
+
+
+def _length(value: float) -> int:
+    if isinstance(value, bool | np.bool_):
+        raise TypeError(f"{value} is not a number")
+    number = int(value) if isinstance(value, float) and value.is_integer() else operator.index(value)
+    if abs(number) >= 1 << 62:
+        raise OverflowError("a run that is longer than any image")
+    return number
 
 
 def unpack(text: str | bytes) -> list[int]:
@@ -47,6 +63,8 @@ def unpack(text: str | bytes) -> list[int]:
     counts, value, bits = [], 0, 0
     for c in text.encode() if isinstance(text, str) else text:
         group = c - 48
+        if not 0 <= group < 64 or bits > 60:
+            raise ValueError(f"unpack: no packed run lengths: {text[:40]!r}")
         value |= (group & 31) << bits
         bits += 5
         if not group & 32:
@@ -64,14 +82,26 @@ def fill_polygon(polygon: Sequence[float], size: tuple[int, int]) -> np.ndarray:
 
     COCO's own code draws the outline at five times the resolution and may differ along it.
     """
+    H, W = size
+    enter, leave = polygon_runs(polygon, size)
+    changes = np.zeros(H * (W + 1), np.int64)
+    np.add.at(changes, enter, 1)
+    np.add.at(changes, leave, -1)
+    return np.cumsum(changes.reshape(H, W + 1), axis=1)[:, :W] > 0
+
+
+def polygon_runs(polygon: Sequence[float], size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Where a polygon's rows of pixels begin and end: places y (W + 1) + x, int64 (runs,); [x1, x2) may be empty."""
     points = np.asarray(polygon, float).reshape(-1, 2)
     if not np.isfinite(points).all():
         raise ValueError(f"fill_polygon: a coordinate is no finite number: {points.tolist()}")
-    (H, W), crossings = size, np.zeros((size[0], size[1] + 1), np.int64)
-    for (x1, y1), (x2, y2) in zip(points, np.roll(points, -1, axis=0), strict=True):
-        first, stop = (int(np.clip(np.ceil(y - 0.5), 0, H)) for y in sorted((y1, y2)))
-        rows = np.arange(first, stop)  # those whose middle line the side crosses
-        if len(rows):
-            x = x1 + (rows + 0.5 - y1) * (x2 - x1) / (y2 - y1)
-            np.add.at(crossings, (rows, np.clip(np.ceil(x - 0.5), 0, W).astype(int)), 1)
-    return np.cumsum(crossings, axis=1)[:, :W] % 2 == 1
+    (H, W), ends = size, np.roll(points, -1, axis=0)
+    low, high = np.minimum(points[:, 1], ends[:, 1]), np.maximum(points[:, 1], ends[:, 1])
+    first, stop = (np.clip(np.ceil(y - 0.5), 0, H).astype(np.int64) for y in (low, high))  # middle lines y + 0.5
+    rows = stop - first  # how many each side crosses
+    side = np.repeat(np.arange(len(points)), rows)
+    row = np.arange(len(side)) - np.repeat(np.cumsum(rows) - rows - first, rows)
+    (x1, y1), (x2, y2) = points[side].T, ends[side].T
+    x = x1 + (row + 0.5 - y1) * (x2 - x1) / (y2 - y1)
+    crossings = np.sort(row * (W + 1) + np.clip(np.ceil(x - 0.5), 0, W).astype(np.int64))
+    return crossings[::2], crossings[1::2]  # each row has an even number of them

@@ -1,6 +1,9 @@
 """What a segmentation data set hands out."""
 
 import dataclasses
+import operator
+from collections.abc import Sized
+from typing import Any
 
 import numpy as np
 
@@ -22,3 +25,17 @@ class Sample:
     instances: np.ndarray | None
     name: str
     weight: np.ndarray | None = None
+
+
+def item_index(dataset: Sized, index: Any) -> int:
+    """The place 0, 1, ... of ``dataset[index]``; -1 is the last. ``IndexError`` beyond the ends, which ends a ``for``;
+    ``TypeError`` for what is no whole number, such as a slice."""
+    name, count = type(dataset).__name__, len(dataset)
+    try:
+        number = operator.index(index)
+    except TypeError:
+        raise TypeError(f"{name}: an index is one whole number, got {index!r}; for several items use "
+                        "[dataset[i] for i in ...]") from None
+    if not -count <= number < count:
+        raise IndexError(f"{name}: index {number} is out of range for {count} images")
+    return number % count

@@ -72,7 +72,7 @@ def read_annotation(path: Path, image: Path, class_names: Sequence[str], problem
         labels.append(class_names.index(name))
         difficult.append((thing.findtext("difficult") or "0").strip() == "1")
     boxes = to_continuous(np.array(boxes, float).reshape(-1, 4))
-    boxes, left = usable_boxes(boxes, size, str(path), problems)
+    boxes, left = usable_boxes(boxes, size, [str(path)] * len(boxes), problems)
     return Record(path.stem, image, size, boxes, np.array(labels, np.int64)[left], np.array(difficult, bool)[left])
 
 

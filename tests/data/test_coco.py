@@ -10,8 +10,8 @@ from minicv.data.errors import DataError, DataWarning
 SQUARE = [[2.0, 1.0, 6.0, 1.0, 6.0, 4.0, 2.0, 4.0]]
 
 
-def annotation(bbox=(2, 1, 4, 3), category=3, **more):
-    return {"id": 7, "image_id": 1, "category_id": category, "bbox": list(bbox), "area": 11.5, "iscrowd": 0,
+def annotation(bbox=(2, 1, 4, 3), category=3, id=7, **more):
+    return {"id": id, "image_id": 1, "category_id": category, "bbox": list(bbox), "area": 11.5, "iscrowd": 0,
             "segmentation": SQUARE, **more}
 
 
@@ -32,7 +32,7 @@ def write(root, *annotations, text=None):
 
 def test_read(root):
     rle = {"size": [6, 10], "counts": [0, 6, 54]}  # the first column
-    write(root, annotation(), annotation((0, 0, 1, 6), 1, iscrowd=1, segmentation=rle))
+    write(root, annotation(), annotation((0, 0, 1, 6), 1, 8, iscrowd=1, segmentation=rle))
     pictures = open_dataset(f"coco:{root}", "val")
     assert pictures.class_names == ("person", "car") and len(pictures) == 1  # by number: 1, 3 -> 0, 1
     sample = pictures[0]
@@ -59,7 +59,7 @@ def test_no_objects(root):
 ])
 def test_what_is_wrong_is_told_and_reading_goes_on(root, bbox, boxes, problem):
     write(root, annotation(bbox))
-    with pytest.warns(DataWarning, match=rf"instances_val2017\.json: b\.png: box .*{problem}"):
+    with pytest.warns(DataWarning, match=rf"val2017\.json: b\.png, annotations\[0\] \(id 7\): box .*{problem}"):
         pictures = CocoDetection(root, "val")
     sample = pictures[0]
     assert sample.boxes.tolist() == boxes and len(sample.labels) == len(sample.area) == len(boxes)
@@ -85,17 +85,17 @@ def test_what_cannot_be_read(root, content, message):
 
 def test_wrong_annotations(root):
     write(root, annotation(category=99))
-    with pytest.raises(DataError, match=r"annotation 7 is of the unknown class 99; there are \[1, 3\]"):
+    with pytest.raises(DataError, match=r"\(id 7\): is of the unknown class 99; categories has the ids 1, 3"):
         CocoDetection(root, "val")
     write(root, annotation(image_id=5))
-    with pytest.raises(DataError, match=r"annotations of pictures that are not listed: \[5\]"):
+    with pytest.raises(DataError, match=r"is of an image that is not listed: 5; images has the ids 1"):
         CocoDetection(root, "val")
     write(root, annotation((1, 2, 3)))
-    with pytest.raises(DataError, match=r"annotation 7 needs a bbox of four numbers, got \[1, 2, 3\]"):
+    with pytest.raises(DataError, match=r"\(id 7\): needs a bbox of 4 numbers up to 1e\+09, got \[1, 2, 3\]"):
         CocoDetection(root, "val")
     write(root, annotation(segmentation={"size": [6, 10], "counts": [1, 2]}))
-    with pytest.raises(DataError, match=r"b\.png: a mask that cannot be read \(decode_rle: the runs have 3 pixels"):
-        CocoDetection(root, "val")[0]
+    with pytest.raises(DataError, match=r"\(id 7\): a mask that cannot be read \(decode_rle: the runs have 3 pixels"):
+        CocoDetection(root, "val")
 
 
 def test_files(root):

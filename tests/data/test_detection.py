@@ -35,7 +35,7 @@ def test_sample():
 def test_usable_boxes_by_hand():
     problems = []
     boxes, left = usable_boxes([[1, 2, 3, 4], [3, 4, 1, 2], [-2, 1, 4, 9], [5, 1, 5, 4], [12, 1, 14, 3]], (6, 10),
-                               "a.xml", problems)
+                               ["a.xml"] * 5, problems)
     np.testing.assert_array_equal(boxes, [[1, 2, 3, 4], [1, 2, 3, 4], [0, 1, 4, 6]])
     assert boxes.dtype == np.float32 and left.tolist() == [True, True, True, False, False]
     assert problems == [
@@ -45,11 +45,11 @@ def test_usable_boxes_by_hand():
         "a.xml: box [12.0, 1.0, 14.0, 3.0] (x1, y1, x2, y2) lies outside the picture of 10 x 6, left out",
     ]
     problems = []
-    boxes, _ = usable_boxes([[-0.4, 0, 10.9, 6]], (6, 10), "a.xml", problems, slack=1)
+    boxes, _ = usable_boxes([[-0.4, 0, 10.9, 6]], (6, 10), ["a.xml"], problems, slack=1)
     assert problems == [] and boxes.tolist() == [[0, 0, 10, 6]]
-    assert usable_boxes([], (6, 10), "a.xml", problems)[0].shape == (0, 4)
-    with pytest.raises(DataError, match="a.xml: a box has a coordinate that is no finite number"):
-        usable_boxes([[0, 0, np.nan, 1]], (6, 10), "a.xml", problems)
+    assert usable_boxes([], (6, 10), ["a.xml"], problems)[0].shape == (0, 4)
+    with pytest.raises(DataError, match="a.xml: a box has a coordinate that is not finite"):
+        usable_boxes([[0, 0, np.nan, 1]], (6, 10), ["a.xml"], problems)
 
 
 def test_boxes_of_masks_by_hand():
