@@ -325,9 +325,9 @@ def test_predict_errors(fails, checkpoint, picture, tmp_path):
     bad = tmp_path / "bad.png"
     assert message(bad) == f"{bad}: no such file"
     bad.write_bytes(picture.read_bytes()[:-30])
-    assert message(bad).startswith(f"{bad}: not a readable picture (")
+    assert message(bad).startswith(f"{bad}: not a readable image (")
     bad.write_text("not a picture")
-    assert message(bad).startswith(f"{bad}: not a readable picture (")
+    assert message(bad).startswith(f"{bad}: not a readable image (")
     assert os.listdir(tmp_path / "out") == []
     assert message(picture, "--tile", "573").startswith(
         "UNet: an input side of 573 does not work: level 0 would pool a map of side 569, which is odd. Sides that")

@@ -1,12 +1,12 @@
 """CamVid: frames of a drive through Cambridge, every pixel labelled (Brostow et al., ECCV 2008 and PRL 2009).
 
-The original labels 32 classes by colour; the field measures 11, grouped as in SegNet (Badrinarayanan et al., TPAMI
+The original labels 32 classes by color; the field measures 11, grouped as in SegNet (Badrinarayanan et al., TPAMI
 2017), and so does this reader, whichever way the files lie:
 
 - SegNet's: train/NAME.png with trainannot/NAME.png, and so for val and test; label numbers 0 to 10, 11 is void. The
   list files train.txt, val.txt and test.txt, one pair to a line, say which pictures count; the folders that their paths
   begin with are those of the machine that wrote them, and only the last two parts of each path are used.
-- the original's: 701_StillsRaw_full/NAME.png with LabeledApproved_full/NAME_L.png, labels as colours. It has no split
+- the original's: 701_StillsRaw_full/NAME.png with LabeledApproved_full/NAME_L.png, labels as colors. It has no split
   of its own, so the pictures are split as SegNet's are.
 - the original's pictures in folders train and train_labels (NAME_L.png), and so for val and test.
 """
@@ -15,14 +15,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from .errors import DataError
-from .images import read_image
 from .pairs import LabelledPictures, Pair, check_split, folder, lines, pair_up, translate
 from .sample import IGNORE
 
-GROUPS = {  # class -> the original's classes and colours
+GROUPS = {  # class -> the original's classes and colors
     "sky": {"Sky": (128, 128, 128)},
     "building": {"Building": (128, 0, 0), "Archway": (192, 0, 128), "Bridge": (0, 128, 64), "Tunnel": (64, 0, 64),
                  "Wall": (64, 192, 0)},
@@ -52,13 +50,7 @@ def split_of(name: str) -> str:
     return "test" if name.startswith("Seq05VD") or "0001TP_008550" <= name <= "0001TP_010380" else "train"
 
 
-def _code(colour: np.ndarray) -> np.ndarray:
-    """RGB (..., 3) as one number (...)."""
-    return np.asarray(colour, np.int64) @ (65536, 256, 1)
-
-
-_COLOURS = {int(_code(colour)): k for k, group in enumerate(GROUPS.values()) for colour in group.values()}
-_COLOURS[int(_code(VOID))] = IGNORE
+COLORS = {color: k for k, group in enumerate(GROUPS.values()) for color in group.values()} | {VOID: IGNORE}
 
 
 class CamVid(LabelledPictures):
@@ -86,24 +78,7 @@ class CamVid(LabelledPictures):
 
     @classmethod
     def read_label(cls, path: Path) -> np.ndarray:
-        if not _is_colour(path):
-            return translate(path, {k: k for k in range(len(CLASSES))} | {len(CLASSES): IGNORE})
-        codes = _code(np.rint(read_image(path, "RGB") * 255).transpose(1, 2, 0))  # (H, W)
-        found, where = np.unique(codes, return_inverse=True)
-        strange = [code for code in found.tolist() if code not in _COLOURS]
-        if strange:
-            names = ", ".join(str(tuple(code.to_bytes(3, "big"))) for code in strange[:3])
-            raise DataError(f"{path}: holds {len(strange)} colours that are no class of CamVid, as {names}; was it "
-                            "resized by interpolation, or stored as JPEG?")
-        return np.array([_COLOURS[code] for code in found.tolist()], np.uint8)[where].reshape(codes.shape)
-
-
-def _is_colour(path: Path) -> bool:
-    try:
-        with Image.open(path) as picture:  # reads the header only
-            return picture.mode in ("RGB", "RGBA")
-    except Exception:  # of a damaged file, the reader of its pixels says more
-        return False
+        return translate(path, {k: k for k in range(len(CLASSES))} | {len(CLASSES): IGNORE}, COLORS)
 
 
 def _listed(root: Path, list_file: Path) -> list[Pair]:

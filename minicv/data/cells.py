@@ -66,6 +66,7 @@ class Cells:
 
     num_classes = 2
     class_names = ("background", "cell")
+    generated = True  # no file can be missing or damaged
     ignore_index = IGNORE  # no pixel has it
 
     def __init__(self, count: int, size: int | tuple[int, int] = (256, 256), seed: int = 0, **options):

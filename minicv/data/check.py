@@ -41,6 +41,22 @@ def check(spec: str) -> Report:
     return CHECKS[name](Path(path))
 
 
+def check_readable(dataset: Sequence, quiet: bool = False) -> list[str]:
+    """Read every sample that a training will read; one line for each that cannot be read, with its file.
+
+    dataset: any with ``len()`` and ``[i]``. Generated ones are passed over, since they have no files. quiet: without a
+    progress bar.
+    """
+    faults = []
+    if not getattr(dataset, "generated", False):
+        for i in tqdm(range(len(dataset)), desc="checking", unit="image", leave=False, disable=quiet or None):
+            try:
+                dataset[i]
+            except DataError as error:
+                faults.append(str(error))
+    return list(dict.fromkeys(faults))
+
+
 def check_pairs(reader: type[LabelledPictures]) -> Callable[[Path], Report]:
     """A check of a segmentation data set: both files of each pair are there, can be read, are of one size and hold
     labels that exist; no picture is in two of train, val and test."""

@@ -14,7 +14,7 @@ from .errors import DataError
 from .pairs import LabelledPictures, Pair, check_split, folder, pair_up, translate
 from .sample import IGNORE
 
-LABELS = {  # class -> its number in labelIds, its colour
+LABELS = {  # class -> its number in labelIds, its color
     "road": (7, (128, 64, 128)), "sidewalk": (8, (244, 35, 232)), "building": (11, (70, 70, 70)),
     "wall": (12, (102, 102, 156)), "fence": (13, (190, 153, 153)), "pole": (17, (153, 153, 153)),
     "traffic light": (19, (250, 170, 30)), "traffic sign": (20, (220, 220, 0)), "vegetation": (21, (107, 142, 35)),
@@ -30,7 +30,7 @@ class Cityscapes(LabelledPictures):
     """Cityscapes in its 19 classes; split: "train" or "val"."""
 
     class_names = tuple(LABELS)
-    colors = np.array([colour for _, colour in LABELS.values()], np.uint8)
+    colors = np.array([color for _, color in LABELS.values()], np.uint8)
     splits = ("train", "val")
 
     @classmethod
@@ -50,6 +50,7 @@ class Cityscapes(LabelledPictures):
     @classmethod
     def read_label(cls, path: Path) -> np.ndarray:
         if path.name.endswith(TRAIN_LABEL):
-            return translate(path, {k: k for k in range(len(LABELS))} | {255: IGNORE})
+            colors = {color: k for k, (_, color) in enumerate(LABELS.values())} | {(0, 0, 0): IGNORE}
+            return translate(path, {k: k for k in range(len(LABELS))} | {255: IGNORE}, colors)
         measured = {number: k for k, (number, _) in enumerate(LABELS.values())}
-        return translate(path, dict.fromkeys(range(34), IGNORE) | measured)
+        return translate(path, dict.fromkeys(range(34), IGNORE) | measured)  # by color, pole and polegroup are one

@@ -25,10 +25,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .decode import MAX_PIXELS
 from .detection import DetectionPictures, Record, usable_boxes
 from .entries import Entry, are_numbers, listed, shown, unique
 from .errors import DataError
-from .images import MAX_PIXELS
 from .pairs import folder
 from .rle import decode_rle, fill_polygon, polygon_runs, run_lengths
 from .text import read_json

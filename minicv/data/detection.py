@@ -12,16 +12,14 @@ is none, an empty or damaged file, a picture that is missing or of another size 
 from __future__ import annotations
 
 import dataclasses
-import os
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from .errors import DataError, DataWarning
-from .images import read_image
+from .images import as_float, read_integers
 from .sample import item_index
 
 
@@ -116,7 +114,7 @@ class DetectionPictures:
         pixels = self._pixels(index, record)
         masks = None if record.masks is None else record.masks()
         own = [None if part is None else part.copy() for part in (record.difficult, record.crowd, record.area)]
-        return DetectionSample(pixels / np.float32(255), record.boxes.copy(), record.labels.copy(), record.name, masks,
+        return DetectionSample(as_float(pixels), record.boxes.copy(), record.labels.copy(), record.name, masks,
                                *own)
 
     def _pixels(self, index: int, record: Record) -> np.ndarray:
@@ -132,12 +130,11 @@ class DetectionPictures:
 # For readers
 # ---------------------------------------------------------------------------------------------------------
 def read_pixels(record: Record) -> np.ndarray:
-    """A record's picture, uint8 (3, H, W); ``DataError`` if its size is not the one that the annotation states."""
-    pixels = np.rint(read_image(record.image, "RGB") * 255).astype(np.uint8)
-    if pixels.shape[1:] != tuple(record.size):
-        raise DataError(f"{record.image}: the picture is {pixels.shape[1:]} high and wide, its annotation says "
-                        f"{tuple(record.size)}")
-    return pixels
+    """A record's image, uint8 or uint16 (3, H, W); ``DataError`` if its size is not the one that the annotation states.
+
+    It is turned by its EXIF orientation if only then the sizes agree.
+    """
+    return read_integers(record.image, "RGB", size=record.size)
 
 
 def usable_boxes(boxes: np.ndarray, size: tuple[int, int], where: Sequence[str], problems: list[str],
@@ -179,12 +176,3 @@ def boxes_of_masks(masks: np.ndarray) -> np.ndarray:
         if len(y):
             boxes[r] = x[0], y[0], x[-1] + 1, y[-1] + 1
     return boxes
-
-
-def picture_size(path: str | os.PathLike) -> tuple[int, int]:
-    """(H, W) of a picture, from the beginning of its file."""
-    try:
-        with Image.open(path) as picture:
-            return picture.size[1], picture.size[0]
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: not a readable picture ({error})") from error

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .detection import DetectionPictures, Record, boxes_of_masks, picture_size
+from .detection import DetectionPictures, Record, boxes_of_masks
 from .errors import DataError
-from .images import read_label
+from .images import image_size, read_mask
 from .pairs import folder, lines
 
 EXPECTED = "the nuclei are expected as stage1_train/ID/images/ID.png and stage1_train/ID/masks/*.png"
@@ -49,16 +49,17 @@ def find(root: Path, split: str) -> list[Callable[[list[str]], Record]]:
 
 
 def read_nuclei(place: Path, problems: list[str]) -> Record:
-    """The folder of one picture. A mask that is no 0-and-one-other picture of the right size is a ``DataError``."""
+    """The folder of one image. A mask of another size, or of other values than two, is a ``DataError``."""
     image = place / "images" / f"{place.name}.png"
     if not image.is_file():
         raise DataError(f"{image}: no such file; {EXPECTED}")
-    size = picture_size(image)
+    sizes = image_size(image), image_size(image, upright=True)
+    masks = {path: read_mask(path) for path in sorted(folder(place / "masks", EXPECTED).glob("*.png"))}
+    size = next((mask.shape for mask in masks.values()), sizes[0])
     instances, count = np.zeros(size, np.uint16), 0
-    for path in sorted(folder(place / "masks", EXPECTED).glob("*.png")):
-        mask = read_label(path) > 0
-        if mask.shape != size:
-            raise DataError(f"{path}: size {mask.shape} differs from the picture's {size}")
+    for path, mask in masks.items():
+        if mask.shape != size or size not in sizes:
+            raise DataError(f"{path}: size {mask.shape} differs from the image's {sizes[0]} or another mask's")
         if not mask.any():
             problems.append(f"{path}: no pixel is set, left out")
             continue
@@ -70,8 +71,8 @@ def read_nuclei(place: Path, problems: list[str]) -> Record:
                 continue
         count += 1
         instances[mask] = count
-    masks = functools.partial(_masks, instances, count)
-    return Record(place.name, image, size, boxes_of_masks(masks()), np.zeros(count, np.int64), masks=masks)
+    unpack = functools.partial(_masks, instances, count)
+    return Record(place.name, image, size, boxes_of_masks(unpack()), np.zeros(count, np.int64), masks=unpack)
 
 
 def _masks(instances: np.ndarray, count: int) -> np.ndarray:

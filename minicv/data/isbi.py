@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from minicv.data.errors import DataError
-from minicv.data.images import read_image, read_label
+from minicv.data.images import as_float, read_integers, read_mask
 from minicv.data.sample import IGNORE, Sample
 
 SPLITS = {"train": range(0, 24), "test": range(24, 30)}
@@ -67,13 +67,8 @@ def _folders(root: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
 def read_slice(root: pathlib.Path, number: int) -> Sample:
     """One slice of the folder, checked."""
     image_path, label_path = (folder / f"{number}.png" for folder in _folders(root))
-    image, label = read_image(image_path), read_label(label_path)
-    if image.shape[1:] != label.shape:
-        raise DataError(f"{label_path}: size {label.shape} differs from the image's {image.shape[1:]}")
-    strange = np.setdiff1d(label, [0, 255])
-    if strange.size:
-        raise DataError(f"{label_path}: labels are 0 (membrane) or 255 (cell), found {strange[:5].tolist()}")
-    is_cell = label == 255
+    is_cell = read_mask(label_path)
+    image = as_float(read_integers(image_path, "L", size=is_cell.shape, where=str(label_path)))
     instances, _ = ndimage.label(is_cell)  # 4-connected
     sample = Sample(image, is_cell.astype(np.int64), instances.astype(np.int32), name=f"isbi2012-{number}")
     for array in (sample.image, sample.label, sample.instances):

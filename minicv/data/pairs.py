@@ -1,4 +1,4 @@
-"""Pictures on disk with a label map each: what the readers of segmentation data sets share.
+"""Images on disk with a label map each: what the readers of segmentation data sets share.
 
 A reader says where its files are (`find`) and what the numbers in a label file mean (`read_label`); this does the rest.
 """
@@ -10,13 +10,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .decode import is_file
 from .errors import DataError
-from .images import read_image, read_label
+from .images import as_float, colors_of, label_pixels, numbers_of, read_integers
 from .sample import IGNORE, Sample
 
 
 class Pair(NamedTuple):
-    """A picture and its label map; neither file need be there."""
+    """An image and its label map; either file may be missing."""
 
     name: str
     image: Path
@@ -26,14 +27,14 @@ class Pair(NamedTuple):
 class LabelledPictures:
     """A data set of the pairs in a folder: item i is read from its files each time, and may be written to.
 
-    root: the data set's folder. split: which of its parts. keep: remember the pixels of what was read, in 8 bits, so
-    that it is read once. Pixels without a class have the label IGNORE. All files are looked for here, so that a missing
-    one shows before a training starts. ``DataError``, naming the file, for what is missing, damaged, of unequal size or
-    holds a label that does not exist; ``ValueError`` for a split that does not exist.
+    root: the data set's folder. split: which of its parts. keep: remember the pixels of what was read, in 8 or 16 bits
+    as the file has them, so that it is read once. Pixels without a class have the label IGNORE. All files are looked
+    for here, so that a missing one shows before a training starts. ``DataError``, naming the file, for what is missing,
+    damaged, of unequal size or holds a label that does not exist; ``ValueError`` for a split that does not exist.
     """
 
     class_names: tuple[str, ...]
-    colors: np.ndarray  # uint8 (K, 3), the set's own colours for pictures of labels
+    colors: np.ndarray  # uint8 (K, 3), the set's own colors for images of labels
     splits: tuple[str, ...] = ("train", "val", "test")
     upright = True  # the sky is above: augmentation does not turn these pictures
     ignore_index = IGNORE
@@ -42,7 +43,7 @@ class LabelledPictures:
         self.pairs = self.find(Path(root), split)
         self.split, self.keep = split, keep
         self._kept: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-        missing = [file for pair in self.pairs for file in (pair.image, pair.label) if not file.is_file()]
+        missing = [file for pair in self.pairs for file in (pair.image, pair.label) if not is_file(file)]
         if missing:
             more = f"; {len(missing) - 1} more are missing" if len(missing) > 1 else ""
             raise DataError(f"{missing[0]}: no such file{more}")
@@ -63,12 +64,9 @@ class LabelledPictures:
 
     @classmethod
     def read(cls, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
-        """The picture, uint8 (3, H, W), and its label, uint8 (H, W)."""
-        image = np.rint(read_image(pair.image, "RGB") * 255).astype(np.uint8)
+        """The image, uint8 or uint16 (3, H, W), and its label, uint8 (H, W)."""
         label = cls.read_label(pair.label)
-        if image.shape[1:] != label.shape:
-            raise DataError(f"{pair.label}: size {label.shape} differs from the picture's {image.shape[1:]}")
-        return image, label
+        return read_integers(pair.image, "RGB", size=label.shape, where=str(pair.label)), label
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -79,15 +77,49 @@ class LabelledPictures:
         image, label = self._kept.get(index) or self.read(pair)
         if self.keep:
             self._kept[index] = image, label
-        return Sample(image / np.float32(255), label.astype(np.int64), None, pair.name)
+        return Sample(as_float(image), label.astype(np.int64), None, pair.name)
 
 
 # ---------------------------------------------------------------------------------------------------------
 # For readers
 # ---------------------------------------------------------------------------------------------------------
-def translate(path: Path, classes: dict[int, int]) -> np.ndarray:
-    """A label file whose numbers mean ``classes``, number -> class or IGNORE: uint8 (H, W)."""
-    numbers = read_label(path)
+def translate(path: Path, classes: dict[int, int], colors: dict[tuple[int, int, int], int] | None = None) -> np.ndarray:
+    """A label file as uint8 (H, W), classes or IGNORE: its numbers mean ``classes``, and its colors ``colors``.
+
+    A file has a meaning by its colors if it stores colors, or a palette that is not grey; whatever the order of the
+    palette. Without ``colors``, such a file is refused. ``DataError`` for numbers and colors that mean nothing, and for
+    a mask of 0 and 255 where 255 is void, which would train on class 0 alone.
+    """
+    pixels = label_pixels(path)
+    if pixels.palette is not None and not is_grey_ramp(pixels.palette):
+        if colors is None:
+            raise DataError(f"{path}: a palette image whose colors are not grey values: its numbers may be in any "
+                            f"order; save it as a grey PNG of the labels {_ranges(classes)}")
+        return translate_colors(path, colors_of(path, pixels), colors)
+    if colors is not None and pixels.values.ndim == 3 and np.ptp(pixels.values, axis=2).any():
+        return translate_colors(path, colors_of(path, pixels), colors)
+    return translate_numbers(path, numbers_of(path, pixels), classes)
+
+
+def is_grey_ramp(palette: np.ndarray) -> bool:
+    """Is color k of a palette (n, 3) the grey value k, so that numbers and colors say the same?"""
+    return len(palette) > 1 and bool((palette == np.arange(len(palette))[:, None]).all())
+
+
+def translate_colors(path: Path, rgb: np.ndarray, colors: dict[tuple[int, int, int], int]) -> np.ndarray:
+    """uint8 (H, W, 3) as classes, uint8 (H, W)."""
+    code = np.array([65536, 256, 1])
+    found, where = np.unique(rgb.astype(np.int64) @ code, return_inverse=True)
+    classes = [colors.get(tuple(k.to_bytes(3, "big"))) for k in found.tolist()]
+    strange = [tuple(k.to_bytes(3, "big")) for k, c in zip(found.tolist(), classes, strict=True) if c is None]
+    if strange:
+        raise DataError(f"{path}: holds {len(strange)} colors that are no class, as {', '.join(map(str, strange[:3]))};"
+                        " was it resized by interpolation, or stored as JPEG?")
+    return np.array(classes, np.uint8)[where].reshape(rgb.shape[:2])
+
+
+def translate_numbers(path: Path, numbers: np.ndarray, classes: dict[int, int]) -> np.ndarray:
+    """Numbers (H, W) as classes, uint8 (H, W)."""
     table = np.full(256, -1)
     table[list(classes)] = list(classes.values())
     label = table[np.clip(numbers, 0, 255)]  # (H, W)
@@ -95,6 +127,9 @@ def translate(path: Path, classes: dict[int, int]) -> np.ndarray:
     if strange.size:
         raise DataError(f"{path}: holds the labels {strange[:10].tolist()}, which do not exist; those that do: "
                         f"{_ranges(classes)}")
+    if classes.get(255) == IGNORE and np.array_equal(np.unique(numbers), [0, 255]):
+        raise DataError(f"{path}: holds 0 and 255 only, as masks do, and 255 is void here: store the class's number in "
+                        "place of 255; if it is void, use the data set's palette")
     return label.astype(np.uint8)
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from .coco import Image, class_of, find_json, image_of, read_categories, read_images, read_lists
 from .entries import Entry, unique
 from .errors import DataError, DataWarning
-from .images import read_image
+from .images import as_float, read_integers, read_label_colors
 from .pairs import folder
 from .sample import item_index
 
@@ -89,10 +89,9 @@ class CocoPanoptic:
 
     def __getitem__(self, index: int) -> PanopticSample:
         annotation = self.annotations[item_index(self, index)]
-        path, image = annotation.path, read_image(annotation.image.path, "RGB")
+        path = annotation.path
         numbers = read_segments(path)
-        if numbers.shape != image.shape[1:]:
-            raise DataError(f"{path}: size {numbers.shape} differs from the image's {image.shape[1:]}")
+        image = as_float(read_integers(annotation.image.path, "RGB", size=numbers.shape, where=str(path)))
         if numbers.shape != annotation.image.size:
             raise DataError(f"{path}: size {numbers.shape}, {self.path.name} says {annotation.image.size}")
         known, place = np.unique(numbers, return_inverse=True)
@@ -115,5 +114,4 @@ def _annotation(entry: Entry, image: Image, maps: Path, number: dict[int, int]) 
 
 def read_segments(path: str | os.PathLike) -> np.ndarray:
     """The numbers in a panoptic PNG, int64 (H, W): R + 256 G + 65536 B."""
-    rgb = np.rint(read_image(path, "RGB") * 255).astype(np.int64)  # (3, H, W)
-    return rgb[0] + 256 * rgb[1] + 65536 * rgb[2]
+    return read_label_colors(path).astype(np.int64) @ (1, 256, 65536)

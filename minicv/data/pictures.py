@@ -70,6 +70,7 @@ class Pictures:
 
     class_names = tuple(SHAPES)
     num_classes = len(class_names)
+    generated = True  # no file can be missing or damaged
 
     def __init__(self, count: int, size: int | tuple[int, int] = 64, seed: int = 0, split: str = "train", **options):
         if count < 0 or seed < 0 or split not in ("train", "test"):

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .images import MAX_PIXELS
+from .decode import MAX_PIXELS
 
 
 def encode_rle(mask: np.ndarray) -> dict:

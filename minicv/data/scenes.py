@@ -62,6 +62,7 @@ class Scenes:
 
     class_names = CLASSES
     num_classes = len(CLASSES)
+    generated = True  # no file can be missing or damaged
     ignore_index = IGNORE
     upright = True  # poles stand: augmentation does not turn these pictures
 

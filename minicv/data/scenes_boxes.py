@@ -102,6 +102,8 @@ class BoxScenes:
     remember what was drawn, so that it is drawn once; such samples cannot be written to. options: draw_box_scene's.
     """
 
+    generated = True  # no file can be missing or damaged
+
     def __init__(self, count: int, size: int | tuple[int, int] = 128, seed: int = 0, split: str = "train",
                  keep: bool = False, **options):
         splits = ("train", "test", "val")

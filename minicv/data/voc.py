@@ -1,8 +1,9 @@
 """PASCAL VOC, segmentation (Everingham et al., IJCV 2010): 20 kinds of objects and background.
 
-Layout, under VOCdevkit/VOC2012 for example: JPEGImages/NAME.jpg, SegmentationClass/NAME.png (the numbers of a palette:
-0 background, 1 to 20 objects, 255 void, a strip along the objects' borders), and ImageSets/Segmentation/train.txt,
-val.txt and trainval.txt with one NAME to a line. The test pictures' labels are not public.
+Layout, under VOCdevkit/VOC2012 for example: JPEGImages/NAME.jpg, SegmentationClass/NAME.png (VOC's palette, or its
+colors as RGB, or grey: 0 background, 1 to 20 objects, 255 void, a strip along the objects' borders), and
+ImageSets/Segmentation/train.txt, val.txt and trainval.txt with one NAME to a line. The test images' labels are not
+public.
 """
 from __future__ import annotations
 
@@ -19,11 +20,14 @@ EXPECTED = "VOC is expected as JPEGImages, SegmentationClass and ImageSets/Segme
 
 
 def palette(size: int = 256) -> np.ndarray:
-    """VOC's colours, uint8 (size, 3): the bits of k from the lowest to red, green, blue, red, ... from the highest."""
+    """VOC's colors, uint8 (size, 3): the bits of k from the lowest to red, green, blue, red, ... from the highest."""
     k = np.arange(size)
     bits = k[:, None] >> np.arange(8) & 1  # (size, 8)
     return np.stack([sum(bits[:, 3 * i + channel] << 7 - i for i in range(3) if 3 * i + channel < 8)
                      for channel in range(3)], axis=1).astype(np.uint8)
+
+
+COLORS = {tuple(color): k for k, color in enumerate(palette()[:len(CLASSES)].tolist())} | {(224, 224, 192): IGNORE}
 
 
 class VOCSegmentation(LabelledPictures):
@@ -42,4 +46,4 @@ class VOCSegmentation(LabelledPictures):
 
     @classmethod
     def read_label(cls, path: Path) -> np.ndarray:
-        return translate(path, {k: k for k in range(len(CLASSES))} | {255: IGNORE})
+        return translate(path, {k: k for k in range(len(CLASSES))} | {255: IGNORE}, COLORS)

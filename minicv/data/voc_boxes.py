@@ -16,8 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .detection import DetectionPictures, Record, picture_size, usable_boxes
+from .detection import DetectionPictures, Record, usable_boxes
 from .errors import DataError
+from .images import image_size
 from .pairs import folder, lines
 from .voc import CLASSES
 
@@ -57,7 +58,7 @@ def read_annotation(path: Path, image: Path, class_names: Sequence[str], problem
         raise DataError(f"{path}: not a readable annotation ({error})") from error
     stated = root.find("size")
     if stated is None:
-        size = picture_size(image)
+        size = image_size(image)
     else:
         size = int(_number(stated, "height", path)), int(_number(stated, "width", path))
     boxes, labels, difficult = [], [], []

@@ -98,7 +98,7 @@ def test_errors(tmp_path):
     with pytest.raises(DataError, match=r"valannot/one\.png: holds the labels \[12\], which .* do: 0-11"):
         CamVid(tmp_path, "val")[0]
     (tmp_path / "valannot/one.png").write_bytes(b"no picture")
-    with pytest.raises(DataError, match=r"valannot/one\.png: not a readable picture"):
+    with pytest.raises(DataError, match=r"valannot/one\.png: not a readable image"):
         CamVid(tmp_path, "val")[0]
     for folder in ("test", "testannot"):
         for path in (tmp_path / folder).iterdir():
@@ -113,7 +113,7 @@ def test_a_colour_that_is_no_class(tmp_path):
     strange = COLOURS.copy()
     strange[0, 0] = 1, 2, 3
     write_png(tmp_path / "LabeledApproved_full/0001TP_006690_L.png", strange.transpose(2, 0, 1))
-    with pytest.raises(DataError, match=r"_L\.png: holds 1 colours that are no class of CamVid, as \(1, 2, 3\)"):
+    with pytest.raises(DataError, match=r"_L\.png: holds 1 colors that are no class, as \(1, 2, 3\)"):
         CamVid(tmp_path)[0]
 
 

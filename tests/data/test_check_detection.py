@@ -31,7 +31,7 @@ def test_every_fault_is_named(root):
     report = check(f"bccd:{root}")
     told = report.faults
     assert [line.split(": ")[0].rpartition("/")[2] for line in told] == ["b.xml", "b.jpg", "c.xml", "d.xml", "a.jpg"]
-    for line, words in zip(told, ("has no area, left out", "not a readable picture", "unknown class 'dog'",
+    for line, words in zip(told, ("has no area, left out", "not a readable image", "unknown class 'dog'",
                                   "not a readable annotation", "is in train and in val"), strict=True):
         assert words in line
     assert report.contents[0] == "train: 2 pictures, 100 x 60 pixels, 0 without objects"  # of those that can be read

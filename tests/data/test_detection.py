@@ -9,10 +9,10 @@ from minicv.data.detection import (
     DetectionSample,
     Record,
     boxes_of_masks,
-    picture_size,
     usable_boxes,
 )
 from minicv.data.errors import DataError, DataWarning
+from minicv.data.images import image_size
 
 
 def sample(R=3):
@@ -73,8 +73,8 @@ def test_pictures(tmp_path):
     with pytest.raises(DataError, match=r"a\.png: no such file; 1 more are missing"):
         DetectionPictures([record, record], [])
     write_png(tmp_path / "a.png", np.zeros((3, 5, 6), np.uint8))
-    with pytest.raises(DataError, match=r"a\.png: the picture is \(5, 6\) high and wide, its annotation says \(4, 6\)"):
+    with pytest.raises(DataError, match=r"a\.png: size \(5, 6\) .* differs from that of its annotation, \(4, 6\)"):
         DetectionPictures([record], [])[0]
     with pytest.warns(DataWarning, match=r"7 annotations are wrong: p0; p1; p2; p3; p4; and 2 more"):
         assert len(DetectionPictures([record], [f"p{k}" for k in range(7)]).problems) == 7
-    assert picture_size(tmp_path / "a.png") == (5, 6)
+    assert image_size(tmp_path / "a.png") == (5, 6)

@@ -56,10 +56,10 @@ def test_without_nuclei(root):
 
 def test_wrong(root):
     write(root, "c", np.s_[:1], size=(7, 5))
-    with pytest.raises(DataError, match=r"c\.png: size \(7, 5\) differs from the picture's \(5, 7\)"):
+    with pytest.raises(DataError, match=r"c\.png: size \(7, 5\) differs from the image's \(5, 7\)"):
         DSB2018(root)
     (root / "stage1_train/q/masks/c.png").write_bytes(b"")
-    with pytest.raises(DataError, match=r"c\.png: not a readable picture"):
+    with pytest.raises(DataError, match=r"c\.png: not a readable image"):
         DSB2018(root)
     (root / "train.txt").write_text("q\nr\n")
     (root / "stage1_train/q/masks/c.png").unlink()
@@ -70,7 +70,7 @@ def test_wrong(root):
     with pytest.raises(DataError, match="stage1_train: no such folder"):
         DSB2018(root / "nowhere")
     (root / "stage1_train/q/images/q.png").write_bytes(b"")
-    with pytest.raises(DataError, match=r"q\.png: not a readable picture"):
+    with pytest.raises(DataError, match=r"q\.png: not a readable image"):
         DSB2018(root)
 
 

@@ -72,7 +72,7 @@ def test_missing_half_of_a_pair(root, kind):
 
 
 def test_a_split_that_is_not_all_there(root):
-    with pytest.raises(DataError, match=r"image/24\.png: no such file"):
+    with pytest.raises(DataError, match=r"label/24\.png: no such file"):
         ISBI2012(root, split="test")
 
 
@@ -80,13 +80,13 @@ def test_a_split_that_is_not_all_there(root):
 def test_truncated(root, kind):
     path = root / kind / "10.png"
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(DataError, match=rf"{kind}/10\.png: not a readable picture"):
+    with pytest.raises(DataError, match=rf"{kind}/10\.png: not a readable image"):
         ISBI2012(root)
 
 
 def test_sizes_that_differ(root):
     write_png(root / "label/2.png", np.zeros((6, 9), np.uint8))
-    with pytest.raises(DataError, match=r"label/2\.png: size \(6, 9\) differs from the image's \(6, 8\)"):
+    with pytest.raises(DataError, match=r"image/2\.png: size \(6, 8\) .*/label/2\.png, \(6, 9\)"):
         ISBI2012(root)
 
 
@@ -94,7 +94,7 @@ def test_strange_label_values(root):
     label = np.full((6, 8), 255, np.uint8)
     label[2, 3:5] = 254, 1
     write_png(root / "label/2.png", label)
-    with pytest.raises(DataError, match=r"label/2\.png: labels are 0 .* or 255 \(cell\), found \[1, 254\]"):
+    with pytest.raises(DataError, match=r"label/2\.png: a mask has two values, .* 3 of them, \[1, 254, 255\]"):
         ISBI2012(root)
 
 

@@ -55,8 +55,8 @@ def test_errors(root):
     write_png(root / "SegmentationClass/2007_000032.png", LABEL + (LABEL == 20))
     with pytest.raises(DataError, match=r"000032\.png: holds the labels \[21\], which do .* 0-20, 255"):
         VOCSegmentation(root)[0]
-    write_png(root / "SegmentationClass/2007_000032.png", np.zeros((3, 3, 4), np.uint8))
-    with pytest.raises(DataError, match=r"000032\.png: a label map has one integer per pixel, this has mode RGB"):
+    write_png(root / "SegmentationClass/2007_000032.png", np.full((3, 3, 4), [[[1]], [[2]], [[3]]], np.uint8))
+    with pytest.raises(DataError, match=r"000032\.png: holds 1 colors that are no class, as \(1, 2, 3\)"):
         VOCSegmentation(root)[0]
     (root / "SegmentationClass/2007_000032.png").unlink()
     with pytest.raises(DataError, match=r"SegmentationClass/2007_000032\.png: no such file"):
