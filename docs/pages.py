@@ -25,6 +25,7 @@ from pygments.lexers import PythonLexer
 import minicv
 from minicv import claims, models, ops, papers
 from minicv.viz.architecture import blocks, describe, draw_architecture
+from minicv.viz.backend import pyplot
 from minicv.viz.operation import draw_arrays, draw_operation
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -344,12 +345,11 @@ def pictures() -> dict[str, Callable[[], tuple[Any, str]]]:
 
 def draw_pictures() -> None:
     """Draw the pictures that are older than the code, each with its words beside it in a text file."""
-    import matplotlib
-    import matplotlib.pyplot as plt
-    matplotlib.use("Agg")
+    plt = pyplot()
+    plt.switch_backend("agg")
     folder = OUT / "pictures"
     folder.mkdir(parents=True, exist_ok=True)
-    with matplotlib.rc_context({"svg.hashsalt": "minicv"}):
+    with plt.rc_context({"svg.hashsalt": "minicv"}):
         for name, draw in pictures().items():
             picture = folder / f"{name}.svg"
             if not up_to_date(picture):

@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import minicv
@@ -261,16 +262,14 @@ def run_train(args: argparse.Namespace) -> int:
             if args.resume and (run.last in there or number == 0):  # later trainings may not have begun
                 run.resume()
             elif there and not args.resume:
-                raise ValueError(f"{there[0]} is there already; --resume goes on with it, another --out starts anew")
+                raise ValueError(f"{there[0]} already exists: add --resume to continue it, or choose another --out")
             if group.rank == 0:
                 print(f"{args.model} {args.preset}, {model.num_parameters():,} parameters, {len(dataset)} pictures, "
                       f"{recipe}"
                       + (f", {group.size} processes" if group.size > 1 else "")
                       + (f", from step {job.step}" if args.resume else ""), flush=True)
-            run.run()
+            run.run(partial(kind.after, model, task, args))
             if group.rank == 0:
-                if kind.after(model, task, args):
-                    run.save()
                 print(f"{job.step} steps in {run.seconds:.0f} s, loss {run.mean_loss():.4f} over the last "
                       f"{min(100, job.step)}\n{run.last}")
     return 0

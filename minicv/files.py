@@ -1,10 +1,14 @@
-"""Writing files so that a reader never meets half of one."""
+"""Writing files so that a reader never meets half of one, and that other programs can read."""
 
 import contextlib
+import json
+import math
 import os
 import pathlib
 import secrets
+import sys
 from collections.abc import Iterator
+from typing import Any
 
 
 @contextlib.contextmanager
@@ -38,6 +42,24 @@ def atomic_write(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     finally:
         temporary.unlink(missing_ok=True)
     _sync_folder(path.parent)
+
+
+def to_json(value: Any, **options: Any) -> str:
+    """``value`` as strict JSON, which knows no NaN and no infinity: null stands for them."""
+    def plain(v: Any) -> Any:
+        if isinstance(v, dict):
+            return {key: plain(each) for key, each in v.items()}
+        if isinstance(v, list | tuple):
+            return [plain(each) for each in v]
+        return None if isinstance(v, float) and not math.isfinite(v) else v
+    return json.dumps(plain(value), allow_nan=False, **options)
+
+
+def print_anything() -> None:
+    """Let ``print`` write a letter that the output's encoding lacks as an escape, instead of failing there."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a notebook's streams take any letter
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _sync_folder(folder: pathlib.Path) -> None:

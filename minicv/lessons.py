@@ -70,9 +70,10 @@ class Lesson:
         self.out = out_folder()
         self.claims: list[Claim] = []
         self.start = time.perf_counter()
-        if script and not os.environ.get("DISPLAY"):
-            import matplotlib
-            matplotlib.use("Agg")
+        if script:  # a figure goes to a file; whatever the environment says, that needs no screen
+            from .viz.backend import import_matplotlib
+            os.environ["MPLBACKEND"] = "agg"
+            import_matplotlib().use("agg")
 
     def tensor(self, array: np.ndarray) -> Tensor:
         """An array as a Tensor on the device in use, where new parameters lie, too."""

@@ -6,6 +6,8 @@ import pathlib
 import hypothesis
 import pytest
 
+os.environ["MPLBACKEND"] = "agg"  # whatever the shell or notebook says from which the tests were started
+
 # The same drawn examples in every run; `pytest --hypothesis-profile=default` looks for new ones
 hypothesis.settings.register_profile("repeatable", derandomize=True)
 hypothesis.settings.load_profile("repeatable")

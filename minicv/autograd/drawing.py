@@ -16,7 +16,8 @@ def draw(tensor: Tensor, names: dict[str, Tensor] | None = None, ax: Any = None)
     the graph). The first argument's arrow arrives highest. ``names`` labels leaves and results, as in
     ``{"w": w, "loss": loss}``. Raises ``RuntimeError`` after ``backward``, which takes the graph apart.
     """
-    import matplotlib.pyplot as plt
+    from ..viz.backend import pyplot
+    plt = pyplot()
     from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Path
     place, arrows = arrange(tensor)
     labels, text = {t.node or t: name for name, t in (names or {}).items()}, {}

@@ -1,7 +1,8 @@
 """The one exception for data on disk that cannot be used."""
+from ..errors import UserError
 
 
-class DataError(ValueError):
+class DataError(UserError):
     """A file or folder of a data set is missing, damaged or not what it should be; the message names it."""
 
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import os
 from pathlib import Path
@@ -12,7 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from .. import models
-from ..files import atomic_write
+from ..errors import UserError
+from ..files import atomic_write, to_json
 from ..nn import Module, init
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ FORMAT = "minicv 1"
 OPTIMIZER = "optimizer."  # what the names of its arrays begin with
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UserError):
     """A checkpoint that cannot be used; the message names the file and the reason."""
 
 
@@ -37,7 +39,7 @@ def checksum(description: str, state: dict[str, np.ndarray]) -> str:
 
 def save_checkpoint(path: str | os.PathLike, model: Module, more: dict[str, np.ndarray] | None = None,
                     **info: Any) -> None:
-    """Write the model's weights, how it was built, and ``info`` (anything JSON can hold) to ``path``.
+    """Write the model's weights, how it was built, and ``info`` (anything JSON can hold; null for NaN) to ``path``.
 
     ``more`` are further arrays. The model must come from ``minicv.models.build``. The file appears under its name only
     when complete.
@@ -46,7 +48,7 @@ def save_checkpoint(path: str | os.PathLike, model: Module, more: dict[str, np.n
         raise ValueError(f"save_checkpoint: {type(model).__name__} was not made by minicv.models.build, so the "
                          "checkpoint could not say how to build it again")
     state = {**model.state_dict(), **(more or {})}
-    recipe, info = json.dumps(model.recipe), json.dumps(info)
+    recipe, info = to_json(model.recipe), to_json(info)
     metadata = {"format": FORMAT, "recipe": recipe, "info": info, "checksum": checksum(recipe + info, state)}
     with atomic_write(path) as temporary:
         temporary.write_bytes(save(state, metadata))  # its save_file makes files that only their owner may read
@@ -91,6 +93,20 @@ def load_checkpoint(path: str | os.PathLike, expect: str | None = None) -> tuple
     return model, info
 
 
+def model_arguments(recipe: dict) -> dict[str, Any]:
+    """All arguments of a model, whether its preset, its options or its class says them, as JSON gives them back."""
+    cls = models.model_class(recipe["model"])
+    defaults = {name: parameter.default for name, parameter in inspect.signature(cls).parameters.items()}
+    return json.loads(to_json({"name": recipe["model"], **defaults, **cls.PRESETS[recipe["preset"]],
+                               **recipe["options"]}, default=str))
+
+
+def same_place(spec: str) -> str:
+    """A data set's spec with the whole path of its folder, however that was spelled."""
+    name, colon, path = spec.partition(":")
+    return f"{name}:{os.path.realpath(path)}" if colon else spec
+
+
 def save_training(path: str | os.PathLike, training: Training, **info: Any) -> None:
     """A checkpoint of a model in training, from which ``load_training`` goes on bit for bit."""
     state = {OPTIMIZER + name: np.asarray(value) for name, value in training.optimizer.state_dict().items()}
@@ -98,22 +114,26 @@ def save_training(path: str | os.PathLike, training: Training, **info: Any) -> N
 
 
 def load_training(path: str | os.PathLike, training: Training, same: dict[str, Any]) -> dict:
-    """Take over weights, optimiser and step; the ``info``, in which everything in ``same`` must be as it is there.
+    """Take over weights, optimizer and step; the ``info``, in which everything in ``same`` must be as it is there.
 
-    Raises ``CheckpointError``, with nothing taken over, for what ``load_checkpoint`` refuses, for another model, and
-    for other data or another recipe.
+    A training may get more steps than it had. Raises ``CheckpointError``, with nothing taken over, for what
+    ``load_checkpoint`` refuses, for another model, other data or another recipe, and for fewer steps than are done.
     """
     recipe, info, state = read_checkpoint(path)
-    if recipe != json.loads(json.dumps(training.model.recipe)):
-        raise CheckpointError(f"{path}: holds the model {recipe}, not {training.model.recipe}")
-    for name, value in json.loads(json.dumps(same)).items():
-        there = info.get(name)
-        if there != value:
-            if isinstance(there, dict) and isinstance(value, dict):  # of a recipe, only what differs
-                apart = [key for key in {**there, **value} if there.get(key) != value.get(key)]
-                there, value = ({key: each.get(key) for key in apart} for each in (there, value))
-            raise CheckpointError(f"{path}: is of a run with {name} {there}, not {value}; go on with that one, or "
-                                  "start anew in another folder")
+    wanted = {"model": model_arguments(recipe), **{name: info.get(name) for name in same}}
+    given = {"model": model_arguments(training.model.recipe), **same}
+    for name, (there, here) in {name: (wanted[name], json.loads(to_json(given[name]))) for name in wanted}.items():
+        if isinstance(there, dict) and isinstance(here, dict):
+            apart = [key for key in {**there, **here} if there.get(key) != here.get(key) and key != "steps"]
+            there, here = (", ".join(f"{key} {each.get(key)}" for key in apart) for each in (there, here))
+        if name == "data" and isinstance(there, str):
+            there, here = same_place(there), same_place(here)
+        if there != here:
+            raise CheckpointError(f"{path}: this run was started with {name} {there}, not {here}; continue it with "
+                                  "that, or choose another --out")
+    if isinstance(info.get("step"), int) and info["step"] > training.task.recipe.steps:
+        raise CheckpointError(f"{path}: {info['step']} steps are done, more than the {training.task.recipe.steps} that "
+                              "are asked for")
     optimizer = {name.removeprefix(OPTIMIZER): array if array.ndim else array.item()
                  for name, array in state.items() if name.startswith(OPTIMIZER)}
     if not isinstance(info.get("step"), int):

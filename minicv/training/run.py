@@ -21,12 +21,17 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from ..files import atomic_write
+from ..errors import UserError
+from ..files import atomic_write, to_json
 from ..nn import Module
 from .checkpoint import CheckpointError, load_training, save_training
 from .loop import Losses, Training, fetch
 
 EVERY = 10  # steps to a line in metrics.jsonl
+
+
+class Diverged(UserError, RuntimeError):
+    """The loss is no longer a finite number; the message names the step and what may help."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -46,7 +51,8 @@ class Run:
         self.validate, self.about = validate, {**(about or {}), "recipe": vars(training.task.recipe)}
         self.lines: list[dict] = []
         self.recent: list[Losses] = []  # of the steps since the last line
-        self.best, self.seconds = -np.inf, 0.0
+        self.best, self.best_by, self.seconds = -np.inf, "validation" if validate else "loss", 0.0
+        self.steps_before = training.task.recipe.steps  # of the run that is continued
 
     @property
     def last(self) -> Path:
@@ -57,15 +63,20 @@ class Run:
         return self.folder / "metrics.jsonl"
 
     def resume(self) -> None:
-        """Go on where ``last.safetensors`` stands. ``CheckpointError`` if that is not this run's, or metrics.jsonl is
-        damaged."""
+        """Continue from ``last.safetensors``, perhaps with more steps than before: the schedule is then that over all
+        steps, from here on. ``CheckpointError`` if the file is not this run's, or metrics.jsonl is damaged."""
         lines = read_metrics(self.metrics) if self.metrics.exists() else []
         info = load_training(self.last, self.training, self.about)
-        self.best, self.seconds = info["best"] if info["best"] is not None else -np.inf, info["seconds"]
+        self.seconds, self.steps_before = info["seconds"], info["recipe"]["steps"]
+        if info["best"] is not None and info.get("best_by") == self.best_by:
+            self.best = info["best"]
         self.lines = [line for line in lines if line["step"] <= self.training.step]  # later steps are done again
 
-    def run(self) -> list[dict]:
-        """Train; the lines of metrics.jsonl. ``RuntimeError`` as soon as a loss is not finite."""
+    def run(self, finish: Callable[[], bool] | None = None) -> list[dict]:
+        """Train; the lines of metrics.jsonl. ``Diverged`` as soon as a loss is not finite.
+
+        ``finish`` trains what the steps did not, and says whether there was anything; the curve is drawn after it.
+        """
         training, recipe, leader = self.training, self.training.task.recipe, self.training.group.rank == 0
         if leader:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -85,10 +96,14 @@ class Run:
                         self.save()
                     if stop:
                         raise Interrupted(f"interrupted after step {training.step} of {recipe.steps}; {self.last} is "
-                                          "saved: the same command with --resume goes on")
+                                          "saved: rerun with --resume to continue")
         if leader:
             self.save()
         training.group.barrier()
+        if leader:
+            if finish is not None and finish():
+                self.save()
+            self.draw()
         return self.lines
 
     def note(self, losses: Losses, bar: tqdm) -> None:
@@ -108,6 +123,8 @@ class Run:
         if self.validate and self.training.group.rank == 0 and step % max(1, recipe.steps // 10) == 0:
             self.check()
             value = self.validate(self.training.model)
+            if not np.isfinite(value):
+                warnings.warn("validation: the split val has nothing to measure", RuntimeWarning, stacklevel=2)
             self.training.model.train()
             self.lines.append({"step": step, "validation": value})
             if value > self.best:
@@ -115,12 +132,12 @@ class Run:
                 self.write("best.safetensors")
 
     def check(self) -> None:
-        """``RuntimeError`` if a loss since the last line is not finite."""
+        """``Diverged`` if a loss since the last line is not finite."""
         fetch(self.recent)
         for step, losses in enumerate(self.recent, start=self.training.step - len(self.recent)):
             if not np.isfinite(losses["total"]):
-                raise RuntimeError(f"train: the loss became {losses['total']} at step {step}; a smaller learning rate "
-                                   f"than {self.training.task.recipe.lr} may help")
+                raise Diverged(f"the loss became {losses['total']} at step {step}; a smaller learning rate than "
+                               f"{self.training.task.recipe.lr} may help")
 
     def mean_loss(self) -> float:
         """Over the last 100 steps that have a line."""
@@ -130,23 +147,29 @@ class Run:
         return time.perf_counter() - self.saved >= self.save_every
 
     def save(self) -> None:
-        """Write all four files, each whole or not at all."""
+        """Write the checkpoints and metrics.jsonl, each whole or not at all."""
         self.check()
         if not self.validate and -self.mean_loss() > self.best:
             self.best = -self.mean_loss()
             self.write("best.safetensors")
         with atomic_write(self.metrics) as temporary:
-            temporary.write_text("".join(json.dumps(line) + "\n" for line in self.lines))
+            temporary.write_text("".join(to_json(line) + "\n" for line in self.lines), encoding="utf-8")
         self.write("last.safetensors")
-        if self.training.step == self.training.task.recipe.steps:
+        self.saved = time.perf_counter()
+
+    def draw(self) -> None:
+        """Draw curve.png; a warning where that fails, because nothing depends on it."""
+        try:
             from ..viz.curves import loss_curve
             with atomic_write(self.folder / "curve.png") as temporary:
                 loss_curve(self.lines).savefig(temporary, format="png")
-        self.saved = time.perf_counter()
+        except Exception as error:
+            warnings.warn(f"{self.folder / 'curve.png'}: not drawn ({error})", RuntimeWarning, stacklevel=2)
 
     def write(self, name: str) -> None:
         best = float(self.best) if np.isfinite(self.best) else None
-        save_training(self.folder / name, self.training, **self.about, seconds=round(self.seconds, 2), best=best)
+        save_training(self.folder / name, self.training, **self.about, seconds=round(self.seconds, 2), best=best,
+                      best_by=self.best_by)
 
 
 @contextlib.contextmanager
@@ -182,10 +205,10 @@ def read_metrics(path: Path) -> list[dict]:
                 bad = f"line {i} is not what a run writes"
                 lines.append(json.loads(line))
                 if type(lines[-1]["step"]) is not int or lines[-1]["step"] < 1 or not all(
-                        isinstance(value, int | float) for value in lines[-1].values()):
+                        value is None or isinstance(value, int | float) for value in lines[-1].values()):
                     raise ValueError
     except (KeyError, TypeError, ValueError, RecursionError):
-        raise CheckpointError(f"{path}: {bad}; mend or remove it, then --resume goes on") from None
+        raise CheckpointError(f"{path}: {bad}; repair or remove it, then --resume continues") from None
     return lines
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from ..autograd import Function, no_grad, substitute
 from ..nn import Module, evaluating
 from ..summary import Tracer, functions, traced
+from .backend import pyplot
 from .figures import PALETTE
 
 KINDS = {  # of operations: what they are called, colour in the palette
@@ -150,7 +151,7 @@ def draw_architecture(several: list[Block], title: str = "") -> Any:
     A block is as high as the square root of its map's side and as wide as the logarithm of its channels, which stand
     above it; below it stands the side. Its colour and the words below say what it does.
     """
-    import matplotlib.pyplot as plt
+    plt = pyplot()
     largest = max(b.size[0] for b in several)
     heights = [max(2.4 * np.sqrt(b.size[0] / largest), 0.12) for b in several]
     widths = [0.12 + 0.05 * np.log2(b.channels) for b in several]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
+from .backend import import_matplotlib
 from .figures import PALETTE, grey_to_rgb
 
 COLOURS = PALETTE[[1, 2, 3, 7, 4, 5, 6]]  # one class after the other
@@ -74,12 +75,11 @@ def heat_map(image: np.ndarray, heat: np.ndarray, low: float | None = None, high
     The map is stretched over the picture, each of its places a rectangle. low, high: the ends of the colours, the
     map's own by default.
     """
-    import matplotlib
     H, W = image.shape[-2:]
     low, high = (float(heat.min()) if low is None else low), (float(heat.max()) if high is None else high)
     scaled = np.clip((heat - low) / max(high - low, 1e-12), 0, 1)
     rows, columns = (np.arange(side) * part // side for side, part in zip((H, W), heat.shape, strict=True))
-    colours = matplotlib.colormaps["cividis"](scaled[rows[:, None], columns])[..., :3] * 255  # (H, W, 3)
+    colours = import_matplotlib().colormaps["cividis"](scaled[rows[:, None], columns])[..., :3] * 255  # (H, W, 3)
     grey = grey_to_rgb(image).mean(axis=2, keepdims=True)
     return ((1 - strength) * grey + strength * colours).astype(np.uint8)
 

@@ -1,20 +1,26 @@
 """The curve of a training run."""
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
-from matplotlib.figure import Figure
+from typing import Any
 
+from .backend import import_matplotlib
 from .figures import PALETTE
 
 
-def loss_curve(lines: list[dict]) -> Figure:
-    """Losses and, where there are any, validation values against the step, from the lines of a metrics.jsonl."""
+def loss_curve(lines: list[dict]) -> Any:
+    """Losses and, where there are any, validation values against the step, from the lines of a metrics.jsonl.
+
+    A figure for ``savefig``, which no window shows.
+    """
+    import_matplotlib()
+    from matplotlib.figure import Figure
     losses = [line for line in lines if "total" in line]
-    checks = [line for line in lines if "validation" in line]
+    checks = [line for line in lines if line.get("validation") is not None]
     names = [n for n in (losses[0] if losses else {}) if n not in ("step", "lr", "seconds", "memory")]
     if len(names) == 2:  # one loss and its sum are the same
         names = ["total"]
-    figure, ax = plt.subplots(figsize=(7, 4), layout="constrained")
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    ax = figure.subplots()
     for name, colour in zip(names, PALETTE[[5, 1, 2, 3, 6, 4, 7, 0]] / 255, strict=False):
         ax.plot([line["step"] for line in losses], [line[name] for line in losses], color=colour, label=name, lw=1.2)
     ax.set(xlabel="step", ylabel="loss", yscale="log", title="training loss")
@@ -24,5 +30,4 @@ def loss_curve(lines: list[dict]) -> Figure:
         right = ax.twinx()
         right.plot([line["step"] for line in checks], [line["validation"] for line in checks], "k.--", lw=1)
         right.set(ylabel="validation (dashed)", ylim=(0, 1))
-    plt.close(figure)
     return figure

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from .backend import pyplot
+
 # Okabe and Ito's palette (Wong, Nature Methods 2011), as RGB in 0..255
 PALETTE = np.array([[0, 0, 0], [230, 159, 0], [86, 180, 233], [0, 158, 115], [240, 228, 66], [0, 114, 178],
                     [213, 94, 0], [204, 121, 167]], np.uint8)
@@ -43,7 +45,7 @@ def colour_instances(instances: np.ndarray, seed: int = 0) -> np.ndarray:
 
 def panels(pictures: dict[str, Any], columns: int | None = None, size: float = 2.6, **options: Any) -> Any:
     """A figure of pictures side by side, title -> array (H, W), (H, W, 3) or (C, H, W); ``options`` go to imshow."""
-    import matplotlib.pyplot as plt
+    plt = pyplot()
     columns = columns or min(len(pictures), 4)
     rows = -(-len(pictures) // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(size * columns, (size + 0.3) * rows), squeeze=False)

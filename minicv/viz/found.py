@@ -9,6 +9,7 @@ import numpy as np
 from ..data.detection import DetectionSample
 from ..detection import Detections
 from ..metrics.detection import objects_found
+from .backend import pyplot
 from .boxes import class_colour
 
 PALE, DARK = 0.3, 0.7  # how much of a class's colour is in its objects, and in the outlines of what was found
@@ -24,7 +25,7 @@ def found_sheet(truths: Sequence[DetectionSample], found: Mapping[str, Sequence[
     found: name of a detector -> what it found on each picture. titles: of the pictures. size: width of one, inches.
     ``ValueError`` unless there are detections for each picture.
     """
-    import matplotlib.pyplot as plt
+    plt = pyplot()
     for name, each in found.items():
         if len(each) != len(truths):
             raise ValueError(f"found_sheet: {name!r} needs detections on each of {len(truths)} pictures, got "

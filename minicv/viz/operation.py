@@ -9,6 +9,7 @@ import numpy as np
 from .. import seed
 from ..autograd import Tensor
 from ..ops.case import Case
+from .backend import pyplot
 
 
 def plane(array: np.ndarray, at: tuple[int, ...] = ()) -> np.ndarray:
@@ -47,7 +48,7 @@ def draw_operation(case: Case) -> tuple[Any, str]:
 
     Returns the figure and its words. Raises ``ValueError`` if the case has no numbers to draw.
     """
-    import matplotlib.pyplot as plt
+    plt = pyplot()
     seed(0)
     f, inputs = case.differentiable()
     if not inputs or not inputs[0].size:
@@ -86,7 +87,7 @@ def draw_operation(case: Case) -> tuple[Any, str]:
 
 def draw_arrays(title: str, maps: dict[str, np.ndarray]) -> tuple[Any, str]:
     """Draw arrays beside each other, white for zero: of what is no operation, but made for one; figure and words."""
-    import matplotlib.pyplot as plt
+    plt = pyplot()
     planes = {name: plane(array) for name, array in maps.items()}
     widths = [max(v.shape[1] / v.shape[0], 1) for v in planes.values()]
     figure, axes = plt.subplots(1, len(planes), figsize=(1.8 * sum(widths), 2.0), layout="constrained", squeeze=False,

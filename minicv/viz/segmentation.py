@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
+from .backend import pyplot
 from .figures import PALETTE, grey_to_rgb
 
 VOID = np.array([255, 255, 255], np.uint8)
@@ -56,7 +57,7 @@ def prediction_sheet(images: Sequence[np.ndarray], labellings: Mapping[str, Sequ
     share of the picture carry the number of their class. show_pictures=False leaves the pictures themselves out.
     ``ValueError`` for label maps that are not one for each picture.
     """
-    import matplotlib.pyplot as plt
+    plt = pyplot()
     for title, maps in labellings.items():
         if [m.shape for m in maps] != [image.shape[-2:] for image in images]:
             raise ValueError(f"prediction_sheet: {title!r} needs a label map of its size for each picture, got "
@@ -122,7 +123,7 @@ def draw_confusion(matrix: np.ndarray, class_names: Sequence[str], ax: Any = Non
     The numbers are percent of the row, the pixels of a class; beside them each class's share of all pixels and its IU.
     ``ValueError`` where names and matrix do not fit.
     """
-    import matplotlib.pyplot as plt
+    plt = pyplot()
     n, K = np.asarray(matrix, float), len(class_names)
     if n.shape != (K, K) or not n.sum() > 0:
         raise ValueError(f"draw_confusion: needs pixels, and {K} x {K} numbers for {K} names, got {n.shape}")

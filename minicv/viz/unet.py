@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .backend import pyplot
 from .figures import PALETTE
 
 MADE_BY = {"conv": (5, "conv 3x3, ReLU"), "pool": (6, "max pool 2x2"), "up": (3, "up-conv 2x2"),
@@ -55,7 +56,7 @@ def draw_u(maps: Sequence[Map], ax: Any = None) -> Any:
     A box is as high as the square root of its map's side and as wide as the logarithm of its channels; above it stand
     the channels, below it the side. Raises ``ValueError`` for an operation that the figure does not know.
     """
-    import matplotlib.pyplot as plt
+    plt = pyplot()
     unknown = {m.made_by for m in maps} - {"input", *MADE_BY}
     if unknown:
         raise ValueError(f"draw_u: made_by {sorted(unknown)}; it is one of 'input', {', '.join(map(repr, MADE_BY))}")

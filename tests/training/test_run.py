@@ -99,7 +99,7 @@ def test_the_best_by_validation_is_kept(tmp_path):
 
 def test_a_loss_that_is_not_finite_ends_the_run_with_one_error(tmp_path):
     """And without a warning from each operation that overflows: here every warning is an error."""
-    message = r"train: the loss became (nan|inf) at step [12]; a smaller learning rate than 1e\+30 may help"
+    message = r"the loss became (nan|inf) at step [12]; a smaller learning rate than 1e\+30 may help"
     with pytest.raises(RuntimeError, match=message):
         run(tmp_path, SMALL.replaced(lr=1e30)).run()
     job = run(tmp_path)
@@ -121,8 +121,8 @@ def interrupted_at(folder, steps, **options):
         if job.training.step == steps:
             signal.raise_signal(signal.SIGINT)
     job.note = stop
-    with pytest.raises(Interrupted, match=rf"interrupted after step {steps} of 30; .*last.safetensors is saved: the "
-                                          "same command with --resume goes on"):
+    with pytest.raises(Interrupted, match=rf"interrupted after step {steps} of 30; .*last.safetensors is saved: rerun "
+                                          "with --resume to continue"):
         job.run()
     return job
 
@@ -188,6 +188,63 @@ def test_a_second_ctrl_c_does_not_wait(tmp_path):
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_a_finished_run_may_get_more_steps(tmp_path, whole):
+    """Its weights and optimizer continue; the rate is that of the schedule over all steps, from there on."""
+    shutil.copytree(whole, tmp_path / "more")
+    job = run(tmp_path / "more", SMALL.replaced(steps=40))
+    job.resume()
+    assert (job.training.step, job.steps_before) == (30, 30)
+    assert job.training.optimizer.groups[0]["lr"] == pytest.approx(0.01 * (1 - 30 / 40) ** 0.9)
+    lines = job.run()
+    assert [line["step"] for line in lines] == [10, 20, 30, 40] and lines[-1]["lr"] == 0
+    assert load_checkpoint(job.last)[1]["recipe"]["steps"] == 40
+    assert not same(job.last, whole / "last.safetensors")
+
+
+def test_what_changes_nothing_may_change_when_a_run_is_resumed(tmp_path, monkeypatch):
+    (tmp_path / "set").mkdir()
+    monkeypatch.chdir(tmp_path)
+    Run(training(), tmp_path / "run", {"data": "isbi2012:set"}, quiet=True).run()
+    for spelled in ("isbi2012:./set", f"isbi2012:{tmp_path}/set/"):
+        job = Run(training(dropout=0.5), tmp_path / "run", {"data": spelled}, save_every=1.0)  # the class's default
+        job.resume()
+        assert job.training.step == 30
+
+
+def test_the_best_of_another_measure_is_not_compared(tmp_path):
+    """The mean loss is negated, so it lies below any mean IU."""
+    run(tmp_path, SMALL.replaced(steps=20), validate=lambda model: 0.5).run()
+    job = run(tmp_path)
+    job.resume()
+    assert job.best == -np.inf
+    job.run()
+    assert -10 < load_checkpoint(tmp_path / "best.safetensors")[1]["best"] < 0
+
+
+def test_a_curve_that_cannot_be_drawn_is_a_warning(tmp_path, monkeypatch):
+    """Everything else is saved before it, also what is trained after the steps."""
+    from minicv.viz import curves
+
+    def draw(lines):
+        assert (tmp_path / "last.safetensors").exists() and finished
+        raise ImportError("no screen")
+    monkeypatch.setattr(curves, "loss_curve", draw)
+    finished = []
+    with pytest.warns(RuntimeWarning, match=r"curve.png: not drawn \(no screen\)"):
+        run(tmp_path).run(lambda: finished.append(1) or True)
+    assert sorted(os.listdir(tmp_path)) == [name for name in FILES if name != "curve.png"]
+
+
+def test_a_validation_without_a_number_is_said_and_written_as_null(tmp_path):
+    with pytest.warns(RuntimeWarning, match="validation: the split val has nothing to measure"):
+        run(tmp_path, validate=lambda model: float("nan")).run()
+    text = (tmp_path / "metrics.jsonl").read_text()
+    assert '"validation": null' in text and "NaN" not in text
+    job = run(tmp_path, validate=lambda model: 0.0)
+    job.resume()
+    assert job.training.step == 30
+
+
 def test_lines_after_the_last_save_are_written_anew(tmp_path, whole):
     interrupted_at(tmp_path, 13)
     with open(tmp_path / "metrics.jsonl", "a") as file:
@@ -204,7 +261,8 @@ def test_damaged_metrics_are_refused(tmp_path, content, message):
     interrupted_at(tmp_path, 13)
     (tmp_path / "metrics.jsonl").write_bytes(content)
     job = run(tmp_path)
-    with pytest.raises(CheckpointError, match=f"metrics.jsonl: {message}; mend or remove it, then --resume goes on"):
+    message = f"metrics.jsonl: {message}; repair or remove it, then --resume continues"
+    with pytest.raises(CheckpointError, match=message):
         job.resume()
     assert job.training.step == 0
 
@@ -236,10 +294,11 @@ def test_what_cannot_be_resumed_is_refused(tmp_path, whole):
 
     assert message(run(tmp_path)) == "no such checkpoint"
     wider = Run(training(width=5), whole, {"data": "cells"}, quiet=True)
-    assert "'width': 4" in message(wider) and "'width': 5" in message(Run(training(width=5), whole, {"data": "cells"}))
-    assert "is of a run with data cells, not isbi2012:x" in message(Run(training(), whole, {"data": "isbi2012:x"}))
-    assert ("is of a run with recipe {'steps': 30}, not {'steps': 60}; go on with that one"
-            in message(run(whole, SMALL.replaced(steps=60))))
+    assert message(wider) == ("this run was started with model width 4, not width 5; continue it with that, or choose "
+                              "another --out")
+    assert "started with data cells, not isbi2012:" in message(Run(training(), whole, {"data": "isbi2012:x"}))
+    assert "started with recipe lr 0.01, not lr 0.02;" in message(run(whole, SMALL.replaced(lr=0.02, steps=60)))
+    assert message(run(whole, SMALL.replaced(steps=20))) == "30 steps are done, more than the 20 that are asked for"
     save_checkpoint(tmp_path / "last.safetensors", training().model, data="cells", recipe=vars(SMALL))
     assert message(run(tmp_path)) == "holds a model, but not the state of its training"
     content = (whole / "last.safetensors").read_bytes()
@@ -308,7 +367,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
         process.send_signal(signal.SIGINT)
         _, error = process.communicate(timeout=60)
     assert process.returncode == 130 and "Traceback" not in error
-    assert "is saved: the same command with --resume goes on" in error
+    assert "is saved: rerun with --resume to continue" in error
     assert load_checkpoint(tmp_path / "last.safetensors")[1]["step"] >= 10
 
 
@@ -339,6 +398,6 @@ def test_by_the_command(tmp_path, capsys, monkeypatch):
     assert cli.main(command) == 0
     capsys.readouterr()
     assert cli.main(command) == 2
-    assert "is there already; --resume goes on with it, another --out starts anew" in capsys.readouterr().err
+    assert "already exists: add --resume to continue it, or choose another --out" in capsys.readouterr().err
     assert cli.main([*command, "--resume"]) == 0
     assert ", from step 3" in capsys.readouterr().out
