@@ -223,7 +223,7 @@ def test_alternating_training(run, fails, few_boxes, monkeypatch, tmp_path):  # 
     assert all((whole[name] == states[-1][name]).all() for name in whole)
 
     for out in ("a", "b"):
-        assert "is there already; --resume goes on with it" in fails(*again, "--out", tmp_path / out)
+        assert "already exists: add --resume to continue it" in fails(*again, "--out", tmp_path / out)
     assert fails(*again, "--out", tmp_path / "c", "--proposals", files[0]) == (
         "--alternating makes its own proposals; leave out --proposals")
 
