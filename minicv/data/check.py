@@ -5,6 +5,7 @@ A new kind of data set adds a line to CHECKS.
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from . import coco, dsb2018, voc_boxes
 from .camvid import CamVid
 from .cityscapes import Cityscapes
 from .detection import Record, read_pixels
-from .errors import DataError
+from .errors import DataError, DataWarning
 from .isbi import numbers_of, read_slice
 from .pairs import LabelledPictures
 from .panoptic import CocoPanoptic
@@ -23,6 +24,7 @@ from .voc import CLASSES, VOCSegmentation
 from .voc_boxes import BLOOD_CELLS
 
 VOC_CLASSES = CLASSES[1:]  # without background
+SIDES = "small, below 32 x 32", "medium", "large, from 96 x 96"
 
 
 @dataclasses.dataclass
@@ -108,20 +110,21 @@ def check_detection(find: Callable[[Path, str], tuple[Sequence[str], list[Callab
     """A check of a detection data set: what a reader refuses or repairs, picture by picture; masks and pictures can be
     read; no picture is in two splits.
 
-    find: gives a split's classes, and for each of its pictures what reads the annotation. A split without a list is
-    passed over, if there is another.
+    find: gives a split's classes, and for each of its images what reads the annotation. That a split has no list is a
+    fault only if no split has one; otherwise it stands among the contents.
     """
     def run(root: Path) -> Report:
-        report, split_of, missing, tables = Report(), {}, [], {}
+        report, split_of, missing, tables, classes = Report(), {}, {}, {}, {}
         for split in splits:
             try:
-                names, reads = find(root, split)
+                classes[split], reads = find(root, split)
             except DataError as error:
                 report.faults.append(str(error))
                 continue
             except ValueError as error:
-                missing.append(str(error))
+                missing[split] = str(error)
                 continue
+            names = classes[split]
             counts, sizes, empty, sides = np.zeros(len(names), np.int64), set(), 0, []
             for read in tqdm(reads, desc=split, unit="picture", leave=False, disable=None):
                 try:
@@ -141,28 +144,45 @@ def check_detection(find: Callable[[Path, str], tuple[Sequence[str], list[Callab
                 sides.append(np.sqrt((record.boxes[:, 2:] - record.boxes[:, :2]).prod(axis=1)))
             side = np.concatenate([*sides, np.zeros(0)])
             report.contents.append(f"{split}: {len(reads)} pictures, {_sizes(sizes)}, {empty} without objects")
-            tables[split] = [*counts, *np.histogram(side, [0, 32, 96, np.inf])[0]]
+            if len(sides) == len(reads) and not counts.any():
+                report.faults.append(f"{root}: no object in any image of {split}, so nothing to learn or to find there")
+            tables[split] = dict(zip([*names, *SIDES], [*counts, *np.histogram(side, [0, 32, 96, np.inf])[0]],
+                                     strict=True))
+        report.faults += _compare_classes(root, classes)
         if tables:
-            rows = [*names, "small, below 32 x 32", "medium", "large, from 96 x 96"]
-            report.contents += _counts("objects", rows, tables)
-        else:
-            report.faults += missing
+            if "train" in missing:
+                report.contents.insert(0, f"train: not there, so nothing to train on ({missing['train']})")
+            report.contents += _counts("objects", tables)
+        elif not report.faults:
+            report.faults += missing.values()
+        report.faults = list(dict.fromkeys(report.faults))
         return report
     return run
 
 
+def _compare_classes(root: Path, classes: dict[str, Sequence[str]]) -> list[str]:
+    """A fault for each split whose classes are not those of the first: its numbers mean something else."""
+    (first, names), *others = classes.items() or [("", ())]
+    return [f"{root}: the classes of {split} are {', '.join(its)}; those of {first} are {', '.join(names)}"
+            for split, its in others if tuple(its) != tuple(names)]
+
+
 def check_panoptic(root: Path) -> Report:
     """All pictures and their PNGs can be read and fit together, every segment has a class and pixels."""
-    report, missing, tables = Report(), [], {}
-    for split in ("train", "val"):
+    report, missing, tables, classes = Report(), [], {}, {}
+    for split in ("train", "val", "test"):
         try:
-            pictures = CocoPanoptic(root, split)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DataWarning)  # its problems are taken over
+                pictures = CocoPanoptic(root, split)
         except DataError as error:
             report.faults.append(str(error))
             continue
         except ValueError as error:  # no such split, which is no fault if there is another
             missing.append(str(error))
             continue
+        report.faults += pictures.problems
+        classes[split] = pictures.class_names
         counts, sizes = np.zeros(pictures.num_classes, np.int64), set()
         for i in tqdm(range(len(pictures)), desc=split, unit="picture", leave=False, disable=None):
             try:
@@ -177,20 +197,21 @@ def check_panoptic(root: Path) -> Report:
             sizes.add(sample.segments.shape[::-1])
             counts += np.bincount(np.delete(sample.classes, empty), minlength=len(counts))
         report.contents.append(f"{split}: {len(pictures)} pictures, {_sizes(sizes)}")
-        tables[split] = counts
+        tables[split] = dict(zip(pictures.class_names, counts, strict=True))
+    report.faults += _compare_classes(root, classes)
     if tables:
-        report.contents += _counts("segments", pictures.class_names, tables)
-    else:
+        report.contents += _counts("segments", tables)
+    elif not report.faults:
         report.faults += missing
     return report
 
 
-def _counts(what: str, names: Sequence[str], tables: dict[str, Sequence[int]]) -> list[str]:
-    """How many of each of ``names`` there are in each split."""
+def _counts(what: str, tables: dict[str, dict[str, int]]) -> list[str]:
+    """How many of each name there are in each split."""
+    names = list(dict.fromkeys(name for table in tables.values() for name in table))
     wide = max(map(len, [*names, what]))
     return [f"{what:<{wide}}" + "".join(f"{split:>10}" for split in tables),
-            *(f"{name:<{wide}}" + "".join(f"{table[k]:10d}" for table in tables.values())
-              for k, name in enumerate(names))]
+            *(f"{name:<{wide}}" + "".join(f"{table.get(name, 0):10d}" for table in tables.values()) for name in names)]
 
 
 def _sizes(sizes: set[tuple[int, int]]) -> str:
@@ -238,5 +259,5 @@ CHECKS: dict[str, Callable[[Path], Report]] = {
     "isbi2012": check_isbi2012,
     "voc-detection": check_detection(lambda root, split: (VOC_CLASSES, voc_boxes.find(root, split, VOC_CLASSES))),
     "bccd": check_detection(lambda root, split: (BLOOD_CELLS, voc_boxes.find(root, split, BLOOD_CELLS))),
-    "coco": check_detection(coco.find, ("train", "val")), "coco-panoptic": check_panoptic,
+    "coco": check_detection(coco.find), "coco-panoptic": check_panoptic,
     "dsb2018": check_detection(lambda root, split: (("nucleus",), dsb2018.find(root, split)))}

@@ -81,3 +81,31 @@ def test_coco_and_nuclei(tmp_path):
     report = check(f"dsb2018:{tmp_path}")
     assert "m.png: no pixel is set, left out" in report.faults[0] and "r.png: no such file" in report.faults[1]
     assert report.contents[0] == "train: 2 pictures, 7 x 5 pixels, 1 without objects"
+
+
+def coco_file(root, split, classes=("car", "dog"), objects=1):
+    for folder in ("annotations", split):
+        (root / folder).mkdir(exist_ok=True)
+    write_png(root / split / f"{split}.png", np.zeros((3, 6, 10), np.uint8))
+    (root / f"annotations/instances_{split}.json").write_text(json.dumps({
+        "images": [{"id": 1, "file_name": f"{split}.png", "height": 6, "width": 10}],
+        "annotations": [{"id": n, "image_id": 1, "category_id": 1, "bbox": [0, 0, 2, 2]} for n in range(objects)],
+        "categories": [{"id": n, "name": name} for n, name in enumerate(classes, 1)]}))
+
+
+def test_splits_of_other_classes_without_objects_or_without_a_list(tmp_path):
+    """A table of all classes; faults: classes that differ, a split without objects, two files for a split."""
+    coco_file(tmp_path, "val")
+    report = check(f"coco:{tmp_path}")
+    assert report.faults == []
+    assert report.contents[0].startswith("train: not there, so nothing to train on (COCO: 0 files instances_train*")
+    coco_file(tmp_path, "train", ("dog", "car", "cat"), objects=0)
+    report = check(f"coco:{tmp_path}")
+    assert [fault.removeprefix(f"{tmp_path}: ") for fault in report.faults] == [
+        "no object in any image of train, so nothing to learn or to find there",
+        "the classes of val are car, dog; those of train are dog, car, cat"]
+    assert [line.split() for line in report.contents[3:6]] == [["dog", "0", "0"], ["car", "0", "1"], ["cat", "0", "0"]]
+    (tmp_path / "annotations/instances_train.json").rename(tmp_path / "annotations/instances_train2014.json")
+    (tmp_path / "annotations/instances_train2017.json").write_text("{}")
+    (fault,) = check(f"coco:{tmp_path}").faults
+    assert "instances_train2017.json: a second file for the split 'train'" in fault

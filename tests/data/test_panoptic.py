@@ -1,3 +1,5 @@
+import copy
+import functools
 import json
 
 import numpy as np
@@ -5,8 +7,8 @@ import pytest
 
 from minicv.data import open_dataset, write_png
 from minicv.data.check import check
-from minicv.data.errors import DataError
-from minicv.data.panoptic import read_segments
+from minicv.data.errors import DataError, DataWarning
+from minicv.data.panoptic import CocoPanoptic, read_segments
 
 NUMBERS = np.array([[0, 5, 5], [70000, 70000, 300]])  # 70000 = 112 + 256 * 17 + 65536; 300 = 44 + 256
 
@@ -83,4 +85,60 @@ def test_check_names_every_fault(root):
     assert "unknown class 4" in check(f"coco-panoptic:{root}").faults[0]
     (root / "annotations/panoptic_val.json").unlink()
     report = check(f"coco-panoptic:{root}")
-    assert len(report.faults) == 2 and "0 files panoptic_train*.json" in report.faults[0]
+    assert len(report.faults) == 3 and "0 files panoptic_train*.json" in report.faults[0]
+
+
+GOOD = {"images": [{"id": 1, "file_name": "p.png", "height": 2, "width": 3}],
+        "categories": [{"id": 9, "name": "sky", "isthing": 0}, {"id": 2, "name": "car", "isthing": 1}],
+        "annotations": [{"image_id": 1, "file_name": "p.png", "segments_info": [
+            {"id": 70000, "category_id": 9, "iscrowd": 0}, {"id": 5, "category_id": 2, "iscrowd": 0},
+            {"id": 300, "category_id": 2, "iscrowd": 0}]}]}
+
+
+@pytest.mark.parametrize("place, value, message", [
+    (("annotations", 0, "segments_info", 0, "id"), 0, r"segments_info\[0\] \(id 0\): id must be a whole number"),
+    (("annotations", 0, "segments_info", 0, "id"), 256 ** 3, "id must be a whole number from 1 to 16777215"),
+    (("annotations", 0, "segments_info", 0, "id"), 5, r"segments_info\[1\] \(id 5\): has the id 5, and so has"),
+    (("annotations", 0, "segments_info", 0, "iscrowd"), "0", "iscrowd must be 0 or 1, got '0'"),
+    (("annotations", 0, "segments_info"), None, r"annotations\[0\]: segments_info must be a list of objects"),
+    (("annotations", 0, "segments_info"), [3], r"segments_info\[0\]: must be an object"),
+    (("annotations", 0, "file_name"), None, "file_name must be text"),
+    (("annotations", 0, "image_id"), 7, "is of an image that is not listed: 7"),
+    (("annotations",), GOOD["annotations"] * 2, r"annotations\[1\]: has the image_id 1, and so has annotations\[0\]"),
+    (("categories", 0, "isthing"), None, "isthing must be 0 or 1, got None"),
+    (("categories", 0, "id"), 2, r"categories\[1\] \(id 2\): has the id 2"),
+    (("categories", 0, "name"), "car", "has the name 'car'"),
+    (("images", 0, "height"), 2.5, "height must be a whole number"),
+    (("annotations", 0), {"id": 1, "image_id": 1, "bbox": [0, 0, 1, 1]}, "open an instances file as coco"),
+])
+def test_values_that_are_refused(root, place, value, message):
+    content = copy.deepcopy(GOOD)
+    functools.reduce(lambda part, key: part[key], place[:-1], content)[place[-1]] = value
+    (root / "annotations/panoptic_val.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match=rf"panoptic_val\.json: .*{message}"):
+        CocoPanoptic(root, "val")
+
+
+def test_images_without_an_annotation_are_told(root):
+    content = copy.deepcopy(GOOD)
+    content["images"].append({"id": 2, "file_name": "q.png", "height": 2, "width": 3})
+    (root / "annotations/panoptic_val.json").write_text(json.dumps(content))
+    with pytest.warns(DataWarning, match=r"panoptic_val\.json: q\.png: no annotation, left out"):
+        assert len(CocoPanoptic(root, "val")) == 1
+    assert "q.png: no annotation, left out" in check(f"coco-panoptic:{root}").faults[0]
+
+
+def test_the_stated_size_and_the_files_are_compared_and_looked_for(root):
+    content = copy.deepcopy(GOOD)
+    content["images"][0].update(height=3, width=2)
+    (root / "annotations/panoptic_val.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"p\.png: size \(2, 3\), panoptic_val\.json says \(3, 2\)"):
+        CocoPanoptic(root, "val")[0]
+    (root / "annotations/panoptic_val/p.png").unlink()
+    with pytest.raises(DataError, match=r"panoptic_val/p\.png: no such file"):
+        CocoPanoptic(root, "val")
+
+
+def test_iteration_ends(root):
+    write(root, [(70000, 9, 0), (5, 2, 0), (300, 2, 1)])
+    assert [sample.name for sample in CocoPanoptic(root, "val")] == ["p"]

@@ -1,3 +1,4 @@
+import re
 import warnings
 
 import numpy as np
@@ -46,7 +47,7 @@ def test_a_picture_without_objects(root):
 
 
 @pytest.mark.parametrize("objects, boxes, problem", [
-    (thing(4, 2, 4, 2), [], r"a\.xml: box \[4.0, 2.0, 4.0, 2.0\] .* has no area, left out"),
+    (thing(4, 2, 4, 2), [], r"a\.xml: object\[0\]: box \[4.0, 2.0, 4.0, 2.0\] .* has no area, left out"),
     (thing(4, 2, 4, 5), [], "has no area, left out"),
     (thing(5, 2, 3, 4), [[2, 1, 5, 4]], "swapped corners, put in order"),
     (thing(0, 1, 12, 6), [[0, 0, 10, 6]], "reaches out of the picture of 10 x 6, cut off"),
@@ -63,14 +64,80 @@ def test_what_is_wrong_is_told_and_reading_goes_on(root, objects, boxes, problem
     ("", "not a readable annotation"),
     ("<annotation>", "not a readable annotation"),
     (f"<annotation>{SIZE}{thing(1, 1, 2, 2, 'cow2')}</annotation>", "unknown class 'cow2'; there are aeroplane, "),
-    (f"<annotation>{SIZE}{thing(1, 1, 'x', 2)}</annotation>", "bndbox needs a number as xmax, got 'x'"),
-    (f"<annotation>{SIZE}{thing('nan', 1, 2, 2)}</annotation>", "bndbox needs a number as xmin, got 'nan'"),
-    (f"<annotation>{SIZE.replace('10', 'inf')}</annotation>", "size needs a number as width, got 'inf'"),
-    (f"<annotation>{SIZE}<object><name>cat</name></object></annotation>", "an object 'cat' without a bndbox"),
+    (f"<annotation>{SIZE}{thing(1, 1, 'x', 2)}</annotation>", r"object\[0\], bndbox: needs .* as <xmax>, got 'x'"),
+    (f"<annotation>{SIZE}{thing('nan', 1, 2, 2)}</annotation>", "needs a number up to .* as <xmin>, got 'nan'"),
+    (f"<annotation>{SIZE.replace('10', 'inf')}</annotation>", "size: needs a number up to .* as <width>, got 'inf'"),
+    (f"<annotation>{SIZE}<object><name>cat</name></object></annotation>", "a cat without a <bndbox>"),
 ])
 def test_what_cannot_be_read(root, content, message):
     (root / "Annotations/a.xml").write_text(content)
     with pytest.raises(DataError, match=rf"a\.xml: .*{message}"):
+        VOCDetection(root)
+
+
+BOX = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>5</ymax></bndbox>"
+CAT = f"<object><name>cat</name>{BOX}</object>"
+
+
+@pytest.mark.parametrize("content, message", [
+    ('<annotations><image name="a"><box label="cat" xtl="1"/></image></annotations>', "its root is <annotations>"),
+    ('<svg xmlns="http://www.w3.org/2000/svg"/>', "its root is <{http://www.w3.org/2000/svg}svg>, VOC's"),
+    ('<project><modelVersion>4.0.0</modelVersion></project>', "its root is <project>"),
+    (f'<annotation xmlns="http://example.org">{CAT}</annotation>', "its root is <{http://example.org}annotation>"),
+    (f"<Annotation>{CAT}</Annotation>", "its root is <Annotation>"),
+    (f"<annotation>{SIZE}<Object><name>cat</name>{BOX}</Object></annotation>", "<Object> where PASCAL VOC has none"),
+    (f'<annotation xmlns:v="x">{SIZE}<v:object/></annotation>', "<{x}object> where PASCAL VOC has none"),
+    (f"<annotation>{SIZE}<objects>{CAT}</objects></annotation>", "<bndbox> where PASCAL VOC has none"),
+    (f"<annotation>{SIZE}<thing><name>cat</name>{BOX}</thing></annotation>", "<bndbox> where PASCAL VOC has none"),
+    ("<annotation/>", "<annotation> is empty"),
+    (f"<annotation>{SIZE}{SIZE}{CAT}</annotation>", "annotation: 2 times <size>"),
+    (f"<annotation>{SIZE}<object><name>cat</name>{BOX}{BOX}</object></annotation>", "object[0]: 2 times <bndbox>"),
+    (f"<annotation>{SIZE}<object><name>cat</name><name>dog</name>{BOX}</object></annotation>", "2 times <name>"),
+    (f"<annotation>{SIZE}<object>{BOX}</object></annotation>", "object[0]: needs text as <name>"),
+    (f"<annotation>{SIZE}<object><name> </name>{BOX}</object></annotation>", "object[0]: needs text as <name>"),
+    (f"<annotation>{SIZE}<object><name>c<b/>at</name>{BOX}</object></annotation>", "needs text as <name>"),
+    (f"<annotation>{SIZE}{thing(1, 1, 5, 5, difficult='yes')}</annotation>", "needs 0 or 1 as <difficult>, got 'yes'"),
+    (f"<annotation>{SIZE}{thing('1_0', 1, 5, 5)}</annotation>", "as <xmin>, got '1_0'"),
+    (f"<annotation>{SIZE}{thing('１', 1, 5, 5)}</annotation>", "as <xmin>, got '１'"),
+    (f"<annotation>{SIZE}{thing('1e400', 1, 5, 5)}</annotation>", "as <xmin>, got '1e400'"),
+    (f"<annotation>{SIZE.replace('10', '0')}</annotation>", "size: 0 x 6 pixels cannot be; correct <size>, or"),
+    (f"<annotation>{SIZE.replace('10', '10.5')}</annotation>", "size: 10.5 x 6 pixels cannot be"),
+    (f"<annotation>{SIZE.replace('10', '99999999')}</annotation>", "size: 99999999 x 6 pixels cannot be"),
+    ("<annotation><size><width>10</width></size></annotation>", "size: needs a number up to 1e+09 as <height>, got ''"),
+])
+def test_other_formats_and_broken_layouts_are_refused(root, content, message):
+    (root / "Annotations/a.xml").write_text(content, encoding="utf-8")
+    with pytest.raises(DataError, match=rf"a\.xml: .*{re.escape(message)}"):
+        VOCDetection(root)
+
+
+def test_what_may_vary(root):
+    """Floats, blanks, comments, elements of other tools, another order, true and false."""
+    write(root, "<!-- by hand --><path>C:\\a.jpg</path><filename>D:\\set\\a.jpg</filename>"
+          "<object><difficult>true</difficult><bndbox><ymax> 5.5 </ymax><ymin>2</ymin><xmax>4e0</xmax>"
+          "<xmin>3.0<!-- x --></xmin></bndbox><occluded>0</occluded><name> dog\n</name></object>")
+    pictures = VOCDetection(root)
+    assert pictures[0].boxes.tolist() == [[2, 1, 4, 5.5]] and pictures[0].difficult.tolist() == [True]
+    assert pictures.problems == []
+
+
+def test_the_name_of_another_image_is_told(root):
+    write(root, f"<filename>b.jpg</filename>{CAT}")
+    with pytest.warns(DataWarning, match=r"a\.xml: <filename> is 'b\.jpg'; is it the annotation of another image\?"):
+        assert len(VOCDetection(root)[0].boxes) == 1
+
+
+@pytest.mark.parametrize("encoding, name", [("gb2312", "路灯"), ("euc-kr", "사람"), ("shift_jis", "猫"), ("big5", "狗"),
+                                            ("iso-8859-1", "chaîne"), ("utf-16", "чашка")])
+def test_class_names_in_other_encodings(root, encoding, name):
+    content = f'<?xml version="1.0" encoding="{encoding}"?><annotation>{SIZE}{thing(1, 1, 10, 6, name)}</annotation>'
+    (root / "Annotations/a.xml").write_bytes(content.encode(encoding))
+    assert VOCDetection(root, class_names=["other", name])[0].labels.tolist() == [1]
+
+
+def test_an_image_listed_twice(root):
+    (root / "ImageSets/Main/train.txt").write_text("a\nb\na\n")
+    with pytest.raises(DataError, match=r"train\.txt: lists 'a' more than once; keep one line for each image"):
         VOCDetection(root)
 
 
