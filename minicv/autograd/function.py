@@ -8,14 +8,22 @@ import os
 import threading
 from typing import Any
 
+import numpy as np
+
 from .. import backend
 from ..backend import Array
+from . import versions
 from .tensor import Tensor
 
 _state = threading.local()  # .no_grad, .anomaly, .plain: how many of these blocks are open in this thread
 _count = itertools.count()
 _substitutes: dict[type[Function], type[Function]] = {}
 _fast: dict[type[Function], type[Function]] = {}  # the table of minicv/fast: a Function -> its fast version
+
+
+def grad_enabled() -> bool:
+    """Whether calls are noted in the graph: False inside ``no_grad``."""
+    return not getattr(_state, "no_grad", 0)
 
 
 class Function:
@@ -42,6 +50,7 @@ class Function:
     needs: tuple[bool, ...] = ()
     saved: tuple = ()
     device: str | None = None  # of a fast version that computes on one device only: that device's name
+    noted: list | tuple = ()  # what the saved arrays were, see versions.py
 
     def forward(ctx, *arrays: Array, **options: Any) -> Array:
         raise TypeError(f"{ctx.name()}: has no forward")
@@ -67,8 +76,8 @@ class Function:
         arrays = [None if x is None else x.data for x in inputs]
         ctx = implementation(cls, arrays)()
         ctx._check(arrays)
-        grad_enabled = not getattr(_state, "no_grad", 0)
-        ctx.needs = tuple(grad_enabled and x is not None and x.requires_grad for x in inputs)
+        enabled = grad_enabled()
+        ctx.needs = tuple(enabled and x is not None and x.requires_grad for x in inputs)
         try:
             result = ctx.forward(*arrays, **options)
         except Exception as error:  # an array module's own message does not say whose arrays these were
@@ -85,6 +94,10 @@ class Function:
             ctx.order = next(_count)
             ctx.shape, ctx.dtype = output.shape, output.dtype
             output.requires_grad, output.node = True, ctx
+            if ctx.saved:
+                leaves = [a for a, x in zip(arrays, inputs, strict=True) if x is not None and x.node is None]
+                leaves += [v for v in options.values() if isinstance(v, np.ndarray)]
+                ctx.noted = versions.marks(ctx.saved, leaves, [*arrays, first, *others])
         else:
             ctx.saved = ()
         return (output, *map(Tensor, others)) if others else output

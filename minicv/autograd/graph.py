@@ -4,10 +4,11 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .. import backend
 from ..backend import Array
+from . import versions
 from .tensor import Tensor
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def backward(tensor: Tensor, grad: Array | None = None, ready: Callable[[Tensor]
             raise RuntimeError(f"backward: the graph through {node.name()} was walked before and its saved arrays are "
                                "gone; run forward again (or add the losses and walk once)")
         gy = gradients.pop(node)
+        versions.check(node.name(), node.noted)
         results = node.backward(gy)
         results = results if isinstance(results, tuple) else (results,)
         node.expect_finite("backward", results)
@@ -72,17 +74,14 @@ def backward(tensor: Tensor, grad: Array | None = None, ready: Callable[[Tensor]
             if edge is not None:
                 own = g is not None and has_own_memory(g, [gy, *results, *node.saved])
                 send(edge, g, f"{node.name()}.backward", own)
-        node.edges, node.saved = None, ()
+        node.edges, node.saved, node.noted = None, (), ()
 
 
 def has_own_memory(g: Array, others: list) -> bool:
     """Whether ``g`` is all of an array, in any order of its axes, in which only one of ``others`` lies: itself."""
-    def owner(a: Any) -> Any:  # of the memory that a is a view of
-        base = getattr(a, "base", None)
-        return a if base is None else base
-    memory = owner(g)
+    memory = versions.owner(g)
     return (type(memory) is type(g) and memory.size == g.size and memory.flags.owndata
-            and sum(memory is owner(other) for other in others) == 1)
+            and sum(memory is versions.owner(other) for other in others) == 1)
 
 
 def calls(tensor: Tensor) -> list[Function]:

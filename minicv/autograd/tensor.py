@@ -13,14 +13,14 @@ class Tensor:
     """A NumPy or CuPy array that can be differentiated with respect to.
 
     ``data`` is the array. ``grad`` is None or an array of the same shape, where ``backward`` adds the gradient; set
-    it to None to start anew. Python numbers and lists become float32 (integers stay integers); an array keeps its
-    dtype. Operators and methods (``+``, ``@``, ``x.sum()``, ``x[1:]``) are those of ``minicv.ops``.
+    it to None to start from 0. Python numbers and lists become float32 (integers stay integers); an array keeps its
+    dtype and its memory: ``Tensor(array)`` is no copy. Operators and methods (``+``, ``@``, ``x.sum()``, ``x[1:]``) are
+    those of ``minicv.ops``; ``protocols.py`` has what Python and NumPy do with a Tensor.
 
     Raises ``TypeError`` if ``requires_grad`` is asked of integers, as they have no derivative.
     """
 
     __slots__ = ("data", "grad", "requires_grad", "node", "__weakref__")
-    __array_ufunc__ = None  # so that `array * tensor` asks the tensor, not NumPy
 
     def __init__(self, array: Any, requires_grad: bool = False):
         if isinstance(array, Tensor):
@@ -46,9 +46,6 @@ class Tensor:
     dtype = property(lambda self: self.data.dtype)
     device = property(lambda self: backend.device_of(self.data))
 
-    def __len__(self) -> int:
-        return len(self.data)
-
     def __repr__(self) -> str:
         made_by = f", from {self.node.name()}" if self.node else ""
         return f"Tensor({self.data}, shape={self.shape}{made_by}{', requires_grad=True' * self.requires_grad})"
@@ -56,6 +53,10 @@ class Tensor:
     def item(self) -> float:
         """The only element, as a Python number (reads from the device)."""
         return self.data.item()
+
+    def tolist(self) -> Any:
+        """The values as Python numbers, in nested lists (reads from the device)."""
+        return self.data.tolist()
 
     def numpy(self) -> np.ndarray:
         """The values as a NumPy array (reads from the device)."""

@@ -219,7 +219,7 @@ Tensor.__sub__ = sub
 Tensor.__rsub__ = lambda a, b: sub(b, a)
 Tensor.__truediv__ = div
 Tensor.__rtruediv__ = lambda a, b: div(b, a)
-Tensor.__neg__ = neg
+Tensor.__neg__, Tensor.__abs__ = neg, abs
 Tensor.__pow__ = pow
 Tensor.exp, Tensor.log, Tensor.sqrt, Tensor.abs = exp, log, sqrt, abs
 

@@ -50,6 +50,9 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
 
     A vector stands for a row on the left and a column on the right. Raises ``ValueError`` if K differs.
     """
+    for i, x in enumerate((input, other)):
+        if not isinstance(x, Tensor):
+            raise TypeError(f"MatMul: argument {i} is of type {type(x).__name__}; wrap it in minicv.Tensor")
     if input.ndim == 0 or other.ndim == 0 or input.shape[-1] != other.shape[-2 if other.ndim > 1 else 0]:
         raise ValueError(f"matmul: {input.shape} @ {other.shape}: the last size of the first must equal the last but "
                          "one of the second")
@@ -84,6 +87,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 Tensor.__matmul__ = Tensor.matmul = matmul
+Tensor.__rmatmul__ = lambda a, b: matmul(b, a)
 
 
 def _matmul_loop(a, b):

@@ -1,13 +1,14 @@
 """Ops that move elements without changing them. The backward pass moves the gradient back the same way."""
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from types import EllipsisType
 
 import numpy as np
 
 from ..autograd import Function, Tensor
-from ..backend import add_at, xp_of
+from ..backend import add_at, is_array, xp_of
 from .case import Case
 from .elementwise import unbroadcast
 
@@ -150,6 +151,7 @@ def getitem(input: Tensor, index) -> Tensor:
     """``input[index]`` with integers, slices, None, ..., or integer and boolean arrays, as NumPy indexes."""
     parts = index if isinstance(index, tuple) else (index,)
     parts = tuple(p.data if isinstance(p, Tensor) else p for p in parts)
+    parts = tuple(p.copy() if is_array(p) else list(p) if isinstance(p, list) else p for p in parts)  # backward's own
     return GetItem.apply(input, index=parts if isinstance(index, tuple) else parts[0])
 
 
@@ -204,9 +206,15 @@ def center_crop(input: Tensor, output_size: tuple[int, int]) -> Tensor:
     return crop(input, (H - height) // 2, (W - width) // 2, height, width)
 
 
-Tensor.reshape = lambda x, *shape: reshape(x, shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape)
-Tensor.permute = lambda x, *dims: permute(x, dims[0] if len(dims) == 1 and not isinstance(dims[0], int) else dims)
-Tensor.expand = lambda x, *size: expand(x, size[0] if len(size) == 1 and not isinstance(size[0], int) else size)
+def _sizes(values: tuple) -> tuple[int, ...]:
+    """Python's integers from ``x.reshape(2, 3)`` and ``x.reshape((2, 3))``, also of NumPy's or Tensors."""
+    values = values[0] if len(values) == 1 and isinstance(values[0], list | tuple) else values
+    return tuple(map(operator.index, values))
+
+
+Tensor.reshape = lambda x, *shape: reshape(x, _sizes(shape))
+Tensor.permute = lambda x, *dims: permute(x, _sizes(dims))
+Tensor.expand = lambda x, *size: expand(x, _sizes(size))
 Tensor.transpose, Tensor.flatten, Tensor.squeeze, Tensor.unsqueeze = transpose, flatten, squeeze, unsqueeze
 Tensor.__getitem__, Tensor.flip = getitem, flip
 Tensor.T = property(lambda x: permute(x, range(x.ndim)[::-1]))

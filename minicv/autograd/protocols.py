@@ -1,0 +1,277 @@
+"""What Python and NumPy do with a Tensor: ``t == 2``, ``bool(t)``, ``for row in t``, ``t += 1``, ``np.exp(t)``, copies.
+
+Not needed to understand the engine. Each does what PyTorch does, or raises a ``TypeError`` that says what to write;
+docs/tensor.md lists them in a table.
+"""
+from __future__ import annotations
+
+import numbers
+import operator
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from .. import backend
+from ..backend import Array
+from .function import Function, grad_enabled
+from .tensor import Tensor, tensor
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Numbers and sequences
+# ---------------------------------------------------------------------------------------------------------
+def single(t: Tensor, what: str) -> Any:
+    """The only element as a Python number; ``TypeError``, in the name of what asked for it, if there are others."""
+    if t.size != 1:
+        cure = "t.numpy().any() or .all()" if what == "bool" else "t[0], t.sum() or t.mean()"
+        raise TypeError(f"{what}(t): a Tensor of shape {t.shape} has {t.size} elements, and only one can become a "
+                        f"{what}; write {cure}")
+    return t.item()
+
+
+def index(t: Tensor) -> int:
+    if t.size != 1 or t.dtype.kind not in "iub":
+        raise TypeError(f"an index must be an integer Tensor of one element, got {t.dtype} {t.shape}; write int(t)")
+    return int(t.item())
+
+
+def length(t: Tensor) -> int:
+    if t.ndim == 0:
+        raise TypeError("len(t) of a Tensor without axes, which is a single number; t.size is 1")
+    return len(t.data)
+
+
+def rows(t: Tensor) -> Iterator[Tensor]:
+    """The elements along the first axis, in the graph."""
+    if t.ndim == 0:
+        raise TypeError("iteration over a Tensor without axes, which is a single number; write t.item()")
+    return (t[i] for i in range(len(t.data)))
+
+
+def contains(t: Tensor, value: Any) -> bool:
+    if not isinstance(value, Tensor | numbers.Number | np.generic):
+        raise TypeError(f"value in t: the value must be a number or a Tensor, got {type(value).__name__}")
+    return bool((t == value).data.any())
+
+
+def formatted(t: Tensor, spec: str) -> str:
+    if t.ndim == 0:
+        return format(t.item(), spec)
+    if spec:
+        raise TypeError(f"format(t, {spec!r}): only a Tensor without axes is formatted as a number, not {t.shape}; "
+                        "write t.item() of one element")
+    return repr(t)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Operators without a derivative: their results lie outside the graph
+# ---------------------------------------------------------------------------------------------------------
+def plain(symbol: str, f: Callable[[Any, Any], Any], other: str = "") -> Callable[[Tensor, Any], Any]:
+    """``t symbol other``. ``other``: what to write where a gradient is wanted, if the operator has a derivative."""
+    def method(t: Tensor, value: Any) -> Any:
+        if other and (t.requires_grad or isinstance(value, Tensor) and value.requires_grad) and grad_enabled():
+            raise TypeError(f"{symbol} has no gradient for Tensors; write {other}, or use t.detach()")
+        array = value.data if isinstance(value, Tensor) else value.item() if isinstance(value, np.generic) else value
+        if isinstance(array, list | tuple):
+            raise TypeError(f"{symbol} of a Tensor and a {type(array).__name__}: write Tensor(...) around the latter")
+        if not backend.is_array(array) and not isinstance(array, numbers.Number):
+            return NotImplemented  # so that t == None is False, and t < None a TypeError
+        if backend.is_array(array) and backend.device_of(array) != t.device:
+            raise TypeError(f"{symbol}: one Tensor lies on {t.device}, the other on {backend.device_of(array)}; use "
+                            ".to(device)")
+        kinds = t.dtype.kind + getattr(getattr(array, "dtype", np.dtype(type(array))), "kind", "")
+        if symbol in "&|^" and not set(kinds) <= set("iub"):
+            raise TypeError(f"{symbol} is for bool and integers, got {t.dtype} and {getattr(array, 'dtype', array)}; "
+                            "compare first, as in (t > 0) & (t < 1)")
+        return Tensor(f(t.data, array))
+    return method
+
+
+def swapped(f: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    return lambda a, b: f(b, a)
+
+
+def invert(t: Tensor) -> Tensor:
+    if t.dtype.kind not in "iub":
+        raise TypeError(f"~t is for bool and integers, got {t.dtype}; write -t, or 1 - t")
+    return Tensor(~t.data)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Changes in place
+# ---------------------------------------------------------------------------------------------------------
+def in_place(symbol: str, name: str) -> Callable[[Tensor, Any], Tensor]:
+    """``t += other``: t becomes t + other. Its old array stays as it is, for the calls that saved it."""
+    def method(t: Tensor, other: Any) -> Any:
+        if t.requires_grad and t.node is None and grad_enabled():
+            raise TypeError(f"t {symbol}= ... on a leaf that requires a gradient: write t = t {symbol} ..., which is "
+                            "in the graph, or `with no_grad():` around an update of weights")
+        result = getattr(t, name)(other)
+        if result is NotImplemented:
+            return result
+        if result.shape != t.shape or result.dtype != t.dtype:
+            raise TypeError(f"t {symbol}= ...: makes {result.dtype} {result.shape} of {t.dtype} {t.shape}; write "
+                            f"t = t {symbol} ...")
+        t.data = result.data
+        if result.requires_grad:
+            t.node, t.requires_grad = result.node, True
+        return t
+    return method
+
+
+def assign(t: Tensor, key: Any, value: Any) -> None:
+    """``t[key] = value`` writes into t's array, outside the graph."""
+    if grad_enabled() and (t.requires_grad or isinstance(value, Tensor) and value.requires_grad):
+        raise TypeError("t[...] = ... has no gradient; write F.where(mask, value, t), F.cat or F.stack for a result in "
+                        "the graph, or `with no_grad():` around it")
+    parts = tuple(p.data if isinstance(p, Tensor) else p for p in (key if isinstance(key, tuple) else (key,)))
+    t.data[parts if isinstance(key, tuple) else parts[0]] = value.data if isinstance(value, Tensor) else value
+
+
+def refused(what: str, cure: str) -> Callable:
+    """A method that PyTorch's tensors do not have either."""
+    def method(t: Tensor, *others: Any) -> Any:
+        raise TypeError(f"{what} of a Tensor: write {cure}")
+    return method
+
+
+# ---------------------------------------------------------------------------------------------------------
+# NumPy
+# ---------------------------------------------------------------------------------------------------------
+NAMES = {"max": "amax", "min": "amin", "absolute": "abs", "negative": "neg", "clip": "clamp", "power": "pow"}
+
+
+def as_numpy(t: Tensor, caller: str) -> np.ndarray:
+    """The array of a Tensor that NumPy's function may have."""
+    if t.requires_grad:
+        from .. import ops
+        name = caller.rpartition(".")[2]
+        name = NAMES.get(name, name)
+        op = f"minicv.ops.{name}, or " if name in ops.__all__ else ""
+        raise TypeError(f"{caller} of a Tensor that requires a gradient, which NumPy would lose: write {op}"
+                        "t.detach() or t.numpy() for the values alone")
+    if t.device != "numpy":
+        raise TypeError(f"{caller} of a Tensor on {t.device}: write t.numpy() for a copy of the values")
+    return t.data
+
+
+def arrays(value: Any, caller: str) -> Any:
+    """Arguments with arrays in place of Tensors, also inside lists, tuples and dicts."""
+    if isinstance(value, Tensor):
+        return as_numpy(value, caller)
+    if isinstance(value, dict):
+        return {key: arrays(v, caller) for key, v in value.items()}
+    return type(value)(arrays(v, caller) for v in value) if type(value) in (list, tuple) else value
+
+
+def as_array(t: Tensor, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+    """``np.asarray(t)`` is t's own array, ``np.array(t)`` a copy."""
+    return np.array(as_numpy(t, "np.asarray"), dtype, copy=copy)
+
+
+def array_function(t: Tensor, function: Callable, types: Any, args: tuple, kwargs: dict) -> Any:
+    """``np.mean(t)``, ``np.stack([t, t])``: NumPy's result of the arrays."""
+    if function in (np.shape, np.ndim, np.size):
+        return getattr(t.data, function.__name__)
+    caller = f"np.{function.__name__}"
+    return function(*arrays(args, caller), **arrays(kwargs, caller))
+
+
+class ArrayUfunc:
+    """``array * t``, ``np.exp(t)``: NumPy asks the class and gets ``call``; CuPy asks the object and gets None.
+
+    None leaves ``cupy_array * t`` to the Tensor's operator.
+    """
+
+    def __get__(self, t: Tensor | None, cls: type) -> Any:
+        return self.call if t is None else None
+
+    @staticmethod
+    def call(t: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        if "out" in options:
+            raise TypeError(f"np.{ufunc.__name__} into a NumPy array, as `array += t` does: write array = array + t")
+        if ufunc is np.matmul:
+            return Tensor.matmul(*inputs)
+        if ufunc in UFUNCS and method == "__call__" and not options:
+            a, b = inputs
+            return UFUNCS[ufunc](a if isinstance(a, Tensor) else tensor(a, like=b), b)
+        result = getattr(ufunc, method)(*arrays(inputs, f"np.{ufunc.__name__}"), **options)
+        return tuple(map(Tensor, result)) if isinstance(result, tuple) else Tensor(result)
+
+
+UFUNCS = {
+    np.add: operator.add, np.subtract: operator.sub, np.multiply: operator.mul, np.true_divide: operator.truediv,
+    np.floor_divide: operator.floordiv, np.remainder: operator.mod, np.power: operator.pow, np.equal: operator.eq,
+    np.not_equal: operator.ne, np.less: operator.lt, np.less_equal: operator.le, np.greater: operator.gt,
+    np.greater_equal: operator.ge, np.bitwise_and: operator.and_, np.bitwise_or: operator.or_,
+    np.bitwise_xor: operator.xor,
+}
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Copies
+# ---------------------------------------------------------------------------------------------------------
+def state(t: Tensor) -> tuple:
+    """What ``copy.deepcopy`` and ``pickle`` take of a leaf: its arrays, in the order of their axes in memory."""
+    if t.node is not None:
+        raise RuntimeError(f"copy or pickle of a result, made by {t.node.name()}: only leaves can be copied; write "
+                           "t.detach() for its values, or compute it again from copied leaves")
+    return stored(t.data), None if t.grad is None else stored(t.grad), t.requires_grad
+
+
+def stored(a: Array) -> tuple[Array, list[int] | None]:
+    if a.flags.c_contiguous:
+        return a, None
+    order = sorted(range(a.ndim), key=lambda i: -a.strides[i])  # pickle keeps no other, see init.taps_first
+    return a.transpose(order), sorted(range(a.ndim), key=order.__getitem__)
+
+
+def restore(t: Tensor, saved: tuple) -> None:
+    data, grad, t.requires_grad = saved
+    t.data = data[0] if data[1] is None else data[0].transpose(data[1])
+    t.grad = None if grad is None else grad[0] if grad[1] is None else grad[0].transpose(grad[1])
+    t.node = None
+
+
+def shallow(t: Tensor) -> Tensor:
+    """``copy.copy(t)`` of a leaf: another Tensor of the same array, without ``.grad``."""
+    other = type(t).__new__(type(t))
+    restore(other, (state(t)[0], None, t.requires_grad))
+    return other
+
+
+def no_state(ctx: Function) -> None:
+    raise RuntimeError(f"copy or pickle of a call of {ctx.name()}: it belongs to its graph, and cannot be copied")
+
+
+# ---------------------------------------------------------------------------------------------------------
+# All of them. A Tensor's hash stays its identity, so that it can be a key although == is elementwise.
+# ---------------------------------------------------------------------------------------------------------
+Tensor.__bool__ = lambda t: bool(single(t, "bool"))
+Tensor.__float__ = lambda t: float(single(t, "float"))
+Tensor.__int__ = lambda t: int(single(t, "int"))
+Tensor.__complex__ = lambda t: complex(single(t, "complex"))
+Tensor.__index__, Tensor.__len__, Tensor.__iter__, Tensor.__contains__ = index, length, rows, contains
+Tensor.__reversed__ = lambda t: t.flip(0) if t.ndim else t
+Tensor.__format__, Tensor.__setitem__, Tensor.__invert__ = formatted, assign, invert
+Tensor.__delitem__ = refused("del t[...]", "F.cat of the parts to keep")
+Tensor.__round__ = refused("round(t)", "round(t.item(), 2) of one element, or t.numpy().round(2)")
+Tensor.__divmod__ = Tensor.__rdivmod__ = refused("divmod", "(a // b, a % b)")
+Tensor.__pos__ = lambda t: t
+Tensor.__array__, Tensor.__array_function__, Tensor.__array_ufunc__ = as_array, array_function, ArrayUfunc()
+Tensor.__copy__, Tensor.__getstate__, Tensor.__setstate__ = shallow, state, restore
+Function.__getstate__ = no_state
+
+for _name, _symbol in {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}.items():
+    setattr(Tensor, f"__{_name}__", plain(_symbol, getattr(operator, _name)))
+for _name, _symbol, _f in (("floordiv", "//", operator.floordiv), ("and", "&", operator.and_),
+                           ("or", "|", operator.or_), ("xor", "^", operator.xor)):
+    setattr(Tensor, f"__{_name}__", plain(_symbol, _f))
+    setattr(Tensor, f"__r{_name}__", plain(_symbol, swapped(_f)))
+Tensor.__mod__ = plain("%", operator.mod, "a - a // b * b")
+Tensor.__rmod__ = plain("%", swapped(operator.mod), "a - a // b * b")
+Tensor.__rpow__ = plain("**", swapped(operator.pow), "F.exp(t * math.log(base))")
+for _name, _symbol in {"add": "+", "sub": "-", "mul": "*", "truediv": "/", "floordiv": "//", "mod": "%", "pow": "**",
+                       "matmul": "@", "and": "&", "or": "|", "xor": "^"}.items():
+    setattr(Tensor, f"__i{_name}__", in_place(_symbol, f"__{_name}__"))
