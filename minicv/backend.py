@@ -162,8 +162,9 @@ def _calls() -> SimpleQueue:
     calls: SimpleQueue = SimpleQueue()
 
     def serve() -> None:
-        while True:
-            calls.get()()
+        with np.errstate(all="ignore"):  # a thread has settings of its own; these are what a Function works under
+            while True:
+                calls.get()()
     for i in range(1, threads()):
         threading.Thread(target=serve, name=f"minicv blocks {i}", daemon=True).start()
     return calls

@@ -28,7 +28,8 @@ KINKED = re.compile(r"\b(kinks?|ties?|tied|zeros?|half|halves|integers?|edges?)\
 MODULES = [importlib.import_module(f"minicv.ops.{m.name}") for m in pkgutil.iter_modules(minicv.ops.__path__)]
 CASES = [case for module in MODULES for case in getattr(module, "CASES", [])]
 FUNCTIONS = [f for module in MODULES for f in vars(module).values()
-             if isinstance(f, type) and issubclass(f, Function) and f.__module__ == module.__name__]
+             if isinstance(f, type) and issubclass(f, Function) and f.__module__ == module.__name__
+             and f.forward is not Function.forward]
 
 
 

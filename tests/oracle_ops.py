@@ -32,7 +32,7 @@ from minicv.ops.loss_elementwise import BinaryCrossEntropyWithLogits, HingeLoss,
 from minicv.ops.max_pool import MaxPool2d
 from minicv.ops.norm import BatchNorm, LocalResponseNorm
 from minicv.ops.pad import Pad
-from minicv.ops.reduce import Amax, Amin, Sum
+from minicv.ops.reduce import Amax, Amin, Mean, Sum
 from minicv.ops.roi import RoIAlign, RoIPool
 from minicv.ops.selection import Clamp, Maximum, Minimum, Where
 from minicv.ops.shape import Concatenate, Expand, Flip, GetItem, Permute, Reshape
@@ -127,6 +127,11 @@ def _(x, *, slope):
 @twin_of(Sum)
 def _(x, *, over, keepdim):
     return torch.sum(x, dim=over, keepdim=keepdim) if over else x.clone()
+
+
+@twin_of(Mean)
+def _(x, *, over, keepdim):
+    return torch.mean(x, dim=over, keepdim=keepdim) if over else x.clone()
 
 
 @twin_of(Amax)

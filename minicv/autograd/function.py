@@ -79,7 +79,8 @@ class Function:
         enabled = grad_enabled()
         ctx.needs = tuple(enabled and x is not None and x.requires_grad for x in inputs)
         try:
-            result = ctx.forward(*arrays, **options)
+            with np.errstate(all="ignore"):  # inf and nan come without a warning, as on a GPU and in PyTorch
+                result = ctx.forward(*arrays, **options)
         except Exception as error:  # an array module's own message does not say whose arrays these were
             error.add_note(f"in {ctx.name()}.forward of " + ", ".join(
                 "None" if a is None else f"{a.dtype} {a.shape}" for a in arrays))

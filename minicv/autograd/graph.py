@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from .. import backend
 from ..backend import Array
 from . import versions
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from .function import Function
 
 
+@np.errstate(all="ignore")  # as forward
 def backward(tensor: Tensor, grad: Array | None = None, ready: Callable[[Tensor], None] | None = None) -> None:
     """The chain rule, last call first; see ``Tensor.backward``. ``ready(leaf)``: called once its ``.grad`` is whole.
 

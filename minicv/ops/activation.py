@@ -9,6 +9,7 @@ from .arguments import check_floats, number
 from .case import Case
 from .dtypes import floats, refuse_bool
 from .masks import keep
+from .precision import Wide
 
 
 class ReLU(Function):
@@ -45,30 +46,37 @@ class LeakyReLU(Function):
         return xp_of(x).where(x > 0, gy, gy * ctx.slope)
 
 
-class Sigmoid(Function):
-    """y = 1 / (1 + exp(-x)), by tanh so that nothing overflows"""
+class Sigmoid(Wide):
+    """y = s(x) = 1 / (1 + exp(-x)); the derivative is s(x) s(-x), as 1 - y has no digits left where y rounds to 1"""
 
     def forward(ctx, x):
-        y = (xp_of(x).tanh(x / 2) + 1) / 2
-        ctx.save(y)
+        xp = xp_of(x)
+        e = xp.exp(-x)
+        y = 1 / (1 + e)
+        slope = e * y * y if ctx.needs[0] else None  # e y is s(-x)
+        low = x < -80
+        if type(x) is not np.ndarray or low.any():  # exp(-x) overflows below -88; here s(x) is exp(x) to all digits
+            y = xp.where(low, xp.exp(x), y)
+            slope = xp.where(low, y, slope) if ctx.needs[0] else None
+        ctx.save(slope)
         return y
 
     def backward(ctx, gy):
-        (y,) = ctx.saved
-        return gy * y * (1 - y)
+        (slope,) = ctx.saved
+        return gy * slope
 
 
-class Tanh(Function):
-    """y = tanh(x)"""
+class Tanh(Wide):
+    """y = tanh(x); the derivative is 1 / cosh(x)^2, as 1 - y^2 has no digits left where y rounds to 1"""
 
     def forward(ctx, x):
-        y = xp_of(x).tanh(x)
-        ctx.save(y)
-        return y
+        ctx.save(x)
+        return xp_of(x).tanh(x)
 
     def backward(ctx, gy):
-        (y,) = ctx.saved
-        return gy * (1 - y * y)
+        (x,) = ctx.saved
+        s = 1 / xp_of(x).cosh(x)
+        return gy * (s * s)
 
 
 def relu(input: Tensor) -> Tensor:

@@ -10,12 +10,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ..autograd import Function, Tensor
+from ..autograd import Tensor
 from ..backend import parallel, xp_of
 from .arguments import check_floats
 from .case import Case
 from .conv import last, new_like, pair
 from .max_pool import TIES, challenge
+from .precision import Wide
 from .shape import concatenate, flatten
 from .shifted import Pair
 from .windows import blocks, scatter
@@ -47,7 +48,7 @@ def bin_pixels(i: int, o: int) -> np.ndarray:
     return np.array([[min(begin + t, end - 1) for begin, end in bins(i, o)] for t in range(k)])
 
 
-class AdaptiveMaxPool2d(Function):
+class AdaptiveMaxPool2d(Wide):
     """y = the largest value of each bin; its position h * W + w is all that backward needs."""
 
     def forward(ctx, x, *, size, return_indices):
@@ -85,7 +86,7 @@ class AdaptiveMaxPool2d(Function):
         return scatter(position, last(gy), H * W).reshape(N, H, W, C).transpose(0, 3, 1, 2)
 
 
-class AdaptiveAvgPool2d(Function):
+class AdaptiveAvgPool2d(Wide):
     """y = the mean of each bin: sums of rows, then of columns, divided by how many"""
 
     def forward(ctx, x, *, size):

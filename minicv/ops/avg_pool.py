@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..autograd import Function, Tensor
+from ..autograd import Tensor
 from ..backend import Array, parallel, xp_of
 from .case import Case
 from .conv import last, new_like, pair
+from .precision import Wide
 from .shifted import Pair
 from .windows import blocks, pool_size, taps, window_axes
 
@@ -51,7 +52,7 @@ def window_spread(y: Array, axis: int, i: int, k: int, stride: int, padding: int
     return x
 
 
-class AvgPool2d(Function):
+class AvgPool2d(Wide):
     """y = A x / divisor"""
 
     def forward(ctx, x, *, size, kernel, stride, padding, divisor):

@@ -14,11 +14,12 @@ from types import ModuleType
 import numpy as np
 import scipy.sparse
 
-from ..autograd import Function, Tensor
+from ..autograd import Tensor
 from ..backend import Array, to_numpy, together, xp_of
 from . import depthwise, patches, shifted, winograd
 from .arguments import check_floats, pair
 from .case import Case
+from .precision import Wide
 from .shifted import Pair, Task
 
 
@@ -174,7 +175,7 @@ def gradients(needs: Sequence[bool], gy: Array, for_input: Callable, for_weight:
     return gx, gw(), gb
 
 
-class Conv2d(Function):
+class Conv2d(Wide):
     """y = C x + b"""
 
     def forward(ctx, x, w, b, *, out_size, offset, stride, dilation, groups):
@@ -190,7 +191,7 @@ class Conv2d(Function):
                          lambda: weight_adjoint(x, gy, w, *how))
 
 
-class ConvTranspose2d(Function):
+class ConvTranspose2d(Wide):
     """y = C' x + b, C the convolution from y's size to x's"""
 
     def forward(ctx, x, w, b, *, out_size, offset, stride, dilation, groups):

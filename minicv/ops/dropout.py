@@ -14,11 +14,12 @@ from __future__ import annotations
 import numpy as np
 
 from .. import backend
-from ..autograd import Function, Tensor
+from ..autograd import Tensor
 from ..backend import Array, split, xp_of
 from .arguments import check_floats
 from .case import Case
 from .masks import keep
+from .precision import Wide
 
 STEPS = 1 << 16  # values of a 16-bit draw
 
@@ -56,7 +57,7 @@ def scale(p: float) -> float:
     return STEPS / (STEPS - dropped) if dropped < STEPS else 1.0
 
 
-class Dropout(Function):
+class Dropout(Wide):
     """y = m x: x times the scale 1 / (1 - p) where the mask holds, exactly 0 elsewhere"""
 
     def forward(ctx, x, *, mask, scale):

@@ -15,6 +15,7 @@ from .arguments import number
 from .case import Case
 from .dtypes import astype, check_fits, floats, operands, refuse_bool
 from .masks import weigh
+from .precision import Wide, total
 
 
 def unbroadcast(g: Array, shape: tuple[int, ...]) -> Array:
@@ -23,7 +24,7 @@ def unbroadcast(g: Array, shape: tuple[int, ...]) -> Array:
         return g
     extra = g.ndim - len(shape)
     repeated = tuple(range(extra)) + tuple(i + extra for i, n in enumerate(shape) if n == 1 and g.shape[i + extra] != 1)
-    return g.sum(axis=repeated, keepdims=True).reshape(shape)
+    return total(g, repeated).reshape(shape)
 
 
 class Add(Function):
@@ -65,17 +66,18 @@ class Mul(Function):
                 unbroadcast(gy * a, b.shape) if ctx.needs[1] else None)
 
 
-class Div(Function):
+class Div(Wide):
     """y = a / b"""
 
     def forward(ctx, a, b):
-        ctx.save(a, b)
-        return a / b
+        y = a / b
+        ctx.save(y, b, a.shape)
+        return y
 
-    def backward(ctx, gy):
-        a, b = ctx.saved
-        return (unbroadcast(gy / b, a.shape) if ctx.needs[0] else None,
-                unbroadcast(-gy * a / (b * b), b.shape) if ctx.needs[1] else None)
+    def backward(ctx, gy):  # gb = - gy a / b^2, where b^2 would overflow or vanish for b = 1e20 or 1e-30
+        y, b, a_shape = ctx.saved
+        return (unbroadcast(gy / b, a_shape) if ctx.needs[0] else None,
+                unbroadcast(-gy * y / b, b.shape) if ctx.needs[1] else None)
 
 
 class Neg(Function):
@@ -88,7 +90,7 @@ class Neg(Function):
         return -gy
 
 
-class Pow(Function):
+class Pow(Wide):
     """y = x^p for a number p"""
 
     def forward(ctx, x, *, p):

@@ -21,11 +21,12 @@ import math
 
 import numpy as np
 
-from ..autograd import Function, Tensor
+from ..autograd import Tensor
 from ..backend import Array, device_of, matmul, parallel, to_device, xp, xp_of
 from .arguments import check_floats, pair
 from .case import Case
 from .conv import last
+from .precision import Wide
 from .shifted import Pair
 
 PARTS = 2  # of the pictures or their lines, for the threads; there are blocks of the matrix besides
@@ -123,7 +124,7 @@ def resample(rows: np.ndarray, x: Array, columns: np.ndarray) -> Array:
     return along_rows(along_columns(x)).transpose(0, 3, 1, 2)
 
 
-class Interpolate(Function):
+class Interpolate(Wide):
     """y = rows @ x @ columns.T"""
 
     def forward(ctx, x, *, rows, columns):
@@ -135,7 +136,7 @@ class Interpolate(Function):
         return resample(rows.T, gy, columns.T)
 
 
-class Nearest(Function):
+class Nearest(Wide):
     """The same with a single 1 in each row of the matrices: a choice of pixels"""
 
     def forward(ctx, x, *, rows, columns):  # the positions

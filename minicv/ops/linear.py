@@ -3,15 +3,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..autograd import Function, Tensor
-from ..backend import product, xp_of
+from ..autograd import Tensor
+from ..backend import product
 from .arguments import check_floats
 from .case import Case
 from .elementwise import unbroadcast
+from .precision import Wide, sum_rows
 from .shape import reshape
 
 
-class MatMul(Function):
+class MatMul(Wide):
     """y = a b, over the last two axes; the others broadcast"""
 
     def forward(ctx, a, b):
@@ -24,7 +25,7 @@ class MatMul(Function):
                 unbroadcast(a.swapaxes(-1, -2) @ gy, b.shape) if ctx.needs[1] else None)
 
 
-class Linear(Function):
+class Linear(Wide):
     """y = x W' + b, for rows x"""
 
     def forward(ctx, x, w, b):
@@ -41,7 +42,7 @@ class Linear(Function):
         gy = gy.reshape(-1, len(w))
         gx = product(gy, w).reshape(ctx.x_shape) if ctx.needs[0] else None
         gw = product(gy.T, rows) if ctx.needs[1] else None  # (out, in)
-        gb = xp_of(gy).ones(len(gy), gy.dtype) @ gy if ctx.needs[2] else None
+        gb = sum_rows(gy) if ctx.needs[2] else None
         return gx, gw, gb
 
 

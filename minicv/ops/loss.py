@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..autograd import Function, Tensor
+from ..autograd import Tensor
 from ..backend import Array, is_array, parallel, to_device, xp_of
 from .arguments import number
 from .case import Case
+from .precision import Wide
 from .rows import blocks_of, from_rows, put_columns, rows_of
 
 
@@ -55,7 +56,7 @@ def _reduced_loop(loss, total, reduction):
     return loss.sum() if reduction == "sum" else loss
 
 
-class CrossEntropy(Function):
+class CrossEntropy(Wide):
     """loss = a (log sum_j exp(x_j) - x_t), a = pixel weight * class weight of t, or 0 where t is to be ignored.
 
     Smoothing leaves 1 - s of it, and adds s/K of the loss that each class would have as the target.
@@ -137,7 +138,7 @@ def cross_entropy(input: Tensor, target: Tensor | Array, weight: Tensor | Array 
                               label_smoothing=label_smoothing)
 
 
-class NLLLoss(Function):
+class NLLLoss(Wide):
     """loss = - a x_t, x the log-probabilities, a = class weight of t, or 0 where t is to be ignored"""
 
     def forward(ctx, x, target, weight, *, ignore_index, reduction):

@@ -21,6 +21,7 @@ from ..backend import Array, xp_of
 from .arguments import number
 from .case import Case
 from .loss import check_reduction, constant, each, on_device_of_input, reduced
+from .precision import Wide
 
 
 def _elementwise_loop(loss):
@@ -61,7 +62,7 @@ def hinge_loss_loop(x, y):
     return max(0.0, 1 - y * x)
 
 
-class BinaryCrossEntropyWithLogits(Function):
+class BinaryCrossEntropyWithLogits(Wide):
     """loss = w ((1 - t) x + c softplus(-x)),   c = 1 + (pos_weight - 1) t,   softplus(-x) = log(1 + exp(-x))"""
 
     def forward(ctx, x, t, weight, pos_weight, *, reduction):
@@ -80,7 +81,7 @@ class BinaryCrossEntropyWithLogits(Function):
         return _weigh(ctx, gy), None, None, None
 
 
-class SmoothL1Loss(Function):
+class SmoothL1Loss(Wide):
     """loss = c (d - beta c / 2), where c = d / beta, clipped to [-1, 1], is also its slope"""
 
     def forward(ctx, x, t, *, reduction, beta):
@@ -95,7 +96,7 @@ class SmoothL1Loss(Function):
         return g, -g
 
 
-class MSELoss(Function):
+class MSELoss(Wide):
     """loss = d^2"""
 
     def forward(ctx, x, t, *, reduction):
@@ -109,7 +110,7 @@ class MSELoss(Function):
         return g, -g
 
 
-class HingeLoss(Function):
+class HingeLoss(Wide):
     """loss = max(0, 1 - y x); at the margin, y x = 1, the gradient is 0"""
 
     def forward(ctx, x, y, *, reduction):

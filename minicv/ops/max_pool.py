@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..autograd import Function, Tensor
+from ..autograd import Tensor
 from ..backend import Array, add_at, parallel, xp_of
 from .case import Case
 from .conv import last, new_like, pair
+from .precision import Wide
 from .shifted import Pair
 from .windows import blocks, grid, pool_size, taps, window_axes
 
@@ -95,7 +96,7 @@ def largest(x: Array, arg: Array | None, axis: int, o: int, k: int, stride: int,
     return best, best_arg
 
 
-class MaxPool2d(Function):
+class MaxPool2d(Wide):
     """y = the largest value of each window; ``arg``, the number i*KW + j of its tap, is all that backward needs."""
 
     def forward(ctx, x, *, size, kernel, stride, padding, dilation, return_indices):

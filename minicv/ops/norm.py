@@ -21,10 +21,11 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import Function, Tensor
+from ..autograd import Tensor
 from ..backend import Array, device_of, is_array, parallel, to_device, xp_of
 from .arguments import check_floats, number
 from .case import Case
+from .precision import Wide
 from .rows import blocks_of, channelwise, from_rows, rows_of
 
 
@@ -81,7 +82,7 @@ def moments(rows: Array, near_zero: Array) -> tuple[Array, Array, Array]:
     return rough + s1, xp.maximum(s2 - s1 * s1, 0), rough
 
 
-class BatchNorm(Function):
+class BatchNorm(Wide):
     """y = (x - mean) * a + b,   a = weight / sqrt(var + eps)"""
 
     def forward(ctx, x, w, b, *, running_mean, running_var, training, momentum, eps, group=None):
@@ -179,7 +180,7 @@ def batch_norm(input: Tensor, running_mean: Array | None, running_var: Array | N
 # ---------------------------------------------------------------------------------------------------------
 # Local response normalisation
 # ---------------------------------------------------------------------------------------------------------
-class LocalResponseNorm(Function):
+class LocalResponseNorm(Wide):
     """b = a d^-beta,   d = k + alpha/n sum of a^2 over the window. The windows are the columns of a matrix of ones."""
 
     def forward(ctx, x, *, size, alpha, beta, k):

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..autograd import Function, Tensor
+from ..autograd import Tensor
 from ..backend import Array, xp_of
 from .arguments import number
 from .case import Case
+from .precision import Wide
 
 
 def ends(mode: str, n: int, before: int, after: int) -> tuple[list[int], list[int]]:
@@ -27,7 +28,7 @@ def along(axis: int, index: slice | int | list[int]) -> tuple:
     return (slice(None),) * axis + (index,)
 
 
-class Pad(Function):
+class Pad(Wide):
     """y = x with copies of its rows, or a constant, around it; with zeros it is the adjoint of ``shape.crop``"""
 
     def forward(ctx, x, *, widths, mode, value):

@@ -1,13 +1,16 @@
 """Reductions: sum, mean and extremes over axes. ``dim`` and ``keepdim`` as in PyTorch; None means all axes."""
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from ..autograd import Function, Tensor
+from ..autograd import Tensor
 from ..backend import xp_of
 from .arguments import check_floats
 from .case import Case
 from .masks import keep
+from .precision import Wide, in_range, total
 
 Dims = int | tuple[int, ...] | None
 
@@ -27,19 +30,29 @@ def kept(shape: tuple[int, ...], over: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(1 if i in over else n for i, n in enumerate(shape))
 
 
-class Sum(Function):
+class Sum(Wide):
     """y = sum of x over the axes; its adjoint repeats gy along them, ``shape.Expand``"""
 
     def forward(ctx, x, *, over, keepdim):
         ctx.x_shape, ctx.over = x.shape, over
-        dtype = x.dtype if x.dtype.kind == "f" else np.int64  # NumPy would make uint64 of unsigned integers
-        return xp_of(x).asarray(x.sum(axis=over, dtype=dtype, keepdims=keepdim))
+        return xp_of(x).asarray(total(x, over, keepdim))
 
     def backward(ctx, gy):
         return xp_of(gy).broadcast_to(gy.reshape(kept(ctx.x_shape, ctx.over)), ctx.x_shape)
 
 
-class Amax(Function):
+class Mean(Sum):
+    """y = sum of x / n"""
+
+    def forward(ctx, x, *, over, keepdim):
+        ctx.x_shape, ctx.over, ctx.n = x.shape, over, math.prod(x.shape[i] for i in over)
+        return xp_of(x).asarray(in_range(lambda x: total(x, over, keepdim) / ctx.n, x))
+
+    def backward(ctx, gy):
+        return super().backward(gy / ctx.n)
+
+
+class Amax(Wide):
     """y = max of x over the axes; ties share the gradient evenly, as several NaN do"""
 
     @staticmethod
@@ -85,8 +98,7 @@ def sum(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
 def mean(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """Mean over ``dim`` (all axes if None). Raises ``TypeError`` for integers, ``ValueError`` for empty input."""
     check_floats("mean", input=input)
-    over = not_empty("mean", input, dim)
-    return sum(input, over, keepdim) * (1 / int(np.prod([input.shape[i] for i in over])))
+    return Mean.apply(input, over=not_empty("mean", input, dim), keepdim=keepdim)
 
 
 def amax(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:

@@ -25,12 +25,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..autograd import Function, Tensor
+from ..autograd import Tensor
 from ..backend import Array, add_at, device_of, is_array, matmul, parallel, to_device, to_numpy, xp_of
 from .arguments import check_floats, pair
 from .case import Case
 from .conv import last
 from .interpolate import spans
+from .precision import Wide
 from .shifted import Pair
 
 BLOCK_BYTES = 1 << 18  # of output, in RoI pooling: so all that is compared stays in cache; 1.4 times as fast as 1 << 20
@@ -96,7 +97,7 @@ def bins(start: np.ndarray, end: np.ndarray, count: int, size: int) -> tuple[np.
     return first, np.maximum(stop - first, 0)
 
 
-class RoIPool(Function):
+class RoIPool(Wide):
     """y = the largest value of each bin; ``offset`` tells backward how many pixels it comes after the bin's first"""
 
     def forward(ctx, x, *, boxes, output_size, spatial_scale):
@@ -191,7 +192,7 @@ def sampling(start: np.ndarray, end: np.ndarray, count: int, ratio: int, aligned
     return met, [matrix[r, :, :m.stop - m.start] for r, m in enumerate(met)]
 
 
-class RoIAlign(Function):
+class RoIAlign(Wide):
     """y = A x B', per RoI and channel: x the pixels that the box covers, A and B from ``sampling``"""
 
     def forward(ctx, x, *, boxes, output_size, spatial_scale, sampling_ratio, aligned):

@@ -11,6 +11,7 @@ from ..autograd import Function, Tensor
 from ..backend import add_at, is_array, xp_of
 from .case import Case
 from .elementwise import unbroadcast
+from .precision import wide
 
 
 class Reshape(Function):
@@ -59,8 +60,9 @@ class GetItem(Function):
         if all(isinstance(p, int | slice | EllipsisType | None) for p in parts):
             gx[ctx.index] = gy  # nothing is taken twice
         else:
-            add_at(gx, ctx.index, gy)
-        return gx
+            gx = gx.astype(wide(gy.dtype))
+            add_at(gx, ctx.index, gy.astype(gx.dtype))
+        return gx.astype(gy.dtype, copy=False)
 
 
 class Concatenate(Function):

@@ -14,10 +14,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..autograd import Function, Tensor
+from ..autograd import Tensor
 from ..backend import Array, parallel, xp_of
 from .arguments import check_floats
 from .case import Case
+from .precision import Wide
 from .rows import blocks_of, from_rows, put_columns, rows_of
 
 
@@ -51,7 +52,7 @@ def along(f: Callable[..., Array], dim: int, *arrays: Array) -> Array:
 # ---------------------------------------------------------------------------------------------------------
 # The operations
 # ---------------------------------------------------------------------------------------------------------
-class Softmax(Function):
+class Softmax(Wide):
     """p_k = exp(x_k) / sum_j exp(x_j)"""
 
     def forward(ctx, x, *, dim):
@@ -70,7 +71,7 @@ class Softmax(Function):
         return along(lambda p, gp: p * (gp - (gp * p).sum(axis=0)), ctx.dim, p, gp)
 
 
-class LogSoftmax(Function):
+class LogSoftmax(Wide):
     """y_k = x_k - log sum_j exp(x_j)"""
 
     def forward(ctx, x, *, dim):

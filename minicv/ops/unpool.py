@@ -19,6 +19,7 @@ from ..backend import Array, xp_of
 from .case import Case
 from .conv import last, new_like, pair
 from .max_pool import max_pool2d_loop
+from .precision import Wide
 from .shifted import Pair
 from .windows import check_map, plane_places, scatter
 
@@ -56,7 +57,7 @@ def max_unpool2d_loop(x, indices, kernel_size, stride=None, padding=0, output_si
 # ---------------------------------------------------------------------------------------------------------
 # The operations
 # ---------------------------------------------------------------------------------------------------------
-class UnpoolNearest(Function):
+class UnpoolNearest(Wide):
     """y[h, w] = x[h // sh, w // sw]: every pixel fills a block"""
 
     def forward(ctx, x, *, scale):
