@@ -11,7 +11,7 @@ import inspect
 import numpy as np
 from scipy import ndimage
 
-from minicv.data.sample import IGNORE, Sample
+from minicv.data.sample import IGNORE, Sample, item_index
 from minicv.data.smooth import bicubic
 
 FAR = 1e3  # pixels; "no cell near here"
@@ -82,9 +82,7 @@ class Cells:
         return self.count
 
     def __getitem__(self, index: int) -> Sample:
-        if not -self.count <= index < self.count:
-            raise IndexError(f"Cells: index {index} is out of range for {self.count} pictures")
-        index %= self.count
+        index = item_index(self, index)
         image, instances = draw_cells(self.size, np.random.default_rng([self.seed, index]), **self.options)
         label = (instances > 0).astype(np.int64)
         return Sample(image[None], label, instances, name=f"cells-{self.seed}-{index}")

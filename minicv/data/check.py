@@ -15,6 +15,7 @@ from tqdm import tqdm
 from . import coco, dsb2018, voc_boxes
 from .camvid import CamVid
 from .cityscapes import Cityscapes
+from .decode import is_file
 from .detection import Record, read_pixels
 from .errors import DataError, DataWarning
 from .isbi import numbers_of, read_slice
@@ -64,7 +65,11 @@ def check_pairs(reader: type[LabelledPictures]) -> Callable[[Path], Report]:
     labels that exist; no picture is in two of train, val and test."""
     def run(root: Path) -> Report:
         report, shares, read, split_of = Report(), {}, {}, {}
-        for split in reader.splits:
+        try:
+            splits = reader.splits_of(root)
+        except DataError as error:
+            splits, report.faults = reader.splits, [str(error)]
+        for split in splits:
             try:
                 pairs = reader.find(root, split)
             except DataError as error:
@@ -93,7 +98,7 @@ def check_pairs(reader: type[LabelledPictures]) -> Callable[[Path], Report]:
 
 def _read(reader, pair, faults: list[str]) -> tuple[tuple[int, int], np.ndarray] | None:
     """Size (W, H) and number of pixels of each label (256,) of a pair; None if it cannot be used, and why."""
-    missing = [f"{file}: no such file" for file in (pair.image, pair.label) if not file.is_file()]
+    missing = [f"{file}: no such file" for file in (pair.image, pair.label) if not is_file(file)]
     if missing:
         faults += missing
         return None

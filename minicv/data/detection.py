@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .decode import is_file
 from .errors import DataError, DataWarning
 from .images import as_float, read_integers
 from .sample import item_index
@@ -92,7 +93,7 @@ class DetectionPictures:
     def __init__(self, records: list[Record], problems: list[str], keep: bool = False):
         self.records, self.problems, self.keep = records, problems, keep
         self._kept: dict[int, np.ndarray] = {}
-        missing = [r.image for r in records if not r.image.is_file()]
+        missing = [r.image for r in records if not is_file(r.image)]
         if missing:
             more = f"; {len(missing) - 1} more are missing" if len(missing) > 1 else ""
             raise DataError(f"{missing[0]}: no such file{more}")

@@ -70,8 +70,9 @@ class Entry:
     def text(self, name: str) -> str:
         """Text that is not empty and can be written to a file or a screen."""
         value = self.get(name)
-        if not isinstance(value, str) or not value.strip() or UNWRITABLE.search(value):
-            raise self.fail(f"{name} must be text without control characters, and not empty, got {shown(value)}")
+        if not isinstance(value, str) or not value.strip() or len(value) > 1000 or UNWRITABLE.search(value):
+            raise self.fail(f"{name} must be text without control characters, neither empty nor longer than 1000, got "
+                            f"{shown(value)}")
         return value
 
     def identifier(self, name: str) -> int | str:

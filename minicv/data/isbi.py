@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from minicv.data.errors import DataError
 from minicv.data.images import as_float, read_integers, read_mask
-from minicv.data.sample import IGNORE, Sample
+from minicv.data.sample import IGNORE, Sample, item_index
 
 SPLITS = {"train": range(0, 24), "test": range(24, 30)}
 """This project's split of the 30 labelled slices; the challenge's own test labels are not public."""
@@ -44,7 +44,7 @@ class ISBI2012:
         return len(self._samples)
 
     def __getitem__(self, index: int) -> Sample:
-        return self._samples[index]
+        return self._samples[item_index(self, index)]
 
 
 def numbers_of(root: pathlib.Path) -> list[int]:

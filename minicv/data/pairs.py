@@ -5,15 +5,18 @@ A reader says where its files are (`find`) and what the numbers in a label file 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from .decode import is_file
+from .entries import listed
 from .errors import DataError
 from .images import as_float, colors_of, label_pixels, numbers_of, read_integers
-from .sample import IGNORE, Sample
+from .sample import IGNORE, Sample, item_index
+from .text import read_text
 
 
 class Pair(NamedTuple):
@@ -53,6 +56,11 @@ class LabelledPictures:
         return len(self.class_names)
 
     @classmethod
+    def splits_of(cls, root: Path) -> tuple[str, ...]:
+        """The splits that the folder has: those of the class, and "test" where its labels are there."""
+        return cls.splits
+
+    @classmethod
     def find(cls, root: Path, split: str) -> list[Pair]:
         """The pairs that a split should have, whether or not the files are there."""
         raise TypeError(f"{cls.__name__} has no find")
@@ -72,8 +80,8 @@ class LabelledPictures:
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> Sample:
+        index = item_index(self, index)
         pair = self.pairs[index]
-        index %= len(self)
         image, label = self._kept.get(index) or self.read(pair)
         if self.keep:
             self._kept[index] = image, label
@@ -147,15 +155,13 @@ def folder(path: Path, expected: str) -> Path:
 
 
 def lines(path: Path) -> list[str]:
-    """The lines of a list file, without the empty ones; ``DataError`` if there are none, or it is no text."""
-    try:
-        found = [line.strip() for line in path.read_text().splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not a readable list ({error})") from error
-    if any("\0" in line for line in found):
-        raise DataError(f"{path}: not a readable list (it holds zero bytes)")
+    """The lines of a list file, without the empty ones; ``DataError`` if there are none, if one stands there twice, or
+    if the file is no text."""
+    found = [line.strip() for line in read_text(path, "list").splitlines() if line.strip()]
     if not found:
         raise DataError(f"{path}: lists no pictures")
+    if twice := [line for line, count in Counter(found).items() if count > 1]:
+        raise DataError(f"{path}: lists {listed(twice)} more than once; keep one line for each image")
     return found
 
 

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .coco import Image, class_of, find_json, image_of, read_categories, read_images, read_lists
+from .decode import is_file
 from .entries import Entry, unique
 from .errors import DataError, DataWarning
 from .images import as_float, read_integers, read_label_colors
@@ -69,7 +70,7 @@ class CocoPanoptic:
         unique(annotations, [os.path.normpath(a.text("file_name")) for a in annotations], "file_name")
         self.maps = folder(self.path.with_suffix(""), "COCO panoptic has its PNGs in a folder named like its JSON")
         self.annotations = [_annotation(a, images[image_of(a, images)], self.maps, number) for a in annotations]
-        missing = [file for a in self.annotations for file in (a.image.path, a.path) if not file.is_file()]
+        missing = [file for a in self.annotations for file in (a.image.path, a.path) if not is_file(file)]
         if missing:
             more = f"; {len(missing) - 1} more are missing" if len(missing) > 1 else ""
             raise DataError(f"{missing[0]}: no such file{more}")

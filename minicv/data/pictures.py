@@ -11,6 +11,7 @@ import inspect
 
 import numpy as np
 
+from .sample import item_index
 from .shapes import SHAPES, TEXTURES, paint, random_colour, shape_mask, texture
 
 
@@ -84,9 +85,7 @@ class Pictures:
         return self.count
 
     def __getitem__(self, index: int) -> Picture:
-        if not -self.count <= index < self.count:
-            raise IndexError(f"Pictures: index {index} is out of range for {self.count} pictures")
-        index %= self.count
+        index = item_index(self, index)
         label, rng = index % self.num_classes, np.random.default_rng([self.seed, self.split == "test", index])
         image, mask = draw_picture(self.class_names[label], self.size, rng, **self.options)
         return Picture(image, label, mask, name=f"pictures-{self.split}-{self.seed}-{index}")

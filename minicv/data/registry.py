@@ -1,11 +1,16 @@
 """Data sets by name, as the command line takes them."""
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
 from .camvid import CamVid
 from .cells import Cells
 from .cityscapes import Cityscapes
 from .coco import CocoDetection
 from .dsb2018 import DSB2018
+from .errors import DataWarning
 from .isbi import ISBI2012
 from .pairs import LabelledPictures
 from .panoptic import CocoPanoptic
@@ -21,13 +26,15 @@ def open_dataset(spec: str, split: str = "train", **options):
 
     Generated, so that "train" and "test" never share a picture; options count, size, seed and the class's:
     "cells" (see Cells) and "scenes" (Scenes). From a folder: "isbi2012:PATH" (ISBI2012, splits "train", "test", "all"),
-    "camvid:PATH" (CamVid, "train", "val", "test"), "voc:PATH" (VOCSegmentation) and "cityscapes:PATH" (Cityscapes),
-    both with "train", "val" and, since the labels of their test pictures are not public, "test" for "val" again.
+    "camvid:PATH" (CamVid, "train", "val", "test"), "voc:PATH" (VOCSegmentation) and "cityscapes:PATH" (Cityscapes).
     ``ValueError`` for a spec or split that does not exist, DataError for files that cannot be used.
 
     With boxes: generated "boxes" (BoxScenes; also "val"); "voc-detection:PATH" and "bccd:PATH" (VOCDetection, the
     splits that have a list), "coco:PATH" (CocoDetection), "dsb2018:PATH" (DSB2018; also "all"). Pictures whose pixels
-    are all told apart: "coco-panoptic:PATH" (CocoPanoptic). The last three have "val" for "test", too.
+    are all told apart: "coco-panoptic:PATH" (CocoPanoptic).
+
+    Of voc, cityscapes, coco, dsb2018 and coco-panoptic, whose public test images have no labels, "val" is read in place
+    of a "test" that the folder does not have; a DataWarning says so, and the data set's ``split`` is "val".
 
     With one class per picture: generated "pictures" (Pictures).
     """
@@ -71,23 +78,37 @@ def _open_bccd(path: str, split: str, **options) -> VOCDetection:
     return VOCDetection(path, split, BLOOD_CELLS, **options)
 
 
-def _without_test(reader: type[LabelledPictures]):
-    return lambda path, split, **options: reader(path, "val" if split == "test" else split, **options)
+def _or_val(reader: Callable, has_test: Callable[[Path], bool]) -> Callable:
+    """An opener that reads "val" in place of a "test" that is not there, and says so; ``split`` names the one read."""
+    def opener(path: str, split: str, **options):
+        if split == "test" and not has_test(Path(path)):
+            warnings.warn(f"{path}: no split test with labels; val is read instead", DataWarning, stacklevel=3)
+            split = "val"
+        return reader(path, split, **options)
+    return opener
+
+
+def _has_json(kind: str) -> Callable[[Path], bool]:
+    return lambda root: any((root / "annotations").glob(f"{kind}_test*.json"))
+
+
+def _has_labels(reader: type[LabelledPictures]) -> Callable[[Path], bool]:
+    return lambda root: "test" in reader.splits_of(root)
 
 
 DATASETS = {  # name -> opener, does it need a path?
     "cells": (_open_cells, False),
     "isbi2012": (_open_isbi2012, True),
     "camvid": (CamVid, True),
-    "voc": (_without_test(VOCSegmentation), True),
-    "cityscapes": (_without_test(Cityscapes), True),
+    "voc": (_or_val(VOCSegmentation, _has_labels(VOCSegmentation)), True),
+    "cityscapes": (_or_val(Cityscapes, _has_labels(Cityscapes)), True),
     "scenes": (_open_scenes, False),
     "boxes": (_open_boxes, False),
     "voc-detection": (VOCDetection, True),
     "bccd": (_open_bccd, True),
-    "coco": (_without_test(CocoDetection), True),
-    "dsb2018": (_without_test(DSB2018), True),
-    "coco-panoptic": (_without_test(CocoPanoptic), True),
+    "coco": (_or_val(CocoDetection, _has_json("instances")), True),
+    "dsb2018": (_or_val(DSB2018, lambda root: (root / "test.txt").is_file()), True),
+    "coco-panoptic": (_or_val(CocoPanoptic, _has_json("panoptic")), True),
     "pictures": (_open_pictures, False),
 }
 

@@ -18,7 +18,7 @@ import math
 import numpy as np
 from scipy import ndimage
 
-from .sample import IGNORE, Sample
+from .sample import IGNORE, Sample, item_index
 from .shapes import paint, random_colour, shape_mask, texture
 from .smooth import bicubic
 
@@ -78,9 +78,7 @@ class Scenes:
         return self.count
 
     def __getitem__(self, index: int) -> Sample:
-        if not -self.count <= index < self.count:
-            raise IndexError(f"Scenes: index {index} is out of range for {self.count} pictures")
-        index %= self.count
+        index = item_index(self, index)
         if index in self._kept:
             return self._kept[index]
         drawn = draw_scene(self.size, np.random.default_rng([self.seed, index]), **self.options)

@@ -10,6 +10,7 @@ import inspect
 import numpy as np
 
 from .detection import DetectionSample, boxes_of_masks
+from .sample import item_index
 from .shapes import SHAPES, TEXTURES, paint, random_colour, texture
 
 CLASSES = ("disc", "square", "triangle", "star", "cross")
@@ -121,9 +122,7 @@ class BoxScenes:
         return self.count
 
     def __getitem__(self, index: int) -> DetectionSample:
-        if not -self.count <= index < self.count:
-            raise IndexError(f"BoxScenes: index {index} is out of range for {self.count} scenes")
-        index %= self.count
+        index = item_index(self, index)
         if index in self._kept:
             return self._kept[index]
         image, masks, labels = draw_box_scene(self.size, np.random.default_rng([self.seed, self._part, index]),

@@ -18,7 +18,7 @@ from typing import Any
 
 from .errors import DataError
 
-MAX_BYTES = {"text": 1 << 28, "XML": 1 << 26, "JSON": 1 << 32}
+MAX_BYTES = {"list": 1 << 28, "text": 1 << 28, "XML": 1 << 26, "JSON": 1 << 32}
 """Longer files are refused before they are read. COCO's longest JSON has 0.5 GB, a VOC annotation some kilobytes."""
 
 MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF32_LE: "utf-32-le", codecs.BOM_UTF32_BE: "utf-32-be",
@@ -30,7 +30,8 @@ DECLARED = re.compile(r"<\?xml[^>]*?\sencoding\s*=\s*[\"']([^\"']*)[\"']")
 
 
 def read_text(path: str | os.PathLike, kind: str = "text") -> str:
-    """The text of a file, without a byte order mark. ``kind``: "text", "JSON" or "XML", which declares its encoding.
+    """The text of a file, without a byte order mark. ``kind``: "text", "list", "JSON", or "XML", which declares its own
+    encoding.
 
     ``DataError`` for a file that is missing, too long or not text in a known encoding.
     """

@@ -31,15 +31,23 @@ COLORS = {tuple(color): k for k, color in enumerate(palette()[:len(CLASSES)].tol
 
 
 class VOCSegmentation(LabelledPictures):
-    """PASCAL VOC's 21 classes; split: "train", "val" or "trainval", which is both."""
+    """PASCAL VOC's 21 classes; split: "train", "val", "trainval", which is both, or "test" where its labels are there.
+    """
 
     class_names = CLASSES
     colors = palette()[:len(CLASSES)]
     splits = ("train", "val", "trainval")
 
     @classmethod
+    def splits_of(cls, root: Path) -> tuple[str, ...]:
+        test = root / "ImageSets" / "Segmentation" / "test.txt"
+        public = test.is_file() and any((root / "SegmentationClass" / f"{name}.png").is_file() for name in lines(test))
+        return (*cls.splits, "test") if public else cls.splits
+
+    @classmethod
     def find(cls, root: Path, split: str) -> list[Pair]:
-        check_split(cls, split)
+        if split != "test" or "test" not in cls.splits_of(root):
+            check_split(cls, split)
         images, labels = (folder(root / name, EXPECTED) for name in ("JPEGImages", "SegmentationClass"))
         names = lines(folder(root / "ImageSets" / "Segmentation", EXPECTED) / f"{split}.txt")
         return [Pair(name, images / f"{name}.jpg", labels / f"{name}.png") for name in names]

@@ -15,7 +15,6 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePath
 from xml.etree.ElementTree import Element
@@ -24,7 +23,7 @@ import numpy as np
 
 from .decode import MAX_PIXELS
 from .detection import DetectionPictures, Record, usable_boxes
-from .entries import LIMIT, listed, shown
+from .entries import LIMIT, shown
 from .errors import DataError
 from .images import image_size
 from .pairs import folder, lines
@@ -57,11 +56,8 @@ def find(root: Path, split: str, class_names: Sequence[str]) -> list[Callable[[l
     if not (lists / f"{split}.txt").is_file():
         available = sorted(p.stem for p in lists.glob("*.txt"))
         raise ValueError(f"VOCDetection: no split {split!r} in {lists}; there are {', '.join(available)}")
-    names = lines(lists / f"{split}.txt")
-    if twice := [name for name, count in Counter(names).items() if count > 1]:
-        raise DataError(f"{lists / f'{split}.txt'}: lists {listed(twice)} more than once; keep one line for each image")
     return [functools.partial(read_annotation, annotations / f"{name}.xml", images / f"{name}.jpg", class_names)
-            for name in names]
+            for name in lines(lists / f"{split}.txt")]
 
 
 def read_annotation(path: Path, image: Path, class_names: Sequence[str], problems: list[str]) -> Record:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from scipy import ndimage
 
-from minicv.data.sample import Sample
+from minicv.data.sample import Sample, item_index
 
 IGNORED = 1e-6
 """weight_map lets the exponential be 0 where it is below this: an error of at most w0 * 1e-6."""
@@ -114,8 +114,8 @@ class WithWeightMap:
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Sample:
-        sample = self.dataset[index]
-        key = index % len(self)  # -1 and len - 1 are the same sample
+        key = item_index(self, index)  # -1 and len - 1 are the same sample
+        sample = self.dataset[key]
         if sample.instances is None:
             raise ValueError(f"WithWeightMap: {sample.name} has no instances: its set does not tell objects apart")
         if key not in self._weights:

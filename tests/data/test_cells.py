@@ -122,7 +122,7 @@ def test_items_do_not_depend_on_the_order_of_access():
 
 
 def test_bad_data_set_arguments():
-    with pytest.raises(IndexError, match="Cells: index 3 is out of range for 3 pictures"):
+    with pytest.raises(IndexError, match="Cells: index 3 is out of range for 3 images"):
         Cells(3, 32)[3]
     with pytest.raises(ValueError, match="Cells: count and seed must not be negative, got 2 and -1"):
         Cells(2, 32, seed=-1)

@@ -1,7 +1,9 @@
+import warnings
+
 import numpy as np
 import pytest
 
-from minicv.data import IGNORE, DataError, open_dataset, write_png
+from minicv.data import IGNORE, DataError, DataWarning, open_dataset, write_png
 from minicv.data.cityscapes import Cityscapes
 
 IDS = np.array([[7, 8, 26], [0, 33, 29]], np.uint8)  # road sidewalk car / unlabelled bicycle caravan
@@ -40,7 +42,21 @@ def test_label_ids_come_first_where_both_are_there(root):
 
 
 def test_the_test_split_is_val(root):
-    assert [sample.name for sample in open_dataset(f"cityscapes:{root}", "test")] == ["lindau_000000_000019"]
+    with pytest.warns(DataWarning, match="no split test with labels; val is read instead"):
+        images = open_dataset(f"cityscapes:{root}", "test")
+    assert [sample.name for sample in images] == ["lindau_000000_000019"] and images.split == "val"
+
+
+@pytest.mark.parametrize(("label", "split"), [(0, "val"), (7, "test")])
+def test_a_test_split_counts_if_its_labels_are_not_all_void(root, label, split):
+    for top in ("leftImg8bit", "gtFine"):
+        (root / top / "test/bonn").mkdir(parents=True)
+    write_png(root / "leftImg8bit/test/bonn/bonn_0_0_leftImg8bit.png", np.zeros((3, 2, 4), np.uint8))
+    write_png(root / "gtFine/test/bonn/bonn_0_0_gtFine_labelIds.png", np.full((2, 4), label, np.uint8))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        assert open_dataset(f"cityscapes:{root}", "test").split == split
+    assert len(told) == (split == "val")
 
 
 def test_errors(root):

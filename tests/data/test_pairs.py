@@ -78,10 +78,19 @@ def test_ranges_of_numbers_are_told_in_short(root):
 
 def test_lists(tmp_path):
     path = tmp_path / "list.txt"
-    with pytest.raises(DataError, match=r"list\.txt: not a readable list"):
+    with pytest.raises(DataError, match=r"list\.txt: cannot be read \(No such file"):
         lines(path)
     path.write_text("\n  \n")
     with pytest.raises(DataError, match=r"list\.txt: lists no pictures"):
         lines(path)
     path.write_text(" a b \n\nc\n")
     assert lines(path) == ["a b", "c"]
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        path.write_text("狗\r\nb\r\n", encoding=encoding)
+        assert lines(path) == ["狗", "b"]
+    path.write_text("狗\n", encoding="gbk")
+    with pytest.raises(DataError, match=r"list\.txt: not readable as list .* save it as UTF-8"):
+        lines(path)
+    path.write_text("a\nb\n a\nb\nc\n")
+    with pytest.raises(DataError, match=r"list\.txt: lists 'a', 'b' more than once; keep one line for each image"):
+        lines(path)

@@ -78,7 +78,7 @@ def test_errors():
             Pictures(**{"count": 3, **options})
     with pytest.raises(TypeError, match="colour"):
         Pictures(3, colour="red")
-    with pytest.raises(IndexError, match=r"^Pictures: index 3 is out of range for 3 pictures"):
+    with pytest.raises(IndexError, match=r"^Pictures: index 3 is out of range for 3 images"):
         Pictures(3)[3]
     for size, radius in (((0, 4), (0.2, 0.4)), ((4, 4), (0, 0.4)), ((4, 4), (0.4, 0.2))):
         with pytest.raises(ValueError, match=r"^draw_picture: needs a size of at least \(1, 1\) and 0 < radius"):

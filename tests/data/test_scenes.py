@@ -126,7 +126,7 @@ def test_errors():
     for options in ({"size": (0, 4)}, {"density": -1}, {"apron": -1}, {"void": -1}, {"noise": -0.1}):
         with pytest.raises(ValueError, match=r"draw_scene: needs a size of at least \(1, 1\)"):
             draw_scene(options.pop("size", (8, 8)), np.random.default_rng(0), **options)
-    with pytest.raises(IndexError, match="Scenes: index 3 is out of range for 3 pictures"):
+    with pytest.raises(IndexError, match="Scenes: index 3 is out of range for 3 images"):
         Scenes(3, 8)[3]
     with pytest.raises(ValueError, match="Scenes: count and seed must not be negative, got -1 and 0"):
         Scenes(-1)

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from minicv.data import IGNORE, DataError, open_dataset, write_png
+from minicv.data import IGNORE, DataError, DataWarning, open_dataset, write_png
+from minicv.data.check import check
 from minicv.data.voc import VOCSegmentation, palette
 
 LABEL = np.array([[0, 0, 255, 15], [0, 255, 15, 15], [20, 20, 20, 255]], np.uint8)
@@ -38,7 +39,23 @@ def test_samples(root, split, names):
 
 
 def test_the_test_split_is_val(root):
+    with pytest.warns(DataWarning, match="no split test with labels; val is read instead"):
+        images = open_dataset(f"voc:{root}", "test")
+    assert [sample.name for sample in images] == ["2007_000039"] and images.split == "val"
+
+
+def test_a_test_split_with_labels_is_read(root):
+    """VOC2007 has them; a list alone is not enough."""
+    tests = root / "ImageSets/Segmentation/test.txt"
+    tests.write_text("2007_000001\n")
+    with pytest.warns(DataWarning, match="val is read instead"):
+        assert open_dataset(f"voc:{root}", "test").split == "val"
+    tests.write_text("2007_000039\n2007_000001\n")
+    with pytest.raises(DataError, match=r"2007_000001\.jpg: no such file; 1 more are missing"):
+        open_dataset(f"voc:{root}", "test")
+    tests.write_text("2007_000039\n")
     assert [sample.name for sample in open_dataset(f"voc:{root}", "test")] == ["2007_000039"]
+    assert "2007_000039.jpg: is in val and in test" in check(f"voc:{root}").faults[0]
 
 
 def test_colours_by_hand():
@@ -62,7 +79,7 @@ def test_errors(root):
     with pytest.raises(DataError, match=r"SegmentationClass/2007_000032\.png: no such file"):
         VOCSegmentation(root)
     (root / "ImageSets/Segmentation/val.txt").unlink()
-    with pytest.raises(DataError, match=r"ImageSets/Segmentation/val\.txt: not a readable list"):
+    with pytest.raises(DataError, match=r"ImageSets/Segmentation/val\.txt: cannot be read"):
         VOCSegmentation(root, "val")
     with pytest.raises(DataError, match="JPEGImages: no such folder; VOC is expected as JPEGImages, Seg"):
         VOCSegmentation(root / "ImageSets")

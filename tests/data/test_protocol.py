@@ -1,0 +1,106 @@
+"""What every data set does: a length, items by index, iteration that ends; and which split "test" is."""
+import shutil
+
+import numpy as np
+import pytest
+
+from minicv import data
+from minicv.data import DataError, DataWarning, open_dataset
+from tests import fuzz
+
+
+def make_voc_segmentation(folder):
+    for name in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        (folder / name).mkdir(parents=True)
+    data.write_png(folder / "JPEGImages/a.jpg", fuzz.PICTURE)
+    data.write_png(folder / "SegmentationClass/a.png", fuzz.LABEL)
+    (folder / "ImageSets/Segmentation/train.txt").write_text("a\n")
+
+
+def make_cityscapes(folder):
+    for top, ending, array in (("leftImg8bit", "leftImg8bit", fuzz.PICTURE), ("gtFine", "gtFine_labelIds", fuzz.LABEL)):
+        (folder / top / "train/ulm").mkdir(parents=True)
+        data.write_png(folder / top / f"train/ulm/ulm_0_0_{ending}.png", array)
+
+
+SETS = {  # name -> what writes one image of it, the spec, the split
+    "isbi2012": (fuzz.make_isbi, "isbi2012:{}", "all"), "camvid": (fuzz.make_camvid, "camvid:{}", "train"),
+    "voc": (make_voc_segmentation, "voc:{}", "train"), "cityscapes": (make_cityscapes, "cityscapes:{}", "train"),
+    "voc-detection": (fuzz.make_voc, "voc-detection:{}", "train"), "coco": (fuzz.make_coco, "coco:{}", "val"),
+    "dsb2018": (fuzz.make_dsb, "dsb2018:{}", "train"), "coco-panoptic": (fuzz.make_panoptic, "coco-panoptic:{}", "val"),
+    "cells": (None, "cells", "train"), "scenes": (None, "scenes", "train"), "boxes": (None, "boxes", "train"),
+    "pictures": (None, "pictures", "train")}
+
+
+def make(name, folder):
+    write, spec, split = SETS[name]
+    if write is None:
+        return open_dataset(spec, split, count=1, size=64)
+    write(folder)
+    return open_dataset(spec.format(folder), split)
+
+
+@pytest.mark.parametrize("name", [*SETS, "weight map"])
+def test_items(name, tmp_path):
+    """An index may be negative, a NumPy integer, a 0-d array; slices, floats and lists are refused; a ``for`` ends."""
+    dataset = data.WithWeightMap(make("cells", tmp_path)) if name == "weight map" else make(name, tmp_path)
+    assert len(dataset) == 1 and [sample.name for sample in dataset] == [dataset[0].name]
+    assert [sample.name for sample in reversed(dataset)] == [dataset[0].name]
+    for index in (-1, np.int64(0), np.int64(-1), np.uint8(0), np.array(0)):
+        np.testing.assert_array_equal(dataset[index].image, dataset[0].image)
+    for index in (1, -2, np.int64(1), 10 ** 30):
+        with pytest.raises(IndexError, match=f"index {index} is out of range for 1 images"):
+            dataset[index]
+    for index in (slice(None), slice(0, 1), 0.0, "0", None, [0], np.array([0])):
+        with pytest.raises(TypeError, match="an index is one whole number, got .* use "):
+            dataset[index]
+    assert len(dataset.class_names) == dataset.num_classes
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_changing_an_item_does_not_change_the_next(name, tmp_path):
+    dataset = make(name, tmp_path)
+    first, again = dataset[0], dataset[0]
+    for part in vars(first):
+        value = getattr(first, part)
+        if isinstance(value, np.ndarray) and value.flags.writeable:
+            value[...] = 0
+    for part, value in vars(dataset[0]).items():
+        np.testing.assert_array_equal(value, getattr(again, part), err_msg=part)
+
+
+# ------------------------------------------------------------------------------------------------------- which is test
+
+def as_test(name, folder):
+    """Give the folder a split "val" and a split "test" of one image each."""
+    if name == "dsb2018":
+        shutil.copy(folder / "train.txt", folder / "val.txt")
+        shutil.copy(folder / "train.txt", folder / "test.txt")
+    else:
+        for path in sorted(folder.rglob("*_val*")):
+            copy = shutil.copytree if path.is_dir() else shutil.copy
+            copy(path, path.with_name(path.name.replace("_val", "_test")))
+        (place,) = folder.glob("val*")
+        shutil.copytree(place, place.with_name(place.name.replace("val", "test")))
+
+
+@pytest.mark.parametrize("name", ["coco", "dsb2018", "coco-panoptic"])
+def test_val_is_read_only_where_there_is_no_test_and_it_is_said(name, tmp_path):
+    make(name, tmp_path)
+    spec = SETS[name][1].format(tmp_path)
+    as_test(name, tmp_path)
+    assert open_dataset(spec, "test").split == "test"
+    for path in [*tmp_path.glob("annotations/*_test*.json"), *tmp_path.glob("test.txt")]:
+        path.unlink()
+    with pytest.warns(DataWarning, match=f"{tmp_path}: no split test with labels; val is read instead"):
+        assert open_dataset(spec, "test").split == "val"
+
+
+@pytest.mark.parametrize("name", ["coco", "dsb2018", "coco-panoptic"])
+def test_a_test_split_that_is_damaged_is_not_passed_over(name, tmp_path):
+    make(name, tmp_path)
+    as_test(name, tmp_path)
+    for path in [*tmp_path.glob("annotations/*_test*.json"), *tmp_path.glob("test.txt")]:
+        path.write_text("")
+    with pytest.raises(DataError, match=r"test.*(json|txt): "):
+        open_dataset(SETS[name][1].format(tmp_path), "test")
