@@ -268,6 +268,9 @@ def run_train(args: argparse.Namespace) -> int:
                       f"{recipe}"
                       + (f", {group.size} processes" if group.size > 1 else "")
                       + (f", from step {job.step}" if args.resume else ""), flush=True)
+            if group.rank == 0 and number == job.step == 0:
+                for line in training.missing_targets(task):
+                    print(f"warning: {line}", flush=True)
             run.run(partial(kind.after, model, task, args))
             if group.rank == 0:
                 print(f"{job.step} steps in {run.seconds:.0f} s, loss {run.mean_loss():.4f} over the last "

@@ -187,7 +187,7 @@ def test_train_shows_a_bar_unless_quiet(run, few_cells, tmp_path):
     (["--data", "isbi2012"], "open_dataset: isbi2012 needs a path, got 'isbi2012'; available: cells, isbi2012:PATH, "),
     (["--data", "isbi2012:/no/where"],
      "/no/where/image: no such folder; ISBI 2012 is expected as image/N.png and label/N.png"),
-    (["--tile", "300"], "cells-0-"),
+    (["--tile", "300"], "train: none of the 2 images gives an example; cells-0-"),
     (["--tile", "0"], "SegmentationRecipe(tile=0): must be at least 1"),
     (["--steps", "0"], "SegmentationRecipe(steps=0): must be at least 1"),
     (["--seed", "-1"], "SegmentationRecipe(seed=-1): must be at least 0"),

@@ -79,6 +79,11 @@ class LabelledPictures:
     def __len__(self) -> int:
         return len(self.pairs)
 
+    def label(self, index: int) -> np.ndarray:
+        """The label of an image, uint8 (H, W), without reading the image."""
+        kept = self._kept.get(index % len(self))
+        return self.read_label(self.pairs[index].label) if kept is None else kept[1]
+
     def __getitem__(self, index: int) -> Sample:
         index = item_index(self, index)
         pair = self.pairs[index]

@@ -7,11 +7,13 @@ from .parallel import Group, all_or_none, group
 from .recipe import ADAM, Recipe
 from .run import Interrupted, Run
 from .segmentation import SegmentationRecipe, SegmentationTask, train_steps
+from .targets import missing_targets
 from .torch_weights import load_pretrained, read_weights
 
 __all__ = [
     "ADAM", "CachedProposals", "CheckpointError", "DetectionRecipe", "DetectionTask", "Group", "Interrupted",
     "Proposer", "Recipe", "Run", "SegmentationRecipe", "SegmentationTask", "Task", "Training", "all_or_none",
     "alternating_tasks", "evaluate_detector", "group", "load_checkpoint", "load_pretrained", "load_training",
-    "read_weights", "save_checkpoint", "save_training", "train_alternating", "train_detector", "train_steps",
+    "missing_targets", "read_weights", "save_checkpoint", "save_training", "train_alternating", "train_detector",
+    "train_steps",
 ]

@@ -50,6 +50,9 @@ class DetectionTask:
     def __init__(self, dataset: Any, recipe: DetectionRecipe, model: Detector, proposer: Proposer | None = None):
         if len(dataset) == 0:
             raise ValueError("train: the data set has no pictures")
+        if model.learns_masks and not has_masks(dataset):
+            raise DataError(f"train: {type(model).__name__} learns masks, and no object of the {len(dataset)} training "
+                            "images has one; train faster_rcnn, which needs boxes only, or use a data set with masks")
         self.dataset, self.recipe, self.model = dataset, recipe, model
         self.proposer = proposer or (model.propose if model.needs_proposals else None)
         self.augment = DetectionAugment(recipe.flip, recipe.turn, recipe.scale, recipe.jitter)
@@ -85,6 +88,17 @@ class DetectionTask:
         """Pictures (N, C, H, W) and their targets: what ``losses`` takes."""
         pictures, targets = zip(*examples, strict=True)
         return self.model.batch(pictures, device), list(targets)
+
+
+def has_masks(dataset: Any) -> bool:
+    """Has any object a mask? Also True where there is no object at all, whose masks could be missing."""
+    objects = False
+    for i in range(len(dataset)):
+        each = dataset.records[i] if hasattr(dataset, "records") else dataset[i]  # without reading the image
+        if len(each.labels) and each.masks is not None:
+            return True
+        objects = objects or len(each.labels) > 0
+    return not objects
 
 
 def train_detector(model: Detector, dataset: Any, recipe: DetectionRecipe,

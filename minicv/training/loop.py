@@ -32,7 +32,8 @@ class Task(Protocol):
 class Training:
     """A model on its way: ``for losses in Training(model, task): ...`` trains it, one step at a time.
 
-    Each step yields its losses by name, after the weights have changed; "total" is their sum. ``step`` counts the steps
+    Each step yields its losses by name, after the weights have changed; "total" is their sum. A loss that the model
+    does not return at some step, or in some process, counts as 0 there. ``step`` counts the steps
     done. In a ``group`` of processes each computes its share of every batch; with ``synchronise``, batch norm
     normalises over the shares of all, not over its own. ``workers`` threads prepare the examples.
     """
@@ -43,6 +44,7 @@ class Training:
             raise ValueError(f"Training: a batch of {recipe.batch} cannot be shared evenly by {group.size} processes; "
                              f"use a batch of {group.size * -(-recipe.batch // group.size)}")
         self.model, self.task, self.group, self.workers, self.step = model, task, group, workers, 0
+        self.names: list[str] = []  # of all losses so far, of all processes
         self.optimizer, self.schedule = recipe.make_optimizer(model)
         for _, module in model.modules():
             if isinstance(module, BatchNorm2d):
@@ -61,15 +63,17 @@ class Training:
     def advance(self, *batch: Any) -> Losses:
         """One step on one batch."""
         losses = self.model.losses(*batch)
-        losses["total"] = sum(losses.values())
+        total = sum(losses.values())
         self.optimizer.zero_grad()
-        self.group.backward(losses["total"], self.model.parameters())
+        self.group.backward(total, self.model.parameters())
         self.optimizer.step()
         self.schedule.step()
         self.step += 1
-        xp = backend.xp_of(losses["total"].data)
-        mean = self.group.sum(xp.stack([loss.data for loss in losses.values()])) / self.group.size
-        return Losses(tuple(losses), mean)
+        self.names = self.group.union([*self.names, *(name for name in losses if name not in self.names)])
+        xp = backend.xp_of(total.data)
+        own = [losses[name].data if name in losses else xp.zeros_like(total.data) for name in self.names]
+        mean = self.group.sum(xp.stack([*own, total.data])) / self.group.size
+        return Losses((*self.names, "total"), mean)
 
     def _batches(self) -> Iterator[list[Any]]:
         """The examples of each step that is still to do, this process's share."""
@@ -107,9 +111,9 @@ def fetch(steps: list[Losses]) -> None:
     away = [each for each in steps if each.floats is None]
     if away:
         xp = backend.xp_of(away[0].array)
-        rows = backend.to_numpy(xp.stack([each.array for each in away])).tolist()
-        for each, row in zip(away, rows, strict=True):
-            each.floats = dict(zip(each.names, row, strict=True))
+        row = iter(backend.to_numpy(xp.concatenate([each.array for each in away])).tolist())  # names may have come
+        for each in away:
+            each.floats = {name: next(row) for name in each.names}
 
 
 def ahead(make: Any, numbers: Iterator[int], workers: int = 1) -> Iterator[Any]:

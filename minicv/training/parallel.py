@@ -14,6 +14,7 @@ import dataclasses
 import os
 import sys
 import traceback
+import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -43,6 +44,10 @@ class Group:
     def sum(self, array: Array) -> Array:
         """The sum of the processes' arrays, on the same device."""
         return array
+
+    def union(self, names: list[str]) -> list[str]:
+        """The names that any process has, in the same order in all."""
+        return names
 
     def barrier(self) -> None:
         """Wait until all have come this far."""
@@ -124,6 +129,14 @@ class MPIGroup(Group):
             mean = each.result() / self.size
             for p, part in parts(bucket, mean):
                 p.grad = part
+
+    def union(self, names: list[str]) -> list[str]:
+        number = zlib.crc32("\n".join(names).encode())
+        ends = np.array([number, -number], np.int64)
+        self.comm.Allreduce(self.MPI.IN_PLACE, ends, self.MPI.MIN)
+        if ends[0] == -ends[1]:  # the smallest is the largest: all have the same
+            return names
+        return list(dict.fromkeys(name for each in self.comm.allgather(names) for name in each))
 
     def barrier(self) -> None:
         self.comm.Barrier()

@@ -115,7 +115,7 @@ class Run:
             self.check()
         if step % EVERY == 0 or step == recipe.steps:
             self.check()
-            means = {name: float(np.mean([each[name] for each in self.recent])) for name in losses}
+            means = {name: float(np.mean([each.get(name, 0.0) for each in self.recent])) for name in losses}
             lr = self.training.optimizer.groups[0]["lr"]
             self.lines.append({"step": step, **means, "lr": lr, "seconds": round(self.seconds, 2), "memory": memory()})
             bar.set_postfix(loss=f"{self.mean_loss():.4f}", lr=f"{lr:.2g}", memory=f"{memory() / 2**20:.0f}M")

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -11,6 +12,8 @@ from ..autograd import Tensor
 from ..data import (
     IGNORE,
     DataError,
+    DataWarning,
+    Sample,
     SegmentationAugment,
     UNetAugment,
     WithWeightMap,
@@ -24,7 +27,11 @@ from .loop import Training
 from .recipe import Recipe
 from .two_stage import TwoStages
 
-TRIES = 50  # to find a part of a picture in which any pixel has a label
+TRIES = 50  # to find a part of an image in which any pixel has a label
+
+
+class Unusable(Exception):
+    """An image that gives no example; the message says why."""
 
 
 @dataclasses.dataclass
@@ -75,23 +82,50 @@ class SegmentationTask:
             self.weight_of = np.zeros(IGNORE + 1, np.float32)
             self.weight_of[:dataset.num_classes] = class_weights(dataset)
         self.stages = TwoStages(dataset.class_names) if recipe.two_stage else None
+        self.passed_over: set[str] = set()  # names of images that gave no example, which were warned of
 
     def stage(self, i: int) -> int:
         """1 or 2: that of the i-th example in a two-stage training."""
         return 1 if 3 * (i // self.recipe.batch) < self.recipe.steps else 2  # DeconvNet, sec. 5.1: 20K and 40K steps
 
     def example(self, i: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """The i-th example; the same for the same seed."""
+        """The i-th example; the same for the same seed.
+
+        An image that gives none, as its label is void everywhere or it is too small for a tile, is passed over with
+        one ``DataWarning``: the next one takes its place. ``DataError`` if no image of the data set gives one.
+        """
         epoch, place = divmod(i, len(self.dataset))
         order = np.random.default_rng([self.recipe.seed, 0, epoch]).permutation(len(self.dataset))
-        whole = self.dataset[int(order[place])]
-        sample = dataclasses.replace(whole, instances=None)  # the loss has no use for them
         rng = np.random.default_rng([self.recipe.seed, 1, i])
+        reasons = {}
+        for number in np.roll(order, -place).tolist():
+            whole = self.dataset[number]
+            try:
+                part = self.part_of(whole, i, rng)
+            except Unusable as error:
+                reasons[whole.name] = error
+                continue
+            for name in reasons.keys() - self.passed_over:
+                self.passed_over.add(name)
+                warnings.warn(f"train: {name} is passed over: {reasons[name]}", DataWarning, stacklevel=2)
+            return part
+        raise DataError(f"train: none of the {len(order)} images gives an example; {whole.name}: {reasons[whole.name]}")
+
+    def part_of(self, whole: Sample, i: int,
+                rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """A random part of an image as the i-th example. Raises ``Unusable``."""
+        if (whole.label == IGNORE).all():
+            raise Unusable("no pixel of it has a label")
+        sample = dataclasses.replace(whole, instances=None)  # the loss has no use for them
         try:
             wanted = whole.label.shape if self.recipe.tile is None else (self.recipe.tile,) * 2
             tile_in = tuple(self.model.input_size(side) for side in wanted)
             tile_out = tuple(self.model.output_size(side) for side in tile_in)
             margin = tuple((a - b) // 2 for a, b in zip(tile_in, tile_out, strict=True))
+            cut = self.stages is None and not isinstance(self.augment, SegmentationAugment)  # as it is, not filled up
+            if cut and (np.array(whole.label.shape) < tile_out).any():
+                raise Unusable(f"its {' x '.join(map(str, whole.label.shape))} pixels are fewer than the "
+                               f"{' x '.join(map(str, tile_out))} of a tile; use a smaller tile")
             for _ in range(TRIES):
                 if self.stages is not None:
                     part = self.stages(whole, self.stage(i), tile_in, tile_out, rng, bool(self.augment))
@@ -104,7 +138,7 @@ class SegmentationTask:
                 if (label != IGNORE).any():  # a loss over no pixel is 0/0
                     break
             else:
-                raise DataError(f"no pixel with a label in {TRIES} random parts of it")
+                raise Unusable(f"no pixel with a label in {TRIES} random parts of it")
         except ValueError as error:
             raise DataError(f"{whole.name}: {error}") from error
         weight = None if part.weight is None else centre(part.weight, tile_out)

@@ -16,13 +16,15 @@ def loss_curve(lines: list[dict]) -> Any:
     from matplotlib.figure import Figure
     losses = [line for line in lines if "total" in line]
     checks = [line for line in lines if line.get("validation") is not None]
-    names = [n for n in (losses[0] if losses else {}) if n not in ("step", "lr", "seconds", "memory")]
+    every = dict.fromkeys(name for line in losses for name in line)
+    names = [name for name in every if name not in ("step", "lr", "seconds", "memory")]
     if len(names) == 2:  # one loss and its sum are the same
         names = ["total"]
     figure = Figure(figsize=(7, 4), layout="constrained")
     ax = figure.subplots()
     for name, colour in zip(names, PALETTE[[5, 1, 2, 3, 6, 4, 7, 0]] / 255, strict=False):
-        ax.plot([line["step"] for line in losses], [line[name] for line in losses], color=colour, label=name, lw=1.2)
+        ax.plot([line["step"] for line in losses], [line.get(name, 0.0) for line in losses], color=colour, label=name,
+                lw=1.2)
     ax.set(xlabel="step", ylabel="loss", yscale="log", title="training loss")
     if len(names) > 1:
         ax.legend()

@@ -8,7 +8,7 @@ import minicv
 from minicv import Tensor, models
 from minicv.autograd import graph
 from minicv.data import Cells
-from minicv.training import SegmentationRecipe, SegmentationTask, Training
+from minicv.training import Run, SegmentationRecipe, SegmentationTask, Training
 from minicv.training.loop import ahead
 
 SMALL = SegmentationRecipe(steps=6, batch=2, tile=20, warmup=0, elastic=2.0)
@@ -99,8 +99,44 @@ def test_the_number_of_workers_changes_nothing(workers):
 
 def test_an_error_in_a_worker_names_the_picture():
     job = training(SMALL.replaced(tile=40))
-    with pytest.raises(ValueError, match=r"cells-0-\d: random_window: tile_out \(40, 40\) is larger than the picture"):
+    with pytest.raises(ValueError, match=r"cells-0-\d: its 32 x 32 pixels are fewer than the 40 x 40 of a tile"):
         list(job)
+
+
+class Irregular(minicv.nn.Linear):
+    """A network whose losses change from step to step."""
+
+    recipe = {"model": "irregular"}  # as ``models.build`` leaves it, for checkpoints
+
+    def losses(self, x):
+        step = int(x.data[0, 0])
+        found = {"always": (self(x) ** 2).mean()}
+        if step % 2:
+            found["odd"] = (self(x) - 1).abs().mean()
+        return found
+
+
+class Counting:
+    recipe = SegmentationRecipe(steps=20, batch=1, warmup=0, lr=1e-4)
+
+    def example(self, i):
+        return i
+
+    def batch(self, examples, device):
+        return (Tensor(np.full((1, 2), examples[0], np.float32)),)
+
+
+def test_a_loss_that_is_missing_at_some_steps_counts_as_0_there(tmp_path):
+    minicv.seed(0)
+    steps = list(Training(Irregular(2, 1), Counting()))
+    assert [list(each) for each in steps[:3]] == [["always", "total"], *[["always", "odd", "total"]] * 2]
+    assert steps[2]["odd"] == 0 < steps[3]["odd"]
+    assert all(each["total"] == pytest.approx(each["always"] + each.get("odd", 0)) for each in steps)
+    minicv.seed(0)
+    lines = Run(Training(Irregular(2, 1), Counting()), tmp_path, quiet=True).run()
+    odd = [each.get("odd", 0) for each in steps]
+    assert [line["odd"] for line in lines] == pytest.approx([np.mean(odd[:10]), np.mean(odd[10:])])
+    assert (tmp_path / "curve.png").stat().st_size > 1000
 
 
 def test_it_goes_on_from_any_step():

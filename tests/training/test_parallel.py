@@ -299,6 +299,41 @@ def test_one_and_two_processes_train_on_the_same_pixels_and_boxes_with_the_same_
         np.testing.assert_allclose(two[name], one[name], rtol=2e-4, atol=2e-6, err_msg=name)
 
 
+NAMES = """
+import json, sys
+import numpy as np
+import minicv
+from minicv import Tensor
+from minicv.training import DetectionRecipe, Run, Training, group
+processes = group()
+
+class Irregular(minicv.nn.Linear):  # each process has a loss of its own, and one has another from its second step on
+    recipe = {"model": "irregular"}
+    def losses(self, x):
+        own = {"ab"[processes.rank]: (self(x) ** 2).mean()}
+        return own | ({"late": own["ab"[processes.rank]] * 0 + 3} if processes.rank and x.data[0, 0] > 2 else {})
+
+class Task:
+    recipe = DetectionRecipe(steps=10, batch=2, warmup=0, lr=0.0)
+    def example(self, i):
+        return i
+    def batch(self, examples, device):
+        return (Tensor(np.full((1, 2), examples[0], np.float32)),)
+
+minicv.seed(0)
+Run(Training(Irregular(2, 1), Task(), processes), sys.argv[1], quiet=True).run()
+"""
+
+
+def test_losses_that_only_one_process_has(tmp_path):
+    (tmp_path / "names.py").write_text(NAMES)
+    two = mpirun(tmp_path / "names.py", tmp_path)
+    assert two.returncode == 0, two.stderr
+    line = json.loads((tmp_path / "metrics.jsonl").read_text())
+    assert line["late"] == pytest.approx(3 / 2 * 9 / 10)  # in one of two processes, at nine of ten steps
+    assert line["a"] > 0 < line["b"] and line["total"] == pytest.approx(line["a"] + line["b"] + line["late"])
+
+
 def test_training_synchronises_if_asked():
     class Two(parallel.Group):
         size = 2

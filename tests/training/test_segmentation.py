@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,9 @@ import pytest
 
 import minicv
 from minicv import models, nn
-from minicv.data import IGNORE, Cells, Sample, WithWeightMap, class_weights, standardise
+from minicv.data import IGNORE, Cells, DataWarning, Sample, WithWeightMap, class_weights, standardise
 from minicv.models.segmentation.base import SegmentationNetwork
-from minicv.training import SegmentationRecipe, SegmentationTask, train_steps
+from minicv.training import SegmentationRecipe, SegmentationTask, Training, train_steps
 from tests import strict_device  # noqa: F401 - makes the device "strict" known
 from tests.models.torch_unet import torch_unet, torch_with_one_thread  # noqa: F401 - the fixture torch
 
@@ -211,8 +212,46 @@ def test_a_part_without_labels_is_drawn_again():
     void = Street()
     void.pictures = [dataclasses.replace(void.pictures[0], label=np.full((24, 28), 255), name="fog")]
     Street.__getitem__ = lambda self, index: self.pictures[0]
-    with pytest.raises(ValueError, match="fog: no pixel with a label in 50 random parts of it"):
+    with pytest.raises(ValueError, match="none of the 5 images gives an example; fog: no pixel of it has a label"):
         take(1, void, recipe, unet(depth=1, padding="same"))
+
+
+class Fog(Numbered):
+    """Of five images two whose label is void, and one that is too small for a tile of 24."""
+
+    def __init__(self):
+        super().__init__()
+        void = np.full((24, 28), 255)
+        self.pictures[1:3] = [dataclasses.replace(p, label=void) for p in self.pictures[1:3]]
+        small = self.pictures[4]
+        self.pictures[4] = dataclasses.replace(small, image=small.image[:, :20, :20], label=small.label[:20, :20])
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_images_that_give_no_example_are_passed_over_with_one_warning_each(workers):
+    task = SegmentationTask(Fog(), SMALL.replaced(tile=24, steps=20, batch=1),
+                            unet(depth=0, padding="same", num_classes=5))
+    with pytest.warns(DataWarning) as warned:
+        steps = list(Training(task.model, task, workers=workers))
+    assert len(steps) == 20 and all(np.isfinite(each["total"]) for each in steps)
+    assert sorted(str(w.message) for w in warned) == [
+        "train: 1 is passed over: no pixel of it has a label", "train: 2 is passed over: no pixel of it has a label",
+        "train: 4 is passed over: its 20 x 20 pixels are fewer than the 24 x 24 of a tile; use a smaller tile"]
+    taken = set(task.dataset.asked[-100:])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # none of it a second time
+        labels = {int(np.unique(task.example(i)[1])[0]) for i in range(10)}
+    assert labels == {0, 3} and len(taken) == 5  # the classes of the two that are left
+
+
+def test_what_takes_the_place_of_a_void_image_depends_on_the_seed_alone():
+    def examples(numbers):
+        task = SegmentationTask(Fog(), SMALL.replaced(tile=24), unet(depth=0, padding="same"))
+        with pytest.warns(DataWarning):
+            return {i: task.example(i)[0] for i in numbers}
+    forward, backward = examples(range(12)), examples(range(11, -1, -1))
+    for i, image in forward.items():
+        np.testing.assert_array_equal(image, backward[i])
 
 
 def test_pictures_of_a_batch_must_be_of_one_size():
@@ -234,7 +273,7 @@ def test_an_empty_data_set():
 
 
 def test_a_tile_larger_than_the_picture():
-    message = r"cells-0-0: random_window: tile_out \(40, 40\) is larger than the picture, \(32, 32\)"
+    message = "none of the 1 images gives an example; cells-0-0: its 32 x 32 pixels are fewer than the 40 x 40 of"
     with pytest.raises(ValueError, match=message):
         train(unet(), Cells(1, 32), SMALL.replaced(tile=40))
 

@@ -31,7 +31,7 @@ import numpy as np
 
 from ... import nn
 from ...autograd import Tensor, no_grad
-from ...detection import Detections
+from ...detection import Detections, inside_image
 from ...detection.anchors import RATIOS, SCALES
 from .base import Target, factors
 from .base import resize_image as resized
@@ -98,6 +98,12 @@ class FasterRCNN(FastRCNN):
     def proposals(self, x: Tensor, sizes: list[tuple[int, int]], training: bool = False) -> list[np.ndarray]:
         """The RPN's boxes (P, 4) for each picture, given the map."""
         return self.rpn.proposals(*self.rpn(x), self.rpn.anchors(x.shape[2:]), sizes, training)
+
+    def usable_anchors(self, size: tuple[int, int]) -> int:
+        """How many anchors the RPN can be trained on in an image of ``size`` (H, W), whatever is in it."""
+        scaled = self.scaled_size(size)
+        anchors = self.rpn.anchors(tuple(-(-n // self.stride) for n in scaled))
+        return int(inside_image(anchors, scaled, self.rpn.border).sum())
 
     @no_grad()
     def propose(self, image: np.ndarray, training: bool = False) -> np.ndarray:

@@ -1,0 +1,101 @@
+"""What a network is to learn, but finds nothing of in its training set.
+
+A head without a target trains in silence, and predicts noise: a class that no image shows, masks of objects that only
+have boxes, anchors of which none fits into the images. ``missing_targets`` names them before the first step, from the
+labels alone where the data set can read them without its images.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..data import IGNORE, DataError
+from ..models.detection.base import Detector
+from ..models.detection.faster_rcnn import FasterRCNN
+from .detection import DetectionTask
+from .segmentation import SegmentationTask
+from .two_stage import SMALLEST, things
+
+
+def missing_targets(task: Any) -> list[str]:
+    """What the network of a task cannot learn from its data set, a sentence each; none if everything is there."""
+    if isinstance(task, DetectionTask):
+        return list(_of_objects(task))
+    return list(_of_pixels(task)) if isinstance(task, SegmentationTask) else []
+
+
+def _of_objects(task: DetectionTask) -> Iterator[str]:
+    dataset, model = task.dataset, task.model
+    K, N = dataset.num_classes, len(dataset)
+    boxes, masks, sizes = np.zeros(K, int), np.zeros(K, int), set()
+    for i in range(N):
+        labels, size, with_masks = annotation(dataset, i)
+        count = np.bincount(labels, minlength=K)
+        boxes += count
+        masks += count * with_masks
+        sizes.add(tuple(size))
+    if not boxes.any():
+        yield (f"no object in the {N} training images (difficult objects and crowds do not count), so the network will "
+               "find nothing")
+    elif not boxes.all():
+        yield f"no object of {_names(dataset, boxes == 0)} in the {N} training images, so none will be found"
+    noise = (boxes > 0) & (masks == 0)
+    if model.learns_masks and noise.any():
+        yield (f"no mask of {_names(dataset, noise)} in the {N} training images, so the masks of its objects will be "
+               "noise; add masks, or train faster_rcnn, which needs boxes only")
+    yield from _of_anchors(model, sizes)
+
+
+def _of_anchors(model: Detector, sizes: set[tuple[int, int]]) -> Iterator[str]:
+    """``DataError`` if the RPN has no anchor in any of the images, which are of these sizes (H, W)."""
+    if not isinstance(model, FasterRCNN):
+        return
+    without = [size for size in sorted(sizes) if not model.usable_anchors(size)]
+    if without:
+        line = (f"no anchor of the RPN lies inside an image of {' x '.join(map(str, without[0]))} pixels, scaled to "
+                f"{' x '.join(map(str, model.scaled_size(without[0])))}; use smaller scales, as in --option "
+                "'scales=[16,32,64]', or --option border=inf, with which anchors may cross the border")
+        if len(without) == len(sizes):
+            raise DataError(f"train: {line}")
+        yield line
+
+
+def _of_pixels(task: SegmentationTask) -> Iterator[str]:
+    dataset, recipe = task.dataset, task.recipe
+    K, N, pixels, largest, instances = dataset.num_classes, len(dataset), np.zeros(dataset.num_classes, int), 0, 0
+    for i in range(N):
+        sample = dataset[i] if recipe.two_stage or recipe.weight_map or not hasattr(dataset, "label") else None
+        label = dataset.label(i) if sample is None else sample.label
+        pixels += np.bincount(label[label != IGNORE].ravel(), minlength=K)[:K]
+        if recipe.two_stage:
+            largest += len(things(sample, task.stages.background))
+        if recipe.weight_map:
+            instances += int(sample.instances.any())
+    if not pixels.all():
+        yield f"no pixel of {_names(dataset, pixels == 0)} in the {N} training images, so it will not be predicted"
+    if recipe.two_stage and not largest:
+        yield (f"no object of at least {SMALLEST} pixels in the {N} training images, so the two stages have nothing to "
+               "crop and see whole images")
+    if recipe.weight_map and not instances:
+        yield f"no instance in the {N} training images, so the weight map is the same everywhere"
+
+
+def annotation(dataset: Any, i: int) -> tuple[np.ndarray, tuple[int, int], bool]:
+    """Labels of the objects of image i that are trained on, (R,), the image's size (H, W), and whether it has masks."""
+    if hasattr(dataset, "records"):
+        record = dataset.records[i]
+        left_out = np.zeros(len(record.labels), bool)
+        for part in (record.difficult, record.crowd):
+            left_out |= False if part is None else part
+        return record.labels[~left_out], record.size, record.masks is not None
+    sample = dataset[i].for_training()
+    return sample.labels, sample.image.shape[1:], sample.masks is not None
+
+
+def _names(dataset: Any, which: Sequence[bool]) -> str:
+    """The classes of a mask (K,) by name, the first five."""
+    names = [name for name, one in zip(dataset.class_names, which, strict=True) if one]
+    return f"class {names[0]!r}" if len(names) == 1 else (
+        f"the {len(names)} classes " + ", ".join(map(repr, names[:5])) + (", ..." if len(names) > 5 else ""))
