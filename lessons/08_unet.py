@@ -166,12 +166,13 @@ for w in p:
 # 5. Tiles without seams (sec. 1, Fig. 2; claim S2)
 # -------------------------------------------------
 # A tile that brings its context, mirrored where the picture ends, predicts what the whole picture would: valid
-# convolutions see real pixels only. Padding with zeros does without context, and shows at every seam, as far into the
-# tile as the network looks. The same trained weights are used both ways, each in tiles against the whole picture.
+# convolutions see real pixels only. Padding with zeros makes it possible to do without context (`context=0`), and shows
+# at every seam, as far into the tile as the network looks. (By default `predict` gives a padded network's tiles their
+# context, too.) The same trained weights are used both ways, each in tiles against the whole picture.
 
 valid, padded = nets[True, 0], models.build("unet", **NETWORK, padding="same")
 padded.load_state_dict(valid.state_dict())
-tiled = [p_cell(net, sample, tile=64 + net.total_lost()) for net in (valid, padded)]
+tiled = [p_cell(valid, sample, tile=64), p_cell(padded, sample, tile=64, context=0)]
 whole = [p_cell(net, sample) for net in (valid, padded)]
 difference = [np.abs(t - w) for t, w in zip(tiled, whole, strict=True)]
 figure = panels({"image and tiles of 64": sample.image, "|tiled - whole| with mirrored context (white: 1)": difference[0],

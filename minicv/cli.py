@@ -32,6 +32,9 @@ exit codes: 0 done; 1 a check or lesson failed; 2 wrong input; 130 interrupted""
 PROPOSALS = ("a checkpoint of faster_rcnn, whose RPN is to propose the boxes (default: selective search, for networks "
              "that need proposals)")
 
+TILE = ("side of the output tiles that an image is predicted in, pixels; what the network looks at around a tile is "
+        "added (default: the whole image, or, where that would take more than half of the free memory, tiles that fit)")
+
 
 def parser() -> argparse.ArgumentParser:
     """The command line and its help."""
@@ -111,7 +114,7 @@ def parser() -> argparse.ArgumentParser:
     add.add_argument("--save-every", type=float, default=60.0, metavar="SECONDS", help="between saves (default: 60)")
     add.add_argument("--quiet", action="store_true", help="no progress bar")
     some = add.add_argument_group("networks that label pixels")
-    some.add_argument("--tile", type=int, help="side of the output tile of a step, pixels")
+    some.add_argument("--tile", type=int, help="side of the output tile that a step looks at, pixels")
     some.add_argument("--elastic", type=float, help="standard deviation of the elastic deformation, pixels")
     some.add_argument("--no-augment", dest="augment", action="store_const", const=False)
     some.add_argument("--weight-map", action="store_const", const=True, help="weigh pixels by U-Net's eq. (2)")
@@ -134,7 +137,7 @@ def parser() -> argparse.ArgumentParser:
     add.add_argument("--checkpoint", required=True, metavar="FILE")
     add.add_argument("--data", required=True, metavar="NAME[:PATH]")
     add.add_argument("--split", default="test", help="which pictures (default: test)")
-    add.add_argument("--tile", type=int, help="predict in input tiles of this side")
+    add.add_argument("--tile", type=int, help=TILE)
     add.add_argument("--average", action="store_true", help="mean over the picture turned and mirrored: 8 versions")
     add.add_argument("--proposals", metavar="FILE", help=PROPOSALS)
     add.add_argument("--json", action="store_true", help="one line of JSON instead of a table")
@@ -144,7 +147,7 @@ def parser() -> argparse.ArgumentParser:
                               "(NAME.json, NAME_boxes.png)")
     add.add_argument("--checkpoint", required=True, metavar="FILE")
     add.add_argument("--out", required=True, type=Path, metavar="DIR")
-    add.add_argument("--tile", type=int, help="predict in input tiles of this side")
+    add.add_argument("--tile", type=int, help=TILE)
     add.add_argument("--average", action="store_true", help="mean over the picture turned and mirrored: 8 versions")
     add.add_argument("--score", type=float, help="write objects with at least this score (default: 0.5; 0 for "
                      "SVMs, 0.25 for YOLO)")

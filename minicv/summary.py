@@ -135,6 +135,19 @@ def summarise(model: Module, input_size: tuple[int, int, int]) -> Summary:
     return Summary(tracer.rows, model.num_parameters(), sum(row.macs for row in tracer.rows), shape, axes)
 
 
+@no_grad()
+def reach(model: Module, input_size: tuple[int, int, int]) -> int:
+    """How many pixels away from an output the furthest pixel lies on which it depends, for images (C, H, W).
+
+    The output has the input's size. Pooling over the whole map, which every output depends on, is left out.
+    """
+    tracer = LocalTracer(model)
+    with evaluating(model), substitute({cls: traced(cls, tracer) for cls in functions()}):
+        output = model(tracer.picture(input_size))
+    axes = tracer.seen[id(output.data)][1]
+    return max(int(max((at - a.begin).max(), (a.end - at).max())) for a in axes for at in [np.arange(len(a.begin))])
+
+
 def functions(base: type[Function] = Function) -> Iterator[type[Function]]:
     """Every operation there is."""
     for cls in base.__subclasses__():
@@ -203,6 +216,15 @@ class Tracer:
         if len(shape) < 4 or shape[2:] == (1, 1):
             return tuple(a.whole() for a in before)
         return ()
+
+
+class LocalTracer(Tracer):
+    """A tracer to which a pooled map is a constant: it belongs to the image, not to a place in it."""
+
+    def call(self, cls: type[Function], ctx: Function, *arrays: Array | None, **options: Any) -> Any:
+        if cls not in (AdaptiveAvgPool2d, AdaptiveMaxPool2d):
+            return super().call(cls, ctx, *arrays, **options)
+        return xp_of(self.like).zeros(SHAPES[cls](arrays, options), self.like.dtype)
 
 
 def joined(several: list[tuple[Axis, ...]]) -> tuple[Axis, ...]:

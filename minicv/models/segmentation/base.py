@@ -1,37 +1,57 @@
-"""What all networks that label every pixel have in common: their losses and how they predict pictures of any size."""
+"""What all networks that label every pixel have in common: their losses and how they predict images of any size."""
 from __future__ import annotations
 
+import math
+import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ... import nn
 from ...autograd import Tensor, no_grad
+from ...backend import device_of
 from ...data.transforms import mirror_pad, standardise
+from ...memory import free_memory, peak_memory
+from ...summary import reach
 from ..shares import mean_cross_entropy
+
+SHARE = 0.5  # of the free memory, that the prediction of one image may take
+PROBE = 512  # side of the input on which the memory of a network is measured
+SMALLEST = 64  # side of a tile, however little memory is free
 
 
 @dataclass
 class Segmentation:
-    """What ``predict`` says of one picture: ``labels`` int (H, W) and ``probabilities`` float32 (K, H, W)."""
+    """What ``predict`` returns for one image: ``labels`` int (H, W) and ``probabilities`` float32 (K, H, W)."""
 
     labels: np.ndarray
     probabilities: np.ndarray
 
 
+class Span(NamedTuple):
+    """One tile along one side: pixels ``begin`` to ``end`` are predicted from pixels ``first`` to ``last``."""
+
+    begin: int
+    end: int
+    first: int
+    last: int
+
+
 class SegmentationNetwork(nn.Module):
     """Scores for every pixel: ``forward``: (N, in_channels, H, W) -> (N, K, H', W').
 
-    A network whose output is smaller than its input (U-Net), or that only takes some sizes, says so by
-    ``output_size``, ``input_size`` and ``tile_step``; the ones here are those of a network that takes any size and
-    answers in the same.
+    A network whose output is smaller than its input (U-Net), or that only takes some sizes, overrides ``output_size``
+    and ``input_size``; those here are of a network that takes any size and returns the same. ``tile_step``: tiles start
+    at multiples of it, so that poolings and strides meet the pixels that they meet in the whole image.
     """
 
     in_channels: int
     num_classes: int
     group: Any = None  # the processes that share a training step (``Training`` sets it); None for this one alone
-    tile_step = 1  # tiles start at multiples of it, where the windows of one big prediction would lie
+    tile_step = 1
+    _context: int | None = None
+    _bytes_per_pixel: float | None = None
 
     def output_size(self, size: int) -> int:
         """Side length of the output for an input of this side length; ``ValueError`` if that does not work."""
@@ -46,53 +66,127 @@ class SegmentationNetwork(nn.Module):
         return {"loss": mean_cross_entropy(self(x), label, pixel_weight, self.group)}
 
     @no_grad()
-    def predict(self, images: list[np.ndarray], tile: int | None = None, average: bool = False) -> list[Segmentation]:
-        """Label every pixel of pictures (C, H, W) of any size by the overlap-tile strategy (U-Net, Fig. 2).
+    def predict(self, images: list[np.ndarray], tile: int | None = None, average: bool = False,
+                context: int | None = None) -> list[Segmentation]:
+        """Label every pixel of images (C, H, W) of any size by the overlap-tile strategy (U-Net, Fig. 2).
 
-        ``tile`` is the side of an input tile; None predicts each picture in one. Grey values are standardised, as in
-        training; context beyond the borders is mirrored. ``average``: the mean probability over the picture turned by
-        right angles and mirrored, 8 versions (U-Net, sec. 4, averages over 7 rotated ones). Raises ``ValueError`` for a
-        tile size that does not work and for arrays that are no such pictures.
+        ``tile``: side of an output tile, the pixels labeled at once, rounded up to a multiple of ``tile_step``.
+        What the network looks at around them is added on each side (``context``), so that a tile gets the labels that
+        it has in the whole image. The exception is pooling over the whole map (PSPNet, ASPP's image pooling): it sees
+        the tile and its context only. None: the image in one piece, or, where that would take more than half of the
+        free memory, in tiles that do not; a warning then names their side.
+
+        Gray values are standardized, as in training; beyond the borders of the image U-Net sees it mirrored.
+        ``average``: the mean probability over the image turned by right angles and mirrored, 8 versions (U-Net, sec. 4,
+        averages over 7 rotated ones). ``context``: fewer pixels around a tile than that, for speed; tiles then differ
+        at their borders. Raises ``ValueError`` for numbers that do not work and for arrays that are no such images.
         """
+        name = type(self).__name__
+        if tile is not None and tile < 1:
+            raise ValueError(f"{name}.predict(tile={tile}): the side of an output tile must be at least 1")
+        if context is not None and (context < 0 or tile is None or not self.pads()):
+            raise ValueError(f"{name}.predict(tile={tile}, context={context}): context is 0 or more pixels around a "
+                             "given tile, for a network whose output has the size of its input")
+        for image in images:
+            if image.ndim != 3 or image.shape[0] != self.in_channels or image.size == 0:
+                raise ValueError(f"{name}.predict: an image must be ({self.in_channels}, H, W) and not empty, got "
+                                 f"{image.shape}")
         with nn.evaluating(self):
-            return [self._predict_one(image, tile, average) for image in images]
+            return [self._predict_one(image, tile, average, context) for image in images]
 
-    def _predict_one(self, image: np.ndarray, tile: int | None, average: bool) -> Segmentation:
-        if image.ndim != 3 or image.shape[0] != self.in_channels or image.size == 0:
-            raise ValueError(f"{type(self).__name__}.predict: a picture must be ({self.in_channels}, H, W) and not "
-                             f"empty, got {image.shape}")
+    def _predict_one(self, image: np.ndarray, tile: int | None, average: bool, context: int | None) -> Segmentation:
+        if tile is None:
+            tile, context = self._fitting_tile(image.shape[1:])
+        if not average:
+            probabilities = self._probabilities(image, tile, context)
+            return Segmentation(probabilities.argmax(axis=0), probabilities)
         total = np.zeros((self.num_classes, *image.shape[1:]), np.float32)
-        for turns in range(4 if average else 1):
-            for step in (1, -1) if average else (1,):  # -1: mirrored
-                scores = self._scores(np.rot90(image, turns, (1, 2))[:, :, ::step], tile)
-                e = np.exp(scores - scores.max(axis=0))
-                total += np.rot90((e / e.sum(axis=0))[:, :, ::step], -turns, (1, 2))
-        return Segmentation(total.argmax(axis=0), total / total.sum(axis=0))
+        for turns in range(4):
+            for step in (1, -1):  # -1: mirrored
+                turned = self._probabilities(np.rot90(image, turns, (1, 2))[:, :, ::step], tile, context)
+                total += np.rot90(turned[:, :, ::step], -turns, (1, 2))
+        return Segmentation(total.argmax(axis=0), total / 8)
 
-    def _scores(self, image: np.ndarray, tile: int | None) -> np.ndarray:
+    def _probabilities(self, image: np.ndarray, tile: int | None, context: int | None) -> np.ndarray:
+        """Of each class at each pixel, float32 (K, H, W)."""
         _, H, W = image.shape
-        tile_h, tile_w = (self.input_size(H), self.input_size(W)) if tile is None else (tile, tile)
-        out_h, out_w = self.output_size(tile_h), self.output_size(tile_w)
-        margin_h, margin_w = (tile_h - out_h) // 2, (tile_w - out_w) // 2
-        rows, columns = self._starts(H, tile_h, out_h), self._starts(W, tile_w, out_w)
-        padded = mirror_pad(standardise(image), margin_h, rows[-1] + tile_h - margin_h - H,
-                            margin_w, columns[-1] + tile_w - margin_w - W)
-        device = self.parameters()[0].device
-        scores = np.zeros((self.num_classes, H, W), np.float32)
-        for top in rows:
-            for left in columns:
-                x = Tensor(padded[None, :, top:top + tile_h, left:left + tile_w].copy()).to(device)
-                y = self(x).numpy()[0, :, :H - top, :W - left]
-                scores[:, top:top + out_h, left:left + out_w] = y
-        return scores
+        rows, columns = self._spans(H, tile, context), self._spans(W, tile, context)
+        top, left = -rows[0].first, -columns[0].first
+        padding = top, max(0, rows[-1].last - H), left, max(0, columns[-1].last - W)
+        x, device = standardise(image), self.parameters()[0].device
+        if any(padding):
+            x = mirror_pad(x, *padding)
+        result = np.empty((self.num_classes, H, W), np.float32)
+        for r in rows:
+            for c in columns:
+                part = x[None, :, r.first + top:r.last + top, c.first + left:c.last + left]
+                y = self(Tensor(part.copy()).to(device)).numpy()[0]
+                i, j = (s.begin - s.first - (s.last - s.first - n) // 2
+                        for s, n in zip((r, c), y.shape[1:], strict=True))
+                y = y[:, i:i + r.end - r.begin, j:j + c.end - c.begin]
+                y = np.exp(y - y.max(axis=0))
+                result[:, r.begin:r.end, c.begin:c.end] = y / y.sum(axis=0)
+        return result
 
-    def _starts(self, size: int, tile: int, output: int) -> range:
-        """Where tiles with this input and output side start, so that they cover a side of ``size``."""
-        step = self.tile_step
-        if output >= size:
-            return range(1)
-        if output < step:
-            raise ValueError(f"{type(self).__name__}.predict(tile={tile}): a tile's output is {output} wide, but tiles "
-                             f"start {step} apart or more; the smallest that works is {self.input_size(step)}")
-        stride = output // step * step
-        return range(0, size - output + stride, stride)
+    def _spans(self, size: int, tile: int | None, context: int | None) -> list[Span]:
+        """How a side of ``size`` pixels is cut."""
+        n = self.input_size(size)
+        if tile is None or tile >= size:
+            margin = (n - self.output_size(n)) // 2
+            return [Span(0, size, -margin, n - margin)]
+        step, spans = self.tile_step, []
+        tile = -(-tile // step) * step
+        if not self.pads():  # U-Net: the context belongs to the network
+            seen = self.input_size(tile)
+            output = self.output_size(seen)
+            tile, margin = output // step * step, (seen - output) // 2
+            return [Span(begin, min(begin + tile, size), begin - margin, begin - margin + seen)
+                    for begin in range(0, size, tile)]
+        context = self.context() if context is None else -(-context // step) * step
+        least = self.input_size(1)
+        for begin in range(0, size, tile):
+            last = min(begin + tile + context, n)  # the image's border is the network's: beyond it are its own zeros
+            first = max(0, min(begin - context, (last - least) // step * step))
+            spans.append(Span(begin, min(begin + tile, size), first, last))
+        return spans
+
+    def pads(self) -> bool:
+        """Is the output as large as the input, because convolutions pad their maps?"""
+        return self.output_size(n := self.input_size(1)) == n
+
+    def context(self) -> int:
+        """How many pixels around an output tile are part of its input: as far as an output looks.
+
+        A multiple of ``tile_step``; 0 for a network whose output is smaller than its input by as much.
+        """
+        if self._context is None:
+            n = self.input_size(8 * self.tile_step)
+            far = reach(self, (self.in_channels, n, n)) if self.pads() else 0
+            self._context = -(-far // self.tile_step) * self.tile_step
+        return self._context
+
+    def _fitting_tile(self, size: tuple[int, int]) -> tuple[int | None, int | None]:
+        """The side of a tile that takes at most ``SHARE`` of the free memory; None where the image (H, W) itself does.
+
+        The memory is that of an input of ``PROBE`` pixels a side, measured, and grows with the number of pixels. Beside
+        the side stands the context: less than the network's own where that would take more than half of an input.
+        """
+        pixels, n, like = math.prod(map(self.input_size, size)), self.input_size(PROBE), self.parameters()[0].data
+        free = free_memory(like) if pixels > n * n else None
+        if free is None:
+            return None, None
+        if self._bytes_per_pixel is None:
+            x = Tensor(np.zeros((1, self.in_channels, n, n), np.float32)).to(device_of(like))
+            self._bytes_per_pixel = peak_memory(lambda: self(x), like) / (n * n)
+        whole, allowed = pixels * self._bytes_per_pixel, SHARE * free
+        if whole <= allowed:
+            return None, None
+        step, side = self.tile_step, int(math.sqrt(allowed / self._bytes_per_pixel)) - (n - PROBE)
+        context = self.context()
+        if context > side // 4:
+            context = max(side // 4 // step * step, step)
+        tile = max((side - 2 * context) // step * step, -(-SMALLEST // step) * step)
+        warnings.warn(f"{type(self).__name__}.predict: an image of {size[0]} x {size[1]} pixels would take about "
+                      f"{whole / 2**30:.1f} GiB in one piece, and {free / 2**30:.1f} GiB are free; it is predicted in "
+                      f"tiles of {tile} pixels" + (f" with {context} around them" if context else ""), stacklevel=5)
+        return tile, context if self.pads() else None

@@ -81,7 +81,8 @@ class DeconvNet(SegmentationNetwork):
         self.in_channels, self.num_classes, self.unpooling = in_channels, num_classes, unpooling
         widths = [width * min(2 ** i, 8) for i in range(len(convs))]  # VGG's 64, 128, 256, 512, 512
         conv, deconv, before = nn.Conv2d, nn.ConvTranspose2d, [in_channels, *widths]
-        self.least = side * 2 ** len(convs)
+        self.tile_step = 2 ** len(convs)
+        self.least = side * self.tile_step
         self.conv = nn.ModuleList(*(block(conv, i, *[o] * n) for i, o, n in zip(before, widths, convs, strict=False)))
         self.fc6 = ConvNormReLU(conv, widths[-1], hidden, side)
         self.fc7 = ConvNormReLU(conv, hidden, hidden, 1)

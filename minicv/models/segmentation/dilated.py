@@ -74,6 +74,7 @@ class DilatedNetwork(SegmentationNetwork):
             raise ValueError(f"{name}(num_classes={num_classes}, in_channels={in_channels}, channels={channels}, "
                              f"auxiliary={auxiliary}): each must be at least 1, auxiliary at least 0")
         self.num_classes, self.in_channels, self.auxiliary = num_classes, in_channels, auxiliary
+        self.tile_step = output_stride
         self.trunk = build_trunk(name, trunk, in_channels, output_stride, trunk_options)
         self.maps = {name: self.trunk.channels[stage] for name, stage in self.trunk.FEATURES.items()}  # their channels
         self.auxiliary_head = None

@@ -89,6 +89,7 @@ class FCN(SegmentationNetwork):
         "compact": {"lr": 0.01, "momentum": 0.9, "weight_decay": 0.0005, "warmup": 100, "batch": 20},
         "paper": {"lr": 0.01, "momentum": 0.9, "weight_decay": 0.0005, "warmup": 100, "batch": 20}}
     STRIDE = 32
+    tile_step = 32  # pixels between two positions of the last map
 
     def __init__(self, backbone: str = "vgg16", num_classes: int = 21, in_channels: int = 3, size: str = "paper",
                  width: int | None = None, hidden: int | None = None, pooled: int | None = None,
