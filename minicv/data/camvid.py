@@ -12,7 +12,7 @@ The original labels 32 classes by color; the field measures 11, grouped as in Se
 """
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -85,9 +85,10 @@ def _listed(root: Path, list_file: Path) -> list[Pair]:
     """Pairs from a list of "/anywhere/train/NAME.png /anywhere/trainannot/NAME.png"."""
     pairs = []
     for number, line in enumerate(lines(list_file), start=1):
-        files = [root.joinpath(*Path(part.lstrip("/")).parts[-2:]) for part in line.split()]
-        if len(files) != 2:
-            raise DataError(f"{list_file}: line {number} should name a picture and its label, got {line!r}")
+        files = [root.joinpath(*PurePosixPath(part.replace("\\", "/").lstrip("/")).parts[-2:]) for part in line.split()]
+        if len(files) != 2 or ".." in line:
+            raise DataError(f"{list_file}: entry {number} should be an image and its label, FOLDER/NAME.png twice, got "
+                            f"{line!r}")
         pairs.append(Pair(files[0].stem, *files))
     return pairs
 

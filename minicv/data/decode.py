@@ -6,6 +6,7 @@ and files with several images, of which it returns the first.
 """
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from pathlib import Path
@@ -62,6 +63,16 @@ def is_file(path: str | os.PathLike) -> bool:
         return False
 
 
+def no_such_file(path: str | os.PathLike) -> str:
+    """That a file is missing, and the name of one in its folder that differs in case only."""
+    path = Path(path)
+    with contextlib.suppress(OSError, ValueError):
+        alike = [name for name in os.listdir(path.parent) if name.casefold() == path.name.casefold()]
+        if alike and path.name not in alike:
+            return f"{path}: no such file; {alike[0]} is there, rename one of them"
+    return f"{path}: no such file"
+
+
 def decode(path: str | os.PathLike) -> Pixels:
     """Decode a whole file, so that damage anywhere in it shows here. ``DataError`` for whatever cannot be used."""
     path = Path(path)
@@ -97,7 +108,7 @@ def _require_file(path: Path) -> None:
     try:
         mode = os.stat(path).st_mode
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise DataError(f"{path}: no such file") from error
+        raise DataError(no_such_file(path)) from error
     except (OSError, ValueError) as error:  # a loop of links, a name that is too long, a folder closed to us
         raise DataError(f"{path}: cannot be opened ({error})") from error
     if not stat.S_ISREG(mode):

@@ -15,7 +15,7 @@ import numpy as np
 from .detection import DetectionPictures, Record, boxes_of_masks
 from .errors import DataError
 from .images import image_size, read_mask
-from .pairs import folder, lines
+from .pairs import folder, listed_names
 
 EXPECTED = "the nuclei are expected as stage1_train/ID/images/ID.png and stage1_train/ID/masks/*.png"
 
@@ -41,7 +41,7 @@ def find(root: Path, split: str) -> list[Callable[[list[str]], Record]]:
     if split == "all":
         names = sorted(p.name for p in pictures.iterdir() if p.is_dir())
     elif (root / f"{split}.txt").is_file():
-        names = lines(root / f"{split}.txt")
+        names = listed_names(root / f"{split}.txt")
     else:
         raise ValueError(f"DSB2018: no list {root / f'{split}.txt'}; there are "
                          f"{', '.join(sorted(p.stem for p in root.glob('*.txt')))} and 'all'")

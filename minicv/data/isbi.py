@@ -11,18 +11,16 @@ from minicv.data.errors import DataError
 from minicv.data.images import as_float, read_integers, read_mask
 from minicv.data.sample import IGNORE, Sample, item_index
 
-SPLITS = {"train": range(0, 24), "test": range(24, 30)}
-"""This project's split of the 30 labelled slices; the challenge's own test labels are not public."""
+SPLITS = "train", "val", "test"
 
 
 class ISBI2012:
-    """30 slices of 512 x 512 pixels in root/image/N.png, with root/label/N.png: membranes 0, cells 255.
+    """Slices in root/image/N.png with root/label/N.png: membranes 0, cells any other value; 30 of 512 x 512 in the set.
 
-    Samples: label 1 = cell, 0 = membrane; instances = the 4-connected components of the cells. split:
-    "train" (slices 0 to 23), "test" (24 to 29) or "all" that are there, in the order of their numbers; or
-    name the slices by indices. Everything is read and checked here, once, so that damage shows before a
-    training starts: raises DataError, naming the file, for what is missing, unreadable, of unequal size, or
-    has other label values.
+    Samples: label 1 = cell, 0 = membrane; instances = the 4-connected components of the cells. split: "train", "val",
+    "test" (see split_slices) or "all", in the order of their numbers; or name the slices by indices. Everything is read
+    and checked here, once, so that damage shows before a training starts: raises DataError, naming the file, for what
+    is missing, unreadable, of unequal size, or has labels of more than two values.
     """
 
     num_classes = 2
@@ -31,12 +29,15 @@ class ISBI2012:
 
     def __init__(self, root: str | os.PathLike, indices: Iterable[int] | None = None, split: str = "all"):
         if split not in ("all", *SPLITS):
-            raise ValueError(f'ISBI2012: split must be "train", "test" or "all", got {split!r}')
+            raise ValueError(f'ISBI2012: split must be "train", "val", "test" or "all", got {split!r}')
         if indices is not None and split != "all":
             raise ValueError(f"ISBI2012: give indices or a split, not both: got split {split!r}")
         root = pathlib.Path(root)
         if indices is None:
-            indices = SPLITS.get(split) or numbers_of(root)
+            numbers = numbers_of(root)
+            indices = numbers if split == "all" else split_slices(numbers)[split]
+            if not indices:
+                raise DataError(f"{root}: {len(numbers)} slices are too few for a split {split!r}; use more")
         self.indices = list(indices)
         self._samples = [read_slice(root, number) for number in self.indices]
 
@@ -47,12 +48,25 @@ class ISBI2012:
         return self._samples[item_index(self, index)]
 
 
+def split_slices(numbers: list[int]) -> dict[str, list[int]]:
+    """This project's split of labelled slices, by their order: the challenge's own test labels are not public.
+
+    The last fifth is "test", the first two thirds are "train", and "val" is what lies between: of 30 slices 0 to 19, 20
+    to 23 and 24 to 29. Each is one block, because neighbouring slices lie 50 nm apart and look alike: only at the two
+    borders is a slice of one block next to one of another.
+    """
+    n = len(numbers)
+    test = n - max(1, n // 5)
+    train = min(2 * n // 3, test)
+    return {"train": numbers[:train], "val": numbers[train:test], "test": numbers[test:]}
+
+
 def numbers_of(root: pathlib.Path) -> list[int]:
     """The N of all image/N.png and label/N.png in numeric order (2 before 10); other files are left alone."""
     names = {path.stem for folder in _folders(root) for path in folder.glob("*.png")}
     numbers = sorted(int(name) for name in names if name.isdecimal())
     if not numbers:
-        raise DataError(f"{root / 'image'}: no pictures named N.png in here")
+        raise DataError(f"{root / 'image'}: no images named N.png in here")
     return numbers
 
 

@@ -5,13 +5,14 @@ A reader says where its files are (`find`) and what the numbers in a label file 
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from .decode import is_file
+from .decode import is_file, no_such_file
 from .entries import listed
 from .errors import DataError
 from .images import as_float, colors_of, label_pixels, numbers_of, read_integers
@@ -49,7 +50,7 @@ class LabelledPictures:
         missing = [file for pair in self.pairs for file in (pair.image, pair.label) if not is_file(file)]
         if missing:
             more = f"; {len(missing) - 1} more are missing" if len(missing) > 1 else ""
-            raise DataError(f"{missing[0]}: no such file{more}")
+            raise DataError(f"{no_such_file(missing[0])}{more}")
 
     @property
     def num_classes(self) -> int:
@@ -160,14 +161,31 @@ def folder(path: Path, expected: str) -> Path:
 
 
 def lines(path: Path) -> list[str]:
-    """The lines of a list file, without the empty ones; ``DataError`` if there are none, if one stands there twice, or
-    if the file is no text."""
-    found = [line.strip() for line in read_text(path, "list").splitlines() if line.strip()]
+    """The entries of a list file, one a line, without blank lines and comments, which begin with #.
+
+    ``DataError`` if there are none, if one is there twice, which would count twice, or if it is no text.
+    """
+    found = [line.strip() for line in read_text(path, "list").splitlines()]
+    found = [line for line in found if line and not line.startswith("#")]
     if not found:
-        raise DataError(f"{path}: lists no pictures")
-    if twice := [line for line, count in Counter(found).items() if count > 1]:
-        raise DataError(f"{path}: lists {listed(twice)} more than once; keep one line for each image")
+        raise DataError(f"{path}: lists no images; write one entry to a line")
+    _refuse_repetitions(path, found)
     return found
+
+
+def _refuse_repetitions(path: Path, entries: list[str]) -> None:
+    if twice := [entry for entry, count in Counter(entries).items() if count > 1]:
+        raise DataError(f"{path}: lists {listed(twice)} more than once; keep one line for each image")
+
+
+def listed_names(path: Path) -> list[str]:
+    """The names in a list file, each without the ending of an image; ``DataError`` for paths in place of names."""
+    names = [re.sub(r"\.(jpe?g|png)$", "", line, flags=re.IGNORECASE) for line in lines(path)]
+    strange = [name for name in names if "/" in name or "\\" in name or name in ("", ".", "..")]
+    if strange:
+        raise DataError(f"{path}: one image name to a line is expected, without folders, got {listed(strange)}")
+    _refuse_repetitions(path, names)
+    return names
 
 
 def pair_up(images: dict[str, Path], labels: dict[str, Path], beside: tuple[str, str]) -> list[Pair]:

@@ -14,6 +14,8 @@ import numpy as np
 from .sample import item_index
 from .shapes import SHAPES, TEXTURES, paint, random_colour, shape_mask, texture
 
+SPLITS = "train", "test", "val"  # the place of each is part of its images' seed
+
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
@@ -65,8 +67,8 @@ def surface(colour: np.ndarray, size: tuple[int, int], rng: np.random.Generator,
 class Pictures:
     """A data set of drawn pictures; ``pictures[i]`` is a Picture that depends on split, seed and i only.
 
-    count: how many; the classes take turns. size: (H, W), or one number for both. split: "train" and "test" never share
-    a picture. options: draw_picture's.
+    count: how many; the classes take turns. size: (H, W), or one number for both. split: "train", "val" and "test"
+    never share an image. options: draw_picture's.
     """
 
     class_names = tuple(SHAPES)
@@ -74,8 +76,8 @@ class Pictures:
     generated = True  # no file can be missing or damaged
 
     def __init__(self, count: int, size: int | tuple[int, int] = 64, seed: int = 0, split: str = "train", **options):
-        if count < 0 or seed < 0 or split not in ("train", "test"):
-            raise ValueError(f'Pictures: count and seed must not be negative, split must be "train" or "test", got '
+        if count < 0 or seed < 0 or split not in SPLITS:
+            raise ValueError(f"Pictures: count and seed must not be negative, split one of {', '.join(SPLITS)}, got "
                              f"{count}, {seed} and {split!r}")
         inspect.signature(draw_picture).bind("disc", size, None, **options)  # a wrong option shows now, not later
         self.count, self.size, self.seed, self.split = count, tuple(np.broadcast_to(size, 2).tolist()), seed, split
@@ -86,7 +88,7 @@ class Pictures:
 
     def __getitem__(self, index: int) -> Picture:
         index = item_index(self, index)
-        label, rng = index % self.num_classes, np.random.default_rng([self.seed, self.split == "test", index])
+        label, rng = index % self.num_classes, np.random.default_rng([self.seed, SPLITS.index(self.split), index])
         image, mask = draw_picture(self.class_names[label], self.size, rng, **self.options)
         return Picture(image, label, mask, name=f"pictures-{self.split}-{self.seed}-{index}")
 

@@ -12,7 +12,6 @@ from .coco import CocoDetection
 from .dsb2018 import DSB2018
 from .errors import DataWarning
 from .isbi import ISBI2012
-from .pairs import LabelledPictures
 from .panoptic import CocoPanoptic
 from .pictures import Pictures
 from .scenes import Scenes
@@ -24,19 +23,16 @@ from .voc_boxes import BLOOD_CELLS, VOCDetection
 def open_dataset(spec: str, split: str = "train", **options):
     """Open a data set by its spec, NAME or NAME:PATH, as the command line's --data takes it.
 
-    Generated, so that "train" and "test" never share a picture; options count, size, seed and the class's:
-    "cells" (see Cells) and "scenes" (Scenes). From a folder: "isbi2012:PATH" (ISBI2012, splits "train", "test", "all"),
-    "camvid:PATH" (CamVid, "train", "val", "test"), "voc:PATH" (VOCSegmentation) and "cityscapes:PATH" (Cityscapes).
-    ``ValueError`` for a spec or split that does not exist, DataError for files that cannot be used.
+    Generated: "cells" (see Cells), "scenes" (Scenes), "boxes" (BoxScenes, with boxes) and "pictures" (Pictures, one
+    class each); options count, size, seed and the class's. From a folder, segmentation: "isbi2012:PATH" (ISBI2012),
+    "camvid:PATH" (CamVid), "voc:PATH" (VOCSegmentation), "cityscapes:PATH" (Cityscapes). With boxes:
+    "voc-detection:PATH" and "bccd:PATH" (VOCDetection), "coco:PATH" (CocoDetection), "dsb2018:PATH" (DSB2018). Every
+    pixel in a segment: "coco-panoptic:PATH" (CocoPanoptic).
 
-    With boxes: generated "boxes" (BoxScenes; also "val"); "voc-detection:PATH" and "bccd:PATH" (VOCDetection, the
-    splits that have a list), "coco:PATH" (CocoDetection), "dsb2018:PATH" (DSB2018; also "all"). Pictures whose pixels
-    are all told apart: "coco-panoptic:PATH" (CocoPanoptic).
-
-    Of voc, cityscapes, coco, dsb2018 and coco-panoptic, whose public test images have no labels, "val" is read in place
-    of a "test" that the folder does not have; a DataWarning says so, and the data set's ``split`` is "val".
-
-    With one class per picture: generated "pictures" (Pictures).
+    split: "train", "val" or "test"; no image is in two of them. Some readers have further ones. Of voc, cityscapes,
+    coco, dsb2018 and coco-panoptic, whose public test images have no labels, "val" is read in place of a "test" that
+    the folder does not have; a DataWarning says so, and the data set's ``split`` is "val". ``ValueError`` for an
+    unknown spec or split, ``DataError`` for files that cannot be used.
     """
     name, _, path = spec.partition(":")
     if name not in DATASETS:
@@ -48,10 +44,14 @@ def open_dataset(spec: str, split: str = "train", **options):
     return opener(path, split, **options)
 
 
+VAL = 1 << 62  # the seeds that draw validation images begin here: no one else's do
+
+
 def _generated_seed(name: str, split: str, seed: int) -> int:
-    if split not in ("train", "test"):
-        raise ValueError(f'open_dataset: {name} has the splits "train" and "test", got {split!r}')
-    return 2 * seed + (split == "test")  # even seeds draw training pictures, odd ones test pictures
+    """Even seeds draw training images, odd ones test images, those from VAL validation images."""
+    if split not in ("train", "val", "test"):
+        raise ValueError(f'open_dataset: {name} has the splits "train", "val" and "test", got {split!r}')
+    return VAL + seed if split == "val" else 2 * seed + (split == "test")
 
 
 def _open_cells(path: str, split: str, count: int = 30, size=(256, 256), seed: int = 0, **options) -> Cells:

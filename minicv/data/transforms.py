@@ -168,7 +168,8 @@ def standardise(image: np.ndarray, like: np.ndarray | None = None) -> np.ndarray
     grey values around 0.5 the first steps are spent on finding the mean.
     """
     like = image if like is None else like
-    return ((image - like.mean()) / max(float(like.std()), 1e-6)).astype(image.dtype)
+    mean = like.mean() if np.ptp(like) else like.flat[0]  # the mean of equal numbers is rounded
+    return ((image - mean) / max(float(like.std()), 1e-6)).astype(image.dtype)
 
 
 def mirror_pad(image: np.ndarray, top: int, bottom: int, left: int, right: int) -> np.ndarray:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .pairs import LabelledPictures, Pair, check_split, folder, lines, translate
+from .pairs import LabelledPictures, Pair, check_split, folder, listed_names, translate
 from .sample import IGNORE
 
 CLASSES = ("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
@@ -41,7 +41,8 @@ class VOCSegmentation(LabelledPictures):
     @classmethod
     def splits_of(cls, root: Path) -> tuple[str, ...]:
         test = root / "ImageSets" / "Segmentation" / "test.txt"
-        public = test.is_file() and any((root / "SegmentationClass" / f"{name}.png").is_file() for name in lines(test))
+        public = test.is_file() and any((root / "SegmentationClass" / f"{name}.png").is_file()
+                                        for name in listed_names(test))
         return (*cls.splits, "test") if public else cls.splits
 
     @classmethod
@@ -49,7 +50,7 @@ class VOCSegmentation(LabelledPictures):
         if split != "test" or "test" not in cls.splits_of(root):
             check_split(cls, split)
         images, labels = (folder(root / name, EXPECTED) for name in ("JPEGImages", "SegmentationClass"))
-        names = lines(folder(root / "ImageSets" / "Segmentation", EXPECTED) / f"{split}.txt")
+        names = listed_names(folder(root / "ImageSets" / "Segmentation", EXPECTED) / f"{split}.txt")
         return [Pair(name, images / f"{name}.jpg", labels / f"{name}.png") for name in names]
 
     @classmethod

@@ -26,7 +26,7 @@ from .detection import DetectionPictures, Record, usable_boxes
 from .entries import LIMIT, shown
 from .errors import DataError
 from .images import image_size
-from .pairs import folder, lines
+from .pairs import folder, listed_names
 from .text import read_xml
 from .voc import CLASSES
 
@@ -57,7 +57,7 @@ def find(root: Path, split: str, class_names: Sequence[str]) -> list[Callable[[l
         available = sorted(p.stem for p in lists.glob("*.txt"))
         raise ValueError(f"VOCDetection: no split {split!r} in {lists}; there are {', '.join(available)}")
     return [functools.partial(read_annotation, annotations / f"{name}.xml", images / f"{name}.jpg", class_names)
-            for name in lines(lists / f"{split}.txt")]
+            for name in listed_names(lists / f"{split}.txt")]
 
 
 def read_annotation(path: Path, image: Path, class_names: Sequence[str], problems: list[str]) -> Record:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from minicv.data import ISBI2012, DataError, write_png
+from minicv.data.isbi import split_slices
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def test_missing_folders(root):
 def test_empty_folders(tmp_path):
     for kind in ("image", "label"):
         (tmp_path / kind).mkdir()
-    with pytest.raises(DataError, match=r"image: no pictures named N\.png in here"):
+    with pytest.raises(DataError, match=r"image: no images named N\.png in here"):
         ISBI2012(tmp_path)
 
 
@@ -71,9 +72,19 @@ def test_missing_half_of_a_pair(root, kind):
         ISBI2012(root)
 
 
-def test_a_split_that_is_not_all_there(root):
-    with pytest.raises(DataError, match=r"label/24\.png: no such file"):
-        ISBI2012(root, split="test")
+def test_splits_by_order_share_no_slice():
+    assert split_slices(list(range(30))) == {"train": [*range(20)], "val": [20, 21, 22, 23], "test": [*range(24, 30)]}
+    for n in range(1, 70):
+        numbers = list(range(5, 5 + 2 * n, 2))
+        parts = split_slices(numbers)
+        assert parts["train"] + parts["val"] + parts["test"] == numbers and parts["test"]
+    assert [len(part) for part in split_slices(list(range(60))).values()] == [40, 8, 12]
+
+
+def test_too_few_slices_for_a_split(root):
+    assert ISBI2012(root, split="train").indices == [1, 2] and ISBI2012(root, split="test").indices == [10]
+    with pytest.raises(DataError, match="3 slices are too few for a split 'val'"):
+        ISBI2012(root, split="val")
 
 
 @pytest.mark.parametrize("kind", ["image", "label"])
@@ -99,8 +110,8 @@ def test_strange_label_values(root):
 
 
 def test_bad_arguments(root):
-    with pytest.raises(ValueError, match="ISBI2012: split must be .*, got 'val'"):
-        ISBI2012(root, split="val")
+    with pytest.raises(ValueError, match="ISBI2012: split must be .*, got 'dev'"):
+        ISBI2012(root, split="dev")
     with pytest.raises(ValueError, match="ISBI2012: give indices or a split, not both"):
         ISBI2012(root, [1], split="test")
 
@@ -112,4 +123,4 @@ def test_the_real_slices(real_data):
         assert sample.image.shape == (1, 512, 512)
         assert 0.7 < sample.label.mean() < 0.9  # most of a slice is cell
         assert 90 < sample.instances.max() < 150
-    assert len(ISBI2012(real_data / "isbi2012", split="train")) == 24
+    assert len(ISBI2012(real_data / "isbi2012", split="train")) == 20

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from minicv.data import ISBI2012, DataError, open_dataset, write_png
+from minicv.data.errors import DataWarning
 
 
 def test_cells():
@@ -11,13 +12,32 @@ def test_cells():
     assert train[0].image.shape == (1, 24, 24) and test[0].image.shape == (1, 24, 32)
 
 
-def test_training_and_test_pictures_differ_for_all_seeds():
-    names = [
-        {sample.name for sample in open_dataset("cells", split, count=2, size=8, seed=seed)}
-        for split in ("train", "test")
-        for seed in range(3)
-    ]
-    assert len(set.union(*names)) == 2 * 2 * 3  # a name holds the seed and the index that draw the picture
+@pytest.mark.parametrize("name", ["cells", "scenes", "boxes", "pictures"])
+def test_no_image_is_shared_by_two_splits_whatever_the_seed(name):
+    images = {}
+    for split in ("train", "val", "test"):
+        for seed in range(3):
+            dataset = open_dataset(name, split, count=2, size=24, seed=seed)
+            again = open_dataset(name, split, count=2, size=24, seed=seed)
+            for i in range(2):
+                np.testing.assert_array_equal(dataset[i].image, again[i].image)  # the same every time
+                images[split, seed, i] = dataset[i].image.tobytes()
+    assert len(set(images.values())) == 3 * 3 * 2
+
+
+def test_val_stands_for_a_missing_test_split_only(tmp_path):
+    for name in "abc":
+        for folder in ("images", "masks"):
+            (tmp_path / f"stage1_train/{name}/{folder}").mkdir(parents=True)
+        write_png(tmp_path / f"stage1_train/{name}/images/{name}.png", np.zeros((3, 4, 4), np.uint8))
+    (tmp_path / "val.txt").write_text("b")
+    with pytest.warns(DataWarning, match="no split test with labels; val is read"):
+        assert open_dataset(f"dsb2018:{tmp_path}", "test")[0].name == "b"
+    (tmp_path / "test.txt").write_text("c")
+    assert open_dataset(f"dsb2018:{tmp_path}", "test")[0].name == "c"
+    (tmp_path / "test.txt").write_text("")
+    with pytest.raises(DataError, match=r"test\.txt: lists no images"):
+        open_dataset(f"dsb2018:{tmp_path}", "test")
 
 
 def test_isbi2012(tmp_path):
@@ -36,9 +56,9 @@ def test_isbi2012(tmp_path):
         ("isbi2012", "train", ValueError, r"isbi2012 needs a path, got 'isbi2012'; available: cells, isbi"),
         ("isbi2012:", "train", ValueError, r"isbi2012 needs a path, got 'isbi2012:'; available"),
         ("cells:x", "train", ValueError, r"cells is generated and takes no path, got 'cells:x'; available"),
-        ("cells", "val", ValueError, r'cells has the splits "train" and "test", got \'val\''),
+        ("cells", "dev", ValueError, r'cells has the splits "train", "val" and "test", got \'dev\''),
         ("isbi2012:/no/where", "train", DataError, r"/no/where/image: no such folder"),
-        ("isbi2012:/no/where", "val", ValueError, r"split must be"),
+        ("isbi2012:/no/where", "dev", ValueError, r"split must be"),
     ],
 )
 def test_errors(spec, split, error, message):

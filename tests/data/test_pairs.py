@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from minicv.data import IGNORE, DataError, write_png
-from minicv.data.pairs import LabelledPictures, Pair, lines, translate
+from minicv.data.pairs import LabelledPictures, Pair, lines, listed_names, translate
 
 
 class Two(LabelledPictures):
@@ -81,7 +81,7 @@ def test_lists(tmp_path):
     with pytest.raises(DataError, match=r"list\.txt: cannot be read \(No such file"):
         lines(path)
     path.write_text("\n  \n")
-    with pytest.raises(DataError, match=r"list\.txt: lists no pictures"):
+    with pytest.raises(DataError, match=r"list\.txt: lists no images"):
         lines(path)
     path.write_text(" a b \n\nc\n")
     assert lines(path) == ["a b", "c"]
@@ -94,3 +94,22 @@ def test_lists(tmp_path):
     path.write_text("a\nb\n a\nb\nc\n")
     with pytest.raises(DataError, match=r"list\.txt: lists 'a', 'b' more than once; keep one line for each image"):
         lines(path)
+
+
+def test_lists_of_names(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_text("a.jpg\nb.PNG\n2007.000032\nc d\n")
+    assert listed_names(path) == ["a", "b", "2007.000032", "c d"]
+    for wrong in ("JPEGImages/a.jpg", "..", "C:\\a", ".png"):
+        path.write_text(f"b\n{wrong}\n")
+        with pytest.raises(DataError, match=r"list\.txt: one image name to a line is expected, without folders"):
+            listed_names(path)
+    path.write_text("a.jpg\na\n")
+    with pytest.raises(DataError, match="lists 'a' more than once"):
+        listed_names(path)
+
+
+def test_a_name_that_differs_in_case_is_named(root):
+    (root / "b.png").rename(root / "B.PNG")
+    with pytest.raises(DataError, match=r"b\.png: no such file; B\.PNG is there, rename one of them$"):
+        Two(root)

@@ -119,7 +119,7 @@ def test_open_dataset():
     assert len(train) == 2 and train.num_classes == 9 and train.class_names[5] == "car"
     assert {s.name for s in train}.isdisjoint(s.name for s in test) and test[0].image.shape == (3, 24, 32)
     with pytest.raises(ValueError, match="scenes has the splits"):
-        open_dataset("scenes", "val")
+        open_dataset("scenes", "dev")
 
 
 def test_errors():

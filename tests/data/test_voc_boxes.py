@@ -153,7 +153,7 @@ def test_lists_and_folders(root):
     with pytest.raises(ValueError, match=r"VOCDetection: no split 'val' in .*Main; there are train"):
         VOCDetection(root, "val")
     (root / "ImageSets/Main/val.txt").write_text("\n")
-    with pytest.raises(DataError, match="lists no pictures"):
+    with pytest.raises(DataError, match="lists no images"):
         VOCDetection(root, "val")
     (root / "JPEGImages/a.jpg").unlink()
     with pytest.raises(DataError, match=r"a\.jpg: no such file"):
