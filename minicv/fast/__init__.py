@@ -6,5 +6,10 @@
 from __future__ import annotations
 
 from ..autograd import Function
+from ..ops.conv import Conv2d, ConvTranspose2d
+from .convolution import FastConv2d, FastConvTranspose2d
 
-FAST: dict[type[Function], type[Function]] = {}
+FAST: dict[type[Function], type[Function]] = {
+    Conv2d: FastConv2d,
+    ConvTranspose2d: FastConvTranspose2d,
+}

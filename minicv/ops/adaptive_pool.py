@@ -12,13 +12,12 @@ import numpy as np
 
 from ..autograd import Tensor
 from ..backend import parallel, xp_of
-from .arguments import check_floats
+from .arguments import Pair, check_floats
 from .case import Case
 from .conv import last, new_like, pair
 from .max_pool import TIES, challenge
 from .precision import Wide
 from .shape import concatenate, flatten
-from .shifted import Pair
 from .windows import blocks, scatter
 
 

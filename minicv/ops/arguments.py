@@ -4,8 +4,8 @@ from __future__ import annotations
 import numpy as np
 
 from ..autograd import Tensor
-from .shifted import Pair
 
+Pair = tuple[int, int]  # (height, width)
 LARGEST = 1 << 20  # of any size, stride or padding: a picture with such a side fills the memory
 
 

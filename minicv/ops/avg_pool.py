@@ -11,10 +11,10 @@ import numpy as np
 
 from ..autograd import Tensor
 from ..backend import Array, parallel, xp_of
+from .arguments import Pair
 from .case import Case
 from .conv import last, new_like, pair
 from .precision import Wide
-from .shifted import Pair
 from .windows import blocks, pool_size, taps, window_axes
 
 

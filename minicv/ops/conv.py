@@ -8,19 +8,16 @@ arithmetic for deep learning" (2016), draws the sizes. The fast arithmetic is ex
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from types import ModuleType
+from collections.abc import Iterator
 
 import numpy as np
 import scipy.sparse
 
 from ..autograd import Tensor
-from ..backend import Array, to_numpy, together, xp_of
-from . import depthwise, patches, shifted, winograd
-from .arguments import check_floats, pair
+from ..backend import Array, to_numpy, xp_of
+from .arguments import Pair, check_floats, pair
 from .case import Case
-from .precision import Wide
-from .shifted import Pair, Task
+from .precision import Wide, total
 
 
 def conv_size(i: int, k: int, stride: int, padding: int, dilation: int) -> int:
@@ -100,117 +97,88 @@ def conv_matrix(weight: Tensor | Array, input_size: Pair, stride: int | Pair = 1
 
 
 # ---------------------------------------------------------------------------------------------------------
-# The operations
+# The operations: one tap of the kernel after the other, for all windows at once
 # ---------------------------------------------------------------------------------------------------------
+def taps(kernel: Pair, out_size: Pair, stride: Pair, dilation: Pair) -> Iterator[tuple[int, int, tuple]]:
+    """For each tap (i, j) of the kernel i, j and ``at``: x[at] (..., OH, OW) are the pixels that it meets."""
+    for i, j in np.ndindex(*kernel):
+        yield i, j, (..., *(slice(d * t, d * t + s * (o - 1) + 1, s)
+                            for t, o, s, d in zip((i, j), out_size, stride, dilation, strict=True)))
+
+
+def pad(x: Array, before: Pair, size: Pair) -> Array:
+    """The maps x (N, C, H, W) among zeros, (N, C, *size), with ``before`` rows above and columns to the left."""
+    after = [n - p - i for n, p, i in zip(size, before, x.shape[2:], strict=True)]
+    return xp_of(x).pad(x, ((0, 0), (0, 0), (before[0], after[0]), (before[1], after[1])))
+
+
+def padded_size(in_size: Pair, out_size: Pair, kernel: Pair, offset: Pair, stride: Pair, dilation: Pair) -> Pair:
+    """Height and width of the map with its padding, as far as windows reach."""
+    return tuple(max(p + i, s * (o - 1) + d * (k - 1) + 1) for i, o, k, p, s, d in
+                 zip(in_size, out_size, kernel, offset, stride, dilation, strict=True))
+
+
+class Conv2d(Wide):
+    """y[n, o, a, b] = bias[o] + sum_{c,i,j} w[o, c, i, j] x[n, c, s a + d i - p, s b + d j - p]"""
+
+    def forward(ctx, x, w, b, *, out_size, offset, stride, dilation, groups):
+        (N, _, H, W), (O, CG, KH, KW), G, P = x.shape, w.shape, groups, out_size[0] * out_size[1]
+        size = padded_size((H, W), out_size, (KH, KW), offset, stride, dilation)
+        x, w = pad(x, offset, size).reshape(N, G, CG, *size), w.reshape(G, O // G, CG, KH, KW)
+        y, ctx.taps = xp_of(x).zeros((N, G, O // G, P), x.dtype), list(taps((KH, KW), out_size, stride, dilation))
+        for i, j, at in ctx.taps:
+            y += w[..., i, j] @ x[at].reshape(N, G, CG, P)  # (O/G, C/G) @ (C/G, P), for each picture and group
+        ctx.save(x, w)
+        ctx.inside = slice(offset[0], offset[0] + H), slice(offset[1], offset[1] + W)
+        y = y.reshape(N, O, *out_size)
+        return y if b is None else y + b[:, None, None]
+
+    def backward(ctx, gy):
+        (x, w), (N, O, OH, OW) = ctx.saved, gy.shape
+        (G, OG, CG, KH, KW), gx, gw = w.shape, xp_of(x).zeros_like(x), xp_of(w).zeros_like(w)
+        g = gy.reshape(N, G, OG, OH * OW)
+        for i, j, at in ctx.taps:
+            gx[at] += (w[..., i, j].swapaxes(-1, -2) @ g).reshape(N, G, CG, OH, OW)  # (C/G, O/G) @ (O/G, P)
+            pixels = x[at].reshape(N, G, CG, OH * OW)
+            gw[..., i, j] = (g @ pixels.swapaxes(-1, -2)).sum(axis=0)  # (O/G, P) @ (P, C/G), all pictures together
+        gx = gx.reshape(N, G * CG, *x.shape[3:])[:, :, *ctx.inside]  # without the padding
+        return gx, gw.reshape(O, CG, KH, KW), total(gy, (0, 2, 3))
+
+
+class ConvTranspose2d(Wide):
+    """y[n, o, s a + d i - p, s b + d j - p] += w[c, o, i, j] x[n, c, a, b], from y = bias: x stamps the kernel"""
+
+    def forward(ctx, x, w, b, *, out_size, offset, stride, dilation, groups):
+        (N, C, H, W), (_, OG, KH, KW), G, (OH, OW) = x.shape, w.shape, groups, out_size
+        ctx.size = padded_size((OH, OW), (H, W), (KH, KW), offset, stride, dilation)
+        x, w = x.reshape(N, G, C // G, H * W), w.reshape(G, C // G, OG, KH, KW)
+        y, ctx.taps = xp_of(x).zeros((N, G, OG, *ctx.size), x.dtype), list(taps((KH, KW), (H, W), stride, dilation))
+        for i, j, at in ctx.taps:
+            y[at] += (w[..., i, j].swapaxes(-1, -2) @ x).reshape(N, G, OG, H, W)  # (O/G, C/G) @ (C/G, P)
+        ctx.save(x, w)
+        ctx.in_size, ctx.offset = (H, W), offset
+        y = y.reshape(N, G * OG, *ctx.size)[:, :, offset[0]:offset[0] + OH, offset[1]:offset[1] + OW]
+        return y if b is None else y + b[:, None, None]
+
+    def backward(ctx, gy):
+        (x, w), (N, G, CG, P) = ctx.saved, ctx.saved[0].shape
+        OG, gx, gw = w.shape[2], xp_of(x).zeros_like(x), xp_of(w).zeros_like(w)
+        g = pad(gy, ctx.offset, ctx.size).reshape(N, G, OG, *ctx.size)
+        for i, j, at in ctx.taps:
+            stamped = g[at].reshape(N, G, OG, P)
+            gx += w[..., i, j] @ stamped  # (C/G, O/G) @ (O/G, P)
+            gw[..., i, j] = (x @ stamped.swapaxes(-1, -2)).sum(axis=0)  # (C/G, P) @ (P, O/G), all pictures together
+        return gx.reshape(N, G * CG, *ctx.in_size), gw.reshape(G * CG, OG, *w.shape[3:]), total(gy, (0, 2, 3))
+
+
 def last(x: Array) -> Array:
-    """(N, C, H, W) as (N, H, W, C): a view, contiguous if memory is channels-last."""
+    """For the poolings, as yet."""
     return x.transpose(0, 2, 3, 1)
 
 
 def new_like(x: Array, N: int, C: int, H: int, W: int) -> Array:
-    """An uninitialised (N, C, H, W) array, channels-last in memory."""
+    """For the poolings, as yet."""
     return xp_of(x).empty((N, H, W, C), x.dtype).transpose(0, 3, 1, 2)
-
-
-def method_for(w: Array, groups: int, arithmetic: tuple[Pair, Pair, Pair]) -> ModuleType:
-    """The fast arithmetic for a weight (O, C, KH, KW), a module: ``shifted``, or one for a special case of it."""
-    if groups > 1 and w.shape[1] == 1:
-        return depthwise
-    return next((m for m in (patches, winograd) if m.fit(w.shape[2:], *arithmetic)), shifted)
-
-
-def each_group(w: Array, groups: int) -> list[tuple[slice, slice, Array]]:
-    """(input channels, output channels, weight as a view (KH, KW, C, O)) of each group; depthwise, one for all."""
-    if groups > 1 and w.shape[1] == 1:
-        return [(slice(None), slice(None), w.transpose(2, 3, 1, 0))]
-    C, O = w.shape[1], len(w) // groups
-    spans = [(slice(g * C, (g + 1) * C), slice(g * O, (g + 1) * O)) for g in range(groups)]
-    return [(c, o, w[o].transpose(2, 3, 1, 0)) for c, o in spans]
-
-
-def convolve(x: Array, w: Array, out_size: Pair, arithmetic: tuple, groups: int,
-             bias: Array | None = None) -> tuple[Array, list[Task]]:
-    """y = C x + bias, and the tasks that fill it. ``arithmetic``: (offset, stride, dilation), pairs."""
-    y, method, tasks = new_like(x, x.shape[0], w.shape[0], *out_size), method_for(w, groups, arithmetic), []
-    for C, O, weight in each_group(w, groups):
-        tasks += method.correlate(last(x[:, C]), weight, last(y[:, O]), *arithmetic,
-                                  bias=None if bias is None else bias[O])
-    return y, tasks
-
-
-def convolve_adjoint(y: Array, w: Array, in_size: Pair, arithmetic: tuple, groups: int,
-                     bias: Array | None = None) -> tuple[Array, list[Task]]:
-    """x = C' y + bias, and the tasks that fill it"""
-    x, method, tasks = new_like(y, y.shape[0], w.shape[1] * groups, *in_size), method_for(w, groups, arithmetic), []
-    for C, O, weight in each_group(w, groups):
-        tasks += method.correlate_input(last(y[:, O]), weight, last(x[:, C]), *arithmetic,
-                                        bias=None if bias is None else bias[C])
-    return x, tasks
-
-
-def weight_adjoint(x: Array, y: Array, w: Array, arithmetic: tuple,
-                   groups: int) -> tuple[Callable[[], Array], list[Task]]:
-    """The gradient of <y, C x> with respect to the weight, of w's shape: a function to call after the tasks."""
-    method, found, tasks = method_for(w, groups, arithmetic), [], []
-    for C, O, _ in each_group(w, groups):
-        parts, some = method.correlate_weight(last(x[:, C]), last(y[:, O]), w.shape[2:], *arithmetic)
-        found.append((O, parts))  # (parts, KH, KW, C, O)
-        tasks += some
-
-    def total():
-        gw = xp_of(w).empty_like(w)
-        for O, parts in found:
-            gw[O] = parts.sum(axis=0).transpose(3, 2, 0, 1)
-        return gw
-    return total, tasks
-
-
-def gradients(needs: Sequence[bool], gy: Array, for_input: Callable, for_weight: Callable) -> tuple:
-    """The three gradients of a convolution, (input, weight, bias), all computed in one go of the threads."""
-    gx, tasks_x = for_input() if needs[0] else (None, [])
-    gw, tasks_w = for_weight() if needs[1] else (lambda: None, [])
-    gb = xp_of(gy).empty(gy.shape[1], gy.dtype) if needs[2] else None
-    tasks_b = [lambda: sum_pixels(gy, out=gb)] if needs[2] else []
-    together(tasks_x + tasks_w + tasks_b, gy)
-    return gx, gw(), gb
-
-
-class Conv2d(Wide):
-    """y = C x + b"""
-
-    def forward(ctx, x, w, b, *, out_size, offset, stride, dilation, groups):
-        ctx.save(x, w)
-        ctx.arithmetic, ctx.groups = (offset, stride, dilation), groups
-        y, tasks = convolve(x, w, out_size, ctx.arithmetic, groups, bias=b)
-        together(tasks, x, y)
-        return y
-
-    def backward(ctx, gy):  # gx = C' gy
-        (x, w), how = ctx.saved, (ctx.arithmetic, ctx.groups)
-        return gradients(ctx.needs, gy, lambda: convolve_adjoint(gy, w, x.shape[2:], *how),
-                         lambda: weight_adjoint(x, gy, w, *how))
-
-
-class ConvTranspose2d(Wide):
-    """y = C' x + b, C the convolution from y's size to x's"""
-
-    def forward(ctx, x, w, b, *, out_size, offset, stride, dilation, groups):
-        ctx.save(x, w)
-        ctx.arithmetic, ctx.groups = (offset, stride, dilation), groups
-        y, tasks = convolve_adjoint(x, w, out_size, ctx.arithmetic, groups, bias=b)
-        together(tasks, x, y)
-        return y
-
-    def backward(ctx, gy):  # gx = C gy
-        (x, w), how = ctx.saved, (ctx.arithmetic, ctx.groups)
-        return gradients(ctx.needs, gy, lambda: convolve(gy, w, x.shape[2:], *how),
-                         lambda: weight_adjoint(gy, x, w, *how))
-
-
-def sum_pixels(gy: Array, out: Array) -> None:
-    """(N, C, H, W) -> (C,). As a product with ones: 6 times as fast as a sum over the leading axes."""
-    rows = last(gy).reshape(-1, gy.shape[1])
-    out[...] = xp_of(gy).ones(len(rows), gy.dtype) @ rows
 
 
 def sides(padding: int | Pair | str, kernel: Pair, dilation: Pair) -> tuple[Pair, Pair]:

@@ -23,11 +23,10 @@ import numpy as np
 
 from ..autograd import Tensor
 from ..backend import Array, device_of, matmul, parallel, to_device, xp, xp_of
-from .arguments import check_floats, pair
+from .arguments import Pair, check_floats, pair
 from .case import Case
 from .conv import last
 from .precision import Wide
-from .shifted import Pair
 
 PARTS = 2  # of the pictures or their lines, for the threads; there are blocks of the matrix besides
 

@@ -27,12 +27,11 @@ import numpy as np
 
 from ..autograd import Tensor
 from ..backend import Array, add_at, device_of, is_array, matmul, parallel, to_device, to_numpy, xp_of
-from .arguments import check_floats, pair
+from .arguments import Pair, check_floats, pair
 from .case import Case
 from .conv import last
 from .interpolate import spans
 from .precision import Wide
-from .shifted import Pair
 
 BLOCK_BYTES = 1 << 18  # of output, in RoI pooling: so all that is compared stays in cache; 1.4 times as fast as 1 << 20
 PARTS = 4  # in RoIAlign, of the boxes, or pictures and their rows, for the threads

@@ -16,11 +16,11 @@ import numpy as np
 
 from ..autograd import Function, Tensor
 from ..backend import Array, xp_of
+from .arguments import Pair
 from .case import Case
 from .conv import last, new_like, pair
 from .max_pool import max_pool2d_loop
 from .precision import Wide
-from .shifted import Pair
 from .windows import check_map, plane_places, scatter
 
 

@@ -11,8 +11,7 @@ import numpy as np
 
 from ..autograd import Tensor
 from ..backend import Array, add_at, xp_of
-from .arguments import check_floats, pair
-from .shifted import Pair
+from .arguments import Pair, check_floats, pair
 
 BLOCK_BYTES = 1 << 21  # of input: smaller ones would stay in a core's cache, but then threads wait for Python
 

@@ -13,23 +13,22 @@ same names. With a dilation, ``dilation`` rows at once are what is called a row 
 """
 from __future__ import annotations
 
-from functools import partial
-
-from ..backend import Array, as_strided, matmul, xp_of
+from ...backend import Array, as_strided, matmul, parallel, xp_of
+from ...ops.arguments import Pair
 from . import shifted
-from .shifted import Block, Pair, Task, blocks
+from .shifted import Block, blocks
 
 PIXELS = 1024  # with fewer pixels, the transform of the weight takes longer than what it saves
 CHANNELS = 64  # with 32 channels the sums cost as much as is saved
 BLOCK_BYTES = shifted.BLOCK_BYTES // 2  # the sums of a block's rows take twice the memory of the rows
 
 
-def fit(kernel: Pair, offset: Pair, stride: Pair, dilation: Pair) -> bool:
-    """Whether the kernel has three rows and moves by one; ``worth`` asks the rest."""
+def supports(kernel: Pair, offset: Pair, stride: Pair, dilation: Pair) -> bool:
+    """Whether the kernel has three rows and moves by one; ``is_faster`` asks the rest."""
     return kernel[0] == 3 and stride[0] == 1
 
 
-def worth(x: Array, y: Array, stride: Pair, dilation: Pair) -> bool:
+def is_faster(x: Array, y: Array, stride: Pair, dilation: Pair) -> bool:
     """Whether the rows of outputs y come in pairs, and are many enough."""
     (N, OH, OW, O), C = y.shape, x.shape[3]
     return (OH % (2 * dilation[0]) == 0 and min(C, O) >= CHANNELS and N * OH * OW >= PIXELS
@@ -66,10 +65,11 @@ class Tiles(Block):
 
 
 def correlate(x: Array, w: Array, out: Array, offset: Pair, stride: Pair, dilation: Pair,
-              bias: Array | None = None) -> list[Task]:
-    """Tasks, as ``shifted.correlate``."""
-    if len(w) != 3 or not worth(x, out, stride, dilation):
-        return shifted.correlate(x, w, out, offset, stride, dilation, bias)
+              bias: Array | None = None) -> None:
+    """As ``shifted.correlate``."""
+    if len(w) != 3 or not is_faster(x, out, stride, dilation):
+        shifted.correlate(x, w, out, offset, stride, dilation, bias)
+        return
     xp, O, (g0, g1, g2) = xp_of(x), w.shape[3], shifted.contiguous(w)
     g = xp.stack([g0, (g0 + g1 + g2) / 2, (g0 - g1 + g2) / 2, g2]).reshape(4, -1, O)  # (4, KW*C, O)
 
@@ -88,27 +88,25 @@ def correlate(x: Array, w: Array, out: Array, offset: Pair, stride: Pair, dilati
             xp.add(p0.reshape(y0.shape), p2.reshape(y0.shape), out=y0)
             xp.subtract(p1.reshape(y1.shape), p3.reshape(y1.shape), out=y1)
 
-    return [partial(work, span) for span in blocks(x, out.shape, stride, None, 2 * dilation[0], BLOCK_BYTES)]
+    parallel(work, blocks(x, out.shape, stride, None, 2 * dilation[0], BLOCK_BYTES))
 
 
 def correlate_input(gy: Array, w: Array, gx: Array, offset: Pair, stride: Pair, dilation: Pair,
-                    bias: Array | None = None) -> list[Task]:
-    """Tasks, the adjoint of ``correlate`` in x, as ``shifted.correlate_input``."""
-    return shifted.correlate_input(gy, w, gx, offset, stride, dilation, bias, correlate)
+                    bias: Array | None = None) -> None:
+    """The adjoint of ``correlate`` in x, as ``shifted.correlate_input``."""
+    shifted.correlate_input(gy, w, gx, offset, stride, dilation, bias, correlate)
 
 
-def correlate_weight(x: Array, gy: Array, kernel: Pair, offset: Pair, stride: Pair,
-                     dilation: Pair) -> tuple[Array, list[Task]]:
+def correlate_weight(x: Array, gy: Array, kernel: Pair, offset: Pair, stride: Pair, dilation: Pair) -> Array:
     """The adjoint of ``correlate`` in w, as ``shifted.correlate_weight``."""
-    if not worth(x, gy, stride, dilation):
+    if not is_faster(x, gy, stride, dilation):
         return shifted.correlate_weight(x, gy, kernel, offset, stride, dilation)
     xp, C, O = xp_of(x), x.shape[3], gy.shape[3]
     most = max(2, 4 * (x.size + gy.size) // (kernel[0] * kernel[1] * C * O))
-    spans = blocks(x, gy.shape, stride, most, 2 * dilation[0], BLOCK_BYTES)
-    parts = xp.empty((len(spans), *kernel, C, O), x.dtype)
     fill = [lambda y0, y1, out: xp.copyto(out, y0), xp.add, xp.subtract, lambda y0, y1, out: xp.negative(y1, out=out)]
 
-    def work(part, span):
+    def work(span):
+        part = xp.empty((*kernel, C, O), x.dtype)
         block = Tiles(x, span, gy.shape[2], kernel, offset, stride, dilation, O, runs=C < shifted.WIDE)
         _, matrices, pictures = block.new_outputs(xp.zeros)
         a = xp.empty((4, *part.shape[1:]), part.dtype)
@@ -120,5 +118,7 @@ def correlate_weight(x: Array, gy: Array, kernel: Pair, offset: Pair, stride: Pa
         part[0] = a[0] + (a[1] + a[2]) / 2
         part[1] = (a[1] - a[2]) / 2
         part[2] = (a[1] + a[2]) / 2 + a[3]
+        return part
 
-    return parts, [partial(work, part, span) for part, span in zip(parts, spans, strict=True)]
+    spans = blocks(x, gy.shape, stride, most, 2 * dilation[0], BLOCK_BYTES)
+    return shifted.total(parallel(work, spans), (*kernel, C, O), x)

@@ -16,20 +16,16 @@ All this is done a block of rows at a time, so that a block stays in a core's ca
 Measured on two cores over the 3x3 layers in ``tests/benchmarks/ops.py``; blocks and threads together gave 1.5 times.
 
 ``correlate`` is the convolution; ``correlate_input`` and ``correlate_weight`` are its two adjoints. All arrays here are
-(N, H, W, C); weights are (KH, KW, C, O), often views of (O, C, KH, KW); pairs are (height, width). They return their
-work as a list of tasks, one for each block: waking a thread costs as much as a small product, so an operation collects
-the tasks of all that it has to compute, and starts the threads once.
+(N, H, W, C); weights are (KH, KW, C, O), often views of (O, C, KH, KW); pairs are (height, width).
 """
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator
 
-from ..backend import Array, as_strided, device_of, matmul, xp_of
+from ...backend import Array, as_strided, device_of, matmul, parallel, xp_of
+from ...ops.arguments import Pair
 
-Pair = tuple[int, int]
-Task = Callable[[], None]
 BLOCK_BYTES = 1 << 22  # a tenth of it would fit a core's cache, but then threads wait for Python: 2.2 times as long
 SMALL_PRODUCT = 1_000_000  # up to this M*N*K OpenBLAS multiplies without repacking its operands, 1.2 times as fast
 
@@ -175,18 +171,16 @@ def across(pixels: Array, matrices: Array) -> Array:
 
 
 def correlate(x: Array, w: Array, out: Array, offset: Pair, stride: Pair, dilation: Pair,
-              bias: Array | None = None) -> list[Task]:
-    """Tasks: out[n, a, b] = bias + sum over i, j of x[n, sh*a + dh*i - top, sw*b + dw*j - left] @ w[i, j]
+              bias: Array | None = None) -> None:
+    """out[n, a, b] = bias + sum over i, j of x[n, sh*a + dh*i - top, sw*b + dw*j - left] @ w[i, j]
 
     with ``offset`` = (top, left) and x zero outside its borders. ``out`` may be any view.
     """
-    xp = xp_of(x)
-    if 0 in out.shape:
-        return []
     if w.size == 0:
         out[...] = 0 if bias is None else bias
-        return []
-    KH, KW, C, O = w.shape
+    if 0 in out.shape or w.size == 0:
+        return
+    xp, (KH, KW, C, O) = xp_of(x), w.shape
     w_rows = contiguous(w).reshape(KH, KW * C, O)
 
     def work(span):
@@ -207,17 +201,17 @@ def correlate(x: Array, w: Array, out: Array, offset: Pair, stride: Pair, dilati
         for columns, picture in pictures:
             out[n0:n1, r0:r1, columns] = picture
 
-    return [partial(work, span) for span in blocks(x, out.shape, stride)]
+    parallel(work, blocks(x, out.shape, stride))
 
 
-def correlate_input(gy: Array, w: Array, gx: Array, offset: Pair, stride: Pair, dilation: Pair,
-                    bias: Array | None = None, correlate: Callable[..., list[Task]] = correlate) -> list[Task]:
-    """Tasks, the adjoint of ``correlate`` in x: gx receives gy through every tap, w transposed, and the bias.
+def adjoint_parts(w: Array, gx: Array, offset: Pair, stride: Pair,
+                  dilation: Pair) -> Iterator[tuple[Array, Array, Pair, Pair]]:
+    """The adjoint of ``correlate`` in x as convolutions of stride 1: (weight, part of gx, offset, dilation) of each.
 
     Of the rows of gx, those with the same remainder by the stride are met by the same taps, in steps of whole output
     rows. So each such part of gx is itself a convolution of gy, stride 1, with those taps in reverse order.
     """
-    def parts(size, k, top, s, d):
+    def along(size, k, top, s, d):
         """(positions in gx, kernel taps last to first, offset, dilation) for every remainder."""
         step = s // math.gcd(s, d)
         for a in range(min(s, size)):
@@ -227,28 +221,29 @@ def correlate_input(gy: Array, w: Array, gx: Array, offset: Pair, stride: Pair, 
             yield slice(a, None, s), taps, shift * (len(taps) - 1) - base, shift
 
     (KH, KW), w_adjoint = w.shape[:2], w.swapaxes(2, 3)
-    tasks = []
-    for rows, tap_rows, top, dh in parts(gx.shape[1], KH, offset[0], stride[0], dilation[0]):
-        for columns, tap_columns, left, dw in parts(gx.shape[2], KW, offset[1], stride[1], dilation[1]):
+    for rows, tap_rows, top, dh in along(gx.shape[1], KH, offset[0], stride[0], dilation[0]):
+        for columns, tap_columns, left, dw in along(gx.shape[2], KW, offset[1], stride[1], dilation[1]):
             part = w_adjoint[tap_rows][:, tap_columns] if tap_rows and tap_columns else w_adjoint[:0]
-            tasks += correlate(gy, contiguous(part), gx[:, rows, columns], (top, left), (1, 1), (dh, dw), bias)
-    return tasks
+            yield contiguous(part), gx[:, rows, columns], (top, left), (dh, dw)
 
 
-def correlate_weight(x: Array, gy: Array, kernel: Pair, offset: Pair, stride: Pair,
-                     dilation: Pair) -> tuple[Array, list[Task]]:
-    """The adjoint of ``correlate`` in w: for every tap, its pixels transposed times gy.
+def correlate_input(gy: Array, w: Array, gx: Array, offset: Pair, stride: Pair, dilation: Pair,
+                    bias: Array | None = None, correlate: Callable[..., None] = correlate) -> None:
+    """The adjoint of ``correlate`` in x: gx receives gy through every tap, w transposed, and the bias."""
+    def work(part):
+        weight, out, offset, dilation = part
+        correlate(gy, weight, out, offset, (1, 1), dilation, bias)
+    parallel(work, list(adjoint_parts(w, gx, offset, stride, dilation)))
 
-    (parts, KH, KW, C, O), one part for each block, to be added up when the tasks have filled them.
-    """
-    xp = xp_of(x)
-    C, O = x.shape[3], gy.shape[3]
+
+def correlate_weight(x: Array, gy: Array, kernel: Pair, offset: Pair, stride: Pair, dilation: Pair) -> Array:
+    """The adjoint of ``correlate`` in w, (KH, KW, C, O): for every tap, its pixels transposed times gy."""
+    xp, C, O = xp_of(x), x.shape[3], gy.shape[3]
     # A block's result is as large as the weight: where that is large, there are few blocks.
     most = max(2, 4 * (x.size + gy.size) // (kernel[0] * kernel[1] * C * O or 1))
-    spans = blocks(x, gy.shape, stride, most) if x.size and gy.size else []
-    parts = xp.empty((len(spans), *kernel, C, O), x.dtype)
 
-    def work(part, span):
+    def work(span):
+        part = xp.empty((*kernel, C, O), x.dtype)
         block = Block(x, span, gy.shape[2], kernel, offset, stride, dilation, O, runs=C < WIDE)
         n0, n1, r0, r1 = span
         _, matrices, pictures = block.new_outputs(xp.zeros)
@@ -256,5 +251,11 @@ def correlate_weight(x: Array, gy: Array, kernel: Pair, offset: Pair, stride: Pa
             picture[...] = gy[n0:n1, r0:r1, columns]
         for i, columns, pixels in block.taps():
             part[i, columns] = across(pixels, matrices).reshape(-1, C, O)
+        return part
 
-    return parts, [partial(work, part, span) for part, span in zip(parts, spans, strict=True)]
+    return total(parallel(work, blocks(x, gy.shape, stride, most)) if x.size and gy.size else [], (*kernel, C, O), x)
+
+
+def total(parts: list[Array], shape: tuple[int, ...], like: Array) -> Array:
+    """The sum of the blocks' weight gradients, in their order: the same for any number of threads."""
+    return sum(parts[1:], parts[0]) if parts else xp_of(like).zeros(shape, like.dtype)

@@ -7,13 +7,12 @@ functions of the same names and arguments; forward and backward it takes 1.4 tim
 """
 from __future__ import annotations
 
-from functools import partial
+from ...backend import Array, matmul, parallel, xp_of
+from ...ops.arguments import Pair
+from .shifted import SMALL_PRODUCT, blocks, contiguous, total
 
-from ..backend import Array, matmul, xp_of
-from .shifted import SMALL_PRODUCT, Pair, Task, blocks, contiguous
 
-
-def fit(kernel: Pair, offset: Pair, stride: Pair, dilation: Pair) -> bool:
+def supports(kernel: Pair, offset: Pair, stride: Pair, dilation: Pair) -> bool:
     """Whether the windows tile the picture."""
     dense = all(k == 1 or d == 1 for k, d in zip(kernel, dilation, strict=True))
     return dense and kernel == stride and offset == (0, 0)
@@ -45,8 +44,8 @@ def product(rows: Array, w: Array, y: Array) -> Array:
 
 
 def correlate(x: Array, w: Array, out: Array, offset: Pair, stride: Pair, dilation: Pair,
-              bias: Array | None = None) -> list[Task]:
-    """Tasks: out[n, a, b] = bias + sum over i, j of x[n, sh*a + i, sw*b + j] @ w[i, j]"""
+              bias: Array | None = None) -> None:
+    """out[n, a, b] = bias + sum over i, j of x[n, sh*a + i, sw*b + j] @ w[i, j]"""
     OW, O = out.shape[2:]
     matrix = contiguous(w).reshape(-1, O)  # (KH*KW*C, O)
 
@@ -58,12 +57,12 @@ def correlate(x: Array, w: Array, out: Array, offset: Pair, stride: Pair, dilati
             y += xp_of(x).tile(bias, OW)
         if not part.flags.c_contiguous:
             part[...] = y.reshape(part.shape)
-    return [partial(work, span) for span in blocks(x, out.shape, stride)] if out.size else []
+    parallel(work, blocks(x, out.shape, stride) if out.size else [])
 
 
 def correlate_input(gy: Array, w: Array, gx: Array, offset: Pair, stride: Pair, dilation: Pair,
-                    bias: Array | None = None) -> list[Task]:
-    """Tasks, the adjoint of ``correlate`` in x: each pixel of gy fills a window of gx; the bias is added."""
+                    bias: Array | None = None) -> None:
+    """The adjoint of ``correlate`` in x: each pixel of gy fills a window of gx; the bias is added."""
     (OH, OW, O), (KH, KW, C, _) = gy.shape[1:], w.shape
     matrix = contiguous(w.swapaxes(2, 3)).transpose(2, 0, 1, 3).reshape(O, -1)  # (O, KH*KW*C)
     for left_over in gx[:, KH * OH:], gx[:, :, KW * OW:]:
@@ -77,26 +76,24 @@ def correlate_input(gy: Array, w: Array, gx: Array, offset: Pair, stride: Pair, 
             y += xp_of(gy).tile(bias, OW * KH * KW)
         if not part.flags.c_contiguous:
             part[...] = y.reshape(part.shape)
-    return [partial(work, span) for span in blocks(gx, gy.shape, stride)] if gy.size else []
+    parallel(work, blocks(gx, gy.shape, stride) if gy.size else [])
 
 
-def correlate_weight(x: Array, gy: Array, kernel: Pair, offset: Pair, stride: Pair,
-                     dilation: Pair) -> tuple[Array, list[Task]]:
-    """The adjoint of ``correlate`` in w: (parts, KH, KW, C, O), to be added up when the tasks have filled them."""
-    xp, (OW, O), C = xp_of(x), gy.shape[2:], x.shape[3]
+def correlate_weight(x: Array, gy: Array, kernel: Pair, offset: Pair, stride: Pair, dilation: Pair) -> Array:
+    """The adjoint of ``correlate`` in w, (KH, KW, C, O)."""
+    (OW, O), C = gy.shape[2:], x.shape[3]
     K = kernel[0] * kernel[1] * C
-    spans = blocks(x, gy.shape, stride, max(2, 4 * (x.size + gy.size) // (K * O))) if gy.size else []
-    parts = xp.empty((len(spans), *kernel, C, O), x.dtype)
 
-    def work(part, span):
+    def work(span):
         n0, n1, r0, r1 = span
         rows = windows(x, span, stride, OW).reshape(-1, K)
         g = gy[n0:n1, r0:r1].reshape(-1, O)
         piece = in_pieces(len(rows), K * O)
         whole = len(rows) // piece * piece
         products = rows[:whole].reshape(-1, piece, K).transpose(0, 2, 1) @ g[:whole].reshape(-1, piece, O)
-        total = products.sum(axis=0)  # (K, O)
+        part = products.sum(axis=0)  # (K, O)
         if whole < len(rows):
-            total += rows[whole:].T @ g[whole:]
-        part[...] = total.reshape(part.shape)
-    return parts, [partial(work, part, span) for part, span in zip(parts, spans, strict=True)]
+            part += rows[whole:].T @ g[whole:]
+        return part.reshape(*kernel, C, O)
+    spans = blocks(x, gy.shape, stride, max(2, 4 * (x.size + gy.size) // (K * O))) if gy.size else []
+    return total(parallel(work, spans), (*kernel, C, O), x)

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from functools import partial
 
-from ..backend import Array, as_strided, xp_of
+from ...backend import Array, as_strided, parallel, xp_of
+from ...ops.arguments import Pair
 from . import shifted
-from .shifted import Pair, Task, blocks, overlap
+from .shifted import blocks, overlap
 
 
 def runs(x: Array, span: tuple[int, int, int, int], out_width: int, kernel: Pair, offset: Pair, stride: Pair,
@@ -42,16 +42,15 @@ def runs(x: Array, span: tuple[int, int, int, int], out_width: int, kernel: Pair
 
 
 def correlate(x: Array, w: Array, out: Array, offset: Pair, stride: Pair, dilation: Pair,
-              bias: Array | None = None) -> list[Task]:
-    """Tasks: out[n, a, b, o] = bias[o] + sum over i, j of x[n, sh*a + dh*i - top, sw*b + dw*j - left, c] * w[i, j, o]
+              bias: Array | None = None) -> None:
+    """out[n, a, b, o] = bias[o] + sum over i, j of x[n, sh*a + dh*i - top, sw*b + dw*j - left, c] * w[i, j, o]
 
     c = o // (O // C). Where ``out`` has fewer channels than w, neighbouring o are added up: the adjoint of that.
     """
-    if 0 in out.shape:
-        return []
     if w.size == 0:
         out[...] = 0 if bias is None else bias
-        return []
+    if 0 in out.shape or w.size == 0:
+        return
     (KH, KW), O, (OW, C) = w.shape[:2], w.shape[2] * w.shape[3], out.shape[2:]
     lines = xp_of(x).tile(w.reshape(KH, KW, O), OW)  # (KH, KW, OW*O)
 
@@ -66,26 +65,25 @@ def correlate(x: Array, w: Array, out: Array, offset: Pair, stride: Pair, dilati
         if bias is not None:
             y += xp_of(x).tile(bias, OW)
         out[n0:n1, r0:r1] = y.reshape(n1 - n0, r1 - r0, OW, C)
-    return [partial(work, span) for span in blocks(x, out.shape, stride)]
+    parallel(work, blocks(x, out.shape, stride))
 
 
 def correlate_input(gy: Array, w: Array, gx: Array, offset: Pair, stride: Pair, dilation: Pair,
-                    bias: Array | None = None) -> list[Task]:
-    """Tasks, the adjoint of ``correlate`` in x."""
-    return shifted.correlate_input(gy, w, gx, offset, stride, dilation, bias, correlate)
+                    bias: Array | None = None) -> None:
+    """The adjoint of ``correlate`` in x."""
+    shifted.correlate_input(gy, w, gx, offset, stride, dilation, bias, correlate)
 
 
-def correlate_weight(x: Array, gy: Array, kernel: Pair, offset: Pair, stride: Pair,
-                     dilation: Pair) -> tuple[Array, list[Task]]:
-    """The adjoint of ``correlate`` in w: (parts, KH, KW, 1, O), to be added up when the tasks have filled them."""
+def correlate_weight(x: Array, gy: Array, kernel: Pair, offset: Pair, stride: Pair, dilation: Pair) -> Array:
+    """The adjoint of ``correlate`` in w, (KH, KW, 1, O)."""
     xp, (OW, O) = xp_of(x), gy.shape[2:]
-    spans = blocks(x, gy.shape, stride) if x.size and gy.size else []
-    parts = xp.empty((len(spans), *kernel, 1, O), x.dtype)
 
-    def work(part, span):
+    def work(span):
+        part = xp.empty((*kernel, 1, O), x.dtype)
         n0, n1, r0, r1 = span
         lines = gy[n0:n1, r0:r1].reshape(n1 - n0, r1 - r0, OW * O)
         for columns, pixels in runs(x, span, OW, kernel, offset, stride, dilation, O // x.shape[3]):
             line = xp.einsum("ijnaq,naq->ijq", pixels, lines)  # summed over the columns after the rows
             part[:, columns, 0] = line.reshape(*line.shape[:2], OW, O).sum(axis=2)
-    return parts, [partial(work, part, span) for part, span in zip(parts, spans, strict=True)]
+        return part
+    return shifted.total(parallel(work, blocks(x, gy.shape, stride)) if x.size and gy.size else [], (*kernel, 1, O), x)
