@@ -5,7 +5,7 @@ Convolution: one sum, five ways to compute it
 A convolution layer is a sum over the taps of a kernel and the channels of a picture. This lesson computes the same sum with
 plain loops, with a sparse matrix, by copying every window (im2col), by shifted matrix products, and with the library's
 `conv2d`, and puts time and memory of each beside what the processor could do at best. Beside it: `minicv/ops/conv.py`
-for the definition, `minicv/ops/shifted.py` for the fast way.
+for the definition, `minicv/fast/convolution/` for the fast ways.
 """
 
 # %%

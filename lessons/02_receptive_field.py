@@ -5,7 +5,7 @@ Receptive field: what an output pixel sees, and what it costs
 How far a network sees follows from kernel sizes, strides and dilations alone. This lesson computes the field by the formula and
 measures it with the engine (which input pixels get a gradient?), shows that dilation widens it for free, and
 that a depthwise separable convolution spends far fewer parameters and operations. Beside it: DeepLabv3 (Chen et al., 2017),
-sec. 3.1; MobileNets (Howard et al., 2017), sec. 3.1; `minicv/ops/conv.py`, `minicv/ops/depthwise.py`.
+sec. 3.1; MobileNets (Howard et al., 2017), sec. 3.1; `minicv/ops/conv.py`, `minicv/fast/convolution/depthwise.py`.
 """
 
 # %%

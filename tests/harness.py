@@ -1,14 +1,17 @@
 """What every operation must do, checked on a Case: the functions behind ``tests/ops/test_cases.py``.
 
 Each ``check_...(case, device)`` raises AssertionError with a message that names the case, the input and the numbers.
+The checks run whatever storey is in use: fast, or inside ``on_storey("plain")`` plain; what they compare with is plain.
 Importing this file makes the device "strict" known.
 """
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import pkgutil
 import re
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -17,6 +20,7 @@ import minicv
 import minicv.ops
 from minicv import Tensor, backend
 from minicv.autograd import Function, gradcheck
+from minicv.fast import FAST
 from minicv.ops.case import Case
 from tests.strict_device import StrictArray
 
@@ -31,6 +35,16 @@ FUNCTIONS = [f for module in MODULES for f in vars(module).values()
              if isinstance(f, type) and issubclass(f, Function) and f.__module__ == module.__name__
              and f.forward is not Function.forward]
 
+
+def storeys(case: Case) -> tuple[str, ...]:
+    """The storeys on which a case computes in different ways: "fast" only where its file has Functions that do."""
+    functions = vars(sys.modules[case.op.__module__]).values()
+    return ("plain", "fast") if any(isinstance(f, type) and f in FAST for f in functions) else ("plain",)
+
+
+def on_storey(name: str) -> contextlib.AbstractContextManager:
+    """Inside, operations run plain or fast."""
+    return {"plain": minicv.plain, "fast": contextlib.nullcontext}[name]()
 
 
 def is_float(array) -> bool:
@@ -97,6 +111,7 @@ def compare(actual: list, expected: list, tolerance: float, what: str) -> None:
 
 
 @functools.cache
+@minicv.plain()
 def by_loops(case: Case, dtype: str) -> list[np.ndarray]:
     """The oracle, computed in float64 at inputs that were rounded to the dtype.
 
@@ -110,8 +125,9 @@ def by_loops(case: Case, dtype: str) -> list[np.ndarray]:
 
 
 @functools.cache
+@minicv.plain()
 def reference(case: Case) -> tuple[list, list]:
-    """Outputs and gradients on NumPy, float64, from contiguous arrays."""
+    """Outputs and gradients of the plain storey on NumPy, float64, from contiguous arrays."""
     return Run(case, case.arrays()).values()
 
 
@@ -199,7 +215,7 @@ def check_unmodified(case: Case, device: str) -> None:
 def check_needs(case: Case) -> None:
     """Each gradient alone is what it is beside the others; without any, the result is the same."""
     arrays = case.arrays()
-    outputs, gradients = reference(case)
+    gradients = reference(case)[1]
     for i, a in enumerate(arrays):
         if is_float(a):
             alone = Run(case, arrays, needs=lambda j, i=i: i == j).values()[1]
@@ -208,12 +224,12 @@ def check_needs(case: Case) -> None:
     with minicv.no_grad():
         run = Run(case, arrays)
     assert run.first.node is None, f"{case}: builds a graph inside no_grad"
-    compare(run.values()[0], outputs, 0, f"{case}: output inside no_grad")
+    compare(run.values()[0], Run(case, arrays).values()[0], 0, f"{case}: output inside no_grad")
 
 
 def check_repeatable(case: Case) -> None:
     """The same inputs give the same bits."""
-    first, second = reference(case), Run(case, case.arrays()).values()
+    first, second = (Run(case, case.arrays()).values() for _ in range(2))
     for a, b in zip(first[0] + first[1], second[0] + second[1], strict=True):
         assert (a is None and b is None) or a.tobytes() == b.tobytes(), f"{case}: two runs differ"
 

@@ -1,22 +1,27 @@
-"""A test of the tests: break an operation on purpose, and the cases must notice.
+"""A test of the tests: break an operation on purpose, and the cases must notice, on the storey that was broken.
 
-Each mutation changes one place in one file of ``minicv/ops``. The mutant is loaded beside the real module, and its
-cases go through the checks of ``tests/ops/test_cases.py``: against the loops, against finite differences, and at ties
-against the gradients that the case gives. A mutation that nothing notices is a hole in the cases.
+Each mutation changes one place in one file of ``minicv/ops`` or ``minicv/fast``. Then the family's cases go through the
+checks of ``tests/ops/test_cases.py`` on both storeys: against the loops, against finite differences, and at ties
+against the gradients that the case gives. A mutation that nothing notices is a hole in the cases. One that is noticed
+on the other storey would be blamed on the wrong file.
 """
 import sys
-import types
 from pathlib import Path
 
 import pytest
 
-import minicv.ops
+import minicv
 from minicv import Tensor
+from minicv.autograd import function
+from minicv.fast import FAST
 from tests import harness
 
-FOLDER = Path(minicv.ops.__file__).parent
+FOLDER = Path(minicv.__file__).parent
 
-# (family whose cases must notice, file to change, what is there, what to put there instead)
+SHIFTED, WINOGRAD, DEPTHWISE, PATCHES = (f"fast/convolution/{name}"
+                                         for name in ("shifted", "winograd", "depthwise", "patches"))
+
+# (family whose cases must notice, file to change: of ops, or "fast/..."; what is there, what to put there instead)
 MUTATIONS = {
     "a lost sign in subtraction": ("elementwise", "elementwise", "unbroadcast(-gy, ctx.shapes[1])",
                                    "unbroadcast(gy, ctx.shapes[1])"),
@@ -81,27 +86,37 @@ MUTATIONS = {
                                             "unbroadcast(a.swapaxes(-1, -2) @ abs(gy), b.shape)"),
     "the bias of the wrong sign": ("linear", "linear", "gb = sum_rows(gy)",
                                    "gb = -sum_rows(gy)"),
-    "= for += over kernel rows": ("conv", "shifted", "total += product", "total[...] = product"),
-    "a lost overlap at the border": ("conv", "shifted", "low = min(max(0, -(first // step)), count)",
+    "= for += over kernel rows": ("conv", SHIFTED, "total += product", "total[...] = product"),
+    "a lost overlap at the border": ("conv", SHIFTED, "low = min(max(0, -(first // step)), count)",
                                      "low = min(max(0, 1 - (first // step)), count)"),
-    "padding on the wrong side": ("conv", "conv", "offset=(top, left)", "offset=(bottom, right)"),
-    "the kernel not turned around in the adjoint": ("conv", "shifted", "if (a + top - d * i) % s == 0][::-1]",
+    "padding on the wrong side": ("conv", "conv", "slice(offset[0], offset[0] + H), slice(offset[1], offset[1] + W)",
+                                  "slice(0, H), slice(0, W)"),
+    "the sum over taps keeps the last": ("conv", "conv", "y += w[..., i, j] @ x[at]", "y = w[..., i, j] @ x[at]"),
+    "= for += where windows overlap, in the input's gradient": ("conv", "conv", "gx[at] += (w", "gx[at] = (w"),
+    "= for += where stamps overlap": ("conv", "conv", "y[at] += (w", "y[at] = (w"),
+    "a stamp's weight not turned for the gradient": ("conv", "conv", "gx += w[..., i, j] @ stamped",
+                                                     "gx += w[..., -1 - i, -1 - j] @ stamped"),
+    "dilation ignored by the taps": ("conv", "conv", "slice(d * t, d * t + s * (o - 1) + 1, s)",
+                                     "slice(t, t + s * (o - 1) + 1, s)"),
+    "the gradient of one group's weight from one picture": ("conv", "conv", "(g @ pixels.swapaxes(-1, -2)).sum(axis=0)",
+                                                            "(g @ pixels.swapaxes(-1, -2))[:1].sum(axis=0)"),
+    "the kernel not turned around in the adjoint": ("conv", SHIFTED, "if (a + top - d * i) % s == 0][::-1]",
                                                     "if (a + top - d * i) % s == 0]"),
-    "the adjoint's channels in reverse": ("conv", "shifted", "w.swapaxes(2, 3)", "w.swapaxes(2, 3)[:, :, ::-1]"),
-    "the weight's gradient from the first phase only": ("conv", "shifted", "products.sum(axis=(0, 1))",
+    "the adjoint's channels in reverse": ("conv", SHIFTED, "w.swapaxes(2, 3)", "w.swapaxes(2, 3)[:, :, ::-1]"),
+    "the weight's gradient from the first phase only": ("conv", SHIFTED, "products.sum(axis=(0, 1))",
                                                         "products[0].sum(axis=0)"),
-    "the input's gradient for one remainder only": ("conv", "shifted", "for a in range(min(s, size)):",
+    "the input's gradient for one remainder only": ("conv", SHIFTED, "for a in range(min(s, size)):",
                                                     "for a in range(min(1, size)):"),
-    "depthwise filters mixed up": ("conv", "conv", "slice(None), w.transpose(2, 3, 1, 0)",
+    "depthwise filters mixed up": ("conv", "fast/convolution/__init__", "slice(None), w.transpose(2, 3, 1, 0)",
                                    "slice(None), w.transpose(2, 3, 1, 0)[::-1]"),
-    "depthwise columns not summed": ("conv", "depthwise", "OW, O).sum(axis=2)", "OW, O)[:, :, 0]"),
-    "= for += where a stride deals depthwise columns out": ("conv", "depthwise", "part if y is None else y + part",
+    "depthwise columns not summed": ("conv", DEPTHWISE, "OW, O).sum(axis=2)", "OW, O)[:, :, 0]"),
+    "= for += where a stride deals depthwise columns out": ("conv", DEPTHWISE, "part if y is None else y + part",
                                                             "part"),
-    "pixels that no window meets are left as they are": ("conv", "patches", "left_over[...] = 0 if bias is None else",
+    "pixels that no window meets are left as they are": ("conv", PATCHES, "left_over[...] = 0 if bias is None else",
                                                          "left_over[...] = 7 if bias is None else"),
-    "the rows beyond the last whole piece are lost": ("conv", "patches", "total += rows[whole:].T @ g[whole:]", "pass"),
-    "the bias of the last group for all": ("conv", "conv", "bias=None if bias is None else bias[O]",
-                                           "bias=None if bias is None else bias[-(O.stop - O.start):]"),
+    "the rows beyond the last whole piece are lost": ("conv", PATCHES, "part += rows[whole:].T @ g[whole:]", "pass"),
+    "the bias of the last group for all": ("conv", "fast/convolution/__init__", "None if b is None else b[O]",
+                                           "None if b is None else b[-(O.stop - O.start):]"),
     "the last of equal maxima takes the gradient": ("max_pool", "max_pool", "better = value > best",
                                                     "better = value >= best"),
     "max pooling: taps numbered column by column": ("max_pool", "max_pool", "numbers = np.arange(KH * KW, dtype="
@@ -226,10 +241,10 @@ MUTATIONS = {
                                         "np.round(v).astype(int)"),
     "RoIAlign: one RoI's rows overwrite": ("roi", "roi", "gx[picture, begin:end, columns[r]] += B[r].T @ lines",
                                            "gx[picture, begin:end, columns[r]] = B[r].T @ lines"),
-    "Winograd: two rows subtracted, not added": ("conv", "winograd", "xp.add(d[1], d[2], out=planes[1])",
+    "Winograd: two rows subtracted, not added": ("conv", WINOGRAD, "xp.add(d[1], d[2], out=planes[1])",
                                                  "xp.subtract(d[1], d[2], out=planes[1])"),
-    "Winograd: y1 with the last product added": ("conv", "winograd", "xp.subtract(p1.reshape", "xp.add(p1.reshape"),
-    "Winograd: a half lost in the weight's gradient": ("conv", "winograd", "(a[1] - a[2]) / 2", "a[1] - a[2]"),
+    "Winograd: y1 with the last product added": ("conv", WINOGRAD, "xp.subtract(p1.reshape", "xp.add(p1.reshape"),
+    "Winograd: a half lost in the weight's gradient": ("conv", WINOGRAD, "(a[1] - a[2]) / 2", "a[1] - a[2]"),
     "nearest unpooling: = for += over a block": ("unpool", "unpool", "gx += last(gy[:, :, i::sh, j::sw])",
                                                  "gx[...] = last(gy[:, :, i::sh, j::sw])"),
     "bed of nails: another corner backward": ("unpool", "unpool", "return gy[:, :, ::sh, ::sw]",
@@ -252,42 +267,58 @@ MUTATIONS = {
 
 
 class Mutant:
-    """``with Mutant(family, file, old, new) as cases``: the family's cases on the changed code; all restored after."""
+    """``with Mutant(family, file, old, new) as cases``: the family's cases on the changed code; all restored after.
+
+    The changed source runs in its own module's namespace, and so do, unchanged, the modules that import from it.
+    """
 
     def __init__(self, family: str, file: str, old: str, new: str):
         self.family, self.file, self.old, self.new = family, file, old, new
+        self.fast = file.startswith("fast/")
+
+    def reload(self) -> list[str]:
+        """The modules to run again, the changed one first."""
+        if not self.fast:
+            return list(dict.fromkeys(f"minicv.ops.{name}" for name in (self.file, self.family)))
+        name = "minicv." + self.file.removesuffix("/__init__").replace("/", ".")
+        package = name.rpartition(".")[0]
+        if package == "minicv.fast":  # a file by itself, or the package of several
+            return [name]
+        return [name, *(n for n in sys.modules if n.startswith(package + ".") and n != name), package]
 
     def __enter__(self):
-        self.modules = {n: sys.modules.get(n) for n in (f"minicv.ops.{self.file}", f"minicv.ops.{self.family}")}
-        self.attributes = {n: vars(minicv.ops)[n] for n in (self.file, self.family) if n in vars(minicv.ops)}
+        names, self.table = self.reload(), dict(FAST)
+        self.namespaces = {name: dict(vars(sys.modules[name])) for name in names}
         self.tensor = dict(vars(Tensor))  # some families hang operators on it
-        for name in dict.fromkeys((self.file, self.family)):
-            path = FOLDER / f"{name}.py"
+        for name in names:
+            path = Path(sys.modules[name].__file__)
             source = path.read_text()
-            if name == self.file:
+            if name == names[0]:
                 assert source.count(self.old) >= 1, f"{path.name} has changed: {self.old!r} is not there"
                 source = source.replace(self.old, self.new)
-            module = types.ModuleType(f"minicv.ops.{name}")
-            module.__package__, module.__file__ = "minicv.ops", str(path)
-            sys.modules[module.__name__] = module
-            if isinstance(self.attributes.get(name), types.ModuleType):  # as `from . import depthwise` finds it
-                setattr(minicv.ops, name, module)
-            exec(compile(source, str(path), "exec"), vars(module))
-            if name == "winograd":
-                module.CHANNELS = module.PIXELS = 1  # else no case is large enough for it
-        return module.CASES
+            exec(compile(source, str(path), "exec"), vars(sys.modules[name]))
+            if name.endswith(".winograd"):
+                vars(sys.modules[name]).update(CHANNELS=1, PIXELS=1)  # else no case is large enough for it
+        # The table leads from the Functions as they are now to the fast versions as they are now.
+        function._fast.update({getattr(sys.modules[p.__module__], p.__name__): getattr(sys.modules[f.__module__],
+                                                                                       f.__name__)
+                               for p, f in self.table.items()})
+        return sys.modules[f"minicv.ops.{self.family}"].CASES
 
     def __exit__(self, *error):
-        sys.modules.update({n: m for n, m in self.modules.items() if m is not None})
-        for name, value in self.attributes.items():
-            setattr(minicv.ops, name, value)
+        for name, values in self.namespaces.items():
+            vars(sys.modules[name]).clear()
+            vars(sys.modules[name]).update(values)
+        function._fast.clear()
+        function._fast.update(self.table)
         for name, value in self.tensor.items():
             if vars(Tensor).get(name) is not value:
                 setattr(Tensor, name, value)
 
 
-def noticed(cases: list) -> str:
-    """The first case, and check, that fails; "" if none does. Small ones first: loops over large ones take seconds.
+def noticed(cases: list, storey: str) -> str:
+    """The first case, and check, that fails on a storey; "" if none does. Small ones first: loops over large ones take
+    seconds.
 
     A case that only crashes shows nothing of the checks: then another must fail, or the crash is raised.
     """
@@ -295,7 +326,8 @@ def noticed(cases: list) -> str:
     for case in sorted(cases, key=lambda case: sum(a.size for a in case.arrays() if a is not None)):
         for check in (lambda case: harness.check_loop(case, "numpy", "float64"), harness.check_gradient):
             try:
-                check(case)
+                with harness.on_storey(storey):
+                    check(case)
             except AssertionError as error:
                 return f"{case}: {error}"
             except Exception as error:
@@ -307,15 +339,19 @@ def noticed(cases: list) -> str:
 
 def test_there_are_enough():
     assert len(MUTATIONS) >= 25
+    assert sum(file.startswith("fast/") for _, file, _, _ in MUTATIONS.values()) >= 10
 
 
-@pytest.mark.parametrize("family", sorted({m[0] for m in MUTATIONS.values()}))
-def test_without_a_mutation_nothing_is_noticed(family):
-    with Mutant(family, family, "import", "import") as cases:
-        assert noticed(cases) == ""
+@pytest.mark.parametrize("family, file", sorted({(m[0], m[1]) for m in MUTATIONS.values()}))
+def test_without_a_mutation_nothing_is_noticed(family, file):
+    with Mutant(family, file, "import", "import") as cases:
+        assert noticed(cases, "plain") == noticed(cases, "fast") == ""
 
 
 @pytest.mark.parametrize("name", MUTATIONS)
-def test_the_mutation_is_noticed(name):
+def test_the_mutation_is_noticed_on_its_storey(name):
     with Mutant(*MUTATIONS[name]) as cases:
-        assert noticed(cases), f"{name}: no case noticed it"
+        storey, other = ("fast", "plain") if MUTATIONS[name][1].startswith("fast/") else ("plain", "fast")
+        assert noticed(cases, storey), f"{name}: no case noticed it"
+        if any(harness.storeys(case) == ("plain", "fast") for case in cases):
+            assert noticed(cases, other) == "", f"{name}: noticed on the wrong storey, {other}"

@@ -51,7 +51,7 @@ def he_normal(shape: tuple[int, ...], fan: int | None = None) -> Array:
 
 
 def taps_first(w: Array) -> Array:
-    """The same kernel (O, C, KH, KW), in memory as (KH, KW, C, O): ``ops/shifted.py`` takes its taps without a copy.
+    """The same kernel (O, C, KH, KW), in memory as (KH, KW, C, O): ``minicv/fast`` takes its taps without a copy.
 
     A step of a 3x3 convolution of 512 channels on maps of 2x2 takes 0.43 of the time.
     """

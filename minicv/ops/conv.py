@@ -1,10 +1,11 @@
 """Convolution and transposed convolution.
 
-Convention: cross-correlation (no flip), zero padding, PyTorch's signatures and size formulas. Every convolution is a
-sparse matrix C (``conv_matrix``):
-conv2d is C @ x, and conv_transpose2d is its transpose, C.T @ y. So the backward
-pass of each with respect to its input is the forward pass of the other. Dumoulin and Visin, "A guide to convolution
-arithmetic for deep learning" (2016), draws the sizes. The fast arithmetic is explained in ``shifted.py``.
+    y[n, o, a, b] = bias[o] + sum_{c,i,j} w[o, c, i, j] x[n, c, s a + d i - p, s b + d j - p]
+
+with stride s, dilation d, and x zero outside its borders (p is the padding). This is a cross-correlation: the kernel is
+not flipped. Every convolution is a sparse matrix C (``conv_matrix``): conv2d is C @ x, and conv_transpose2d is its
+transpose, C.T @ y. So the backward pass of each with respect to its input is the forward pass of the other. Signatures
+and sizes are PyTorch's; Dumoulin and Visin, "A guide to convolution arithmetic for deep learning" (2016), draw them.
 """
 from __future__ import annotations
 
@@ -31,8 +32,7 @@ def conv_transpose_size(i: int, k: int, stride: int, padding: int, output_paddin
 
 
 # ---------------------------------------------------------------------------------------------------------
-# By the definition
-#   y[n, o, a, b] = bias[o] + sum_{c,i,j} x[n, c, s a + d i - p, s b + d j - p] w[o, c, i, j]
+# By the definition, in loops
 # ---------------------------------------------------------------------------------------------------------
 def conv2d_loop(x, w, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """``conv2d`` on plain arrays, in loops: every output, tap by tap."""

@@ -6,57 +6,67 @@ import pytest
 
 import minicv.ops
 from minicv.autograd.graph import calls
+from minicv.fast import FAST
 from tests import harness
 from tests.harness import CASES, FUNCTIONS
 
-each_case = pytest.mark.parametrize("case", CASES, ids=repr)
+STORIED = [(case, storey) for case in CASES for storey in harness.storeys(case)]
+each_case = pytest.mark.parametrize("case, storey", STORIED, ids=[f"{c!r}-{s}" for c, s in STORIED],
+                                    indirect=["storey"])
 each_device = pytest.mark.parametrize("device", [*harness.DEVICES, pytest.param("cupy", marks=pytest.mark.gpu)])
 each_dtype = pytest.mark.parametrize("dtype", ["float64", "float32"])
+
+
+@pytest.fixture
+def storey(request):
+    """Operations run on this storey."""
+    with harness.on_storey(request.param):
+        yield request.param
 
 
 @each_case
 @each_device
 @each_dtype
-def test_op_is_its_loops(case, device, dtype):
+def test_op_is_its_loops(case, storey, device, dtype):
     harness.check_loop(case, device, dtype)
 
 
 @each_case
-def test_backward_is_the_derivative(case):
+def test_backward_is_the_derivative(case, storey):
     harness.check_gradient(case)
 
 
 @each_case
 @each_device
 @each_dtype
-def test_dtype_is_kept(case, device, dtype):
+def test_dtype_is_kept(case, storey, device, dtype):
     harness.check_dtype(case, device, dtype)
 
 
 @each_case
-def test_strict_device_computes_the_same_without_waiting(case):
+def test_strict_device_computes_the_same_without_waiting(case, storey):
     harness.check_device(case)
 
 
 @each_case
 @each_device
-def test_inputs_are_not_modified(case, device):
+def test_inputs_are_not_modified(case, storey, device):
     harness.check_unmodified(case, device)
 
 
 @each_case
 @each_device
-def test_memory_layout_makes_no_difference(case, device):
+def test_memory_layout_makes_no_difference(case, storey, device):
     harness.check_layouts(case, device)
 
 
 @each_case
-def test_each_gradient_alone(case):
+def test_each_gradient_alone(case, storey):
     harness.check_needs(case)
 
 
 @each_case
-def test_two_runs_agree_bit_for_bit(case):
+def test_two_runs_agree_bit_for_bit(case, storey):
     harness.check_repeatable(case)
 
 
@@ -99,12 +109,14 @@ def test_every_case_has_its_own_name():
     assert twice == []
 
 
-def test_every_function_class_is_part_of_some_case():
+@pytest.mark.parametrize("name, classes", [("plain", FUNCTIONS), ("fast", list(FAST.values()))])
+def test_every_function_class_is_part_of_some_case(name, classes):
     seen = set()
     for case in CASES:
         tensors = [None if a is None else minicv.Tensor(a, harness.is_float(a)) for a in case.arrays("float32")]
-        result = case.run(*tensors)
+        with harness.on_storey(name):
+            result = case.run(*tensors)
         first = result[0] if isinstance(result, tuple | list) else result
         seen |= {type(call) for call in calls(first)}
-    missing = {f.__name__ for f in FUNCTIONS if f not in seen}
+    missing = {f.__name__ for f in classes if f not in seen}
     assert sorted(missing) == []

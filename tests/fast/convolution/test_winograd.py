@@ -4,7 +4,8 @@ import pytest
 
 import minicv.ops as F
 from minicv import Tensor, backend
-from minicv.ops import conv, shifted, winograd
+from minicv.fast.convolution import shifted, winograd
+from minicv.ops import conv
 from tests import harness
 from tests.ops.test_conv import (  # noqa: F401
     test_a_convolution_by_hand,
