@@ -12,6 +12,7 @@ from .coco import CocoDetection
 from .dsb2018 import DSB2018
 from .errors import DataWarning
 from .isbi import ISBI2012
+from .pairs import LabelledPictures
 from .panoptic import CocoPanoptic
 from .pictures import Pictures
 from .scenes import Scenes
