@@ -27,7 +27,7 @@ from minicv.ops.dtypes import AsType
 from minicv.ops.elementwise import Abs, Add, Div, Exp, Log, Mul, Neg, Pow, Sqrt, Sub
 from minicv.ops.interpolate import Interpolate, Nearest, hat, positions
 from minicv.ops.linear import Linear, MatMul
-from minicv.ops.loss import CrossEntropy, NLLLoss
+from minicv.ops.loss import CrossEntropy, NLLLoss, SoftCrossEntropy
 from minicv.ops.loss_elementwise import BinaryCrossEntropyWithLogits, HingeLoss, MSELoss, SmoothL1Loss
 from minicv.ops.max_pool import MaxPool2d
 from minicv.ops.norm import BatchNorm, LocalResponseNorm
@@ -313,6 +313,14 @@ def _(x, target, weight, pixel_weight, *, ignore_index, reduction, label_smoothi
     counts = target != ignore_index
     of_class = torch.ones_like(pixel_weight) if weight is None else weight[torch.where(counts, target, 0)]
     return losses.sum() / (pixel_weight * of_class * counts).sum()
+
+
+@twin_of(SoftCrossEntropy)
+def _(x, target, weight, pixel_weight, *, reduction, label_smoothing):
+    if pixel_weight is None:
+        return TF.cross_entropy(x, target, weight, reduction=reduction, label_smoothing=label_smoothing)
+    losses = pixel_weight * TF.cross_entropy(x, target, weight, reduction="none", label_smoothing=label_smoothing)
+    return losses if reduction == "none" else losses.sum() / (pixel_weight.sum() if reduction == "mean" else 1)
 
 
 @twin_of(NLLLoss)

@@ -70,9 +70,8 @@ class Dropout(Wide):
 
 def _kept(x: Array, mask: Array, scale: float) -> Array:
     xp = xp_of(x)
-    if mask.shape != x.shape:
-        return keep(x, mask) * scale
-    y = xp.empty_like(mask, dtype=x.dtype)
+    y = xp.empty_like(mask if mask.shape == x.shape else x, dtype=x.dtype)
+    mask = xp.broadcast_to(mask, x.shape)
 
     def work(y, x, mask):
         xp.multiply(x, scale, out=y)

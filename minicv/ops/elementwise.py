@@ -14,7 +14,7 @@ from ..backend import Array, split, xp_of
 from .arguments import number
 from .case import Case
 from .dtypes import astype, check_fits, floats, operands, refuse_bool
-from .masks import weigh
+from .masks import keep
 from .precision import Wide, total
 
 
@@ -142,11 +142,14 @@ class Abs(Function):
     """y = |x|; the derivative at 0 is taken as 0"""
 
     def forward(ctx, x):
-        ctx.save(xp_of(x).sign(x))
-        return xp_of(x).abs(x)
+        xp, y = xp_of(x), xp_of(x).abs(x)
+        if ctx.needs[0]:
+            ctx.save(xp.copysign(1, x), y > 0)
+        return y
 
     def backward(ctx, gy):
-        return weigh(gy, ctx.saved[0])
+        sign, not_zero = ctx.saved
+        return keep(gy * sign, not_zero)
 
 
 def add(input: Tensor | float, other: Tensor | float) -> Tensor:

@@ -12,8 +12,8 @@ the result is ``rows @ x @ columns.T``, and the backward pass is the transpose, 
 entries of a row are not zero, and lie near the diagonal; a block of rows is multiplied with only the pixels it meets.
 
 As in PyTorch, a given ``scale_factor`` f stands in for OH / H above, although OH = floor(H f) makes the true ratio
-smaller. Differences: only pictures (N, C, H, W), and these two modes. A NaN or an infinity spreads, in bilinear mode
-and in both backward passes, as far as the block that it is multiplied in.
+smaller. Differences: only pictures (N, C, H, W), and these two modes. A pixel of weight 0 is left out, even if it is
+infinite or NaN.
 """
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ import math
 import numpy as np
 
 from ..autograd import Tensor
-from ..backend import Array, device_of, matmul, parallel, to_device, xp, xp_of
+from ..backend import Array, device_of, parallel, to_device, xp, xp_of
 from .arguments import Pair, check_floats, pair
 from .case import Case
 from .conv import last
+from .masks import weigh
 from .precision import Wide
 
 PARTS = 2  # of the pictures or their lines, for the threads; there are blocks of the matrix besides
@@ -86,24 +87,35 @@ def banded_product(matrix: np.ndarray, x: Array) -> Array:
     """``matrix @ x[m]`` for every m, (M, I, K) -> (M, O, K), for a matrix whose entries lie near its diagonal.
 
     A block of its rows is multiplied with only the columns that it meets: the cost is linear in O, not O * I. Small
-    blocks meet few zeros: those of 8 or 4 rows are 3 times as fast as those of 32. A GPU takes the matrix whole.
+    blocks meet few zeros: those of 8 or 4 rows are 3 times as fast as those of 32. For NumPy, and finite x.
     """
     (M, I, K), O = x.shape, len(matrix)
-    size = O if device_of(x) != "numpy" else 8 if O >= I else 4
-    y = xp_of(x).empty((M, O, K), x.dtype)
+    size = 8 if O >= I else 4
+    y = np.empty((M, O, K), x.dtype)
 
     def work(task):
         some, rows, columns, block = task
-        matmul(block, x[some, columns], out=y[some, rows])
+        np.matmul(block, x[some, columns], out=y[some, rows])
 
     tasks = []
     for start in range(0, O, size):
         rows = slice(start, min(start + size, O))
         met = np.flatnonzero(matrix[rows].any(axis=0))
         columns = slice(met[0], met[-1] + 1) if len(met) else slice(0, 1)
-        block = to_device(np.ascontiguousarray(matrix[rows, columns], x.dtype), device_of(x))
+        block = np.ascontiguousarray(matrix[rows, columns], x.dtype)
         tasks += [(some, rows, columns, block) for some in spans(M, x, PARTS)]
     parallel(work, tasks)
+    return y
+
+
+def sparse_product(matrix: np.ndarray, x: Array) -> Array:
+    """The same, entry by entry: a pixel of weight 0 is left out, even if it is infinite or NaN."""
+    y = xp_of(x).zeros((x.shape[0], len(matrix), x.shape[2]), x.dtype)
+    order = np.argsort(matrix == 0, axis=1, kind="stable")[:, :(matrix != 0).sum(axis=1).max(initial=0)]
+    weights = np.take_along_axis(matrix, order, axis=1).astype(x.dtype)  # those of each row, then zeros
+    for pixel, weight in zip(order.T, weights.T, strict=True):
+        pixel, weight = (to_device(np.ascontiguousarray(a), device_of(x)) for a in (pixel, weight))
+        y += weigh(xp_of(x).take(x, pixel, axis=1), weight[:, None])
     return y
 
 
@@ -111,11 +123,13 @@ def resample(rows: np.ndarray, x: Array, columns: np.ndarray) -> Array:
     """``rows @ x @ columns.T`` for every picture and channel: (N, C, H, W) -> (N, C, OH, OW), channels-last."""
     (N, C, H, W), OH, OW = x.shape, len(rows), len(columns)
 
+    product = banded_product if type(x) is np.ndarray and np.isfinite(x).all() else sparse_product
+
     def along_rows(x):  # (N, H, ., C) -> (N, OH, ., C)
-        return banded_product(rows, x.reshape(N, H, x.shape[2] * C)).reshape(N, OH, x.shape[2], C)
+        return product(rows, x.reshape(N, H, x.shape[2] * C)).reshape(N, OH, x.shape[2], C)
 
     def along_columns(x):  # (N, ., W, C) -> (N, ., OW, C)
-        return banded_product(columns, x.reshape(N * x.shape[1], W, C)).reshape(N, x.shape[1], OW, C)
+        return product(columns, x.reshape(N * x.shape[1], W, C)).reshape(N, x.shape[1], OW, C)
 
     x = xp_of(x).ascontiguousarray(last(x))
     if OH < H:  # the products with ``rows`` are the larger ones: they belong where the picture is large

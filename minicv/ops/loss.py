@@ -1,4 +1,4 @@
-"""Losses of classifiers: cross entropy of scores, or of log-probabilities, against class numbers.
+"""Losses of classifiers: cross entropy of scores against class numbers or probabilities; of log-probabilities.
 
     E = - sum_x w(x) log p_l(x)(x)          U-Net (Ronneberger et al., 2015), eq. (1) and sec. 3
 
@@ -17,6 +17,8 @@ from ..autograd import Tensor
 from ..backend import Array, is_array, parallel, to_device, xp_of
 from .arguments import number
 from .case import Case
+from .dtypes import astype
+from .masks import keep, weigh
 from .precision import Wide
 from .rows import blocks_of, from_rows, put_columns, rows_of
 
@@ -25,16 +27,19 @@ def cross_entropy_loop(x, target, weight=None, ignore_index=-100, reduction="mea
                        pixel_weight=None):
     """``cross_entropy`` on plain arrays, pixel by pixel."""
     x = np.moveaxis(x, min(1, x.ndim - 1), -1)
-    K = x.shape[-1]
-    loss, total = np.zeros(target.shape, x.dtype), 0.0
-    for i in np.ndindex(target.shape):
-        if target[i] != ignore_index:
-            log_p = x[i] - np.log(np.exp(x[i]).sum())
-            q = (1 - label_smoothing) * np.eye(K)[target[i]] + label_smoothing / K
-            c = np.ones(K) if weight is None else weight
-            w = 1.0 if pixel_weight is None else pixel_weight[i]
-            loss[i] = -w * (c * q * log_p).sum()
-            total += w * c[target[i]]
+    K, of_classes = x.shape[-1], target.dtype.kind != "f"
+    probabilities = None if of_classes else np.moveaxis(target, min(1, target.ndim - 1), -1)
+    loss, total = np.zeros(x.shape[:-1], x.dtype), 0.0
+    for i in np.ndindex(loss.shape):
+        if of_classes and target[i] == ignore_index:
+            continue
+        log_p = x[i] - np.log(np.exp(x[i]).sum())
+        t = np.eye(K)[target[i]] if of_classes else probabilities[i]
+        q = (1 - label_smoothing) * t + label_smoothing / K
+        c = np.ones(K) if weight is None else weight
+        w = 1.0 if pixel_weight is None else pixel_weight[i]
+        loss[i] = -w * (c * q * log_p).sum()
+        total += w * c[target[i]] if of_classes else w
     return _reduced_loop(loss, total, reduction)
 
 
@@ -66,7 +71,6 @@ class CrossEntropy(Wide):
         xp, axis, s = xp_of(x), min(1, x.ndim - 1), label_smoothing
         K, rows = x.shape[axis], rows_of(x, axis)  # (P, K)
         loss, a = xp.empty(len(rows), x.dtype), xp.empty(len(rows), x.dtype)
-        w = xp.ones(K, x.dtype) if weight is None else weight
         v = None if pixel_weight is None else pixel_weight.reshape(-1)
         target_rows = target.reshape(-1)
 
@@ -76,46 +80,76 @@ class CrossEntropy(Wide):
             t *= counts  # an ignored target reads class 0, with weight 0
             check_range("cross_entropy", t, K, ignore_index)
             at = t * len(t) + xp.arange(len(t))  # z[t[b], b] is z.ravel()[at[b]]
-            z = rows[span].T.copy()  # (K, B)
+            u = counts.astype(x.dtype) if v is None else v[span] * counts
+            w_t = 1 if weight is None else weight.take(t)
+            a[span] = u * w_t
+            z = xp.empty((K, len(t)), x.dtype)
+            keep(rows[span].T, (u if s else a[span]) != 0, out=z)  # a pixel that does not count may have any scores
             z -= z.max(axis=0)
             p = xp.exp(z)
             sums = p.sum(axis=0)
             p /= sums
             xp.log(sums, out=sums)
-            u = counts.astype(x.dtype) if v is None else v[span] * counts
-            w_t = 1 if weight is None else weight.take(t)
-            a[span] = u * w_t
-            e = w_t * (sums - z.ravel().take(at))  # - log p_t
+            e = sums - z.ravel().take(at)  # - log p_t
+            e = e if weight is None else weigh(e, w_t)
             if s:
-                e = (1 - s) * e + s / K * (w.sum() * sums - w @ z)
-            xp.copyto(e, 0, where=~counts)  # even if a score is infinite
+                of_all = K * sums - z.sum(axis=0) if weight is None else \
+                    weight.sum() * sums - weigh(z, weight[:, None]).sum(axis=0)
+                e = (1 - s) * e + s / K * of_all
             xp.multiply(u, e, out=loss[span])  # U-Net, eq. (1)
             return p, at, u if s else None
 
         spans = blocks_of(rows)
         saved = parallel(block, spans)
         total = a.sum()
-        ctx.save(saved, spans, a, total, w)
+        ctx.save(saved, spans, a, total, weight)
         ctx.shape_in, ctx.axis, ctx.reduction, ctx.s = x.shape, axis, reduction, s
         return reduced(loss.reshape(target.shape), total, reduction)
 
     def backward(ctx, gy):  # dloss/dx = a (p - onehot(t))
-        saved, spans, a, total, w = ctx.saved
-        K, s, gy = len(w), ctx.s, each(gy, total, ctx.reduction).reshape(-1)
+        saved, spans, a, total, weight = ctx.saved
+        K, s, gy = ctx.shape_in[ctx.axis], ctx.s, each(gy, total, ctx.reduction).reshape(-1)
         gx = xp_of(a).empty((len(a), K), a.dtype)
 
         def block(both):
             span, (p, at, u) = both
             g = gy if len(gy) == 1 else gy[span]
-            ga = a[span] * g if not s else a[span] * g * (1 - s)
-            gz = p * (ga if not s else ga + u * g * (w.sum() * s / K))
+            ga = weigh(g, a[span]) if not s else weigh(g, a[span]) * (1 - s)
+            ug = weigh(g, u) * (s / K) if s else 0
+            gz = p * (ga if not s else ga + ug * (K if weight is None else weight.sum()))
             gz.ravel()[at] -= ga
             if s:
-                gz -= w[:, None] * (u * g * (s / K))
+                gz -= ug if weight is None else weigh(ug, weight[:, None])
             put_columns(gx[span], gz)
 
         parallel(block, list(zip(spans, saved, strict=True)))
         return from_rows(gx, ctx.shape_in, ctx.axis), None, None, None
+
+
+class SoftCrossEntropy(Wide):
+    """loss = - v sum_k w_k q_k log p_k,   q = (1 - s) t + s / K: v the pixel's weight, t its class probabilities"""
+
+    def forward(ctx, x, t, weight, v, *, reduction, label_smoothing):
+        xp, axis, s = xp_of(x), min(1, x.ndim - 1), label_smoothing
+        K, per_class = x.shape[axis], (-1, *(1,) * (x.ndim - axis - 1))
+        w = 1 if weight is None else weight.reshape(per_class)
+        wq = w * ((1 - s) * t + s / K)
+        v = xp.ones(x.shape[:axis] + x.shape[axis + 1:], x.dtype) if v is None else v
+        z = keep(x, xp.expand_dims(v != 0, axis))  # a pixel that does not count may have any scores
+        z = z - z.max(axis=axis, keepdims=True)
+        log_p = z - xp.log(xp.exp(z).sum(axis=axis, keepdims=True))
+        total = v.sum()
+        ctx.save(wq, log_p, w, v, total)
+        ctx.axis, ctx.s, ctx.reduction = axis, s, reduction
+        return reduced(-weigh(weigh(log_p, wq).sum(axis=axis), v), total, reduction)
+
+    def backward(ctx, gy):  # dloss/dx = v (p sum_k w_k q_k - w q),   dloss/dt = - v (1 - s) w log p
+        wq, log_p, w, v, total = ctx.saved
+        xp, axis = xp_of(gy), ctx.axis
+        g = xp.expand_dims(weigh(each(gy, total, ctx.reduction), v), axis)
+        gx = (xp.exp(log_p) * wq.sum(axis=axis, keepdims=True) - wq) * g if ctx.needs[0] else None
+        gt = weigh(log_p, (ctx.s - 1) * w * g) if ctx.needs[1] else None
+        return gx, gt, None, None
 
 
 def cross_entropy(input: Tensor, target: Tensor | Array, weight: Tensor | Array | None = None, ignore_index: int = -100,
@@ -123,17 +157,27 @@ def cross_entropy(input: Tensor, target: Tensor | Array, weight: Tensor | Array 
                   pixel_weight: Tensor | Array | None = None) -> Tensor:
     """Cross entropy of scores (N, K), (N, K, d1, ...) or (K,) against class numbers (N,), (N, d1, ...) or ().
 
-    ``weight`` (K,) weighs the classes, ``pixel_weight``, of target's shape, the pixels; neither is differentiated.
-    Pixels whose target is ``ignore_index`` do not count. ``label_smoothing`` in [0, 1] is the share of each target that
-    is dealt evenly to all classes (Szegedy et al., 2016, sec. 7). ``reduction``: "mean" divides by the weights of the
-    pixels that count, and is nan, with a gradient of 0, if none does, as in PyTorch; "sum"; "none", of target's shape.
+    Or against class probabilities: floats of input's shape, which are differentiated, too. ``weight`` (K,) weighs the
+    classes, ``pixel_weight`` (N, d1, ...) the pixels; neither is differentiated. Pixels whose target is
+    ``ignore_index``, and those of weight 0, do not count: loss and gradient are 0, whatever their scores.
+    ``label_smoothing`` in [0, 1] is the share of each target that is dealt evenly to all classes (Szegedy et al., 2016,
+    sec. 7). ``reduction``: "mean" divides by the weights of the pixels that count (beside probabilities without the
+    class weights), and is nan, with a gradient of 0, if none does, as in PyTorch; "sum"; "none", (N, d1, ...).
     Raises ``ValueError`` for shapes that do not fit and for a target that is no class (checked on NumPy arrays only:
     elsewhere it would mean to wait for the device).
     """
-    target, weight, pixel_weight = check_classes("cross_entropy", input, target, weight, pixel_weight, reduction)
-    label_smoothing = number(label_smoothing, "cross_entropy(label_smoothing)")
+    name, label_smoothing = "cross_entropy", number(label_smoothing, "cross_entropy(label_smoothing)")
     if not 0 <= label_smoothing <= 1:
-        raise ValueError(f"cross_entropy(label_smoothing={label_smoothing}) must lie in [0, 1]")
+        raise ValueError(f"{name}(label_smoothing={label_smoothing}) must lie in [0, 1]")
+    target = target if isinstance(target, Tensor) else Tensor(target)
+    if target.dtype.kind == "f" and target.shape == input.shape:
+        if ignore_index >= 0:
+            raise ValueError(f"{name}(ignore_index={ignore_index}): class probabilities have no class to ignore; give "
+                             "those pixels a pixel_weight of 0")
+        weight, pixel_weight = check_weights(name, input, weight, pixel_weight, reduction)
+        return SoftCrossEntropy.apply(input, astype(target, input.dtype), weight, pixel_weight, reduction=reduction,
+                                      label_smoothing=label_smoothing)
+    target, weight, pixel_weight = check_classes(name, input, target, weight, pixel_weight, ignore_index, reduction)
     return CrossEntropy.apply(input, target, weight, pixel_weight, ignore_index=ignore_index, reduction=reduction,
                               label_smoothing=label_smoothing)
 
@@ -150,22 +194,21 @@ class NLLLoss(Wide):
         at = t + rows.shape[1] * xp.arange(len(t))  # rows[i, t[i]] is rows.ravel()[at[i]]
         a = counts.astype(x.dtype) if weight is None else weight.take(t) * counts
         log_p, total = rows.ravel().take(at), a.sum()
-        xp.copyto(log_p, 0, where=~counts)  # even if it is infinite
         ctx.save(at, a, total)
         ctx.shape_in, ctx.axis, ctx.reduction = x.shape, axis, reduction
-        return reduced((-a * log_p).reshape(target.shape), total, reduction)
+        return reduced(-weigh(log_p, a).reshape(target.shape), total, reduction)
 
     def backward(ctx, gy):  # dloss/dx_t = -a
         at, a, total = ctx.saved
         gx = xp_of(a).zeros((len(a), ctx.shape_in[ctx.axis]), a.dtype)
-        gx.ravel()[at] = -a * each(gy, total, ctx.reduction).reshape(-1)
+        gx.ravel()[at] = -weigh(each(gy, total, ctx.reduction).reshape(-1), a)
         return from_rows(gx, ctx.shape_in, ctx.axis), None, None
 
 
 def nll_loss(input: Tensor, target: Tensor | Array, weight: Tensor | Array | None = None, ignore_index: int = -100,
              reduction: str = "mean") -> Tensor:
     """The second half of ``cross_entropy``, for the results of ``log_softmax``; arguments and errors as there."""
-    target, weight, _ = check_classes("nll_loss", input, target, weight, None, reduction)
+    target, weight, _ = check_classes("nll_loss", input, target, weight, None, ignore_index, reduction)
     return NLLLoss.apply(input, target, weight, ignore_index=ignore_index, reduction=reduction)
 
 
@@ -191,32 +234,55 @@ def check_reduction(name: str, reduction: str) -> None:
         raise ValueError(f"{name}(reduction={reduction!r}): 'none', 'mean' or 'sum'")
 
 
-def constant(value: Tensor | Array | None, dtype: np.dtype | None = None) -> Tensor | None:
-    """A Tensor outside the graph, in the dtype asked for."""
+def constant(where: str, value: Tensor | Array | None, dtype: np.dtype | None = None) -> Tensor | None:
+    """A Tensor outside the graph, in the dtype asked for; ``ValueError`` for one that requires a gradient."""
     if value is None:
         return None
+    if isinstance(value, Tensor) and value.requires_grad:
+        raise ValueError(f"{where} requires a gradient, but the loss gives it none; pass it as .detach()")
     data = value.data if isinstance(value, Tensor) else value if is_array(value) else Tensor(value).data
     return Tensor(data if dtype is None else data.astype(dtype, copy=False))
 
 
-def check_classes(name: str, input: Tensor, target, weight, pixel_weight, reduction: str) -> list[Tensor | None]:
-    """Errors of both losses; target, weight and pixel_weight as Tensors outside the graph."""
+def check_classes(name: str, input: Tensor, target, weight, pixel_weight, ignore_index: int,
+                  reduction: str) -> list[Tensor | None]:
+    """Errors of both losses with class numbers; target, weight and pixel_weight as Tensors outside the graph."""
+    weights = check_weights(name, input, weight, pixel_weight, reduction)
+    target, shape = constant(f"{name}(target)", target), per_pixel(input)
+    if target.dtype.kind not in "iu":
+        or_those = f", or class probabilities, floats of input's shape {input.shape}" if name == "cross_entropy" else ""
+        raise TypeError(f"{name}: target must be integer class numbers of shape {shape}{or_those}; got {target.dtype} "
+                        f"{target.shape}; convert numbers with .astype('int64')")
+    if target.shape != shape:
+        raise ValueError(f"{name}: input {input.shape} needs a target of shape {shape}, got {target.shape}")
+    if not isinstance(ignore_index, int | np.integer):
+        raise TypeError(f"{name}(ignore_index={ignore_index!r}) must be an integer; a number that is no class, such as "
+                        "-100, ignores nothing")
+    return [target, *weights]
+
+
+def per_pixel(input: Tensor) -> tuple[int, ...]:
+    """The shape without the axis of the classes."""
+    axis = min(1, input.ndim - 1)
+    return input.shape[:axis] + input.shape[axis + 1:]
+
+
+def check_weights(name: str, input: Tensor, weight, pixel_weight, reduction: str) -> list[Tensor | None]:
+    """Errors of all classifiers' losses; weight and pixel_weight as Tensors outside the graph."""
     axis = min(1, input.ndim - 1)
     if input.dtype.kind != "f" or input.ndim < 1 or input.shape[axis] < 1:
         raise ValueError(f"{name}: input must be float scores (N, K, ...) of at least one class, got {input.dtype} "
                          f"{input.shape}")
-    K, shape, target = input.shape[axis], input.shape[:axis] + input.shape[axis + 1:], constant(target)
-    if target.dtype.kind not in "iu":
-        raise TypeError(f"{name}: target must be integer class numbers, got {target.dtype}; convert with "
-                        ".astype('int64')")
-    if target.shape != shape:
-        raise ValueError(f"{name}: input {input.shape} needs a target of shape {shape}, got {target.shape}")
+    K, shape = input.shape[axis], per_pixel(input)
+    weight, pixel_weight = (constant(f"{name}({argument})", value, input.dtype)
+                            for argument, value in (("weight", weight), ("pixel_weight", pixel_weight)))
     if weight is not None and weight.shape != (K,):
         raise ValueError(f"{name}: weight has shape {weight.shape}; input {input.shape} has {K} classes: ({K},)")
     if pixel_weight is not None and pixel_weight.shape != shape:
-        raise ValueError(f"{name}: pixel_weight has shape {pixel_weight.shape}, and must have target's, {shape}")
+        raise ValueError(f"{name}: pixel_weight has shape {pixel_weight.shape}, and must have one number a pixel, "
+                         f"{shape}")
     check_reduction(name, reduction)
-    return [target, constant(weight, input.dtype), constant(pixel_weight, input.dtype)]
+    return [weight, pixel_weight]
 
 
 def check_range(name: str, t: Array, K: int, ignore_index: int) -> None:
@@ -245,6 +311,7 @@ def _nll(label, shape, target, **options):
 
 T = np.array([[0, 2, 1], [1, 1, 0]])  # (N, d1) = (2, 3)
 VOID = np.array([[0, 255, 1], [1, 255, 0]], np.uint8)
+PROBABILITIES = np.array([[[0.5, 0.0], [0.2, 1.0], [0.3, 0.0]], [[0.1, 0.3], [0.8, 0.3], [0.1, 0.4]]])
 W3, W23 = np.array([0.5, 1.0, 3.0]), np.array([[1.0, 0.0, 2.5], [0.3, 4.0, 1.0]])
 
 CASES = [
@@ -263,6 +330,11 @@ CASES = [
           label_smoothing=0.2),
     _case("smoothing, no reduction", (2, 3, 3), T, weight=W3, label_smoothing=0.1, reduction="none"),
     _case("smoothing all away", (2, 3, 3), T, label_smoothing=1.0),
+    _case("probabilities", (2, 3, 2), PROBABILITIES),
+    _case("probabilities of one image", (3,), PROBABILITIES[0, :, 0], reduction="sum"),
+    _case("probabilities, weights, smoothing", (2, 3, 2), PROBABILITIES, weight=W3, pixel_weight=W23[:, :2],
+          label_smoothing=0.2),
+    _case("probabilities, class weights, no reduction", (2, 3, 2), PROBABILITIES, weight=W3, reduction="none"),
     _case("one class", (2, 1, 3), np.zeros((2, 3), np.int32)),
     _case("larger than one block", (2, 3, 128, 128), np.arange(2 * 128 * 128).reshape(2, 128, 128) % 3),
     _case("empty batch, sum", (0, 3, 2), np.zeros((0, 2), np.int64), reduction="sum"),

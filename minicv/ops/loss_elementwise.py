@@ -20,7 +20,9 @@ from ..autograd import Function, Tensor
 from ..backend import Array, xp_of
 from .arguments import number
 from .case import Case
+from .dtypes import astype
 from .loss import check_reduction, constant, each, on_device_of_input, reduced
+from .masks import keep, weigh
 from .precision import Wide
 
 
@@ -68,17 +70,23 @@ class BinaryCrossEntropyWithLogits(Wide):
     def forward(ctx, x, t, weight, pos_weight, *, reduction):
         xp = xp_of(x)
         c = 1 if pos_weight is None else 1 + (pos_weight - 1) * t
+        if pos_weight is not None:
+            x = keep(x, (t != 1) | (c != 0))  # what does not count may have any score
+        x = x if weight is None else keep(x, xp.broadcast_to(weight != 0, x.shape))
         softplus = xp.log1p(xp.exp(-abs(x))) + xp.maximum(-x, 0)  # of -x, with no exp of a large number
         loss = (1 - t) * x + c * softplus
         slope = 1 - t - c * (1 - xp.tanh(x / 2)) / 2  # s(-x) = (1 - tanh(x/2)) / 2
+        of_target = (0 if pos_weight is None else (pos_weight - 1) * softplus) - x if ctx.needs[1] else None
         if weight is not None:
             loss, slope = loss * weight, slope * weight
-        ctx.save(slope)
+            of_target = None if of_target is None else of_target * weight
+        ctx.save(slope, of_target)
         ctx.reduction = reduction
         return reduced(loss, x.size, reduction)
 
     def backward(ctx, gy):
-        return _weigh(ctx, gy), None, None, None
+        return *(None if slope is None else weigh(each(gy, slope.size, ctx.reduction), slope)
+                 for slope in ctx.saved), None, None
 
 
 class SmoothL1Loss(Wide):
@@ -126,7 +134,7 @@ class HingeLoss(Wide):
 def _weigh(ctx: Function, gy: Array) -> Array:
     """Each loss's slope, which forward saved, times its share of gy."""
     (slope,) = ctx.saved
-    return slope * each(gy, slope.size, ctx.reduction)
+    return weigh(each(gy, slope.size, ctx.reduction), slope)
 
 
 def binary_cross_entropy_with_logits(input: Tensor, target: Tensor | Array, weight: Tensor | Array | None = None,
@@ -134,12 +142,15 @@ def binary_cross_entropy_with_logits(input: Tensor, target: Tensor | Array, weig
     """Cross entropy of sigmoid(input) against probabilities ``target``, both of any one shape.
 
     ``weight`` weighs elements, ``pos_weight`` the share of the positives (above 1 it favours recall over precision);
-    both broadcast to input's shape. Only input is differentiated. ``reduction``: "mean" over all elements, "sum" or
-    "none". Raises ``ValueError`` for shapes that do not fit. Mask R-CNN, sec. 3, L_mask.
+    both broadcast to input's shape. Input and target are differentiated. Where a weight is 0, loss and gradient are 0,
+    whatever the input. ``reduction``: "mean" over all elements, "sum" or "none". Raises ``ValueError`` for shapes that
+    do not fit, and for weights that require a gradient. Mask R-CNN, sec. 3, L_mask.
     """
     name = "binary_cross_entropy_with_logits"
-    target = _check(name, input, constant(target, input.dtype), reduction)
-    weights = constant(weight, input.dtype), constant(pos_weight, input.dtype)
+    target = astype(target, input.dtype) if isinstance(target, Tensor) else target
+    target = _check(name, input, target, reduction)
+    weights = [constant(f"{name}({argument})", value, input.dtype)
+               for argument, value in (("weight", weight), ("pos_weight", pos_weight))]
     for argument, value in zip(("weight", "pos_weight"), weights, strict=True):
         if value is not None and not _broadcasts(value.shape, input.shape):
             raise ValueError(f"{name}: {argument} {value.shape} does not broadcast to input's shape, {input.shape}")
@@ -169,7 +180,7 @@ def hinge_loss(input: Tensor, target: Tensor | Array, reduction: str = "mean") -
     Only input is differentiated. ``reduction`` and errors as ``smooth_l1_loss``; other targets raise ``ValueError``
     (checked on NumPy arrays only). R-CNN, sec. 2.3.
     """
-    target = _check("hinge_loss", input, constant(target, input.dtype), reduction)
+    target = _check("hinge_loss", input, constant("hinge_loss(target)", target, input.dtype), reduction)
     if type(target.data) is np.ndarray and not (abs(target.data) == 1).all():
         wrong = target.data[abs(target.data) != 1].flat[0]
         raise ValueError(f"hinge_loss: target must be -1 or +1, got {wrong:g}; for 0 and 1 pass 2 * target - 1")
@@ -178,7 +189,7 @@ def hinge_loss(input: Tensor, target: Tensor | Array, reduction: str = "mean") -
 
 def _check(name: str, input: Tensor, target: Tensor | Array, reduction: str) -> Tensor:
     """Errors of all four; target as a Tensor."""
-    target = target if isinstance(target, Tensor) else constant(target, input.dtype)
+    target = target if isinstance(target, Tensor) else constant(f"{name}(target)", target, input.dtype)
     if input.dtype.kind != "f" or target.dtype.kind != "f":
         raise TypeError(f"{name}: input and target must be floats, got {input.dtype} and {target.dtype}; convert with "
                         ".astype('float32')")
@@ -213,6 +224,9 @@ CASES = [
     _bce("no reduction", (3, 4), TARGET, reduction="none"),
     _bce("weights of rows", (3, 4), TARGET, weight=np.array([[0.5], [1.0], [2.0]])),
     _bce("weights of positives, sum", (3, 4), TARGET, pos_weight=np.array([1.0, 2.0, 0.5, 3.0]), reduction="sum"),
+    _bce("a target with a gradient", (3, 4), np.linspace(0.1, 0.9, 12).reshape(3, 4), reduction="none"),
+    _bce("a target with a gradient, weights", (3, 4), np.linspace(0.1, 0.9, 12).reshape(3, 4),
+         weight=np.array([[0.5], [1.0], [2.0]]), pos_weight=np.array([1.0, 2.0, 0.5, 3.0])),
     _bce("0-d", (), np.array(1)),
     _bce("empty batch, sum", (0, 4), np.zeros((0, 4), np.int64), reduction="sum"),
     _l1("mean", (3, 4), (3, 4)),

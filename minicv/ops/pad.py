@@ -13,7 +13,9 @@ from ..autograd import Tensor
 from ..backend import Array, xp_of
 from .arguments import number
 from .case import Case
+from .dtypes import check_fits
 from .precision import Wide
+from .shape import getitem
 
 
 def ends(mode: str, n: int, before: int, after: int) -> tuple[list[int], list[int]]:
@@ -59,8 +61,9 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     """Pad the last axes: ``pad`` = (left, right) or (left, right, top, bottom) or more, as in PyTorch.
 
     ``mode``: "constant" (``value``), "reflect" (mirrored, without repeating the edge; less than the size), or
-    "replicate" (the edge repeated). Raises ``ValueError`` for a ``pad`` or mode that does not fit. Padding with zeros
-    is the adjoint of ``crop``. U-Net (Ronneberger et al., 2015), sec. 2 mirrors.
+    "replicate" (the edge repeated). Negative padding cuts off, after the other end is padded. Raises ``ValueError`` for
+    a ``pad``, mode or value that does not fit. Padding with zeros is the adjoint of ``crop``. U-Net (Ronneberger et
+    al., 2015), sec. 2 mirrors.
     """
     if not isinstance(pad, Sequence) or any(not isinstance(n, int | np.integer) for n in pad):
         raise ValueError(f"pad(pad={pad!r}): give integers in pairs, (left, right) or (left, right, top, bottom)")
@@ -70,15 +73,20 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     if mode not in ("constant", "reflect", "replicate"):
         raise ValueError(f"pad(mode={mode!r}): 'constant', 'reflect' or 'replicate'")
     pairs = [(0, 0)] * (input.ndim - len(pad) // 2) + list(zip(pad[::2], pad[1::2], strict=True))[::-1]
-    if min(pad, default=0) < 0:
-        raise ValueError(f"pad(pad={pad}): negative padding; use crop to make a picture smaller")
     for n, pair in zip(input.shape, pairs, strict=True):
+        if n + (sum(pair) if mode != "constant" else sum(min(p, 0) for p in pair)) < 0:
+            raise ValueError(f"pad(pad={pad}): cuts more from an axis of {n} than there is")
         if mode == "reflect" and max(pair) > max(n - 1, 0):
             raise ValueError(f"pad(pad={pad}, mode='reflect'): an axis of {n} can be mirrored by at most "
                              f"{max(n - 1, 0)}")
         if mode == "replicate" and max(pair) and not n:
             raise ValueError(f"pad(pad={pad}, mode='replicate'): input {input.shape} has an empty axis, without edge")
-    return Pad.apply(input, widths=tuple(pairs), mode=mode, value=number(value, "pad(value)"))
+    check_fits("pad(value)", number(value, "pad(value)"), input.dtype)
+    widths = tuple((max(a, 0), max(b, 0)) for a, b in pairs)
+    y = Pad.apply(input, widths=widths, mode=mode, value=number(value, "pad(value)"))
+    if min(pad, default=0) >= 0:
+        return y
+    return getitem(y, tuple(slice(max(-a, 0), n + min(b, 0)) for n, (a, b) in zip(y.shape, pairs, strict=True)))
 
 
 def _loop(x, pad, mode="constant", value=0.0):
@@ -100,5 +108,8 @@ CASES = [
     Case(pad, "reflect", (1, 2, 4, 5), pad=(3, 1, 2, 3), mode="reflect", loop=_loop),
     Case(pad, "reflect, one axis, as far as it goes", (2, 3), pad=(2, 2), mode="reflect", loop=_loop),
     Case(pad, "replicate", (1, 2, 3, 2), pad=(4, 1, 0, 2), mode="replicate", loop=_loop),
+    Case(pad, "constant, less than 0", (2, 4, 5), pad=(-2, 1, 3, -1), loop=_loop),
+    Case(pad, "reflect, less than 0", (2, 4, 5), pad=(-3, 3, 3, -3), mode="reflect", loop=_loop),
+    Case(pad, "replicate, less than 0", (2, 4, 5), pad=(-4, 1, -4, 2), mode="replicate", loop=_loop),
     Case(pad, "nothing", (2, 3), pad=(0, 0), loop=_loop),
 ]

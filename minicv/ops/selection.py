@@ -25,7 +25,7 @@ class Maximum(Function):
 
     def backward(ctx, gy):
         a_loses, b_loses, tie, a_shape, b_shape = ctx.saved
-        g = gy * (1 - tie.astype(gy.dtype) / 2)
+        g = gy / (1 + tie.view(np.uint8))  # by 2 or by 1
         return unbroadcast(keep(g, ~a_loses), a_shape), unbroadcast(keep(g, ~b_loses), b_shape)
 
 
@@ -41,15 +41,16 @@ class Clamp(Function):
     """y = min(max(x, low), high); x keeps the gradient on [low, high], else the bound that took its place gets it"""
 
     def forward(ctx, x, low, high):
-        y, shapes = xp_of(x).clip(x, low, high), [None if a is None else a.shape for a in (x, low, high)]
-        low, high = -math.inf if low is None else low, math.inf if high is None else high
-        ctx.save((x >= low) & (x <= high), (x < low) & (low < high), (x > high) | (high < low), shapes)
+        y = xp_of(x).clip(x, low, high)
+        lo, hi = -math.inf if low is None else low, math.inf if high is None else high
+        masks = (lambda: (x == y) & (lo <= hi), lambda: (x < lo) & (lo < hi), lambda: (x > hi) | (hi < lo))
+        ctx.save([mask() if need else None for mask, need in zip(masks, ctx.needs, strict=True)],
+                 [None if a is None else a.shape for a in (x, low, high)])
         return y
 
     def backward(ctx, gy):
-        *masks, shapes = ctx.saved
-        return tuple(unbroadcast(keep(gy, mask), shape) if need else None
-                     for mask, shape, need in zip(masks, shapes, ctx.needs, strict=True))
+        return tuple(unbroadcast(keep(gy, mask), shape) if mask is not None else None
+                     for mask, shape in zip(*ctx.saved, strict=True))
 
 
 class Where(Function):

@@ -89,6 +89,47 @@ def test_scores_far_apart():
     assert np.isfinite(x.grad).all()
 
 
+def test_class_probabilities():
+    loss, grad = run(target=np.array([[0.5, 0.5], [1.0, 0.0]]), reduction="none")
+    np.testing.assert_allclose(loss, [(A + B) / 2, B], rtol=1e-15)
+    np.testing.assert_allclose(grad, [[-0.25, 0.25], [-0.75, 0.75]], rtol=1e-14)  # p - q
+    of_numbers = run(target=TARGET, label_smoothing=0.3)
+    of_probabilities = run(target=np.eye(2)[TARGET], label_smoothing=0.3)
+    for a, b in zip(of_numbers, of_probabilities, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-14)
+    loss, _ = run(target=np.eye(2)[TARGET], weight=np.array([2.0, 1.0]))  # the mean is over pixels, as PyTorch's
+    np.testing.assert_allclose(loss, (A + 2 * B) / 2, rtol=1e-15)
+    weights = np.array([1.0, 3.0])
+    np.testing.assert_allclose(run(target=np.eye(2)[TARGET], pixel_weight=weights)[0], (A + 3 * B) / 4, rtol=1e-15)
+    impossible = Tensor(np.array([[-np.inf, 0.0]]), requires_grad=True)
+    loss = cross_entropy(impossible, np.array([[0.0, 1.0]]))
+    loss.backward()
+    assert loss.item() == 0 and impossible.grad.tolist() == [[0, 0]]  # 0 log 0 = 0
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.data())
+def test_class_probabilities_are_pytorchs(data):
+    torch = require("torch")
+    shape = data.draw(st.sampled_from([(4,), (3, 4), (2, 3, 5), (2, 4, 2, 3), (0, 2, 3), (2, 1, 3)]), label="shape")
+    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+    K = shape[min(1, len(shape) - 1)]
+    weight = rng.uniform(0, 2, K) * (rng.random(K) < 0.8) if data.draw(st.booleans(), label="weights") else None
+    options = {"reduction": data.draw(st.sampled_from(["mean", "sum", "none"])),
+               "label_smoothing": data.draw(st.sampled_from([0.0, 0.1, 1.0]))}
+    scores, q = rng.normal(0, 2, shape), rng.uniform(0, 1, shape)
+    x, t = (Tensor(a, requires_grad=True) for a in (scores, q))
+    u, v = (torch.tensor(a, requires_grad=True) for a in (scores, q))
+    y = cross_entropy(x, t, weight, **options)
+    z = torch.nn.functional.cross_entropy(u, v, None if weight is None else torch.tensor(weight), **options)
+    np.testing.assert_allclose(y.data, z.detach().numpy(), rtol=1e-12, atol=1e-13)
+    cotangent = np.asarray(rng.normal(size=y.shape))
+    y.backward(cotangent)
+    z.backward(torch.tensor(cotangent))
+    for ours, theirs in ((x, u), (t, v)):
+        np.testing.assert_allclose(ours.grad, theirs.grad.numpy(), atol=1e-13)
+
+
 def test_cross_entropy_is_nll_of_log_softmax():
     x, t = Tensor(np.random.default_rng(0).normal(size=(3, 5, 2))), np.array([[0, 4], [2, 2], [1, 3]])
     np.testing.assert_allclose(nll_loss(log_softmax(x, 1), t).data, cross_entropy(x, t).data, rtol=1e-14)
@@ -130,7 +171,10 @@ def test_pytorch_agrees(data):
     ({"target": np.array([[0, 1]])}, ValueError, r"input \(2, 2\) needs a target of shape \(2,\), got \(1, 2\)"),
     ({"target": np.array([0, 2])}, ValueError, r"target 2 is not one of the 2 classes, 0 to 1, nor ignore_index=-100"),
     ({"target": np.array([-1, 0])}, ValueError, r"target -1 is not one of the 2 classes"),
-    ({"target": np.array([0.0, 1.0])}, TypeError, r"target must be integer class numbers, got float64"),
+    ({"target": np.array([0.0, 1.0])}, TypeError, r"target must be integer class numbers .* float64 \(2,\)"),
+    ({"target": np.array([False, True])}, TypeError, r"target must be integer class numbers .* got bool \(2,\)"),
+    ({"ignore_index": None}, TypeError, r"\(ignore_index=None\) must be an integer"),
+    ({"weight": Tensor(np.ones(2), requires_grad=True)}, ValueError, r"\(weight\) requires a gradient, but the loss"),
     ({"weight": np.ones(3)}, ValueError, r"weight has shape \(3,\); input \(2, 2\) has 2 classes: \(2,\)"),
     ({"reduction": "avg"}, ValueError, r"\(reduction='avg'\): 'none', 'mean' or 'sum'"),
     ({"input": np.zeros((2, 0))}, ValueError, r"input must be float scores \(N, K, ...\) of at least one class"),
@@ -145,7 +189,11 @@ def test_errors(op, change, error, message):
 
 
 def test_errors_of_cross_entropy_alone():
-    with pytest.raises(ValueError, match=r"pixel_weight has shape \(2, 2\), and must have target's, \(2,\)"):
+    with pytest.raises(ValueError, match=r"pixel_weight has shape \(2, 2\), and must have one number a pixel, \(2,\)"):
         run(pixel_weight=np.ones((2, 2)))
     with pytest.raises(ValueError, match=r"cross_entropy\(label_smoothing=1.5\) must lie in \[0, 1\]"):
         run(label_smoothing=1.5)
+    with pytest.raises(ValueError, match=r"\(ignore_index=255\): class probabilities have no class to ignore; give"):
+        run(target=np.full((2, 2), 0.5), ignore_index=255)
+    with pytest.raises(TypeError, match=r"of shape \(2,\), or class probabilities, floats of input's shape \(2, 2\)"):
+        run(target=np.full((2, 3), 0.5))

@@ -86,9 +86,8 @@ def test_pytorch_agrees(data):
 
     def compare(op, theirs, low, high, **options):
         values, targets = rng.normal(0, 2, shape), rng.uniform(low, high, shape)
-        both = op is not binary_cross_entropy_with_logits  # differentiate the target, too
-        x, t = Tensor(values, requires_grad=True), Tensor(targets, requires_grad=both)
-        u, v = torch.tensor(values, requires_grad=True), torch.tensor(targets, requires_grad=both)
+        x, t = Tensor(values, requires_grad=True), Tensor(targets, requires_grad=True)
+        u, v = torch.tensor(values, requires_grad=True), torch.tensor(targets, requires_grad=True)
         y = op(x, t, **options)
         z = theirs(u, v, **{name: torch.tensor(value) if isinstance(value, np.ndarray) else value
                             for name, value in options.items()})
@@ -97,8 +96,7 @@ def test_pytorch_agrees(data):
         y.backward(np.asarray(cotangent))
         z.backward(torch.tensor(cotangent))
         np.testing.assert_allclose(x.grad, u.grad.numpy(), atol=1e-13)
-        if both:
-            np.testing.assert_allclose(t.grad, v.grad.numpy(), atol=1e-13)
+        np.testing.assert_allclose(t.grad, v.grad.numpy(), atol=1e-13)
 
     compare(smooth_l1_loss, functional.smooth_l1_loss, -2, 2, reduction=reduction, beta=beta)
     compare(mse_loss, functional.mse_loss, -2, 2, reduction=reduction)
@@ -115,6 +113,17 @@ def test_errors(op):
         op(x, np.ones((2, 3)), reduction="total")
     with pytest.raises(TypeError, match=rf"{name}: input and target must be floats, got int64 and "):
         op(Tensor(np.zeros((2, 3), np.int64)), np.ones((2, 3)))
+
+
+@pytest.mark.parametrize("call, argument", [
+    (lambda x, g: binary_cross_entropy_with_logits(x, 0 * x.data, weight=g), r"\(weight\)"),
+    (lambda x, g: binary_cross_entropy_with_logits(x, 0 * x.data, pos_weight=g), r"\(pos_weight\)"),
+    (lambda x, g: hinge_loss(x, g), r"\(target\)")])
+def test_a_gradient_that_there_would_not_be_is_refused(call, argument):
+    x, g = (Tensor(np.ones((2, 3)), requires_grad=True) for _ in range(2))
+    with pytest.raises(ValueError, match=rf"{argument} requires a gradient, but the loss gives it none; pass"):
+        call(x, g)
+    call(x, g.detach())
 
 
 def test_errors_of_one():

@@ -1,7 +1,7 @@
 """Padding: values and gradients by hand, PyTorch's numbers, the adjoint, errors."""
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import minicv.ops as F
@@ -54,7 +54,9 @@ def test_pytorch_agrees(data):
     least = 0 if mode == "constant" else 1  # PyTorch mirrors no empty batch of rows
     shape = data.draw(st.tuples(*[st.integers(least, 3)] * (ndim - axes), *[st.integers(2, 4)] * axes))
     most = [n - 1 if mode == "reflect" else 3 for n in reversed(shape) for _ in "ab"][:2 * axes]
-    pad = [data.draw(st.integers(0, n)) for n in most]
+    pad = [data.draw(st.integers(-2, n)) for n in most]
+    for n, *pair in zip(reversed(shape), pad[::2], pad[1::2], strict=False):
+        assume(n + (sum(min(p, 0) for p in pair) if mode == "constant" else sum(pair) - 1) >= 0)
     options = {"value": data.draw(st.sampled_from([0.0, -1.5, 2]))} if mode == "constant" else {}
     rng = np.random.default_rng(0)
     values = rng.standard_normal(shape)
@@ -81,7 +83,8 @@ def test_padding_with_zeros_and_cropping_are_adjoint(left, right, top, bottom, H
     ((2, 3), (1.5, 1), "constant", r"pad\(pad=\(1.5, 1\)\): give integers in pairs"),
     ((2, 3), (1, 1, 1), "constant", r"pad\(pad=\(1, 1, 1\)\): give pairs .* for at most 2 axes"),
     ((3,), (1, 1, 1, 1), "constant", r"give pairs .* for at most 1 axes"),
-    ((2, 3), (1, -1), "constant", r"pad\(pad=\(1, -1\)\): negative padding; use crop"),
+    ((2, 3), (1, -4), "constant", r"pad\(pad=\(1, -4\)\): cuts more from an axis of 3 than there is"),
+    ((2, 3), (-2, -2), "replicate", r"pad\(pad=\(-2, -2\)\): cuts more from an axis of 3 than there is"),
     ((2, 3), (1, 1), "circular", r"pad\(mode='circular'\): 'constant', 'reflect' or 'replicate'"),
     ((2, 3), (0, 3), "reflect", r"pad\(pad=\(0, 3\), mode='reflect'\): an axis of 3 can be mirrored by at most 2"),
     ((2, 0), (0, 1), "reflect", r"an axis of 0 can be mirrored by at most 0"),
@@ -90,6 +93,13 @@ def test_padding_with_zeros_and_cropping_are_adjoint(left, right, top, bottom, H
 def test_errors(shape, pad, mode, message):
     with pytest.raises(ValueError, match=message):
         F.pad(Tensor(np.zeros(shape)), pad, mode)
+
+
+def test_negative_padding_cuts_off_after_the_other_end_is_padded():
+    assert padded([1, 2, 3], (-1, 1)) == ([2, 3, 0], [0, 1, 2])
+    assert padded([1, 2, 3], (-2, 2), "reflect") == ([3, 2, 1], [4, 2, 1])
+    assert padded([1, 2, 3], (-3, 1), "replicate") == ([3], [0, 0, 1])
+    assert F.pad(Tensor(np.ones((2, 3))), (-3, 0)).shape == (2, 0)
 
 
 def test_a_value_that_is_no_number():

@@ -120,14 +120,14 @@ class YOLO(Detector):
         O, boxes = len(there), there[:, :5 * B].reshape(-1, B, 5)
         responsible, iou = best_box(boxes.data, box, S)  # where y lies: reading it would wait for the device
         predicted = boxes[to_device(np.arange(O), y.device), responsible]  # (O, 5)
-        empty = xp.ones((N, S, S, B))
-        empty[n, i, j, responsible] = 0
-        truth, iou, empty, p = (Tensor(array.astype(y.dtype)) for array in (box, iou, empty, p))
+        empty = xp.ones((N, S, S, B), bool)
+        empty[n, i, j, responsible] = False
+        truth, iou, p = (Tensor(array.astype(y.dtype)) for array in (box, iou, p))
 
         def squares(a: Tensor, b: Tensor) -> Tensor:
             return F.mse_loss(a, b, reduction="sum") / N
 
-        C = y[..., 4:5 * B:5] * empty  # (N, S, S, B)
+        C = F.where(empty, y[..., 4:5 * B:5], 0.0)  # (N, S, S, B)
         return {"centre": self.coord * squares(predicted[:, :2], truth[:, :2]),  # YOLO, eq. (3), line by line
                 "size": self.coord * squares(predicted[:, 2:4], truth[:, 2:]),
                 "object": squares(predicted[:, 4], iou),
