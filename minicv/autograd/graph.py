@@ -67,7 +67,8 @@ def backward(tensor: Tensor, grad: Array | None = None, ready: Callable[[Tensor]
             raise RuntimeError(f"backward: the graph through {node.name()} was walked before and its saved arrays are "
                                "gone; run forward again (or add the losses and walk once)")
         gy = gradients.pop(node)
-        versions.check(node.name(), node.noted)
+        if node.noted:
+            versions.check(node.name(), node.noted)
         results = node.backward(gy)
         results = results if isinstance(results, tuple) else (results,)
         node.expect_finite("backward", results)

@@ -1,7 +1,8 @@
-"""Module: a network as a tree of named parts, each with its parameters."""
+"""Module: a network of named parts, each with its parameters. A part, or a parameter, may have several names (tied)."""
 from __future__ import annotations
 
 import contextlib
+import reprlib
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -42,28 +43,46 @@ class Module:
         self.__dict__.setdefault("_buffers", []).append(name)
         setattr(self, name, array)
 
-    def modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """This module and all inside it, outer ones first, with their dotted names ("" for this one)."""
+    def modules(self, prefix: str = "", every_name: bool = False) -> Iterator[tuple[str, Module]]:
+        """This module and all inside it, outer ones first, with their dotted names ("" for this one).
+
+        One that stands in several places comes once, under its first name; with ``every_name`` under each. A module
+        that holds one around it does not lead back to it.
+        """
+        return self._walk(prefix, every_name, set())
+
+    def _walk(self, prefix: str, every_name: bool, passed: set[Module]) -> Iterator[tuple[str, Module]]:
+        if self in passed:
+            return
+        passed.add(self)
         yield prefix, self
         for name, value in vars(self).items():
             if isinstance(value, Module):
-                yield from value.modules(f"{prefix}.{name}" if prefix else name)
+                yield from value._walk(f"{prefix}.{name}" if prefix else name, every_name, passed)
+        if every_name:
+            passed.remove(self)  # only those around it count
 
-    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """(dotted name, Parameter), in the order of definition."""
-        for prefix, module in self.modules():
+    def named_parameters(self, every_name: bool = False) -> Iterator[tuple[str, Parameter]]:
+        """(dotted name, Parameter), in the order of definition; a tied one once, or under each of its names."""
+        seen: set[Parameter] = set()
+        for prefix, module in self.modules(every_name=every_name):
             for name, value in vars(module).items():
-                if isinstance(value, Parameter):
+                if isinstance(value, Parameter) and (every_name or value not in seen):
+                    seen.add(value)
                     yield f"{prefix}.{name}" if prefix else name, value
 
-    def named_buffers(self) -> Iterator[tuple[str, Module, str]]:
-        """(dotted name, its module, its attribute) for every buffer."""
-        for prefix, module in self.modules():
+    def named_buffers(self, every_name: bool = False) -> Iterator[tuple[str, Module, str]]:
+        """(dotted name, its module, its attribute) of every buffer; one array once, or under each of its names."""
+        seen: set[int] = set()
+        for prefix, module in self.modules(every_name=every_name):
             for name in vars(module).get("_buffers", ()):
-                yield f"{prefix}.{name}" if prefix else name, module, name
+                array = getattr(module, name)
+                if every_name or id(array) not in seen:
+                    seen.add(id(array))
+                    yield f"{prefix}.{name}" if prefix else name, module, name
 
     def parameters(self) -> list[Parameter]:
-        """All parameters, in the order of definition."""
+        """All parameters, each once, in the order of definition."""
         return [p for _, p in self.named_parameters()]
 
     def num_parameters(self) -> int:
@@ -89,41 +108,54 @@ class Module:
         """Move all parameters and buffers to ``"numpy"`` or ``"cupy"``, in place; returns the module."""
         for p in self.parameters():
             p.data, p.grad = backend.to_device(p.data, device), None
-        for _, module, name in self.named_buffers():
-            setattr(module, name, backend.to_device(getattr(module, name), device))
+        self._set_buffers({n: backend.to_device(getattr(m, a), device) for n, m, a in self.named_buffers()})
         return self
 
+    def _set_buffers(self, new: dict[str, Array]) -> None:
+        """Replace buffers by name. Modules that shared an array share the new one."""
+        places = {n: (m, a, getattr(m, a)) for n, m, a in self.named_buffers(every_name=True)}
+        replaced = {id(places[name][2]): array for name, array in new.items()}
+        for module, attribute, old in places.values():
+            setattr(module, attribute, replaced.get(id(old), old))
+
     def state_dict(self) -> dict[str, np.ndarray]:
-        """Copies of all parameters and buffers as NumPy arrays, by dotted name."""
-        state = {name: backend.to_numpy(p.data).copy() for name, p in self.named_parameters()}
-        state.update({n: backend.to_numpy(getattr(m, a)).copy() for n, m, a in self.named_buffers()})
+        """Copies of all parameters and buffers as NumPy arrays, by dotted name; what is tied, under each name."""
+        state = {name: backend.to_numpy(p.data).copy() for name, p in self.named_parameters(every_name=True)}
+        for name, module, attribute in self.named_buffers(every_name=True):
+            state[name] = backend.to_numpy(getattr(module, attribute)).copy()
         return state
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
         """Take over values by name. ``ValueError`` naming what is missing, unexpected, or of another shape.
 
-        Nothing is changed unless everything fits.
+        So is a parameter with several names that has several values in the state. Nothing is changed unless everything
+        fits.
         """
-        parameters, buffers = dict(self.named_parameters()), {n: (m, a) for n, m, a in self.named_buffers()}
-        own = {name: p.shape for name, p in parameters.items()}
-        own.update({name: getattr(m, a).shape for name, (m, a) in buffers.items()})
+        parameters = dict(self.named_parameters(every_name=True))
+        buffers = {n: getattr(m, a) for n, m, a in self.named_buffers(every_name=True)}
+        own = {name: value.shape for name, value in [*parameters.items(), *buffers.items()]}
         wrong = [f"missing {', '.join(sorted(own.keys() - state.keys()))}"] if own.keys() - state.keys() else []
         if state.keys() - own.keys():
             wrong.append(f"unexpected {', '.join(sorted(state.keys() - own.keys()))}")
         wrong += [f"{name}: {tuple(state[name].shape)} in the state, {shape} in the model"
                   for name, shape in own.items() if name in state and tuple(state[name].shape) != shape]
+        first: dict[int, str] = {}  # of each parameter and buffer, its first name
+        for name, value in [*parameters.items(), *buffers.items()]:
+            tied = first.setdefault(id(value), name)
+            if tied != name and not wrong and not np.array_equal(state[tied], state[name], equal_nan=True):
+                wrong.append(f"{tied} and {name} are one array in the model and differ in the state")
         if wrong:
             shown = "; ".join(wrong[:5]) + (f"; and {len(wrong) - 5} more" if len(wrong) > 5 else "")
             raise ValueError(f"{type(self).__name__}.load_state_dict: the state does not fit the model: {shown}")
-        for name, p in parameters.items():
+        for name, p in self.named_parameters():
             new = backend.xp_of(p.data).empty_like(p.data)  # as it lies in memory, see init.taps_first
             new[...] = backend.to_device(np.array(state[name], dtype=p.dtype), p.device)
             p.data, p.grad = new, None
-        for name, (module, attribute) in buffers.items():
-            old = getattr(module, attribute)
-            new = np.array(state[name], dtype=old.dtype)
-            setattr(module, attribute, backend.to_device(new, backend.device_of(old)))
+        self._set_buffers({name: backend.to_device(np.array(state[name], dtype=buffers[name].dtype),
+                                                   backend.device_of(buffers[name]))
+                           for name, _, _ in self.named_buffers()})
 
+    @reprlib.recursive_repr("...")
     def __repr__(self) -> str:
         inside = [f"  ({n}): {v!r}".replace("\n", "\n  ") for n, v in vars(self).items() if isinstance(v, Module)]
         return f"{type(self).__name__}({self.extra()}" + ("\n" + "\n".join(inside) + "\n)" if inside else ")")
