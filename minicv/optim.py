@@ -3,9 +3,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from .autograd import Tensor
-from .backend import to_device, to_numpy, xp_of
+from .backend import device_of, is_array, to_device, to_numpy, xp_of
 
 Params = Iterable[Tensor] | list[dict]
 
@@ -67,9 +68,14 @@ class Optimizer:
         for group in self.groups:
             group = {**group, "lr": self.checked("lr", group["lr"])}  # anyone may have set it
             for p in group["params"]:
-                own = next(state)
-                if p.grad is not None:
-                    self.update(p, p.grad, own, group)
+                own, g = next(state), p.grad
+                if g is None:
+                    continue
+                if not is_array(g) or (g.shape, g.dtype, device_of(g)) != (p.shape, p.dtype, p.device):
+                    what = f"{g.dtype} {g.shape} on {device_of(g)}" if is_array(g) else type(g).__name__
+                    raise TypeError(f"{type(self).__name__}.step: the .grad of a parameter {p.dtype} {p.shape} on "
+                                    f"{p.device} must be an array like it, got {what}")
+                self.update(p, g, own, group)
 
     def update(self, p: Tensor, g, state: dict, group: dict) -> None:
         """Change one parameter, given its gradient, what was remembered of it, and its group's options."""
@@ -110,7 +116,7 @@ class SGD(Optimizer):
         if group["weight_decay"]:
             g = g + group["weight_decay"] * p.data
         if group["momentum"]:
-            g = state["v"] = state["v"] * group["momentum"] + g if "v" in state else g
+            g = state["v"] = state["v"] * group["momentum"] + g if "v" in state else g.copy(order="K")
         p.data = p.data - group["lr"] * g
 
 
@@ -150,31 +156,30 @@ class Schedule:
 
 def constant() -> Callable[[int], float]:
     """Always 1."""
-    return lambda step: 1.0
+    return _constant
 
 
 def poly(total: int, power: float = 0.9) -> Callable[[int], float]:
     """(1 - step/total)^power. PSPNet (Zhao et al., 2017), sec. 5.1; DeepLab."""
     _at_least_one("poly(total", total)
-    return lambda step: max(0.0, 1 - step / total) ** power
+    return partial(_poly, total, power)
 
 
 def steps(every: int, gamma: float = 0.1) -> Callable[[int], float]:
     """Times ``gamma`` after each ``every`` steps."""
     _at_least_one("steps(every", every)
-    return lambda step: gamma ** (step // every)
+    return partial(_steps, every, gamma)
 
 
 def multistep(milestones: Iterable[int], gamma: float = 0.1) -> Callable[[int], float]:
     """Times ``gamma`` from each of the ``milestones``, numbers of steps, on."""
-    milestones = tuple(milestones)
-    return lambda step: gamma ** sum(step >= m for m in milestones)
+    return partial(_multistep, tuple(milestones), gamma)
 
 
 def cosine(total: int) -> Callable[[int], float]:
     """Half a cosine from 1 to 0. Loshchilov and Hutter (2017), eq. (5)."""
     _at_least_one("cosine(total", total)
-    return lambda step: 0.5 * (1 + math.cos(math.pi * min(1.0, step / total)))
+    return partial(_cosine, total)
 
 
 def warmup(length: int, then: Callable[[int], float], start: float = 0.0) -> Callable[[int], float]:
@@ -182,7 +187,32 @@ def warmup(length: int, then: Callable[[int], float], start: float = 0.0) -> Cal
 
     Step 0 has the factor ``start + (1 - start) / length``.
     """
-    return lambda step: (1.0 if step + 1 >= length else start + (1 - start) * (step + 1) / length) * then(step)
+    return partial(_warmup, length, then, start)
+
+
+# The factors stand here, not inside of the functions above, so that a schedule can be pickled.
+def _constant(step: int) -> float:
+    return 1.0
+
+
+def _poly(total: int, power: float, step: int) -> float:
+    return max(0.0, 1 - step / total) ** power
+
+
+def _steps(every: int, gamma: float, step: int) -> float:
+    return gamma ** (step // every)
+
+
+def _multistep(milestones: tuple[int, ...], gamma: float, step: int) -> float:
+    return gamma ** sum(step >= m for m in milestones)
+
+
+def _cosine(total: int, step: int) -> float:
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, step / total)))
+
+
+def _warmup(length: int, then: Callable[[int], float], start: float, step: int) -> float:
+    return (1.0 if step + 1 >= length else start + (1 - start) * (step + 1) / length) * then(step)
 
 
 def _at_least_one(call: str, n: int) -> None:

@@ -1,10 +1,11 @@
 import copy
+import pickle
 
 import numpy as np
 import pytest
 
 from minicv import Tensor, backend, nn
-from minicv.optim import SGD, Adam, Optimizer, Schedule, constant, cosine, poly, steps, warmup
+from minicv.optim import SGD, Adam, Optimizer, Schedule, constant, cosine, multistep, poly, steps, warmup
 from tests import strict_device  # noqa: F401 - makes the device "strict" known
 from tests.oracle import require
 
@@ -217,6 +218,110 @@ def test_a_state_of_other_parameters_changes_nothing(saved, message):
         sgd.load_state_dict(saved)
     state = sgd.state_dict()
     assert sorted(state) == ["0.v", "1.v"] and (state["0.v"] == 4).all()
+
+
+# ------------------------------------------------------------------------------------------------- memory and copies
+
+OPTIMIZERS = [lambda p: SGD(p, 0.1), lambda p: SGD(p, 0.1, 0.9), lambda p: SGD(p, 0.1, 0.9, 0.01),
+              lambda p: Adam(p, 0.1), lambda p: Adam(p, 0.1, weight_decay=0.01)]
+
+
+@pytest.mark.parametrize("make", OPTIMIZERS)
+def test_a_gradient_that_is_written_to_after_a_step_changes_nothing_else(make):
+    def train(spoil):
+        p = leaf(np.array([1.0, 2.0]))
+        optimizer = make([p])
+        for step in range(3):
+            p.grad = np.array([3.0, -1.0]) * (step + 1)
+            optimizer.step()
+            if spoil:
+                p.grad[:] = 0  # what PyTorch's zero_grad(set_to_none=False) does
+            assert not any(np.shares_memory(p.grad, v) for v in optimizer.state[0].values() if hasattr(v, "shape"))
+            assert not np.shares_memory(p.grad, p.data)
+        return p.data
+    np.testing.assert_array_equal(train(True), train(False))
+
+
+@pytest.mark.parametrize("make", OPTIMIZERS)
+def test_a_step_of_the_first_buffer_keeps_the_weights_order_in_memory(make):
+    p = leaf(np.ones((3, 4)).T)
+    optimizer = make([p])
+    p.grad = np.ones((3, 4)).T
+    optimizer.step()
+    assert all(v.strides == p.data.strides for v in optimizer.state[0].values() if hasattr(v, "shape"))
+
+
+@pytest.mark.parametrize("make", [
+    lambda o, p: o.SGD(p, lr=0.01, momentum=0.9, weight_decay=0.01),
+    lambda o, p: o.Adam(p, lr=0.01, weight_decay=0.01),
+])
+def test_equals_pytorch_over_500_steps(make):
+    expected = run_torch(require("torch"), make, 500)
+    params = parameters(leaf)
+    actual = run(make(Ours, params), params, 500)
+    np.testing.assert_allclose(actual, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_a_tied_weight_is_stepped_once_as_in_pytorch():
+    class Tied(nn.Module):
+        def __init__(self):
+            self.a, self.b = nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False)
+            self.b.weight = self.a.weight
+
+        def forward(self, x):
+            return self.b(self.a(x))
+
+    torch = require("torch")
+    net, w = Tied(), np.array([[0.5, -1.0], [2.0, 0.25]], np.float32)
+    net.a.weight.data = w.copy()
+    weight = torch.tensor(w, requires_grad=True)
+    ours, theirs = SGD(net.parameters(), 0.1, 0.9), torch.optim.SGD([weight], 0.1, 0.9)
+    for _ in range(5):
+        x = np.array([[1.0, 2.0]], np.float32)
+        ours.zero_grad()
+        theirs.zero_grad()
+        net(Tensor(x)).sum().backward()
+        (torch.tensor(x) @ weight.T @ weight.T).sum().backward()
+        ours.step()
+        theirs.step()
+    np.testing.assert_allclose(net.b.weight.data, weight.detach().numpy(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("grad, got", [
+    (1.0, "got float"), (np.ones(3), r"got float64 \(3,\)"), (np.ones(2, np.float32), "got float32"),
+    (Tensor(np.ones(2)), "got Tensor"), (backend.to_device(np.ones(2), "strict"), "on strict")])
+def test_a_gradient_of_another_kind_is_refused(grad, got):
+    p = leaf(np.ones(2))
+    p.grad = grad
+    with pytest.raises(TypeError, match=rf"SGD.step: the .grad of a parameter float64 \(2,\) on numpy .*{got}"):
+        SGD([p], 0.1).step()
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda pair: pickle.loads(pickle.dumps(pair))])
+@pytest.mark.parametrize("schedule", [
+    constant(), poly(10), steps(2), multistep([1, 3]), cosine(10), warmup(3, multistep([4]), 0.1)])
+@pytest.mark.parametrize("make", OPTIMIZERS)
+def test_a_model_with_its_optimizer_and_schedule_can_be_copied(copied, schedule, make):
+    def go_on(net, schedule):
+        optimizer = schedule.optimizer
+        for _ in range(3):
+            optimizer.zero_grad()
+            net(Tensor(X[:, :4].astype(np.float32))).sum().backward()
+            optimizer.step()
+            schedule.step()
+        return net.state_dict()
+
+    net = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 1))
+    plan = Schedule(make(net.parameters()), schedule)
+    go_on(net, plan)
+    other, other_plan = copied((net, plan))
+    assert other_plan.optimizer.groups[0]["params"][0] is other[0].weight and other_plan.count == 3
+    before = other.state_dict()
+    expected = go_on(net, plan)
+    for name, value in other.state_dict().items():
+        np.testing.assert_array_equal(value, before[name])  # memory of its own
+    for name, value in go_on(other, other_plan).items():
+        np.testing.assert_array_equal(value, expected[name])
 
 
 # --------------------------------------------------------------------------------------------------------- schedules

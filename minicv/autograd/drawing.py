@@ -8,14 +8,21 @@ from typing import Any
 from .graph import calls
 from .tensor import Tensor
 
+LARGEST = 400  # calls: a longer row is wider than an image file can be
+
 
 def draw(tensor: Tensor, names: dict[str, Tensor] | None = None, ax: Any = None) -> Any:
     """Draw the graph behind a tensor with matplotlib, computation from left to right, and return the axes.
 
     Square boxes are calls, with the shape of their result; round ones are leaves (one that needs no gradient is not in
     the graph). The first argument's arrow arrives highest. ``names`` labels leaves and results, as in
-    ``{"w": w, "loss": loss}``. Raises ``RuntimeError`` after ``backward``, which takes the graph apart.
+    ``{"w": w, "loss": loss}``. Raises ``RuntimeError`` after ``backward``, which takes the graph apart, and
+    ``ValueError`` for a graph of more than LARGEST calls.
     """
+    count = len(calls(tensor))
+    if count > LARGEST:
+        raise ValueError(f"draw: the graph has {count:,} calls, and a drawing has room for {LARGEST}; draw a smaller "
+                         "network, or a result nearer to its leaves")
     from ..viz.backend import pyplot
     plt = pyplot()
     from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Path
@@ -75,8 +82,11 @@ def arrange(tensor: Tensor) -> tuple[dict[Any, tuple[int, float]], list[tuple[li
             joined[a].append((b, port * (b is node)))
             joined[b].append((a, -port * (b is node)))
     y, first = dict.fromkeys(column, 0.0), min(column.values())
+    inside = defaultdict(list)
+    for item, c in column.items():
+        inside[c].append(item)
     for c in [*range(-1, first, -1), *range(first, 1)] * 60 if edges else ():
-        wish = {k: sum(y[other] + up for other, up in joined[k]) / len(joined[k]) for k in column if column[k] == c}
+        wish = {k: sum(y[other] + up for other, up in joined[k]) / len(joined[k]) for k in inside[c]}
         order = sorted(wish, key=wish.get, reverse=True)
         for i, k in enumerate(order):
             y[k] = min(wish[k], y[order[i - 1]] - 1) if i else wish[k]

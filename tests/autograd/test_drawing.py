@@ -113,3 +113,19 @@ def test_a_walked_graph_is_an_error():
     Join.apply(middle).backward()
     with pytest.raises(RuntimeError, match="draw: backward has taken the graph through Join apart; draw it before"):
         draw(Join.apply(middle))
+
+
+def test_a_graph_that_no_image_can_hold_is_refused():
+    y = leaf(2)
+    for _ in range(3000):
+        y = Join.apply(y)
+    with pytest.raises(ValueError, match="draw: the graph has 3,000 calls, and a drawing has room for 400"):
+        draw(y)
+
+
+def test_a_long_graph_is_arranged_fast():
+    y = leaf(2)
+    for _ in range(400):
+        y = Join.apply(y, leaf(2))
+    place, arrows = arrange(y)
+    assert len(place) == 801 and len(arrows) == 800

@@ -3,6 +3,9 @@ import pytest
 
 import minicv
 from minicv import Tensor, backend, nn
+from minicv.autograd import graph
+from minicv.optim import SGD
+from minicv.summary import summarise
 from tests.oracle import require
 from tests.strict_device import StrictArray
 
@@ -258,3 +261,179 @@ def test_call_passes_keywords_on():
 
 def test_the_test_device_is_not_left_in_use():
     assert backend.current() == "numpy"
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Modules and weights in several places
+# ---------------------------------------------------------------------------------------------------------
+class TiedLayer(nn.Module):
+    """One layer under two names."""
+
+    def __init__(self):
+        self.a = nn.Linear(2, 2)
+        self.b = self.a
+
+
+class TiedWeight(nn.Module):
+    """Two layers with one weight, as an embedding and the output of a language model."""
+
+    def __init__(self):
+        self.a, self.b = nn.Linear(2, 2), nn.Linear(2, 2)
+        self.b.weight = self.a.weight
+
+
+class Shared(nn.Module):
+    """Two layers with one buffer."""
+
+    def __init__(self):
+        self.a, self.b = Scale(3), Scale(3)
+        self.b.running_mean = self.a.running_mean
+
+
+class Repeated(nn.Module):
+    """One layer twice in a list, and a weight under two names in one module."""
+
+    def __init__(self):
+        layer = nn.Linear(2, 2)
+        self.list = nn.ModuleList(layer, nn.ReLU(), layer)
+        self.first = layer.weight
+        self.second = self.first
+
+
+class Loop(nn.Module):
+    """A module whose part holds it."""
+
+    def __init__(self):
+        self.weight = nn.Parameter(np.ones(2, np.float32))
+        self.part = nn.Sequential(nn.Linear(2, 2))
+        self.part.whole = self
+
+
+TIED = [TiedLayer, TiedWeight, Shared, Repeated, Loop]
+
+
+def in_torch(torch, make):
+    """The same network in PyTorch, with the same ties."""
+    class Torch(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            t = torch.nn
+            if make is TiedLayer:
+                self.a = t.Linear(2, 2)
+                self.b = self.a
+            elif make is TiedWeight:
+                self.a, self.b = t.Linear(2, 2), t.Linear(2, 2)
+                self.b.weight = self.a.weight
+            else:
+                layer = t.Linear(2, 2)
+                self.first = layer.weight
+                self.second = self.first
+                self.list = t.ModuleList([layer, t.ReLU(), layer])
+    return Torch()
+
+
+@pytest.mark.parametrize("make", [TiedLayer, TiedWeight, Repeated])
+def test_names_of_tied_parameters_are_those_of_pytorch(make):
+    theirs, ours = in_torch(require("torch"), make), make()
+    own = {name for name, _ in ours.named_parameters()}
+    if make is not Repeated:  # there PyTorch lists a module's own parameters before its parts'
+        assert own == {name for name, _ in theirs.named_parameters()}
+    assert len(own) == len(list(theirs.parameters())) == len(ours.parameters())
+    assert ours.num_parameters() == sum(p.numel() for p in theirs.parameters())
+    assert sorted(ours.state_dict()) == sorted(theirs.state_dict())
+    assert sorted(name for name, _ in ours.modules()) == sorted(name for name, _ in theirs.named_modules())
+    ours.load_state_dict({name: value.numpy() for name, value in theirs.state_dict().items()})
+    for name, value in ours.state_dict().items():
+        np.testing.assert_array_equal(value, theirs.state_dict()[name].numpy())
+
+
+@pytest.mark.parametrize("make, parameters, numbers", [
+    (TiedLayer, 2, 6), (TiedWeight, 3, 8), (Shared, 2, 6), (Repeated, 2, 6), (Loop, 3, 8)])
+def test_what_is_tied_counts_once(make, parameters, numbers):
+    net = make()
+    assert len(net.parameters()) == len({id(p) for p in net.parameters()}) == parameters
+    assert net.num_parameters() == numbers
+    SGD(net.parameters(), 0.1).step()
+
+
+def ties(net):
+    """Which names stand for one array."""
+    arrays = {name: p.data for name, p in net.named_parameters(every_name=True)}
+    arrays |= {name: getattr(module, a) for name, module, a in net.named_buffers(every_name=True)}
+    return sorted((a, b) for a in arrays for b in arrays if a < b and arrays[a] is arrays[b])
+
+
+@pytest.mark.parametrize("make", TIED)
+@pytest.mark.parametrize("change", [
+    lambda net: net.to("strict"), lambda net: net.to("strict").to("numpy"), lambda net: net.to("numpy"),
+    lambda net: net.load_state_dict({name: value + 1 for name, value in net.state_dict().items()}),
+    lambda net: net.load_state_dict(net.state_dict()), lambda net: net.eval().train()])
+def test_what_is_tied_stays_tied(make, change):
+    net = make()
+    before = ties(net)
+    change(net)
+    assert ties(net) == before and (make is Loop or before)
+
+
+def test_a_state_with_two_values_for_one_weight_is_refused():
+    net = TiedWeight()
+    before = net.state_dict()
+    state = {**before, "b.weight": before["b.weight"] + 1}
+    with pytest.raises(ValueError, match="a.weight and b.weight are one array in the model and differ in the state"):
+        net.load_state_dict(state)
+    np.testing.assert_array_equal(net.a.weight.data, before["a.weight"])
+    state = {name: value for name, value in before.items() if name != "b.weight"}
+    with pytest.raises(ValueError, match="missing b.weight"):
+        net.load_state_dict(state)
+
+
+@pytest.mark.parametrize("make", TIED)
+def test_modes_gradients_and_repr_with_ties(make):
+    net = make()
+    assert net.eval() is net and not any(module.training for _, module in net.modules(every_name=True))
+    with nn.evaluating(net.train()):
+        assert not any(module.training for _, module in net.modules())
+    assert all(module.training for _, module in net.modules())
+    for p in net.parameters():
+        p.grad = np.ones_like(p.data)
+    net.zero_grad()
+    assert all(p.grad is None for p in net.parameters())
+    assert repr(net).startswith(make.__name__)
+
+
+def test_a_module_inside_itself_is_left_out():
+    net = Loop()
+    assert [name for name, _ in net.modules()] == ["", "part", "part.0"]
+    assert [name for name, _ in net.modules(every_name=True)] == ["", "part", "part.0"]
+    assert list(net.state_dict()) == ["weight", "part.0.weight", "part.0.bias"]
+    assert "(whole): ..." in repr(net)
+
+
+def test_a_tied_weight_gets_the_sum_of_its_gradients():
+    net = TiedWeight()
+    net.a.weight.data[:], net.a.bias.data[:], net.b.bias.data[:] = [[2, 0], [0, 3]], 0, 0
+    net.b(net.a(Tensor([[1.0, 1.0]]))).sum().backward()
+    # y = W (W x): dy/dW = (W' 1) x' + 1 (W x)' = [[2, 2], [3, 3]] + [[2, 3], [2, 3]]
+    assert net.a.weight.grad.tolist() == [[4, 5], [5, 6]] and net.b.weight.grad is net.a.weight.grad
+
+
+def test_the_sum_of_a_tied_gradients_parts_is_reported_once():
+    net, ready = TiedWeight(), []
+    loss = net.b(net.a(Tensor([[1.0, 1.0]]))).sum()
+    graph.backward(loss, ready=lambda p: ready.append((p, p.grad.copy())))
+    weights = [grad for p, grad in ready if p is net.a.weight]
+    assert len(weights) == 1 and np.array_equal(weights[0], net.a.weight.grad) and len(ready) == 3
+
+
+def test_a_summary_counts_a_tied_layer_once():
+    class Net(nn.Module):
+        def __init__(self):
+            self.a = nn.Conv2d(1, 1, 3, padding=1)
+            self.b = self.a
+
+        def forward(self, x):
+            return self.b(self.a(x))
+
+    summary = summarise(Net(), (1, 8, 8))
+    assert summary.parameters == 10 and [row.parameters for row in summary.rows] == [10, 0]
+    assert summary.macs == 2 * 9 * 64
