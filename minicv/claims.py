@@ -6,12 +6,15 @@ A lesson that has run leaves ``lessons/out/NN_topic.json``, or, quick, ``NN_topi
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import lessons
+from .data.errors import DataError
+from .data.text import read_json
 from .files import atomic_write
 
 KEPT = Path(__file__).resolve().parent.parent / "docs" / "claims.json"
@@ -83,17 +86,34 @@ class Found(NamedTuple):
 
 
 def read(path: Path) -> dict[str, Any]:
-    """What one lesson noted. Raises ``ValueError`` for a file that no lesson wrote."""
+    """What one lesson noted. Raises ``DataError`` for a file that no lesson wrote."""
     try:
-        run = json.loads(path.read_text(encoding="utf-8"))
-        if not all(isinstance(run[name], kind) for name, kind in WRITTEN.items()):
-            raise ValueError(f"each of {', '.join(WRITTEN)} must be of its kind")
-        for claim in run["claims"]:
-            if set(claim) != {"id", "source", "claim", "found", "holds"} or claim["holds"] not in (True, False, None) \
-                    or not all(isinstance(value, str) for key, value in claim.items() if key != "holds"):
-                raise ValueError(f"a claim that is none: {claim}")
-    except (ValueError, LookupError, TypeError, RecursionError) as error:
-        raise ValueError(f"{path}: this is not what a lesson writes ({error}); run the lesson again") from None
+        return checked(read_json(path))
+    except (ValueError, LookupError, TypeError) as error:
+        reason = str(error).removeprefix(f"{path}: ")
+        raise DataError(f"{path}: this is not what a lesson writes ({reason:.200}); run the lesson again") from None
+
+
+def read_kept(path: Path) -> list[dict[str, Any]]:
+    """The runs of ``docs/claims.json``, each as a lesson noted it. Raises ``DataError`` for anything else."""
+    try:
+        return [checked(run) for run in read_json(path)]
+    except (ValueError, LookupError, TypeError) as error:
+        reason = str(error).removeprefix(f"{path}: ")
+        raise DataError(f"{path}: not the runs of lessons ({reason:.200}); restore it from the repository") from None
+
+
+def checked(run: Any) -> dict[str, Any]:
+    """A run, if it is one; ``ValueError``, ``LookupError`` or ``TypeError`` if not."""
+    for name, kind in WRITTEN.items():
+        if not isinstance(run[name], kind) or isinstance(run[name], bool) != (kind is bool):
+            raise ValueError(f"{name} is {run[name]!r}")
+    if not 0 <= run["seconds"] < math.inf or not isinstance(run.get("machine"), str | None):
+        raise ValueError("a time or a machine that cannot be")
+    for claim in run["claims"]:
+        if set(claim) != {"id", "source", "claim", "found", "holds"} or not isinstance(claim["holds"], bool | None) \
+                or not all(isinstance(value, str) for key, value in claim.items() if key != "holds"):
+            raise ValueError(f"a claim that is none: {claim}")
     return run
 
 
@@ -104,7 +124,7 @@ def runs(folder: Path | None = None, quick: bool = False) -> list[dict[str, Any]
     """
     found = {}
     if folder is None and not quick and KEPT.exists():
-        found = {run["lesson"]: run for run in json.loads(KEPT.read_text(encoding="utf-8"))}
+        found = {run["lesson"]: run for run in read_kept(KEPT)}
     for path in sorted((folder or lessons.out_folder()).glob("[0-9][0-9]_*.json")):
         run = read(path)
         if run["quick"] == quick and run["date"] >= found.get(run["lesson"], run)["date"]:

@@ -109,13 +109,21 @@ def test_an_unknown_claim_is_wrong_input(out, capsys):
     assert "no claim Q1; there are: A1, A2, A3, A4, A5, A6, F1," in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"lesson": 3}', "[" * 100_000, json.dumps({
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"lesson": 3}', "[" * 100_000, "{} {}", "null", json.dumps({
     "lesson": "09_other", "quick": False, "date": "2026-01-01", "seed": 0, "data": None, "seconds": 1.0,
-    "claims": [{"id": "S2", "source": "", "claim": "", "found": 3, "holds": True}]})], ids=range(6))
+    "claims": [{"id": "S2", "source": "", "claim": "", "found": 3, "holds": True}]})], ids=range(8))
 def test_a_file_that_no_lesson_wrote_is_named(out, capsys, text):
     (out / "09_other.json").write_text(text)
     assert cli.main(["claims"]) == 2
     assert "09_other.json: this is not what a lesson writes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["{", "{}", "null", "[1]", '[{"lesson": "09_other"}]', "[" * 100_000], ids=range(6))
+def test_the_kept_runs_are_checked_too(out, capsys, monkeypatch, text):
+    monkeypatch.setattr(claims, "KEPT", out / "claims.json")
+    (out / "claims.json").write_text(text)
+    assert cli.main(["claims"]) == (0 if text == "{}" else 2)  # no runs
+    assert text == "{}" or "claims.json: not the runs of lessons (" in capsys.readouterr().err
 
 
 def test_all_claims_of_the_list_have_a_topic():

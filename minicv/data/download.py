@@ -15,6 +15,7 @@ import re
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -22,7 +23,9 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from ..files import atomic_write
+from .entries import listed
 from .errors import DataError
+from .text import read_text
 
 MANIFESTS = Path(__file__).parent / "manifests"
 HOME = "https://raw.githubusercontent.com"  # /OWNER/REPOSITORY/COMMIT/PATH
@@ -61,10 +64,7 @@ class File(NamedTuple):
 
 def read_manifest(path: str | os.PathLike, prefix: str = "") -> tuple[str, list[File]]:
     """The address of the source and the files of a manifest. ``DataError`` names the line that is wrong."""
-    try:
-        first, *rows = Path(path).read_text(encoding="utf-8").splitlines() or [""]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({error})") from error
+    first, *rows = read_text(path, "list").splitlines() or [""]
     source = re.fullmatch(r"# source: github\.com/([\w.-]+/[\w.-]+) at commit ([0-9a-f]{40})", first)
     if source is None:
         raise DataError(f"{path}: line 1 must be '# source: github.com/OWNER/REPOSITORY at commit HASH', is {first!r}")
@@ -79,6 +79,8 @@ def read_manifest(path: str | os.PathLike, prefix: str = "") -> tuple[str, list[
         files.append(File(match[1], match[1].removeprefix(prefix), int(match[2]), match[3]))
     if not files:
         raise DataError(f"{path}: lists no file")
+    if twice := [name for name, count in Counter(file.path for file in files).items() if count > 1]:
+        raise DataError(f"{path}: lists {listed(twice)} more than once; keep one line for each file")
     return f"{HOME}/{source[1]}/{source[2]}", files
 
 

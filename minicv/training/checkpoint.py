@@ -70,9 +70,12 @@ def read_checkpoint(path: str | os.PathLike) -> tuple[dict, dict, dict[str, np.n
         raise CheckpointError(f"{path}: damaged: its contents do not match its checksum")
     try:
         recipe, info = json.loads(metadata["recipe"]), json.loads(metadata["info"])
-        return {key: recipe[key] for key in ("model", "preset", "options")}, info, state
-    except (KeyError, TypeError, ValueError) as error:
+        recipe = {key: recipe[key] for key in ("model", "preset", "options")}
+        if list(map(type, recipe.values())) != [str, str, dict] or not isinstance(info, dict):
+            raise TypeError("model and preset must be text, options and info objects")
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: its description of the model is damaged ({error!r})") from error
+    return recipe, info, state
 
 
 def load_checkpoint(path: str | os.PathLike, expect: str | None = None) -> tuple[Module, dict]:
@@ -88,8 +91,8 @@ def load_checkpoint(path: str | os.PathLike, expect: str | None = None) -> tuple
         with init.blank():  # the weights come from the file
             model = models.build(recipe["model"], recipe["preset"], **recipe["options"])
         model.load_state_dict({name: array for name, array in state.items() if not name.startswith(OPTIMIZER)})
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{path}: {error}") from error
+    except (LookupError, ArithmeticError, AttributeError, TypeError, ValueError, MemoryError) as error:
+        raise CheckpointError(f"{path}: {error if str(error) else type(error).__name__}") from error
     return model, info
 
 
@@ -113,6 +116,21 @@ def save_training(path: str | os.PathLike, training: Training, **info: Any) -> N
     save_checkpoint(path, training.model, state, **info, step=training.step)
 
 
+def check_training_info(path: str | os.PathLike, info: dict[str, Any]) -> None:
+    """``CheckpointError`` unless ``info`` holds numbers where a training needs them to continue."""
+    if "step" not in info:
+        raise CheckpointError(f"{path}: holds a model, but not the state of its training")
+    recipe = info.get("recipe", {"steps": 0})
+    steps = recipe.get("steps") if isinstance(recipe, dict) else None
+    for name, value, kinds in (("step", info["step"], int), ("recipe's steps", steps, int),
+                               ("seconds", info.get("seconds", 0), int | float)):
+        if not isinstance(value, kinds) or isinstance(value, bool) or not 0 <= value < np.inf:
+            raise CheckpointError(f"{path}: damaged: its {name} is {value!r:.80}, which no training writes")
+    best = info.get("best")
+    if isinstance(best, bool) or not isinstance(best, int | float | None):
+        raise CheckpointError(f"{path}: damaged: its best is {best!r:.80}, which no training writes")
+
+
 def load_training(path: str | os.PathLike, training: Training, same: dict[str, Any]) -> dict:
     """Take over weights, optimizer and step; the ``info``, in which everything in ``same`` must be as it is there.
 
@@ -120,7 +138,11 @@ def load_training(path: str | os.PathLike, training: Training, same: dict[str, A
     ``load_checkpoint`` refuses, for another model, other data or another recipe, and for fewer steps than are done.
     """
     recipe, info, state = read_checkpoint(path)
-    wanted = {"model": model_arguments(recipe), **{name: info.get(name) for name in same}}
+    check_training_info(path, info)
+    try:
+        wanted = {"model": model_arguments(recipe), **{name: info.get(name) for name in same}}
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(f"{path}: {error}") from error
     given = {"model": model_arguments(training.model.recipe), **same}
     for name, (there, here) in {name: (wanted[name], json.loads(to_json(given[name]))) for name in wanted}.items():
         if isinstance(there, dict) and isinstance(here, dict):
@@ -131,17 +153,15 @@ def load_training(path: str | os.PathLike, training: Training, same: dict[str, A
         if there != here:
             raise CheckpointError(f"{path}: this run was started with {name} {there}, not {here}; continue it with "
                                   "that, or choose another --out")
-    if isinstance(info.get("step"), int) and info["step"] > training.task.recipe.steps:
+    if info["step"] > training.task.recipe.steps:
         raise CheckpointError(f"{path}: {info['step']} steps are done, more than the {training.task.recipe.steps} that "
                               "are asked for")
     optimizer = {name.removeprefix(OPTIMIZER): array if array.ndim else array.item()
                  for name, array in state.items() if name.startswith(OPTIMIZER)}
-    if not isinstance(info.get("step"), int):
-        raise CheckpointError(f"{path}: holds a model, but not the state of its training")
     try:
         training.optimizer.load_state_dict(optimizer)
         training.model.load_state_dict({n: array for n, array in state.items() if not n.startswith(OPTIMIZER)})
-    except ValueError as error:
+    except (LookupError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: {error}") from error
     training.step = training.schedule.count = info["step"]
     training.schedule.apply()

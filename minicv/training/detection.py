@@ -140,6 +140,8 @@ def read_proposals(path: Path) -> np.ndarray:
             boxes = np.load(file)["boxes"]
         if boxes.ndim != 2 or boxes.shape[1] != 4 or boxes.dtype != np.float32:
             raise ValueError(f"it holds {boxes.dtype} {boxes.shape}")
+        if not np.isfinite(boxes).all():
+            raise ValueError("it holds numbers that are not finite")
     except Exception as error:  # of damage NumPy and its zip files raise many kinds
         raise DataError(f"{path}: damaged proposals ({error}); remove the file, and they are made anew") from error
     return boxes

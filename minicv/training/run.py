@@ -67,8 +67,8 @@ class Run:
         steps, from here on. ``CheckpointError`` if the file is not this run's, or metrics.jsonl is damaged."""
         lines = read_metrics(self.metrics) if self.metrics.exists() else []
         info = load_training(self.last, self.training, self.about)
-        self.seconds, self.steps_before = info["seconds"], info["recipe"]["steps"]
-        if info["best"] is not None and info.get("best_by") == self.best_by:
+        self.seconds, self.steps_before = info.get("seconds", 0.0), info["recipe"]["steps"]
+        if info.get("best") is not None and info.get("best_by") == self.best_by:
             self.best = info["best"]
         self.lines = [line for line in lines if line["step"] <= self.training.step]  # later steps are done again
 
@@ -197,17 +197,22 @@ def after_a_step() -> Iterator[list[int]]:
 
 
 def read_metrics(path: Path) -> list[dict]:
-    """The lines of metrics.jsonl; the last one may be torn. ``CheckpointError`` for one that no run wrote."""
-    lines, bad = [], "it is no text"
+    """The lines of metrics.jsonl; the last one may be torn. ``CheckpointError`` for one that no run wrote: steps never
+    fall, and all else are numbers or null."""
+    lines, bad = [], "it is not text"
     try:
-        for i, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-            if line.endswith("}"):
-                bad = f"line {i} is not what a run writes"
-                lines.append(json.loads(line))
-                if type(lines[-1]["step"]) is not int or lines[-1]["step"] < 1 or not all(
-                        value is None or isinstance(value, int | float) for value in lines[-1].values()):
-                    raise ValueError
-    except (KeyError, TypeError, ValueError, RecursionError):
+        written = path.read_text(encoding="utf-8-sig").splitlines()
+        if written and not written[-1].endswith("}"):
+            written.pop()
+        for i, line in enumerate(written, start=1):
+            bad = f"line {i} is not what a run writes"
+            lines.append(json.loads(line))
+            step = lines[-1]["step"]
+            if type(step) is not int or step < max([1, *(before["step"] for before in lines[-2:-1])]) or not all(
+                    value is None or isinstance(value, int | float) and not isinstance(value, bool)
+                    for value in lines[-1].values()):
+                raise ValueError
+    except (OSError, KeyError, TypeError, ValueError, RecursionError):
         raise CheckpointError(f"{path}: {bad}; repair or remove it, then --resume continues") from None
     return lines
 

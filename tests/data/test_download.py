@@ -195,6 +195,7 @@ def test_bad_arguments(tmp_path, options, message):
     ("a\t1\t" + "0" * 63, "line 2 must be"),
     ("a 1", "line 2 must be"),
     ("", "lists no file"),
+    ("a\t1\t" + "0" * 64 + "\na\t2\t" + "1" * 64, "lists 'a' more than once"),
 ])
 def test_a_damaged_list(tmp_path, row, message):
     (tmp_path / "list.tsv").write_text(HEAD + row)

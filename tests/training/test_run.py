@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -256,7 +257,12 @@ def test_lines_after_the_last_save_are_written_anew(tmp_path, whole):
 
 @pytest.mark.parametrize(("content", "message"), [
     (b'{"step": 10}\n{"step": }\n', "line 2 is not what a run writes"), (b"{}\n", "line 1 is not what a run writes"),
-    (b'{"step": 10, "total": "low"}\n', "line 1 is not what a run writes"), (b"\xff\n", "it is no text")])
+    (b'{"step": 10, "total": "low"}\n', "line 1 is not what a run writes"), (b"\xff\n", "it is not text"),
+    (b'{"step": 10}\n{"step": 20, "tot\n{"step": 30}\n', "line 2 is not what a run writes"),  # torn, but not the last
+    (b'{"step": 20}\n{"step": 10}\n', "line 2 is not what a run writes"),
+    (b"[1]\n{}", "line 1 is not what a run writes"),
+    (b'{"step": 10, "total": true}\n', "line 1 is not what a run writes"),
+    (b"[" * 100_000 + b"}", "line 1 is not what a run writes")])
 def test_damaged_metrics_are_refused(tmp_path, content, message):
     interrupted_at(tmp_path, 13)
     (tmp_path / "metrics.jsonl").write_bytes(content)
@@ -280,6 +286,21 @@ def test_a_finished_run_has_nothing_left_to_do(tmp_path, whole):
         for key, value in model.state_dict().items():
             np.testing.assert_array_equal(value, weights[key])
     assert (whole / "metrics.jsonl").read_bytes() == lines
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"step": -1}, "damaged: its step is -1, which no training writes"),
+    ({"step": True}, "damaged: its step is True"), ({"step": "30"}, "damaged: its step is '30'"),
+    ({"step": 30.0}, "damaged: its step is 30.0"), ({"seconds": None}, "damaged: its seconds is None"),
+    ({"seconds": "1"}, "damaged: its seconds is '1'"), ({"best": "high"}, "damaged: its best is 'high'"),
+    ({"recipe": 3}, "damaged: its recipe's steps is None"), ({"recipe": None}, "damaged: its recipe's steps is"),
+    ({"recipe": {}}, "damaged: its recipe's steps is None"), ({"recipe": {"steps": 0.5}}, "damaged: its recipe's"),
+])
+def test_a_training_state_that_no_training_writes(tmp_path, change, message):
+    info = {"step": 0, "seconds": 1.0, "best": None, "data": "cells", "recipe": vars(SMALL), **change}
+    save_checkpoint(tmp_path / "last.safetensors", training().model, **info)
+    with pytest.raises(CheckpointError, match=f"last.safetensors: {re.escape(message)}"):
+        run(tmp_path).resume()
 
 
 def test_what_cannot_be_resumed_is_refused(tmp_path, whole):
