@@ -192,7 +192,7 @@ def test_class_weights_that_were_changed_are_an_error_or_do_not_matter():
 
 
 def test_a_result_that_was_changed_is_an_error():
-    for f in (F.exp, F.sigmoid, F.tanh, F.sqrt, lambda x: F.softmax(x, 0)):
+    for f in (F.exp, F.sqrt, lambda x: F.softmax(x, 0)):  # which save what they return
         x = Tensor(np.array([1.0, 2.0]), requires_grad=True)
         y = f(x)
         y.data[0] = 9
