@@ -242,6 +242,9 @@ def split(work: Callable[..., Any], *arrays: Array) -> list[Any]:
     return parallel(lambda span: work(*(a[span] for a in arrays)), spans)
 
 
+PIECE = 512  # products that are added one after the other
+
+
 def matmul(a: Array, b: Array, out: Array) -> None:
     """``out = a @ b`` over the last two axes, into a given array of any layout."""
     if type(out) is np.ndarray:
@@ -251,9 +254,19 @@ def matmul(a: Array, b: Array, out: Array) -> None:
 
 
 def product(a: Array, b: Array) -> Array:
-    """``a @ b`` of two matrices, (M, K) @ (K, N), by several threads if it is large."""
-    (M, K), N = a.shape, b.shape[1]
-    if type(a) is not np.ndarray or M * N * K < 1 << 20:
+    """``a @ b`` over the last two axes, (..., M, K) @ (..., K, N); of two large matrices by several threads.
+
+    A small result of long sums is made of pieces of K: BLAS adds the K products of such a one after the other, and
+    loses three digits in a million.
+    """
+    (M, K), N = a.shape[-2:], b.shape[-1]
+    if type(a) is np.ndarray and K > 2 * PIECE and M * N < 1 << 12:
+        n = K // PIECE
+        left = a[..., :n * PIECE].reshape(*a.shape[:-1], n, PIECE).swapaxes(-3, -2)  # (..., n, M, PIECE)
+        pieces = left @ b[..., :n * PIECE, :].reshape(*b.shape[:-2], n, PIECE, N)
+        y = np.ascontiguousarray(np.moveaxis(pieces, -3, -1)).sum(axis=-1)  # in halves, along the innermost axis
+        return y if n * PIECE == K else y + a[..., n * PIECE:] @ b[..., n * PIECE:, :]
+    if type(a) is not np.ndarray or a.ndim > 2 or b.ndim > 2 or M * N * K < 1 << 20:
         return a @ b
     out = np.empty((M, N), a.dtype)
     if M >= N:  # each thread its own rows, or its own columns

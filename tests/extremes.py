@@ -23,6 +23,9 @@ import numpy as np
 import minicv.ops as F
 from minicv import Tensor
 from minicv.ops.case import Case
+from minicv.ops.interpolate import interpolate_loop
+from minicv.ops.roi import roi_align_loop
+from tests import extremes_reference as reference
 from tests import harness
 
 LIMITS = {"float32": 1e-5, "float16": 2e-3}  # 84 roundings; 2 units in the last place
@@ -57,7 +60,7 @@ def relative_error(actual, expected, terms, dtype: str) -> float:
         error = np.where(np.isnan(error), np.inf, error)
         error = np.where((abs(e) > largest) & (a == np.copysign(np.inf, e)), 0, error)  # also infinity itself
         error = np.where(np.isnan(e) & np.isnan(a), 0, error)
-        error = np.where((abs(e) <= largest) & (t > largest), 0, error)  # its terms are too large to be added up
+        error = np.where(t > largest, 0, error)  # its terms are too large to be added up
     return float(error.max(initial=0))
 
 
@@ -236,3 +239,174 @@ def from_cases(name: str) -> Callable[[str], Iterator[Trial]]:
 CASES: dict[str, list[Case]] = {}
 for _case in harness.CASES:
     CASES.setdefault(_case.name, []).append(_case)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Softmax and its loss
+# ---------------------------------------------------------------------------------------------------------
+SCORES = {
+    "float32": [[0, 0, 0], [20, 0, -20], [90, 0, -90], [100, -100, 100], [1e30, 1e30, 1], [3e38, -3e38, 0],
+                [1e-30, 2e-30, 0], [88.5, 88, -math.inf], [-math.inf, -math.inf, 0], [10000.5, 10000, 9990]],
+    "float16": [[0, 0, 0], [9, 0, -9], [12, 0, -12], [6e4, 6e4, 1], [6e4, -6e4, 0], [1e-7, 0, 0], [-math.inf, 0, 1]]}
+UPSTREAM = ([1.0, -2.0, 0.5], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0])
+
+
+def vectors(op: Callable, definition: Callable, dtype: str) -> Iterator[Trial]:
+    """Trials of softmax or its logarithm."""
+    for x in SCORES[dtype]:
+        array = np.array([x], dtype)
+        for upstream in UPSTREAM:
+            actual, gy = run(lambda x: op(x, 1), [array], dtype, lambda y, g=upstream: np.array([g]))
+            y, gx, y_terms, gx_terms = definition(array[0].astype(float).tolist(), gy[0].tolist())
+            yield Trial(f"{x}, upstream {upstream}", dtype, actual, [np.array([y]), np.array([gx])],
+                        [np.array([y_terms]), np.array([gx_terms])])
+
+
+def cross_entropy_trials(dtype):
+    for x in SCORES[dtype]:
+        array = np.array([x], dtype)
+        for target in range(3):
+            actual, _ = run(lambda x, t=target: F.cross_entropy(x, np.array([t]), reduction="none"), [array], dtype)
+            loss, gx = reference.cross_entropy(array[0].astype(float).tolist(), target)
+            yield Trial(f"{x}, target {target}", dtype, actual, [np.array([loss]), np.array([gx])],
+                        [np.zeros(1), np.zeros((1, 3))])
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Normalisation
+# ---------------------------------------------------------------------------------------------------------
+COLUMNS = {  # (mean, deviation) of a channel
+    "float32": [(0, 1), (1e4, 1), (1e6, 1), (-1e6, 1), (0, 1e-30), (1e-30, 1e-3), (0, 1e30), (1e30, 1e24), (0, 5e37)],
+    "float16": [(0, 1), (1e3, 10), (0, 1e-4), (0, 1e4), (3e4, 1e3)]}
+
+
+def channel(dtype: str, mean: float, deviation: float, pixels: int = 300) -> np.ndarray:
+    """(pixels, 1): numbers that do not repeat a pattern."""
+    return (mean + deviation * np.random.default_rng(2).standard_normal((pixels, 1))).astype(dtype)
+
+
+def batch_norm_trials(dtype):
+    w, b = np.array([1.5], dtype), np.array([0.25], dtype)
+    for mean, deviation in COLUMNS[dtype]:
+        x = channel(dtype, mean, deviation)
+        actual, gy = run(lambda x, w, b: F.batch_norm(x, None, None, w, b, training=True), [x, w, b], dtype,
+                         lambda y: harness.random_like(y))
+        expected, terms = reference.batch_norm(x, w, b, gy)
+        yield Trial(f"training, {mean:g} +- {deviation:g}", dtype, actual, expected, terms)
+        where, var = np.array([mean], dtype), np.array([min(deviation ** 2, 1e38)]).astype("float32")
+        with np.errstate(over="ignore"):
+            var = var.astype(dtype)
+        if not np.isfinite(var).all():
+            continue
+        actual, gy = run(lambda x, w, b, m=where, v=var: F.batch_norm(x, m.copy(), v.copy(), w, b), [x, w, b], dtype,
+                         lambda y: harness.random_like(y))
+        LONG = np.longdouble
+        inverse = 1 / np.sqrt(LONG(var[0]) + LONG(1e-5))
+        n, gy = (x.astype(LONG) - LONG(where[0])) * inverse, gy.astype(LONG)
+        gw = [(n * gy).sum(axis=0), abs(n * gy).sum(axis=0)]
+        yield Trial(f"evaluation, {mean:g} +- {deviation:g}", dtype, actual,
+                    [n * LONG(w[0]) + LONG(b[0]), gy * LONG(w[0]) * inverse, gw[0], gy.sum(axis=0)],
+                    [abs(n * LONG(w[0])) + LONG(b[0]), np.zeros_like(n), gw[1], abs(gy).sum(axis=0)])
+
+
+def local_response_norm_trials(dtype):
+    scales = [1e-30, 1e-3, 1, 1e4, 1e19, 1e25, 1e37] if dtype == "float32" else [1e-4, 1, 100, 1e4]
+    options = dict(size=5, alpha=1e-4, beta=0.75, k=1.0)
+    for scale in scales:
+        x = (scale * np.random.default_rng(3).standard_normal((20, 8))).astype(dtype)
+        actual, gy = run(lambda x: F.local_response_norm(x, **options), [x], dtype, lambda y: harness.random_like(y))
+        expected, terms = reference.local_response_norm(x, gy, **options)
+        yield Trial(f"numbers x {scale:g}", dtype, actual, expected, terms)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Sums of many numbers, means whose sum overflows, positions far from 0
+# ---------------------------------------------------------------------------------------------------------
+MANY = 1 << 18
+
+
+def many(op: Callable, call: Callable, arrays: list, dtype: str, at: str) -> Trial:
+    """A call with many numbers, against float64 and the sums of absolute values."""
+    actual, _ = run(call, arrays, dtype)
+    exact = [a.astype(float) if harness.is_float(a) else a for a in arrays]
+    expected, _ = run(call, exact, "float64")
+    terms, _ = run(call, [abs(a) for a in exact], "float64")
+    return Trial(at, dtype, actual, expected, [abs(t) for t in terms])
+
+
+def tenths(*shape: int, dtype: str, order=None) -> np.ndarray:
+    """0.1 everywhere: each addition rounds the same way, the worst that can happen to a sum."""
+    a = np.full(shape if order is None else [shape[i] for i in order], 0.1, dtype)
+    return a if order is None else a.transpose(np.argsort(order))
+
+
+def long_sums(dtype):
+    """{op name: trials} of the ops that add up many numbers."""
+    def t(*shape, order=None):
+        return tenths(*shape, dtype=dtype, order=order)
+    if dtype == "float16":
+        t16 = t
+        return {
+            "sum": [many(F.sum, lambda x: F.sum(x, 0), [t16(5000, 3)], dtype, "5000 rows of 0.1")],
+            "mean": [many(F.mean, F.mean, [t16(MANY)], dtype, f"{MANY} times 0.1"),
+                     many(F.mean, lambda x: F.mean(x, 0), [t16(MANY // 4, 3)], dtype, f"{MANY // 4} rows of 0.1")],
+            "add": [many(F.add, lambda a, b: F.mean(a + b), [t16(5000, 3), t16(3)], dtype, "5000 rows + one")],
+            "linear": [many(F.linear, F.linear, [t16(5000, 4), t16(3, 4), t16(3)], dtype, "5000 rows")],
+            "mse_loss": [many(F.mse_loss, F.mse_loss, [t16(MANY) * 2, t16(MANY)], dtype, f"mean of {MANY}")]}
+    rows, image, last = MANY, (4, 3, 128, 128), (0, 2, 3, 1)
+    w = t(2, 3, 3, 3)
+    return {
+        "sum": [many(F.sum, lambda x: F.sum(x, 0), [t(rows, 4)], dtype, f"{rows} rows of 0.1"),
+                many(F.sum, lambda x: F.sum(x, (0, 2, 3)), [t(*image)], dtype, "channels of images"),
+                many(F.sum, lambda x: F.sum(x, (0, 2, 3)), [t(*image, order=last)], dtype, "channels, channels-last"),
+                many(F.sum, lambda x: F.sum(x, (0, 2)), [t(500, 300, 3)], dtype, "first and last axis")],
+        "mean": [many(F.mean, lambda x: F.mean(x, 0), [t(rows, 3)], dtype, f"{rows} rows of 0.1"),
+                 many(F.mean, F.mean, [np.full(1000, 3e38, dtype)], dtype, "1000 times 3e38")],
+        "add": [many(F.add, F.add, [t(rows, 3), t(3)], dtype, f"{rows} rows + one")],
+        "mul": [many(F.mul, F.mul, [t(rows, 3), t(3)], dtype, f"{rows} rows x one")],
+        "expand": [many(F.expand, lambda x: F.expand(x, (rows, 3)), [t(1, 3)], dtype, f"to {rows} rows")],
+        "linear": [many(F.linear, F.linear, [t(rows, 4), t(3, 4), t(3)], dtype, f"{rows} rows")],
+        "matmul": [many(F.matmul, F.matmul, [t(4, rows), t(rows, 3)], dtype, f"{rows} products")],
+        "conv2d": [many(F.conv2d, F.conv2d, [t(*image), w, t(2)], dtype, "4 images of 128x128")],
+        "conv_transpose2d": [many(F.conv_transpose2d, F.conv_transpose2d, [t(4, 2, 128, 128), w, t(3)], dtype,
+                                  "4 images of 128x128")],
+        "avg_pool2d": [many(F.avg_pool2d, lambda x: F.avg_pool2d(x, 400), [t(1, 2, 400, 400)], dtype, "one window"),
+                       many(F.avg_pool2d, lambda x: F.avg_pool2d(x, 2), [np.full((1, 1, 4, 4), 3e38, dtype)], dtype,
+                            "3e38")],
+        "adaptive_avg_pool2d": [
+            many(F.adaptive_avg_pool2d, lambda x: F.adaptive_avg_pool2d(x, 1), [t(1, 2, 500, 500)], dtype, "one bin"),
+            many(F.adaptive_avg_pool2d, lambda x: F.adaptive_avg_pool2d(x, 1), [t(1, 2, 500, 500, order=last)], dtype,
+                 "one bin, channels-last"),
+            many(F.adaptive_avg_pool2d, lambda x: F.adaptive_avg_pool2d(x, 2), [np.full((1, 1, 4, 4), 3e38, dtype)],
+                 dtype, "3e38")],
+        "mse_loss": [many(F.mse_loss, F.mse_loss, [np.full(1000, v, dtype), np.zeros(1000, dtype)], dtype,
+                          f"mean of 1000 times {v:g}^2") for v in (1.5e19, 1e-15)]
+        + [many(F.mse_loss, F.mse_loss, [np.array([2e19] + [0] * 999, dtype), np.zeros(1000, dtype)], dtype,
+                "mean of one 2e19^2 among 1000")],
+        "smooth_l1_loss": [many(F.smooth_l1_loss, F.smooth_l1_loss, [np.full(1000, 3e38, dtype), np.zeros(1000, dtype)],
+                                dtype, "mean of 1000 times 3e38")],
+        "hinge_loss": [many(F.hinge_loss, lambda x: F.hinge_loss(x, np.full(1000, -1.0)), [np.full(1000, 3e38, dtype)],
+                            dtype, "mean of 1000 times 3e38")],
+        "cross_entropy": [many(F.cross_entropy, lambda x: F.cross_entropy(x, np.zeros(1000, int)),
+                               [np.tile(np.array([[0, 3e38]], dtype), (1000, 1))], dtype, "mean of 1000 times 3e38")]}
+
+
+def far_away(dtype):
+    """{op name: trials} where positions are thousands of pixels from 0, on numbers that change sign at every pixel."""
+    x = np.where(np.arange(5000) % 2, 1.0, -1.0).reshape(1, 1, 1, 5000).astype(dtype)
+    trials = {}
+    for corners in (False, True):
+        options = dict(size=(1, 7001), mode="bilinear", align_corners=corners)
+        actual, _ = run(lambda x, o=options: F.interpolate(x, **o), [x], dtype)
+        expected = interpolate_loop(x.astype(float), **options)
+        trials.setdefault("interpolate", []).append(
+            Trial(f"5000 to 7001 pixels, corners {corners}", dtype, actual[:1], [expected], [np.ones_like(expected)]))
+    boxes = np.array([[0, 4000.3, 0, 4003.7, 0.9], [0, 4990.1, 0.1, 4991.3, 0.8]]).astype(np.float32)
+    for options in (dict(aligned=True), dict(aligned=False), dict(sampling_ratio=2, aligned=True),
+                    dict(spatial_scale=0.3, aligned=True)):
+        x2 = np.concatenate([x, x], axis=2)
+        actual, _ = run(lambda x, o=options: F.roi_align(x, boxes, (2, 3), **o), [x2], dtype)
+        expected = roi_align_loop(x2.astype(float), boxes.astype(float), (2, 3), **options)
+        trials.setdefault("roi_align", []).append(
+            Trial(f"box at x = 4000.3, {options}", dtype, actual[:1], [expected], [np.ones_like(expected)]))
+    return trials

@@ -16,7 +16,7 @@ from .arguments import Pair, check_floats
 from .case import Case
 from .conv import last, new_like, pair
 from .max_pool import TIES, challenge
-from .precision import Wide
+from .precision import Wide, in_range, sum_rows
 from .shape import concatenate, flatten
 from .windows import blocks, scatter
 
@@ -89,16 +89,20 @@ class AdaptiveAvgPool2d(Wide):
     """y = the mean of each bin: sums of rows, then of columns, divided by how many"""
 
     def forward(ctx, x, *, size):
-        xp, (N, C, H, W), X = xp_of(x), x.shape, last(x)
+        xp, (N, C, H, W) = xp_of(x), x.shape
         ctx.x_shape, ctx.bins = x.shape, (bins(H, size[0]), bins(W, size[1]))
         y = new_like(x, N, C, *size)
 
-        def work(block):
-            n = block[0]
+        def means(x):  # of pictures (n, H, W, C)
+            y = xp.empty((len(x), *size, C), x.dtype)
             for a, (h, h_end) in enumerate(ctx.bins[0]):
-                row = X[n, h:h_end].sum(axis=1)  # (n, W, C)
+                row = sum_rows(x[:, h:h_end].reshape(len(x), h_end - h, W * C)).reshape(-1, W, C)
                 for b, (w, w_end) in enumerate(ctx.bins[1]):
-                    xp.multiply(row[:, w:w_end].sum(axis=1), 1 / ((h_end - h) * (w_end - w)), out=last(y)[n, a, b])
+                    xp.multiply(sum_rows(row[:, w:w_end]), 1 / ((h_end - h) * (w_end - w)), out=y[:, a, b])
+            return y
+
+        def work(block):
+            last(y)[block[0]] = in_range(means, last(x)[block[0]])
 
         parallel(work, blocks(x))
         return y

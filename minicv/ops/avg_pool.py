@@ -14,7 +14,7 @@ from ..backend import Array, parallel, xp_of
 from .arguments import Pair
 from .case import Case
 from .conv import last, new_like, pair
-from .precision import Wide
+from .precision import Wide, in_range
 from .windows import blocks, pool_size, taps, window_axes
 
 
@@ -60,9 +60,11 @@ class AvgPool2d(Wide):
         ctx.divisor, y = xp_of(x).asarray(divisor, x.dtype), new_like(x, *x.shape[:2], *size)  # (OH, OW, 1)
         (OH, _, *rows), (OW, _, *columns) = ctx.axes
 
-        def work(block):  # rows first: those are long vectors, and they leave half for the columns, which are not
-            sums = window_sum(window_sum(last(x)[block[0]], 1, OH, *rows), 2, OW, *columns)
-            last(y)[block[0]] = sums / ctx.divisor
+        def means(x):  # rows first: those are long vectors, and they leave half for the columns, which are not
+            return window_sum(window_sum(x, 1, OH, *rows), 2, OW, *columns) / ctx.divisor
+
+        def work(block):
+            last(y)[block[0]] = in_range(means, last(x)[block[0]])
 
         parallel(work, blocks(x))
         return y

@@ -17,12 +17,12 @@ class MatMul(Wide):
 
     def forward(ctx, a, b):
         ctx.save(a, b)
-        return product(a, b) if a.ndim == b.ndim == 2 else a @ b
+        return product(a, b)
 
     def backward(ctx, gy):  # dL/da = gy b', dL/db = a' gy
         a, b = ctx.saved
-        return (unbroadcast(gy @ b.swapaxes(-1, -2), a.shape) if ctx.needs[0] else None,
-                unbroadcast(a.swapaxes(-1, -2) @ gy, b.shape) if ctx.needs[1] else None)
+        return (unbroadcast(product(gy, b.swapaxes(-1, -2)), a.shape) if ctx.needs[0] else None,
+                unbroadcast(product(a.swapaxes(-1, -2), gy), b.shape) if ctx.needs[1] else None)
 
 
 class Linear(Wide):

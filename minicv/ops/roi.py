@@ -236,7 +236,7 @@ def box_rows(name: str, shape: tuple[int, ...], boxes: Boxes, spatial_scale: flo
     def read(value):
         value = value.data if isinstance(value, Tensor) else value
         array = to_numpy(value) if is_array(value) else np.asarray(value, float)
-        return array if array.dtype.kind == "f" else array.astype(float)
+        return array.astype(float)  # float32 keeps 1/4000 of a pixel at 4000, less after a scale of 1/3
 
     if isinstance(boxes, list | tuple):
         each = [read(b) for b in boxes]

@@ -5,6 +5,10 @@
 The largest score is subtracted first. That changes nothing, as it divides both sides of the fraction by exp(max), but
 nothing overflows. The logarithm is x_k - max - log(sum), which stays finite where softmax rounds to 0.
 
+The largest score contributes exp(0) = 1 to the sum. Where it is far above the others, 1 + 1e-9 rounds to 1, and
+everything that depends on the 1e-9 is lost: the logarithm of its probability, its gradient. So the sum of the *others*
+is computed, r, and the logarithm is log1p(r).
+
 NumPy is slow along a short innermost axis, and the classes of an NCHW tensor in channels-last memory are one. So the
 work is done in blocks of pixels, transposed: (K, B), the B pixels side by side, and sums run along axis 0.
 """
@@ -49,6 +53,14 @@ def along(f: Callable[..., Array], dim: int, *arrays: Array) -> Array:
     return from_rows(y, arrays[0].shape, dim)
 
 
+def exp_and_others(z: Array) -> tuple[Array, Array]:
+    """exp(z) for z of which the largest in each column is 0, and the sum of each column without that one's 1."""
+    xp = xp_of(z)
+    e = xp.exp(z)
+    ones = xp.floor(e)  # where z is 0
+    return e, (e - ones).sum(axis=0) + (ones.sum(axis=0) - 1)
+
+
 # ---------------------------------------------------------------------------------------------------------
 # The operations
 # ---------------------------------------------------------------------------------------------------------
@@ -68,7 +80,16 @@ class Softmax(Wide):
 
     def backward(ctx, gp):  # dp_k/dx_j = p_k ([j = k] - p_j)
         (p,) = ctx.saved
-        return along(lambda p, gp: p * (gp - (gp * p).sum(axis=0)), ctx.dim, p, gp)
+
+        def f(p, gp):
+            # gx = p (gp - mean), the mean by p. Where one p is almost 1 the mean is almost that one's gp, and the
+            # difference has no digits. But nothing changes if all gp are less by the same number, such as the mean
+            # itself: then that one's is near 0, and the second mean is made of the others.
+            gp = gp - (gp * p).sum(axis=0)
+            gp -= (gp * p).sum(axis=0)
+            gp *= p
+            return gp
+        return along(f, ctx.dim, p, gp)
 
 
 class LogSoftmax(Wide):
@@ -79,7 +100,7 @@ class LogSoftmax(Wide):
 
         def f(z):
             z = z - z.max(axis=0)
-            return z - xp.log(xp.exp(z).sum(axis=0))
+            return z - xp.log1p(exp_and_others(z)[1])
         y = along(f, dim, x)
         ctx.save(y)
         ctx.dim = dim
@@ -88,7 +109,10 @@ class LogSoftmax(Wide):
     def backward(ctx, gy):  # dy_k/dx_j = [j = k] - p_j
         (y,) = ctx.saved
         xp = xp_of(y)
-        return along(lambda y, gy: gy - xp.exp(y) * gy.sum(axis=0), ctx.dim, y, gy)
+
+        def f(y, gy):  # gy (1 - p) - p (sum of the other gy), with all digits of 1 - p where p is almost 1
+            return -gy * xp.expm1(y) - xp.exp(y) * (gy.sum(axis=0) - gy)
+        return along(f, ctx.dim, y, gy)
 
 
 def softmax(input: Tensor, dim: int) -> Tensor:
