@@ -15,12 +15,13 @@ from tqdm import tqdm
 from . import coco, dsb2018, voc_boxes
 from .camvid import CamVid
 from .cityscapes import Cityscapes
-from .decode import is_file
+from .decode import is_file, no_such_file
 from .detection import Record, read_pixels
 from .errors import DataError, DataWarning
-from .isbi import numbers_of, read_slice
+from .isbi import ISBI2012, numbers_of, read_slice, split_slices
 from .pairs import LabelledPictures
 from .panoptic import CocoPanoptic
+from .sample import IGNORE
 from .voc import CLASSES, VOCSegmentation
 from .voc_boxes import BLOOD_CELLS
 
@@ -62,7 +63,7 @@ def check_readable(dataset: Sequence, quiet: bool = False) -> list[str]:
 
 def check_pairs(reader: type[LabelledPictures]) -> Callable[[Path], Report]:
     """A check of a segmentation data set: both files of each pair are there, can be read, are of one size and hold
-    labels that exist; no picture is in two of train, val and test."""
+    labels that exist; no image is in two of train, val and test; none is useless, and no split has one class only."""
     def run(root: Path) -> Report:
         report, shares, read, split_of = Report(), {}, {}, {}
         try:
@@ -87,6 +88,8 @@ def check_pairs(reader: type[LabelledPictures]) -> Callable[[Path], Report]:
                     size, labels = read[pair.label]
                     sizes.add(size)
                     counts += labels
+            if sizes and (fault := _one_class(counts, reader.class_names)):
+                report.faults.append(f"{root}: {split}: {fault}")
             shares[split] = counts / max(counts.sum(), 1)
             report.contents.append(f"{split}: {len(pairs)} pictures, {_sizes(sizes)}")
         if shares:
@@ -98,16 +101,29 @@ def check_pairs(reader: type[LabelledPictures]) -> Callable[[Path], Report]:
 
 def _read(reader, pair, faults: list[str]) -> tuple[tuple[int, int], np.ndarray] | None:
     """Size (W, H) and number of pixels of each label (256,) of a pair; None if it cannot be used, and why."""
-    missing = [f"{file}: no such file" for file in (pair.image, pair.label) if not is_file(file)]
+    missing = [no_such_file(file) for file in (pair.image, pair.label) if not is_file(file)]
     if missing:
         faults += missing
         return None
     try:
-        _, label = reader.read(pair)
+        image, label = reader.read(pair)
     except DataError as error:
         faults.append(str(error))
         return None
+    if not np.ptp(image):
+        faults.append(f"{pair.image}: all its pixels are equal")
+    if (label == IGNORE).all():
+        faults.append(f"{pair.label}: every pixel is void; trainings pass this image over")
     return label.shape[::-1], np.bincount(label.ravel(), minlength=256)
+
+
+def _one_class(counts: np.ndarray, names: Sequence[str]) -> str:
+    """What is wrong with the numbers of pixels of each class, if less than two have any."""
+    present = np.flatnonzero(counts[:len(names)])
+    if len(present) > 1:
+        return ""
+    return (f"every pixel with a label is {names[present[0]]!r}, so there is nothing to learn; did a mask with other "
+            "numbers become a label here?" if len(present) else "no pixel has a label")
 
 
 def check_detection(find: Callable[[Path, str], tuple[Sequence[str], list[Callable[[list[str]], Record]]]],
@@ -239,23 +255,32 @@ def _table(names: list[str], shares: dict[str, np.ndarray]) -> list[str]:
 
 
 def check_isbi2012(root: Path) -> Report:
-    """All slices that are there can be read, with labels of their size that are 0 or 255."""
-    report, sizes, cells = Report(), set(), []
+    """All slices can be read, with labels of their size and of two values, of which cells are the more frequent."""
+    report, sizes, counts = Report(), set(), np.zeros(2, np.int64)
     try:
         numbers = numbers_of(root)
     except DataError as error:
         return Report(faults=[str(error)])
-    for number in numbers:
+    for number in tqdm(numbers, desc="slices", unit="image", leave=False, disable=None):
         try:
-            label = read_slice(root, number).label
+            sample = read_slice(root, number)
         except DataError as error:
             report.faults.append(str(error))
             continue
-        sizes.add(label.shape[::-1])
-        cells.append(label.mean())
+        if not np.ptp(sample.image):
+            report.faults.append(f"{root / 'image' / str(number)}.png: all its pixels are equal")
+        sizes.add(sample.label.shape[::-1])
+        counts += np.bincount(sample.label.ravel(), minlength=2)
     report.contents.append(f"{len(numbers)} slices, {_sizes(sizes)}")
-    if cells:
-        report.contents.append(f"cells: {100 * np.mean(cells):.1f}% of the pixels")
+    report.contents.append(", ".join(f"{name}: {len(part)}" for name, part in split_slices(numbers).items()))
+    report.faults += [f"{root}: {len(numbers)} slices are too few for a split {name}"
+                      for name, part in split_slices(numbers).items() if not part]
+    if counts.any():
+        report.contents.append(f"cells: {100 * counts[1] / counts.sum():.1f}% of the pixels")
+        if fault := _one_class(counts, ISBI2012.class_names):
+            report.faults.append(f"{root}: {fault}")
+        elif counts[1] < counts[0]:
+            report.faults.append(f"{root}: more membrane than cell; are the labels inverted? Cells are white")
     return report
 
 

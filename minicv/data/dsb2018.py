@@ -63,6 +63,9 @@ def read_nuclei(place: Path, problems: list[str]) -> Record:
         if not mask.any():
             problems.append(f"{path}: no pixel is set, left out")
             continue
+        if mask.mean() > 0.5 and mask[[0, 0, -1, -1], [0, -1, 0, -1]].all():
+            problems.append(f"{path}: set in {100 * mask.mean():.0f}% of the image and in its corners; is it inverted? "
+                            "Nuclei are white")
         taken = mask & (instances > 0)
         if taken.any():
             problems.append(f"{path}: {taken.sum()} of {mask.sum()} pixels belong to another nucleus, left to that one")

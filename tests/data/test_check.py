@@ -6,13 +6,14 @@ from minicv.data import write_png
 from minicv.data.check import check
 
 SPLITS = "train", "val", "test"
+NOISE = np.random.default_rng(0).integers(0, 256, (3, 2, 3), np.uint8)
 
 
 @pytest.fixture
 def camvid(tmp_path):
     """SegNet's layout, two pictures of 3 x 2 in each split: half road (3), a third sky (0), a sixth void."""
     for split in SPLITS:
-        for folder, array in ((split, np.zeros((3, 2, 3), np.uint8)),
+        for folder, array in ((split, NOISE),
                               (f"{split}annot", np.array([[3, 3, 3], [0, 0, 11]], np.uint8))):
             (tmp_path / folder).mkdir()
             for i in range(2):
@@ -45,7 +46,7 @@ def test_every_fault_is_named(camvid, capsys):
     with (camvid / "test.txt").open("a") as file:
         file.write("/x/val/val1.png /x/valannot/val1.png\n/x/test/gone.png /x/testannot/gone.png\n")
     write_png(camvid / "testannot/test1.png", np.zeros((5, 7), np.uint8))
-    write_png(camvid / "test/test1.png", np.zeros((3, 5, 7), np.uint8))  # another size is no fault
+    write_png(camvid / "test/test1.png", np.resize(NOISE, (3, 5, 7)))  # another size is no fault
     code, lines, err = run(f"camvid:{camvid}", capsys)
     assert code == 1 and not err
     assert lines[0] == "train: 2 pictures, none of which can be read"
@@ -71,7 +72,7 @@ def test_pictures_of_trainval_are_read_once_and_are_no_fault(tmp_path):
         (tmp_path / folder).mkdir(parents=True)
     for name in "ab":
         (tmp_path / f"JPEGImages/{name}.jpg").write_bytes(b"no picture" if name == "b" else _jpeg())
-        write_png(tmp_path / f"SegmentationClass/{name}.png", np.full((8, 8), 255, np.uint8))
+        write_png(tmp_path / f"SegmentationClass/{name}.png", np.arange(64, dtype=np.uint8).reshape(8, 8) % 3)
     for split, names in (("train", "a"), ("val", "b"), ("trainval", "ab")):
         (tmp_path / f"ImageSets/Segmentation/{split}.txt").write_text("\n".join(names))
     report = check(f"voc:{tmp_path}")
@@ -84,7 +85,7 @@ def _jpeg():
 
     from PIL import Image
     file = io.BytesIO()
-    Image.new("RGB", (8, 8)).save(file, "JPEG")
+    Image.linear_gradient("L").resize((8, 8)).save(file, "JPEG")
     return file.getvalue()
 
 
@@ -95,14 +96,16 @@ def test_isbi2012(tmp_path, capsys):
         (tmp_path / kind).mkdir()
         for n in range(3):
             write_png(tmp_path / kind / f"{n}.png", np.array([[0, 255], [255, 255]], np.uint8))
-    assert run(f"isbi2012:{tmp_path}", capsys)[:2] == (
-        0, ["3 slices, 2 x 2 pixels", "cells: 75.0% of the pixels", "faults: 0"])
+    code, lines, _ = run(f"isbi2012:{tmp_path}", capsys)
+    assert code == 1
+    assert lines[:3] == ["3 slices, 2 x 2 pixels", "train: 2, val: 0, test: 1", "cells: 75.0% of the pixels"]
+    assert lines[3].endswith("3 slices are too few for a split val") and lines[4:] == ["faults: 1"]
     (tmp_path / "image/1.png").unlink()
     write_png(tmp_path / "label/2.png", np.array([[7, 255], [255, 255]], np.uint8))
     code, lines, _ = run(f"isbi2012:{tmp_path}", capsys)
-    assert code == 1 and lines[0] == "3 slices, 2 x 2 pixels" and lines[-1] == "faults: 2"
-    assert "image/1.png: no such file" in lines[2]
-    assert "label/2.png: a mask has two values, 0 outside and another inside; this has 2 of them, [7, 255]" in lines[3]
+    assert code == 1 and lines[0] == "3 slices, 2 x 2 pixels" and lines[-1] == "faults: 3"
+    assert "image/1.png: no such file" in lines[3]
+    assert "label/2.png: a mask has two values, 0 outside and another inside; this has 2 of them, [7, 255]" in lines[4]
 
 
 def test_what_cannot_be_checked(capsys):
@@ -118,3 +121,20 @@ def test_the_real_pictures(real_data, capsys):
     assert lines[:3] == ["train: 367 pictures, 240 x 180 pixels", "val: 101 pictures, 240 x 180 pixels",
                          "test: 233 pictures, 240 x 180 pixels"]
     assert lines[-1] == "faults: 0"
+
+
+def test_check_readable_names_every_bad_image(camvid):
+    from minicv.data import CamVid, Cells
+    from minicv.data.check import check_readable
+    train = CamVid(camvid, "train")
+    assert check_readable(train) == []
+    (camvid / "train/train1.png").write_bytes((camvid / "train/train1.png").read_bytes()[:-20])
+    write_png(camvid / "trainannot/train0.png", np.full((2, 3), 12, np.uint8))
+    first, second = check_readable(train, quiet=True)
+    assert "trainannot/train0.png: holds the labels [12]" in first
+    assert "train/train1.png: not a readable image" in second
+
+    class Unreadable(Cells):
+        def __getitem__(self, index):
+            raise AssertionError("a generated image was drawn")
+    assert check_readable(Unreadable(2)) == []
