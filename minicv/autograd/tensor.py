@@ -59,15 +59,23 @@ class Tensor:
         return self.data.tolist()
 
     def numpy(self) -> np.ndarray:
-        """The values as a NumPy array (reads from the device)."""
+        """The values as a NumPy array, outside the graph: this Tensor's own array, or a copy from another device."""
         return backend.to_numpy(self.data)
 
     def detach(self) -> Tensor:
-        """The same array outside the graph."""
+        """The same array, not a copy, outside the graph."""
         return Tensor(self.data)
 
     def to(self, device: str) -> Tensor:
-        """The values on the named device, outside the graph; ``requires_grad`` is kept."""
+        """This Tensor if it lies on the named device, else a leaf with its values there; ``requires_grad`` is kept.
+
+        Raises ``RuntimeError`` for a result that would leave the graph by moving: its gradient would end there.
+        """
+        if device == self.device:
+            return self
+        if self.node:
+            raise RuntimeError(f"to({device!r}): the gradient of a result ({self.node.name()}) would end here; move "
+                               "the leaves before they are used, or write t.detach().to(device)")
         return Tensor(backend.to_device(self.data, device), self.requires_grad)
 
     def backward(self, grad: Array | None = None) -> None:

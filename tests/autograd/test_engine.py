@@ -104,6 +104,17 @@ def test_to_another_device_and_back():
     assert np.array_equal(there.to("numpy").data, [1, 2]) and np.array_equal(there.numpy(), [1, 2])
 
 
+def test_a_gradient_does_not_end_at_a_move():
+    x = leaf(1.0, 2.0)
+    assert x.to("numpy") is x
+    y = Double.apply(x)
+    y.to("numpy").backward(np.ones(2))
+    assert x.grad.tolist() == [2, 2]
+    with pytest.raises(RuntimeError, match=r"to\('strict'\): the gradient of a result \(Double\) would end here"):
+        Double.apply(x).to("strict")
+    assert Double.apply(x).detach().to("strict").device == "strict"
+
+
 def test_arrays_do_not_take_tensors_apart():
     """array * tensor is the tensor's business, not a NumPy array of tensors."""
     y = np.array([1.0, 2.0]) * leaf(3.0, 4.0)

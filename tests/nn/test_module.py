@@ -6,6 +6,7 @@ from minicv import Tensor, backend, nn
 from minicv.autograd import graph
 from minicv.optim import SGD
 from minicv.summary import summarise
+from minicv.training.checkpoint import read_checkpoint, save_checkpoint
 from tests.oracle import require
 from tests.strict_device import StrictArray
 
@@ -437,3 +438,15 @@ def test_a_summary_counts_a_tied_layer_once():
     summary = summarise(Net(), (1, 8, 8))
     assert summary.parameters == 10 and [row.parameters for row in summary.rows] == [10, 0]
     assert summary.macs == 2 * 9 * 64
+
+
+@pytest.mark.parametrize("make", TIED)
+def test_a_checkpoint_of_a_model_with_ties(make, tmp_path):
+    net, other = make(), make()
+    net.recipe = {"model": "tied", "preset": "compact", "options": {}}
+    save_checkpoint(tmp_path / "tied.safetensors", net)
+    _, _, state = read_checkpoint(tmp_path / "tied.safetensors")
+    other.load_state_dict(state)
+    assert ties(other) == ties(net) and sorted(state) == sorted(net.state_dict())
+    for name, value in other.state_dict().items():
+        np.testing.assert_array_equal(value, net.state_dict()[name])
