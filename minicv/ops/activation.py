@@ -50,20 +50,23 @@ class Sigmoid(Wide):
     """y = s(x) = 1 / (1 + exp(-x)); the derivative is s(x) s(-x), as 1 - y has no digits left where y rounds to 1"""
 
     def forward(ctx, x):
-        xp = xp_of(x)
-        e = xp.exp(-x)
-        y = 1 / (1 + e)
-        slope = e * y * y if ctx.needs[0] else None  # e y is s(-x)
-        low = x < -80
-        if type(x) is not np.ndarray or low.any():  # exp(-x) overflows below -88; here s(x) is exp(x) to all digits
-            y = xp.where(low, xp.exp(x), y)
-            slope = xp.where(low, y, slope) if ctx.needs[0] else None
+        xp, y, slope = xp_of(x), xp_of(x).empty_like(x), xp_of(x).empty_like(x)
+
+        def work(x, y, slope):
+            e = xp.exp(xp.negative(x, out=slope), out=slope)
+            xp.reciprocal(xp.add(e, 1, out=y), out=y)
+            slope *= y  # exp(-x) s(x) is s(-x)
+            slope *= y
+            low = x < -80
+            if type(x) is not np.ndarray or low.any():  # exp(-x) overflows below -88; here s(x) is exp(x), exactly
+                y[...] = xp.where(low, xp.exp(x), y)
+                slope[...] = xp.where(low, y, slope)
+        split(work, x, y, slope)
         ctx.save(slope)
         return y
 
     def backward(ctx, gy):
-        (slope,) = ctx.saved
-        return gy * slope
+        return gy * ctx.saved[0]
 
 
 class Tanh(Wide):
@@ -75,8 +78,14 @@ class Tanh(Wide):
 
     def backward(ctx, gy):
         (x,) = ctx.saved
-        s = 1 / xp_of(x).cosh(x)
-        return gy * (s * s)
+        xp, gx = xp_of(x), xp_of(x).empty_like(x)
+
+        def work(x, gy, gx):
+            xp.reciprocal(xp.cosh(x, out=gx), out=gx)
+            gx *= gx
+            gx *= gy
+        split(work, x, gy, gx)
+        return gx
 
 
 def relu(input: Tensor) -> Tensor:

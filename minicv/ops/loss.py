@@ -19,8 +19,9 @@ from .arguments import number
 from .case import Case
 from .dtypes import astype
 from .masks import keep, weigh
-from .precision import Wide
+from .precision import Wide, in_range
 from .rows import blocks_of, from_rows, put_columns, rows_of
+from .softmax import exp_and_others
 
 
 def cross_entropy_loop(x, target, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0,
@@ -86,18 +87,25 @@ class CrossEntropy(Wide):
             z = xp.empty((K, len(t)), x.dtype)
             keep(rows[span].T, (u if s else a[span]) != 0, out=z)  # a pixel that does not count may have any scores
             z -= z.max(axis=0)
-            p = xp.exp(z)
-            sums = p.sum(axis=0)
+            z_t = z.ravel().take(at)
+            p, e_t = xp.exp(z), xp.exp(z_t)
+            # The sum of the others alone: for a pixel that is sure of its class 1 + 1e-9 would round to 1, and leave
+            # neither loss nor gradient.
+            p.ravel()[at] = 0
+            others = p.sum(axis=0)
+            sums = others + e_t
+            not_t = others / sums  # 1 - p_t
             p /= sums
-            xp.log(sums, out=sums)
-            e = sums - z.ravel().take(at)  # - log p_t
+            xp.log1p(others + (e_t - 1), out=sums)
+            e = sums - z_t  # - log p_t
             e = e if weight is None else weigh(e, w_t)
             if s:
                 of_all = K * sums - z.sum(axis=0) if weight is None else \
                     weight.sum() * sums - weigh(z, weight[:, None]).sum(axis=0)
                 e = (1 - s) * e + s / K * of_all
+                p.ravel()[at] = e_t / (others + e_t)
             xp.multiply(u, e, out=loss[span])  # U-Net, eq. (1)
-            return p, at, u if s else None
+            return p, at, not_t, u if s else None
 
         spans = blocks_of(rows)
         saved = parallel(block, spans)
@@ -112,13 +120,14 @@ class CrossEntropy(Wide):
         gx = xp_of(a).empty((len(a), K), a.dtype)
 
         def block(both):
-            span, (p, at, u) = both
+            span, (p, at, not_t, u) = both
             g = gy if len(gy) == 1 else gy[span]
             ga = weigh(g, a[span]) if not s else weigh(g, a[span]) * (1 - s)
-            ug = weigh(g, u) * (s / K) if s else 0
-            gz = p * (ga if not s else ga + ug * (K if weight is None else weight.sum()))
-            gz.ravel()[at] -= ga
+            gz = p * ga
+            gz.ravel()[at] = -ga * not_t
             if s:
+                ug = weigh(g, u) * (s / K)
+                gz += p * (ug * (K if weight is None else weight.sum()))
                 gz -= ug if weight is None else weigh(ug, weight[:, None])
             put_columns(gx[span], gz)
 
@@ -137,18 +146,19 @@ class SoftCrossEntropy(Wide):
         v = xp.ones(x.shape[:axis] + x.shape[axis + 1:], x.dtype) if v is None else v
         z = keep(x, xp.expand_dims(v != 0, axis))  # a pixel that does not count may have any scores
         z = z - z.max(axis=axis, keepdims=True)
-        log_p = z - xp.log(xp.exp(z).sum(axis=axis, keepdims=True))
+        log_p = z - xp.log1p(exp_and_others(z, axis, keepdims=True)[1])
         total = v.sum()
         ctx.save(wq, log_p, w, v, total)
         ctx.axis, ctx.s, ctx.reduction = axis, s, reduction
         return reduced(-weigh(weigh(log_p, wq).sum(axis=axis), v), total, reduction)
 
-    def backward(ctx, gy):  # dloss/dx = v (p sum_k w_k q_k - w q),   dloss/dt = - v (1 - s) w log p
+    def backward(ctx, gy):  # dloss/dx = v (p sum_k w_k q_k - w q) = v (p sum of the others - w q (1 - p))
         wq, log_p, w, v, total = ctx.saved
         xp, axis = xp_of(gy), ctx.axis
         g = xp.expand_dims(weigh(each(gy, total, ctx.reduction), v), axis)
-        gx = (xp.exp(log_p) * wq.sum(axis=axis, keepdims=True) - wq) * g if ctx.needs[0] else None
-        gt = weigh(log_p, (ctx.s - 1) * w * g) if ctx.needs[1] else None
+        others = wq.sum(axis=axis, keepdims=True) - wq
+        gx = (xp.exp(log_p) * others + wq * xp.expm1(log_p)) * g if ctx.needs[0] else None
+        gt = weigh(log_p, (ctx.s - 1) * w * g) if ctx.needs[1] else None  # - v (1 - s) w log p
         return gx, gt, None, None
 
 
@@ -196,7 +206,7 @@ class NLLLoss(Wide):
         log_p, total = rows.ravel().take(at), a.sum()
         ctx.save(at, a, total)
         ctx.shape_in, ctx.axis, ctx.reduction = x.shape, axis, reduction
-        return reduced(-weigh(log_p, a).reshape(target.shape), total, reduction)
+        return in_range(lambda log_p: reduced(-weigh(log_p, a).reshape(target.shape), total, reduction), log_p)
 
     def backward(ctx, gy):  # dloss/dx_t = -a
         at, a, total = ctx.saved
@@ -219,8 +229,7 @@ def reduced(loss: Array, total: Array | int, reduction: str) -> Array:
     """The losses, their sum, or their sum divided by ``total``: the sum of their weights, or their number."""
     if reduction == "none":
         return loss
-    with np.errstate(invalid="ignore"):  # 0 / 0 = nan where nothing counts
-        return loss.sum() / total if reduction == "mean" else loss.sum()
+    return in_range(lambda loss: loss.sum() / total, loss) if reduction == "mean" else loss.sum()
 
 
 def each(gy: Array, total: Array | int, reduction: str) -> Array:

@@ -23,7 +23,7 @@ from .case import Case
 from .dtypes import astype
 from .loss import check_reduction, constant, each, on_device_of_input, reduced
 from .masks import keep, weigh
-from .precision import Wide
+from .precision import Wide, in_range
 
 
 def _elementwise_loop(loss):
@@ -65,7 +65,11 @@ def hinge_loss_loop(x, y):
 
 
 class BinaryCrossEntropyWithLogits(Wide):
-    """loss = w ((1 - t) x + c softplus(-x)),   c = 1 + (pos_weight - 1) t,   softplus(-x) = log(1 + exp(-x))"""
+    """loss = w (p t softplus(-x) + (1 - t) softplus(x)),   p = pos_weight,   softplus(x) = log(1 + exp(x))
+
+    Of exp(x) and exp(-x) one overflows. a = min(exp(x), 1) and b = min(exp(-x), 1) do not, and one of them is 1:
+    softplus(x) = log1p(a b) + max(x, 0),   s(x) = a / (1 + a b),   s(-x) = b / (1 + a b).
+    """
 
     def forward(ctx, x, t, weight, pos_weight, *, reduction):
         xp = xp_of(x)
@@ -73,10 +77,13 @@ class BinaryCrossEntropyWithLogits(Wide):
         if pos_weight is not None:
             x = keep(x, (t != 1) | (c != 0))  # what does not count may have any score
         x = x if weight is None else keep(x, xp.broadcast_to(weight != 0, x.shape))
-        softplus = xp.log1p(xp.exp(-abs(x))) + xp.maximum(-x, 0)  # of -x, with no exp of a large number
-        loss = (1 - t) * x + c * softplus
-        slope = 1 - t - c * (1 - xp.tanh(x / 2)) / 2  # s(-x) = (1 - tanh(x/2)) / 2
-        of_target = (0 if pos_weight is None else (pos_weight - 1) * softplus) - x if ctx.needs[1] else None
+        above, below = xp.maximum(x, 0), xp.maximum(-x, 0)
+        a, b = xp.exp(-below), xp.exp(-above)
+        ab, p = a * b, 1 if pos_weight is None else pos_weight
+        log = xp.log1p(ab)
+        loss = c * log + p * t * below + (1 - t) * above
+        slope = ((1 - t) * a - p * t * b) / (1 + ab)
+        of_target = p * below - above + (p - 1) * log if ctx.needs[1] else None
         if weight is not None:
             loss, slope = loss * weight, slope * weight
             of_target = None if of_target is None else of_target * weight
@@ -109,12 +116,12 @@ class MSELoss(Wide):
 
     def forward(ctx, x, t, *, reduction):
         d = x - t
-        ctx.save(2 * d)
+        ctx.save(d)
         ctx.reduction = reduction
-        return reduced(d * d, x.size, reduction)
+        return in_range(lambda d: reduced(d * d, d.size, reduction), d)
 
     def backward(ctx, gy):
-        g = _weigh(ctx, gy)
+        g = _weigh(ctx, 2 * gy)
         return g, -g
 
 

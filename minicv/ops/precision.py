@@ -20,6 +20,7 @@ from ..autograd import Function, Tensor
 from ..backend import Array, xp_of
 from .dtypes import AsType
 
+HALF = np.dtype(np.float16)
 PIECE = 1024  # numbers that are added one after the other: off by 1e-6 at most
 
 
@@ -44,13 +45,13 @@ class Wide(Function):
 
     @classmethod
     def apply(cls, *inputs: Tensor | None, **options: Any) -> Any:
-        def is_float(x):
-            return isinstance(x, Tensor) and x.dtype.kind == "f"
-        if {x.dtype for x in inputs if is_float(x)} != {np.dtype(np.float16)}:
+        dtypes = {x.data.dtype for x in inputs if isinstance(x, Tensor)}
+        if HALF not in dtypes or any(d.kind == "f" and d != HALF for d in dtypes):  # float16 with float32 is refused
             return super().apply(*inputs, **options)
-        result = super().apply(*(AsType.apply(x, dtype=np.float32) if is_float(x) else x for x in inputs), **options)
+        result = super().apply(*(AsType.apply(x, dtype=np.float32) if isinstance(x, Tensor) and x.dtype == HALF else x
+                                 for x in inputs), **options)
         first, *others = result if isinstance(result, tuple) else (result,)
-        first = AsType.apply(first, dtype=np.float16)
+        first = AsType.apply(first, dtype=HALF)
         return (first, *others) if others else first
 
 

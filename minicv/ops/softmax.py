@@ -53,12 +53,13 @@ def along(f: Callable[..., Array], dim: int, *arrays: Array) -> Array:
     return from_rows(y, arrays[0].shape, dim)
 
 
-def exp_and_others(z: Array) -> tuple[Array, Array]:
-    """exp(z) for z of which the largest in each column is 0, and the sum of each column without that one's 1."""
+def exp_and_others(z: Array, axis: int = 0, keepdims: bool = False) -> tuple[Array, Array]:
+    """exp(z), where the largest z along the axis is 0, and the sums of exp(z) without that one's 1."""
     xp = xp_of(z)
     e = xp.exp(z)
     ones = xp.floor(e)  # where z is 0
-    return e, (e - ones).sum(axis=0) + (ones.sum(axis=0) - 1)
+    ties = ones.sum(axis=axis, keepdims=keepdims) - 1
+    return e, xp.subtract(e, ones, out=ones).sum(axis=axis, keepdims=keepdims) + ties
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -111,7 +112,11 @@ class LogSoftmax(Wide):
         xp = xp_of(y)
 
         def f(y, gy):  # gy (1 - p) - p (sum of the other gy), with all digits of 1 - p where p is almost 1
-            return -gy * xp.expm1(y) - xp.exp(y) * (gy.sum(axis=0) - gy)
+            p, gx = xp.exp(y), xp.expm1(y)
+            p *= gy.sum(axis=0) - gy
+            gx *= gy
+            gx += p
+            return xp.negative(gx, out=gx)
         return along(f, ctx.dim, y, gy)
 
 
