@@ -321,17 +321,10 @@ def run_evaluate(args: argparse.Namespace) -> int:
 def run_predict(args: argparse.Namespace) -> int:
     """minicv predict"""
     from . import kinds
+    from .prediction import predict_files
     model, info, kind = kinds.load(args.checkpoint)
     kind.refuse_others(model.recipe["model"], args)
-    stems = [Path(image).stem for image in args.images]
-    twice = sorted({s for s in stems if stems.count(s) > 1})
-    if twice:
-        raise ValueError(f"predict: several pictures are named {', '.join(twice)}, and their results would be too; "
-                         "predict them into different folders")
-    args.out.mkdir(parents=True, exist_ok=True)
-    for path, stem in zip(args.images, stems, strict=True):
-        print(kind.write(model, info, kinds.read(path, model), args.out / stem, args))
-    return 0
+    return predict_files(model, info, kind, args)
 
 
 def run_papers(args: argparse.Namespace) -> int:

@@ -30,6 +30,7 @@ class Kind:
     answers: tuple[str, ...] = ()  # options of evaluate and predict
     sample: type  # what a data set for it holds,
     needs = ""  # and that in words
+    suffixes: tuple[str, ...]  # of the files that predict writes for an image; the last is for the eye
 
     def open(self, spec: str, split: str, model: str) -> Any:
         """A split of a data set; ``ValueError`` if what it holds is not for the network ``model``."""
@@ -105,9 +106,9 @@ class Kind:
         """The field's measures on a split of a data set."""
         raise TypeError(f"{type(self).__name__} has no evaluate")
 
-    def write(self, model: Module, info: dict, image: np.ndarray, stem: Path, args: argparse.Namespace) -> str:
-        """Predict one picture and write files that begin with ``stem``; what to say of it."""
-        raise TypeError(f"{type(self).__name__} has no write")
+    def writer(self, model: Module, info: dict, args: argparse.Namespace) -> Callable[[np.ndarray, Path], str]:
+        """A function that predicts an image and writes ``suffixes`` to the path given; it returns what was found."""
+        raise TypeError(f"{type(self).__name__} has no writer")
 
 
 class Segmentation(Kind):
@@ -118,6 +119,7 @@ class Segmentation(Kind):
     recipe = training.SegmentationRecipe
     options = ("tile", "elastic", "scale", "jitter", "augment", "weight_map", "class_weights", "two_stage")
     answers = ("tile", "average")
+    suffixes = "_labels.png", "_overlay.png"
 
     def task(self, dataset, recipe, model, args):
         return training.SegmentationTask(dataset, recipe, model)
@@ -132,13 +134,19 @@ class Segmentation(Kind):
         measured, chosen_on = (self.open(args.data, split, model.recipe["model"]) for split in (args.split, "train"))
         return evaluate(model, measured, chosen_on, quiet=args.json, tile=args.tile, average=args.average)
 
-    def write(self, model, info, image, stem, args):
-        from .viz import overlay
-        result = model.predict([image], args.tile, args.average)[0]
-        data.write_png(f"{stem}_labels.png", result.labels.astype(np.uint8))
-        data.write_png(f"{stem}_overlay.png", overlay(image, result.labels).transpose(2, 0, 1))
-        shares = np.bincount(result.labels.ravel(), minlength=len(result.probabilities)) / result.labels.size
-        return f"{stem}_overlay.png  " + "  ".join(f"class {k}: {s:.1%}" for k, s in enumerate(shares))
+    def writer(self, model, info, args):
+        from .viz import picture_of_labels
+        names = class_names(model, info)
+        model.predict([], args.tile)  # the tile is checked before the first image
+
+        def write(image, stem):
+            result = model.predict([image], args.tile, args.average)[0]
+            data.write_png(f"{stem}_labels.png", result.labels)
+            shown = picture_of_labels(image, result.labels, names, enlargement(image))
+            data.write_png(f"{stem}_overlay.png", shown.transpose(2, 0, 1))
+            shares = np.bincount(result.labels.ravel(), minlength=len(names)) / result.labels.size
+            return "  ".join(f"{name}: {share:.1%}" for name, share in zip(names, shares, strict=True))
+        return write
 
 
 class Detection(Kind):
@@ -149,6 +157,7 @@ class Detection(Kind):
     recipe = training.DetectionRecipe
     options = ("flip", "turn", "scale", "jitter")
     answers = ("score", "proposals")
+    suffixes = ".json", "_boxes.png"
 
     def task(self, dataset, recipe, model, args):
         return training.DetectionTask(dataset, recipe, model, proposer(model, args, args.out))
@@ -178,23 +187,38 @@ class Detection(Kind):
         pictures = self.open(args.data, args.split, model.recipe["model"])
         return training.evaluate_detector(model, pictures, args.json, given)
 
-    def write(self, model, info, image, stem, args):
+    def writer(self, model, info, args):
         from .data.rle import encode_rle
         from .viz import picture_of_detections
-        given = proposer(model, args, None)
-        found = model.predict([image], None if given is None else [given(image)])[0]
-        found = found[found.scores >= (model.sure if args.score is None else args.score)]
-        names = info.get("classes", [f"class {k}" for k in range(model.num_classes)])
-        objects = [{"class": names[k], "score": round(s, 4), "box": [round(v, 2) for v in box]} for k, s, box in
-                   zip(found.labels.tolist(), found.scores.tolist(), found.boxes.tolist(), strict=True)]
-        for thing, mask in zip(objects, () if found.masks is None else found.masks, strict=False):
-            thing["mask"] = encode_rle(mask)
-        with atomic_write(f"{stem}.json") as temporary:
-            temporary.write_text(json.dumps({"height": image.shape[1], "width": image.shape[2], "objects": objects}))
-        times = max(1, 500 // max(image.shape[1:]))  # so that the names can be read
-        data.write_png(f"{stem}_boxes.png", picture_of_detections(image, found, names, times).transpose(2, 0, 1))
-        counts = np.bincount(found.labels, minlength=len(names))
-        return f"{stem}_boxes.png  " + "  ".join(f"{name}: {n}" for name, n in zip(names, counts, strict=True))
+        names, given = class_names(model, info), proposer(model, args, None)
+        score = model.sure if args.score is None else args.score
+
+        def write(image, stem):
+            found = model.predict([image], None if given is None else [given(image)], score=score)[0]
+            objects = [{"class": names[k], "score": round(s, 4), "box": [round(v, 2) for v in box]} for k, s, box in
+                       zip(found.labels.tolist(), found.scores.tolist(), found.boxes.tolist(), strict=True)]
+            for thing, mask in zip(objects, () if found.masks is None else found.masks, strict=False):
+                thing["mask"] = encode_rle(mask)
+            with atomic_write(f"{stem}.json") as temporary:
+                temporary.write_text(json.dumps({"height": image.shape[1], "width": image.shape[2],
+                                                 "objects": objects}))
+            shown = picture_of_detections(image, found, names, enlargement(image))
+            data.write_png(f"{stem}_boxes.png", shown.transpose(2, 0, 1))
+            counts = np.bincount(found.labels, minlength=len(names))
+            return "  ".join(f"{name}: {n}" for name, n in zip(names, counts, strict=True)) if len(found) else (
+                f"nothing with a score of {score:g} or more")
+        return write
+
+
+def class_names(model: Module, info: dict) -> list[str]:
+    """The names of a model's classes, from what its checkpoint says; "class 0", ... where it does not."""
+    names = info.get("classes") or []
+    return list(names) if len(names) == model.num_classes else [f"class {k}" for k in range(model.num_classes)]
+
+
+def enlargement(image: np.ndarray) -> int:
+    """How many times larger an image (C, H, W) is shown, so that names on it can be read."""
+    return max(1, 500 // max(image.shape[1:]))
 
 
 def proposer(model: Module, args: argparse.Namespace, folder: Path | None) -> training.Proposer | None:
@@ -232,8 +256,3 @@ def load(path: str) -> tuple[Module, dict, Kind]:
         raise ValueError(f"{path}: holds the model {model.recipe['model']!r}, which neither labels pixels nor finds "
                          "objects")
     return model, info, kind
-
-
-def read(path: str, model: Module) -> np.ndarray:
-    """A picture in the channels that a model takes."""
-    return data.read_image(path, "L" if model.in_channels == 1 else "RGB")

@@ -82,6 +82,8 @@ class Lesson:
 
     def save(self, figure: Any, name: str) -> None:
         """Write a figure to ``out``/LESSON_NAME.png and say so."""
+        from .viz.fonts import set_fonts
+        set_fonts(figure)
         self.out.mkdir(parents=True, exist_ok=True)
         path = self.out / f"{self.name}_{name}.png"
         with atomic_write(path) as temporary:

@@ -116,7 +116,7 @@ def test_networks_that_label_pixels(run, monkeypatch, tmp_path, name):  # noqa: 
     write_png(tmp_path / "a.png", few("scenes")[0].image)
     code, text, error = run("predict", "--checkpoint", out / "last.safetensors", tmp_path / "a.png", "--out",
                             tmp_path / "p")
-    assert (code, error) == (0, "") and text.startswith(f"{tmp_path / 'p' / 'a'}_overlay.png  class 0: ")
+    assert (code, error) == (0, "") and text.startswith(f"{tmp_path / 'p' / 'a'}_overlay.png  (50 x 37 pixels)  ")
     labels = read_label(tmp_path / "p" / "a_labels.png")
     assert labels.shape == (37, 50) and labels.max() < 9
 
@@ -171,7 +171,7 @@ def test_networks_that_search_and_yolo(run, few_boxes, tmp_path, name, options):
     write_png(tmp_path / "a.png", BoxScenes(1, (40, 60))[0].image)
     code, text, error = run("predict", "--checkpoint", out / "last.safetensors", tmp_path / "a.png", "--out",
                             tmp_path / "p", "--score", -1)
-    assert (code, error) == (0, "") and text.startswith(f"{tmp_path / 'p' / 'a'}_boxes.png  disc: ")
+    assert (code, error) == (0, "") and text.startswith(f"{tmp_path / 'p' / 'a'}_boxes.png  (60 x 40 pixels)  ")
     assert json.loads((tmp_path / "p" / "a.json").read_text())["width"] == 60
 
 
@@ -182,7 +182,7 @@ def test_predict_writes_what_a_network_is_sure_of(run, monkeypatch, tmp_path, na
     assert model.sure == sure
     found = Detections(np.tile(np.array([[1, 2, 30, 40]], np.float32), (2, 1)),
                        np.array([sure, sure - 0.01], np.float32), np.array([0, 1]))
-    monkeypatch.setattr(type(model), "predict", lambda self, images, proposals: [found])
+    monkeypatch.setattr(type(model), "predict", lambda self, images, proposals, score: [found[found.scores >= score]])
     monkeypatch.setattr(type(model), "propose", lambda self, image: found.boxes)
     save_checkpoint(tmp_path / "model.safetensors", model)
     write_png(tmp_path / "a.png", np.zeros((3, 50, 60), np.float32))
@@ -233,7 +233,7 @@ def test_predict_writes_json_and_a_picture(run, checkpoint, tmp_path):  # noqa: 
     write_png(tmp_path / "a.png", image)
     out = tmp_path / "out"
     code, text, error = run("predict", "--checkpoint", checkpoint, tmp_path / "a.png", "--out", out, "--score", 0.1)
-    assert (code, error) == (0, "") and text.startswith(f"{out / 'a'}_boxes.png  disc: ")
+    assert (code, error) == (0, "") and text.startswith(f"{out / 'a'}_boxes.png  (60 x 40 pixels)  disc: ")
     assert sorted(p.name for p in out.iterdir()) == ["a.json", "a_boxes.png"]
     said = json.loads((out / "a.json").read_text())
     found = load_checkpoint(checkpoint)[0].predict([read_image(tmp_path / "a.png", "RGB")])[0]

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw
 
 from .backend import import_matplotlib
 from .figures import PALETTE, grey_to_rgb
+from .fonts import set_fonts
 
 COLOURS = PALETTE[[1, 2, 3, 7, 4, 5, 6]]  # one class after the other
 
@@ -49,6 +49,8 @@ def draw_boxes(ax: Any, boxes: np.ndarray, labels: Sequence[int] | None = None, 
             ax.text(max(x1, 0), max(y1, 0), texts[r], fontsize=7, va="bottom" if y1 > 8 else "top",
                     color="w" if dark else "k", clip_on=True,
                     bbox={"facecolor": own, "edgecolor": "none", "pad": 0.8, "alpha": 0.9})
+    if texts is not None:
+        set_fonts(ax)
 
 
 def overlay_masks(image: np.ndarray, masks: np.ndarray, labels: Sequence[int] | None = None,
@@ -82,28 +84,3 @@ def heat_map(image: np.ndarray, heat: np.ndarray, low: float | None = None, high
     colours = import_matplotlib().colormaps["cividis"](scaled[rows[:, None], columns])[..., :3] * 255  # (H, W, 3)
     grey = grey_to_rgb(image).mean(axis=2, keepdims=True)
     return ((1 - strength) * grey + strength * colours).astype(np.uint8)
-
-
-def picture_of_detections(image: np.ndarray, found: Any, class_names: Sequence[str], scale: int = 1) -> np.ndarray:
-    """A picture (C, H, W) with what a detector found in it, ``scale`` times as large: uint8 (scale H, scale W, 3).
-
-    found: Detections, or a DetectionSample. Every box has its class, if there are several, and its score above it,
-    masks are tinted. No figure is made, so it is quick, and as sharp as the picture.
-    """
-    rgb = grey_to_rgb(image) if found.masks is None else overlay_masks(image, found.masks, found.labels)
-    picture = Image.fromarray(np.ascontiguousarray(rgb.repeat(scale, axis=0).repeat(scale, axis=1)))
-    draw = ImageDraw.Draw(picture)
-    scores = getattr(found, "scores", None)
-    for r in range(len(found.boxes))[::-1]:  # the best at last, on top
-        colour = tuple((255 * class_colour(found.labels[r])).astype(int).tolist())
-        x1, y1, x2, y2 = (np.asarray(found.boxes[r], float) * scale).round().astype(int).tolist()
-        x2, y2 = max(x2 - 1, x1), max(y2 - 1, y1)
-        draw.rectangle((x1 - 1, y1 - 1, x2 + 1, y2 + 1), outline="white")
-        draw.rectangle((x1, y1, x2, y2), outline=colour, width=max(scale, 1 + picture.width // 400))
-        words = [class_names[int(found.labels[r])]] if len(class_names) > 1 or scores is None else []
-        text = " ".join([*words, *([] if scores is None else [f"{scores[r]:.2f}"])])
-        left, top, right, bottom = draw.textbbox((0, 0), text)
-        at = min(max(x1, 0), max(picture.width - right - 2, 0)), y1 - bottom - 2 if y1 > bottom + 2 else y1
-        draw.rectangle((at[0], at[1], at[0] + right + 2, at[1] + bottom + 2), fill=colour)
-        draw.text((at[0] + 1, at[1] + 1), text, fill="black")
-    return np.asarray(picture)

@@ -11,6 +11,7 @@ from ..detection import Detections
 from ..metrics.detection import objects_found
 from .backend import pyplot
 from .boxes import class_colour
+from .fonts import legible, set_fonts
 
 PALE, DARK = 0.3, 0.7  # how much of a class's colour is in its objects, and in the outlines of what was found
 WIDTH, DASHES, HATCH = 1.3, (0, (3, 1.5)), "////"
@@ -43,6 +44,7 @@ def found_sheet(truths: Sequence[DetectionSample], found: Mapping[str, Sequence[
     lines = -(-len(entries) // 5)
     figure.legend(handles=entries, loc="outside lower center", ncols=-(-len(entries) // lines), fontsize=9,
                   frameon=False)
+    set_fonts(figure)
     return figure
 
 
@@ -103,7 +105,7 @@ def legend(class_names: Sequence[str]) -> list[Any]:
     from matplotlib.patches import Patch
     colours, grey, false = [class_colour(k) for k in range(len(class_names))], np.full(3, 0.5), {"linestyle": DASHES}
     return [*(Patch(facecolor=(*colour, PALE), edgecolor=DARK * colour, linewidth=WIDTH, label=name)
-              for name, colour in zip(class_names, colours, strict=True)),
+              for name, colour in zip(legible(class_names), colours, strict=True)),
             Patch(facecolor=(*grey, PALE), label="filled: is there"),
             Patch(fill=False, edgecolor=DARK * grey, linewidth=WIDTH, label="outlined: was found"),
             Patch(facecolor=(*grey, PALE), edgecolor="0.25", linewidth=0, hatch=HATCH, label="hatched: missed"),

@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from .backend import pyplot
 from .figures import PALETTE, grey_to_rgb
+from .fonts import legible, set_fonts
 
 VOID = np.array([255, 255, 255], np.uint8)
 BLACK, ORANGE, SKY, _, YELLOW, _, VERMILION, PINK = PALETTE.tolist()
@@ -86,6 +87,7 @@ def prediction_sheet(images: Sequence[np.ndarray], labellings: Mapping[str, Sequ
                 ax.imshow(colour_labels(labels, colours, ignore_index), interpolation="nearest")
                 _number(ax, labels, colours, smallest, ignore_index)
     draw_legend(figure, class_names, colours, -(-(len(class_names) + 1) // lines))
+    set_fonts(figure)
     return figure
 
 
@@ -93,7 +95,7 @@ def draw_legend(figure: Any, class_names: Sequence[str], colours: np.ndarray, co
     """The classes with their numbers and colours, at the bottom of a figure."""
     from matplotlib.patches import Patch
     patches = [Patch(facecolor=colour / 255, edgecolor="0.3", linewidth=0.5, label=f"{k} {name}")
-               for k, (name, colour) in enumerate(zip(class_names, np.asarray(colours), strict=True))]
+               for k, (name, colour) in enumerate(zip(legible(class_names), np.asarray(colours), strict=True))]
     patches.append(Patch(facecolor="w", edgecolor="0.3", linewidth=0.5, label="void"))
     figure.legend(handles=patches, loc="lower center", ncols=min(columns, len(patches)), fontsize=8, frameon=False,
                   handlelength=1.2, handleheight=0.9, columnspacing=1.2, labelspacing=0.3, borderaxespad=0.1)
@@ -142,10 +144,12 @@ def draw_confusion(matrix: np.ndarray, class_names: Sequence[str], ax: Any = Non
             ax.text(x, i, text, ha="center", va="center", fontsize=8, clip_on=False)
     for x, text in ((K + 0.3, "pixels\n%"), (K + 1.6, "IU\n%")):
         ax.text(x, -0.75, text, ha="center", va="bottom", fontsize=8, clip_on=False)
-    ax.set_xticks(range(K), class_names, rotation=60, ha="right", rotation_mode="anchor", fontsize=8)
-    ax.set_yticks(range(K), class_names, fontsize=8)
+    names = legible(class_names)
+    ax.set_xticks(range(K), names, rotation=60, ha="right", rotation_mode="anchor", fontsize=8)
+    ax.set_yticks(range(K), names, fontsize=8)
     ax.set(xlabel="prediction", ylabel="truth")
     ax.set_title(title, fontsize=9, loc="left")
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
+    set_fonts(ax)
     return ax

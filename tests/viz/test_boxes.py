@@ -2,8 +2,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from minicv.data.detection import DetectionSample
-from minicv.detection import Detections
 from minicv.viz.boxes import (
     COLOURS,
     class_colour,
@@ -11,7 +9,6 @@ from minicv.viz.boxes import (
     draw_picture,
     heat_map,
     overlay_masks,
-    picture_of_detections,
 )
 
 grey = np.full((3, 20, 30), 0.5, np.float32)
@@ -52,23 +49,3 @@ def test_heat_map_by_hand():
     assert (rgb[:, :15] == [0, 34, 77]).all() and (rgb[:, 15:] == [253, 231, 55]).all()  # the ends of cividis
     assert (heat_map(grey, np.zeros((2, 3)), strength=0) == 128).all()
     assert (heat_map(grey, np.full((1, 1), 5.0), low=0, high=10, strength=1) == [124, 123, 120]).all()  # its middle
-
-
-def test_picture_of_detections():
-    found = Detections(np.array([[4, 6, 14, 18], [0, 0, 30, 20]], np.float32), np.array([0.9, 0.4], np.float32),
-                       np.array([0, 1]))
-    rgb = picture_of_detections(grey, found, ("a", "b"), scale=4)
-    assert rgb.shape == (80, 120, 3) and rgb.dtype == np.uint8
-    assert (rgb[50, 4 * 4] == COLOURS[0]).all() and (rgb[50, 4 * 14 - 1] == COLOURS[0]).all()  # both sides of the first
-    assert (rgb[60, 30] == 128).all()  # nothing inside
-    sample = DetectionSample(grey, found.boxes, found.labels, "x", np.ones((2, 20, 30), bool))
-    assert picture_of_detections(grey, sample, ("a", "b")).shape == (20, 30, 3)
-    assert (picture_of_detections(grey, Detections.none(), ()) == 128).all()
-
-
-def test_of_a_single_class_the_name_would_only_hide_neighbours():
-    found = Detections(np.array([[4, 20, 60, 60]], np.float32), np.array([0.5], np.float32), np.array([0]))
-    one, two = (picture_of_detections(np.zeros((3, 80, 120)), found, names) for names in (("disc",), ("disc", "b")))
-    row = 17  # in the label, above the box
-    painted = [int((picture[row] > 0).any(axis=1).sum()) for picture in (one, two)]
-    assert 10 < painted[0] < painted[1] - 15  # "0.50" and "disc 0.50"

@@ -141,11 +141,12 @@ class Detector(nn.Module):
     # ------------------------------------------------------------------------------------------------------
     @no_grad()
     def predict(self, images: Sequence[np.ndarray], proposals: Sequence[np.ndarray] | None = None,
-                batch: int = 1) -> list[Detections]:
+                batch: int = 1, score: float | None = None) -> list[Detections]:
         """The objects on pictures (C, H, W) in 0..1, each of any size, in pixels of that picture, by falling score.
 
         ``proposals``: boxes (P, 4) per picture, in its pixels, for a network that needs them; by default those of
-        ``propose``. ``batch``: pictures that are computed together. ``ValueError`` for arrays that are no pictures.
+        ``propose``. ``batch``: pictures that are computed together. ``score``: detections with a lower one are
+        left out, before their masks are drawn at the picture's size. ``ValueError`` for arrays that are no pictures.
         """
         for image in images:
             self._check(image, "predict")
@@ -163,7 +164,7 @@ class Detector(nn.Module):
                 boxes = None if proposals is None else [
                     np.asarray(b, np.float32).reshape(-1, 4) * factors(image.shape[1:], size)
                     for b, image, size in zip(proposals[i:i + batch], some, sizes, strict=True)]
-                found += [self.restore(d, size, image.shape[1:])
+                found += [self.restore(d if score is None else d[d.scores >= score], size, image.shape[1:])
                           for d, size, image in zip(self.detect(x, sizes, boxes), sizes, some, strict=True)]
         return found
 
