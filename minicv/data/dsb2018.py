@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .decode import is_file
 from .detection import DetectionPictures, Record, boxes_of_masks
 from .errors import DataError
 from .images import image_size, read_mask
@@ -51,7 +52,7 @@ def find(root: Path, split: str) -> list[Callable[[list[str]], Record]]:
 def read_nuclei(place: Path, problems: list[str]) -> Record:
     """The folder of one image. A mask of another size, or of other values than two, is a ``DataError``."""
     image = place / "images" / f"{place.name}.png"
-    if not image.is_file():
+    if not is_file(image):
         raise DataError(f"{image}: no such file; {EXPECTED}")
     sizes = image_size(image), image_size(image, upright=True)
     masks = {path: read_mask(path) for path in sorted(folder(place / "masks", EXPECTED).glob("*.png"))}

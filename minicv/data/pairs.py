@@ -155,7 +155,7 @@ def check_split(reader: type[LabelledPictures], split: str) -> None:
 
 def folder(path: Path, expected: str) -> Path:
     """The path, if it is a folder; otherwise a ``DataError`` that says how the data set should lie there."""
-    if not path.is_dir():
+    if not os.path.isdir(path):
         raise DataError(f"{path}: no such folder; {expected}")
     return path
 
