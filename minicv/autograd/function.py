@@ -44,7 +44,8 @@ class Function:
     ``forward`` gets the arrays of the positional arguments (None stays None) and the options by keyword. It returns one
     array; of a tuple only the first is differentiable. ``backward`` returns one gradient per positional argument, in
     order (a tuple, if there are several), or None where ``ctx.needs[i]`` is False. Neither may change an array that it
-    was given. Only what is passed to ``ctx.save`` is kept until the backward walk.
+    was given. Only what is passed to ``ctx.save`` is kept until the backward walk, which
+    raises ``RuntimeError`` if a saved array was changed in between (``versions.py``).
     """
 
     needs: tuple[bool, ...] = ()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @np.errstate(all="ignore")  # as forward
 def backward(tensor: Tensor, grad: Array | None = None, ready: Callable[[Tensor], None] | None = None) -> None:
-    """The chain rule, last call first; see ``Tensor.backward``. ``ready(leaf)``: called once its ``.grad`` is whole.
+    """The chain rule, last call first; see ``Tensor.backward``. ``ready(leaf)``: called once its gradient is complete.
 
     Calls are numbered as they are made, and a call can only use results of earlier ones. So the pending call with the
     highest number has received all of its gradient: everything that used its result has a higher number and is done.

@@ -1,3 +1,5 @@
+import copy
+import pickle
 import threading
 import time
 
@@ -18,6 +20,25 @@ def training(recipe=SMALL, workers=1, **options):
     minicv.seed(0)
     model = models.build("unet", **{"width": 4, "depth": 1, "dropout": 0.5, **options})
     return Training(model, SegmentationTask(Cells(3, 32), recipe, model), workers=workers)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda run: pickle.loads(pickle.dumps(run))])
+def test_a_copy_of_a_training_goes_on_by_itself(copied):
+    def go_on(run):
+        return [dict(losses) for losses, _ in zip(run, range(2), strict=False)], run.model.state_dict()
+
+    run = training()
+    next(iter(run))
+    other = copied(run)
+    assert other.optimizer.groups[0]["params"][0] is other.model.parameters()[0] and other.step == run.step == 1
+    before = other.model.state_dict()
+    losses, weights = go_on(run)
+    for name, value in other.model.state_dict().items():
+        np.testing.assert_array_equal(value, before[name])
+    other_losses, other_weights = go_on(other)
+    assert other_losses == losses
+    for name, value in weights.items():
+        np.testing.assert_array_equal(value, other_weights[name])
 
 
 # --------------------------------------------------------------------------------------------------------------- ahead
