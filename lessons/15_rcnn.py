@@ -30,7 +30,7 @@ from minicv.detection import box_iou, match_proposals
 from minicv.detection.ridge import BoxRegression
 from minicv.detection.selective_search import selective_search
 from minicv.models.backbones.classifier import normalise
-from minicv.models.detection.machines import NEAR, extract_features, train_box_regression, train_svms
+from minicv.models.detection.machines import extract_features, train_box_regression, train_svms
 from minicv.models.detection.rcnn import warp, with_context
 from minicv.nn import evaluating
 from minicv.training.detection import CachedProposals, DetectionRecipe, evaluate_detector
@@ -169,7 +169,7 @@ found["SVMs and moved boxes"] = evaluate_detector(model, test, proposer=propose)
 fitted, before, after = BoxRegression(*map(to_numpy, (model.box_weight, model.box_bias))), [], []
 for s in test:
     iou = box_iou(propose(s.image), s.boxes)
-    near = np.flatnonzero(iou.max(axis=1, initial=0) > NEAR)
+    near = np.flatnonzero(iou.max(axis=1, initial=0) > model.near)
     if len(near):
         of, boxes = iou[near].argmax(axis=1), propose(s.image)[near]
         x = model.features(s.image, boxes).pool5

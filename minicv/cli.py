@@ -117,13 +117,14 @@ def parser() -> argparse.ArgumentParser:
     some.add_argument("--tile", type=int, help="side of the output tile that a step looks at, pixels")
     some.add_argument("--elastic", type=float, help="standard deviation of the elastic deformation, pixels")
     some.add_argument("--no-augment", dest="augment", action="store_const", const=False)
-    some.add_argument("--weight-map", action="store_const", const=True, help="weigh pixels by U-Net's eq. (2)")
+    some.add_argument("--weight-map", action=argparse.BooleanOptionalAction, help="weigh pixels by U-Net's eq. (2)")
     some.add_argument("--class-weights", action="store_const", const=True, help="weigh pixels of rare classes more, as "
                       "ENet: 1 / ln(1.02 + the class's share)")
     some.add_argument("--start", metavar="FILE", help="a checkpoint with whose weights to begin: for fcn16s, fcn8s a "
-                      "coarser FCN (32s, 16s, 8s: FCN's stages); for any FCN and DeconvNet, its classifier")
-    some.add_argument("--two-stage", action="store_const", const=True, help="as DeconvNet's paper: crops around single "
-                      "objects for a third of the steps, then crops around proposals, instead of tiles")
+                      "coarser FCN (32s, 16s, 8s: FCN's stages); for any FCN and DeconvNet, its classifier; for PSPNet "
+                      "and DeepLab, the same network, as of another output stride")
+    some.add_argument("--two-stage", action=argparse.BooleanOptionalAction, help="as DeconvNet's paper: crops around "
+                      "single objects for a third of the steps, then crops around proposals, instead of tiles")
     some = add.add_argument_group("networks that find objects")
     some.add_argument("--alternating", action="store_true", help="faster_rcnn in four trainings of --steps each, as in "
                       "its paper: RPN, head, RPN, head; the first three in DIR/1_rpn, DIR/2_head, DIR/3_rpn")
@@ -285,7 +286,7 @@ def begin_with(model: Module, name: str, start: str) -> None:
     """Take over the weights of the checkpoint ``start``; ``ValueError`` if there is no way or they do not fit."""
     from .training import load_checkpoint
     if not hasattr(model, "initialise_from"):
-        raise ValueError(f"--start is not for {name}; it is for fcn32s, fcn16s, fcn8s and deconvnet")
+        raise ValueError(f"--start is not for {name}; it is for the FCNs, DeconvNet, PSPNet and DeepLab")
     source, _ = load_checkpoint(start)
     try:
         model.initialise_from(source)

@@ -141,7 +141,7 @@ def test_fcn_in_stages(run, fails, monkeypatch, tmp_path):  # noqa: F811
     message = fails("train", "fcn32s", "--start", start, "--out", tmp_path / "x", *again)
     assert message.startswith(f"--start {start}: FCN32s.load_state_dict: the state does not fit the model: unexpected")
     assert fails("train", "unet", "--start", start, "--out", tmp_path / "x", *again) == (
-        "--start is not for unet; it is for fcn32s, fcn16s, fcn8s and deconvnet")
+        "--start is not for unet; it is for the FCNs, DeconvNet, PSPNet and DeepLab")
     assert not (tmp_path / "x").exists()
 
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+from scipy import ndimage
 
 from .sample import IGNORE, Sample
 from .transforms import mirror
 
+SIGMA = 1.1  # pixels: what OpenCV takes for a kernel of 5 x 5
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # of red, green and blue in grey, ITU-R BT.601
 
 
@@ -25,7 +27,8 @@ class SegmentationAugment:
     Where a scaled picture is smaller, it lies anywhere in the crop, and around it are the picture's mean colour and the
     label IGNORE. margin: (rows, columns) of context that the image has around the crop, for networks of valid
     convolutions; then the picture is mirrored at its borders, as in prediction. flip: left-right, every second time.
-    jitter: see colour_jitter; 0 turns it off.
+    jitter: see colour_jitter; 0 turns it off. rotation: by up to so many degrees about the middle, blur: with a
+    Gaussian over 5 x 5 pixels, each in every second image, as in PSPNet's released code; 0 and False turn them off.
     """
 
     scale: tuple[float, float] = (0.5, 2.0)
@@ -33,6 +36,8 @@ class SegmentationAugment:
     margin: tuple[int, int] = (0, 0)
     flip: bool = True
     jitter: float = 0.1
+    rotation: float = 0.0
+    blur: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.scale[0] <= self.scale[1]:
@@ -41,6 +46,8 @@ class SegmentationAugment:
             raise ValueError(f"SegmentationAugment(crop={self.crop}): must be at least 1 pixel")
         if not 0 <= self.jitter <= 1:
             raise ValueError(f"SegmentationAugment(jitter={self.jitter}): must lie in 0..1")
+        if not 0 <= self.rotation <= 180:
+            raise ValueError(f"SegmentationAugment(rotation={self.rotation}): must lie in 0..180 degrees")
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         shape = np.array(sample.label.shape)
@@ -49,10 +56,34 @@ class SegmentationAugment:
         room = scaled - size  # negative: what is to be padded
         corner = rng.integers(np.minimum(room, 0), np.maximum(room, 0) + 1)
         mirrored = bool(rng.integers(2)) and self.flip
+        if self.rotation and rng.integers(2):
+            sample = rotated(sample, rng.uniform(-self.rotation, self.rotation))
         sample = scaled_window(sample, scaled, corner, size, mirrored, self.margin)
         if self.jitter:
             sample = dataclasses.replace(sample, image=colour_jitter(sample.image, rng, self.jitter))
+        if self.blur and rng.integers(2):
+            blurred = ndimage.gaussian_filter(sample.image, (0, SIGMA, SIGMA), radius=(0, 2, 2))
+            sample = dataclasses.replace(sample, image=blurred)
         return sample
+
+
+def rotated(sample: Sample, degrees: float) -> Sample:
+    """The sample turned about its middle, clockwise as seen on screen; it keeps its size.
+
+    Beyond the image: its mean color, label IGNORE, instance 0, weight 0.
+    """
+    a, shape = np.deg2rad(degrees), np.array(sample.label.shape)
+    matrix = np.array([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]])  # from an output pixel to where it comes from
+    offset = (shape - 1) / 2 - matrix @ (shape - 1) / 2
+
+    def turned(array: np.ndarray, outside: float, order: int) -> np.ndarray:
+        return ndimage.affine_transform(array, matrix, offset, order=order, mode="constant", cval=outside)
+    mean = sample.image.mean(axis=(1, 2))
+    changed = {"image": np.stack([turned(c, m, 1) for c, m in zip(sample.image, mean, strict=True)])}
+    for name, outside in (("label", IGNORE), ("instances", 0), ("weight", 0)):
+        if getattr(sample, name) is not None:
+            changed[name] = turned(getattr(sample, name), outside, 0)
+    return dataclasses.replace(sample, **changed)
 
 
 def scaled_window(sample: Sample, scaled: tuple[int, int], corner: tuple[int, int], size: tuple[int, int],

@@ -83,24 +83,51 @@ def crop(sample: DetectionSample, corner: tuple[int, int], size: tuple[int, int]
     return dataclasses.replace(sample, image=cut(sample.image, mean), boxes=boxes, masks=masks).select(kept)
 
 
+def random_factor(rng: np.random.Generator, most: float) -> float:
+    """A factor between 1 and ``most``, or one over it, as likely as not (Darknet's)."""
+    factor = rng.uniform(1, most)
+    return float(factor if rng.integers(2) else 1 / factor)
+
+
+def expose(image: np.ndarray, value: float, saturation: float) -> np.ndarray:
+    """An image (C, H, W) in 0..1 with its value and saturation in HSV multiplied; stays in 0..1.
+
+    HSV's value is the largest of red, green and blue, its saturation 1 - smallest / largest; the hue stays. An image of
+    one channel has a value only.
+    """
+    high = image.max(axis=0)  # (H, W), the value
+    below = 1 - image / np.where(high > 0, high, 1)  # (C, H, W), how far each channel is below it
+    s = np.where(high > 0, below.max(axis=0), 0)  # the saturation
+    below *= np.minimum(s * saturation, 1) / np.where(s > 0, s, 1)
+    return (np.minimum(high * value, 1) * (1 - below)).astype(np.float32)
+
+
 @dataclasses.dataclass(frozen=True)
 class DetectionAugment:
     """``augment(sample, rng)`` returns a sample of the same picture size (turned: exchanged), changed at random.
 
     flip: left-right, every second time. turn: also by any number of right angles, for pictures that have no upright, as
     those from a microscope. scale: the picture becomes larger by up to this factor, or smaller, and lies anywhere in
-    the window; 1 turns it off. jitter: see ``joint.colour_jitter``; 0 turns it off.
+    the window; 1 turns it off. jitter: see ``joint.colour_jitter``; 0 turns it off. shift: each of the four sides moves
+    in or out by up to this share of the image, on its own, so that size, place and aspect ratio change (YOLO, sec. 2.2,
+    as in Darknet's code); 0 turns it off. exposure: value and saturation in HSV are multiplied or divided by up to this
+    factor, each on its own; 1 turns it off.
     """
 
     flip: bool = True
     turn: bool = False
     scale: float = 1.0
     jitter: float = 0.0
+    shift: float = 0.0
+    exposure: float = 1.0
 
     def __post_init__(self) -> None:
         if self.scale < 1 or not 0 <= self.jitter <= 1:
             raise ValueError(f"DetectionAugment: needs scale >= 1 and jitter in 0..1, got {self.scale} and "
                              f"{self.jitter}")
+        if not 0 <= self.shift < 0.5 or self.exposure < 1:
+            raise ValueError(f"DetectionAugment: needs shift in 0 to below 0.5 and exposure >= 1, got {self.shift} and "
+                             f"{self.exposure}")
 
     def __call__(self, sample: DetectionSample, rng: np.random.Generator) -> DetectionSample:
         if self.flip and rng.integers(2):
@@ -113,6 +140,14 @@ class DetectionAugment:
             room = scaled - size  # negative: what is to be filled
             corner = rng.integers(np.minimum(room, 0), np.maximum(room, 0) + 1)
             sample = crop(resize(sample, tuple(scaled.tolist())), tuple(corner.tolist()), tuple(size.tolist()))
+        if self.shift:
+            size = sample.image.shape[1:]
+            low, high = np.rint(rng.uniform(-self.shift, self.shift, (2, 2)) * size).astype(int)  # y, x of both ends
+            inner = np.maximum(size - low - high, 1)
+            sample = resize(crop(sample, tuple(low.tolist()), tuple(inner.tolist())), size)
         if self.jitter:
             sample = dataclasses.replace(sample, image=colour_jitter(sample.image, rng, self.jitter))
+        if self.exposure > 1:
+            value, saturation = (random_factor(rng, self.exposure) for _ in range(2))
+            sample = dataclasses.replace(sample, image=expose(sample.image, value, saturation))
         return dataclasses.replace(sample, image=np.ascontiguousarray(sample.image, np.float32))

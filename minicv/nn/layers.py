@@ -130,10 +130,12 @@ class BatchNorm2d(Module):
     """Each channel to mean 0 and variance 1 over batch and pixels, then times ``weight`` plus ``bias``, both (C,).
 
     Running averages of mean and variance, used in evaluation, are buffers, as in PyTorch. ``group``: processes over
-    whose whole batch it normalises (``Training(synchronise=True)`` sets it); None for this process's own.
+    whose whole batch it normalises (``Training(synchronise=True)`` sets it); None for this process's own. ``frozen``:
+    it normalises by the running averages in training, too, and changes none of its numbers (``freeze_bn``).
     """
 
     group = None
+    frozen = False
 
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1):
         self.weight, self.bias = Parameter(init.ones((num_features,))), Parameter(init.zeros((num_features,)))
@@ -142,8 +144,8 @@ class BatchNorm2d(Module):
         self.eps, self.momentum = eps, momentum
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, self.training,
-                            self.momentum, self.eps, self.group)
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias,
+                            self.training and not self.frozen, self.momentum, self.eps, self.group)
 
     def extra(self) -> str:
         return f"{self.weight.size}"

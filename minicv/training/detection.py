@@ -27,7 +27,7 @@ from .recipe import Recipe
 class DetectionRecipe(Recipe):
     """How to train a detector; the defaults are Fast R-CNN's (sec. 2.3) as far as the paper states them.
 
-    ``flip``, ``turn``, ``scale`` and ``jitter`` change the pictures at random, see ``DetectionAugment``.
+    ``flip`` to ``exposure`` change the images at random, see ``DetectionAugment``.
     """
 
     batch: int = 2  # Fast R-CNN, sec. 2.3: N = 2
@@ -36,8 +36,10 @@ class DetectionRecipe(Recipe):
     turn: bool = False
     scale: float = 1.0
     jitter: float = 0.0
+    shift: float = 0.0
+    exposure: float = 1.0
 
-    AT_LEAST: ClassVar[dict[str, int]] = {**Recipe.AT_LEAST, "scale": 1, "jitter": 0}
+    AT_LEAST: ClassVar[dict[str, int]] = {**Recipe.AT_LEAST, "scale": 1, "jitter": 0, "shift": 0, "exposure": 1}
 
 
 class DetectionTask:
@@ -55,7 +57,8 @@ class DetectionTask:
                             "images has one; train faster_rcnn, which needs boxes only, or use a data set with masks")
         self.dataset, self.recipe, self.model = dataset, recipe, model
         self.proposer = proposer or (model.propose if model.needs_proposals else None)
-        self.augment = DetectionAugment(recipe.flip, recipe.turn, recipe.scale, recipe.jitter)
+        self.augment = DetectionAugment(recipe.flip, recipe.turn, recipe.scale, recipe.jitter, recipe.shift,
+                                        recipe.exposure)
 
     def example(self, i: int) -> tuple[np.ndarray, Target]:
         """The i-th example, see ``Detector.example``; the same for the same seed."""
@@ -79,7 +82,7 @@ class DetectionTask:
         """
         proposals = self.proposer(sample.image).astype(np.float32)
         beside = DetectionSample(sample.image[:1], proposals, np.zeros(len(proposals), np.int64), sample.name)
-        moved = dataclasses.replace(self.augment, jitter=0.0)(beside, copy.deepcopy(rng)).boxes
+        moved = dataclasses.replace(self.augment, jitter=0.0, exposure=1.0)(beside, copy.deepcopy(rng)).boxes
         if not self.model.learns_masks:
             sample = dataclasses.replace(sample, masks=None)
         return self.augment(sample, rng), moved

@@ -49,6 +49,9 @@ class Training:
         for _, module in model.modules():
             if isinstance(module, BatchNorm2d):
                 module.group = group if synchronise and group.size > 1 else None
+                if module.frozen or recipe.freeze_bn:
+                    module.frozen = recipe.freeze_bn
+                    module.weight.requires_grad = module.bias.requires_grad = not recipe.freeze_bn
         model.group = group if group.size > 1 else None  # for means over what the processes share
 
     def __iter__(self) -> Iterator[Losses]:

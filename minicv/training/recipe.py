@@ -20,7 +20,8 @@ class Recipe:
     to the ``power``; "step", times ``gamma`` at each of the ``milestones``, which are fractions of the steps; "cosine",
     half a cosine to 0; or "constant". Over the first ``warmup`` steps the rate rises to that, from its share
     ``warmup_start``. ``weight_decay`` is L2, added to the gradient, for SGD and Adam alike. ``freeze_bn``: batch norm
-    normalizes by its running statistics, and keeps them and its scale and shift. Raises ``ValueError`` for values that
+    normalizes by its running statistics, and keeps them and its scale and shift. ``decay_biases``: biases, and batch
+    norm's shifts, decay like weights. Raises ``ValueError`` for values that
     cannot work.
     """
 
@@ -37,6 +38,7 @@ class Recipe:
     warmup: int = 0
     warmup_start: float = 0.0
     freeze_bn: bool = False
+    decay_biases: bool = True
     seed: int = 0
 
     AT_LEAST: ClassVar[dict[str, float]] = {"steps": 1, "batch": 1, "warmup": 0, "seed": 0, "lr": 0, "momentum": 0,
@@ -80,6 +82,11 @@ class Recipe:
         """
         groups = model.parameter_groups() if hasattr(model, "parameter_groups") else [{"params": model.parameters()}]
         groups = [{**group, "lr": self.lr * group.get("lr", 1)} for group in groups]
+        if not self.decay_biases:
+            biases = {id(p) for name, p in model.named_parameters() if name.endswith("bias")}
+            groups = [{**group, "params": params, **decay} for group in groups for params, decay in (
+                ([p for p in group["params"] if id(p) not in biases], {}),
+                ([p for p in group["params"] if id(p) in biases], {"weight_decay": 0.0})) if params]
         if self.optimizer == "sgd":
             optimizer = SGD(groups, self.lr, self.momentum, self.weight_decay)
         else:

@@ -41,8 +41,8 @@ class SegmentationRecipe(Recipe):
     ``tile``: side of the output tile that one step looks at, in pixels; None for the whole picture. ``augment``: none,
     one of your own, or what fits the pictures: those that may be turned (cells) are turned, flipped, bent by
     ``elastic`` pixels and changed in grey value (``UNetAugment``); those that are upright (streets) are scaled by a
-    factor between 1/``scale`` and ``scale``, flipped left to right and changed in colour by up to ``jitter``
-    (``SegmentationAugment``).
+    factor between 1/``scale`` and ``scale``, flipped left to right and changed in color by up to ``jitter``,
+    turned by up to ``rotation`` degrees and blurred (``SegmentationAugment``).
     ``weight_map``: U-Net's eq. (2), or 1 everywhere. ``class_weights``: pixels of rare classes weigh more, see
     ``data.class_weights``; times the weight map, if both are asked for. ``two_stage``: DeconvNet's crops of objects,
     then of proposals, in place of tiles, see ``two_stage.py``.
@@ -54,11 +54,14 @@ class SegmentationRecipe(Recipe):
     elastic: float = 10.0  # U-Net, sec. 3.1: standard deviation of the displacements, pixels
     scale: float = 2.0  # PSPNet, sec. 5.1: "random resize between 0.5 and 2"
     jitter: float = 0.1
+    rotation: float = 0.0
+    blur: bool = False
     weight_map: bool = False
     class_weights: bool = False
     two_stage: bool = False
 
-    AT_LEAST: ClassVar[dict[str, int]] = {**Recipe.AT_LEAST, "tile": 1, "elastic": 0, "scale": 1, "jitter": 0}
+    AT_LEAST: ClassVar[dict[str, int]] = {**Recipe.AT_LEAST, "tile": 1, "elastic": 0, "scale": 1, "jitter": 0,
+                                          "rotation": 0}
 
 
 class SegmentationTask:
@@ -75,8 +78,8 @@ class SegmentationTask:
         self.recipe, self.model, self.augment = recipe, model, recipe.augment
         if self.augment is True:
             upright = getattr(dataset, "upright", False)
-            self.augment = (SegmentationAugment(scale=(1 / recipe.scale, recipe.scale), jitter=recipe.jitter) if upright
-                            else UNetAugment(elastic=recipe.elastic))
+            self.augment = UNetAugment(elastic=recipe.elastic) if not upright else SegmentationAugment(
+                (1 / recipe.scale, recipe.scale), jitter=recipe.jitter, rotation=recipe.rotation, blur=recipe.blur)
         self.weight_of = None  # of a label, 0 to 255
         if recipe.class_weights:
             self.weight_of = np.zeros(IGNORE + 1, np.float32)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minicv.data import IGNORE, Sample
-from minicv.data.joint import SegmentationAugment, colour_jitter, scaled_window
+from minicv.data.joint import SegmentationAugment, colour_jitter, rotated, scaled_window
 from tests.oracle import require
 
 SIDE = st.integers(1, 12)
@@ -163,3 +163,52 @@ class TestColourJitter:
 def test_errors(options, message):
     with pytest.raises(ValueError, match=message):
         SegmentationAugment(**options)
+
+
+# -------------------------------------------------------------------------------------------- PSPNet's turns and blur
+
+def test_a_turn_by_a_right_angle_is_rot90():
+    rng = np.random.default_rng(0)
+    sample = Sample(rng.random((3, 6, 6), np.float32), rng.integers(0, 5, (6, 6)), None, "a",
+                    rng.random((6, 6)).astype(np.float32))
+    turned = rotated(sample, 90)
+    np.testing.assert_allclose(turned.image, np.rot90(sample.image, -1, (1, 2)), atol=1e-6)  # clockwise
+    np.testing.assert_array_equal(turned.label, np.rot90(sample.label, -1))
+    np.testing.assert_allclose(turned.weight, np.rot90(sample.weight, -1), atol=1e-6)
+    assert turned.label.dtype == sample.label.dtype
+
+
+def test_what_a_turn_brings_in_is_void_and_of_the_mean_color():
+    sample = Sample(np.full((3, 40, 60), 0.25, np.float32), np.ones((40, 60), int), np.ones((40, 60), np.int32), "a",
+                    np.ones((40, 60), np.float32))
+    turned = rotated(sample, 10)
+    outside = turned.label == IGNORE
+    assert 0.05 < outside.mean() < 0.2 and outside[0, 0] and not outside[20, 30]
+    assert set(np.unique(turned.label)) == {1, IGNORE} and not turned.instances[outside].any()
+    assert not turned.weight[outside].any() and turned.weight[~outside].all()
+    np.testing.assert_allclose(turned.image, 0.25, atol=1e-6)
+
+
+def test_every_second_image_is_turned_and_every_second_blurred():
+    image = np.random.default_rng(0).random((1, 32, 32), np.float32)
+    sample = Sample(image, np.zeros((32, 32), int), None, "a")
+    plain = {"scale": (1.0, 1.0), "flip": False, "jitter": 0.0}
+    turned = [SegmentationAugment(**plain, rotation=10)(sample, np.random.default_rng(n)) for n in range(60)]
+    share = np.mean([(s.label == IGNORE).any() for s in turned])
+    assert share == pytest.approx(0.5, abs=0.2)
+    blurred = [SegmentationAugment(**plain, blur=True)(sample, np.random.default_rng(n)).image for n in range(60)]
+    sharp = [np.array_equal(each, image) for each in blurred]
+    assert np.mean(sharp) == pytest.approx(0.5, abs=0.2)
+    other = blurred[sharp.index(False)]
+    assert other.std() < 0.6 * image.std() and other.mean() == pytest.approx(image.mean(), rel=0.01)
+    kernel = np.zeros((1, 9, 9), np.float32)
+    kernel[0, 4, 4] = 1
+    spot = Sample(kernel, np.zeros((9, 9), int), None, "a")
+    seen = max((SegmentationAugment(**plain, blur=True)(spot, np.random.default_rng(n)).image for n in range(9)),
+               key=lambda a: np.count_nonzero(a))
+    assert np.count_nonzero(seen > 1e-8) == 25  # 5 x 5 pixels
+
+
+def test_a_turn_that_cannot_be():
+    with pytest.raises(ValueError, match=r"SegmentationAugment\(rotation=200\): must lie in 0..180 degrees"):
+        SegmentationAugment(rotation=200)

@@ -4,7 +4,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minicv.data.detection import DetectionSample, boxes_of_masks
-from minicv.data.joint_boxes import DetectionAugment, crop, mirror, resize, resize_image, resize_masks, transpose
+from minicv.data.joint_boxes import (
+    DetectionAugment,
+    crop,
+    expose,
+    mirror,
+    random_factor,
+    resize,
+    resize_image,
+    resize_masks,
+    transpose,
+)
 from minicv.data.scenes_boxes import BoxScenes
 from minicv.detection import box_area
 
@@ -92,3 +102,58 @@ def test_all_eight_turns_occur_and_a_seed_gives_the_same():
 def test_errors():
     with pytest.raises(ValueError, match="DetectionAugment: needs scale >= 1 and jitter in 0..1, got 0.5 and 0"):
         DetectionAugment(scale=0.5)
+
+
+# ---------------------------------------------------------------------------------------------------- YOLO's, sec. 2.2
+
+def test_shift_moves_every_side_on_its_own_and_boxes_go_with_it():
+    """As Darknet's jitter of 0.2: size by 0.72 to 1.67, mean shift 6.7%, aspect ratio changes."""
+    image = np.zeros((3, 100, 200), np.float32)
+    image[:, 40:60, 80:120] = 1
+    sample = DetectionSample(image, np.array([[80, 40, 120, 60]], np.float32), np.array([0]), "a")
+    augment = DetectionAugment(flip=False, shift=0.2)
+    scales, shifts = [], []
+    for seed in range(400):
+        changed = augment(sample, np.random.default_rng(seed))
+        assert changed.image.shape == (3, 100, 200)
+        x1, y1, x2, y2 = changed.boxes[0]
+        if seed < 20:  # the box is where the pixels are
+            inside = changed.image[0, round(float(y1)) + 2:round(float(y2)) - 2, round(float(x1)) + 2:
+                                   round(float(x2)) - 2]
+            assert inside.size and inside.min() > 0.9
+            assert (changed.image[0] > 0.5).sum() == pytest.approx((x2 - x1) * (y2 - y1), rel=0.12)
+        scales.append(((x2 - x1) / 40, (y2 - y1) / 20))
+        shifts.append(((x1 + x2) / 400 - 0.5, (y1 + y2) / 200 - 0.5))
+    x, y = np.array(scales).T
+    assert 0.71 < min(x.min(), y.min()) < 0.78 and 1.4 < max(x.max(), y.max()) < 1.68
+    assert abs(np.corrcoef(x, y)[0, 1]) < 0.15 and abs(np.array(shifts)).mean() == pytest.approx(0.067, rel=0.15)
+
+
+def test_exposure_and_saturation_are_those_of_hsv():
+    import colorsys
+    image = np.random.default_rng(0).random((3, 4, 5)).astype(np.float32)
+    image[:, 0, 0], image[:, 0, 1], image[:, 0, 2] = 0, 0.5, (1, 0, 0)  # black, grey, pure red
+    found = expose(image, 1.4, 0.7)
+    for i, j in np.ndindex(4, 5):
+        h, s, v = colorsys.rgb_to_hsv(*image[:, i, j].tolist())
+        expected = colorsys.hsv_to_rgb(h, min(s * 0.7, 1), min(v * 1.4, 1))
+        np.testing.assert_allclose(found[:, i, j], expected, atol=1e-6)
+    np.testing.assert_allclose(expose(image, 1.0, 1.0), image, atol=1e-6)
+    grey = image[:1]
+    np.testing.assert_allclose(expose(grey, 1.5, 3.0), np.minimum(grey * 1.5, 1), atol=1e-6)
+
+
+def test_exposure_goes_up_and_down_by_the_same_factor():
+    factors = [random_factor(np.random.default_rng(seed), 1.5) for seed in range(300)]
+    assert 1 / 1.5 <= min(factors) < 0.68 and 1.48 < max(factors) <= 1.5
+    assert np.mean(np.array(factors) > 1) == pytest.approx(0.5, abs=0.1)
+    sample = DetectionSample(np.full((1, 4, 4), 0.4, np.float32), np.zeros((0, 4), np.float32), np.zeros(0, int), "a")
+    values = {round(float(DetectionAugment(flip=False, exposure=1.5)(sample, np.random.default_rng(n)).image[0, 0, 0]),
+                    4) for n in range(30)}
+    assert min(values) < 0.3 and max(values) > 0.55
+
+
+@pytest.mark.parametrize("options", [{"shift": 0.5}, {"shift": -0.1}, {"exposure": 0.9}])
+def test_shift_and_exposure_that_cannot_be(options):
+    with pytest.raises(ValueError, match="needs shift in 0 to below 0.5 and exposure >= 1"):
+        DetectionAugment(**options)

@@ -17,7 +17,9 @@ Proposals from elsewhere, such as selective search, take the place of the RPN's 
 as ``Target.proposals``, in ``predict(images, proposals)``. And ``propose`` makes proposals for a Fast R-CNN.
 
 Differs from the paper: see ``rpn`` and ``fast_rcnn``; background is every proposal with an IoU below 0.5, as in the
-authors' code for joint training, where Fast R-CNN leaves out those below 0.1. ``compact``: anchors of 16, 32 and 64
+authors' code for joint training, where Fast R-CNN leaves out those below 0.1. Trained as the paper says: one image, 256
+anchors and, as in the authors' code, 128 RoIs a step; a ResNet in place of VGG16 wants ``freeze_bn``, as its authors
+have it. ``compact`` trains on two images of 64 RoIs each, as Fast R-CNN's. ``compact``: anchors of 16, 32 and 64
 pixels, also those that cross the border; 256 proposals in training, 128 afterwards.
 Asserted by the tests: 9 anchors, 18 + 36 = 54 channels; 137,061,851 parameters with VGG16 and 20 classes; 37 x 62 x 9 =
 20,646 anchors for a picture of 600x1000.
@@ -49,6 +51,8 @@ class FasterRCNN(FastRCNN):
     PRESETS = {"paper": {}, "compact": {**COMPACT, "hidden": 128, "dropout": 0.0, "short": 192, "long": 256,
                                         "rois_per_image": 64, "scales": (16.0, 32.0, 64.0), "border": float("inf"),
                                         "before": (1000, 500), "after": (256, 128), "min_size": 4.0}}
+    TRAIN_DEFAULTS = {**FastRCNN.TRAIN_DEFAULTS, "paper": {  # sec. 3.1.3: 60k steps at 0.001, 20k at 0.0001, one image
+        **FastRCNN.TRAIN_DEFAULTS["paper"], "steps": 80000, "batch": 1}}
     needs_proposals = False
 
     def __init__(self, in_channels: int = 3, num_classes: int = 20, trunk: str = "vgg16", stage: str = "relu5_3",

@@ -26,15 +26,14 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save
 
-from ...detection import box_iou, encode_boxes
-from ...detection.linear_svm import Mining, train_with_hard_negatives
+from ...detection import box_iou, encode_boxes, nms
+from ...detection.linear_svm import LinearSVM, Mining, train_with_hard_negatives
 from ...detection.ridge import LAMBDA, fit_box_regression
 from ...files import atomic_write
 from .base import Proposer
-from .svm_detector import BoxFeatures, SVMDetector
+from .svm_detector import NOTHING, BoxFeatures, SVMDetector
 
 NEGATIVE = 0.3  # R-CNN, sec. 2.3: IoU with an object, below which a box is a negative of its class
-NEAR = 0.6  # R-CNN, app. C: and above which a regression learns from it
 LENGTH = 20.0  # mean length of the features that SVMs and regressions see (authors' code): C and lambda are made for it
 
 
@@ -42,7 +41,7 @@ class FeatureCache:
     """Features on disk: ``folder``/000000.safetensors, ... for pictures 0, 1, ..., each written whole or not at all.
 
     boxes float32 (R, 4), of which the objects are the first, then the proposals; labels int64 (G,), of the G objects;
-    fc7 (R, D); near int64 (Q,), the boxes with an IoU of more than NEAR with an object, and pool5 (Q, P) of these;
+    fc7 (R, D); near int64 (Q,), the boxes with an IoU of more than ``near`` with an object, and pool5 (Q, P) of these;
     length float32 (R,), of pool5 of all. Only what is asked for is read.
     """
 
@@ -55,8 +54,9 @@ class FeatureCache:
     def path(self, i: int) -> Path:
         return self.folder / f"{i:06}.safetensors"
 
-    def write(self, i: int, boxes: np.ndarray, labels: np.ndarray, features: BoxFeatures) -> None:
-        near = np.flatnonzero(box_iou(boxes, boxes[:len(labels)]).max(axis=1, initial=0) > NEAR)
+    def write(self, i: int, boxes: np.ndarray, labels: np.ndarray, features: BoxFeatures,
+              near: float = SVMDetector.near) -> None:
+        near = np.flatnonzero(box_iou(boxes, boxes[:len(labels)]).max(axis=1, initial=0) > near)
         arrays = {"boxes": boxes, "labels": labels, "fc7": features.fc7, "near": near, "pool5": features.pool5[near],
                   "length": np.linalg.norm(features.pool5, axis=1)}
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -91,7 +91,7 @@ def extract_features(model: SVMDetector, dataset: Any, folder: str | os.PathLike
     for i in range(len(dataset)):
         sample = dataset[i].for_training()
         boxes = np.concatenate([sample.boxes, proposer(sample.image)]).astype(np.float32)
-        cache.write(i, boxes, sample.labels, model.features(sample.image, boxes))
+        cache.write(i, boxes, sample.labels, model.features(sample.image, boxes), model.near)
         if i == 0:
             needed, free = cache.path(0).stat().st_size * (len(dataset) - 1), shutil.disk_usage(folder).free
             if needed > free:
@@ -104,16 +104,19 @@ def train_svms(model: SVMDetector, cache: FeatureCache, C: float = 1e-3, retrain
         list[Mining]]:
     """Step 2 (R-CNN, sec. 2.3, app. B): one SVM for each class; for each, what its trainings saw.
 
-    Features are scaled to a mean length of LENGTH. The cache is read once per class.
+    Features are scaled to a mean length of LENGTH. The cache is read once per class. A class without an object, or
+    without a negative, gets a score that is no detection: its SVM would find everything, or noise.
     """
     scale = LENGTH / max(mean_length(cache), 1e-12)
     svms, histories = [], []
     for k in range(model.num_classes):
         positives = [fc7[:len(labels)][labels == k] for fc7, labels in cache.each("fc7", "labels")]
-        negatives = (fc7[negatives_of(k, boxes, labels)] * np.float32(scale)
+        negatives = (fc7[negatives_of(k, boxes, labels, model.distinct)] * np.float32(scale)
                      for fc7, boxes, labels in cache.each("fc7", "boxes", "labels"))
-        svm, history = train_with_hard_negatives(np.concatenate(positives) * np.float32(scale), negatives, C,
-                                                 retrain_after=retrain_after)
+        positives = np.concatenate(positives) * np.float32(scale)
+        svm, history = train_with_hard_negatives(positives, negatives, C, retrain_after=retrain_after)
+        if not len(positives) or not sum(mining.seen for mining in history):
+            svm = LinearSVM(np.zeros(positives.shape[1], np.float32), NOTHING)
         svms.append(svm)
         histories.append(history)
     model.set_svms(svms, scale)
@@ -142,10 +145,18 @@ def train_box_regression(model: SVMDetector, cache: FeatureCache, lam: float = L
     return np.bincount(classes, minlength=model.num_classes)
 
 
-def negatives_of(k: int, boxes: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """True (R,) for the boxes whose IoU with every object of class k is below NEGATIVE."""
+def negatives_of(k: int, boxes: np.ndarray, labels: np.ndarray, distinct: float = 1.0) -> np.ndarray:
+    """True (R,) for the boxes whose IoU with every object of class k is below NEGATIVE.
+
+    Of those that overlap by more than ``distinct`` only the first stays (SPPNet, sec. 4.1: 70%).
+    """
     truth = boxes[:len(labels)][labels == k]
-    return box_iou(boxes, truth).max(axis=1, initial=0) < NEGATIVE
+    negative = box_iou(boxes, truth).max(axis=1, initial=0) < NEGATIVE
+    if distinct < 1:
+        index = np.flatnonzero(negative)
+        negative[:] = False
+        negative[index[nms(boxes[index], -np.arange(len(index), dtype=np.float32), distinct)]] = True
+    return negative
 
 
 def mean_length(cache: FeatureCache, name: str = "fc7") -> float:

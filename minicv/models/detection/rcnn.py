@@ -14,11 +14,12 @@ Figure 1; the network looks at every box by itself:
 The trainings are three, see ``svm_detector`` and ``machines``. Where a warp reaches out of the picture, it has the
 mean colour (app. A).
 
-Differs from the paper: boxes are moved before NMS, not after it. Warping is RoIAlign on the picture: bilinear, and the
-mean of many pixels where a box shrinks. ``backbone`` "vgg16" is the paper's O-Net. ``compact``: VGG11 with a quarter of
-the channels and batch norm on warps of 64x64, the context 16/227 of that.
-Asserted by the tests: pool5 has 9216 numbers, fc7 4096; 57,089,877 parameters with AlexNet and 20 classes.
-"""
+Differs from the paper: a step's 32 windows of objects and 96 of background come from two images, 64 of each, where the
+paper draws them from the whole set; boxes are moved before NMS, not after it; AlexNet has torchvision's one column,
+with dropout before fc6 and fc7 instead of behind them. Warping is RoIAlign on the picture: bilinear, and the mean of
+many pixels where a box shrinks. ``backbone`` "vgg16" is the paper's O-Net. ``compact``: VGG11 with a quarter of the
+channels and batch norm on warps of 64x64, the context 16/227 of that.
+Asserted by the tests: pool5 has 9216 numbers, fc7 4096; 57,089,877 parameters with AlexNet and 20 classes."""
 from __future__ import annotations
 
 from typing import Any
@@ -49,7 +50,9 @@ class RCNN(SVMDetector):
     INPUT = {"paper": (3, 227, 227), "compact": (3, 64, 64)}
     TRAIN_DEFAULTS: dict[str, dict[str, Any]] = {
         "compact": {"lr": 0.001, "momentum": 0.9, "weight_decay": 0.0005, "warmup": 100, "batch": 2},
-        "paper": {"lr": 0.001, "momentum": 0.9, "weight_decay": 0.0005, "warmup": 100, "batch": 2}}
+        "paper": {  # sec. 2.3: 0.001, 128 windows; steps and schedule of the authors' code
+            "steps": 100000, "batch": 2, "lr": 0.001, "momentum": 0.9, "weight_decay": 0.0005, "schedule": "step",
+            "milestones": (0.2, 0.4, 0.6, 0.8), "gamma": 0.1}}
     chunk = 64
 
     def __init__(self, in_channels: int = 3, num_classes: int = 20, backbone: str = "alexnet",

@@ -15,15 +15,17 @@ fields have their centres inside it, if column j has its centre at S j. With pad
 middle of pixel S j, which is at S j + 1/2 since pixel i reaches from i to i + 1; in a network with 2x2 poolings it is
 at S j + S/2. That is ``offset``.
 
-Multi-size training (sec. 2.3) is the same network at several sizes in turn; here each step scales its pictures by one
-of ``sizes``, drawn at random. In detection, each box is looked at in the size in which its area is closest to 224x224
-(sec. 4.1).
+Each box is looked at in the size in which its area is closest to 224x224 (sec. 4.1), in training, too. To ``alternate``
+is multi-size training (sec. 2.3), which the paper does to classify images: the same network at several sizes in turn,
+here one drawn at random for each step.
 
-Differs from the paper: no local response normalisation in ZF-5; the other sizes are interpolated from the one that the
-picture is scaled to. As there, only the layers behind the pooling are fine-tuned (``frozen``), which needs convolutions
-that were trained before. ``compact``: the trunk of our Fast R-CNN, fine-tuned with the rest since it starts at random.
-Asserted by the tests: 50 bins; 73,026,709 parameters with ZF-5 and 20 classes.
-"""
+Differs from the paper: no local response normalization in ZF-5; the other sizes are interpolated from the one that the
+picture is scaled to; a step's windows come from two images, 64 of each. Box regression learns from an IoU of 0.5 on
+(``near``), and of two negatives that overlap by more than 0.7 one is dropped (``distinct``), both as in the paper's
+sec. 4.1 and its code; ``compact`` has R-CNN's 0.6 and drops none. As there, only the layers behind the pooling are
+fine-tuned (``frozen``), which needs convolutions that were trained before. ``compact``: the trunk of our Fast R-CNN,
+fine-tuned with the rest since it starts at random.
+Asserted by the tests: 50 bins; 73,026,709 parameters with ZF-5 and 20 classes."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -43,30 +45,39 @@ class SPPNet(SVMDetector):
 
     ``trunk`` "zf5", or a Trunk's, with ``stage`` and ``trunk_options``; ``frozen``: it is not fine-tuned. ``levels`` n
     of n x n bins. ``hidden``: neurons of fc6 and fc7. ``short``, ``long``: see ``Detector``; ``sizes``: multiples of
-    that scale; ``area``: square pixels that a box is to have, which chooses among them. ``rois_per_image``,
+    that scale; ``area``: square pixels that a box is to have, which chooses among them. ``near``,
+    ``distinct``: IoUs, see ``SVMDetector``. ``rois_per_image``,
     ``background``, ``svm``: see ``SVMDetector``; ``search``: see ``Detector``.
     """
 
     PRESETS: dict[str, dict[str, Any]] = {
-        "paper": {}, "compact": {**COMPACT, "hidden": 128, "dropout": 0.0, "frozen": False, "short": 192, "long": 256,
-                                 "sizes": (1.0,), "area": 48.0 ** 2, "search": 320}}
+        "paper": {"near": 0.5, "distinct": 0.7, "alternate": False}, "compact": {
+            **COMPACT, "hidden": 128, "dropout": 0.0, "frozen": False, "short": 192, "long": 256, "sizes": (1.0,),
+            "area": 48.0 ** 2, "search": 320}}
     INPUT = {"paper": (3, 688, 688), "compact": (3, 192, 256)}
     TRAIN_DEFAULTS: dict[str, dict[str, Any]] = {
         "compact": {"lr": 0.0001, "momentum": 0.9, "weight_decay": 0.0005, "warmup": 100, "batch": 2},
-        "paper": {"lr": 0.0001, "momentum": 0.9, "weight_decay": 0.0005, "warmup": 100, "batch": 2}}
+        "paper": {  # sec. 4.3 of the TPAMI version: 250k steps at 0.0001, 50k at 0.00001
+            "steps": 300000, "batch": 2, "lr": 0.0001, "momentum": 0.9, "weight_decay": 0.0005, "schedule": "step",
+            "milestones": (5 / 6,), "gamma": 0.1}}
 
     def __init__(self, in_channels: int = 3, num_classes: int = 20, trunk: str = "zf5", stage: str = "relu5_3",
                  trunk_options: dict[str, Any] | None = None, levels: Sequence[int] = (1, 2, 3, 6), hidden: int = 4096,
                  dropout: float = 0.5, frozen: bool = True, short: int = 688, long: int = 4000,
                  sizes: Sequence[float] = (480 / 688, 576 / 688, 1.0, 864 / 688, 1200 / 688),
                  area: float = 224.0 ** 2, rois_per_image: int = 64, background: tuple[float, float] = (0.1, 0.5),
-                 svm: bool = True, search: int = 500):
+                 svm: bool = True, search: int = 500, near: float = 0.6, distinct: float = 1.0,
+                 alternate: bool = True):
+        if not 0 <= near < 1 or not 0 < distinct <= 1:
+            raise ValueError(f"SPPNet(near={near}, distinct={distinct}): near is an IoU of at least 0 and below 1, "
+                             "distinct one above 0 and at most 1")
         if not sizes or min(sizes) <= 0 or not levels or min(levels) < 1 or search < 1:
             raise ValueError(f"SPPNet(sizes={tuple(sizes)}, levels={tuple(levels)}, search={search}): needs positive "
                              "numbers")
         self.in_channels, self.num_classes, self.short, self.long = in_channels, num_classes, short, long
         self.levels, self.sizes, self.area = tuple(levels), tuple(sizes), area
         self.rois_per_image, self.background, self.svm, self.search = rois_per_image, tuple(background), svm, search
+        self.near, self.distinct, self.alternate = near, distinct, alternate
         self.trunk = ZF5(in_channels) if trunk == "zf5" else Trunk(in_channels, trunk, stage, trunk_options)
         self.trunk.frozen, self.stride = frozen, self.trunk.stride
         self.offset = 0.5 if trunk == "zf5" else self.stride / 2
@@ -81,10 +92,11 @@ class SPPNet(SVMDetector):
         return self.classify(self.fc7(self.pool5(x, boxes)))
 
     def pool5(self, x: Tensor, boxes: list[np.ndarray]) -> Tensor:
-        """The pyramids: in training all at one size, drawn at random, otherwise each box at its best."""
-        if self.training or len(self.sizes) == 1:
-            return self.pyramids(x, boxes, self.sizes[backend.rng().integers(len(self.sizes))]
-                                 if len(self.sizes) > 1 else self.sizes[0])
+        """The pyramids, each box at its best size, or, to ``alternate`` in training, all at one, drawn at random."""
+        if len(self.sizes) == 1:
+            return self.pyramids(x, boxes, self.sizes[0])
+        if self.training and self.alternate:
+            return self.pyramids(x, boxes, self.sizes[backend.rng().integers(len(self.sizes))])
         best = [self.best_size(b) for b in boxes]
         parts = [self.pyramids(x, [b[k == size] for b, k in zip(boxes, best, strict=True)], factor)
                  for size, factor in enumerate(self.sizes)]

@@ -29,6 +29,8 @@ from ..shares import per_process
 from .base import Detector, Proposer, Target, factors, select
 from .roi_heads import draw_rois
 
+NOTHING = -2.0  # a score that is no detection
+
 
 @dataclasses.dataclass
 class BoxFeatures:
@@ -51,6 +53,8 @@ class SVMDetector(Detector):
     rois_per_image: int
     background: tuple[float, float]
     svm: bool
+    near = 0.6  # R-CNN, app. C: IoU with an object, above which a box regression learns from a proposal
+    distinct = 1.0  # IoU of two negatives, above which one of them is dropped before the SVMs are trained
     chunk = 1 << 30  # boxes whose features are computed at a time
 
     @property
@@ -73,7 +77,7 @@ class SVMDetector(Detector):
         """Room for K SVMs on D features and K regressions on P; not trained by gradients, but kept in checkpoints."""
         K = self.num_classes
         self.buffer("svm_weight", init.zeros((K, D)))
-        self.buffer("svm_bias", init.zeros((K,)) - 2)  # a score that is no detection
+        self.buffer("svm_bias", init.zeros((K,)) + NOTHING)
         self.buffer("svm_scale", init.ones((1,)))
         self.buffer("box_weight", init.zeros((K, P, 4)))
         self.buffer("box_bias", init.zeros((K, 4)))
@@ -160,7 +164,7 @@ def whole(size: tuple[int, int]) -> np.ndarray:
 
 
 class Head(nn.Module):
-    """(R, P) -> fc7 (R, D) by two layers; ``score``: (R, D) -> (R, K + 1)"""
+    """(R, P) -> fc7 (R, D) by two layers, dropout behind each; ``score``: (R, D) -> (R, K + 1)"""
 
     def __init__(self, P: int, num_classes: int, hidden: int, dropout: float):
         self.fc6, self.fc7 = nn.Linear(P, hidden), nn.Linear(hidden, hidden)
@@ -169,5 +173,5 @@ class Head(nn.Module):
         self.dropout = dropout
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.fc6(F.dropout(x, self.dropout, self.training)))
-        return F.relu(self.fc7(F.dropout(x, self.dropout, self.training)))
+        x = F.dropout(F.relu(self.fc6(x)), self.dropout, self.training)
+        return F.dropout(F.relu(self.fc7(x)), self.dropout, self.training)

@@ -23,15 +23,19 @@ object, and 0 where there is none. A detection's score is p(c) C, eq. (1).
 
 An object belongs to the cell that holds its centre, and there to the box that overlaps it most at this moment (none: to
 the one nearest in x, y, w, h, all as shares of the picture, as in the authors' code). If several centres fall into a
-cell, only the first object in the list is learned: the grid misses small objects in groups (sec. 2.4).
+cell, only one object is learned, the first in the list, or, with ``shuffle``, a random one at each step, as in the
+authors' code: the grid misses small objects in groups (sec. 2.4).
 
-Differs from the paper: no pretraining on ImageNet; C learns towards the IoU as a constant. ``batch_norm`` is not in the
-paper, but in the authors' later configurations. ``compact``: 7 convolutions with batch norm, pictures of 112x112, still
+Differs from the paper: no pretraining of the first 20 convolutions on ImageNet at 224; C learns towards the IoU as a
+constant; images are mirrored, as in the authors' code. ``batch_norm`` is not in the paper, but in the authors' later
+configurations. Trained as the paper says: 135 epochs of VOC 2007 and 2012, of which "the first" with a rate that rises
+from 0.001 to 0.01 are 600 steps here, as many as in Darknet's configuration; hue stays, which Darknet changes.
+``compact`` trains at 0.001 for 2,000 steps, risen to over 100 and falling to 0, on images larger or smaller by one
+factor of up to 1.2, and colors changed by half. ``compact``: 7 convolutions with batch norm, pictures of 112x112, still
 7x7 cells. Fast YOLO (sec. 2) has "9 convolutional layers instead of 24"; their sizes are not in the paper, and are here
 16, 32, ... 1024, 1024, 1024 with six poolings.
 Asserted by the tests: 24 convolutions and 2 fully connected layers; 7x7x30; 271,703,550 parameters; Fast YOLO has 9
-convolutions and 7x7x30.
-"""
+convolutions and 7x7x30."""
 from __future__ import annotations
 
 import dataclasses
@@ -42,7 +46,7 @@ import numpy as np
 from ... import nn
 from ... import ops as F
 from ...autograd import Tensor
-from ...backend import Array, to_device, xp_of
+from ...backend import Array, rng, to_device, xp_of
 from ...detection import Detections
 from ...nn import init
 from .base import Detector, Target, select
@@ -60,28 +64,33 @@ class YOLO(Detector):
     ``layers``: the convolutions, see YOLO_LAYERS. ``size``: side to which every picture is scaled, whatever its ratio;
     S is what is left of it after strides and poolings. ``boxes``: B. ``hidden``: neurons of the first fully connected
     layer. ``coord``, ``noobj``: the weights lambda of eq. (3). ``score``, ``nms_iou``, ``most``: see ``base.select``.
+    ``shuffle``: a cell with several objects learns any of them, not the first.
     """
 
     PRESETS: dict[str, dict[str, Any]] = {
-        "paper": {}, "compact": {"layers": COMPACT_LAYERS, "size": 112, "hidden": 256, "dropout": 0.0,
+        "paper": {"shuffle": True}, "compact": {"layers": COMPACT_LAYERS, "size": 112, "hidden": 256, "dropout": 0.0,
                                  "batch_norm": True}}
     INPUT = {"paper": (3, 448, 448), "compact": (3, 112, 112)}
     TRAIN_DEFAULTS: dict[str, dict[str, Any]] = {
         "compact": {"lr": 0.001, "momentum": 0.9, "weight_decay": 0.0005, "warmup": 100, "batch": 64,
                     "scale": 1.2, "jitter": 0.5},
-        "paper": {"lr": 0.001, "momentum": 0.9, "weight_decay": 0.0005, "warmup": 100, "batch": 64,
-                  "scale": 1.2, "jitter": 0.5}}  # sec. 2.2
+        "paper": {  # sec. 2.2: 0.01 for 75 epochs, 0.001 for 30, 0.0001 for 30, of VOC 2007's and 2012's 16,551 images
+            "steps": 34912, "batch": 64, "lr": 0.01, "momentum": 0.9, "weight_decay": 0.0005, "schedule": "step",
+            "milestones": (75 / 135, 105 / 135), "gamma": 0.1, "warmup": 600, "warmup_start": 0.1,  # from 0.001
+            "shift": 0.2, "exposure": 1.5}}
     sure = 0.25  # a class's probability times an IoU
 
     def __init__(self, in_channels: int = 3, num_classes: int = 20, layers: str = YOLO_LAYERS, size: int = 448,
                  boxes: int = 2, hidden: int = 4096, dropout: float = 0.5, batch_norm: bool = False,
-                 coord: float = 5.0, noobj: float = 0.5, score: float = 0.05, nms_iou: float = 0.5, most: int = 100):
+                 coord: float = 5.0, noobj: float = 0.5, score: float = 0.05, nms_iou: float = 0.5, most: int = 100,
+                 shuffle: bool = False):
         name = type(self).__name__
         if min(in_channels, num_classes, size, boxes, hidden) < 1:
             raise ValueError(f"{name}(in_channels={in_channels}, num_classes={num_classes}, size={size}, boxes={boxes},"
                              f" hidden={hidden}): each must be at least 1")
         self.in_channels, self.num_classes, self.size, self.B = in_channels, num_classes, size, boxes
         self.coord, self.noobj, self.score, self.nms_iou, self.most = coord, noobj, score, nms_iou, most
+        self.shuffle = shuffle
         self.features, channels, stride = conv_layers(layers, in_channels, batch_norm)
         if size % stride:
             raise ValueError(f"{name}(size={size}): the layers make a picture {stride} times smaller, so the size must "
@@ -113,7 +122,7 @@ class YOLO(Detector):
         """"centre", "size", "object", "no_object" and "class": sums over a picture, means over the batch y (N, S, S,
         5B + K)."""
         N, S, B, xp = len(y), self.S, self.B, xp_of(y.data)
-        cells = assign(targets, S)
+        cells = assign(targets, S, rng() if self.shuffle else None)
         n, i, j, box, p = (to_device(array, y.device) for array in (
             cells.n, cells.i, cells.j, cells.box, np.eye(self.num_classes)[cells.label]))
         there = y[n, i, j]  # (O, 5B + K), the cells that hold a centre
@@ -158,13 +167,15 @@ class FastYOLO(YOLO):
     """YOLO with nine convolutions (sec. 2); options as there. ``compact``: as YOLO's, with half the channels."""
 
     PRESETS: dict[str, dict[str, Any]] = {
-        "paper": {}, "compact": {**YOLO.PRESETS["compact"], "layers": "3x8 max 3x16 max 3x32 max 3x64 max 3x64"}}
+        "paper": {"shuffle": True},
+        "compact": {**YOLO.PRESETS["compact"], "layers": "3x8 max 3x16 max 3x32 max 3x64 max 3x64"}}
 
     def __init__(self, in_channels: int = 3, num_classes: int = 20, layers: str = FAST_LAYERS, size: int = 448,
                  boxes: int = 2, hidden: int = 4096, dropout: float = 0.5, batch_norm: bool = False,
-                 coord: float = 5.0, noobj: float = 0.5, score: float = 0.05, nms_iou: float = 0.5, most: int = 100):
+                 coord: float = 5.0, noobj: float = 0.5, score: float = 0.05, nms_iou: float = 0.5, most: int = 100,
+                 shuffle: bool = False):
         super().__init__(in_channels, num_classes, layers, size, boxes, hidden, dropout, batch_norm, coord, noobj,
-                         score, nms_iou, most)
+                         score, nms_iou, most, shuffle)
 
 
 def conv_layers(text: str, in_channels: int, batch_norm: bool) -> tuple[nn.Sequential, int, int]:
@@ -198,8 +209,8 @@ class Cells:
     label: np.ndarray
 
 
-def assign(targets: list[Target], S: int) -> Cells:
-    """Which cell learns which object. Of several objects in a cell the first one; none without area."""
+def assign(targets: list[Target], S: int, rng: np.random.Generator | None = None) -> Cells:
+    """Which cell learns which object. One per cell: the first, or with ``rng`` any of them; none without area."""
     parts = [Cells(*(np.zeros(0, np.int64) for _ in range(3)), np.zeros((0, 4)), np.zeros(0, np.int64))]
     for n, target in enumerate(targets):
         H, W = target.size
@@ -207,6 +218,7 @@ def assign(targets: list[Target], S: int) -> Cells:
         x, y, w, h = S * (x1 + x2) / 2, S * (y1 + y2) / 2, x2 - x1, y2 - y1
         i, j = (np.clip(np.floor(v), 0, S - 1).astype(np.int64) for v in (y, x))
         whole = np.flatnonzero((w > 0) & (h > 0))
+        whole = whole if rng is None else rng.permutation(whole)
         _, first = np.unique((i * S + j)[whole], return_index=True)
         kept = whole[np.sort(first)]
         box = np.stack([x - j, y - i, np.sqrt(np.maximum(w, 0)), np.sqrt(np.maximum(h, 0))], axis=1)

@@ -19,13 +19,14 @@ little, then on crops around object proposals; here by ``SegmentationRecipe(two_
 deconvnet --two-stage``. It predicts 50 proposals per picture, puts their scores together, and smooths the result with a
 CRF. The mean of its probabilities and FCN-8s's (EDeconvNet, sec. 4.3, here ``ensemble``) is better than both.
 
-Differs from the paper: prediction takes whole pictures, and so does training unless it is told otherwise, see
-``training/two_stage.py``; there is no CRF. Convolutions before batch norm
-have no bias, which batch norm would take off again. ``compact``: four blocks of two convolutions with 16 to 128
-channels, fc6 2x2 with 128, pictures of 64x64.
+Differs from the paper: prediction takes whole images; there is no CRF. The paper divides the rate by ten whenever the
+validation accuracy stops rising, and its code every 10,000 steps of stage two, as here; in stage one, where the code
+divides it, too, and starts stage two at 0.01 again, it stays at 0.01. ``compact`` trains on whole images unless it is
+told otherwise (``two_stage``), for 2,000 steps, the rate 0.01 risen to over 100 steps and falling to 0. Convolutions
+before batch norm have no bias, which batch norm would take off again. ``compact``: four blocks of two convolutions with
+16 to 128 channels, fc6 2x2 with 128, pictures of 64x64.
 Asserted by the tests: 251,788,949 parameters with 21 classes, the paper's "about 252M": all weights, batch norm's
-scales and shifts, and the last layer's bias; the sides above.
-"""
+scales and shifts, and the last layer's bias; the sides above."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
@@ -65,10 +66,11 @@ class DeconvNet(SegmentationNetwork):
 
     PRESETS = {"paper": {}, "compact": {"width": 16, "convs": (2, 2, 2, 2), "hidden": 128, "side": 2}}
     INPUT = {"paper": (3, 224, 224), "compact": (3, 64, 64)}
-    # sec. 5.1, where the rate is divided by ten whenever the validation accuracy stops rising: here it sinks steadily
     TRAIN_DEFAULTS = {
         "compact": {"lr": 0.01, "momentum": 0.9, "weight_decay": 0.0005, "warmup": 100, "batch": 64},
-        "paper": {"lr": 0.01, "momentum": 0.9, "weight_decay": 0.0005, "warmup": 100, "batch": 64}}
+        "paper": {  # sec. 5.1: 20k steps of stage one, 40k of stage two, in which the authors' code divides at 10k each
+            "steps": 60000, "batch": 64, "lr": 0.01, "momentum": 0.9, "weight_decay": 0.0005, "schedule": "step",
+            "milestones": (1 / 2, 2 / 3, 5 / 6), "gamma": 0.1, "tile": 224, "two_stage": True}}
 
     def __init__(self, num_classes: int = 21, in_channels: int = 3, width: int = 64,
                  convs: Sequence[int] = (2, 2, 3, 3, 3), hidden: int = 4096, side: int = 7,

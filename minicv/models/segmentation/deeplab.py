@@ -22,8 +22,19 @@ Segmentation", ECCV 2018 (v3+), Fig. 2: the 256 channels go through a decoder in
 
 with Xception as trunk, and separable convolutions in ASPP and decoder. On a ResNet the low-level map is that of layer1.
 
-Differs from the papers: the dilation of a layer's first block, see ``backbones/resnet.py``. (torchvision's v3 has one
-more 3x3 convolution before the scores, and no multi-grid.) ``compact``: a ResNet of 9 bottleneck blocks and three
+Training in two stages (v3, sec. 4.1): ``TRAIN_DEFAULTS`` at output stride 16, then ``SECOND_STAGE`` at output stride 8
+with batch norm frozen:
+
+    minicv train deeplabv3 --preset paper --data voc:PATH --out runs/16
+    minicv train deeplabv3 --preset paper --data voc:PATH --out runs/8 --option output_stride=8 \\
+        --start runs/16/last.safetensors --lr 0.001 --freeze-bn
+
+Differs from the papers: the dilation of a layer's first block, see ``backbones/resnet.py``; a tile is predicted as the
+network was trained, without the mean over scales and mirrored images. v3+ trains the same way at output stride 16.
+``compact`` trains 2,000 steps of the same rate, which rises over 100, with batch norm's momentum of 0.1, and changes
+colors. torchvision's v3 has one more 3x3 convolution before the scores, and no multi-grid.
+
+``compact``: a ResNet of 9 bottleneck blocks and three
 eighths of the channels, output stride 8, half the rates (maps are 30x23, so that a rate of 36 would only meet padding),
 64 channels (in the decoder 16 low-level ones and 64), pictures of 240x180, 11 classes (CamVid), and no batch norm after
 image pooling, so that small batches train.
@@ -76,29 +87,34 @@ class DeepLabV3(DilatedNetwork):
     ``rates`` of ASPP at output stride 16; at 8 they are doubled, at 32 halved. One rate three times, as (12, 12, 12),
     is the network that ASPP is to be compared with. ``channels`` of each branch; ``image_pooling`` and ``separable`` as
     in ``ASPP``; ``pool_norm``: batch norm on the pooled values, too, which needs large batches. ``trunk``,
-    ``trunk_options``, ``output_stride`` and ``auxiliary`` as in ``dilated.py``.
+    ``trunk_options``, ``output_stride`` and ``auxiliary`` as in ``dilated.py``. ``bn_momentum``: of batch norm's
+    running averages; v3's decay of 0.9997 is 0.0003 here.
     """
 
-    PRESETS = {"paper": {"trunk_options": {"multi_grid": (1, 2, 4)}}, "compact": {
+    PRESETS = {"paper": {"trunk_options": {"multi_grid": (1, 2, 4)}, "bn_momentum": 0.0003}, "compact": {
         "num_classes": 11, "trunk": "resnet50",
         "trunk_options": {"width": 24, "layers": (2, 2, 3, 2), "multi_grid": (1, 2)},
         "output_stride": 8, "rates": (3, 6, 9), "channels": 64, "pool_norm": False}}
     INPUT = {"paper": (3, 513, 513), "compact": (3, 180, 240)}
-    # v3, sec. 4.1: poly, batches of 16; momentum and weight decay, which it does not state, as in its released code
     TRAIN_DEFAULTS = {
         "compact": {"lr": 0.007, "momentum": 0.9, "weight_decay": 0.0001, "warmup": 100, "batch": 16},
-        "paper": {"lr": 0.007, "momentum": 0.9, "weight_decay": 0.0001, "warmup": 100, "batch": 16}}
+        "paper": {  # v3, sec. 4.1, at output stride 16; momentum and weight decay as in its released code
+            "steps": 30000, "batch": 16, "lr": 0.007, "momentum": 0.9, "weight_decay": 0.0001, "schedule": "poly",
+            "power": 0.9, "tile": 513, "scale": 2.0, "jitter": 0.0}}
+    SECOND_STAGE = {"lr": 0.001, "freeze_bn": True}  # v3, sec. 4.1: at output stride 8, as many steps again
 
     def __init__(self, num_classes: int = 21, in_channels: int = 3, trunk: str = "resnet101",
                  trunk_options: dict[str, Any] | None = None, output_stride: int = 16,
                  rates: Sequence[int] = (6, 12, 18), image_pooling: bool = True, channels: int = 256,
-                 separable: bool = False, pool_norm: bool = True, auxiliary: float = 0.0, dropout: float = 0.1):
+                 separable: bool = False, pool_norm: bool = True, auxiliary: float = 0.0, dropout: float = 0.1,
+                 bn_momentum: float = 0.1):
         super().__init__(num_classes, in_channels, trunk, trunk_options, output_stride, channels, auxiliary, dropout)
         if any(rate < 1 for rate in rates):
             raise ValueError(f"{type(self).__name__}(rates={tuple(rates)}): each must be at least 1")
         rates = [max(1, rate * 16 // output_stride) for rate in rates]  # v3, sec. 3.3: "doubled when output stride = 8"
         self.aspp = ASPP(self.maps["last"], channels, rates, image_pooling, separable, pool_norm, dropout)
         self.head = nn.Conv2d(channels, num_classes, 1)
+        self.set_bn_momentum(bn_momentum)
 
     def decode(self, maps: dict[str, Tensor]) -> Tensor:
         return self.head(self.aspp(maps["last"]))
@@ -123,21 +139,25 @@ class DeepLabV3Plus(DeepLabV3):
     ``decoder_channels`` of the two 3x3 convolutions.
     """
 
-    PRESETS = {"paper": {}, "compact": {
+    PRESETS = {"paper": {"bn_momentum": 0.0003}, "compact": {
         **DeepLabV3.PRESETS["compact"], "separable": False, "low_channels": 16, "decoder_channels": 64}}
+    TRAIN_DEFAULTS = {**DeepLabV3.TRAIN_DEFAULTS, "paper": {  # v3+, sec. 4; Xception's decay as in its released code
+        **DeepLabV3.TRAIN_DEFAULTS["paper"], "weight_decay": 0.00004}}
 
     def __init__(self, num_classes: int = 21, in_channels: int = 3, trunk: str = "xception",
                  trunk_options: dict[str, Any] | None = None, output_stride: int = 16,
                  rates: Sequence[int] = (6, 12, 18), image_pooling: bool = True, channels: int = 256,
                  separable: bool = True, pool_norm: bool = True, auxiliary: float = 0.0, dropout: float = 0.1,
-                 low_channels: int = 48, decoder_channels: int = 256):  # DeepLabv3+, sec. 4.1, Tables 1 and 2
+                 bn_momentum: float = 0.1, low_channels: int = 48,  # DeepLabv3+, sec. 4.1, Tables 1 and 2
+                 decoder_channels: int = 256):
         super().__init__(num_classes, in_channels, trunk, trunk_options, output_stride, rates, image_pooling, channels,
-                         separable, pool_norm, auxiliary, dropout)
+                         separable, pool_norm, auxiliary, dropout, bn_momentum)
         if min(low_channels, decoder_channels) < 1:
             raise ValueError(f"DeepLabV3Plus(low_channels={low_channels}, decoder_channels={decoder_channels}): each "
                              "must be at least 1")
         self.decoder = Decoder(channels, self.maps["low"], low_channels, decoder_channels, separable)
         self.head = nn.Conv2d(decoder_channels, num_classes, 1)
+        self.set_bn_momentum(bn_momentum)
 
     def decode(self, maps: dict[str, Tensor]) -> Tensor:
         return self.head(self.decoder(self.aspp(maps["last"]), maps["low"]))

@@ -83,6 +83,16 @@ class DilatedNetwork(SegmentationNetwork):
             self.auxiliary_head = nn.Sequential(conv_norm_relu(self.maps["middle"], between, 3), nn.Dropout(dropout),
                                                 nn.Conv2d(between, num_classes, 1))
 
+    def set_bn_momentum(self, momentum: float) -> None:
+        """The share by which the running averages of all batch norms move in a step."""
+        for _, module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = momentum
+
+    def initialise_from(self, source: nn.Module) -> None:
+        """Take over the weights of the same network, which may have another output stride (DeepLabv3, sec. 4.1)."""
+        self.load_state_dict(source.state_dict())
+
     def decode(self, maps: dict[str, Tensor]) -> Tensor:
         """Scores (N, num_classes, h, w) from the trunk's maps."""
         raise TypeError(f"{type(self).__name__} has no decode")

@@ -24,12 +24,16 @@ offset 19 in FCN-32s, 5 and 27 in FCN-16s, 5, 9 and 31 in FCN-8s, and 18 on Alex
 the matrix of that transposed convolution, exactly the same numbers (``test_published_offsets``).
 
 Differs from the paper: AlexNet has one column, GoogLeNet batch norm (see there); pools round sizes up, as the authors'
-software does; the loss is the mean over pixels. ``at_once`` multiplies pool4 by 0.01 and pool3 by 0.0001, with which
-FCN-8s trains without the stages 32s and 16s (the authors' later paper, PAMI 2017). ``compact``: the backbones' compact
-presets, batch norm, and just as much padding as puts every 32x32 pixels under one position.
+software does; the loss is the mean over pixels. The paper fine-tunes a pretrained network (``initialise_from``) at a
+fixed rate, 0.0001 for VGG16; AlexNet wants ``--lr 0.001``, GoogLeNet ``--lr 0.00005``. Whole images lie in crops of
+500, mirrored every second time. ``compact`` trains from scratch with batch norm: 2,000 steps, the rate 0.01 risen to
+over 100 steps and falling to 0, biases decay, images are scaled and change color. FCN-GoogLeNet sees 379 pixels, where
+the paper's table 1 says 907: its inception modules have a 3x3 where the paper's have a 5x5, see ``googlenet``.
+``at_once`` multiplies pool4 by 0.01 and pool3 by 0.0001, with which FCN-8s trains without the stages 32s and 16s (the
+authors' later paper, PAMI 2017). ``compact``: the backbones' compact presets, batch norm, and just as much padding as
+puts every 32x32 pixels under one position.
 Asserted by the tests: these offsets; parameters of FCN-32s, 134,346,581 (VGG16), 57,089,877 (AlexNet) and 5,621,429
-(GoogLeNet), the 134M, 57M and 6M of FCN, table 1; receptive fields 404 and 355 (VGG16, AlexNet).
-"""
+(GoogLeNet), the 134M, 57M and 6M of FCN, table 1; receptive fields 404 and 355 (VGG16, AlexNet)."""
 from __future__ import annotations
 
 import math
@@ -83,11 +87,11 @@ class FCN(SegmentationNetwork):
 
     PRESETS = {"paper": {"size": "paper", "padding": 100}, "compact": {"size": "compact", "batch_norm": True}}
     INPUT = {"paper": (3, 500, 500), "compact": (3, 64, 64)}
-    # FCN, sec. 4.3; the rate, and that it sinks, are for training from scratch with batch norm, where the paper
-    # fine-tunes with 0.0001 throughout
     TRAIN_DEFAULTS = {
         "compact": {"lr": 0.01, "momentum": 0.9, "weight_decay": 0.0005, "warmup": 100, "batch": 20},
-        "paper": {"lr": 0.01, "momentum": 0.9, "weight_decay": 0.0005, "warmup": 100, "batch": 20}}
+        "paper": {  # sec. 4.3: fixed rates, 0.0001 for VGG16; sec. 4.1: at least 175 epochs, of 8,498 images
+            "steps": 74358, "batch": 20, "lr": 0.0001, "momentum": 0.9, "weight_decay": 0.0005, "schedule": "constant",
+            "decay_biases": False, "tile": 500, "scale": 1.0, "jitter": 0.0}}  # biases as in the authors' code
     STRIDE = 32
     tile_step = 32  # pixels between two positions of the last map
 

@@ -7,6 +7,7 @@ import pytest
 
 from minicv.data.detection import DetectionSample
 from minicv.detection import encode_boxes
+from minicv.detection.linear_svm import Mining
 from minicv.detection.ridge import ridge
 from minicv.models.detection.machines import (
     FeatureCache,
@@ -28,7 +29,7 @@ BOXES = np.concatenate([TRUTH, PROPOSALS])
 class Machines:
     """What the second and third training ask of a detector."""
 
-    num_classes, box_weight = 3, np.zeros((3, 2, 4))
+    num_classes, box_weight, near, distinct = 3, np.zeros((3, 2, 4)), 0.6, 1.0
 
     def set_svms(self, svms, scale):
         self.svms, self.scale = svms, scale
@@ -112,7 +113,7 @@ def test_positives_of_an_svm_are_the_objects_alone(cache, monkeypatch):
 
     def train(positives, negatives, C, retrain_after):
         seen.append((positives, list(negatives), C))
-        return types.SimpleNamespace(), []
+        return types.SimpleNamespace(), [Mining(2, 2, 1)]
 
     monkeypatch.setattr("minicv.models.detection.machines.train_with_hard_negatives", train)
     model = Machines()
@@ -125,6 +126,26 @@ def test_positives_of_an_svm_are_the_objects_alone(cache, monkeypatch):
         assert C == 0.5 and len(negatives) == 2
         np.testing.assert_allclose(negatives[0], fc7[negatives_of(k, BOXES, LABELS)] * model.scale, rtol=1e-5)
         assert len(negatives[1]) == 3  # all of the picture without objects
+
+
+def test_a_class_without_an_object_or_without_a_negative_finds_nothing(cache, tmp_path):
+    """Its SVM would score everything by its bias: -0.99 without positives, which counts as found, or +1."""
+    model = Machines()
+    train_svms(model, cache)
+    assert [bool(svm.weight.any()) for svm in model.svms] == [True, True, False]
+    assert model.svms[2].bias == -2 and model.svms[0].bias != -2
+    alone = FeatureCache(tmp_path / "alone", 1)  # one object, and no box that is none
+    alone.write(0, BOXES[:1], np.array([1]), BoxFeatures(np.ones((1, 3), "f4"), np.ones((1, 2), "f4")))
+    train_svms(model, alone)
+    assert [svm.bias for svm in model.svms] == [-2, -2, -2] and not model.svms[1].weight.any()
+
+
+def test_of_two_negatives_that_overlap_much_the_first_stays():
+    boxes = np.array([[0, 0, 10, 10], [40, 40, 50, 50], [40, 40, 50, 48], [40, 40, 50, 46]], np.float32)
+    # box 0 is the object; IoU 0.8 and 0.6 with the first negative, 0.75 between the other two
+    assert negatives_of(0, boxes, np.array([0])).tolist() == [False, True, True, True]
+    assert negatives_of(0, boxes, np.array([0]), 0.7).tolist() == [False, True, False, True]
+    assert negatives_of(0, boxes, np.array([0]), 0.5).tolist() == [False, True, False, False]
 
 
 def test_regression_learns_from_pairs_above_0_6(cache):
