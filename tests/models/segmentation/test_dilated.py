@@ -57,7 +57,7 @@ def test_with_resnet50_equals_plain_pytorch(tmp_path, twin, width, train):
     options = {"num_classes": 5, "trunk": "resnet50", **options}
     options["trunk_options"] = {"width": width, "multi_grid": options.pop("multi_grid", None)}
     if name != "pspnet":
-        options["channels"] = 4 * width
+        options |= {"channels": 4 * width, "bn_momentum": 0.1}  # as PyTorch's by default
     if name == "deeplabv3plus":
         options |= {"low_channels": 3 * width // 4, "decoder_channels": 4 * width}
     with init.blank():
