@@ -48,6 +48,13 @@ def same_shape(function: str, name_a: str, a: np.ndarray, name_b: str, b: np.nda
         )
 
 
+def mean_of_finite(values: np.ndarray) -> float:
+    """The mean of the values that are not NaN; NaN where none is, without a warning."""
+    values = np.asarray(values, np.float64)
+    values = values[~np.isnan(values)]
+    return float(values.mean()) if values.size else float("nan")
+
+
 def two_dimensional(function: str, name: str, array: np.ndarray) -> None:
     if array.ndim != 2:
         raise ValueError(

@@ -21,7 +21,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from ._checks import as_labels, same_shape
+from ._checks import as_labels, mean_of_finite, same_shape
 
 STRIP = 3.0  # half the width of PASCAL VOC's strips, and the pixel in their middle
 NONE = -1  # in place of a class: void, or no boundary
@@ -31,8 +31,8 @@ class BoundaryFScore:
     """Boundary F-scores over a stream of label maps, in constant memory.
 
     num_classes: the classes are 0 ... num_classes - 1. tolerance: pixels; None for the paper's 0.75% of a picture's
-    diagonal, but at least 1. ignore_index: the truth's void label. strip: see the module. The measures raise
-    ``ValueError`` while no boundary is counted.
+    diagonal, but at least 1. ignore_index: the truth's void label. strip: see the module. The measures are NaN
+    while no boundary is counted.
     """
 
     def __init__(self, num_classes: int, tolerance: float | None = None, ignore_index: int | None = 255,
@@ -93,14 +93,12 @@ class BoundaryFScore:
     @property
     def per_class(self) -> np.ndarray:
         """The score of each class, (K,); NaN for a class without a boundary anywhere."""
-        if not self.pictures.any():
-            raise ValueError("BoundaryFScore: no boundary was counted yet, call update(prediction, target)")
         return np.divide(self.sums, self.pictures, out=np.full(self.num_classes, np.nan), where=self.pictures > 0)
 
     @property
     def mean(self) -> float:
         """Mean of `per_class` over the classes that have one."""
-        return float(np.nanmean(self.per_class))
+        return mean_of_finite(self.per_class)
 
 
 def boundary(labels: np.ndarray) -> np.ndarray:

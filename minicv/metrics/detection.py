@@ -26,6 +26,7 @@ import numpy as np
 
 from ..data.detection import DetectionSample
 from ..detection import Detections, box_area, box_intersection, box_iou
+from ._checks import mean_of_finite
 
 # ---------------------------------------------------------------------------------------------------------
 # From a sorted list of right and wrong to one number
@@ -37,9 +38,13 @@ def precision_recall(scores: np.ndarray, right: np.ndarray, objects: int) -> tup
 
     Of equal scores, the answer that comes first is first. The recall of no object at all is 0.
     """
-    order = np.argsort(-scores, kind="stable")
-    found = np.cumsum(right[order])
+    found = np.cumsum(np.asarray(right, bool)[by_score(scores)])
     return found / np.arange(1, len(found) + 1), found / max(objects, 1)
+
+
+def by_score(scores: np.ndarray) -> np.ndarray:
+    """The order of falling scores; of equal ones the first is first, and NaN comes last, as in pycocotools."""
+    return np.argsort(-np.asarray(scores, np.float64), kind="stable")
 
 
 def envelope(precision: np.ndarray) -> np.ndarray:
@@ -95,9 +100,9 @@ class VOCEvaluator:
     def update(self, found: Detections, truth: DetectionSample) -> None:
         """Add what was found on a picture, and what is there."""
         check_labels("VOCEvaluator.update", self.num_classes, found.labels, truth.labels)
-        for k in np.union1d(found.labels, truth.labels):
+        for k in np.union1d(found.labels, truth.labels).astype(np.int64):
             mine, there = found[found.labels == k], truth.labels == k
-            order = np.argsort(-mine.scores, kind="stable")
+            order = by_score(mine.scores)
             difficult = (truth.difficult | truth.crowd)[there]
             verdict = voc_match(mine.boxes[order], truth.boxes[there], difficult, self.iou_threshold)
             counts = verdict >= 0
@@ -119,10 +124,8 @@ class VOCEvaluator:
 
     @property
     def mean_ap(self) -> float:
-        """mAP: the mean over the classes that have objects; ``ValueError`` if none has any."""
-        if not self._objects.any():
-            raise ValueError("VOCEvaluator: no object was counted yet, call update(found, truth)")
-        return float(np.nanmean(self.ap))
+        """mAP: the mean over the classes that have objects; NaN if none has any."""
+        return mean_of_finite(self.ap)
 
 
 def voc_match(boxes: np.ndarray, truth: np.ndarray, difficult: np.ndarray, threshold: float = 0.5) -> np.ndarray:
@@ -169,9 +172,9 @@ class CocoEvaluator:
         for name, side in (("found", found), ("truth", truth)):
             if self.masks and side.masks is None:
                 raise ValueError(f"CocoEvaluator.update: {name} has no masks; compare boxes with masks=False")
-        for k in np.union1d(found.labels, truth.labels):
+        for k in np.union1d(found.labels, truth.labels).astype(np.int64):
             mine, there = found[found.labels == k], truth.select(truth.labels == k)
-            mine = mine[np.argsort(-mine.scores, kind="stable")[:self.max_detections[-1]]]
+            mine = mine[by_score(mine.scores)[:self.max_detections[-1]]]
             iou, area, size = overlaps(mine, there, self.masks)
             low, high = np.array(list(self.areas.values())).T[:, :, None]  # (A, 1)
             ignored = (area < low) | (area > high) | there.crowd | there.difficult  # (A, G)
@@ -192,7 +195,7 @@ class CocoEvaluator:
         if not objects:
             return None
         scores = np.concatenate([s[:most] for s, _, _ in self._pictures[k]])
-        order = np.argsort(-scores, kind="stable")
+        order = by_score(scores)
         matched, left_out = (np.concatenate([p[which][a, :, :most] for p in self._pictures[k]], axis=1)[:, order]
                              for which in (1, 2))
         right = np.cumsum(matched & ~left_out, axis=1)  # (T, D)
@@ -232,7 +235,7 @@ class CocoEvaluator:
         numbers |= {f"AP{name}": self.ap(name) for name in names[1:]}
         numbers |= {f"AR{most}": self.ar(max_detections=most) for most in self.max_detections}
         numbers |= {f"AR{name}": self.ar(name, last) for name in names[1:]}
-        return {name: float(np.nanmean(v)) if np.isfinite(v).any() else float("nan") for name, v in numbers.items()}
+        return {name: mean_of_finite(v) for name, v in numbers.items()}
 
 
 def coco_match(iou: np.ndarray, ignored: np.ndarray, crowd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -260,8 +263,8 @@ def coco_match(iou: np.ndarray, ignored: np.ndarray, crowd: np.ndarray) -> tuple
 def overlaps(mine: Detections, there: DetectionSample, masks: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """IoU (D, G), with a crowd the share of the answer that lies in it; areas of objects (G,) and answers (D,)."""
     if masks:
-        a, b = (m.reshape(len(m), np.prod(m.shape[1:])).astype(np.float32) for m in (mine.masks, there.masks))
-        common, size, own = (a @ b.T).astype(float), a.sum(axis=1, dtype=float), b.sum(axis=1, dtype=float)
+        a, b = (np.asarray(m, bool).reshape(len(m), np.prod(m.shape[1:])) for m in (mine.masks, there.masks))
+        common, size, own = shared_pixels(a, b), a.sum(axis=1, dtype=float), b.sum(axis=1, dtype=float)
     else:
         a, b = mine.boxes.astype(np.float64), there.boxes.astype(np.float64)
         common, size, own = box_intersection(a, b), box_area(a), box_area(b)
@@ -273,6 +276,14 @@ def overlaps(mine: Detections, there: DetectionSample, masks: bool) -> tuple[np.
     return common / np.maximum(union, 1e-12), area, size
 
 
+def shared_pixels(a: np.ndarray, b: np.ndarray, part: int = 1 << 20) -> np.ndarray:
+    """How many pixels masks (D, P) and (G, P) share, float64 (D, G); in parts, in which float32 counts exactly."""
+    common = np.zeros((len(a), len(b)))
+    for start in range(0, a.shape[1], part):
+        common += a[:, start:start + part].astype(np.float32) @ b[:, start:start + part].T.astype(np.float32)
+    return common
+
+
 def objects_found(found: Detections, truth: DetectionSample, threshold: float = 0.5) -> np.ndarray:
     """Which object of a picture each answer found, int (D,); -1 for a false alarm. By masks, where both have them.
 
@@ -282,7 +293,7 @@ def objects_found(found: Detections, truth: DetectionSample, threshold: float = 
     masks = found.masks is not None and truth.masks is not None
     iou = overlaps(found, truth, masks)[0]
     free, of = found.labels[:, None] == truth.labels, np.full(len(found), -1)  # (D, G)
-    for d in np.argsort(-found.scores, kind="stable"):
+    for d in by_score(found.scores):
         near = np.where(free[d], iou[d], -1)
         if near.max(initial=-1) >= threshold:
             of[d] = near.argmax()
@@ -300,6 +311,8 @@ def _index(threshold: float) -> list[int]:
 def check_labels(function: str, num_classes: int, *labels: np.ndarray) -> None:
     """``ValueError``, in the name of ``function``, for a label that is no class."""
     for some in labels:
+        if some.size and some.dtype.kind not in "iu":
+            raise ValueError(f"{function}: labels must be integers, got {some.dtype}")
         if some.size and (some.min() < 0 or some.max() >= num_classes):
             raise ValueError(f"{function}: labels must be 0 to {num_classes - 1}, got {some.min()} to {some.max()}")
 
@@ -330,16 +343,18 @@ class ProposalRecall:
 
     def best_overlaps(self) -> tuple[np.ndarray, np.ndarray]:
         """Each object's highest IoU with a proposal, (len(counts), G), and the objects' labels, (G,)."""
-        if not sum(map(len, self._labels)):
-            raise ValueError("ProposalRecall: no object was counted yet, call update(proposals, truth)")
-        return np.concatenate(self._best, axis=1), np.concatenate(self._labels)
+        nothing = np.zeros((len(self.counts), 0)), np.zeros(0, np.int64)
+        return np.concatenate([nothing[0], *self._best], axis=1), np.concatenate([nothing[1], *self._labels])
 
     def recall(self, threshold: float = 0.5) -> np.ndarray:
-        """The share of the objects with an IoU of at least ``threshold``, (len(counts),)."""
-        return (self.best_overlaps()[0] >= threshold).mean(axis=1)
+        """The share of the objects with an IoU of at least ``threshold``, (len(counts),); NaN without objects."""
+        return np.array([mean_of_finite(best >= threshold) for best in self.best_overlaps()[0]])
 
     def mabo(self) -> np.ndarray:
-        """Mean average best overlap, (len(counts),): the mean over the classes of the mean over their objects."""
+        """Mean average best overlap, (len(counts),): the mean over the classes of the mean over their objects.
+
+        NaN without objects.
+        """
         best, labels = self.best_overlaps()
         abo = [best[:, labels == k].mean(axis=1) for k in np.unique(labels)]  # Uijlings et al., eq. (7)
-        return np.mean(abo, axis=0)
+        return np.mean(abo, axis=0) if abo else np.full(len(self.counts), np.nan)

@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage, sparse
 
-from ._checks import as_labels, as_mask, as_probability, same_shape, two_dimensional
+from ._checks import as_labels, as_mask, as_probability, mean_of_finite, same_shape, two_dimensional
 
 
 def pixel_error(probability: np.ndarray, truth: np.ndarray, threshold: float = 0.5) -> float:
@@ -55,14 +55,14 @@ def rand_score(prediction_labels: np.ndarray, truth_labels: np.ndarray) -> RandS
     Two pixels of one segment are a joined pair. Pixels with label 0 in the truth (membrane) are left out;
     label 0 in the prediction is a segment like any other. Both are as in scikit-image's `adapted_rand_error`,
     which also leaves out the pairs of a pixel with itself that the paper counts. A side without any pair
-    makes no mistake: its ratio is 1. Raises ValueError if the truth is 0 everywhere.
+    makes no mistake: its ratio is 1. All three are NaN if the truth is 0 everywhere.
     """
     prediction = as_labels("rand_score", "prediction_labels", prediction_labels)
     truth = as_labels("rand_score", "truth_labels", truth_labels)
     same_shape("rand_score", "prediction_labels", prediction, "truth_labels", truth)
     foreground = truth != 0
     if not foreground.any():
-        raise ValueError("rand_score: truth_labels is 0 (membrane) everywhere, there is no cell to score")
+        return RandScore(*[float("nan")] * 3)
 
     table = _contingency(truth[foreground], prediction[foreground])
     joined_in_both = _pairs(table.data)
@@ -127,7 +127,7 @@ def best_threshold(
     Each mean is itself averaged with those of the `smooth` thresholds on either side: a score jumps where one membrane
     breaks, so of a few images the single highest is chance (on held-out slices 0.51 against 0.53, docs/results.md).
     probabilities, truths: equally many training images (H, W), never test images; their sizes may differ.
-    thresholds: 0.05, 0.10, ... 0.95 unless given.
+    thresholds: 0.05, 0.10, ... 0.95 unless given. Images without a cell do not count; 0.5 if there are no others.
     """
     if len(probabilities) == 0 or len(probabilities) != len(truths):
         raise ValueError(
@@ -138,7 +138,9 @@ def best_threshold(
     if not thresholds:
         raise ValueError("best_threshold: thresholds is empty, give at least one value in [0, 1)")
     pairs = list(zip(probabilities, truths, strict=True))
-    scores = [np.mean([rand_f_score_at(p, t, threshold) for p, t in pairs]) for threshold in thresholds]
+    scores = [mean_of_finite([rand_f_score_at(p, t, threshold) for p, t in pairs]) for threshold in thresholds]
+    if np.isnan(scores[0]):
+        return 0.5
     smoothed = [np.mean(scores[max(0, i - smooth) : i + smooth + 1]) for i in range(len(scores))]
     return float(thresholds[int(np.argmax(smoothed))])
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._checks import as_labels, same_shape
+from ._checks import as_labels, mean_of_finite, same_shape
 
 
 class PanopticScore(NamedTuple):
@@ -44,9 +44,13 @@ class PanopticQuality:
         same_shape("PanopticQuality.update", "segments", segments, "true_segments", true_segments)
         k, k_true = (self._classes(*pair) for pair in (("segments", segments, classes),
                                                        ("true_segments", true_segments, true_classes)))
-        crowd = np.zeros(len(k_true), bool) if crowd is None else np.concatenate([[False], crowd])
+        crowd = np.zeros(len(k_true), bool) if crowd is None else np.append(False, crowd).astype(bool)
+        if len(crowd) != len(k_true):
+            raise ValueError(f"PanopticQuality.update: {len(k_true) - 1} true segments, but {len(crowd) - 1} values of "
+                             "crowd")
         S, G = len(k), len(k_true)
-        common = np.bincount(segments.ravel().astype(np.int64) * G + true_segments.ravel(), minlength=S * G)
+        pairs = segments.ravel().astype(np.int64) * G + true_segments.ravel().astype(np.int64)
+        common = np.bincount(pairs, minlength=S * G)
         common = common.reshape(S, G)  # pixels that predicted segment s and true segment g share
         area, true_area = common.sum(axis=1), common.sum(axis=0)
 
@@ -86,8 +90,6 @@ class PanopticQuality:
         return np.stack([sq * rq, sq, rq], axis=1)
 
     def mean(self, which: np.ndarray | None = None) -> PanopticScore:
-        """Means over the classes that are seen; ``which``, bool (K,): of these only, for example things."""
+        """Means over the classes that are seen, NaN if none is; ``which``, bool (K,): of these only, such as things."""
         every = self.per_class if which is None else self.per_class[which]
-        if not np.isfinite(every).any():
-            raise ValueError("PanopticQuality: no segment of these classes was counted yet, call update(...)")
-        return PanopticScore(*np.nanmean(every, axis=0).tolist())
+        return PanopticScore(*map(mean_of_finite, every.T))

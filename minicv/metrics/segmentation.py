@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ._checks import as_labels, as_mask, same_shape
+from ._checks import as_labels, as_mask, mean_of_finite, same_shape
 
 
 class ConfusionMatrix:
@@ -17,7 +17,7 @@ class ConfusionMatrix:
 
     num_classes: the classes are 0 ... num_classes - 1. ignore_index: a label of the *target* (255 in PASCAL
     VOC, 11 in CamVid) whose pixels are left out, whatever is predicted there. A prediction has no such way
-    out: where the target counts, it must be a class. The measures raise ValueError while nothing is counted.
+    out: where the target counts, it must be a class. The measures are NaN while nothing is counted.
     """
 
     def __init__(self, num_classes: int, ignore_index: int | None = None):
@@ -56,19 +56,19 @@ class ConfusionMatrix:
     def pixel_accuracy(self) -> float:
         """Share of pixels that are right."""
         n_ii, t_i, _ = self._counts()
-        return float(n_ii.sum() / t_i.sum())  # FCN, sec. 5: sum_i n_ii / sum_i t_i
+        return float(n_ii.sum() / t_i.sum()) if t_i.any() else float("nan")  # FCN, sec. 5: sum_i n_ii / sum_i t_i
 
     @property
     def mean_accuracy(self) -> float:
         """Share of its pixels that a class gets right, mean over the classes that the truth shows."""
         n_ii, t_i, _ = self._counts()
         shown = t_i > 0
-        return float(np.mean(n_ii[shown] / t_i[shown]))  # FCN, sec. 5: (1 / n_cl) sum_i n_ii / t_i
+        return mean_of_finite(n_ii[shown] / t_i[shown])  # FCN, sec. 5: (1 / n_cl) sum_i n_ii / t_i
 
     @property
     def mean_iu(self) -> float:
         """Mean of `per_class_iu` over the classes that truth or prediction show."""
-        return float(np.nanmean(self.per_class_iu))  # FCN, sec. 5: (1 / n_cl) sum_i IU_i
+        return mean_of_finite(self.per_class_iu)  # FCN, sec. 5: (1 / n_cl) sum_i IU_i
 
     @property
     def frequency_weighted_iu(self) -> float:
@@ -76,7 +76,7 @@ class ConfusionMatrix:
         _, t_i, _ = self._counts()
         shown = t_i > 0
         # FCN, sec. 5: (sum_k t_k)^-1 sum_i t_i n_ii / (t_i + sum_j n_ji - n_ii)
-        return float(np.average(self.per_class_iu[shown], weights=t_i[shown]))
+        return float(self.per_class_iu[shown] @ t_i[shown] / t_i.sum()) if shown.any() else float("nan")
 
     @property
     def per_class_iu(self) -> np.ndarray:
@@ -98,20 +98,23 @@ class ConfusionMatrix:
             columns = np.stack([t_i / t_i.sum(), n_ii / t_i, self.per_class_iu], axis=1)  # (K, 3)
         wide = max(map(len, [*names, "frequency-weighted IU"]))
         lines = [f"{'class':<{wide}}  {'pixels':>7}  {'accuracy':>8}  {'IU':>6}"]
-        for name, row in zip(names, 100 * columns, strict=True):
-            share, accuracy, iu = ("-" if np.isnan(value) else f"{value:.1f}" for value in row)
+        for name, row in zip(names, columns, strict=True):
+            share, accuracy, iu = map(percent, row)
             lines.append(f"{name:<{wide}}  {share:>7}  {accuracy:>8}  {iu:>6}")
         for name, value in (("pixel accuracy", self.pixel_accuracy), ("mean accuracy", self.mean_accuracy)):
-            lines.append(f"{name:<{wide}}  {'':7}  {100 * value:8.1f}")
+            lines.append(f"{name:<{wide}}  {'':7}  {percent(value):>8}")
         for name, value in (("mean IU", self.mean_iu), ("frequency-weighted IU", self.frequency_weighted_iu)):
-            lines.append(f"{name:<{wide}}  {'':7}  {'':8}  {100 * value:6.1f}")
+            lines.append(f"{name:<{wide}}  {'':7}  {'':8}  {percent(value):>6}")
         return "\n".join(lines)
 
     def _counts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         n_ii, t_i = self.matrix.diagonal(), self.matrix.sum(axis=1)
-        if not t_i.any():
-            raise ValueError("ConfusionMatrix: no pixel was counted yet, call update(prediction, target)")
         return n_ii, t_i, t_i + self.matrix.sum(axis=0) - n_ii
+
+
+def percent(value: float) -> str:
+    """A share in percent; "-" for NaN."""
+    return "-" if np.isnan(value) else f"{100 * value:.1f}"
 
 
 def iou(prediction: np.ndarray, target: np.ndarray) -> float:

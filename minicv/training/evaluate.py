@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from ..data import IGNORE
 from ..metrics import BoundaryFScore, ConfusionMatrix, best_threshold, pixel_error, rand_f_score_at, warping_error
+from ..metrics._checks import mean_of_finite
 from ..nn import Module
 
 
@@ -28,7 +29,7 @@ def evaluate(model: Module, dataset: Any, training: Any = None, quiet: bool = Tr
     Beside them the boundary F-score and, of more than two classes, each one's IU. With two classes, 0 membrane or gap
     and 1 cell, and ``training`` pictures to choose a threshold on, also the ISBI 2012 measures, means over pictures:
     pixel error at threshold 0.5; Rand F-score and warping error at the threshold that has the best mean Rand F-score
-    on ``training``.
+    on ``training``. What nothing was counted for is NaN: the Rand F-score of images without a cell.
     """
     matrix, cells, of_membranes = ConfusionMatrix(dataset.num_classes, IGNORE), [], dataset.num_classes == 2
     borders = BoundaryFScore(dataset.num_classes)
@@ -44,11 +45,11 @@ def evaluate(model: Module, dataset: Any, training: Any = None, quiet: bool = Tr
     if not of_membranes:
         found |= {f"iu {name}": float(iu) for name, iu in zip(dataset.class_names, matrix.per_class_iu, strict=True)
                   if not np.isnan(iu)}
-    if training is None or not of_membranes:
+    if training is None or not len(training) or not of_membranes:
         return found
     seen = [(r.probabilities[1], s.label == 1) for s, r in predictions(model, training, quiet, **how)]
     threshold = best_threshold(*zip(*seen, strict=True))
-    return {**found, "pixel_error": float(np.mean([pixel_error(p, truth) for p, truth in cells])),
+    return {**found, "pixel_error": mean_of_finite([pixel_error(p, truth) for p, truth in cells]),
             "threshold": threshold,
-            "rand_f_score": float(np.mean([rand_f_score_at(p, truth, threshold) for p, truth in cells])),
-            "warping_error": float(np.mean([warping_error(p > threshold, truth) for p, truth in cells]))}
+            "rand_f_score": mean_of_finite([rand_f_score_at(p, truth, threshold) for p, truth in cells]),
+            "warping_error": mean_of_finite([warping_error(p > threshold, truth) for p, truth in cells])}

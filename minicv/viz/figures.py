@@ -13,10 +13,15 @@ PALETTE = np.array([[0, 0, 0], [230, 159, 0], [86, 180, 233], [0, 158, 115], [24
 
 
 def grey_to_rgb(image: np.ndarray) -> np.ndarray:
-    """(C, H, W) or (H, W) in [0, 1] -> uint8 (H, W, 3)."""
+    """(C, H, W) or (H, W) in [0, 1] -> uint8 (H, W, 3); unsigned integers have full brightness at their largest value.
+
+    NaN is black.
+    """
     planes = image[None] if image.ndim == 2 else image
     planes = np.broadcast_to(planes, (3, *planes.shape[1:])) if planes.shape[0] == 1 else planes[:3]
-    return (np.clip(planes, 0, 1) * 255 + 0.5).astype(np.uint8).transpose(1, 2, 0)
+    if planes.dtype.kind == "u":
+        planes = planes / np.float32(np.iinfo(planes.dtype).max)
+    return (np.clip(np.nan_to_num(planes), 0, 1) * 255 + 0.5).astype(np.uint8).transpose(1, 2, 0)
 
 
 def overlay(image: np.ndarray, labels: np.ndarray, strength: float = 0.45) -> np.ndarray:
@@ -36,11 +41,11 @@ def outline(labels: np.ndarray) -> np.ndarray:
 
 def colour_instances(instances: np.ndarray, seed: int = 0) -> np.ndarray:
     """Instance numbers (H, W) as colours, background black: uint8 (H, W, 3). Neighbouring numbers differ clearly."""
-    rng = np.random.default_rng(seed)
-    colours = PALETTE[1 + np.arange(instances.max() + 1) % (len(PALETTE) - 1)].astype(float)
-    colours *= rng.uniform(0.6, 1.0, (len(colours), 1))
-    colours[0] = 0
-    return colours.astype(np.uint8)[instances]
+    numbers, place = np.unique(instances, return_inverse=True)  # numbers may be as large as 2 ** 32
+    colours = PALETTE[1 + (numbers % (len(PALETTE) - 1)).astype(np.int64)].astype(float)
+    colours *= np.random.default_rng(seed).uniform(0.6, 1.0, (len(colours), 1))
+    colours[numbers == 0] = 0
+    return colours.astype(np.uint8)[place.reshape(instances.shape)]
 
 
 def panels(pictures: dict[str, Any], columns: int | None = None, size: float = 2.6, **options: Any) -> Any:

@@ -117,8 +117,7 @@ def test_voc_does_not_ask_for_crowds():
 
 def test_voc_errors():
     voc = VOCEvaluator(2)
-    with pytest.raises(ValueError, match="VOCEvaluator: no object was counted yet"):
-        _ = voc.mean_ap
+    assert np.isnan(voc.mean_ap)
     with pytest.raises(ValueError, match="VOCEvaluator.update: labels must be 0 to 1, got 2 to 2"):
         voc.update(found([[0, 0, 1, 1]], [1], [2]), truth([]))
     voc.update(found([], []), truth([]))
@@ -276,5 +275,4 @@ def test_proposals_by_hand():
     np.testing.assert_allclose(recall.recall(), [0, 1 / 3, 1 / 3])
     # class 0: (0.8 + 0) / 2, class 1: 0; mean of the two
     np.testing.assert_allclose(recall.mabo(), [0.1, 0.2, 0.2])
-    with pytest.raises(ValueError, match="ProposalRecall: no object was counted yet"):
-        ProposalRecall().recall()
+    assert np.isnan(ProposalRecall().recall()).all() and np.isnan(ProposalRecall().mabo()).all()

@@ -86,8 +86,7 @@ def test_a_perfect_answer_is_one_and_pictures_add_up():
 
 def test_errors():
     quality = PanopticQuality(2)
-    with pytest.raises(ValueError, match="PanopticQuality: no segment of these classes was counted yet"):
-        quality.mean()
+    assert np.isnan(quality.mean()).all()
     one = np.array([[1]])
     with pytest.raises(ValueError, match="true_segments holds 1 to 1, but classes are given for 1 to 0"):
         quality.update(one, [0], one, [])
