@@ -21,58 +21,13 @@ from dataclasses import dataclass
 import numpy as np
 
 import minicv.ops as F
-from minicv import Tensor
-from minicv.ops.case import Case
-from minicv.ops.interpolate import interpolate_loop
-from minicv.ops.roi import roi_align_loop
 from tests import extremes_reference as reference
 from tests import harness
+from tests.extremes_sums import CASES, far_away, from_cases, long_sums
+from tests.extremes_trial import Trial, run
 
 LIMITS = {"float32": 1e-5, "float16": 2e-3}  # 84 roundings; 2 units in the last place
 REASONS: dict[tuple[str, str, str], str] = {}  # (op, dtype, "forward" or "gradient"): why a line exceeds its limit
-
-
-@dataclass
-class Trial:
-    """What came out of one call, what should have, and the terms' size; forward first, then each input's gradient."""
-    at: str
-    dtype: str
-    actual: list
-    expected: list
-    terms: list
-
-    def errors(self) -> tuple[float, float]:
-        """The largest relative error of the result and of the gradients."""
-        each = [relative_error(*arrays, self.dtype) for arrays in zip(self.actual, self.expected, self.terms,
-                                                                      strict=True)]
-        return each[0], max(each[1:], default=0.0)
-
-
-def relative_error(actual, expected, terms, dtype: str) -> float:
-    """The largest of |actual - expected| / terms."""
-    info = np.finfo(dtype)
-    a, e, t = (np.asarray(v, np.longdouble) for v in (actual, expected, terms))
-    assert a.shape == e.shape, f"shape {a.shape}, expected {e.shape}"
-    largest = np.longdouble(info.max)
-    with np.errstate(invalid="ignore", over="ignore"):
-        size = np.maximum(np.maximum(abs(e), t), np.longdouble(info.tiny))
-        error = abs(a - e) / np.where(np.isfinite(size), size, 1)
-        error = np.where(np.isnan(error), np.inf, error)
-        error = np.where((abs(e) > largest) & (a == np.copysign(np.inf, e)), 0, error)  # also infinity itself
-        error = np.where(np.isnan(e) & np.isnan(a), 0, error)
-        error = np.where(t > largest, 0, error)  # its terms are too large to be added up
-    return float(error.max(initial=0))
-
-
-def run(call: Callable, arrays: list, dtype: str, gy=None) -> tuple[list, object]:
-    """[result, gradients of the float inputs] of a call on arrays, and the upstream gradient that it got."""
-    tensors = [None if a is None else Tensor(a, harness.is_float(a)) for a in arrays]
-    y = call(*tensors)
-    y = y[0] if isinstance(y, tuple) else y
-    gy = np.ones(y.shape, dtype) if gy is None else gy(y.data)
-    if y.requires_grad:
-        y.backward(np.asarray(gy, y.dtype))
-    return [y.data] + [t.grad for t in tensors if t is not None and t.requires_grad], gy
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -196,52 +151,6 @@ def hinge_trials(dtype):
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Sums and choices: the op in float64
-# ---------------------------------------------------------------------------------------------------------
-SCALES = {  # of the first input, of the others, of the upstream gradient
-    "float32": [(1, 1, 1), (1e-38, 1, 1), (1e-30, 1, 1), (1e30, 1, 1), (1e38, 1, 1), (1, 1, 1e-30), (1, 1, 1e30),
-                (1e-30, 1e30, 1), (1e30, 1e-30, 1), (1, 1e-30, 1e30), (1, 1e30, 1e-30)],
-    "float16": [(1, 1, 1), (1e-4, 1, 1), (2e4, 1, 1), (1, 1, 1e-4), (1, 1, 1e4), (2e4, 1e-4, 1), (1, 1e-4, 1e4)]}
-SUMS = {"add", "sub", "mul", "neg", "sum", "mean", "matmul", "linear", "conv2d", "conv_transpose2d", "avg_pool2d",
-        "adaptive_avg_pool2d", "interpolate", "roi_align", "nll_loss", "dropout", "dropout2d", "expand"}
-
-
-def scaled(case: Case, dtype: str, scales: tuple) -> Trial:
-    """A case of the op with its inputs multiplied, against float64."""
-    with np.errstate(over="ignore"):
-        arrays, first = [], True
-        for a in case.arrays():
-            if harness.is_float(a):
-                a, first = (a * scales[0 if first else 1]).astype(dtype), False
-            arrays.append(a)
-
-        def upstream(y):
-            return np.asarray(scales[2] * harness.random_like(np.asarray(y, float)), dtype).astype(float)
-        actual, _ = run(case.run, arrays, dtype, upstream)
-        exact = [a.astype(float) if harness.is_float(a) else a for a in arrays]
-        expected, _ = run(case.run, exact, "float64", upstream)
-        positive = [abs(a) if harness.is_float(a) and case.name in SUMS else a for a in exact]
-        terms, _ = run(case.run, positive, "float64", lambda y: abs(upstream(y)))
-    if case.name not in SUMS:
-        terms[0] = np.zeros_like(terms[0])
-    at = f"{case.label}, inputs x {scales[0]:g} and {scales[1]:g}, upstream x {scales[2]:g}"
-    return Trial(at, dtype, actual, expected, [abs(t) for t in terms])
-
-
-def from_cases(name: str) -> Callable[[str], Iterator[Trial]]:
-    """Trials of every case of an op with floats in it."""
-    def trials(dtype):
-        for case in CASES[name]:
-            yield from (scaled(case, dtype, scales) for scales in SCALES[dtype])
-    return trials
-
-
-CASES: dict[str, list[Case]] = {}
-for _case in harness.CASES:
-    CASES.setdefault(_case.name, []).append(_case)
-
-
-# ---------------------------------------------------------------------------------------------------------
 # Softmax and its loss
 # ---------------------------------------------------------------------------------------------------------
 SCORES = {
@@ -319,94 +228,35 @@ def local_response_norm_trials(dtype):
         yield Trial(f"numbers x {scale:g}", dtype, actual, expected, terms)
 
 
-# ---------------------------------------------------------------------------------------------------------
-# Sums of many numbers, means whose sum overflows, positions far from 0
-# ---------------------------------------------------------------------------------------------------------
-MANY = 1 << 18
+TRIALS: dict[str, Callable[[str], Iterator[Trial]]] = {name: from_cases(name) for name in CASES} | {
+    "sigmoid": sigmoid_trials, "tanh": tanh_trials, "exp": exp_trials, "log": log_trials, "sqrt": sqrt_trials,
+    "pow": pow_trials, "div": div_trials, "binary_cross_entropy_with_logits": bce_trials, "mse_loss": mse_trials,
+    "smooth_l1_loss": smooth_l1_trials, "hinge_loss": hinge_trials, "cross_entropy": cross_entropy_trials,
+    "softmax": lambda dtype: vectors(F.softmax, reference.softmax, dtype),
+    "log_softmax": lambda dtype: vectors(F.log_softmax, reference.log_softmax, dtype),
+    "batch_norm": batch_norm_trials, "local_response_norm": local_response_norm_trials}
 
 
-def many(op: Callable, call: Callable, arrays: list, dtype: str, at: str) -> Trial:
-    """A call with many numbers, against float64 and the sums of absolute values."""
-    actual, _ = run(call, arrays, dtype)
-    exact = [a.astype(float) if harness.is_float(a) else a for a in arrays]
-    expected, _ = run(call, exact, "float64")
-    terms, _ = run(call, [abs(a) for a in exact], "float64")
-    return Trial(at, dtype, actual, expected, [abs(t) for t in terms])
+@dataclass
+class Line:
+    """The largest errors of an op in a dtype, where they are, and the reason if they exceed the limit."""
+    op: str
+    dtype: str
+    forward: tuple[float, str] = (0.0, "")
+    gradient: tuple[float, str] = (0.0, "")
+
+    def unexplained(self) -> list[str]:
+        """What exceeds the limit without a reason."""
+        return [f"{self.op} in {self.dtype}, {way}: {error:.1e} at {at}"
+                for way, (error, at) in (("forward", self.forward), ("gradient", self.gradient))
+                if error > LIMITS[self.dtype] and (self.op, self.dtype, way) not in REASONS]
 
 
-def tenths(*shape: int, dtype: str, order=None) -> np.ndarray:
-    """0.1 everywhere: each addition rounds the same way, the worst that can happen to a sum."""
-    a = np.full(shape if order is None else [shape[i] for i in order], 0.1, dtype)
-    return a if order is None else a.transpose(np.argsort(order))
-
-
-def long_sums(dtype):
-    """{op name: trials} of the ops that add up many numbers."""
-    def t(*shape, order=None):
-        return tenths(*shape, dtype=dtype, order=order)
-    if dtype == "float16":
-        t16 = t
-        return {
-            "sum": [many(F.sum, lambda x: F.sum(x, 0), [t16(5000, 3)], dtype, "5000 rows of 0.1")],
-            "mean": [many(F.mean, F.mean, [t16(MANY)], dtype, f"{MANY} times 0.1"),
-                     many(F.mean, lambda x: F.mean(x, 0), [t16(MANY // 4, 3)], dtype, f"{MANY // 4} rows of 0.1")],
-            "add": [many(F.add, lambda a, b: F.mean(a + b), [t16(5000, 3), t16(3)], dtype, "5000 rows + one")],
-            "linear": [many(F.linear, F.linear, [t16(5000, 4), t16(3, 4), t16(3)], dtype, "5000 rows")],
-            "mse_loss": [many(F.mse_loss, F.mse_loss, [t16(MANY) * 2, t16(MANY)], dtype, f"mean of {MANY}")]}
-    rows, image, last = MANY, (4, 3, 128, 128), (0, 2, 3, 1)
-    w = t(2, 3, 3, 3)
-    return {
-        "sum": [many(F.sum, lambda x: F.sum(x, 0), [t(rows, 4)], dtype, f"{rows} rows of 0.1"),
-                many(F.sum, lambda x: F.sum(x, (0, 2, 3)), [t(*image)], dtype, "channels of images"),
-                many(F.sum, lambda x: F.sum(x, (0, 2, 3)), [t(*image, order=last)], dtype, "channels, channels-last"),
-                many(F.sum, lambda x: F.sum(x, (0, 2)), [t(500, 300, 3)], dtype, "first and last axis")],
-        "mean": [many(F.mean, lambda x: F.mean(x, 0), [t(rows, 3)], dtype, f"{rows} rows of 0.1"),
-                 many(F.mean, F.mean, [np.full(1000, 3e38, dtype)], dtype, "1000 times 3e38")],
-        "add": [many(F.add, F.add, [t(rows, 3), t(3)], dtype, f"{rows} rows + one")],
-        "mul": [many(F.mul, F.mul, [t(rows, 3), t(3)], dtype, f"{rows} rows x one")],
-        "expand": [many(F.expand, lambda x: F.expand(x, (rows, 3)), [t(1, 3)], dtype, f"to {rows} rows")],
-        "linear": [many(F.linear, F.linear, [t(rows, 4), t(3, 4), t(3)], dtype, f"{rows} rows")],
-        "matmul": [many(F.matmul, F.matmul, [t(4, rows), t(rows, 3)], dtype, f"{rows} products")],
-        "conv2d": [many(F.conv2d, F.conv2d, [t(*image), w, t(2)], dtype, "4 images of 128x128")],
-        "conv_transpose2d": [many(F.conv_transpose2d, F.conv_transpose2d, [t(4, 2, 128, 128), w, t(3)], dtype,
-                                  "4 images of 128x128")],
-        "avg_pool2d": [many(F.avg_pool2d, lambda x: F.avg_pool2d(x, 400), [t(1, 2, 400, 400)], dtype, "one window"),
-                       many(F.avg_pool2d, lambda x: F.avg_pool2d(x, 2), [np.full((1, 1, 4, 4), 3e38, dtype)], dtype,
-                            "3e38")],
-        "adaptive_avg_pool2d": [
-            many(F.adaptive_avg_pool2d, lambda x: F.adaptive_avg_pool2d(x, 1), [t(1, 2, 500, 500)], dtype, "one bin"),
-            many(F.adaptive_avg_pool2d, lambda x: F.adaptive_avg_pool2d(x, 1), [t(1, 2, 500, 500, order=last)], dtype,
-                 "one bin, channels-last"),
-            many(F.adaptive_avg_pool2d, lambda x: F.adaptive_avg_pool2d(x, 2), [np.full((1, 1, 4, 4), 3e38, dtype)],
-                 dtype, "3e38")],
-        "mse_loss": [many(F.mse_loss, F.mse_loss, [np.full(1000, v, dtype), np.zeros(1000, dtype)], dtype,
-                          f"mean of 1000 times {v:g}^2") for v in (1.5e19, 1e-15)]
-        + [many(F.mse_loss, F.mse_loss, [np.array([2e19] + [0] * 999, dtype), np.zeros(1000, dtype)], dtype,
-                "mean of one 2e19^2 among 1000")],
-        "smooth_l1_loss": [many(F.smooth_l1_loss, F.smooth_l1_loss, [np.full(1000, 3e38, dtype), np.zeros(1000, dtype)],
-                                dtype, "mean of 1000 times 3e38")],
-        "hinge_loss": [many(F.hinge_loss, lambda x: F.hinge_loss(x, np.full(1000, -1.0)), [np.full(1000, 3e38, dtype)],
-                            dtype, "mean of 1000 times 3e38")],
-        "cross_entropy": [many(F.cross_entropy, lambda x: F.cross_entropy(x, np.zeros(1000, int)),
-                               [np.tile(np.array([[0, 3e38]], dtype), (1000, 1))], dtype, "mean of 1000 times 3e38")]}
-
-
-def far_away(dtype):
-    """{op name: trials} where positions are thousands of pixels from 0, on numbers that change sign at every pixel."""
-    x = np.where(np.arange(5000) % 2, 1.0, -1.0).reshape(1, 1, 1, 5000).astype(dtype)
-    trials = {}
-    for corners in (False, True):
-        options = dict(size=(1, 7001), mode="bilinear", align_corners=corners)
-        actual, _ = run(lambda x, o=options: F.interpolate(x, **o), [x], dtype)
-        expected = interpolate_loop(x.astype(float), **options)
-        trials.setdefault("interpolate", []).append(
-            Trial(f"5000 to 7001 pixels, corners {corners}", dtype, actual[:1], [expected], [np.ones_like(expected)]))
-    boxes = np.array([[0, 4000.3, 0, 4003.7, 0.9], [0, 4990.1, 0.1, 4991.3, 0.8]]).astype(np.float32)
-    for options in (dict(aligned=True), dict(aligned=False), dict(sampling_ratio=2, aligned=True),
-                    dict(spatial_scale=0.3, aligned=True)):
-        x2 = np.concatenate([x, x], axis=2)
-        actual, _ = run(lambda x, o=options: F.roi_align(x, boxes, (2, 3), **o), [x2], dtype)
-        expected = roi_align_loop(x2.astype(float), boxes.astype(float), (2, 3), **options)
-        trials.setdefault("roi_align", []).append(
-            Trial(f"box at x = 4000.3, {options}", dtype, actual[:1], [expected], [np.ones_like(expected)]))
-    return trials
+def measure(op: str, dtype: str) -> Line:
+    """All trials of an op in a dtype."""
+    line = Line(op, dtype)
+    for trial in [*TRIALS[op](dtype), *(make() for make in long_sums(dtype).get(op, [])), *far_away(dtype).get(op, [])]:
+        forward, gradient = trial.errors()
+        line.forward = max(line.forward, (forward, trial.at), key=lambda pair: pair[0])
+        line.gradient = max(line.gradient, (gradient, trial.at), key=lambda pair: pair[0])
+    return line
