@@ -11,6 +11,7 @@ import codecs
 import json
 import os
 import re
+import stat
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from pathlib import Path
@@ -36,8 +37,12 @@ def read_text(path: str | os.PathLike, kind: str = "text") -> str:
     ``DataError`` for a file that is missing, too long or not text in a known encoding.
     """
     try:
-        if (size := os.stat(path).st_size) > MAX_BYTES[kind]:
-            raise DataError(f"{path}: {size} bytes; as {kind} at most {MAX_BYTES[kind]} are read. Is it the right one?")
+        about = os.stat(path)
+        if not (stat.S_ISREG(about.st_mode) or stat.S_ISDIR(about.st_mode)):
+            raise DataError(f"{path}: is not a file but a pipe or a device")
+        if about.st_size > MAX_BYTES[kind]:
+            raise DataError(f"{path}: {about.st_size} bytes; as {kind} at most {MAX_BYTES[kind]} are read. Is it the "
+                            "right one?")
         content = Path(path).read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         if isinstance(error, DataError):

@@ -23,7 +23,7 @@ import numpy as np
 
 from .decode import MAX_PIXELS
 from .detection import DetectionPictures, Record, usable_boxes
-from .entries import LIMIT, shown
+from .entries import LIMIT, listed, shown
 from .errors import DataError
 from .images import image_size
 from .pairs import folder, listed_names
@@ -33,6 +33,7 @@ from .voc import CLASSES
 EXPECTED = "VOC is expected as JPEGImages, Annotations and ImageSets/Main"
 BLOOD_CELLS = ("RBC", "WBC", "Platelets")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+LEAVES = {"filename", "folder", "owner", "path", "segmented", "size", "source"}  # elements of VOC without objects
 FLAGS = {"0": False, "1": True, "false": False, "true": True}
 
 
@@ -90,8 +91,6 @@ def check_layout(root: Element, path: Path) -> None:
     if root.tag != "annotation":
         raise DataError(f"{path}: its root is <{shown(root.tag)[1:-1]}>, VOC's is <annotation>; export it as PASCAL "
                         "VOC")
-    if not len(root):
-        raise DataError(f"{path}: <annotation> is empty, not even a <size>; write it again")
     inside = {box for thing in root.findall("object") for place in (thing, *thing.findall("part"))
               for box in place.findall("bndbox")}
     for each in root.iter():
@@ -99,6 +98,11 @@ def check_layout(root: Element, path: Path) -> None:
         if local == "bndbox" and each not in inside or local == "object" and each.tag != "object":
             raise DataError(f"{path}: <{shown(each.tag)[1:-1]}> where PASCAL VOC has none; its boxes are in <object>, "
                             "directly below <annotation>")
+    if root.find("object") is None:
+        others = [each.tag for each in root if each.tag not in LEAVES and (len(each) or each.attrib)]
+        if others or not any(root.find(name) is not None for name in ("filename", "size")):
+            raise DataError(f"{path}: no <object>, <filename> or <size> as in PASCAL VOC" if not others else
+                            f"{path}: no <object> as in PASCAL VOC, but {listed(others)}; export it as PASCAL VOC")
 
 
 def read_size(root: Element, path: Path) -> tuple[int, int] | None:

@@ -1,5 +1,6 @@
 """Text, JSON and XML in every encoding that labeling tools write: read right, or refused with the file's name."""
 import codecs
+import os
 import re
 
 import pytest
@@ -101,6 +102,9 @@ def test_files_that_cannot_be_read(file, tmp_path, monkeypatch):
         read_text(file)
     with pytest.raises(DataError, match=r"cannot be read \(Is a directory\)"):
         read_text(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match=r"pipe: is not a file but a pipe or a device"):
+        read_text(tmp_path / "pipe")
     monkeypatch.setitem(MAX_BYTES, "text", 3)
     file.write_text("abcd")
     with pytest.raises(DataError, match=r"a\.xml: 4 bytes; as text at most 3 are read\. Is it the right one\?"):
