@@ -122,11 +122,11 @@ def _(x, *, slope):
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Reductions and shapes. PyTorch takes an empty list of axes for all of them.
+# Reductions and shapes. PyTorch takes an empty list of axes for all of them: only a number has none here.
 # ---------------------------------------------------------------------------------------------------------
 @twin_of(Sum)
 def _(x, *, over, keepdim):
-    return torch.sum(x, dim=over, keepdim=keepdim) if over else x.clone()
+    return torch.sum(x, dim=over, keepdim=keepdim)
 
 
 @twin_of(Mean)
@@ -136,12 +136,12 @@ def _(x, *, over, keepdim):
 
 @twin_of(Amax)
 def _(x, *, over, keepdim):
-    return torch.amax(x, dim=over, keepdim=keepdim) if over else x.clone()
+    return torch.amax(x, dim=over, keepdim=keepdim)
 
 
 @twin_of(Amin)
 def _(x, *, over, keepdim):
-    return torch.amin(x, dim=over, keepdim=keepdim) if over else x.clone()
+    return torch.amin(x, dim=over, keepdim=keepdim)
 
 
 @twin_of(Reshape)

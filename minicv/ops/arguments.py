@@ -10,11 +10,12 @@ LARGEST = 1 << 20  # of any size, stride or padding: a picture with such a side 
 
 
 def pair(value: int | Pair, where: str, least: int) -> Pair:
-    """(height, width) from one integer for both or from two; ``ValueError`` below ``least``, and for anything else."""
+    """(height, width) from one integer, or a tuple of one or two; ``ValueError`` below ``least``, and otherwise."""
     try:
         both = (value, value) if isinstance(value, int | np.integer) else tuple(value)
     except TypeError:  # None, 2.0
         both = ()
+    both = both * 2 if len(both) == 1 else both
     if len(both) != 2 or any(not isinstance(v, int | np.integer) or v < least for v in both):
         raise ValueError(f"{where} must be an integer of at least {least}, or two of them; got {value!r}")
     if max(both) > LARGEST:

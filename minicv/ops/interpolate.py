@@ -50,11 +50,12 @@ def hat(position: np.ndarray, size: int) -> np.ndarray:
     return np.maximum(0, 1 - abs(position[:, None] - np.arange(size)))
 
 
-def interpolate_loop(x, size=None, scale_factor=None, mode="nearest", align_corners=None):
+def interpolate_loop(x, size=None, scale_factor=None, mode="nearest", align_corners=None, recompute_scale_factor=None):
     """``interpolate`` on plain arrays, in loops: every output pixel from the up to four around its position."""
     factors = (None, None) if scale_factor is None else np.broadcast_to(scale_factor, 2)
     N, C, H, W = x.shape
     OH, OW = np.broadcast_to(size, 2) if size else (math.floor(H * factors[0]), math.floor(W * factors[1]))
+    factors = (None, None) if recompute_scale_factor else factors
     y = np.zeros((N, C, OH, OW), x.dtype)
     for a, b in np.ndindex(OH, OW):
         around = []  # of the row, of the column: (pixel, weight) twice
@@ -171,13 +172,15 @@ class Nearest(Wide):
 
 
 def interpolate(input: Tensor, size: int | Pair | None = None, scale_factor: float | tuple[float, float] | None = None,
-                mode: str = "nearest", align_corners: bool | None = None) -> Tensor:
+                mode: str = "nearest", align_corners: bool | None = None,
+                recompute_scale_factor: bool | None = None) -> Tensor:
     """Resample (N, C, H, W) to (N, C, OH, OW): ``size`` in pixels, or floor(H * f) for ``scale_factor`` f.
 
     ``mode`` is "nearest" or "bilinear"; ``align_corners`` (bilinear only, default False) chooses between the two
-    conventions in this file's docstring. Raises ``ValueError`` unless exactly one of ``size`` and ``scale_factor`` is
-    given, and for a picture without pixels; ``TypeError`` for integers, which only "nearest" takes: it chooses, and
-    weighs nothing. PSPNet (Zhao et al., 2017), sec. 3.2, upsamples by it.
+    conventions in this file's docstring. ``recompute_scale_factor``: positions by the true ratio, as for ``size``, in
+    place of f. Raises ``ValueError`` unless exactly one of ``size`` and ``scale_factor`` is given, and for a picture
+    without pixels; ``TypeError`` for integers, which only "nearest" takes: it chooses, and weighs nothing. PSPNet (Zhao
+    et al., 2017), sec. 3.2, upsamples by it.
     """
     if input.ndim != 4 or 0 in input.shape[2:]:
         raise ValueError(f"interpolate: input must be (N, C, H, W) with H and W at least 1, got {input.shape}")
@@ -193,6 +196,11 @@ def interpolate(input: Tensor, size: int | Pair | None = None, scale_factor: flo
     H, W = input.shape[2:]
     factors = (None, None)
     if size is not None:
+        if recompute_scale_factor:
+            raise ValueError(f"interpolate(size={size}, recompute_scale_factor=True): no scale_factor to recompute; "
+                             "leave one of them out")
+        if isinstance(size, tuple | list) and len(size) == 1:
+            raise ValueError(f"interpolate(size={size}): write {size[0]} for both sides, or two sizes, (OH, OW)")
         out_size = pair(size, "interpolate(size)", 1)
     else:
         factors = tuple(scale_factor) if isinstance(scale_factor, tuple | list) else (scale_factor, scale_factor)
@@ -202,6 +210,7 @@ def interpolate(input: Tensor, size: int | Pair | None = None, scale_factor: flo
         if 0 in out_size:
             raise ValueError(f"interpolate(scale_factor={scale_factor}): {H}x{W} would become "
                              f"{out_size[0]}x{out_size[1]}; use a larger factor")
+        factors = (None, None) if recompute_scale_factor else factors
     rows, columns = (positions(n, out, f, mode, bool(align_corners))
                      for n, out, f in zip((H, W), out_size, factors, strict=True))
     if mode == "nearest":
@@ -253,6 +262,9 @@ CASES = [
     _case("bilinear, twice as large", (2, 3, 4, 5), scale_factor=2, mode="bilinear"),
     _case("bilinear, twice as large, corners aligned", (2, 3, 4, 5), size=(8, 10), mode="bilinear", align_corners=True),
     _case("bilinear by 2.3, not the true ratio", (1, 2, 4, 5), scale_factor=2.3, mode="bilinear"),
+    _case("bilinear by 2.3, the true ratio", (1, 2, 4, 5), scale_factor=2.3, mode="bilinear",
+          recompute_scale_factor=True),
+    _case("nearest by 1.7, the true ratio", (1, 2, 6, 7), scale_factor=1.7, recompute_scale_factor=True),
     _case("bilinear by 1.5, corners aligned", (1, 2, 5, 3), scale_factor=1.5, mode="bilinear", align_corners=True),
     _case("bilinear, smaller: pixels that nobody meets", (2, 2, 9, 11), size=(3, 2), mode="bilinear"),
     _case("bilinear, smaller, corners aligned", (2, 2, 9, 11), size=(3, 4), mode="bilinear", align_corners=True),

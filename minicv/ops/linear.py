@@ -7,6 +7,7 @@ from ..autograd import Tensor
 from ..backend import product
 from .arguments import check_floats
 from .case import Case
+from .dtypes import as_operand, common_dtype, refuse_bool
 from .elementwise import unbroadcast
 from .precision import Wide, sum_rows
 from .shape import reshape
@@ -49,7 +50,8 @@ class Linear(Wide):
 def matmul(input: Tensor, other: Tensor) -> Tensor:
     """Matrix product over the last two axes, (..., M, K) @ (..., K, N) -> (..., M, N); leading axes broadcast.
 
-    A vector stands for a row on the left and a column on the right. Raises ``ValueError`` if K differs.
+    A vector stands for a row on the left and a column on the right. Raises ``ValueError`` if K differs. Integers beside
+    floats become floats; ``TypeError`` for bools.
     """
     for i, x in enumerate((input, other)):
         if not isinstance(x, Tensor):
@@ -61,6 +63,9 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
         np.broadcast_shapes(input.shape[:-2], other.shape[:-2])
     except ValueError:
         raise ValueError(f"matmul: {input.shape} @ {other.shape}: the leading sizes do not broadcast") from None
+    refuse_bool("matmul", input, other)
+    dtype = common_dtype("matmul", [input, other])
+    input, other = (as_operand("matmul", t, dtype, t) for t in (input, other))
     a = reshape(input, (1, -1)) if input.ndim == 1 else input
     b = reshape(other, (-1, 1)) if other.ndim == 1 else other
     y = MatMul.apply(a, b)

@@ -264,6 +264,8 @@ def check_classes(name: str, input: Tensor, target, weight, pixel_weight, ignore
                         f"{target.shape}; convert numbers with .astype('int64')")
     if target.shape != shape:
         raise ValueError(f"{name}: input {input.shape} needs a target of shape {shape}, got {target.shape}")
+    if target.dtype == np.uint64:  # beyond int64 they would be negative, and one of them ignore_index
+        target = Tensor(xp_of(target.data).minimum(target.data, np.iinfo(np.int64).max))
     if not isinstance(ignore_index, int | np.integer):
         raise TypeError(f"{name}(ignore_index={ignore_index!r}) must be an integer; a number that is no class, such as "
                         "-100, ignores nothing")

@@ -161,22 +161,24 @@ def overflows(result: Array, x: Array) -> bool:
     return type(x) is np.ndarray and x.dtype == np.float32 and x.size > 0 and not result.max() < np.inf
 
 
-def batch_norm(input: Tensor, running_mean: Array | None, running_var: Array | None, weight: Tensor | None = None,
-               bias: Tensor | None = None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5,
-               group: Any = None) -> Tensor:
+def batch_norm(input: Tensor, running_mean: Tensor | Array | None, running_var: Tensor | Array | None,
+               weight: Tensor | None = None, bias: Tensor | None = None, training: bool = False, momentum: float = 0.1,
+               eps: float = 1e-5, group: Any = None) -> Tensor:
     """Normalise each channel of (N, C, ...), then scale by ``weight`` (C,) and shift by ``bias`` (C,).
 
-    In training by the batch's own mean and variance. ``running_mean`` and ``running_var``, plain arrays (C,), move by
-    the share ``momentum`` towards them: they are changed in place, as nothing else in ``minicv.ops`` is. Both may be
-    None. In evaluation by ``running_mean`` and ``running_var``. Raises ``ValueError`` for shapes that do not fit, and
-    in training for one value per channel, which has no variance. ``group`` (``training.Group``): the batch is spread
-    over its processes, and normalised as one. Ioffe and Szegedy (2015), algorithm 1.
+    In training by the batch's own mean and variance. ``running_mean`` and ``running_var``, arrays or Tensors (C,), move
+    by the share ``momentum`` towards them: they are changed in place, as nothing else in ``minicv.ops`` is. Both may
+    be None. In evaluation by ``running_mean`` and ``running_var``. Raises ``ValueError`` for shapes that do not fit,
+    and in training for one value per channel, which has no variance. ``group`` (``training.Group``): the batch is
+    spread over its processes, and normalised as one. Ioffe and Szegedy (2015), algorithm 1.
     """
     name, shape = "batch_norm", input.shape
     check_floats(name, input=input, weight=weight, bias=bias)
     if len(shape) < 2:
         raise ValueError(f"{name}: input must be (N, C, ...), got {shape}")
     C = shape[1]
+    running_mean, running_var = (running_array(name, argument, value, input) for argument, value in (
+        ("running_mean", running_mean), ("running_var", running_var)))
     if training and input.size * (group.size if group else 1) == C > 0:
         raise ValueError(f"{name}(training=True): input {shape} has one value per channel, which has no variance; use "
                          "a larger batch, or training=False")
@@ -186,11 +188,25 @@ def batch_norm(input: Tensor, running_mean: Array | None, running_var: Array | N
     for argument, value in arguments.items():
         if value is not None and value.shape != (C,):
             raise ValueError(f"{name}: {argument} has shape {value.shape}; input {shape} has {C} channels: ({C},)")
-        if is_array(value) and device_of(value) != input.device:
-            raise TypeError(f"{name}: input lies on {input.device}, {argument} on {device_of(value)}")
     return BatchNorm.apply(input, weight, bias, running_mean=running_mean, running_var=running_var,
                            training=bool(training), momentum=number(momentum, "batch_norm(momentum)"),
                            eps=number(eps, "batch_norm(eps)"), group=group)
+
+
+def running_array(name: str, argument: str, value: Tensor | Array | None, input: Tensor) -> Array | None:
+    """The array to update: floats, where input lies, outside any graph."""
+    if isinstance(value, Tensor):
+        if value.requires_grad:
+            raise ValueError(f"{name}: {argument} requires a gradient, but is updated in place; pass it as .detach()")
+        value = value.data
+    if value is None:
+        return None
+    if not is_array(value) or value.dtype.kind != "f":
+        raise TypeError(f"{name}: {argument} must be an array or a Tensor of floats, got "
+                        f"{getattr(value, 'dtype', type(value).__name__)}")
+    if device_of(value) != input.device:
+        raise TypeError(f"{name}: input lies on {input.device}, {argument} on {device_of(value)}")
+    return value
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import numpy as np
 from ..autograd import Function, Tensor
 from ..backend import add_at, is_array, xp_of
 from .case import Case
+from .dtypes import as_operand, common_dtype
 from .elementwise import unbroadcast
 from .precision import wide
 
@@ -90,10 +91,14 @@ class Flip(Function):
 
 
 def axis(where: str, ndim: int, dim: int) -> int:
-    """An axis, counted from 0; ``ValueError`` for one that is not there, which ``dim % ndim`` would silently find."""
-    if not isinstance(dim, int | np.integer) or not -ndim <= dim < ndim:
-        raise ValueError(f"{where}(dim={dim!r}): must be an axis of {ndim}, {-ndim} to {ndim - 1}")
-    return int(dim) % ndim
+    """An axis, counted from 0; ``ValueError`` for one that is not there, which ``dim % ndim`` would silently find.
+
+    A number, of no axes, takes 0 and -1, as in PyTorch.
+    """
+    n = max(ndim, 1)
+    if not isinstance(dim, int | np.integer) or not -n <= dim < n:
+        raise ValueError(f"{where}(dim={dim!r}): must be an axis of {ndim}, {-n} to {n - 1}")
+    return int(dim) % n
 
 
 def reshape(input: Tensor, shape: Sequence[int]) -> Tensor:
@@ -125,13 +130,15 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     """Swap two axes."""
     dims = list(range(input.ndim))
     dim0, dim1 = (axis("transpose", input.ndim, dim) for dim in (dim0, dim1))
-    dims[dim0], dims[dim1] = dims[dim1], dims[dim0]
+    if input.ndim:
+        dims[dim0], dims[dim1] = dims[dim1], dims[dim0]
     return permute(input, dims)
 
 
-def squeeze(input: Tensor, dim: int | None = None) -> Tensor:
-    """Drop axis ``dim`` if its size is 1; all axes of size 1 if None."""
-    drop = range(input.ndim) if dim is None else [axis("squeeze", input.ndim, dim)]
+def squeeze(input: Tensor, dim: int | Sequence[int] | None = None) -> Tensor:
+    """Drop axis ``dim``, or several, where its size is 1; all axes of size 1 if None."""
+    dims = range(input.ndim) if dim is None else dim if isinstance(dim, tuple | list) else (dim,)
+    drop = [axis("squeeze", input.ndim, d) for d in dims]
     return reshape(input, [n for i, n in enumerate(input.shape) if n != 1 or i not in drop])
 
 
@@ -142,9 +149,11 @@ def unsqueeze(input: Tensor, dim: int) -> Tensor:
 
 
 def expand(input: Tensor, size: Sequence[int]) -> Tensor:
-    """Repeat along axes of size 1 until the shape is ``size``, as broadcasting does. The adjoint of ``sum``."""
+    """Repeat along axes of size 1 until the shape is ``size``, where -1 keeps an axis. The adjoint of ``sum``."""
+    new = len(size) - input.ndim
     try:
-        return Expand.apply(input, size=tuple(size))
+        return Expand.apply(input, size=tuple(input.shape[i - new] if n == -1 and i >= new else n
+                                              for i, n in enumerate(size)))
     except ValueError:
         raise ValueError(f"expand: {input.shape} does not broadcast to {tuple(size)}") from None
 
@@ -158,14 +167,19 @@ def getitem(input: Tensor, index) -> Tensor:
 
 
 def concatenate(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """Join tensors along axis ``dim``; all other sizes must agree. U-Net, sec. 2: copy and *concatenate*."""
+    """Join tensors along axis ``dim``; all other sizes must agree. U-Net, sec. 2: copy and *concatenate*.
+
+    Integers beside floats become floats; integers of several widths meet in the narrowest that holds all.
+    """
     shapes = [t.shape for t in tensors]
-    if not shapes:
-        raise ValueError("concatenate(tensors): got none")
+    if () in shapes or not shapes:
+        raise ValueError("concatenate(tensors): got none" if not shapes else
+                         f"concatenate: shapes {shapes}: numbers have no axis to be joined along; use stack")
     along = axis("concatenate", len(shapes[0]), dim)
     if len({(*s[:along], *s[along + 1:]) for s in shapes}) != 1 or len({len(s) for s in shapes}) != 1:
         raise ValueError(f"concatenate: shapes {shapes} must agree in every axis but dim={dim}")
-    return Concatenate.apply(*tensors, dim=along)
+    dtype = common_dtype("concatenate", tensors)
+    return Concatenate.apply(*(as_operand("concatenate", t, dtype, t) for t in tensors), dim=along)
 
 
 cat = concatenate  # PyTorch has both names
@@ -185,7 +199,7 @@ def flip(input: Tensor, dims: int | Sequence[int]) -> Tensor:
     found = tuple(axis("flip", input.ndim, dim) for dim in dims)
     if len(set(found)) < len(found):
         raise ValueError(f"flip(dims={dims}): names an axis twice, which would turn it back")
-    return Flip.apply(input, dims=found)
+    return Flip.apply(input, dims=found if input.ndim else ())
 
 
 def crop(input: Tensor, top: int, left: int, height: int, width: int) -> Tensor:

@@ -18,12 +18,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..autograd import Tensor
+from ..autograd import Function, Tensor
 from ..backend import Array, parallel, xp_of
 from .arguments import check_floats
 from .case import Case
 from .precision import Wide
 from .rows import blocks_of, from_rows, put_columns, rows_of
+from .shape import axis
 
 
 def softmax_loop(x, dim):
@@ -122,19 +123,18 @@ class LogSoftmax(Wide):
 
 def softmax(input: Tensor, dim: int) -> Tensor:
     """exp(x) / sum exp(x) along axis ``dim``; any shape, kept. ``ValueError`` for an axis that is not there."""
-    return Softmax.apply(input, dim=_axis("softmax", input, dim))
+    return _along(Softmax, "softmax", input, dim)
 
 
 def log_softmax(input: Tensor, dim: int) -> Tensor:
     """log(softmax(x)) along axis ``dim``, finite for any finite scores; errors as ``softmax``."""
-    return LogSoftmax.apply(input, dim=_axis("log_softmax", input, dim))
+    return _along(LogSoftmax, "log_softmax", input, dim)
 
 
-def _axis(name: str, input: Tensor, dim: int) -> int:
+def _along(function: type[Function], name: str, input: Tensor, dim: int) -> Tensor:
     check_floats(name, input=input)
-    if not isinstance(dim, int | np.integer) or not -input.ndim <= dim < input.ndim:
-        raise ValueError(f"{name}(dim={dim!r}): input {input.shape} has axes 0 to {input.ndim - 1}")
-    return int(dim) % input.ndim
+    along = axis(name, input.ndim, dim)
+    return function.apply(input, dim=along) if input.ndim else function.apply(input.reshape(1), dim=0).reshape(())
 
 
 CASES = [Case(op, label, shape, dim=dim, loop=loop)
@@ -149,3 +149,5 @@ CASES = [Case(op, label, shape, dim=dim, loop=loop)
              ("more classes than pixels", (1, 40, 2), 1),
              ("larger than one block", (2, 3, 128, 160), 1),
              ("empty batch", (0, 3, 2, 2), 1))]
+CASES += [Case(softmax, "a number", (), dim=-1, loop=lambda x, dim: np.array(1.0)),
+          Case(log_softmax, "a number", (), dim=0, loop=lambda x, dim: np.array(0.0))]

@@ -165,7 +165,7 @@ def unpool_size(shape: tuple[int, ...], kernel_size: int | Pair, stride: int | P
                 output_size: Sequence[int] | None) -> Pair:
     """The size of ``max_unpool2d``'s output, checked."""
     kernel = pair(kernel_size, "max_unpool2d(kernel_size)", 1)
-    stride = kernel if stride is None else pair(stride, "max_unpool2d(stride)", 1)
+    stride = kernel if stride is None or stride == () else pair(stride, "max_unpool2d(stride)", 1)
     padding = pair(padding, "max_unpool2d(padding)", 0)
     usual = tuple((i - 1) * s - 2 * p + k for i, s, p, k in zip(shape[2:], stride, padding, kernel, strict=True))
     size = usual if output_size is None else tuple(output_size)[-2:]

@@ -71,7 +71,7 @@ def window_axes(name: str, input: Tensor, kernel_size: int | Pair, stride: int |
     """For height and width (i, o, k, stride, padding, dilation), checked; o as ``pool_size``."""
     check_map(name, input)
     kernel = pair(kernel_size, f"{name}(kernel_size)", 1)
-    stride = kernel if stride is None else pair(stride, f"{name}(stride)", 1)
+    stride = kernel if stride is None or stride == () else pair(stride, f"{name}(stride)", 1)
     padding, dilation = pair(padding, f"{name}(padding)", 0), pair(dilation, f"{name}(dilation)", 1)
     axes = []
     for i, k, s, p, d in zip(input.shape[2:], kernel, stride, padding, dilation, strict=True):
