@@ -67,11 +67,9 @@ def formatted(t: Tensor, spec: str) -> str:
 # ---------------------------------------------------------------------------------------------------------
 # Operators without a derivative: their results lie outside the graph
 # ---------------------------------------------------------------------------------------------------------
-def plain(symbol: str, f: Callable[[Any, Any], Any], other: str = "") -> Callable[[Tensor, Any], Any]:
-    """``t symbol other``. ``other``: what to write where a gradient is wanted, if the operator has a derivative."""
+def logical(symbol: str, f: Callable[[Any, Any], Any]) -> Callable[[Tensor, Any], Any]:
+    """Comparisons and ``& | ^``: of the values as they are, of any dtypes."""
     def method(t: Tensor, value: Any) -> Any:
-        if other and (t.requires_grad or isinstance(value, Tensor) and value.requires_grad) and grad_enabled():
-            raise TypeError(f"{symbol} has no gradient for Tensors; write {other}, or use t.detach()")
         array = value.data if isinstance(value, Tensor) else value.item() if isinstance(value, np.generic) else value
         if isinstance(array, list | tuple):
             raise TypeError(f"{symbol} of a Tensor and a {type(array).__name__}: write Tensor(...) around the latter")
@@ -80,11 +78,27 @@ def plain(symbol: str, f: Callable[[Any, Any], Any], other: str = "") -> Callabl
         if backend.is_array(array) and backend.device_of(array) != t.device:
             raise TypeError(f"{symbol}: one Tensor lies on {t.device}, the other on {backend.device_of(array)}; use "
                             ".to(device)")
-        kinds = t.dtype.kind + getattr(getattr(array, "dtype", np.dtype(type(array))), "kind", "")
+        kinds = t.dtype.kind + getattr(array, "dtype", np.dtype(type(array))).kind
         if symbol in "&|^" and not set(kinds) <= set("iub"):
             raise TypeError(f"{symbol} is for bool and integers, got {t.dtype} and {getattr(array, 'dtype', array)}; "
                             "compare first, as in (t > 0) & (t < 1)")
         return Tensor(f(t.data, array))
+    return method
+
+
+def arithmetic(symbol: str, f: Callable[[Any, Any], Any], instead: str = "") -> Callable[[Tensor, Any], Any]:
+    """``//``, ``%``, ``2 ** t``, in the dtype of ``+``. ``instead``: what to write for those that have a derivative."""
+    def method(t: Tensor, value: Any) -> Any:
+        from ..ops.dtypes import operands
+        if not isinstance(value, Tensor | numbers.Real | np.generic) and not backend.is_array(value):
+            return NotImplemented
+        a, b = operands(symbol, t, value)
+        if instead and (a.requires_grad or b.requires_grad) and grad_enabled():
+            raise TypeError(f"{symbol} has no gradient for Tensors; write {instead}, or use t.detach()")
+        if a.dtype != b.dtype or a.device != b.device:
+            raise TypeError(f"{symbol}: got {a.dtype} on {a.device} and {b.dtype} on {b.device}; use .astype(dtype) or "
+                            ".to(device)")
+        return Tensor(f(a.data, b.data))
     return method
 
 
@@ -264,14 +278,15 @@ Tensor.__copy__, Tensor.__getstate__, Tensor.__setstate__ = shallow, state, rest
 Function.__getstate__ = no_state
 
 for _name, _symbol in {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}.items():
-    setattr(Tensor, f"__{_name}__", plain(_symbol, getattr(operator, _name)))
-for _name, _symbol, _f in (("floordiv", "//", operator.floordiv), ("and", "&", operator.and_),
-                           ("or", "|", operator.or_), ("xor", "^", operator.xor)):
-    setattr(Tensor, f"__{_name}__", plain(_symbol, _f))
-    setattr(Tensor, f"__r{_name}__", plain(_symbol, swapped(_f)))
-Tensor.__mod__ = plain("%", operator.mod, "a - a // b * b")
-Tensor.__rmod__ = plain("%", swapped(operator.mod), "a - a // b * b")
-Tensor.__rpow__ = plain("**", swapped(operator.pow), "F.exp(t * math.log(base))")
+    setattr(Tensor, f"__{_name}__", logical(_symbol, getattr(operator, _name)))
+for _name, _symbol, _f in (("and", "&", operator.and_), ("or", "|", operator.or_), ("xor", "^", operator.xor)):
+    setattr(Tensor, f"__{_name}__", logical(_symbol, _f))
+    setattr(Tensor, f"__r{_name}__", logical(_symbol, swapped(_f)))
+Tensor.__floordiv__ = arithmetic("//", operator.floordiv)
+Tensor.__rfloordiv__ = arithmetic("//", swapped(operator.floordiv))
+Tensor.__mod__ = arithmetic("%", operator.mod, "a - a // b * b")
+Tensor.__rmod__ = arithmetic("%", swapped(operator.mod), "a - a // b * b")
+Tensor.__rpow__ = arithmetic("**", swapped(operator.pow), "F.exp(t * math.log(base))")
 for _name, _symbol in {"add": "+", "sub": "-", "mul": "*", "truediv": "/", "floordiv": "//", "mod": "%", "pow": "**",
                        "matmul": "@", "and": "&", "or": "|", "xor": "^"}.items():
     setattr(Tensor, f"__i{_name}__", in_place(_symbol, f"__{_name}__"))

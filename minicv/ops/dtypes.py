@@ -65,6 +65,8 @@ def operands(name: str, *values: Any, shapes: tuple[tuple[int, ...], ...] = ()) 
     dtype = common_dtype(name, tensors, numbers)
     values = [as_operand(name, v, dtype, tensors[0]) for v in values]
     shapes = [*shapes, *(v.shape for v in values)]
+    if len({*shapes, ()}) <= 2:  # equal, or numbers
+        return values
     try:
         np.broadcast_shapes(*shapes)
     except ValueError:

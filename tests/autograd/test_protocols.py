@@ -75,6 +75,13 @@ def test_numbers_take_the_dtype_of_the_tensor():
     assert (Tensor([0.1]) == np.float64(0.1)).tolist() == [True]
     assert (Tensor(np.uint8([5])) & 1).dtype == np.uint8 and (Tensor(np.int8([5])) // 2).dtype == np.int8
     assert (Tensor([5.0]) % 2).dtype == np.float32 and (2 ** Tensor([5.0])).dtype == np.float32
+    assert (Tensor([5]) // 2.5).dtype == (2.5 % Tensor([5])).dtype == np.float32  # as 2.5 + Tensor([5])
+    assert (Tensor([5]) // Tensor([2.0])).dtype == np.float32 and (Tensor([2 ** 24 + 1]) > 2.0 ** 24).tolist() == [True]
+    with pytest.raises(TypeError, match="//: got float32 on numpy and float64 on numpy; use .astype"):
+        Tensor([5.0]) // np.array([2.0])
+    for wrong in ("2", None, [2]):
+        with pytest.raises(TypeError, match="unsupported operand"):
+            Tensor([5]) // wrong
 
 
 def test_comparisons_broadcast_and_lie_outside_the_graph():
