@@ -49,6 +49,9 @@ def backward(tensor: Tensor, grad: Array | None = None, ready: Callable[[Tensor]
         leaf = isinstance(edge, Tensor)
         before = edge.grad if leaf else gradients.get(edge)
         total = backend.xp_of(g).asarray(g if before is None else before + g)  # NumPy makes numbers of 0-d arrays
+        if leaf and edge.dtype.kind != "f":
+            raise TypeError(f"backward: requires_grad was set on a leaf of {edge.dtype} {edge.shape}, and only floats "
+                            "have gradients; convert it first, t.astype('float32')")
         if leaf:  # whoever writes into .grad must not change what another tensor, or the caller, holds
             edge.grad = total if own or before is not None else total.copy(order="K")
             if ready:

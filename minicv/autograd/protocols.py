@@ -102,6 +102,16 @@ def arithmetic(symbol: str, f: Callable[[Any, Any], Any], instead: str = "") -> 
     return method
 
 
+def divided(f: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """``f`` of arrays, with the error for integers that Python and PyTorch have, where NumPy's result is 0."""
+    def safe(a: Array, b: Array) -> Array:
+        if a.dtype.kind != "f" and (b == 0).any():
+            raise ZeroDivisionError("a Tensor of integers // or % 0; write .astype('float32') for inf and nan")
+        with np.errstate(all="ignore"):
+            return f(a, b)
+    return safe
+
+
 def swapped(f: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     return lambda a, b: f(b, a)
 
@@ -282,10 +292,10 @@ for _name, _symbol in {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">",
 for _name, _symbol, _f in (("and", "&", operator.and_), ("or", "|", operator.or_), ("xor", "^", operator.xor)):
     setattr(Tensor, f"__{_name}__", logical(_symbol, _f))
     setattr(Tensor, f"__r{_name}__", logical(_symbol, swapped(_f)))
-Tensor.__floordiv__ = arithmetic("//", operator.floordiv)
-Tensor.__rfloordiv__ = arithmetic("//", swapped(operator.floordiv))
-Tensor.__mod__ = arithmetic("%", operator.mod, "a - a // b * b")
-Tensor.__rmod__ = arithmetic("%", swapped(operator.mod), "a - a // b * b")
+Tensor.__floordiv__ = arithmetic("//", divided(operator.floordiv))
+Tensor.__rfloordiv__ = arithmetic("//", swapped(divided(operator.floordiv)))
+Tensor.__mod__ = arithmetic("%", divided(operator.mod), "a - a // b * b")
+Tensor.__rmod__ = arithmetic("%", swapped(divided(operator.mod)), "a - a // b * b")
 Tensor.__rpow__ = arithmetic("**", swapped(operator.pow), "F.exp(t * math.log(base))")
 for _name, _symbol in {"add": "+", "sub": "-", "mul": "*", "truediv": "/", "floordiv": "//", "mod": "%", "pow": "**",
                        "matmul": "@", "and": "&", "or": "|", "xor": "^"}.items():

@@ -84,6 +84,20 @@ def test_numbers_take_the_dtype_of_the_tensor():
             Tensor([5]) // wrong
 
 
+def test_division_by_zero():
+    for f in (lambda t: t // 0, lambda t: t % 0, lambda t: 1 // (t * 0), lambda t: 1 % (t * 0)):
+        with pytest.raises(ZeroDivisionError, match="write .astype"):
+            f(Tensor([1, 2]))
+    assert (Tensor([1.0, -1.0]) // 0).tolist() == [np.inf, -np.inf] and np.isnan((Tensor([1.0]) % 0).item())
+
+
+def test_an_integer_leaf_gets_no_gradient_however_it_is_asked_for():
+    t = Tensor([1, 2])
+    t.requires_grad = True
+    with pytest.raises(TypeError, match=r"requires_grad was set on a leaf of int64 \(2,\), and only floats have"):
+        (t * 0.5).sum().backward()
+
+
 def test_comparisons_broadcast_and_lie_outside_the_graph():
     x = Tensor(np.arange(6.0).reshape(2, 3), requires_grad=True)
     for result in (x == x[0], x < x[:, :1], x >= 2, x != np.arange(3.0)):
