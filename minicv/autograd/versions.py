@@ -19,9 +19,11 @@ EVERY = 16  # of a result's lines, one in so many is read
 
 
 def owner(a: Any) -> Any:
-    """The object whose memory an array is a view of."""
+    """The object whose memory an array is a view of: an array, or a file's mapping or a buffer behind one."""
     base = getattr(a, "base", None)
-    return a if base is None else base
+    while base is not None:
+        a, base = base, getattr(base, "base", None)
+    return a
 
 
 def fingerprint(array: np.ndarray, every: int = 1) -> int:

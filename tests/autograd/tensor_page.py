@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+import minicv.ops as F
 from minicv import Tensor, no_grad
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "tensor.md"
@@ -28,7 +29,7 @@ def names(tensor, no_grad):
     p = tensor([1.0, 2.0], requires_grad=True)
     return {"t": tensor([1.0, 2.0, 3.0]), "s": tensor(2.5), "i": tensor([5, 2]), "b": tensor([True, False]), "p": p,
             "y": p * 2, "a": np.array([1.0, 0.0, 4.0], np.float32), "no_grad": no_grad, "Tensor": tensor, "np": np,
-            "copy": copy, "pickle": pickle, "math": math, "operator": operator}
+            "F": F, "copy": copy, "pickle": pickle, "math": math, "operator": operator}
 
 
 def shown(value):

@@ -1,8 +1,10 @@
 """The tables of docs/tensor.md hold, of minicv and of PyTorch."""
+import re
 import warnings
 
 import pytest
 
+from minicv import Tensor, no_grad
 from tests.autograd.tensor_page import names, ours, outcome, rows
 from tests.oracle import require
 
@@ -17,6 +19,14 @@ def test_a_row_of_the_page(row):
     result, message = ours(written)
     assert result == cell, message
     assert bool(instead) == result.endswith("Error")  # every refusal has its cure, on the page
+
+
+CURES = sorted({re.match("`(.*?)`", row[3])[1] for row in ROWS if row[3].startswith("`")})
+
+
+@pytest.mark.parametrize("cure", CURES)
+def test_what_to_write_instead_works(cure):
+    exec(cure, names(Tensor, no_grad))  # noqa: S102 - the page's own examples
 
 
 @each_row
@@ -39,9 +49,8 @@ def test_minicv_does_what_pytorch_does_or_more_or_refuses(row):
 
 
 def test_the_page_has_every_operator_and_conversion_of_a_tensor():
-    import minicv
     text = " ".join(row[0] for row in ROWS)
-    assert len(ROWS) > 120 and set(names(minicv.Tensor, minicv.no_grad)) >= set("tsibpya")
+    assert len(ROWS) > 120 and set(names(Tensor, no_grad)) >= set("tsibpya")
     for symbol in ("==", "!=", "<", ">", "//", "%", "**", "@", "&", "|", "^", "~", "+=", "-=", "*=", " in ", "bool(",
                    "float(", "int(", "complex(", "index(", "len(", "list(", "tuple(", "sum(", "max(", "min(", "sorted(",
                    "zip(", "reversed(", "round(", "abs(", "divmod(", "np.asarray(", "np.stack(", "np.where(", "hash(",

@@ -200,6 +200,18 @@ def test_a_result_that_was_changed_is_an_error():
             y.backward(np.ones(2))
 
 
+def test_a_file_in_memory_and_views_of_views_count(tmp_path):
+    file = np.memmap(tmp_path / "batch", np.float64, "w+", shape=(4,))
+    for make in (lambda: Tensor(file, True), lambda: Tensor(np.asarray(file), True), lambda: Tensor(file[1:][:2], True),
+                 lambda: Tensor(np.lib.stride_tricks.as_strided(file, (2,), (16,)), True)):
+        file[:] = 1
+        x = make()
+        y = (x * x).sum()
+        file[:] = 2
+        with pytest.raises(RuntimeError, match=CHANGED):
+            y.backward()
+
+
 def test_an_unchanged_view_of_a_changed_array_is_no_error():
     array = np.array([1.0, 2.0, 3.0, 4.0])
     x = Tensor(array[:2], requires_grad=True)
