@@ -4,16 +4,22 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import os
 import shutil
 import sys
 import time
+import traceback
+import warnings
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import minicv
 
 from . import backend, lessons, models
+from .errors import UserError, blame_user
+from .files import print_anything, to_json
 from .nn import Module
 
 EXAMPLES = """examples:
@@ -27,7 +33,11 @@ EXAMPLES = """examples:
   minicv train unet --data cells --out runs/cells  train on generated pictures of cells
   minicv predict --checkpoint runs/cells/last.safetensors picture.png --out runs/pictures
   minicv train faster_rcnn --data bccd:PATH --out runs/blood --optimizer adam --jitter 0.1
-exit codes: 0 done; 1 a check or lesson failed; 2 wrong input; 130 interrupted"""
+exit codes:
+  0    done
+  1    gradcheck, data check or a lesson found something wrong; or a fault of minicv itself, shown with its traceback
+  2    a file, option or value that cannot be used; one line on standard error names it
+  130  interrupted by Ctrl-C"""
 
 PROPOSALS = ("a checkpoint of faster_rcnn, whose RPN is to propose the boxes (default: selective search, for networks "
              "that need proposals)")
@@ -55,7 +65,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("names", nargs="*", metavar="NAME")
     run.add_argument("--quick", action="store_true", help="a few seconds each, to see that they run")
     run.add_argument("--data", metavar="NAME:PATH", help="a real data set, as in isbi2012:PATH")
-    run.add_argument("--seed", type=int, default=0)
+    run.add_argument("--seed", type=int, help="of the random numbers (default: 0)")
 
     add = commands.add_parser(
         "gradcheck", help="check backward passes against finite differences",
@@ -112,6 +122,7 @@ def parser() -> argparse.ArgumentParser:
     add.add_argument("--sync-batch-norm", action="store_true", help="under mpirun: normalise over the whole batch")
     add.add_argument("--resume", action="store_true", help="go on with the run in DIR as if it had never stopped")
     add.add_argument("--save-every", type=float, default=60.0, metavar="SECONDS", help="between saves (default: 60)")
+    add.add_argument("--no-check", dest="check", action="store_false", help="do not read all images before training")
     add.add_argument("--quiet", action="store_true", help="no progress bar")
     some = add.add_argument_group("networks that label pixels")
     some.add_argument("--tile", type=int, help="side of the output tile that a step looks at, pixels")
@@ -194,21 +205,25 @@ def run_lessons(args: argparse.Namespace) -> int:
         for path in lessons.find():
             print(f"{path.stem}  {lessons.title(path)}")
         return 0
-    options = ["--quick"] * args.quick + (["--data", args.data] if args.data else []) + ["--seed", str(args.seed)]
-    return 1 if lessons.run(args.names, options) else 0
+    return 1 if lessons.run(args.names, args.quick, args.data, args.seed) else 0
 
 
 def run_gradcheck(args: argparse.Namespace) -> int:
     """minicv gradcheck [OP...]"""
     from . import ops
     from .autograd import GradcheckResult, gradcheck
-    wrong, start, cases = 0, time.perf_counter(), ops.cases(args.ops)
+    with blame_user():
+        cases = ops.cases(args.ops)
+    wrong, start = 0, time.perf_counter()
     for case in cases:
         f, inputs = case.differentiable(backend.current())
         try:
             result = gradcheck(f, inputs)
         except Exception as error:  # an op that fails is wrong too, and the others are still to be checked
-            result = GradcheckResult("WRONG", float("nan"), f"{type(error).__name__}: {error}")
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            result = GradcheckResult("WRONG", float("nan"), "; ".join([
+                f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ()),
+                f"{where.filename}, line {where.lineno}: {where.line}"]))
         wrong += result.verdict == "WRONG"
         shapes = " ".join("x".join(map(str, x.shape)) or "()" for x in inputs)
         detail = f"  {result.detail}" if result.detail else ""
@@ -232,46 +247,60 @@ def run_summary(args: argparse.Namespace) -> int:
     if args.input is not None:
         parts = args.input.split("x")
         if len(parts) != 3 or not all(p.isdecimal() and int(p) for p in parts):
-            raise ValueError(f"--input {args.input}: must be CxHxW, as in 3x224x224")
+            raise UserError(f"--input {args.input}: must be CxHxW, as in 3x224x224")
         size = tuple(map(int, parts))
-    with init.blank():  # the weights do not matter
-        model = models.build(args.model, args.preset, in_channels=size[0])
-    print(f"{args.model} {args.preset}, input {'x'.join(map(str, size))}\n{summarise(model, size)}")
+    shown = "x".join(map(str, size))
+    with blame_user(f"--input {shown}"), init.blank():  # the weights do not matter
+        table = summarise(models.build(args.model, args.preset, in_channels=size[0]), size)
+    print(f"{args.model} {args.preset}, input {shown}\n{table}")
     return 0
 
 
 def run_train(args: argparse.Namespace) -> int:
     """minicv train MODEL"""
     from . import kinds, training
-    group = training.group()
+    with blame_user():
+        group = training.group()
     with training.all_or_none(group):
         if args.workers < 1:
-            raise ValueError(f"--workers {args.workers}: must be at least 1")
+            raise UserError(f"--workers {args.workers}: must be at least 1")
+        if not args.save_every >= 0:
+            raise UserError(f"--save-every {args.save_every}: must be at least 0, seconds")
         kind = kinds.kind_of(args.model)
         recipe = kind.chosen(args.model, args)
         dataset = kind.open(args.data, "train", args.model)
-        options = {"num_classes": dataset.num_classes, "in_channels": dataset[0].image.shape[0],
-                   **dict(map(named_value, args.option))}
-        if args.width is not None:
-            options["width"] = args.width
+        if args.check and group.rank == 0:
+            refuse_unreadable(dataset, args)
         minicv.seed(args.seed)
-        model = models.build(args.model, args.preset, **options)
+        with blame_user(args.model):
+            model = models.build(args.model, args.preset, num_classes=dataset.num_classes,
+                                 in_channels=len(dataset[0].image), **model_options(args))
+        kind.check(args, recipe, dataset, model, group.size)
         if args.start is not None:
-            begin_with(model, args.model, args.start)
+            begin_with(model, args.model, args.start, args.resume)
         for number, (folder, task) in enumerate(kind.tasks(dataset, recipe, model, args)):
-            job = training.Training(model, task, group, args.workers, args.sync_batch_norm)
+            with blame_user(f"--batch {recipe.batch}"):
+                job = training.Training(model, task, group, args.workers, args.sync_batch_norm)
+            with blame_user("--validate"):
+                validation = kind.validation(model, args) if args.validate else None
             run = training.Run(job, args.out / folder, {"data": args.data, **kind.about(dataset)}, args.quiet,
-                               args.save_every, kind.validation(model, args) if args.validate else None)
+                               args.save_every, validation)
             there = [path for path in (run.last, args.out / run.last.name) if path.exists()]
             if args.resume and (run.last in there or number == 0):  # later trainings may not have begun
                 run.resume()
+                if args.alternating and run.steps_before != recipe.steps:
+                    raise UserError(f"--steps {recipe.steps}: {run.last} is of {run.steps_before} steps, and the four "
+                                    "trainings of --alternating build on each other; choose another --out")
             elif there and not args.resume:
-                raise ValueError(f"{there[0]} already exists: add --resume to continue it, or choose another --out")
+                raise UserError(f"{there[0]} already exists: add --resume to continue it, or choose another --out")
             if group.rank == 0:
                 print(f"{args.model} {args.preset}, {model.num_parameters():,} parameters, {len(dataset)} pictures, "
                       f"{recipe}"
                       + (f", {group.size} processes" if group.size > 1 else "")
                       + (f", from step {job.step}" if args.resume else ""), flush=True)
+                if run.steps_before != recipe.steps:
+                    print(f"{recipe.steps} steps in place of {run.steps_before}: the schedule of the learning rate is "
+                          f"from here on that over {recipe.steps} steps, now {job.optimizer.groups[0]['lr']:.3g}")
             if group.rank == 0 and number == job.step == 0:
                 for line in training.missing_targets(task):
                     print(f"warning: {line}", flush=True)
@@ -282,40 +311,70 @@ def run_train(args: argparse.Namespace) -> int:
     return 0
 
 
-def begin_with(model: Module, name: str, start: str) -> None:
-    """Take over the weights of the checkpoint ``start``; ``ValueError`` if there is no way or they do not fit."""
+def refuse_unreadable(dataset: object, args: argparse.Namespace) -> None:
+    """Read all that the training will read; ``UserError`` with the files that cannot be read."""
+    from .data.check import check_readable
+    faults = check_readable(dataset, args.quiet)
+    if faults:
+        more = f" (and {len(faults) - 1} more files; minicv data check {args.data} names them)" if faults[1:] else ""
+        raise UserError(f"{faults[0]}{more}")
+
+
+def begin_with(model: Module, name: str, start: str, resumed: bool) -> None:
+    """Take over the weights of the checkpoint ``start``; ``UserError`` if there is no way or they do not fit.
+
+    A run that is ``resumed`` has begun with them before.
+    """
     from .training import load_checkpoint
     if not hasattr(model, "initialise_from"):
-        raise ValueError(f"--start is not for {name}; it is for the FCNs, DeconvNet, PSPNet and DeepLab")
-    source, _ = load_checkpoint(start)
-    try:
-        model.initialise_from(source)
-    except ValueError as error:
-        raise ValueError(f"--start {start}: {error}") from None
+        raise UserError(f"--start is not for {name}; it is for the FCNs, DeconvNet, PSPNet and DeepLab")
+    if not resumed:
+        source, _ = load_checkpoint(start)
+        with blame_user(f"--start {start}"):
+            model.initialise_from(source)
 
 
-def named_value(text: str) -> tuple[str, object]:
-    """NAME=VALUE with the value in JSON; ``ValueError`` for anything else."""
-    name, equals, value = text.partition("=")
-    try:
-        if not equals:
-            raise ValueError
-        return name, json.loads(value)
-    except ValueError:
-        raise ValueError(f"--option {text}: must be NAME=VALUE with the value in JSON, as in short=256") from None
+def model_options(args: argparse.Namespace) -> dict[str, object]:
+    """Arguments for the model's class, from --option and --width; ``UserError`` for one that is not for the user."""
+    options: dict[str, object] = {}
+    kinds_of = {name: kind for name, kind in models.model_class(args.model).__init__.__annotations__.items()
+                if name not in ("return", "num_classes", "in_channels")}
+    for text in args.option:
+        name, equals, value = text.partition("=")
+        if name in ("num_classes", "in_channels"):
+            raise UserError(f"--option {text}: {name} follows from --data")
+        if equals and name not in kinds_of:
+            raise UserError(f"--option {text}: {args.model} has no option {name}; it has {', '.join(kinds_of)}")
+        if name in options:
+            raise UserError(f"--option {text}: {name} is given twice")
+        try:
+            if not equals:
+                raise ValueError
+            options[name] = json.loads(value)
+        except ValueError:
+            raise UserError(f"--option {text}: must be NAME=VALUE with the value in JSON, as in short=256") from None
+        if not models.fits(options[name], kinds_of[name]):
+            raise UserError(f"--option {text}: must be {kinds_of[name]}")
+    if args.width is not None:
+        if "width" not in kinds_of:
+            raise UserError(f"--width is not for {args.model}, which has no single width")
+        if "width" in options:
+            raise UserError(f"--width {args.width}: --option gives the width, too")
+        options["width"] = args.width
+    return options
 
 
 def run_evaluate(args: argparse.Namespace) -> int:
     """minicv evaluate"""
     from . import kinds
-    model, _, kind = kinds.load(args.checkpoint)
+    model, info, kind = kinds.load(args.checkpoint)
     kind.refuse_others(model.recipe["model"], args)
-    result = kind.evaluate(model, args)
+    result = kind.evaluate(model, info, args)
     if args.json:
-        print(json.dumps(result))
+        print(to_json(result))
     else:
         for name, value in result.items():
-            print(f"{name:<22} {value:.6f}")
+            print(f"{name:<22} " + ("nothing to measure" if math.isnan(value) else f"{value:.6f}"))
     return 0
 
 
@@ -332,7 +391,9 @@ def run_papers(args: argparse.Namespace) -> int:
     """minicv papers [NAME]"""
     from . import papers
     wide = shutil.get_terminal_size().columns if sys.stdout.isatty() else None  # a file or pipe gets whole lines
-    print("\n".join(line[:wide] for line in papers.table(args.name).splitlines()))
+    with blame_user():
+        table = papers.table(args.name)
+    print("\n".join(line[:wide] for line in table.splitlines()))
     return 0
 
 
@@ -340,7 +401,7 @@ def run_claims(args: argparse.Namespace) -> int:
     """minicv claims [ID ...]"""
     from . import claims
     if args.keep and args.quick:
-        raise ValueError("--keep: only full runs are kept, so leave out --quick")
+        raise UserError("--keep: only full runs are kept, so leave out --quick")
     runs = claims.runs(quick=args.quick)
     print(claims.table(runs, args.ids, args.quick))
     if args.keep:
@@ -351,7 +412,8 @@ def run_claims(args: argparse.Namespace) -> int:
 def run_data_check(args: argparse.Namespace) -> int:
     """minicv data check NAME:PATH"""
     from .data.check import check
-    report = check(args.data)
+    with blame_user():
+        report = check(args.data)
     print("\n".join([*report.contents, *report.faults, f"faults: {len(report.faults)}"]))
     return 1 if report.faults else 0
 
@@ -359,26 +421,41 @@ def run_data_check(args: argparse.Namespace) -> int:
 def run_data_download(args: argparse.Namespace) -> int:
     """minicv data download NAME --root DIR"""
     from .data.download import SOURCES, download
-    count, fetched = download(args.name, args.root, args.mirror, connections=args.connections, quiet=args.quiet)
+    with blame_user():
+        count, fetched = download(args.name, args.root, args.mirror, connections=args.connections, quiet=args.quiet)
     print(f"{args.root}: {count} files, {fetched} fetched\n{SOURCES[args.name].origin}; licence: "
           f"{SOURCES[args.name].licence}\nminicv data check {args.name}:{args.root}")
     return 0
 
 
+@contextlib.contextmanager
+def one_line_warnings(command: str) -> Iterator[None]:
+    """Inside, a warning is a line on the error stream without the line of code that gave it."""
+    def show(message: Warning | str, *where: object) -> None:
+        print(f"minicv {command}: warning: {message}", file=sys.stderr)
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; its exit code. Wrong input is one line on the error stream, not a traceback."""
+    """Run one command; its exit code. What the user can mend is one line on the error stream, all else a traceback."""
+    print_anything()
     args = parser().parse_args(argv)
     try:
         if args.backend:
-            minicv.use(args.backend)
-        with minicv.plain() if args.plain else contextlib.nullcontext():
+            try:
+                minicv.use(args.backend)
+            except RuntimeError as error:
+                raise UserError(str(error)) from error
+        with one_line_warnings(args.command), minicv.plain() if args.plain else contextlib.nullcontext():
             code = args.run(args)
         sys.stdout.flush()
         return code
     except BrokenPipeError:  # whoever read the output has enough, as `head` in `minicv papers | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python's own last flush finds no pipe either
         return 0
-    except (ValueError, TypeError, RuntimeError, OSError) as error:
+    except (UserError, OSError) as error:
         print(f"minicv {args.command}: {error}", file=sys.stderr)
         return 2
     except MemoryError as error:

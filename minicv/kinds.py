@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from . import data, models, training
+from .errors import UserError, blame_user
 from .files import atomic_write
 from .models.detection.faster_rcnn import FasterRCNN
-from .nn import Module
+from .nn import BatchNorm2d, Module
 
 ALL = ("steps", "batch", "optimizer", "lr", "momentum", "weight_decay", "schedule", "milestones", "gamma", "warmup",
        "freeze_bn", "seed")  # options of every recipe
@@ -33,28 +34,64 @@ class Kind:
     suffixes: tuple[str, ...]  # of the files that predict writes for an image; the last is for the eye
 
     def open(self, spec: str, split: str, model: str) -> Any:
-        """A split of a data set; ``ValueError`` if what it holds is not for the network ``model``."""
-        dataset = data.open_dataset(spec, split)
-        if len(dataset) and not isinstance(dataset[0], self.sample):
-            raise ValueError(f"--data {spec} is not for {model}, which {self.does} and needs {self.needs}")
+        """A split of a data set; ``UserError`` if it holds no image, or nothing for the network ``model``."""
+        with blame_user(f"--data {spec}"):
+            dataset = data.open_dataset(spec, split)
+        if not len(dataset):
+            raise UserError(f"--data {spec}: the split {split} has no image")
+        if not isinstance(dataset[0], self.sample):
+            raise UserError(f"--data {spec} is not for {model}, which {self.does} and needs {self.needs}")
+        return dataset
+
+    def open_as_trained(self, model: Module, info: dict, args: argparse.Namespace) -> Any:
+        """The split to evaluate a checkpoint on; ``UserError`` if its classes or channels are not those of the
+        training."""
+        dataset = self.open(args.data, args.split, model.recipe["model"])
+        known, here = info.get("classes"), list(dataset.class_names)
+        if known is None and model.num_classes != dataset.num_classes:
+            raise UserError(f"{args.checkpoint}: knows {model.num_classes} classes, and {args.data} has "
+                            f"{dataset.num_classes}: {few(here)}")
+        if known is not None and known != here:
+            apart = [f"only the {where} has {few(names)}" for where, names in (
+                ("checkpoint", [c for c in known if c not in here]), ("data set", [c for c in here if c not in known]))
+                if names] or [f"the checkpoint has {few(known)}, the data set {few(here)}"]
+            raise UserError(f"{args.checkpoint}: its {len(known)} classes are not, in their order, the {len(here)} of "
+                            f"--data {args.data}: {'; '.join(apart)}")
+        channels = len(dataset[0].image)
+        if channels != model.in_channels:
+            raise UserError(f"{args.checkpoint}: takes images of {model.in_channels} channels; those of --data "
+                            f"{args.data} have {channels}")
         return dataset
 
     def refuse_others(self, name: str, args: argparse.Namespace) -> None:
-        """``ValueError`` for an option of evaluate or predict that only another kind of network heeds."""
+        """``UserError`` for an option of evaluate or predict that only another kind of network uses."""
         given = [name for name, value in vars(args).items() if value is not None and value is not False]  # 0 is given
         strange = [o for kind in KINDS.values() for o in kind.answers if o in given and o not in self.answers]
         if strange:
-            raise ValueError(f"--{strange[0]} is not for {name}, which {self.does}")
+            raise UserError(f"--{strange[0]} is not for {name}, which {self.does}")
+
+    def check(self, args: argparse.Namespace, recipe: training.Recipe, dataset: Any, model: Module,
+              processes: int = 1) -> None:
+        """``UserError`` for an option of train that would change nothing for this network and data."""
+        batch_norm = any(isinstance(module, BatchNorm2d) for _, module in model.modules())
+        if args.freeze_bn is not None and not batch_norm:
+            raise UserError(f"--{'' if args.freeze_bn else 'no-'}freeze-bn is not for this {args.model}, which has no "
+                            "batch norm")
+        if args.sync_batch_norm and (processes == 1 or not batch_norm or recipe.freeze_bn):
+            raise UserError("--sync-batch-norm " + (
+                "is for several processes, as in `mpirun -n 2 minicv train ...`" if processes == 1 else
+                f"is not for this {args.model}, which has no batch norm" if not batch_norm else
+                "changes nothing where batch norm is frozen"))
 
     def chosen(self, name: str, args: argparse.Namespace) -> training.Recipe:
-        """The recipe of the model ``name``, changed by the command line; ``ValueError`` for options that do not fit.
+        """The recipe of the model ``name``, changed by the command line; ``UserError`` for options that do not fit.
 
         The numbers that the network has for its own optimizer or schedule are not for another one.
         """
         strange = [o for kind in KINDS.values() for o in kind.options
                    if o not in self.options and getattr(args, o, None) is not None]
         if strange:
-            raise ValueError(f"--{strange[0].replace('_', '-')} is not for {name}, which {self.does}")
+            raise UserError(f"--{strange[0].replace('_', '-')} is not for {name}, which {self.does}")
         numbers = dict(models.model_class(name).TRAIN_DEFAULTS[args.preset])
         if args.optimizer not in (None, numbers.get("optimizer", self.recipe.optimizer)):
             numbers = {option: value for option, value in numbers.items()
@@ -68,13 +105,17 @@ class Kind:
         merged = {"optimizer": self.recipe.optimizer, "schedule": self.recipe.schedule, "milestones": (), **numbers,
                   **given}
         if merged["optimizer"] == "adam" and "momentum" in given:
-            raise ValueError("--momentum is for the optimizer sgd, not for adam")
+            raise UserError("--momentum is for the optimizer sgd, not for adam")
         for option in {"milestones", "gamma"} & given.keys():
             if merged["schedule"] != "step":
-                raise ValueError(f"--{option} is for --schedule step, not for {merged['schedule']}")
+                raise UserError(f"--{option} is for --schedule step, not for {merged['schedule']}")
         if merged["schedule"] == "step" and not merged["milestones"]:
-            raise ValueError("--schedule step needs --milestones, fractions of the steps, as in --milestones 0.75,0.9")
-        return self.recipe(**merged)
+            raise UserError("--schedule step needs --milestones, fractions of the steps, as in --milestones 0.75,0.9")
+        try:
+            return self.recipe(**merged)
+        except training.RecipeError as error:
+            value = ",".join(map(str, error.value)) if isinstance(error.value, tuple) else error.value
+            raise UserError(f"--{error.field.replace('_', '-')} {value}: {error.reason}") from error
 
     def task(self, dataset: Any, recipe: training.Recipe, model: Module, args: argparse.Namespace) -> training.Task:
         """What the training loop asks for examples."""
@@ -84,15 +125,15 @@ class Kind:
               args: argparse.Namespace) -> Iterator[tuple[str, training.Task]]:
         """One training after the other, and the folder of each in that of the run: one, in that folder itself.
 
-        Each is to be done before the next is asked for. ``ValueError`` where one cannot be parted.
+        Each is to be done before the next is asked for. ``UserError`` where one cannot be parted.
         """
         if args.alternating:
-            raise ValueError(f"--alternating is not for {args.model}; it is for faster_rcnn and mask_rcnn")
+            raise UserError(f"--alternating is not for {args.model}; it is for faster_rcnn and mask_rcnn")
         yield "", self.task(dataset, recipe, model, args)
 
     def about(self, dataset: Any) -> dict[str, Any]:
         """What a checkpoint is to say of its data, beside where they come from."""
-        return {}
+        return {"classes": list(dataset.class_names)}
 
     def validation(self, model: Module, args: argparse.Namespace) -> Callable[[Module], float]:
         """A number for a model in training, the higher the better, from the split "val"."""
@@ -102,8 +143,8 @@ class Kind:
         """Train what the loop did not; False if there was nothing."""
         return False
 
-    def evaluate(self, model: Module, args: argparse.Namespace) -> dict[str, float]:
-        """The field's measures on a split of a data set."""
+    def evaluate(self, model: Module, info: dict, args: argparse.Namespace) -> dict[str, float]:
+        """The field's measures on a split of a data set; NaN where there is nothing to measure."""
         raise TypeError(f"{type(self).__name__} has no evaluate")
 
     def writer(self, model: Module, info: dict, args: argparse.Namespace) -> Callable[[np.ndarray, Path], str]:
@@ -129,10 +170,28 @@ class Segmentation(Kind):
         pictures = self.open(args.data, "val", args.model)
         return lambda model: evaluate(model, pictures)["mean_iu"]
 
-    def evaluate(self, model, args):
+    def check(self, args, recipe, dataset, model, processes=1):
+        super().check(args, recipe, dataset, model, processes)
+        if args.weight_map and dataset[0].instances is None:
+            raise UserError(f"--weight-map is not for --data {args.data}, which does not tell objects apart")
+        upright = getattr(dataset, "upright", False)
+        without = "--no-augment" if args.augment is False else "--two-stage" if args.two_stage else None
+        for option in ("elastic", "scale", "jitter"):
+            if getattr(args, option) is not None and without:
+                raise UserError(f"--{option} changes nothing with {without}")
+            if getattr(args, option) is not None and upright == (option == "elastic"):
+                raise UserError(f"--{option} is not for --data {args.data}, whose images " + (
+                    "stay upright: they are changed by --scale and --jitter" if upright else
+                    "may be turned: they are bent, by --elastic"))
+
+    def evaluate(self, model, info, args):
         from .training.evaluate import evaluate
-        measured, chosen_on = (self.open(args.data, split, model.recipe["model"]) for split in (args.split, "train"))
-        return evaluate(model, measured, chosen_on, quiet=args.json, tile=args.tile, average=args.average)
+        measured = self.open_as_trained(model, info, args)
+        chosen_on = None  # the images for the threshold
+        if getattr(measured, "membranes", False):
+            chosen_on = self.open(args.data, "train", model.recipe["model"])
+        with blame_user():
+            return evaluate(model, measured, chosen_on, quiet=args.json, tile=args.tile, average=args.average)
 
     def writer(self, model, info, args):
         from .viz import picture_of_labels
@@ -167,13 +226,10 @@ class Detection(Kind):
             yield from super().tasks(dataset, recipe, model, args)
             return
         if args.proposals is not None:
-            raise ValueError("--alternating makes its own proposals; leave out --proposals")
+            raise UserError("--alternating makes its own proposals; leave out --proposals")
         steps = training.alternating_tasks(model, dataset, recipe)
         for task, folder in zip(steps, ("1_rpn", "2_head", "3_rpn", ""), strict=True):
             yield folder, task
-
-    def about(self, dataset):
-        return {"classes": list(dataset.class_names)}
 
     def validation(self, model, args):
         pictures, given = self.open(args.data, "val", args.model), proposer(model, args, args.out)
@@ -182,10 +238,11 @@ class Detection(Kind):
     def after(self, model, task, args):
         return model.after_training(task.dataset, task.proposer, args.quiet)
 
-    def evaluate(self, model, args):
+    def evaluate(self, model, info, args):
         given = proposer(model, args, Path(args.checkpoint).parent)
-        pictures = self.open(args.data, args.split, model.recipe["model"])
-        return training.evaluate_detector(model, pictures, args.json, given)
+        images = self.open_as_trained(model, info, args)
+        with blame_user():
+            return training.evaluate_detector(model, images, args.json, given)
 
     def writer(self, model, info, args):
         from .data.rle import encode_rle
@@ -228,6 +285,8 @@ def proposer(model: Module, args: argparse.Namespace, folder: Path | None) -> tr
     """
     if args.proposals is None and not model.needs_proposals:
         return None
+    if not model.needs_proposals and not isinstance(model, FasterRCNN):
+        raise UserError(f"--proposals is not for {model.recipe['model']}, which uses none")
     source, name = model.propose, "selective_search"
     if args.proposals is not None:
         rpn, _ = training.load_checkpoint(args.proposals, expect="faster_rcnn")
@@ -236,6 +295,11 @@ def proposer(model: Module, args: argparse.Namespace, folder: Path | None) -> tr
 
 
 KINDS: dict[str, Kind] = {"segmentation": Segmentation(), "detection": Detection()}
+
+
+def few(names: list[str], most: int = 5) -> str:
+    """Some of the names, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def kind_of(model: str) -> Kind | None:
@@ -249,10 +313,10 @@ def names() -> list[str]:
 
 
 def load(path: str) -> tuple[Module, dict, Kind]:
-    """The model of a checkpoint, what else was saved with it, and its kind; ``ValueError`` if it is of none."""
+    """The model of a checkpoint, what else was saved with it, and its kind; ``UserError`` if it is of none."""
     model, info = training.load_checkpoint(path)
     kind = kind_of(model.recipe["model"])
     if kind is None:
-        raise ValueError(f"{path}: holds the model {model.recipe['model']!r}, which neither labels pixels nor finds "
+        raise UserError(f"{path}: holds the model {model.recipe['model']!r}, which neither labels pixels nor finds "
                          "objects")
     return model, info, kind

@@ -18,7 +18,8 @@ import numpy as np
 
 from . import backend
 from .autograd import plain
-from .files import atomic_write
+from .errors import UserError
+from .files import atomic_write, print_anything, to_json
 
 if TYPE_CHECKING:
     from . import Tensor
@@ -66,6 +67,7 @@ class Lesson:
         parser.add_argument("--seed", type=int, default=0)
         script = Path(sys.argv[0]).stem == name  # not in a notebook or the documentation's gallery
         options = parser.parse_args(None if script else [])
+        print_anything()
         self.name, self.quick, self.data, self.seed = name, options.quick, options.data, options.seed
         self.out = out_folder()
         self.claims: list[Claim] = []
@@ -104,10 +106,10 @@ class Lesson:
             print(f"  {c.id}  {c.claim} ({c.source})\n      found: {c.found}\n      -> {c.verdict()}")
         self.out.mkdir(parents=True, exist_ok=True)
         with atomic_write(self.out / notes(self.name, self.quick)) as temporary:
-            temporary.write_text(json.dumps(
+            temporary.write_text(to_json(
                 {"lesson": self.name, "quick": self.quick, "seed": self.seed, "data": self.data, "seconds": seconds,
                  "date": time.strftime("%Y-%m-%d"), "machine": doctor.machine(), "version": __version__,
-                 "claims": [dataclasses.asdict(c) for c in self.claims]}, indent=1))
+                 "claims": [dataclasses.asdict(c) for c in self.claims]}, indent=1), encoding="utf-8")
 
 
 def compare(differences: Sequence[float], needed: float = 0.0) -> tuple[str, bool | None]:
@@ -183,7 +185,7 @@ def find(names: list[str] | None = None) -> list[Path]:
     """The lesson scripts, in order; of ``names``, each of which may be a number, a name or the start of one."""
     every = sorted(FOLDER.glob("[0-9][0-9]_*.py"))
     if not every:
-        raise ValueError(f"no lessons in {FOLDER}: they come with the source, so run this in a checkout that is "
+        raise UserError(f"no lessons in {FOLDER}: they come with the source, so run this in a checkout that is "
                          "installed with `pip install -e .`")
     if not names:
         return every
@@ -192,7 +194,7 @@ def find(names: list[str] | None = None) -> list[Path]:
         wanted = f"{int(name):02d}_" if name.isdigit() else Path(name).stem
         found = [p for p in every if p.stem.startswith(wanted) or p.stem[3:].startswith(wanted)]
         if not found:
-            raise ValueError(f"no lesson {name!r}; there are: {', '.join(p.stem for p in every)}")
+            raise UserError(f"no lesson {name!r}; there are: {', '.join(p.stem for p in every)}")
         chosen += [p for p in found if p not in chosen]
     return chosen
 
@@ -202,14 +204,27 @@ def title(path: Path) -> str:
     return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or path.stem).splitlines()[0].rstrip(".")
 
 
-def run(names: list[str], options: list[str]) -> int:
-    """Run lessons one after the other, each in a process of its own; print a table; return how many failed."""
+def takes_data(path: Path) -> bool:
+    """Whether a lesson looks at the data set that it is given, rather than drawing its own images."""
+    return "lesson.data" in path.read_text(encoding="utf-8")
+
+
+def run(names: list[str], quick: bool = False, data: str | None = None, seed: int | None = None) -> int:
+    """Run lessons one after the other, each in a process of its own; print a table; return how many failed.
+
+    Raises ``UserError`` for unknown names, and for ``data`` that a lesson would pass over.
+    """
     rows, failed, total, out = [], 0, 0.0, out_folder()
+    paths = find(names)
+    if data is not None and not all(map(takes_data, paths)):
+        raise UserError(f"--data is not for {', '.join(p.stem for p in paths if not takes_data(p))}; name lessons that "
+                        f"read a data set: {', '.join(p.stem for p in find() if takes_data(p)) or 'none does'}")
+    options = ["--quick"] * quick + ["--data", data] * (data is not None) + ["--seed", str(seed)] * (seed is not None)
+    quick = quick or bool(os.environ.get("MINICV_QUICK"))
     environment = {**os.environ, "MINICV_BACKEND": backend.current(), "MINICV_PLAIN": str(int(plain.active())),
                    "PYTHONPATH": os.pathsep.join(filter(None, [str(FOLDER.parent), os.environ.get("PYTHONPATH")]))}
-    for path in find(names):
+    for path in paths:
         print(f"\n=== {path.stem}: {title(path)}", flush=True)
-        quick = "--quick" in options or bool(environment.get("MINICV_QUICK"))
         noted = out / notes(path.stem, quick)
         noted.unlink(missing_ok=True)
         start = time.perf_counter()
@@ -219,7 +234,7 @@ def run(names: list[str], options: list[str]) -> int:
         good = done.returncode == 0 and noted.exists()
         failed += not good
         if good:
-            claims = json.loads(noted.read_text())["claims"]
+            claims = json.loads(noted.read_text(encoding="utf-8"))["claims"]
             count = {k: sum(c["holds"] is k for c in claims) for k in (True, False, None)}
             result = f"{len(claims)} claims: {count[True]} hold, {count[False]} do not" + (
                 f", {count[None]} cannot be told" if count[None] else "")

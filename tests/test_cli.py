@@ -158,12 +158,12 @@ def test_train(run, few_cells, tmp_path):
 
 def test_train_options_reach_the_recipe(run, few_cells, tmp_path):
     code, _, _ = run("train", "unet", *TINY, "--out", tmp_path, "--preset", "paper", "--width", "1", "--lr", "0.5",
-                     "--elastic", "0", "--no-augment", "--weight-map", "--seed", "3")
+                     "--elastic", "0", "--weight-map", "--seed", "3")
     assert code == 0
     model, info = load_checkpoint(tmp_path / "last.safetensors")
     assert model.depth == 4
     assert SegmentationRecipe(**info["recipe"]) == SegmentationRecipe(
-        steps=3, lr=0.5, warmup=100, tile=20, elastic=0.0, augment=False, weight_map=True, seed=3)
+        steps=3, lr=0.5, warmup=100, tile=20, elastic=0.0, weight_map=True, seed=3)
 
 
 def test_train_is_reproducible_by_seed(run, few_cells, tmp_path):
@@ -183,16 +183,16 @@ def test_train_shows_a_bar_unless_quiet(run, few_cells, tmp_path):
 
 
 @pytest.mark.parametrize(("options", "message"), [
-    (["--data", "mnist"], "open_dataset: no data set 'mnist'; available: cells, isbi2012:PATH, "),
-    (["--data", "isbi2012"], "open_dataset: isbi2012 needs a path, got 'isbi2012'; available: cells, isbi2012:PATH, "),
+    (["--data", "mnist"], "--data mnist: no data set 'mnist'; available: cells, isbi2012:PATH, "),
+    (["--data", "isbi2012"], "--data isbi2012: isbi2012 needs a path, got 'isbi2012'; available: cells, isbi2012:PATH, "),
     (["--data", "isbi2012:/no/where"],
      "/no/where/image: no such folder; ISBI 2012 is expected as image/N.png and label/N.png"),
     (["--tile", "300"], "train: none of the 2 images gives an example; cells-0-"),
-    (["--tile", "0"], "SegmentationRecipe(tile=0): must be at least 1"),
-    (["--steps", "0"], "SegmentationRecipe(steps=0): must be at least 1"),
-    (["--seed", "-1"], "SegmentationRecipe(seed=-1): must be at least 0"),
-    (["--width", "0"], "UNet(in_channels=1, num_classes=2, width=0, depth=3): each must be at least 1, depth 0"),
-    (["--lr", "-1"], "SegmentationRecipe(lr=-1.0): must be at least 0"),
+    (["--tile", "0"], "--tile 0: must be at least 1"),
+    (["--steps", "0"], "--steps 0: must be at least 1"),
+    (["--seed", "-1"], "--seed -1: must be at least 0"),
+    (["--width", "0"], "unet: UNet(in_channels=1, num_classes=2, width=0, depth=3): each must be at least 1, depth 0"),
+    (["--lr", "-1"], "--lr -1.0: must be at least 0"),
     (["--lr", "1e30", "--steps", "20"], "the loss became "),
 ])
 def test_train_errors(fails, few_cells, tmp_path, options, message):

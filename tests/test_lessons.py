@@ -31,7 +31,7 @@ import sys
 from minicv.lessons import Lesson
 
 lesson = Lesson("03_good", __doc__)
-print("ran with", sys.argv[1:])
+print("ran with", sys.argv[1:], lesson.data)
 lesson.claim("T1", "Euler (1748)", "two is two", "2", 2 == 2)
 lesson.claim("T2", "this lesson", "two is three", "2", 2 == 3)
 lesson.claim("T3", "this lesson", "more data would help", "0 of 0", None)

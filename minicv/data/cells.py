@@ -66,6 +66,7 @@ class Cells:
 
     num_classes = 2
     class_names = ("background", "cell")
+    membranes = True  # between the cells: measured as those of ISBI 2012
     generated = True  # no file can be missing or damaged
     ignore_index = IGNORE  # no pixel has it
 

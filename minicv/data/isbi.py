@@ -25,6 +25,7 @@ class ISBI2012:
 
     num_classes = 2
     class_names = ("membrane", "cell")
+    membranes = True
     ignore_index = IGNORE  # no pixel has it
 
     def __init__(self, root: str | os.PathLike, indices: Iterable[int] | None = None, split: str = "all"):

@@ -37,11 +37,11 @@ def open_dataset(spec: str, split: str = "train", **options):
     """
     name, _, path = spec.partition(":")
     if name not in DATASETS:
-        raise ValueError(f"open_dataset: no data set {name!r}; available: {available()}")
+        raise ValueError(f"no data set {name!r}; available: {available()}")
     opener, needs_path = DATASETS[name]
     if needs_path != bool(path):
         problem = "needs a path" if needs_path else "is generated and takes no path"
-        raise ValueError(f"open_dataset: {name} {problem}, got {spec!r}; available: {available()}")
+        raise ValueError(f"{name} {problem}, got {spec!r}; available: {available()}")
     return opener(path, split, **options)
 
 
@@ -51,7 +51,7 @@ VAL = 1 << 62  # the seeds that draw validation images begin here: no one else's
 def _generated_seed(name: str, split: str, seed: int) -> int:
     """Even seeds draw training images, odd ones test images, those from VAL validation images."""
     if split not in ("train", "val", "test"):
-        raise ValueError(f'open_dataset: {name} has the splits "train", "val" and "test", got {split!r}')
+        raise ValueError(f'{name} has the splits "train", "val" and "test", got {split!r}')
     return VAL + seed if split == "val" else 2 * seed + (split == "test")
 
 

@@ -4,15 +4,16 @@ from .checkpoint import CheckpointError, load_checkpoint, load_training, save_ch
 from .detection import CachedProposals, DetectionRecipe, DetectionTask, Proposer, evaluate_detector, train_detector
 from .loop import Task, Training
 from .parallel import Group, all_or_none, group
-from .recipe import ADAM, Recipe
-from .run import Interrupted, Run
+from .recipe import ADAM, Recipe, RecipeError
+from .run import Diverged, Interrupted, Run
 from .segmentation import SegmentationRecipe, SegmentationTask, train_steps
 from .targets import missing_targets
 from .torch_weights import load_pretrained, read_weights
 
 __all__ = [
-    "ADAM", "CachedProposals", "CheckpointError", "DetectionRecipe", "DetectionTask", "Group", "Interrupted",
-    "Proposer", "Recipe", "Run", "SegmentationRecipe", "SegmentationTask", "Task", "Training", "all_or_none",
+    "ADAM", "CachedProposals", "CheckpointError", "DetectionRecipe", "DetectionTask", "Diverged", "Group",
+    "Interrupted", "Proposer", "Recipe", "RecipeError", "Run", "SegmentationRecipe", "SegmentationTask", "Task",
+    "Training", "all_or_none",
     "alternating_tasks", "evaluate_detector", "group", "load_checkpoint", "load_pretrained", "load_training",
     "missing_targets", "read_weights", "save_checkpoint", "save_training", "train_alternating", "train_detector",
     "train_steps",

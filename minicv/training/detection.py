@@ -155,7 +155,7 @@ def evaluate_detector(model: Detector, dataset: Any, quiet: bool = True, propose
     """Average precision over a whole data set.
 
     "mAP@0.5" and "AP@0.5 CLASS" by PASCAL VOC's rules, "COCO AP", "COCO AP50" and "COCO AP75" by COCO's, and, where
-    both the network and the data set have masks, "mask AP", "mask AP50" and "mask AP75".
+    both the network and the data set have masks, "mask AP", "mask AP50" and "mask AP75". NaN where no object counts.
     """
     voc, coco = VOCEvaluator(dataset.num_classes), CocoEvaluator(dataset.num_classes)
     masks = CocoEvaluator(dataset.num_classes, masks=True)
@@ -172,8 +172,9 @@ def evaluate_detector(model: Detector, dataset: Any, quiet: bool = True, propose
                     masks.update(found, sample)
                     with_masks = True
                 bar.update()
-    result = {"mAP@0.5": voc.mean_ap}
-    result |= {f"AP@0.5 {name}": float(ap) for name, ap in zip(dataset.class_names, voc.ap, strict=True)}
+    aps = voc.ap  # NaN for a class without objects
+    result = {"mAP@0.5": np.nan if np.isnan(aps).all() else voc.mean_ap}
+    result |= {f"AP@0.5 {name}": float(ap) for name, ap in zip(dataset.class_names, aps, strict=True)}
     for prefix, evaluator in (("COCO", coco), ("mask", masks))[:1 + with_masks]:
         summary = evaluator.summary()
         result |= {f"{prefix} {name}": summary[name] for name in ("AP", "AP50", "AP75")}

@@ -26,26 +26,28 @@ def predictions(model: Module, dataset: Any, quiet: bool, **how: Any) -> Iterato
 def evaluate(model: Module, dataset: Any, training: Any = None, quiet: bool = True, **how: Any) -> dict[str, float]:
     """Pixel accuracy, mean accuracy, mean IU, frequency-weighted IU (FCN, sec. 5) over a whole data set, void left out.
 
-    Beside them the boundary F-score and, of more than two classes, each one's IU. With two classes, 0 membrane or gap
-    and 1 cell, and ``training`` pictures to choose a threshold on, also the ISBI 2012 measures, means over pictures:
-    pixel error at threshold 0.5; Rand F-score and warping error at the threshold that has the best mean Rand F-score
-    on ``training``. What nothing was counted for is NaN: the Rand F-score of images without a cell.
+    Beside them the boundary F-score and each class's IU. Given ``training`` images to choose a threshold on, the
+    classes are 0 membrane or gap and 1 cell, and the ISBI 2012 measures stand in place of the classes' IU, means over
+    images: pixel error at threshold 0.5; Rand F-score and warping error at the threshold that has the best mean Rand
+    F-score on ``training``. A number is NaN where there is nothing to measure.
     """
-    matrix, cells, of_membranes = ConfusionMatrix(dataset.num_classes, IGNORE), [], dataset.num_classes == 2
+    matrix, cells, of_membranes = ConfusionMatrix(dataset.num_classes, IGNORE), [], training is not None
+    counted = False
     borders = BoundaryFScore(dataset.num_classes)
     for sample, result in predictions(model, dataset, quiet, **how):
+        counted |= bool((sample.label != IGNORE).any())
         matrix.update(result.labels, sample.label)
         borders.update(result.labels, sample.label)
         if of_membranes:  # of streets, a thousand pictures' probabilities would fill the memory
             cells.append((result.probabilities[1], sample.label == 1))
-    found = {"pixel_accuracy": matrix.pixel_accuracy, "mean_accuracy": matrix.mean_accuracy, "mean_iu": matrix.mean_iu,
-             "frequency_weighted_iu": matrix.frequency_weighted_iu}
+    found = {name: getattr(matrix, name) if counted else np.nan
+             for name in ("pixel_accuracy", "mean_accuracy", "mean_iu", "frequency_weighted_iu")}
     if borders.pictures.any():
         found["boundary_f_score"] = borders.mean
-    if not of_membranes:
+    if not of_membranes and counted:
         found |= {f"iu {name}": float(iu) for name, iu in zip(dataset.class_names, matrix.per_class_iu, strict=True)
                   if not np.isnan(iu)}
-    if training is None or not len(training) or not of_membranes:
+    if not of_membranes or not len(training):
         return found
     seen = [(r.probabilities[1], s.label == 1) for s, r in predictions(model, training, quiet, **how)]
     threshold = best_threshold(*zip(*seen, strict=True))

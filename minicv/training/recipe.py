@@ -5,11 +5,20 @@ import dataclasses
 import math
 from typing import Any, ClassVar, Self
 
+from ..errors import UserError
 from ..nn import Module
 from ..optim import SGD, Adam, Optimizer, Schedule, constant, cosine, multistep, poly, warmup
 
 # In place of a network's numbers for SGD. Adam divides L2 in the gradient by the gradient's size, so it hardly decays.
 ADAM = {"lr": 0.001, "weight_decay": 0.0}
+
+
+class RecipeError(UserError):
+    """A number of a training that cannot work: ``field``, its ``value``, and the ``reason``."""
+
+    def __init__(self, recipe: Recipe, field: str, reason: str):
+        self.field, self.value, self.reason = field, getattr(recipe, field), reason
+        super().__init__(f"{type(recipe).__name__}({field}={self.value!r}): {reason}")
 
 
 @dataclasses.dataclass
@@ -21,7 +30,7 @@ class Recipe:
     half a cosine to 0; or "constant". Over the first ``warmup`` steps the rate rises to that, from its share
     ``warmup_start``. ``weight_decay`` is L2, added to the gradient, for SGD and Adam alike. ``freeze_bn``: batch norm
     normalizes by its running statistics, and keeps them and its scale and shift. ``decay_biases``: biases, and batch
-    norm's shifts, decay like weights. Raises ``ValueError`` for values that
+    norm's shifts, decay like weights. Raises ``RecipeError`` for values that
     cannot work.
     """
 
@@ -49,21 +58,17 @@ class Recipe:
         self.milestones = tuple(self.milestones)
         for field, choices in (("schedule", ("constant", "poly", "step", "cosine")), ("optimizer", ("sgd", "adam"))):
             if getattr(self, field) not in choices:
-                raise ValueError(f"{self._named(field)}: {' or '.join(map(repr, choices))}")
+                raise RecipeError(self, field, f"must be {' or '.join(map(repr, choices))}")
         for field, least in self.AT_LEAST.items():
             value, most = getattr(self, field), self.AT_MOST.get(field, math.inf)
             if value is not None and not (least <= value <= most and value < math.inf):  # NaN is neither
-                raise ValueError(f"{self._named(field)}: must be at least {least}"
-                                 + (f" and at most {most}" if most < math.inf else ""))
+                raise RecipeError(self, field, f"must be at least {least}"
+                                  + (f" and at most {most}" if most < math.inf else ""))
         if any(not 0 < m < 1 for m in self.milestones) or list(self.milestones) != sorted(set(self.milestones)):
-            raise ValueError(f"{self._named('milestones')}: must rise and lie between 0 and 1; they are fractions of "
-                             "the steps")
+            raise RecipeError(self, "milestones", "must rise and lie between 0 and 1; they are fractions of the steps")
         if (self.schedule == "step") != bool(self.milestones):
-            raise ValueError(f"{self._named('milestones')} with schedule={self.schedule!r}: the schedule 'step' needs "
-                             "milestones, as in (0.75, 0.9), and no other takes any")
-
-    def _named(self, field: str) -> str:
-        return f"{type(self).__name__}({field}={getattr(self, field)!r})"
+            raise RecipeError(self, "milestones", f"with schedule {self.schedule!r}; the schedule 'step' needs "
+                              "milestones, as in (0.75, 0.9), and no other takes any")
 
     def replaced(self, **changes: Any) -> Self:
         """A copy with other values; None changes nothing."""

@@ -14,7 +14,7 @@ TRUTH = np.array([[1, 1, 0, 1, 1],
 class Data:
     """Pictures whose grey value is the P(cell) that the model below says."""
 
-    num_classes = 2
+    num_classes, class_names = 2, ("membrane", "cell")
 
     def __init__(self, *probabilities, truth=TRUTH):
         self.samples = [Sample(p[None].astype(np.float32), truth, truth.astype(np.int32), "") for p in probabilities]
@@ -45,7 +45,7 @@ def test_a_perfect_prediction():
     model, data = Repeats(), Data(certain(TRUTH == 1), certain(TRUTH == 1))
     of_pixels = {"pixel_accuracy": 1, "mean_accuracy": 1, "mean_iu": 1, "frequency_weighted_iu": 1,
                  "boundary_f_score": 1}
-    assert evaluate(model, data, tile=100, average=True) == of_pixels
+    assert evaluate(model, data, tile=100, average=True) == {**of_pixels, "iu membrane": 1, "iu cell": 1}
     result = evaluate(model, data, data, tile=100, average=True)
     assert {name: result[name] for name in of_pixels} == of_pixels
     assert (result["pixel_error"], result["rand_f_score"], result["warping_error"]) == (0, 1, 0)
@@ -60,7 +60,13 @@ def test_the_four_measures_by_hand():
     borders = result.pop("boundary_f_score")  # tests/metrics/test_boundary.py has it by hand
     assert 0 < borders < 1
     assert result == pytest.approx({"pixel_accuracy": 0.9, "mean_accuracy": 0.75, "mean_iu": (1 / 2 + 8 / 9) / 2,
-                                    "frequency_weighted_iu": (3 + 64 / 3) / 30})
+                                    "frequency_weighted_iu": (3 + 64 / 3) / 30, "iu membrane": 1 / 2, "iu cell": 8 / 9})
+
+
+def test_images_without_a_label_have_nothing_to_measure():
+    result = evaluate(Repeats(), Data(certain(TRUTH == 1), truth=np.full_like(TRUTH, 255)))
+    assert list(result) == ["pixel_accuracy", "mean_accuracy", "mean_iu", "frequency_weighted_iu"]
+    assert np.isnan(list(result.values())).all()
 
 
 def test_void_is_left_out():
@@ -98,7 +104,7 @@ def test_probabilities_may_be_a_rounding_above_1():
     assert evaluate(Repeats(), data, data)["pixel_error"] == 0
 
 
-def test_of_more_than_two_classes_each_has_its_iu():
+def test_each_class_has_its_iu():
     """Class 2 occurs nowhere: it has none."""
     class Three(Data):
         num_classes, class_names = 3, ("membrane", "cell", "vessel")
