@@ -259,8 +259,7 @@ def run_summary(args: argparse.Namespace) -> int:
 def run_train(args: argparse.Namespace) -> int:
     """minicv train MODEL"""
     from . import kinds, training
-    with blame_user():
-        group = training.group()
+    group = training.group()
     with training.all_or_none(group):
         if args.workers < 1:
             raise UserError(f"--workers {args.workers}: must be at least 1")
@@ -279,8 +278,7 @@ def run_train(args: argparse.Namespace) -> int:
         if args.start is not None:
             begin_with(model, args.model, args.start, args.resume)
         for number, (folder, task) in enumerate(kind.tasks(dataset, recipe, model, args)):
-            with blame_user(f"--batch {recipe.batch}"):
-                job = training.Training(model, task, group, args.workers, args.sync_batch_norm)
+            job = training.Training(model, task, group, args.workers, args.sync_batch_norm)
             with blame_user("--validate"):
                 validation = kind.validation(model, args) if args.validate else None
             run = training.Run(job, args.out / folder, {"data": args.data, **kind.about(dataset)}, args.quiet,

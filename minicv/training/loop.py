@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from .. import backend
 from ..backend import Array
+from ..errors import UserError
 from ..nn import BatchNorm2d, Module
 from .parallel import ALONE, Group
 from .recipe import Recipe
@@ -41,8 +42,8 @@ class Training:
     def __init__(self, model: Module, task: Task, group: Group = ALONE, workers: int = 1, synchronise: bool = False):
         recipe = task.recipe
         if recipe.batch % group.size:
-            raise ValueError(f"Training: a batch of {recipe.batch} cannot be shared evenly by {group.size} processes; "
-                             f"use a batch of {group.size * -(-recipe.batch // group.size)}")
+            raise UserError(f"a batch of {recipe.batch} cannot be shared evenly by {group.size} processes; "
+                            f"use a batch of {group.size * -(-recipe.batch // group.size)}")
         self.model, self.task, self.group, self.workers, self.step = model, task, group, workers, 0
         self.names: list[str] = []  # of all losses so far, of all processes
         self.optimizer, self.schedule = recipe.make_optimizer(model)

@@ -23,6 +23,7 @@ import numpy as np
 from .. import backend
 from ..autograd import Tensor, graph
 from ..backend import Array
+from ..errors import UserError
 from ..nn import Module
 from . import nccl
 
@@ -71,7 +72,7 @@ class MPIGroup(Group):
         try:
             from mpi4py import MPI
         except ImportError as error:
-            raise RuntimeError("started by mpirun, but mpi4py cannot be imported: pip install -e '.[mpi]'") from error
+            raise UserError("started by mpirun, but mpi4py cannot be imported: pip install -e '.[mpi]'") from error
         self.MPI, self.comm = MPI, MPI.COMM_WORLD
         self.rank, self.size = self.comm.rank, self.comm.size
         here = self.comm.Split_type(MPI.COMM_TYPE_SHARED)  # processes on this machine, which share its cores
@@ -187,7 +188,7 @@ def all_or_none(group: Group) -> Iterator[None]:
     except BaseException as error:
         if group.size == 1 or isinstance(error, KeyboardInterrupt):
             raise
-        known = isinstance(error, ValueError | TypeError | RuntimeError | OSError)
+        known = isinstance(error, UserError | OSError)
         text = str(error) if known else traceback.format_exc()
         print(f"minicv: process {group.rank} of {group.size}: {text}", file=sys.stderr, flush=True)
         group.comm.Abort(2)
