@@ -163,7 +163,7 @@ def test_train_options_reach_the_recipe(run, few_cells, tmp_path):
     model, info = load_checkpoint(tmp_path / "last.safetensors")
     assert model.depth == 4
     assert SegmentationRecipe(**info["recipe"]) == SegmentationRecipe(
-        steps=3, lr=0.5, warmup=100, tile=20, elastic=0.0, weight_map=True, seed=3)
+        steps=3, lr=0.5, schedule="constant", tile=20, elastic=0.0, weight_map=True, seed=3)
 
 
 def test_train_is_reproducible_by_seed(run, few_cells, tmp_path):
