@@ -33,11 +33,32 @@ def box_area(boxes: Array) -> Array:
 
 
 def box_iou(boxes1: Array, boxes2: Array) -> Array:
-    """Intersection over union of each pair: (N, M) from (N, 4) and (M, 4); 0 where both boxes are degenerate."""
-    xp = xp_of(boxes1)
+    """Intersection over union of each pair: (N, M) from (N, 4) and (M, 4); 0 where both boxes are degenerate.
+
+    An area overflows or vanishes long before its sides do, in float16 that of 300 x 300 pixels: such are computed in
+    float64.
+    """
+    check_boxes("box_iou", "boxes1", boxes1)
+    check_boxes("box_iou", "boxes2", boxes2)
+    xp, dtype = xp_of(boxes1), np.result_type(boxes1.dtype, boxes2.dtype)
+    if not (areas_in_range(boxes1) and areas_in_range(boxes2)):
+        boxes1, boxes2 = boxes1.astype(np.float64), boxes2.astype(np.float64)
     inter = box_intersection(boxes1, boxes2)  # (N, M)
     union = box_area(boxes1)[:, None] + box_area(boxes2)[None, :] - inter
-    return inter / xp.maximum(union, xp.finfo(union.dtype).tiny)  # VOC, eq. (3)
+    return (inter / xp.maximum(union, xp.finfo(union.dtype).tiny)).astype(dtype, copy=False)  # VOC, eq. (3)
+
+
+def areas_in_range(boxes: Array) -> bool:
+    """Whether areas keep their digits in the boxes' dtype, or are 0. No on a GPU, which would have to wait."""
+    if boxes.dtype == np.float64:
+        return True
+    if type(boxes) is not np.ndarray or boxes.dtype == np.float16:
+        return False
+    info, width, height = np.finfo(boxes.dtype), boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
+    with np.errstate(over="ignore"):
+        area = width * height
+    in_range = (area > info.tiny / info.eps) & (area < info.max / 4)
+    return bool((in_range | (width <= 0) | (height <= 0)).all())
 
 
 def box_intersection(boxes1: Array, boxes2: Array) -> Array:
@@ -94,12 +115,13 @@ def encode_boxes(boxes: Array, proposals: Array, weights: Sequence[float] = (1.0
     check_boxes("encode_boxes", "boxes", boxes, ndim=None)
     check_boxes("encode_boxes", "proposals", proposals, ndim=None)
     xp = xp_of(boxes)
-    p_x, p_y, p_w, p_h = _centre_and_size(proposals)
-    g_x, g_y, g_w, g_h = _centre_and_size(boxes)
+    (_, _, p_w, p_h), (_, _, g_w, g_h) = _centre_and_size(proposals), _centre_and_size(boxes)
     p_w, p_h, g_w, g_h = (xp.maximum(side, SMALLEST) for side in (p_w, p_h, g_w, g_h))
     w_x, w_y, w_w, w_h = weights
-    t_x = w_x * (g_x - p_x) / p_w  # R-CNN, eq. (6)
-    t_y = w_y * (g_y - p_y) / p_h  # R-CNN, eq. (7)
+    # Of two corners at 4000 pixels the difference is exact, of two centers it is not
+    left, top, right, bottom = (boxes[..., k] - proposals[..., k] for k in range(4))
+    t_x = w_x * (left + right) / 2 / p_w  # R-CNN, eq. (6)
+    t_y = w_y * (top + bottom) / 2 / p_h  # R-CNN, eq. (7)
     t_w = w_w * xp.log(g_w / p_w)  # R-CNN, eq. (8)
     t_h = w_h * xp.log(g_h / p_h)  # R-CNN, eq. (9)
     return xp.stack([t_x, t_y, t_w, t_h], axis=-1)

@@ -110,7 +110,7 @@ def test_degenerate_boxes_give_finite_offsets():
 def test_what_is_not_boxes():
     with pytest.raises(TypeError, match=r"box_area: boxes must be a floating point array .*got int64"):
         box_area(np.zeros((2, 4), int))
-    with pytest.raises(ValueError, match=r"box_intersection: boxes2 must have the shape .*got \(0,\) .*\(0, 4\)"):
+    with pytest.raises(ValueError, match=r"box_iou: boxes2 must have the shape .*got \(0,\) .*\(0, 4\)"):
         box_iou(np.zeros((1, 4)), np.zeros(0))
     with pytest.raises(ValueError, match=r"encode_boxes: proposals .*got \(3, 5\)"):
         encode_boxes(np.zeros((3, 4)), np.zeros((3, 5)))
@@ -124,3 +124,20 @@ def test_on_the_strict_device():
         np.testing.assert_array_equal(f(*there).get(), f(a, b))
     for f in (lambda v: clip_boxes_to_image(v, (5, 6)), lambda v: inside_image(v, (5, 6)), box_area):
         np.testing.assert_array_equal(f(there[0]).get(), f(a))
+
+
+@pytest.mark.parametrize("dtype, scale", [("float32", 1e-38), ("float32", 1e-30), ("float32", 1e-20), ("float32", 1e18),
+                                          ("float32", 1e30), ("float16", 1e-4), ("float16", 100)])
+def test_iou_of_boxes_whose_area_float32_cannot_hold(dtype, scale):
+    boxes = (scale * np.array([[0, 0, 400, 300], [0, 0, 200, 300], [100, 0, 400, 300], [0, 0, 0, 300]])).astype(dtype)
+    iou = box_iou(boxes, boxes)
+    assert iou.dtype == dtype
+    expected = [[1, 1 / 2, 3 / 4, 0], [1 / 2, 1, 1 / 4, 0], [3 / 4, 1 / 4, 1, 0], [0, 0, 0, 0]]
+    np.testing.assert_allclose(iou, expected, rtol=0.02 if dtype == "float16" else 1e-5)  # the sides are rounded, too
+
+
+def test_targets_far_from_zero_keep_their_digits():
+    proposals = np.array([[4000.25, 4000.5, 4016.25, 4008.5]], np.float32)
+    boxes = proposals + np.array([0.125, -0.25, 0.15625, -0.25], np.float32)
+    shift = encode_boxes(boxes, proposals)[0, :2].tolist()
+    assert shift == [0.140625 / 16, -0.25 / 8]  # a center at 4008.390625 would be rounded to 1/2048 or 1/4096
