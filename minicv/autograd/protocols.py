@@ -31,12 +31,14 @@ def single(t: Tensor, what: str) -> Any:
 
 
 def index(t: Tensor) -> int:
+    """``operator.index(t)``: what ``range(t)``, ``list[t]`` and sizes ask for."""
     if t.size != 1 or t.dtype.kind not in "iub":
         raise TypeError(f"an index must be an integer Tensor of one element, got {t.dtype} {t.shape}; write int(t)")
     return int(t.item())
 
 
 def length(t: Tensor) -> int:
+    """``len(t)``: the size of the first axis."""
     if t.ndim == 0:
         raise TypeError("len(t) of a Tensor without axes, which is a single number; t.size is 1")
     return len(t.data)
@@ -50,12 +52,14 @@ def rows(t: Tensor) -> Iterator[Tensor]:
 
 
 def contains(t: Tensor, value: Any) -> bool:
+    """``value in t``: whether any element equals it."""
     if not isinstance(value, Tensor | numbers.Number | np.generic):
         raise TypeError(f"value in t: the value must be a number or a Tensor, got {type(value).__name__}")
     return bool((t == value).data.any())
 
 
 def formatted(t: Tensor, spec: str) -> str:
+    """``f"{t:.3f}"``: of a Tensor without axes the number's, of others only ``f"{t}"``."""
     if t.ndim == 0:
         return format(t.item(), spec)
     if spec:
@@ -113,10 +117,12 @@ def divided(f: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
 
 
 def swapped(f: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """``f`` with its arguments exchanged, for a Tensor on the right."""
     return lambda a, b: f(b, a)
 
 
 def invert(t: Tensor) -> Tensor:
+    """``~t`` of bool and integers."""
     if t.dtype.kind not in "iub":
         raise TypeError(f"~t is for bool and integers, got {t.dtype}; write -t, or 1 - t")
     return Tensor(~t.data)
@@ -245,6 +251,7 @@ def state(t: Tensor) -> tuple:
 
 
 def stored(a: Array) -> tuple[Array, list[int] | None]:
+    """An array with its axes in the order of memory, and their order in the Tensor; None: the same."""
     if a.flags.c_contiguous:
         return a, None
     order = sorted(range(a.ndim), key=lambda i: -a.strides[i])  # pickle keeps no other, see init.taps_first
@@ -252,6 +259,7 @@ def stored(a: Array) -> tuple[Array, list[int] | None]:
 
 
 def restore(t: Tensor, saved: tuple) -> None:
+    """Make t of what ``state`` returned."""
     data, grad, t.requires_grad = saved
     t.data = data[0] if data[1] is None else data[0].transpose(data[1])
     t.grad = None if grad is None else grad[0] if grad[1] is None else grad[0].transpose(grad[1])
@@ -266,6 +274,7 @@ def shallow(t: Tensor) -> Tensor:
 
 
 def no_state(ctx: Function) -> None:
+    """Refuse to copy or pickle a call."""
     raise RuntimeError(f"copy or pickle of a call of {ctx.name()}: it belongs to its graph, and cannot be copied")
 
 
