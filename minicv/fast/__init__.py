@@ -6,10 +6,18 @@
 from __future__ import annotations
 
 from ..autograd import Function
+from ..ops.adaptive_pool import AdaptiveAvgPool2d, AdaptiveMaxPool2d
+from ..ops.avg_pool import AvgPool2d
 from ..ops.conv import Conv2d, ConvTranspose2d
+from ..ops.max_pool import MaxPool2d
 from .convolution import FastConv2d, FastConvTranspose2d
+from .pooling import FastAdaptiveAvgPool2d, FastAdaptiveMaxPool2d, FastAvgPool2d, FastMaxPool2d
 
 FAST: dict[type[Function], type[Function]] = {
     Conv2d: FastConv2d,
     ConvTranspose2d: FastConvTranspose2d,
+    MaxPool2d: FastMaxPool2d,
+    AvgPool2d: FastAvgPool2d,
+    AdaptiveMaxPool2d: FastAdaptiveMaxPool2d,
+    AdaptiveAvgPool2d: FastAdaptiveAvgPool2d,
 }

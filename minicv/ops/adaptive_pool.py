@@ -11,14 +11,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ..autograd import Tensor
-from ..backend import parallel, xp_of
-from .arguments import Pair, check_floats
+from ..backend import Array, add_at, xp_of
+from .arguments import Pair, check_floats, pair
 from .case import Case
-from .conv import last, new_like, pair
-from .max_pool import TIES, challenge
-from .precision import Wide, in_range, sum_rows
+from .max_pool import TIES
+from .precision import Wide, total
 from .shape import concatenate, flatten
-from .windows import blocks, scatter
 
 
 def bins(i: int, o: int) -> list[Pair]:
@@ -41,85 +39,54 @@ def spatial_pyramid_pool_loop(x, levels, mode="max"):
     return np.concatenate([adaptive_loop(x, n, reduce).reshape(len(x), -1) for n in levels], axis=1)
 
 
-def bin_pixels(i: int, o: int) -> np.ndarray:
-    """(k, o): pixel t of each of o bins over i pixels. Shorter bins repeat their last pixel."""
-    k = max(end - begin for begin, end in bins(i, o))
-    return np.array([[min(begin + t, end - 1) for begin, end in bins(i, o)] for t in range(k)])
-
-
 class AdaptiveMaxPool2d(Wide):
-    """y = the largest value of each bin; its position h * W + w is all that backward needs."""
+    """y[n, c, a, b] = the largest value in bin (a, b), and gx at that pixel += gy[n, c, a, b]"""
 
     def forward(ctx, x, *, size, return_indices):
-        xp, (N, C, H, W), (OH, OW) = xp_of(x), x.shape, size
-        rows, columns = bin_pixels(H, OH), bin_pixels(W, OW)  # (KH, OH), (KW, OW)
-        KH, KW = len(rows), len(columns)
-        numbers = np.arange(KH * KW, dtype=np.min_scalar_type(KH * KW - 1)).reshape(KH, KW)
-        y, arg = new_like(x, N, C, OH, OW), xp.empty((N, OH, OW, C), numbers.dtype)
-
-        def largest_along(axis, pixels, x, arg, numbers):
-            for t, some in enumerate(xp.asarray(pixels)):
-                value = xp.take(x, some, axis)
-                number = numbers[t] if arg is None else xp.take(arg, some, axis) + numbers[t]
-                if t == 0:
-                    best, best_arg = value, xp.zeros(value.shape, numbers.dtype) + number
-                else:
-                    challenge(best, best_arg, value, number)
-            return best, best_arg
-
-        def work(block):
-            n = block[0]
-            m = largest_along(2, columns, xp.ascontiguousarray(last(x)[n]), None, numbers[0])  # (n, H, OW, C)
-            last(y)[n], arg[n] = largest_along(1, rows, *m, numbers[:, 0])
-
-        parallel(work, blocks(x))
-        i, j = arg.astype(np.int64) // KW, arg.astype(np.int64) % KW
-        position = xp.take(xp.asarray(rows * W), i * OH + xp.arange(OH)[:, None, None])
-        position += xp.take(xp.asarray(columns), j * OW + xp.arange(OW)[:, None])
-        ctx.save(position)
+        xp, (N, C, H, W) = xp_of(x), x.shape
         ctx.x_shape = x.shape
-        return (y, position.transpose(0, 3, 1, 2)) if return_indices else y
+        y, arg = xp.zeros((N, C, *size), x.dtype), xp.zeros((N, C, *size), np.int64)
+        for a, (top, bottom) in enumerate(bins(H, size[0])):
+            for b, (left, right) in enumerate(bins(W, size[1])):
+                values = x[:, :, top:bottom, left:right].reshape(N, C, (bottom - top) * (right - left))
+                t = argmax(values)  # (N, C), in the bin
+                y[:, :, a, b] = xp.take_along_axis(values, t[..., None], axis=2)[..., 0]
+                arg[:, :, a, b] = (top + t // (right - left)) * W + left + t % (right - left)  # h W + w
+        ctx.save(arg)
+        return (y, arg) if return_indices else y
 
-    def backward(ctx, gy):  # gx[position of the maximum of bin (a, b)] += gy[a, b]
-        (position,), (N, C, H, W) = ctx.saved, ctx.x_shape
-        return scatter(position, last(gy), H * W).reshape(N, H, W, C).transpose(0, 3, 1, 2)
+    def backward(ctx, gy):
+        (arg,), xp, (N, C, H, W) = ctx.saved, xp_of(gy), ctx.x_shape
+        plane = xp.arange(0, N * C * H * W, H * W).reshape(N, C, 1, 1)  # where each begins in gx
+        gx = xp.zeros(N * C * H * W, gy.dtype)
+        add_at(gx, (plane + arg).ravel(), gy.ravel())
+        return gx.reshape(N, C, H, W)
+
+
+def argmax(x: Array) -> Array:
+    """Where the largest value along the last axis is: the first of equal ones, but the last NaN, as in max pooling."""
+    xp, nan = xp_of(x), x != x
+    last = x.shape[-1] - 1 - nan[..., ::-1].argmax(axis=-1)
+    return xp.where(nan.any(axis=-1), last, x.argmax(axis=-1))
 
 
 class AdaptiveAvgPool2d(Wide):
-    """y = the mean of each bin: sums of rows, then of columns, divided by how many"""
+    """y[n, c, a, b] = the mean of bin (a, b)"""
 
     def forward(ctx, x, *, size):
-        xp, (N, C, H, W) = xp_of(x), x.shape
-        ctx.x_shape, ctx.bins = x.shape, (bins(H, size[0]), bins(W, size[1]))
-        y = new_like(x, N, C, *size)
-
-        def means(x):  # of pictures (n, H, W, C)
-            y = xp.empty((len(x), *size, C), x.dtype)
-            for a, (h, h_end) in enumerate(ctx.bins[0]):
-                row = sum_rows(x[:, h:h_end].reshape(len(x), h_end - h, W * C)).reshape(-1, W, C)
-                for b, (w, w_end) in enumerate(ctx.bins[1]):
-                    xp.multiply(sum_rows(row[:, w:w_end]), 1 / ((h_end - h) * (w_end - w)), out=y[:, a, b])
-            return y
-
-        def work(block):
-            last(y)[block[0]] = in_range(means, last(x)[block[0]])
-
-        parallel(work, blocks(x))
+        ctx.x_shape, y = x.shape, xp_of(x).zeros((*x.shape[:2], *size), x.dtype)
+        for a, (top, bottom) in enumerate(bins(x.shape[2], size[0])):
+            for b, (left, right) in enumerate(bins(x.shape[3], size[1])):
+                y[:, :, a, b] = total(x[:, :, top:bottom, left:right] / ((bottom - top) * (right - left)), (2, 3))
         return y
 
-    def backward(ctx, gy):  # each gy, divided, to all pixels of its bin
-        gx = xp_of(gy).zeros(ctx.x_shape[:1] + ctx.x_shape[2:] + ctx.x_shape[1:2], gy.dtype)  # (N, H, W, C)
-
-        def work(block):
-            n = block[0]
-            for a, (h, h_end) in enumerate(ctx.bins[0]):
-                row = xp_of(gy).zeros(gx[n, 0].shape, gy.dtype)  # (n, W, C)
-                for b, (w, w_end) in enumerate(ctx.bins[1]):
-                    row[:, w:w_end] += last(gy)[n, a, b][:, None] * (1 / ((h_end - h) * (w_end - w)))
-                gx[n, h:h_end] += row[:, None]
-
-        parallel(work, blocks(gx))
-        return gx.transpose(0, 3, 1, 2)
+    def backward(ctx, gy):
+        gx = xp_of(gy).zeros(ctx.x_shape, gy.dtype)
+        for a, (top, bottom) in enumerate(bins(gx.shape[2], gy.shape[2])):
+            for b, (left, right) in enumerate(bins(gx.shape[3], gy.shape[3])):
+                share = gy[:, :, a, b] / ((bottom - top) * (right - left))  # (N, C)
+                gx[:, :, top:bottom, left:right] += share[:, :, None, None]
+        return gx
 
 
 def adaptive_avg_pool2d(input: Tensor, output_size: int | Sequence[int | None] | None) -> Tensor:

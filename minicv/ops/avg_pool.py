@@ -2,20 +2,19 @@
 
     y[n, c, a, b] = sum_{i,j} x[n, c, s a + i - p, s b + j - p] / (how many; with or without padding)
 
-Convention: PyTorch's signature and sizes (``windows.py``). The sum over windows is linear and separable, A = A_rows
-A_columns, so the backward pass is its adjoint: each gy, divided, to all pixels of its window.
+Convention: PyTorch's signature and sizes (``windows.py``). The mean is linear; its adjoint gives each gy,
+divided, to all pixels of its window.
 """
 from __future__ import annotations
 
 import numpy as np
 
 from ..autograd import Tensor
-from ..backend import Array, parallel, xp_of
-from .arguments import Pair
+from ..backend import xp_of
+from .arguments import Pair, pair
 from .case import Case
-from .conv import last, new_like, pair
-from .precision import Wide, in_range
-from .windows import blocks, pool_size, taps, window_axes
+from .precision import Wide
+from .windows import pool_size, window_axes
 
 
 def avg_pool2d_loop(x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True,
@@ -36,49 +35,26 @@ def avg_pool2d_loop(x, kernel_size, stride=None, padding=0, ceil_mode=False, cou
     return y
 
 
-def window_sum(x: Array, axis: int, o: int, k: int, stride: int, padding: int) -> Array:
-    """A x: the sums over o windows along an axis, which becomes o long."""
-    y, before = xp_of(x).zeros(x.shape[:axis] + (o,) + x.shape[axis + 1:], x.dtype), (slice(None),) * axis
-    for _, windows, pixels in taps(x.shape[axis], o, k, stride, padding):
-        y[(*before, windows)] += x[(*before, pixels)]
-    return y
-
-
-def window_spread(y: Array, axis: int, i: int, k: int, stride: int, padding: int) -> Array:
-    """A' y, the adjoint of ``window_sum``: each number goes to all of its window's pixels; the axis becomes i long."""
-    x, before = xp_of(y).zeros(y.shape[:axis] + (i,) + y.shape[axis + 1:], y.dtype), (slice(None),) * axis
-    for _, windows, pixels in taps(i, y.shape[axis], k, stride, padding):
-        x[(*before, pixels)] += y[(*before, windows)]
-    return x
-
-
 class AvgPool2d(Wide):
-    """y = A x / divisor"""
+    """y[n, c, a, b] = sum_{i,j} x[n, c, s a + i - p, s b + j - p] / divisor[a, b]"""
 
     def forward(ctx, x, *, size, kernel, stride, padding, divisor):
-        ctx.x_shape, ctx.axes = x.shape, list(zip(size, x.shape[2:], kernel, stride, padding, strict=True))
-        ctx.divisor, y = xp_of(x).asarray(divisor, x.dtype), new_like(x, *x.shape[:2], *size)  # (OH, OW, 1)
-        (OH, _, *rows), (OW, _, *columns) = ctx.axes
+        (H, W), (OH, OW), (sh, sw) = x.shape[2:], size, stride
+        border = [(0, 0), (0, 0), *((p, max(0, s * (o - 1) + k - p - i)) for i, o, k, s, p in
+                                    zip((H, W), size, kernel, stride, padding, strict=True))]
+        ctx.taps = [(..., slice(i, i + sh * (OH - 1) + 1, sh), slice(j, j + sw * (OW - 1) + 1, sw))
+                    for i, j in np.ndindex(*kernel)]  # the pixels that each tap meets, for all windows
+        ctx.inside = (..., slice(padding[0], padding[0] + H), slice(padding[1], padding[1] + W))
+        ctx.divisor = xp_of(x).asarray(divisor, x.dtype)  # (OH, OW), or one number
+        x = xp_of(x).pad(x, border)
+        ctx.padded = x.shape
+        return sum(x[at] / ctx.divisor for at in ctx.taps)  # (N, C, OH, OW); divided first, so that no sum overflows
 
-        def means(x):  # rows first: those are long vectors, and they leave half for the columns, which are not
-            return window_sum(window_sum(x, 1, OH, *rows), 2, OW, *columns) / ctx.divisor
-
-        def work(block):
-            last(y)[block[0]] = in_range(means, last(x)[block[0]])
-
-        parallel(work, blocks(x))
-        return y
-
-    def backward(ctx, gy):  # gx = A' (gy / divisor)
-        gx = new_like(gy, *ctx.x_shape)
-        (_, H, *rows), (_, W, *columns) = ctx.axes
-
-        def work(block):
-            g = last(gy)[block[0]] / ctx.divisor
-            last(gx)[block[0]] = window_spread(window_spread(g, 2, W, *columns), 1, H, *rows)
-
-        parallel(work, blocks(gx))
-        return gx
+    def backward(ctx, gy):
+        gx = xp_of(gy).zeros(ctx.padded, gy.dtype)
+        for at in ctx.taps:
+            gx[at] += gy / ctx.divisor
+        return gx[ctx.inside]
 
 
 def avg_pool2d(input: Tensor, kernel_size: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0,
@@ -97,7 +73,7 @@ def avg_pool2d(input: Tensor, kernel_size: int | Pair, stride: int | Pair | None
         starts = [s * a - p for a in range(o)]  # a window may reach past the padding: that does not count
         first, end = (-p, i + p) if count_include_pad else (0, i)
         counts.append([min(start + k, end) - max(start, first) for start in starts])
-    divisor = np.multiply.outer(*counts)[..., None] if divisor_override is None else np.array(divisor_override)
+    divisor = np.multiply.outer(*counts) if divisor_override is None else np.array(divisor_override)
     if divisor.size and (divisor == divisor.flat[0]).all():
         divisor = divisor.flat[0]  # dividing by one number is faster
     _, size, kernel, stride, padding, _ = zip(*axes, strict=True)

@@ -4,23 +4,17 @@
 
 Convention: PyTorch's signature and sizes (``windows.py``). The padding is minus infinity: it never wins. The first of
 equal values in a window, row by row, takes the gradient; NaN wins over everything.
-
-How it is fast: the maximum is separable, so it is taken along the rows of pixels first, then down the columns. One tap
-of all windows would be a slice with a stride, and such slices are slow, so pixels that are a stride apart are first
-copied side by side. Next to the maximum runs the number of its tap, one byte per output; from it backward computes
-where each gy belongs, and adds all of them there in one call.
 """
 from __future__ import annotations
 
 import numpy as np
 
 from ..autograd import Tensor
-from ..backend import Array, add_at, parallel, xp_of
-from .arguments import Pair
+from ..backend import add_at, xp_of
+from .arguments import Pair, pair
 from .case import Case
-from .conv import last, new_like, pair
 from .precision import Wide
-from .windows import blocks, grid, pool_size, taps, window_axes
+from .windows import pool_size, window_axes
 
 
 def max_pool2d_loop(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
@@ -45,117 +39,31 @@ def first_tap(start: int, dilation: int) -> int:
     return max(0, -(start // dilation))
 
 
-def challenge(best: Array, arg: Array | None, value: Array, number: Array | None) -> None:
-    """Where ``value`` is larger than ``best``, or NaN, it takes its place, and ``number``, above all before, arg's."""
-    xp = xp_of(best)
-    if arg is not None:
-        better = value > best
-        better |= value != value  # NaN
-        xp.maximum(arg, better.view(np.uint8) * number, out=arg)
-    xp.maximum(best, value, out=best)
-
-
-def largest(x: Array, arg: Array | None, axis: int, o: int, k: int, stride: int, padding: int, dilation: int,
-            numbers: Array | None) -> tuple[Array, Array | None]:
-    """The largest of each of o windows along an axis of x (n, h, w, C), which becomes o long.
-
-    Beside it the number of its tap: ``numbers[t]``, plus that in ``arg`` if x came with one. No numbers, no such array.
-    """
-    xp, i = xp_of(x), x.shape[axis]
-
-    def at(*span):  # this part of the axis
-        return (slice(None),) * axis + (slice(*span),)
-
-    def number(t, *pixels):
-        return numbers[t] if arg is None else arg[at(*pixels)] + numbers[t]
-
-    best = xp.empty(x.shape[:axis] + (o,) + x.shape[axis + 1:], x.dtype)
-    best_arg = None if numbers is None else xp.empty(best.shape, numbers.dtype)
-    # phases[r]: the pixels r, r + stride, r + 2 stride, ... side by side. In them a tap of all windows is dense. The
-    # first tap is read once, and rows of pixels are dense enough: those stay where they are.
-    phases = {r: xp.ascontiguousarray(x[at(r, None, stride)])
-              for r in {(dilation * t - padding) % stride for t in range(1, k)}} if axis == 2 else {}
-    for t, (q, windows, pixels) in enumerate(taps(i, o, k, stride, padding, dilation)):
-        here = at(windows.start, windows.stop)
-        tap = None if numbers is None else number(t, pixels.start, pixels.stop, stride)
-        value = x[at(pixels.start, pixels.stop, stride)]
-        if q % stride in phases:
-            value = phases[q % stride][at(windows.start + q // stride, windows.stop + q // stride)]
-        if t > 0:
-            challenge(best[here], None if numbers is None else best_arg[here], value, tap)
-            continue
-        best[here] = value
-        if numbers is not None:
-            best_arg[here] = tap
-        for w in range(windows.start):  # a window that starts in the padding: its first tap is a later one
-            first = first_tap(stride * w + q, dilation)
-            pixel = stride * w + q + dilation * first
-            best[at(w, w + 1)] = x[at(pixel, pixel + 1)]
-            if numbers is not None:
-                best_arg[at(w, w + 1)] = number(first, pixel, pixel + 1)
-    return best, best_arg
-
-
 class MaxPool2d(Wide):
-    """y = the largest value of each window; ``arg``, the number i*KW + j of its tap, is all that backward needs."""
+    """y[n, c, a, b] = max_{i,j} x[n, c, s a + d i - p, s b + d j - p], and gx at that pixel += gy[n, c, a, b]"""
 
     def forward(ctx, x, *, size, kernel, stride, padding, dilation, return_indices):
-        xp, (OH, OW), (KH, KW), (sh, sw), (ph, pw), (dh, dw) = xp_of(x), size, kernel, stride, padding, dilation
-        N, C, H, W = x.shape
-        y, arg, by_column, by_row = new_like(x, N, C, OH, OW), None, None, None
-        if ctx.needs[0] or return_indices:
-            numbers = np.arange(KH * KW, dtype=np.min_scalar_type(KH * KW - 1)).reshape(KH, KW)
-            by_column, by_row = numbers[0], numbers[:, 0]
-            arg = xp.empty((N, OH, OW, C), numbers.dtype)
-
-        def work(block):
-            n, begin, end = block
-            rows = last(x)[n, max(0, sh * begin - ph):sh * (end - 1) - ph + dh * (KH - 1) + 1]  # (n, h, W, C)
-            m, m_arg = largest(rows, None, 2, OW, KW, sw, pw, dw, by_column)  # (n, h, OW, C)
-            m, m_arg = largest(m, m_arg, 1, end - begin, KH, sh, max(0, ph - sh * begin), dh, by_row)
-            last(y)[n, begin:end] = m  # (n, end - begin, OW, C)
-            if arg is not None:
-                arg[n, begin:end] = m_arg
-
-        parallel(work, blocks(x, OH))
+        xp, (N, C, H, W), (OH, OW), (sh, sw), (dh, dw) = xp_of(x), x.shape, size, stride, dilation
+        border = [(0, 0), (0, 0), *((p, max(0, s * (o - 1) + d * (k - 1) + 1 - p - i)) for i, o, k, s, p, d in
+                                    zip((H, W), size, kernel, stride, padding, dilation, strict=True))]
+        place = xp.pad(xp.arange(H * W).reshape(1, 1, H, W), border, constant_values=-1)  # h W + w; -1 in the padding
+        x = xp.pad(x, border)
+        y, arg = xp.zeros((N, C, OH, OW), x.dtype), xp.full((N, C, OH, OW), -1)
+        for i, j in np.ndindex(*kernel):  # one tap of all windows
+            at = (..., slice(dh * i, dh * i + sh * (OH - 1) + 1, sh), slice(dw * j, dw * j + sw * (OW - 1) + 1, sw))
+            better = (x[at] > y) | (x[at] != x[at]) | (arg < 0)  # the first of equal values stays; NaN wins
+            better &= place[at] >= 0  # the padding never does
+            y, arg = xp.where(better, x[at], y), xp.where(better, place[at], arg)
         ctx.save(arg)
-        ctx.windows = (H, W), kernel, stride, padding, dilation
-        return (y, positions(arg, *ctx.windows)) if return_indices else y
+        ctx.x_shape = N, C, H, W
+        return (y, arg) if return_indices else y
 
-    def backward(ctx, gy):  # gx[position of the maximum of window (a, b)] += gy[a, b]
-        (arg,), xp, (N, C, OH, OW) = ctx.saved, xp_of(gy), gy.shape
-        (H, W), (KH, KW), (sh, sw), (ph, pw), (dh, dw) = ctx.windows
-        gx = xp.empty((N, H, W, C), gy.dtype)
-        parts = blocks(gx, OH, least=(dh * (KH - 1) + sh) // sh)
-        whole = all(end - begin == OH for _, begin, end in parts)  # pictures, each of them in one part
-        if not whole:
-            gx[...] = 0
-        n_most = max((n.stop - n.start for n, _, _ in parts), default=0)
-        rows_most = max((end - begin for _, begin, end in parts), default=0)
-        # Where tap (i, j) of window (a, b) lies in gx is a sum of what depends on the tap and on the window
-        of_tap = grid((KH, KW), (dh * W * C, dw * C)).ravel()
-        of_window = xp.asarray(grid((n_most, rows_most, OW, C), (H * W * C, sh * W * C, sw * C, 1)))
-
-        def work(block):
-            n, begin, end = block
-            if whole:
-                gx[n] = 0  # only now: so it is still in the cache when the gradients come
-            start = ((n.start * H + sh * begin - ph) * W - pw) * C
-            place = xp.take(xp.asarray(of_tap + start), arg[n, begin:end])  # (n, rows, OW, C)
-            place += of_window[:place.shape[0], :place.shape[1]]
-            add_at(gx.reshape(-1), place.reshape(-1), last(gy)[n, begin:end].reshape(-1))
-
-        for half in 0, 1:  # neighbouring parts may share rows of gx: one after the other
-            parallel(work, parts[half::2])
-        return gx.transpose(0, 3, 1, 2)
-
-
-def positions(arg: Array, size: Pair, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair) -> Array:
-    """h * W + w of the taps ``arg`` (N, OH, OW, C) of the windows: (N, C, OH, OW), int64."""
-    xp, W = xp_of(arg), size[1]
-    of_tap = grid(kernel, (dilation[0] * W, dilation[1])).ravel()
-    of_window = grid(arg.shape[1:3], (stride[0] * W, stride[1])) - padding[0] * W - padding[1]
-    return (xp.take(xp.asarray(of_tap), arg) + xp.asarray(of_window)[..., None]).transpose(0, 3, 1, 2)
+    def backward(ctx, gy):
+        (arg,), xp, (N, C, H, W) = ctx.saved, xp_of(gy), ctx.x_shape
+        plane = xp.arange(0, N * C * H * W, H * W).reshape(N, C, 1, 1)  # where each begins in gx
+        gx = xp.zeros(N * C * H * W, gy.dtype)
+        add_at(gx, (plane + arg).ravel(), gy.ravel())
+        return gx.reshape(N, C, H, W)
 
 
 def max_pool2d(input: Tensor, kernel_size: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0,

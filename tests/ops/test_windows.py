@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from minicv import Tensor
-from minicv.ops import max_pool, windows
+from minicv.fast import pooling
+from minicv.ops import windows
 from minicv.ops.adaptive_pool import adaptive_avg_pool2d, adaptive_max_pool2d
 from minicv.ops.avg_pool import avg_pool2d
 from minicv.ops.max_pool import max_pool2d
@@ -57,8 +58,8 @@ def test_blocks_that_run_at_the_same_time_write_to_different_places(monkeypatch,
     x = Tensor(np.random.default_rng(0).standard_normal((2, 8, 40, 20)), requires_grad=True)
     monkeypatch.setattr(windows, "BLOCK_BYTES", 1)  # blocks as small as they may be
     y = max_pool2d(x, **options)
-    monkeypatch.setattr(max_pool, "add_at", add_at)
-    monkeypatch.setattr(max_pool, "parallel", parallel)
+    monkeypatch.setattr(pooling, "add_at", add_at)
+    monkeypatch.setattr(pooling, "parallel", parallel)
     y.backward(y.data)
     assert len(touched) > 2
 
