@@ -19,6 +19,9 @@ BLOCK = 128
 def nms(boxes: Array, scores: Array, iou_threshold: float, max_keep: int | None = None) -> Array:
     """Indices, int64, of the boxes (R, 4) that stay, by falling score (R,), as ``torchvision.ops.nms``.
 
+    But for an IoU of exactly the threshold in float32: it stays here, while torchvision compares it with the float64,
+    and drops it where float32 rounds up, as at 0.1.
+
     ``max_keep``: stop when so many are found (the same ones as without it, only sooner). A score that is NaN raises
     ValueError, since it has no place in the order.
     """

@@ -56,7 +56,8 @@ def average_precision(precision: np.ndarray, recall: np.ndarray, points: int | N
     """The area under a curve of ``precision_recall``: exact (VOC since 2010), or the mean at ``points`` recalls.
 
     VOC until 2009 took 11 points, COCO takes 101: of the recalls 0, ..., 1, the precision of the envelope at the first
-    answer that reaches it, or 0 where none does.
+    answer that reaches it, or 0 where none does. The recalls are exact, k / 10; those of VOC's own code are multiples
+    of 0.1 in floating point, of which 0.30000000000000004 is not reached by 3 of 10 objects, 0.3.
     """
     if points is None:
         return float(np.sum(np.diff(recall, prepend=0) * envelope(precision)))

@@ -54,8 +54,9 @@ def rand_score(prediction_labels: np.ndarray, truth_labels: np.ndarray) -> RandS
 
     Two pixels of one segment are a joined pair. Pixels with label 0 in the truth (membrane) are left out;
     label 0 in the prediction is a segment like any other. Both are as in scikit-image's `adapted_rand_error`,
-    which also leaves out the pairs of a pixel with itself that the paper counts. A side without any pair
-    makes no mistake: its ratio is 1. All three are NaN if the truth is 0 everywhere.
+    which also leaves out the pairs of a pixel with itself that the paper counts; but precision divides by the
+    prediction's pairs and recall by the truth's, as scikit-image documents it; its code has the two the other way
+    round. A side without any pair makes no mistake: its ratio is 1. All three are NaN if the truth is 0 everywhere.
     """
     prediction = as_labels("rand_score", "prediction_labels", prediction_labels)
     truth = as_labels("rand_score", "truth_labels", truth_labels)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minicv.detection import batched_nms, nms
+from minicv.detection import batched_nms, box_iou, nms
 from minicv.detection.nms import BLOCK, nms_loop
 from tests.detection.strategies import boxes as some_boxes
 from tests.oracle import require
@@ -74,6 +74,14 @@ def test_twenty_thousand_boxes_fit():
     assert len(keep) > 10_000  # so most had to be compared with all
     assert peak < 100e6  # all pairs in float32: 1.6 GB
     assert seconds < 30  # takes a few; a matrix row at a time took minutes
+
+
+def test_an_iou_of_exactly_the_threshold_stays_where_torchvision_drops_it():
+    boxes, scores = np.array([[0, 0, 10, 1], [0, 0, 1, 1]], np.float32), np.array([0.9, 0.8], np.float32)
+    iou = box_iou(boxes[:1], boxes[1:])[0, 0]
+    assert iou.dtype == np.float32 and iou == np.float32(0.1) and float(iou) > 0.1  # torchvision: a double threshold
+    assert nms(boxes, scores, 0.1).tolist() == [0, 1]
+    assert nms(boxes, scores, np.nextafter(np.float32(0.1), np.float32(0))).tolist() == [0]
 
 
 def test_empty_and_wrong():

@@ -57,6 +57,13 @@ def test_a_recall_of_exactly_a_wanted_one_reaches_it(n):
     assert average_precision(precision, recall, 11) == pytest.approx((n + 1) / 11 if n else 0)
 
 
+def test_eleven_points_of_vocs_own_code_miss_a_recall_of_three_tenths():
+    """VOCdevkit takes max(precision where recall >= t) at t = 0:0.1:1, whose fourth is 0.30000000000000004."""
+    precision, recall = np.ones(3), np.arange(1, 4) / 10  # 3 of 10 objects
+    vocs = np.mean([precision[recall >= t].max(initial=0) for t in np.arange(0, 1.1, 0.1)])
+    assert average_precision(precision, recall, 11) == pytest.approx(4 / 11) and vocs == pytest.approx(3 / 11)
+
+
 def test_ends_of_average_precision():
     everything = precision_recall(np.array([0.9, 0.8]), np.array([True, True]), 2)
     for points in (None, 11, 101):

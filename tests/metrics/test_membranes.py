@@ -134,9 +134,18 @@ def test_rand_equals_scikit_image(prediction, truth):
     assume(np.bincount(cells, minlength=1).max() > 1 and np.bincount(prediction[truth != 0]).max() > 1)
     error, *ratios = metrics.adapted_rand_error(truth, prediction)
     assert rand_error(prediction, truth) == pytest.approx(error, abs=1e-12)
-    # Sorted, because scikit-image 0.26 gives the two in the other order than it documents.
-    ours = rand_score(prediction, truth)
-    assert sorted([ours.precision, ours.recall]) == pytest.approx(sorted(ratios), abs=1e-12)
+    ours = rand_score(prediction, truth)  # scikit-image's code has the two the other way round than it documents
+    assert [ours.recall, ours.precision] == pytest.approx(ratios, abs=1e-12)
+
+
+def test_scikit_image_swaps_precision_and_recall():
+    """One cell cut into two: all pairs that are joined are right, and a third of the truth's is joined."""
+    metrics = require("skimage.metrics")
+    split, whole = np.array([1, 1, 2, 2]), np.array([1, 1, 1, 1])
+    _, precision, recall = metrics.adapted_rand_error(whole, split)
+    ours = rand_score(split, whole)
+    assert (ours.precision, ours.recall) == (1, pytest.approx(1 / 3))
+    assert (precision, recall) == (pytest.approx(1 / 3), 1)
 
 
 @given(LABELS, LABELS)
