@@ -112,7 +112,8 @@ class SPPNet(SVMDetector):
         """(R, channels * bins) of boxes on pictures, all scaled by ``factor``."""
         H, W = x.shape[2:]
         if factor != 1:
-            x = F.interpolate(x, size=(round(H * factor), round(W * factor)), mode="bilinear", align_corners=False)
+            size = [max(self.stride, round(n * factor)) for n in (H, W)]  # a pixel of the map, at least
+            x = F.interpolate(x, size=size, mode="bilinear", align_corners=False)
         x = self.trunk(x)
         windows = [map_windows(b * np.float32(factor), self.stride, x.shape[2:], self.offset) for b in boxes]
         return pool_windows(x, windows, self.levels)
