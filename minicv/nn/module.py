@@ -23,6 +23,11 @@ class Parameter(Tensor):
         super().__init__(array, requires_grad=True)
 
 
+def some(names: list[str], most: int = 5) -> str:
+    """The first of the names, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
 class Module:
     """Base of layers and networks. Write ``__init__`` and ``forward``; call the module to run it.
 
@@ -134,9 +139,8 @@ class Module:
         parameters = dict(self.named_parameters(every_name=True))
         buffers = {n: getattr(m, a) for n, m, a in self.named_buffers(every_name=True)}
         own = {name: value.shape for name, value in [*parameters.items(), *buffers.items()]}
-        wrong = [f"missing {', '.join(sorted(own.keys() - state.keys()))}"] if own.keys() - state.keys() else []
-        if state.keys() - own.keys():
-            wrong.append(f"unexpected {', '.join(sorted(state.keys() - own.keys()))}")
+        wrong = [f"{what} {some(sorted(names))}" for what, names in (
+            ("missing", own.keys() - state.keys()), ("unexpected", state.keys() - own.keys())) if names]
         wrong += [f"{name}: {tuple(state[name].shape)} in the state, {shape} in the model"
                   for name, shape in own.items() if name in state and tuple(state[name].shape) != shape]
         first: dict[int, str] = {}  # of each parameter and buffer, its first name

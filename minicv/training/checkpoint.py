@@ -63,9 +63,12 @@ def read_checkpoint(path: str | os.PathLike) -> tuple[dict, dict, dict[str, np.n
             metadata = file.metadata() or {}
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError, ValueError, TypeError) as error:  # TypeError: numbers that NumPy has not
-        raise CheckpointError(f"{path}: not a safetensors file, or a damaged one ({error})") from error
+        raise CheckpointError(f"{path}: not a safetensors file, or a damaged one ({error}); what minicv "
+                              "train writes is one; load_pretrained reads PyTorch's weights") from error
     if metadata.get("format") != FORMAT:
-        raise CheckpointError(f"{path}: its format is {metadata.get('format')!r}, this version reads {FORMAT!r}")
+        raise CheckpointError(f"{path}: its format is {metadata.get('format')!r}, this version reads {FORMAT!r}" + (
+            "" if str(metadata.get("format")).startswith("minicv") else
+            "; minicv.training.load_pretrained reads weights alone"))
     if metadata.get("checksum") != checksum(metadata.get("recipe", "") + metadata.get("info", ""), state):
         raise CheckpointError(f"{path}: damaged: its contents do not match its checksum")
     try:

@@ -24,9 +24,11 @@ import numpy as np
 from safetensors import safe_open
 
 from ..nn import Module
-from .checkpoint import CheckpointError
+from .checkpoint import OPTIMIZER, CheckpointError
 
 MAGIC = 0x1950a86a20f9469cfc6c  # the first pickle of the older format
+SAVE = "save the weights with torch.save(model.state_dict(), path)"
+SAFE = {"F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL"}  # what NumPy has, too
 DTYPES = {"FloatStorage": "f4", "DoubleStorage": "f8", "HalfStorage": "f2", "LongStorage": "i8", "IntStorage": "i4",
           "ShortStorage": "i2", "CharStorage": "i1", "ByteStorage": "u1", "BoolStorage": "?"}
 
@@ -34,15 +36,24 @@ DTYPES = {"FloatStorage": "f4", "DoubleStorage": "f8", "HalfStorage": "f2", "Lon
 def load_pretrained(model: Module, path: str | os.PathLike) -> None:
     """Fill a model with the weights of a file, by name. Raises ``CheckpointError`` if they do not fit, and for damage.
 
-    PyTorch's counters ``num_batches_tracked`` and what the model lists as ``NOT_LOADED`` are passed over.
+    The file is PyTorch's or a checkpoint of minicv. PyTorch's counters ``num_batches_tracked``, the state of minicv's
+    optimizer and what the model lists as ``NOT_LOADED`` are passed over.
     """
-    passed_over = tuple(getattr(model, "NOT_LOADED", ()))
+    passed_over = (OPTIMIZER, *getattr(model, "NOT_LOADED", ()))
     state = {name: array for name, array in read_weights(path).items()
              if not name.endswith("num_batches_tracked") and not name.startswith(passed_over)}
     try:
         model.load_state_dict(state)
     except ValueError as error:
-        raise CheckpointError(f"{path}: {error}") from error
+        raise CheckpointError(f"{path}: {error}{hint(list(state))}") from error
+
+
+def hint(names: list[str]) -> str:
+    """What to save in place of weights whose names do not fit, where the names tell."""
+    for prefix, save in (("module.", "model.module.state_dict()"), ("_orig_mod.", "model._orig_mod.state_dict()")):
+        if names and all(name.startswith(prefix) for name in names):
+            return f". Every name begins with {prefix!r}: save {save} instead"
+    return ""
 
 
 def read_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -61,7 +72,7 @@ def read_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:
                 return _read_zip(file)
             if start.startswith(b"\x80"):
                 return _read_legacy(file)
-        raise ValueError("neither a safetensors file nor one written by torch.save")
+        raise ValueError(f"neither a safetensors file nor one written by torch.save; {SAVE}")
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no such file") from error
     except Exception as error:  # damage makes zipfile, pickletools and NumPy raise nearly anything
@@ -70,7 +81,11 @@ def read_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
 def _read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
     with safe_open(path, "numpy") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        kinds = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118 - not a dict
+        unknown = sorted({kind for kind in kinds.values() if kind not in SAFE})
+        if unknown:
+            raise ValueError(f"numbers of type {', '.join(unknown)} are not read, convert the tensors to float32 first")
+        return {name: file.get_tensor(name) for name in kinds}
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -87,7 +102,7 @@ def _read_zip(file: BinaryIO) -> dict[str, np.ndarray]:
             raise ValueError(f"a zip file with {len(tables)} entries data.pkl, and torch.save writes one")
         folder = tables[0].removesuffix("data.pkl")
         if f"{folder}constants.pkl" in entries:
-            raise ValueError("a TorchScript program; save its state_dict() with torch.save instead")
+            raise ValueError(f"a TorchScript program; {SAVE}")
         order = archive.read(f"{folder}byteorder") if f"{folder}byteorder" in entries else b"little"
         arrays = {}
 
@@ -125,12 +140,13 @@ def _checked(table: Any) -> dict[str, StoredTensor]:
     """The table, if it is a state_dict."""
     if not isinstance(table, dict):
         what = "one tensor" if isinstance(table, StoredTensor) else f"a {type(table).__name__}"
-        raise ValueError(f"holds {what}, not a state_dict; save model.state_dict()")
+        raise ValueError(f"holds {what}, not a state_dict; {SAVE}")
     for name, t in table.items():
         if not isinstance(name, str) or not isinstance(t, StoredTensor):
             what = f"under a {type(name).__name__}" if isinstance(t, StoredTensor) else f"a {type(t).__name__}"
-            raise ValueError(f"its entry {str(name)[:80]!r} is {what}, not a tensor under a name; save "
-                             "model.state_dict() by itself")
+            alone = isinstance(t, dict) and t and all(isinstance(inner, StoredTensor) for inner in t.values())
+            wrapped = f"; save that entry alone, torch.save(file[{name!r}], path)" if alone else f"; {SAVE}"
+            raise ValueError(f"its entry {str(name)[:80]!r} is {what}, not a tensor under a name{wrapped}")
     return table
 
 
@@ -216,7 +232,7 @@ def known(module: Any, name: Any) -> Global:
     full = f"{module}.{name}"
     if full not in KNOWN:
         hint = ("; numbers of this type are not read, convert the tensors to float32 first" if "Storage" in name else
-                ", which no table of weights needs: refused, and not run")
+                f", which no table of weights needs: refused, and not run; {SAVE}, not the whole model")
         raise ValueError(f"the file asks for {full[:200]}{hint}")
     return Global(full)
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from minicv import nn
-from minicv.training import CheckpointError, load_pretrained, read_weights
+from minicv import models, nn, training
+from minicv.data import Cells
+from minicv.training import CheckpointError, load_pretrained, read_weights, save_training
 from minicv.training.torch_weights import run
 from tests.oracle import require
 
@@ -218,7 +219,7 @@ def test_what_torch_saves(tmp_path, as_zip, protocol, ordered):
 
 @pytest.mark.parametrize(("thing", "message"), [
     (lambda torch: torch.nn.Linear(2, 2), "asks for torch.nn.modules.linear.Linear"),
-    (lambda torch: torch.zeros(3), r"holds one tensor, not a state_dict; save model.state_dict\(\)"),
+    (lambda torch: torch.zeros(3), r"holds one tensor, not a state_dict; save the weights with torch.save\("),
     (lambda torch: [torch.zeros(3)], "holds a list, not a state_dict"),
     (lambda torch: {"epoch": 3, "model": {}}, "its entry 'epoch' is a int, not a tensor"),
     (lambda torch: {0: torch.zeros(3)}, "its entry '0' is under a int, not a tensor under a name"),
@@ -360,6 +361,48 @@ def test_load_pretrained(tmp_path):
     for name, array in net.state_dict().items():
         np.testing.assert_array_equal(array, state[name])
     assert net.conv.weight.data.flags.writeable and net.bn.running_mean.flags.writeable
+
+
+def test_load_pretrained_takes_checkpoints_of_minicv(tmp_path):
+    """Also those of a training, which hold the optimizer's state beside the weights."""
+    recipe = training.SegmentationRecipe(steps=1, tile=20, momentum=0.9)
+    model, other = (models.build("unet", width=2, depth=1) for _ in range(2))
+    job = training.Training(model, training.SegmentationTask(Cells(1, 32), recipe, model))
+    list(job)
+    save_training(tmp_path / "last.safetensors", job)
+    assert any(name.startswith("optimizer.") for name in read_weights(tmp_path / "last.safetensors"))
+    load_pretrained(other, tmp_path / "last.safetensors")
+    for name, value in model.state_dict().items():
+        np.testing.assert_array_equal(other.state_dict()[name], value)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod."])
+def test_names_that_a_wrapper_has_changed_are_recognized(tmp_path, prefix):
+    """And an error stays short, however many names do not fit."""
+    net = models.build("resnet18", width=4)
+    save_file({f"{prefix}{name}": value for name, value in net.state_dict().items()}, tmp_path / "net.safetensors")
+    with pytest.raises(CheckpointError, match=r"missing .* and \d+ more; unexpected") as error:
+        load_pretrained(net, tmp_path / "net.safetensors")
+    assert f"Every name begins with '{prefix}': save model.{prefix}state_dict() instead" in str(error.value)
+    assert len(str(error.value)) < 800
+
+
+def test_each_refusal_says_what_to_save(tmp_path):
+    torch = require("torch")
+    path, net = tmp_path / "net.pth", torch.nn.Linear(2, 2)
+    weights = "torch.save(model.state_dict(), path)"
+    for saved, hint in ((net, f"{weights}, not the whole model"), ([1, 2], weights), (net.weight.data, weights),
+                        ({"state_dict": net.state_dict()}, "torch.save(file['state_dict'], path)"),
+                        ({"epoch": 3, "model": net.state_dict()}, weights),
+                        (net.bfloat16().state_dict(), "convert the tensors to float32 first")):
+        torch.save(saved, path)
+        with pytest.raises(CheckpointError) as error:
+            read_weights(path)
+        assert str(error.value).startswith(f"{path}: ") and hint in str(error.value)
+    from safetensors.torch import save_file as save
+    save(net.state_dict(), path)
+    with pytest.raises(CheckpointError, match="numbers of type BF16 are not read, convert the tensors to float32"):
+        read_weights(path)
 
 
 def test_load_pretrained_names_what_does_not_fit(tmp_path):
