@@ -5,6 +5,8 @@ import math
 from collections.abc import Callable, Iterable
 from functools import partial
 
+import numpy as np
+
 from .autograd import Tensor
 from .backend import device_of, is_array, to_device, to_numpy, xp_of
 
@@ -75,7 +77,8 @@ class Optimizer:
                     what = f"{g.dtype} {g.shape} on {device_of(g)}" if is_array(g) else type(g).__name__
                     raise TypeError(f"{type(self).__name__}.step: the .grad of a parameter {p.dtype} {p.shape} on "
                                     f"{p.device} must be an array like it, got {what}")
-                self.update(p, g, own, group)
+                # float16 cannot hold the square of 1e-4, nor Adam's eps: what is remembered is float32
+                self.update(p, g.astype(np.result_type(p.dtype, np.float32), copy=False), own, group)
 
     def update(self, p: Tensor, g, state: dict, group: dict) -> None:
         """Change one parameter, given its gradient, what was remembered of it, and its group's options."""
@@ -99,7 +102,8 @@ class Optimizer:
                 raise ValueError(f"{type(self).__name__}.load_state_dict: {key} has shape {value.shape}, "
                                  f"parameter {i} has {params[i].shape}")
             if hasattr(value, "shape"):
-                state[i][name] = xp_of(params[i].data).empty_like(params[i].data)  # lies in memory as it does
+                like = params[i].data  # in whose order it lies in memory
+                state[i][name] = xp_of(like).empty_like(like, dtype=np.result_type(like.dtype, np.float32))
                 state[i][name][...] = to_device(value, params[i].device)
             else:
                 state[i][name] = value
@@ -117,7 +121,7 @@ class SGD(Optimizer):
             g = g + group["weight_decay"] * p.data
         if group["momentum"]:
             g = state["v"] = state["v"] * group["momentum"] + g if "v" in state else g.copy(order="K")
-        p.data = p.data - group["lr"] * g
+        p.data = (p.data - group["lr"] * g).astype(p.dtype, copy=False)
 
 
 class Adam(Optimizer):
@@ -135,7 +139,8 @@ class Adam(Optimizer):
         m = state["m"] = state["m"] * b1 + (1 - b1) * g if t > 1 else (1 - b1) * g
         v = state["v"] = state["v"] * b2 + (1 - b2) * (g * g) if t > 1 else (1 - b2) * (g * g)
         m_hat, v_hat = m / (1 - b1 ** t), v / (1 - b2 ** t)
-        p.data = p.data - group["lr"] * m_hat / (xp.sqrt(v_hat) + group["eps"])
+        step = group["lr"] * m_hat / (xp.sqrt(v_hat) + group["eps"])
+        p.data = (p.data - step).astype(p.dtype, copy=False)
 
 
 class Schedule:

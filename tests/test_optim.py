@@ -404,3 +404,21 @@ def test_an_optimiser_without_an_update():
     optimizer.groups[0]["params"][0].grad = np.ones(1)
     with pytest.raises(TypeError, match="Optimizer has no update"):
         optimizer.step()
+
+
+@pytest.mark.parametrize("make", [lambda p: SGD(p, lr=0.25, momentum=0.5), lambda p: Adam(p, lr=0.25)])
+def test_float16_parameters_are_moved_as_float32_would_be(make):
+    start, gradients = np.array([1.0, 2.0, 4.0]), np.array([0.0, 1e-4, -3.0])
+    moved = {}
+    for dtype in (np.float16, np.float32):
+        p = Tensor(start.astype(dtype), requires_grad=True)
+        optimizer = make([p])
+        for _ in range(3):
+            p.grad = gradients.astype(np.float16).astype(dtype)
+            optimizer.step()
+        again = make([p])
+        again.load_state_dict(optimizer.state_dict())
+        remembered = {v.dtype.name for v in again.state[0].values() if hasattr(v, "dtype")}
+        assert p.dtype == dtype and remembered == {"float32"}
+        moved[dtype] = p.data.astype(float)
+    np.testing.assert_allclose(moved[np.float16], moved[np.float32], rtol=2e-3)  # 0 / (0 + 1e-8) is no NaN either

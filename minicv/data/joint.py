@@ -78,7 +78,7 @@ def rotated(sample: Sample, degrees: float) -> Sample:
 
     def turned(array: np.ndarray, outside: float, order: int) -> np.ndarray:
         return ndimage.affine_transform(array, matrix, offset, order=order, mode="constant", cval=outside)
-    mean = sample.image.mean(axis=(1, 2))
+    mean = sample.image.mean(axis=(1, 2), dtype=np.float64)
     changed = {"image": np.stack([turned(c, m, 1) for c, m in zip(sample.image, mean, strict=True)])}
     for name, outside in (("label", IGNORE), ("instances", 0), ("weight", 0)):
         if getattr(sample, name) is not None:
@@ -111,7 +111,7 @@ def scaled_window(sample: Sample, scaled: tuple[int, int], corner: tuple[int, in
         return filled
 
     image, (y, x) = sample.image, of_image
-    mean = 0 if y.whole and x.whole else image.mean(axis=(1, 2), keepdims=True)  # (C, 1, 1)
+    mean = 0 if y.whole and x.whole else image.mean(axis=(1, 2), dtype=np.float64, keepdims=True)  # (C, 1, 1)
     changed, (y, x) = {"image": fill(image, _bilinear(image, y, x), mean, y, x)}, axes
     for name, outside in (("label", IGNORE), ("instances", 0), ("weight", 0)):
         array = getattr(sample, name)

@@ -79,7 +79,7 @@ def crop(sample: DetectionSample, corner: tuple[int, int], size: tuple[int, int]
     kept = (left > 0) & (left >= LEFT * whole)
     if masks is not None:
         kept &= masks.any(axis=(1, 2))
-    mean = sample.image.mean(axis=(1, 2), keepdims=True)
+    mean = sample.image.mean(axis=(1, 2), dtype=np.float64, keepdims=True)
     return dataclasses.replace(sample, image=cut(sample.image, mean), boxes=boxes, masks=masks).select(kept)
 
 
