@@ -5,6 +5,7 @@ A new kind of data set adds a line to CHECKS.
 from __future__ import annotations
 
 import dataclasses
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -154,8 +155,7 @@ def check_detection(find: Callable[[Path, str], tuple[Sequence[str], list[Callab
                     if other != split:
                         report.faults.append(f"{record.image}: is in {other} and in {split}")
                     read_pixels(record)
-                    if record.masks is not None:
-                        record.masks()
+                    report.faults += _masks_beside_boxes(record)
                 except DataError as error:
                     report.faults.append(str(error))
                     continue
@@ -179,6 +179,16 @@ def check_detection(find: Callable[[Path, str], tuple[Sequence[str], list[Callab
         report.faults = list(dict.fromkeys(report.faults))
         return report
     return run
+
+
+def _masks_beside_boxes(record: Record) -> list[str]:
+    """A fault for each object whose mask has no pixel in its box: a network would learn an empty mask."""
+    faults = []
+    for box, mask in zip(record.boxes.tolist(), () if record.masks is None else record.masks(), strict=False):
+        x1, y1, x2, y2 = box
+        if not mask[math.floor(y1):math.ceil(y2), math.floor(x1):math.ceil(x2)].any():
+            faults.append(f"{record.image}: the mask of the object in box {[round(v, 2) for v in box]} lies beside it")
+    return faults
 
 
 def _compare_classes(root: Path, classes: dict[str, Sequence[str]]) -> list[str]:

@@ -232,10 +232,10 @@ def read_categories(entries: list[Entry]) -> tuple[tuple[str, ...], dict[int, in
     """The names of the classes, id -> class, and the categories in that order."""
     ids = [entry.whole("id") for entry in entries]
     unique(entries, ids, "id")
-    unique(entries, [entry.text("name") for entry in entries], "name")
+    unique(entries, [entry.text("name").strip() for entry in entries], "name")
     order = sorted(range(len(ids)), key=ids.__getitem__)
     entries = [entries[k] for k in order]
-    return tuple(e.text("name") for e in entries), {ids[k]: n for n, k in enumerate(order)}, entries
+    return tuple(e.text("name").strip() for e in entries), {ids[k]: n for n, k in enumerate(order)}, entries
 
 
 def read_images(entries: list[Entry], root: Path, path: Path, kind: str) -> dict[int | str, Image]:

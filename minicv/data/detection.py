@@ -151,7 +151,9 @@ def usable_boxes(boxes: np.ndarray, size: tuple[int, int], where: Sequence[str],
     H, W = size
     ordered = np.concatenate([np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])], axis=1)
     clipped = np.clip(ordered, 0, [W, H, W, H])
-    flat = (ordered[:, 2:] == ordered[:, :2]).any(axis=1)
+    kept = clipped.astype(np.float32)  # in which a side of 1e-9 is none
+    flat = (ordered[:, 2:] == ordered[:, :2]).any(axis=1) | (
+        (kept[:, 2:] == kept[:, :2]) & (clipped[:, 2:] > clipped[:, :2])).any(axis=1)
     gone = (clipped[:, 2:] <= clipped[:, :2]).any(axis=1) & ~flat
     out = (np.abs(clipped - ordered) > slack).any(axis=1)
     for k, box in enumerate(boxes.tolist()):
@@ -166,7 +168,7 @@ def usable_boxes(boxes: np.ndarray, size: tuple[int, int], where: Sequence[str],
             if out[k]:
                 problems.append(f"{told} reaches out of the picture of {W} x {H}, cut off")
     left = ~(flat | gone)
-    return clipped[left].astype(np.float32), left
+    return kept[left], left
 
 
 def boxes_of_masks(masks: np.ndarray) -> np.ndarray:

@@ -77,8 +77,11 @@ class CocoPanoptic:
         without = images.keys() - {image_of(a, images) for a in annotations}
         self.problems = [f"{self.path}: {image.file_name}: no annotation, left out"
                          for key, image in images.items() if key in without]
+        self.problems += [f"{a.path}: {a.classes.count(k)} segments of {self.class_names[k]}, which is stuff and has "
+                          "one, all kept" for a in self.annotations for k in dict.fromkeys(a.classes)
+                          if not self.things[k] and a.classes.count(k) > 1]
         if self.problems:
-            warnings.warn(f"CocoPanoptic: {len(self.problems)} images are left out: {'; '.join(self.problems[:5])}",
+            warnings.warn(f"CocoPanoptic: {len(self.problems)} annotations are wrong: {'; '.join(self.problems[:5])}",
                           DataWarning, stacklevel=2)
 
     @property

@@ -109,3 +109,14 @@ def test_splits_of_other_classes_without_objects_or_without_a_list(tmp_path):
     (tmp_path / "annotations/instances_train2017.json").write_text("{}")
     (fault,) = check(f"coco:{tmp_path}").faults
     assert "instances_train2017.json: a second file for the split 'train'" in fault
+
+
+def test_a_mask_beside_its_box_is_named(tmp_path):
+    coco_file(tmp_path, "train", objects=2)
+    path = tmp_path / "annotations/instances_train.json"
+    content = json.loads(path.read_text())
+    for thing, x in zip(content["annotations"], (1, 4), strict=True):
+        thing["segmentation"] = [[x, 0, x + 3, 0, x + 3, 3, x, 3]]
+    path.write_text(json.dumps(content))
+    (fault,) = check(f"coco:{tmp_path}").faults
+    assert fault.endswith("train.png: the mask of the object in box [0.0, 0.0, 2.0, 2.0] lies beside it")

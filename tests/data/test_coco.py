@@ -203,6 +203,7 @@ def test_identifiers_must_be_unique(root):
     refused(root, r"categories\[1\] \(id 3\): has the id 3, and so has categories\[0\]", categories=[CAR, CAR])
     refused(root, r"categories\[1\] \(id 3\.0\): has the id 3", categories=[CAR, {"id": 3.0, "name": "dog"}])
     refused(root, r"categories\[1\] \(id 4\): has the name 'car'", categories=[CAR, {"id": 4, "name": "car"}])
+    refused(root, r"categories\[1\] \(id 4\): has the name 'car'", categories=[CAR, {"id": 4, "name": " car"}])
     refused(root, r"images\[1\] \(id 1\): has the id 1", images=[IMAGE, {**IMAGE, "file_name": "c.png"}])
     refused(root, r"images\[1\] \(id 2\): has the file_name 'b\.png'", images=[IMAGE, {**IMAGE, "id": 2}])
     refused(root, r"images\[1\].* has the file_name", images=[{**IMAGE, "id": 2, "file_name": "./b.png"}, IMAGE])

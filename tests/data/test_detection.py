@@ -45,6 +45,9 @@ def test_usable_boxes_by_hand():
         "a.xml: box [12.0, 1.0, 14.0, 3.0] (x1, y1, x2, y2) lies outside the picture of 10 x 6, left out",
     ]
     problems = []
+    assert usable_boxes([[3, 3, 3 + 1e-9, 4]], (6, 10), ["a.xml"], problems)[1].tolist() == [False]
+    assert problems == ["a.xml: box [3.0, 3.0, 3.0, 4.0] (x1, y1, x2, y2) has no area, left out"]  # in float32
+    problems = []
     boxes, _ = usable_boxes([[-0.4, 0, 10.9, 6]], (6, 10), ["a.xml"], problems, slack=1)
     assert problems == [] and boxes.tolist() == [[0, 0, 10, 6]]
     assert usable_boxes([], (6, 10), ["a.xml"], problems)[0].shape == (0, 4)

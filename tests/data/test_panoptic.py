@@ -142,3 +142,9 @@ def test_the_stated_size_and_the_files_are_compared_and_looked_for(root):
 def test_iteration_ends(root):
     write(root, [(70000, 9, 0), (5, 2, 0), (300, 2, 1)])
     assert [sample.name for sample in CocoPanoptic(root, "val")] == ["p"]
+
+
+def test_stuff_in_several_segments_is_told(root):
+    write(root, [(70000, 9, 0), (5, 9, 0), (300, 2, 0)])
+    with pytest.warns(DataWarning, match=r"p\.png: 2 segments of sky, which is stuff and has one, all kept"):
+        assert CocoPanoptic(root, "val")[0].classes.tolist() == [1, 1, 0]
