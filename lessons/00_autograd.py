@@ -26,8 +26,11 @@ BLACK, ORANGE, SKY, _, _, BLUE, RED, _ = PALETTE / 255
 # %%
 # One neuron, by hand
 # -------------------
-# A neuron with a squared loss is five calls. Each knows the derivative of its result with respect to its arguments;
-# the chain rule multiplies these from the loss back to the leaves. ``e`` is used twice, and its two shares add up.
+# A neuron multiplies its input x by a weight w and adds a bias b; its output y is the tanh of that. The loss L is the
+# square of e, what is missing to the target 1. These are five calls. Each knows the derivative of its result with respect
+# to its arguments: how much the result grows when an argument grows a little, written dL/dw for the loss L and the weight
+# w. The chain rule multiplies these from the loss back to the leaves. ``e`` is used twice, and its two shares add up.
+# Below, ``hand["w"]`` is dL/dw, and likewise for the others.
 
 w, x, b = (Tensor(np.array(value), requires_grad=True) for value in (0.5, 2.0, -0.3))
 p = w * x
@@ -45,8 +48,8 @@ hand["w"] = hand["p"] * x.item()
 hand["x"] = hand["p"] * w.item()
 
 # %%
-# The calls have left a graph. Each box shows its value, computed from left to right, and dL/d(it), computed from right
-# to left. The target 1.0 needs no gradient, so it is not in the graph. ``backward`` is the second direction: it goes
+# The calls have left a graph. Each box shows its value, computed from left to right, and the derivative of the loss with
+# respect to it, computed from right to left. The target 1.0 needs no gradient, so it is not in the graph. ``backward`` is the second direction: it goes
 # through the calls, last to first, and adds what reaches a leaf to the leaf's ``grad``.
 
 tensors = {"w": w, "x": x, "b": b, "p": p, "z": z, "y": y, "e": e, "L": L}
@@ -138,6 +141,12 @@ verdict = gradcheck(F.relu, [np.array([-1.0, 0.0, 2.0])]).verdict
 lesson.claim("E4", "this lesson", "At a kink the engine's slope lies between those of both sides; the check says kink",
              f"ReLU at 0: left {left:g}, right {right:g}, across {across:g}, engine {engine:g}; verdict {verdict}",
              min(left, right) <= engine <= max(left, right) and verdict == "kink")
+
+# %%
+# Both checks in a figure. On the left the softmax: from a point x of four numbers we walk a step s along d, a direction
+# of four random numbers, and draw the number that the check looks at, the sum of c times the softmax. With c of ones it
+# stays at 1, so a slope of zero (dashed) is right; with random c it is not. On the right ReLU with the slopes at its
+# kink: from the left, from the right, and across it.
 
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
 at, d, c, t = rng.uniform(0.5, 2, 4), rng.standard_normal(4), rng.standard_normal(4), np.linspace(-1, 1, 81)

@@ -152,7 +152,8 @@ lesson.save(figure, "regions")
 # Back up, three ways (claim A5)
 # ------------------------------
 # After 2x2 max pooling: nearest fills the block, bed of nails takes its corner, max unpooling the position recorded.
-# What is the error? On pictures of cells, and on maps as an edge filter makes them, zero except on the cells' outlines.
+# What is the error? It is measured as RMS, the root of the mean squared difference to the map before the pooling, in the
+# units of the map. On pictures of cells, and on maps as an edge filter makes them, zero except on the cells' outlines.
 
 
 def there_and_back(picture):

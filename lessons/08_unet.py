@@ -137,6 +137,12 @@ lesson.claim("S3", "U-Net, sec. 3", "the weight map separates touching cells: fe
              ", ".join(f"{gain} ({name})" for name, (gain, _) in fewer.items()) + f" ({seeds} seeds)",
              every(verdict for _, verdict in fewer.values()))
 
+# %%
+# What to look for in the figure: between touching cells the weight map is brightest, at about 10, and black is 0; after
+# training with it, the probabilities P(cell), black 0 and white the highest, stay dark along these ridges; the pieces found
+# (one color each) come apart. A cell is found if a piece fits it with an IoU above 0.5, and merged if it lies mostly in
+# a piece in which another cell mostly lies, too.
+
 sample = test[0]
 p = {w: p_cell(nets[w, 0], sample) for w in (False, True)}
 pieces = {w: connected_components(p[w] > 0.5) for w in p}
@@ -168,7 +174,8 @@ for w in p:
 # A tile that brings its context, mirrored where the picture ends, predicts what the whole picture would: valid
 # convolutions see real pixels only. Padding with zeros makes it possible to do without context (`context=0`), and shows
 # at every seam, as far into the tile as the network looks. (By default `predict` gives a padded network's tiles their
-# context, too.) The same trained weights are used both ways, each in tiles against the whole picture.
+# context, too.) The same trained weights are used both ways, each in tiles against the whole picture. Of the two maps of
+# differences the one with context is black all over, that is 0; the one with zero padding is brightest along the seams.
 
 valid, padded = nets[True, 0], models.build("unet", **NETWORK, padding="same")
 padded.load_state_dict(valid.state_dict())

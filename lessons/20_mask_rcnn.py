@@ -129,6 +129,7 @@ def trained(pool, data, seed):
     minicv.seed(lesson.seed + seed)
     model = models.build("mask_rcnn", num_classes=train.num_classes, short=side, long=2 * side, pool=pool,
                          rois_per_image=16, after=(64, 32))
+    model.learns_masks = data is train  # otherwise its mask branch stays as it is, on purpose
     recipe = DetectionRecipe(steps=steps, batch=4, optimizer="adam", lr=0.002, warmup=20, weight_decay=0.0,
                              seed=lesson.seed + seed)
     start = time.perf_counter()

@@ -46,7 +46,9 @@ def draw_boxes(ax: Any, boxes: np.ndarray, labels: Sequence[int] | None = None, 
                                path_effects=halo))
         if texts is not None and texts[r]:
             dark = np.dot(to_rgb(own), (0.299, 0.587, 0.114)) < 0.5
-            ax.text(max(x1, 0), max(y1, 0), texts[r], fontsize=7, va="bottom" if y1 > 8 else "top",
+            right = x1 > 0.6 * max(ax.get_xlim())  # a text that begins here may end beyond the picture
+            ax.text(min(x2, max(ax.get_xlim())) if right else max(x1, 0), max(y1, 0), texts[r], fontsize=7,
+                    ha="right" if right else "left", va="bottom" if y1 > 8 else "top",
                     color="w" if dark else "k", clip_on=True,
                     bbox={"facecolor": own, "edgecolor": "none", "pad": 0.8, "alpha": 0.9})
     if texts is not None:
