@@ -1,4 +1,4 @@
-"""The files that minicv writes itself, for ``tests/fuzz_structure.py``: checkpoints, runs, claims; lists of downloads."""
+"""The files that minicv writes itself, and lists of downloads, for ``tests/fuzz_structure.py``."""
 from __future__ import annotations
 
 import functools
