@@ -15,7 +15,7 @@ import numpy as np
 from .. import backend
 from ..backend import Array
 from .function import Function, grad_enabled
-from .tensor import Tensor, tensor
+from .tensor import Tensor
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -25,8 +25,8 @@ def single(t: Tensor, what: str) -> Any:
     """The only element as a Python number; ``TypeError``, in the name of what asked for it, if there are others."""
     if t.size != 1:
         cure = "t.numpy().any() or .all()" if what == "bool" else "t[0], t.sum() or t.mean()"
-        raise TypeError(f"{what}(t): a Tensor of shape {t.shape} has {t.size} elements, and only one can become a "
-                        f"{what}; write {cure}")
+        raise TypeError(f"{what}(t): a Tensor of shape {t.shape} has {t.size} elements, and must have one; "
+                        f"write {cure}")
     return t.item()
 
 
@@ -66,6 +66,15 @@ def formatted(t: Tensor, spec: str) -> str:
         raise TypeError(f"format(t, {spec!r}): only a Tensor without axes is formatted as a number, not {t.shape}; "
                         "write t.item() of one element")
     return repr(t)
+
+
+def operator_of(op: Callable[[Any, Any], Tensor], swap: bool = False) -> Callable[[Tensor, Any], Any]:
+    """The method for an operator: ``op`` of Tensors, numbers and arrays. Python refuses others, and repeats lists."""
+    def method(t: Tensor, value: Any) -> Any:
+        if not isinstance(value, Tensor | int | float | np.generic) and not backend.is_array(value):
+            return NotImplemented
+        return op(value, t) if swap else op(t, value)
+    return method
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -225,8 +234,11 @@ class ArrayUfunc:
             return Tensor.matmul(*inputs)
         if ufunc in UFUNCS and method == "__call__" and not options:
             a, b = inputs
-            return UFUNCS[ufunc](a if isinstance(a, Tensor) else tensor(a, like=b), b)
+            a = a.item() if isinstance(a, np.generic) else Tensor(a) if isinstance(a, np.ndarray) else a
+            return UFUNCS[ufunc](a, b)
         result = getattr(ufunc, method)(*arrays(inputs, f"np.{ufunc.__name__}"), **options)
+        if result is None:  # of np.add.at, which changes an array
+            return None
         return tuple(map(Tensor, result)) if isinstance(result, tuple) else Tensor(result)
 
 

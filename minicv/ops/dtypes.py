@@ -102,8 +102,8 @@ def as_operand(name: str, value: Tensor | Numeric, dtype: np.dtype, like: Tensor
 def refuse_bool(name: str, *values: Tensor | Numeric) -> None:
     """``TypeError`` for Tensors of bools, and for True and False."""
     if any(isinstance(v, bool | np.bool_) or (isinstance(v, Tensor) and v.dtype == bool) for v in values):
-        raise TypeError(f"{name}: got bool, which has no sign; convert it with .astype('int64'), or invert a mask with "
-                        "~x.data")
+        raise TypeError(f"{name}: got bool, which has no sign; convert it with .astype('int64'), or invert a mask "
+                        "with ~x")
 
 
 def check_fits(name: str, value: bool | int | float, dtype: np.dtype) -> None:

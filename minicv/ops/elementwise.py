@@ -10,6 +10,7 @@ import math
 import numpy as np
 
 from ..autograd import Function, Tensor
+from ..autograd.protocols import operator_of
 from ..backend import Array, split, xp_of
 from .arguments import number
 from .case import Case
@@ -218,14 +219,12 @@ def abs(input: Tensor) -> Tensor:
     return Abs.apply(input)
 
 
-Tensor.__add__ = Tensor.__radd__ = add
-Tensor.__mul__ = Tensor.__rmul__ = mul
-Tensor.__sub__ = sub
-Tensor.__rsub__ = lambda a, b: sub(b, a)
-Tensor.__truediv__ = div
-Tensor.__rtruediv__ = lambda a, b: div(b, a)
+Tensor.__add__, Tensor.__radd__ = operator_of(add), operator_of(add, swap=True)
+Tensor.__sub__, Tensor.__rsub__ = operator_of(sub), operator_of(sub, swap=True)
+Tensor.__mul__, Tensor.__rmul__ = operator_of(mul), operator_of(mul, swap=True)
+Tensor.__truediv__, Tensor.__rtruediv__ = operator_of(div), operator_of(div, swap=True)
 Tensor.__neg__, Tensor.__abs__ = neg, abs
-Tensor.__pow__ = pow
+Tensor.__pow__ = operator_of(pow)
 Tensor.exp, Tensor.log, Tensor.sqrt, Tensor.abs = exp, log, sqrt, abs
 
 

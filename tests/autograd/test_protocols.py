@@ -46,7 +46,7 @@ def test_a_loss_as_a_condition():
     for value in (0.0, 1.0, float("nan"), -2.0):
         loss = Tensor(np.array(value), requires_grad=True) * 1.0
         assert bool(loss) == bool(value) and (loss > 0) == (value > 0)
-        with pytest.raises(TypeError, match=r"bool\(t\): a Tensor of shape \(2,\) has 2 elements"):
+        with pytest.raises(TypeError, match=r"bool\(t\): a Tensor of shape \(2,\) has 2 elements, and must have one"):
             bool(Tensor([value, value]))
 
 
@@ -146,6 +146,23 @@ def test_reflected_operators():
         Tensor(np.array([5.0])) % leaf(2.0)
     with no_grad():
         assert (2 ** leaf(1.0)).tolist() == [2]
+
+
+@pytest.mark.parametrize("f", [
+    lambda t: t + [1.0], lambda t: [1.0] + t, lambda t: t * None, lambda t: "a" - t, lambda t: t / "a",
+    lambda t: t ** [2], lambda t: t * 1j, lambda t: [1.0] * t, lambda t: {} - t])
+def test_what_an_operator_does_not_take_is_refused_by_python(f):
+    with pytest.raises(TypeError, match="unsupported operand|can only concatenate|an index must be an integer Tensor"):
+        f(Tensor([1.0, 2.0]))
+    assert [0] * Tensor(3) == [0, 0, 0] and "ab" * Tensor([2]) == "abab"  # a sequence is repeated
+
+
+def test_numpy_scalars_and_methods_of_ufuncs():
+    t = Tensor([1.0, 2.0])
+    assert np.power(2, t).tolist() == (np.float64(2) ** t).tolist() == [2, 4]
+    target = np.zeros(3)
+    np.add.at(target, Tensor([0, 0]), t)
+    assert target.tolist() == [3, 0, 0]
 
 
 def test_matrix_products_name_what_is_no_tensor():
