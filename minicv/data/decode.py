@@ -9,13 +9,24 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import BmpImagePlugin, GifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+)
 
 from .errors import DataError
+from .jpeg import fault_of_jpeg
 
 MAX_PIXELS = 89_478_485
 """Larger images are refused before they are decoded: 256 MiB as 8-bit RGB, Pillow's own warning limit."""
@@ -29,7 +40,7 @@ TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: I
          5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
          8: Image.Transpose.ROTATE_90}  # orientation -> what makes the image upright
 BACK = TURNS | {6: TURNS[8], 8: TURNS[6]}
-CMYK = "CMYK", "YCbCr", "RGBX"  # modes that are converted to RGB; exact for what a screen shows
+TO_RGB = "CMYK", "YCbCr", "RGBX"  # modes whose colors Pillow converts
 
 
 class Pixels(NamedTuple):
@@ -78,10 +89,10 @@ def decode(path: str | os.PathLike) -> Pixels:
     path = Path(path)
     _require_file(path)
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with _opened(path) as image:
             _check_header(path, image)
             image.verify()  # checksums: a PNG with flipped bits would often decode, to wrong pixels
-        with Image.open(path, formats=FORMATS) as image:
+        with _opened(path) as image:
             return _pixels(path, image)
     except DataError:
         raise
@@ -96,12 +107,19 @@ def header_size(path: str | os.PathLike) -> tuple[tuple[int, int], int]:
     path = Path(path)
     _require_file(path)
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with _opened(path) as image:
             orientation = 1 if image.format == "PNG" and "exif" not in image.info else _orientation(image)
             W, H = image.size
             return ((W, H) if image.format == "TIFF" and orientation >= 5 else (H, W)), orientation
     except Exception as error:
         raise DataError(f"{path}: not a readable image ({_short(error)}); {READABLE}") from error
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """An image, not opened by name: Pillow would map some TIFFs into memory and mix up the pixels of turned ones."""
+    with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
+        yield image
 
 
 def _require_file(path: Path) -> None:
@@ -116,6 +134,8 @@ def _require_file(path: Path) -> None:
 
 
 def _short(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "damaged at its beginning, or of another format"
     text = str(error) or type(error).__name__
     return text if len(text) <= 200 else f"{text[:200]}..."
 
@@ -130,6 +150,8 @@ def _check_header(path: Path, image: Image.Image) -> None:
         raise DataError(f"{path}: holds {image.n_frames} images; save each as its own file")
     if image.format == "TIFF":
         _check_tiff(path, image.tag_v2)
+    if image.format in ("JPEG", "MPO") and (fault := fault_of_jpeg(path.read_bytes())):
+        raise DataError(f"{path}: a damaged JPEG ({fault}); get or save it again")
 
 
 def _check_tiff(path: Path, tags) -> None:
@@ -149,12 +171,13 @@ def _check_tiff(path: Path, tags) -> None:
     if planar == 2 and samples > 1 and bits[0] != 8:
         raise DataError(f"{path}: stores {bits[0]}-bit colors as separate planes; save it as PNG")
     w, h = (tags.get(322), tags.get(323)) if 324 in tags else (width, min(tags.get(278, height), height))
-    counts = tags.get(325 if 324 in tags else 279)
-    if not isinstance(w, int) or not isinstance(h, int) or min(w, h) < 1 or counts is None:
+    offsets, counts = (tags.get(tag) for tag in ((324, 325) if 324 in tags else (273, 279)))
+    if not isinstance(w, int) or not isinstance(h, int) or min(w, h) < 1 or offsets is None or counts is None:
         raise DataError(f"{path}: damaged, the TIFF tags of its strips or tiles are missing; save it again")
     rows, planes = -(-height // h), samples if planar == 2 else 1
-    if len(counts) != rows * -(-width // w) * planes:
-        raise DataError(f"{path}: damaged, {len(counts)} strips or tiles for {width} x {height} pixels; save it again")
+    blocks = {len(counts), len(offsets), len(set(offsets)), rows * -(-width // w) * planes}
+    if len(blocks) > 1 or min(offsets) < 8:
+        raise DataError(f"{path}: damaged, {min(blocks)} strips or tiles for {width} x {height} pixels; save it again")
     if tags.get(259, 1) == 1:  # not compressed
         line = -(-w * sum(bits * (samples if len(bits) == 1 else 1)) // (8 * planes))  # bytes
         high = h * rows if 324 in tags else height
@@ -218,7 +241,7 @@ def _stored(path: Path, image: Image.Image, rawmode: str, low: Image.Image | Non
                 table[transparent] = 0
             alpha = table[index]
         return Pixels(index, 255, alpha, palette)
-    if mode in CMYK:
+    if mode in TO_RGB:
         if low is not None:
             raise DataError(f"{path}: holds CMYK colors of 16 bits; save it as RGB")
         return Pixels(np.asarray(image.convert("RGB")), 255)
@@ -246,7 +269,7 @@ def _low_bytes(path: Path, rawmode: str) -> Image.Image:
     name, _, order = rawmode.partition(";16")
     native = "L" if np.little_endian else "B"
     other = "L" if (native if order == "N" else order) == "B" else "B"
-    with Image.open(path, formats=FORMATS) as image:
+    with _opened(path) as image:
         tiles = [(*tile[:3], (f"{name};16{other}", *tile[3][1:]) if isinstance(tile[3], tuple)
                   else ("RGBA" if name == "LA" else f"{name};16{other}")) for tile in image.tile]
         image.tile = [getattr(type(old), "_make", tuple)(new) for old, new in zip(image.tile, tiles, strict=True)]

@@ -65,7 +65,7 @@ def _full_range(pixels: Pixels) -> np.ndarray:
     if pixels.palette is not None:
         return pixels.palette[pixels.values]
     if pixels.top == 4095:
-        return pixels.values << 4 | pixels.values >> 8
+        return ((pixels.values.astype(np.uint32) * 65535 + 2047) // 4095).astype(np.uint16)
     return pixels.values if pixels.top > 255 else pixels.values * np.uint8(255 // pixels.top)
 
 
