@@ -78,7 +78,7 @@ def total(x: Array, axes: tuple[int, ...], keepdims: bool = False) -> Array:
 def sum_rows(m: Array) -> Array:
     """(..., P, C) -> (..., C). As products with ones: 6 times as fast as a sum over leading axes."""
     xp, (*lead, P, C) = xp_of(m), m.shape
-    if C == 1:
+    if C == 1 or type(m) is not np.ndarray and m.ndim > 2:
         return m.sum(axis=-2)
     if type(m) is not np.ndarray or P <= PIECE:
         return xp.ones(P, m.dtype) @ m
