@@ -40,7 +40,8 @@ class Add(Function):
         return y
 
     def backward(ctx, gy):
-        return tuple(unbroadcast(gy, shape) for shape in ctx.shapes)
+        return tuple(unbroadcast(gy, shape) if need else None
+                     for shape, need in zip(ctx.shapes, ctx.needs, strict=True))
 
 
 class Sub(Function):
