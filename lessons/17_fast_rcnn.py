@@ -107,7 +107,8 @@ print(f"{len(train)} + {len(test)} pictures, {np.mean(counts):.0f} proposals eac
 
 side = min(train[0].image.shape[1:])
 minicv.seed(lesson.seed)
-model = models.build("fast_rcnn", num_classes=train.num_classes, stage="relu3_2", short=side, long=2 * side)
+model = models.build("fast_rcnn", num_classes=train.num_classes, stage="relu3_2", short=side, long=2 * side,
+                     rois_per_image=32)
 recipe = DetectionRecipe(steps=8 if lesson.quick else 500, batch=4, optimizer="adam", lr=0.002, warmup=20,
                          weight_decay=0.0, seed=lesson.seed)
 start = time.perf_counter()

@@ -62,7 +62,7 @@ SCALES, RATIOS = (12.0, 24.0, 48.0), (0.5, 1.0, 2.0)
 def build(scales=SCALES, ratios=RATIOS, seed=lesson.seed):
     minicv.seed(seed)
     return models.build("faster_rcnn", num_classes=train.num_classes, short=side, long=2 * side, scales=scales,
-                        ratios=ratios)
+                        ratios=ratios, rois_per_image=32)
 
 
 # %%

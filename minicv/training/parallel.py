@@ -4,8 +4,8 @@
     mpirun -n 2 minicv --backend cupy train unet --data cells --batch 2 --out runs/two    # a GPU for each, by NCCL
 
 Every process has the whole model and takes the same steps. The mean of the processes' gradients is the gradient of the
-whole batch, because each share is equally large. (A loss that leaves pixels out is averaged over what each process has
-left, as elsewhere in the field.) Needs ``pip install -e '.[mpi]'`` and an MPI.
+whole batch, because each share is equally large, and because the networks divide sums over pixels and RoIs that differ
+in number by the processes' mean number (``models/shares.py``). Needs ``pip install -e '.[mpi]'`` and an MPI.
 """
 from __future__ import annotations
 
