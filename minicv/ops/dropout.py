@@ -69,9 +69,11 @@ class Dropout(Wide):
 
 
 def _kept(x: Array, mask: Array, scale: float) -> Array:
-    xp = xp_of(x)
-    y = xp.empty_like(mask if mask.shape == x.shape else x, dtype=x.dtype)
-    mask = xp.broadcast_to(mask, x.shape)
+    if mask.shape != x.shape:
+        y = keep(x, mask)
+        y *= scale
+        return y
+    xp, y = xp_of(x), xp_of(x).empty_like(mask, dtype=x.dtype)
 
     def work(y, x, mask):
         xp.multiply(x, scale, out=y)

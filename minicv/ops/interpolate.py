@@ -96,7 +96,8 @@ def banded_product(matrix: np.ndarray, x: Array) -> Array:
 
     def work(task):
         some, rows, columns, block = task
-        np.matmul(block, x[some, columns], out=y[some, rows])
+        with np.errstate(invalid="ignore"):  # 0 times infinity: see ``resample``
+            np.matmul(block, x[some, columns], out=y[some, rows])
 
     tasks = []
     for start in range(0, O, size):
@@ -123,19 +124,24 @@ def sparse_product(matrix: np.ndarray, x: Array) -> Array:
 def resample(rows: np.ndarray, x: Array, columns: np.ndarray) -> Array:
     """``rows @ x @ columns.T`` for every picture and channel: (N, C, H, W) -> (N, C, OH, OW), channels-last."""
     (N, C, H, W), OH, OW = x.shape, len(rows), len(columns)
+    x = xp_of(x).ascontiguousarray(last(x))
 
-    product = banded_product if type(x) is np.ndarray and np.isfinite(x).all() else sparse_product
-
-    def along_rows(x):  # (N, H, ., C) -> (N, OH, ., C)
+    def along_rows(product, x):  # (N, H, ., C) -> (N, OH, ., C)
         return product(rows, x.reshape(N, H, x.shape[2] * C)).reshape(N, OH, x.shape[2], C)
 
-    def along_columns(x):  # (N, ., W, C) -> (N, ., OW, C)
+    def along_columns(product, x):  # (N, ., W, C) -> (N, ., OW, C)
         return product(columns, x.reshape(N * x.shape[1], W, C)).reshape(N, x.shape[1], OW, C)
 
-    x = xp_of(x).ascontiguousarray(last(x))
-    if OH < H:  # the products with ``rows`` are the larger ones: they belong where the picture is large
-        return along_columns(along_rows(x)).transpose(0, 3, 1, 2)
-    return along_rows(along_columns(x)).transpose(0, 3, 1, 2)
+    def both(product):
+        if OH < H:  # the products with ``rows`` are the larger ones: they belong where the picture is large
+            return along_columns(product, along_rows(product, x))
+        return along_rows(product, along_columns(product, x))
+
+    if type(x) is np.ndarray:  # infinity and NaN show in either; the smaller one is looked through sooner
+        y = both(banded_product)
+        if np.isfinite(min(x, y, key=np.size)).all():
+            return y.transpose(0, 3, 1, 2)
+    return both(sparse_product).transpose(0, 3, 1, 2)
 
 
 class Interpolate(Wide):

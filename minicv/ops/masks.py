@@ -14,6 +14,7 @@ def keep(g: Array, mask: Array, out: Array | None = None) -> Array:
     times as long.
     """
     bits = f"i{g.dtype.itemsize}"
+    mask = mask if mask.size >= g.size else mask.astype(bits)  # NumPy is slow to cast what it repeats
     if out is None:
         return (g.view(bits) * mask).view(g.dtype)
     xp_of(g).multiply(g.view(bits), mask, out=out.view(bits))

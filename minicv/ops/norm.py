@@ -249,13 +249,19 @@ class LocalResponseNorm(Wide):
 
 
 def channel_sums(m: Array, before: int, after: int) -> Array:
-    """The sum of each channel of (P, C), of up to ``before`` channels before it and ``after`` behind it."""
-    total, C = m.copy(), m.shape[1]
-    for k in range(1, min(before, C - 1) + 1):
-        total[:, k:] += m[:, :-k]
-    for k in range(1, min(after, C - 1) + 1):
-        total[:, :-k] += m[:, k:]
-    return total
+    """The sum of each channel of (P, C), of up to ``before`` channels before it and ``after`` behind it.
+
+    Rows lie one after the other with zeros between, so one long addition moves all of them by a channel.
+    """
+    P, C = m.shape
+    before, after = min(before, C), min(after, C)
+    lines = xp_of(m).zeros((P, before + C + after), m.dtype)
+    lines[:, before:before + C] = m
+    lines = lines.reshape(-1)
+    total = lines.copy()
+    for k in range(1, before + after + 1):
+        total[:-k] += lines[k:]
+    return total.reshape(P, -1)[:, :C]
 
 
 def in_blocks(work, *matrices: Array) -> None:

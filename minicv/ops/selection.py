@@ -26,7 +26,8 @@ class Maximum(Function):
     def backward(ctx, gy):
         a_loses, b_loses, tie, a_shape, b_shape = ctx.saved
         g = gy / (1 + tie.view(np.uint8))  # by 2 or by 1
-        return unbroadcast(keep(g, ~a_loses), a_shape), unbroadcast(keep(g, ~b_loses), b_shape)
+        return (unbroadcast(keep(g, ~a_loses), a_shape) if ctx.needs[0] else None,
+                unbroadcast(keep(g, ~b_loses), b_shape) if ctx.needs[1] else None)
 
 
 class Minimum(Maximum):
@@ -43,7 +44,11 @@ class Clamp(Function):
     def forward(ctx, x, low, high):
         y = xp_of(x).clip(x, low, high)
         lo, hi = -math.inf if low is None else low, math.inf if high is None else high
-        masks = (lambda: (x == y) & (lo <= hi), lambda: (x < lo) & (lo < hi), lambda: (x > hi) | (hi < lo))
+
+        def inside():
+            inside = x == y
+            return inside if low is None or high is None else inside & (y >= lo)  # in the wrong order all becomes high
+        masks = (inside, lambda: (x < lo) & (lo < hi), lambda: (x > hi) | (hi < lo))
         ctx.save([mask() if need else None for mask, need in zip(masks, ctx.needs, strict=True)],
                  [None if a is None else a.shape for a in (x, low, high)])
         return y
@@ -62,7 +67,8 @@ class Where(Function):
 
     def backward(ctx, gy):
         condition, a_shape, b_shape = ctx.saved
-        return unbroadcast(keep(gy, condition), a_shape), unbroadcast(keep(gy, ~condition), b_shape)
+        return (unbroadcast(keep(gy, condition), a_shape) if ctx.needs[0] else None,
+                unbroadcast(keep(gy, ~condition), b_shape) if ctx.needs[1] else None)
 
 
 def maximum(input: Tensor | float, other: Tensor | float) -> Tensor:

@@ -250,7 +250,9 @@ def test_what_counts_has_pytorchs_gradient(case):
         with np.errstate(invalid="ignore"):
             result, got = gradient(case, x, upstream)
         np.testing.assert_allclose(result, y.detach().numpy(), rtol=1e-13)
-        np.testing.assert_allclose(got[~dead], leaf.grad.numpy()[~dead], rtol=1e-13)
+        theirs = leaf.grad.numpy()
+        known = ~dead & (np.isnan(upstream) | ~np.isnan(theirs))  # there inf - inf where ours may have a digit left
+        np.testing.assert_allclose(got[known], theirs[known], rtol=1e-13)
 
 
 @pytest.mark.parametrize("device", ["numpy", "strict"])
