@@ -193,6 +193,8 @@ def _masks(outlines: list[list[list[float]] | dict], size: tuple[int, int]) -> n
 # ---------------------------------------------------------------------------------------------------------
 def find_json(root: Path, kind: str, split: str) -> Path:
     """annotations/KIND_SPLIT*.json; ``ValueError`` if there is none, ``DataError`` if it is not the only one."""
+    if not split:
+        raise ValueError("COCO: a split needs a name, as train or val2017, got ''")
     every = folder(root / "annotations", EXPECTED)
     found = sorted(every.glob(f"{kind}_{glob.escape(split)}*.json"))
     if (exactly := every / f"{kind}_{split}.json") in found:

@@ -46,6 +46,8 @@ class VOCDetection(DetectionPictures):
     def __init__(self, root: str | os.PathLike, split: str = "train", class_names: Sequence[str] = CLASSES[1:],
                  keep: bool = False):
         self.class_names, self.split = tuple(class_names), split
+        if len(set(self.class_names)) < len(self.class_names):
+            raise ValueError(f"VOCDetection: class_names must differ from each other, got {listed(class_names)}")
         problems: list[str] = []
         super().__init__([read(problems) for read in find(Path(root), split, self.class_names)], problems, keep)
 

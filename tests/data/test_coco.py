@@ -265,8 +265,10 @@ def test_other_json_files(root, content, message):
 
 
 def test_the_file_of_a_split(root):
-    """An exact name comes first; two beginnings alike are refused."""
+    """An exact name comes first; two beginnings alike are refused, and no name."""
     write(root, annotation())
+    with pytest.raises(ValueError, match="COCO: a split needs a name"):
+        CocoDetection(root, "")
     (root / "annotations/instances_val2017.json").rename(root / "annotations/instances_val.json")
     (root / "val2017").rename(root / "val")
     (root / "annotations/instances_val2014.json").write_text("{}")

@@ -140,6 +140,11 @@ def test_class_names_in_other_encodings(root, encoding, name):
     assert VOCDetection(root, class_names=["other", name])[0].labels.tolist() == [1]
 
 
+def test_class_names_must_differ(root):
+    with pytest.raises(ValueError, match="VOCDetection: class_names must differ from each other, got 'cat', 'cat'"):
+        VOCDetection(root, class_names=("cat", "cat"))
+
+
 def test_an_image_listed_twice(root):
     (root / "ImageSets/Main/train.txt").write_text("a\nb\na\n")
     with pytest.raises(DataError, match=r"train\.txt: lists 'a' more than once; keep one line for each image"):
