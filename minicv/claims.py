@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from . import lessons
 from .data.errors import DataError
 from .data.text import read_json
+from .errors import UserError
 from .files import atomic_write
 
 KEPT = Path(__file__).resolve().parent.parent / "docs" / "claims.json"
@@ -154,15 +155,15 @@ def number(id: str) -> str:
 def keep(runs: Iterable[dict[str, Any]], path: Path | None = None) -> Path:
     """Write full runs to ``docs/claims.json``; return where.
 
-    Raises ``ValueError`` if there are none, for a quick one, and for one that does not say on which machine it was.
+    Raises ``UserError`` if there are none, for a quick one, and for one that does not say on which machine it was.
     """
     runs, path = list(runs), path or KEPT
     if not runs:
-        raise ValueError("keep: no lesson has run in full here; `minicv lessons run` runs them all")
+        raise UserError("keep: no lesson has run in full here; `minicv lessons run` runs them all")
     for what, wrong in (("a quick run", [run["lesson"] for run in runs if run["quick"]]),
                         ("without its machine", [run["lesson"] for run in runs if not run.get("machine")])):
         if wrong:
-            raise ValueError(f"keep: {what}: {', '.join(wrong)}; run it again in full")
+            raise UserError(f"keep: {what}: {', '.join(wrong)}; run it again in full")
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(runs, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return path
@@ -175,12 +176,12 @@ def about(run: dict[str, Any]) -> str:
 
 
 def table(runs: list[dict[str, Any]], ids: Iterable[str] = (), quick: bool = False) -> str:
-    """What ``minicv claims`` prints, of full or quick runs. Raises ``ValueError`` for a number that is no claim's."""
+    """What ``minicv claims`` prints, of full or quick runs. Raises ``UserError`` for a number that is no claim's."""
     found, wanted = collect(runs), list(ids)
     known = {*CLAIMS, *(f.id for f in found)}
     unknown = [id for id in wanted if id not in known]
     if unknown:
-        raise ValueError(f"no claim {', '.join(unknown)}; there are: {', '.join(sorted(known, key=order))}")
+        raise UserError(f"no claim {', '.join(unknown)}; there are: {', '.join(sorted(known, key=order))}")
     lines = []
     for id in sorted({*CLAIMS, *(number(f.id) for f in found)}, key=order):
         some = [f for f in found if number(f.id) == id]
