@@ -5,7 +5,6 @@ A lesson that has run leaves ``lessons/out/NN_topic.json``, or, quick, ``NN_topi
 """
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,7 +14,7 @@ from . import lessons
 from .data.errors import DataError
 from .data.text import read_json
 from .errors import UserError
-from .files import atomic_write
+from .files import atomic_write, to_json
 
 KEPT = Path(__file__).resolve().parent.parent / "docs" / "claims.json"
 WRITTEN = {"lesson": str, "quick": bool, "claims": list, "date": str, "seed": int, "data": str | None,
@@ -161,11 +160,13 @@ def keep(runs: Iterable[dict[str, Any]], path: Path | None = None) -> Path:
     if not runs:
         raise UserError("keep: no lesson has run in full here; `minicv lessons run` runs them all")
     for what, wrong in (("a quick run", [run["lesson"] for run in runs if run["quick"]]),
+                        ("numbers that cannot be", [run["lesson"] for run in runs for claim in run["claims"]
+                                                    if lessons.impossible(claim["found"])]),
                         ("without its machine", [run["lesson"] for run in runs if not run.get("machine")])):
         if wrong:
             raise UserError(f"keep: {what}: {', '.join(wrong)}; run it again in full")
     with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(runs, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.write_text(to_json(runs, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return path
 
 

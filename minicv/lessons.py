@@ -7,6 +7,7 @@ import dataclasses
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 import time
@@ -97,19 +98,40 @@ class Lesson:
         self.claims.append(Claim(id, source, claim, found, None if holds is None else bool(holds)))
 
     def finish(self) -> None:
-        """Print the claims and keep them: ``out``/LESSON.json, or LESSON_quick.json, which replaces no full run's."""
+        """Print the claims and keep them: ``out``/LESSON.json, or LESSON_quick.json, which replaces no full run's.
+
+        The lesson ends with exit code 1, and keeps nothing, where a number found is ``impossible``.
+        """
         from . import __version__, doctor
         seconds = time.perf_counter() - self.start
         print(f"\nClaims measured by {self.name} ({'quick, so only a try; ' if self.quick else ''}seed {self.seed}, "
               f"{self.data or 'generated data'}, {seconds:.0f} s):")
         for c in self.claims:
             print(f"  {c.id}  {c.claim} ({c.source})\n      found: {c.found}\n      -> {c.verdict()}")
+        wrong = [f"{c.id}: {reason}" for c in self.claims if (reason := impossible(c.found))]
+        if wrong:
+            raise SystemExit(f"{self.name}: numbers that cannot be, so nothing is noted: {'; '.join(wrong)}")
         self.out.mkdir(parents=True, exist_ok=True)
         with atomic_write(self.out / notes(self.name, self.quick)) as temporary:
             temporary.write_text(to_json(
                 {"lesson": self.name, "quick": self.quick, "seed": self.seed, "data": self.data, "seconds": seconds,
                  "date": time.strftime("%Y-%m-%d"), "machine": doctor.machine(), "version": __version__,
                  "claims": [dataclasses.asdict(c) for c in self.claims]}, indent=1), encoding="utf-8")
+
+
+def impossible(found: str) -> str | None:
+    """Why a text tells of a wrong measurement, or None: a negative time, a share above 100%, NaN, infinity.
+
+    Differences and growth are written with their sign, as in "+120%".
+    """
+    for pattern, reason in ((r"(?<![\w.])-\d[\d.,]*\s?(?:ns|us|ms|s|seconds|min|minutes|h)\b", "a time below 0"),
+                            (r"(?<![\w.+-])(?:[1-9]\d{3,}|[2-9]\d\d|1(?!00(?:\.0*)?\s?%)\d\d)(?:\.\d+)?\s?%|"
+                             r"(?<![\w.+-])100\.0*[1-9]\d*\s?%", "a share above 100%"),
+                            (r"(?i)(?<![\w.])[+-]?(?:nan|inf|infinity)(?![\w.])", "not a number")):
+        match = re.search(pattern, found)
+        if match:
+            return f"{match[0]!r} is {reason}"
+    return None
 
 
 def compare(differences: Sequence[float], needed: float = 0.0) -> tuple[str, bool | None]:

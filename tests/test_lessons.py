@@ -385,3 +385,31 @@ def test_headings_are_underlined_in_full(script):  # reStructuredText wants that
 def test_numbers_of_lessons_are_not_used_twice():
     numbers = [script.stem[:2] for script in SCRIPTS]
     assert len(set(numbers)) == len(numbers)
+
+
+@pytest.mark.parametrize("found", [
+    "-34 ms on the shared map against 67 ms", "reaches 378% of a large product's rate", "accuracy 100.1%",
+    "-0.5 s a step", "mean IU nan", "loss inf after 10 steps", "accuracy nan% after 12 steps",
+    "half of it after -3 seconds", "1200% right"])
+def test_numbers_that_cannot_be(found, folder, monkeypatch):
+    """They fail the lesson: nothing is noted, and none of its claims holds."""
+    assert lessons.impossible(found)
+    monkeypatch.setattr(sys, "argv", ["90_try.py", "--quick"])
+    lesson = Lesson("90_try")
+    lesson.claim("T1", "this lesson", "it is fast", found, True)
+    with pytest.raises(SystemExit, match="90_try: numbers that cannot be, so nothing is noted: T1: "):
+        lesson.finish()
+    assert not (folder / "out").exists()
+
+
+@pytest.mark.parametrize("found", [
+    "-2.56 +- 1.1 points", "+120% steps", "100% and 100.0% of it", "4 ms against 67 ms", "5-10 s", "2.5e-3 s", "1e-05",
+    "largest difference 1.8e-15", "6 -> 3 ms", "99.9%", "information inferred", "-0.3 of the loss", "0.0049%"])
+def test_numbers_that_can_be(found):
+    assert lessons.impossible(found) is None
+
+
+def test_every_kept_claim_has_numbers_that_can_be():
+    for run in json.loads((ROOT / "docs" / "claims.json").read_text(encoding="utf-8")):
+        for claim in run["claims"]:
+            assert lessons.impossible(claim["found"]) is None, claim
