@@ -1,10 +1,12 @@
 """What every data set does: a length, items by index, iteration that ends; and which split "test" is."""
+import json
 import shutil
+import warnings
 
 import numpy as np
 import pytest
 
-from minicv import data
+from minicv import cli, data, models, training
 from minicv.data import DataError, DataWarning, open_dataset
 from tests import fuzz
 
@@ -104,3 +106,16 @@ def test_a_test_split_that_is_damaged_is_not_passed_over(name, tmp_path):
         path.write_text("")
     with pytest.raises(DataError, match=r"test.*(json|txt): "):
         open_dataset(SETS[name][1].format(tmp_path), "test")
+
+
+def test_evaluate_says_that_it_reads_val(tmp_path, capsys):
+    make("coco", tmp_path)
+    model = models.build("faster_rcnn", num_classes=1, short=32, long=48)
+    training.save_checkpoint(tmp_path / "model.safetensors", model, classes=["car"])
+    command = ["evaluate", "--checkpoint", str(tmp_path / "model.safetensors"), "--data", f"coco:{tmp_path}", "--json"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", DataWarning)
+        assert cli.main(command) == 0
+    printed, said = capsys.readouterr()
+    assert "mAP@0.5" in json.loads(printed)
+    assert f"{tmp_path}: no split test with labels; val is read instead" in said
