@@ -147,7 +147,7 @@ def check_detection(find: Callable[[Path, str], tuple[Sequence[str], list[Callab
                 missing[split] = str(error)
                 continue
             names = classes[split]
-            counts, sizes, empty, sides = np.zeros(len(names), np.int64), set(), 0, []
+            counts, sizes, empty, excused, sides = np.zeros(len(names), np.int64), set(), 0, 0, []
             for read in tqdm(reads, desc=split, unit="picture", leave=False, disable=None):
                 try:
                     record = read(report.faults)
@@ -162,11 +162,14 @@ def check_detection(find: Callable[[Path, str], tuple[Sequence[str], list[Callab
                 sizes.add(tuple(record.size)[::-1])
                 counts += np.bincount(record.labels, minlength=len(names))
                 empty += not len(record.labels)
+                excused += sum(int(part.sum()) for part in (record.difficult, record.crowd) if part is not None)
                 sides.append(np.sqrt((record.boxes[:, 2:] - record.boxes[:, :2]).prod(axis=1)))
             side = np.concatenate([*sides, np.zeros(0)])
             report.contents.append(f"{split}: {len(reads)} pictures, {_sizes(sizes)}, {empty} without objects")
-            if len(sides) == len(reads) and not counts.any():
-                report.faults.append(f"{root}: no object in any image of {split}, so nothing to learn or to find there")
+            if len(sides) == len(reads) and counts.sum() <= excused:
+                which = "that is neither difficult nor a crowd " if counts.any() else ""
+                report.faults.append(f"{root}: no object {which}in any image of {split}, so nothing to learn or to find "
+                                     "there")
             tables[split] = dict(zip([*names, *SIDES], [*counts, *np.histogram(side, [0, 32, 96, np.inf])[0]],
                                      strict=True))
         report.faults += _compare_classes(root, classes)

@@ -120,3 +120,16 @@ def test_a_mask_beside_its_box_is_named(tmp_path):
     path.write_text(json.dumps(content))
     (fault,) = check(f"coco:{tmp_path}").faults
     assert fault.endswith("train.png: the mask of the object in box [0.0, 0.0, 2.0, 2.0] lies beside it")
+
+
+def test_objects_that_nothing_learns_from_do_not_count(tmp_path):
+    coco_file(tmp_path, "train", objects=2)
+    path = tmp_path / "annotations/instances_train.json"
+    content = json.loads(path.read_text())
+    content["annotations"][0]["iscrowd"] = 1
+    path.write_text(json.dumps(content))
+    assert check(f"coco:{tmp_path}").faults == []
+    content["annotations"][1]["iscrowd"] = 1
+    path.write_text(json.dumps(content))
+    assert check(f"coco:{tmp_path}").faults == [f"{tmp_path}: no object that is neither difficult nor a crowd in any image "
+                                                "of train, so nothing to learn or to find there"]
