@@ -99,4 +99,5 @@ def place_text(picture: Image.Image, draw: ImageDraw.ImageDraw, corner: tuple[in
     y = corner[1] - high if corner[1] >= high else max(corner[1], 0)
     y = min(y, max(picture.height - high, 0))
     draw.rectangle((x, y, x + wide + 3, y + high - 1), fill=ground)
-    draw_text(draw, (x + 2, y), text, size, "black")
+    dark = np.dot(ground, (0.299, 0.587, 0.114)) < 128
+    draw_text(draw, (x + 2, y), text, size, "white" if dark else "black")
