@@ -168,8 +168,8 @@ def check_detection(find: Callable[[Path, str], tuple[Sequence[str], list[Callab
             report.contents.append(f"{split}: {len(reads)} pictures, {_sizes(sizes)}, {empty} without objects")
             if len(sides) == len(reads) and counts.sum() <= excused:
                 which = "that is neither difficult nor a crowd " if counts.any() else ""
-                report.faults.append(f"{root}: no object {which}in any image of {split}, so nothing to learn or to find "
-                                     "there")
+                report.faults.append(f"{root}: no object {which}in any image of {split}, so nothing to learn or to "
+                                     "find there")
             tables[split] = dict(zip([*names, *SIDES], [*counts, *np.histogram(side, [0, 32, 96, np.inf])[0]],
                                      strict=True))
         report.faults += _compare_classes(root, classes)

@@ -131,5 +131,5 @@ def test_objects_that_nothing_learns_from_do_not_count(tmp_path):
     assert check(f"coco:{tmp_path}").faults == []
     content["annotations"][1]["iscrowd"] = 1
     path.write_text(json.dumps(content))
-    assert check(f"coco:{tmp_path}").faults == [f"{tmp_path}: no object that is neither difficult nor a crowd in any image "
-                                                "of train, so nothing to learn or to find there"]
+    (fault,) = check(f"coco:{tmp_path}").faults
+    assert fault.startswith(f"{tmp_path}: no object that is neither difficult nor a crowd in any image of train, so ")
