@@ -172,6 +172,8 @@ class Segmentation(Kind):
 
     def check(self, args, recipe, dataset, model, processes=1):
         super().check(args, recipe, dataset, model, processes)
+        if args.proposals is not None:
+            raise UserError(f"--proposals is not for {args.model}, which {self.does}")
         if args.weight_map and dataset[0].instances is None:
             raise UserError(f"--weight-map is not for --data {args.data}, which does not tell objects apart")
         upright = getattr(dataset, "upright", False)
