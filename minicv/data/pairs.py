@@ -80,7 +80,7 @@ class LabelledPictures:
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def label(self, index: int) -> np.ndarray:
+    def label_of(self, index: int) -> np.ndarray:
         """The label of an image, uint8 (H, W), without reading the image."""
         kept = self._kept.get(index % len(self))
         return self.read_label(self.pairs[index].label) if kept is None else kept[1]

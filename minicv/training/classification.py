@@ -1,4 +1,8 @@
-"""Training a classifier on pictures in memory, and measuring it."""
+"""Training a classifier on images in memory, and measuring it.
+
+Differs from the papers, which train for weeks on ImageNet with SGD: AlexNet and VGG at 0.01 and ResNet at 0.1, divided
+by ten whenever the validation stalls, GoogLeNet at a rate that falls by 4% every 8 epochs, with batches of 128 to 256,
+crops and colors drawn at random. Here Adam, mirrored images and a cosine train the compact presets in minutes."""
 from __future__ import annotations
 
 from collections.abc import Iterator

@@ -66,8 +66,8 @@ def _of_pixels(task: SegmentationTask) -> Iterator[str]:
     dataset, recipe = task.dataset, task.recipe
     K, N, pixels, largest, instances = dataset.num_classes, len(dataset), np.zeros(dataset.num_classes, int), 0, 0
     for i in range(N):
-        sample = dataset[i] if recipe.two_stage or recipe.weight_map or not hasattr(dataset, "label") else None
-        label = dataset.label(i) if sample is None else sample.label
+        sample = dataset[i] if recipe.two_stage or recipe.weight_map or not hasattr(dataset, "label_of") else None
+        label = dataset.label_of(i) if sample is None else sample.label
         pixels += np.bincount(label[label != IGNORE].ravel(), minlength=K)[:K]
         if recipe.two_stage:
             largest += len(things(sample, task.stages.background))

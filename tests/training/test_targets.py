@@ -140,7 +140,7 @@ def test_labels_are_read_without_their_images(monkeypatch, tmp_path):
     write_png(tmp_path / "SegmentationClass" / "0.png", np.array([[0, 3], [255, 0]], np.uint8))
     (tmp_path / "ImageSets/Segmentation/train.txt").write_text("0")
     data = VOCSegmentation(tmp_path, "train")
-    np.testing.assert_array_equal(data.label(0), [[0, 3], [255, 0]])
+    np.testing.assert_array_equal(data.label_of(0), [[0, 3], [255, 0]])
     line, = missing_targets(SegmentationTask(data, SegmentationRecipe(), models.build("unet", num_classes=21)))
     assert line.startswith("no pixel of the 19 classes 'aeroplane', 'bicycle', 'boat', 'bottle', 'bus', ... in the 1 ")
     assert minicv.data.IGNORE == 255

@@ -28,7 +28,8 @@ software does; the loss is the mean over pixels. The paper fine-tunes a pretrain
 fixed rate, 0.0001 for VGG16; AlexNet wants ``--lr 0.001``, GoogLeNet ``--lr 0.00005``. Whole images lie in crops of
 500, mirrored every second time. ``compact`` trains from scratch with batch norm: 2,000 steps, the rate 0.01 risen to
 over 100 steps and falling to 0, biases decay, images are scaled and change color. FCN-GoogLeNet sees 379 pixels, where
-the paper's table 1 says 907: its inception modules have a 3x3 where the paper's have a 5x5, see ``googlenet``.
+table 1 says 907: with 5x5 kernels where GoogLeNet's paper has them, see ``googlenet``, it would be 699, with that
+paper's 3x3 pool before 5a 715, and with its last average pooling, which an FCN leaves out, 715 + 6 * 32 = 907.
 ``at_once`` multiplies pool4 by 0.01 and pool3 by 0.0001, with which FCN-8s trains without the stages 32s and 16s (the
 authors' later paper, PAMI 2017). ``compact``: the backbones' compact presets, batch norm, and just as much padding as
 puts every 32x32 pixels under one position.

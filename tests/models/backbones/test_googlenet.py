@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+import minicv
 from minicv import Tensor, models
 from minicv.models.backbones.googlenet import INCEPTION
 from minicv.nn import init
@@ -73,3 +74,22 @@ def test_sizes_of_table_1():
 def test_errors(options, message):
     with pytest.raises(ValueError, match=message):
         paper(**options)
+
+
+def test_the_papers_5x5_and_local_response_normalization():
+    with minicv.nn.init.blank():
+        model = models.build("googlenet", "paper", large=5)
+    five, three = model.inception3a.branch3, models.build("googlenet").inception3a.branch3
+    assert five[1].conv.weight.shape == (32, 16, 5, 5) and three[1].conv.weight.shape[2:] == (3, 3)
+    assert model.num_parameters() == 7005832 and model.dropout == 0.4  # table 1: dropout of 40%
+    x = minicv.Tensor(np.random.default_rng(0).standard_normal((1, 3, 64, 64)).astype(np.float32))
+    minicv.seed(0)
+    plain = models.build("googlenet").eval()
+    minicv.seed(0)
+    normalized = models.build("googlenet", lrn=True).eval()
+    one, other = plain.stages(x), normalized.stages(x)
+    np.testing.assert_array_equal(one["conv1"].data, other["conv1"].data)
+    ratio = other["conv3"].data / np.where(one["conv3"].data > 0, one["conv3"].data, np.inf)
+    assert 0.9 < ratio.max() < 1 + 1e-6 and other["conv3"].shape == one["conv3"].shape
+    with pytest.raises(ValueError, match=r"GoogLeNet\(large=7\): 3, torchvision's, or 5, the paper's"):
+        models.build("googlenet", large=7)

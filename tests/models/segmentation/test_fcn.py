@@ -59,6 +59,16 @@ def test_receptive_field_of_the_scores(backbone, field):
     assert next(row.field for row in rows if row.name == "score") == (field, field)
 
 
+def test_receptive_field_of_googlenet_and_where_table_1_has_907():
+    rows = summarise(paper(backbone="googlenet", width=8), (3, 500, 500)).rows
+    assert next(row.field for row in rows if row.name == "score") == (379, 379)
+    field, jump = 1, 1
+    for kernel, stride in [(7, 2), (3, 2), (3, 1), (3, 2), *[(5, 1)] * 2, (3, 2), *[(5, 1)] * 5, (3, 2), *[(5, 1)] * 2,
+                           (7, 1)]:  # GoogLeNet's own kernels, with its 3x3 pools and its average over 7x7
+        field, jump = field + (kernel - 1) * jump, jump * stride
+    assert field == 907
+
+
 @pytest.mark.parametrize("name", FCNS)
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_paper_preset_on_any_size(name, backbone):
