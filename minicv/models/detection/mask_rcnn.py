@@ -100,12 +100,15 @@ class MaskRCNN(FasterRCNN):
         return losses | {"mask": self.mask_loss(x, targets, rois)}
 
     def mask_loss(self, x: Tensor, targets: list[Target], rois: list[RoISample]) -> Tensor:
-        """L_mask (sec. 3), over the RoIs that are objects of images with masks; 0 without any."""
-        count = [0 if t.masks is None else r.objects for t, r in zip(targets, rois, strict=True)]  # objects come first
-        boxes, side = [r.boxes[:n] for r, n in zip(rois, count, strict=True)], 2 * self.mask_pooled
-        m = np.concatenate([mask_targets(t.masks, r.matched[:n], b, side)
-                            for t, r, b, n in zip(targets, rois, boxes, count, strict=True)])  # (P, 28, 28)
-        k = np.concatenate([r.labels[:n] for r, n in zip(rois, count, strict=True)]) - 1
+        """L_mask (sec. 3), over the RoIs that are objects with a mask; 0 without any.
+
+        A mask without a pixel, as the scaled mask of a very small object, is none.
+        """
+        chosen = [with_mask(t, r) for t, r in zip(targets, rois, strict=True)]
+        boxes, side = [r.boxes[of] for r, of in zip(rois, chosen, strict=True)], 2 * self.mask_pooled
+        m = np.concatenate([mask_targets(t.masks, r.matched[of], b, side)
+                            for t, r, b, of in zip(targets, rois, boxes, chosen, strict=True)])  # (P, 28, 28)
+        k = np.concatenate([r.labels[of] for r, of in zip(rois, chosen, strict=True)]) - 1
         at = to_device(np.arange(len(k)), x.device)
         mine = self.masks(x, boxes)[at, to_device(k, x.device)]  # (P, 28, 28), of each RoI's true class
         m = to_device(m.astype(x.dtype), x.device)
@@ -123,6 +126,13 @@ class MaskRCNN(FasterRCNN):
         masks = found.masks
         found = super().restore(dataclasses.replace(found, masks=None), size, original)
         return dataclasses.replace(found, masks=paste_masks(masks, found.boxes, original))
+
+
+def with_mask(target: Target, rois: RoISample) -> np.ndarray:
+    """Which of an image's RoIs are objects with a mask, indices."""
+    if target.masks is None:
+        return np.zeros(0, np.int64)
+    return np.flatnonzero(target.masks.any(axis=(1, 2))[rois.matched[:rois.objects]])  # objects come first
 
 
 @no_grad()

@@ -119,6 +119,15 @@ def test_an_image_without_masks_takes_no_part_in_the_mask_loss_and_the_others_ke
             np.testing.assert_allclose(both[name], alone[name], rtol=0, atol=1e-7, err_msg=name)
 
 
+def test_a_mask_that_lost_its_last_pixel_in_scaling_does_not_teach_that_there_is_nothing():
+    x, targets = batch()
+    model = tiny(rpn_samples=10 ** 5, rois_per_image=500, foreground=1.0)
+    one = step(model, x, [truth(masks=True), truth(masks=True), targets[2]])
+    targets[0].masks[:] = False
+    both = step(model, x, targets)
+    assert both["mask"] == pytest.approx(one["mask"], rel=1e-6) and both["box"] != one["box"]
+
+
 def test_proposals_from_elsewhere_leave_it_its_masks():
     """However the picture is turned and scaled, masks and proposals go with it."""
     data = BoxScenes(4, (48, 64), keep=True)
