@@ -35,7 +35,8 @@ EXAMPLES = """examples:
   minicv train faster_rcnn --data bccd:PATH --out runs/blood --optimizer adam --jitter 0.1
 exit codes:
   0    done
-  1    gradcheck, data check or a lesson found something wrong; or a fault of minicv itself, shown with its traceback
+  1    gradcheck, data check or a lesson found something wrong, or predict could not read every image; or a fault of
+       minicv itself, shown with its traceback
   2    a file, option or value that cannot be used; one line on standard error names it
   130  interrupted by Ctrl-C"""
 
