@@ -9,6 +9,7 @@ from minicv import memory, models
 from minicv.models.segmentation import base
 from minicv.models.segmentation.patchwise import PixelwiseNet
 from minicv.summary import reach
+from tests import strict_device  # noqa: F401 - makes the device "strict" known
 
 MiB = 2 ** 20
 
@@ -142,3 +143,13 @@ def test_free_and_peak_memory(monkeypatch, tmp_path):
     assert memory.free_memory(like) == 100 * MiB
     (tmp_path / "memory.max").write_text(f"{50 * MiB}\n")
     assert memory.free_memory(like) == 43 * MiB
+
+
+@pytest.mark.parametrize("name", ["fcn8s", "pspnet"])
+def test_tiles_on_the_strict_device(name):
+    """Context, tiles and probabilities without a NumPy function on a device array; its free memory is not known."""
+    model, picture = build(name), image(160, 40)
+    expected, = model.predict([picture], 64)
+    moved = build(name).to("strict")
+    assert memory.free_memory(moved.parameters()[0].data) is None and moved.context() == model.context()
+    np.testing.assert_allclose(moved.predict([picture], 64)[0].probabilities, expected.probabilities, atol=1e-5)
