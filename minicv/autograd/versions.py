@@ -2,7 +2,7 @@
 
 PyTorch counts the versions of its tensors; NumPy's arrays have no count. So a call notes a fingerprint of each array
 that it saves and that somebody else can reach (an argument's, an option or a result), and backward compares. A chain of
-small calls and a U-Net's training step take about 1% longer.
+small calls takes no longer, a U-Net's training step about 1.5%.
 """
 from __future__ import annotations
 
