@@ -46,8 +46,7 @@ values = EXAMPLE
 box = np.array([[0, 0, 3, 6, 7]], float)  # picture 0; columns 0 to 6, rows 3 to 7
 x = Tensor(values[None, None], requires_grad=True)
 y = F.roi_pool(x, box, 2)
-rows, columns = (bins(np.array([float(a)]), np.array([float(b)]), 2, 8) for a, b in ((3, 7), (0, 6)))
-spans = [[(int(f), int(f + n)) for f, n in zip(first[0], length[0], strict=True)] for first, length in (rows, columns)]
+spans = [bins(start, end, 2, 8) for start, end in ((3, 7), (0, 6))]  # of the rows and of the columns
 
 figure, axes = plt.subplots(1, 3, figsize=(12, 4.2), layout="constrained", width_ratios=[2, 1, 2])
 draw_map(axes[0], values, "the map, the region, and its 2x2 bins", numbers=True)

@@ -21,7 +21,7 @@ FOLDER = Path(minicv.__file__).parent
 SHIFTED, WINOGRAD, DEPTHWISE, PATCHES = (f"fast/convolution/{name}"
                                          for name in ("shifted", "winograd", "depthwise", "patches"))
 
-POOLING = "fast/pooling"
+POOLING, RESIZE, ROI = "fast/pooling", "fast/resize", "fast/roi"
 
 # (family whose cases must notice, file to change: of ops, or "fast/..."; what is there, what to put there instead)
 MUTATIONS = {
@@ -238,9 +238,19 @@ MUTATIONS = {
                                                      "of_windows", "direct"),
     "dropout's scale lost backward": ("dropout", "dropout", "return _kept(gy, *ctx.saved)",
                                       "return _kept(gy, ctx.saved[0], 1.0)"),
-    "interpolation's gradient twice": ("interpolate", "interpolate",
-                                               "return resample(rows.T, gy, columns.T)\n\n\nclass",
-                                               "return 2 * resample(rows.T, gy, columns.T)\n\n\nclass"),
+    "interpolation's gradient twice": ("interpolate", RESIZE, "return resample(rows.T, gy, columns.T)\n\n\nclass",
+                                       "return 2 * resample(rows.T, gy, columns.T)\n\n\nclass"),
+    "plain interpolation's gradient twice": ("interpolate", "interpolate", "return weighted_rows(rows.T,",
+                                             "return 2 * weighted_rows(rows.T,"),
+    "plain interpolation: the last weight stands alone": ("interpolate", "interpolate", "y[:, :, a] += float",
+                                                          "y[:, :, a] = float"),
+    "plain interpolation: the other axis backward": ("interpolate", "interpolate",
+                                                     "weighted_rows(columns.T, gy.swapaxes(2, 3)).swapaxes(2, 3)",
+                                                     "weighted_rows(columns.T[:, ::-1], gy.swapaxes(2, 3))"
+                                                     ".swapaxes(2, 3)"),
+    "plain nearest: the last that chose a pixel alone": ("interpolate", "interpolate",
+                                                         "add_at(gx, (slice(None), slice(None), *ctx.saved), gy)",
+                                                         "gx[:, :, *ctx.saved] = gy"),
     "corners aligned as if they were not": ("interpolate", "interpolate", "(size - 1) / max(out_size - 1, 1)",
                                             "size / out_size"),
     "pixels as points, corners not aligned": ("interpolate", "interpolate", "1 / scale_factor) - 0.5", "1 / "
@@ -251,31 +261,40 @@ MUTATIONS = {
     "the true ratio in place of the scale factor": ("interpolate", "interpolate", "scale_factor is None or out_size == "
                                                     "size else", "True else"),
     "nearest rounds": ("interpolate", "interpolate", "s = np.floor(", "s = np.round("),
-    "nearest: of those that chose a pixel not all": ("interpolate", "interpolate",
-                                                     "ctx.save(hat(rows, H), hat(columns, W))",
+    "nearest: of those that chose a pixel not all": ("interpolate", RESIZE, "ctx.save(hat(rows, H), hat(columns, W))",
                                                      "ctx.save(hat(rows, H), hat(columns, W) / np.maximum(1, "
                                                      "hat(columns, W).sum(axis=0)))"),
-    "rows for columns, backward": ("interpolate", "interpolate", "return resample(rows.T, gy, columns.T)\n\n\nclass",
+    "rows for columns, backward": ("interpolate", RESIZE, "return resample(rows.T, gy, columns.T)\n\n\nclass",
                                    "return resample(rows.T, gy, columns.T[:, ::-1])\n\n\nclass"),
-    "RoI pooling: the last of equals": ("roi", "roi", "(value > best) *", "(value >= best) *"),
-    "RoI pooling: neighbours share no row": ("roi", "roi", "start - -(p + 1) * h // count", "start + (p + 1) * h // "
+    "RoI pooling: the last of equals": ("roi", ROI, "(value > best) *", "(value >= best) *"),
+    "RoI pooling: neighbours share no row": ("roi", ROI, "start - -(p + 1) * h // count", "start + (p + 1) * h // "
                                              "count"),
-    "RoI pooling: an empty bin has a gradient": ("roi", "roi", "g = xp.where(move(empty, gy)[..., None], 0, g)",
-                                                 "pass"),
-    "RoI pooling: x2 itself left out": ("roi", "roi", "end - start + 1, 1)", "end - start, 1)"),
-    "RoIAlign: aligned without its half pixel": ("roi", "roi", "start, end = start - 0.5, end - 0.5", "pass"),
-    "RoIAlign: a point per pixel, rounded down": ("roi", "roi", "np.ceil(length / count)", "np.floor(length / count)"),
-    "RoIAlign: points outside count": ("roi", "roi", "((s >= -1) & (s <= size)) / points[r]", "1 / points[r]"),
-    "RoIAlign: weights of the two pixels swapped": ("roi", "roi", "weight * (1 - (s - low)), R", "weight * (s - low), "
-                                                    "R"),
-    "RoI pooling: = for += where RoIs overlap": ("roi", "roi", "add_at(gx, ((first[some] + offset[some]) * C + channel)"
+    "RoI pooling: an empty bin has a gradient": ("roi", ROI, "g = xp.where(move(empty, gy)[..., None], 0, g)", "pass"),
+    "RoI pooling: x2 itself left out": ("roi", ROI, "end - start + 1, 1)", "end - start, 1)"),
+    "RoIAlign: aligned without its half pixel": ("roi", ROI, "start, end = start - 0.5, end - 0.5", "pass"),
+    "RoIAlign: a point per pixel, rounded down": ("roi", ROI, "np.ceil(length / count)", "np.floor(length / count)"),
+    "RoIAlign: points outside count": ("roi", ROI, "((s >= -1) & (s <= size)) / points[r]", "1 / points[r]"),
+    "RoIAlign: weights of the two pixels swapped": ("roi", ROI, "weight * (1 - (s - low)), R", "weight * (s - low), R"),
+    "RoI pooling: = for += where RoIs overlap": ("roi", ROI, "add_at(gx, ((first[some] + offset[some]) * C + channel)"
                                                  ".ravel(), g[some].ravel())",
                                                  "gx[((first[some] + offset[some]) * C + channel)"
                                                  ".ravel()] = g[some].ravel()"),
+    "RoIAlign: one RoI's rows overwrite": ("roi", ROI, "gx[picture, begin:end, columns[r]] += B[r].T @ lines",
+                                           "gx[picture, begin:end, columns[r]] = B[r].T @ lines"),
     "RoI pooling rounds half to even": ("roi", "roi", "(whole + np.sign(v) * (abs(v - whole) >= 0.5)).astype(int)",
                                         "np.round(v).astype(int)"),
-    "RoIAlign: one RoI's rows overwrite": ("roi", "roi", "gx[picture, begin:end, columns[r]] += B[r].T @ lines",
-                                           "gx[picture, begin:end, columns[r]] = B[r].T @ lines"),
+    "plain RoI pooling: neighbours share no row": ("roi", "roi", "start - -(p + 1) * h // count",
+                                                   "start + (p + 1) * h // count"),
+    "plain RoI pooling: an empty bin has a gradient": ("roi", "roi", "xp.where(arg < 0, 0, gy)", "gy"),
+    "plain RoI pooling: x2 itself left out": ("roi", "roi", "end - start + 1, 1)", "end - start, 1)"),
+    "plain RoI pooling: another row of the bin": ("roi", "roi", "top + t // (right - left)",
+                                                  "top + t // (bottom - top)"),
+    "plain RoI pooling: the first picture for all": ("roi", "roi", "(int(n) * H + top", "(top"),
+    "plain RoIAlign: aligned without its half pixel": ("roi", "roi", "(start - 0.5, end - 0.5) if aligned", "(start, "
+                                                       "end) if aligned"),
+    "plain RoIAlign: points outside count": ("roi", "roi", "((s >= -1) & (s <= size)) / max", "(s == s) / max"),
+    "plain RoIAlign: as large as it is, not at least a pixel": ("roi", "roi", "max(end - start, 1)", "end - start"),
+    "plain RoIAlign: one RoI's pixels overwrite": ("roi", "roi", "gx[at] += A.T @ g @ B", "gx[at] = A.T @ g @ B"),
     "Winograd: two rows subtracted, not added": ("conv", WINOGRAD, "xp.add(d[1], d[2], out=planes[1])",
                                                  "xp.subtract(d[1], d[2], out=planes[1])"),
     "Winograd: y1 with the last product added": ("conv", WINOGRAD, "xp.subtract(p1.reshape", "xp.add(p1.reshape"),
@@ -307,8 +326,10 @@ MUTATIONS = {
 # These change what both storeys use: argument checks, sizes, bins.
 SHARED = {"ceil_mode does nothing", "ceil_mode drops a window that starts in the last pixel",
           "ceil_mode drops every window that ends outside", "padding counts although it should not",
-          "adaptive bins end too early", "adaptive bins begin too late", "a pyramid from its top",
-          "a pyramid with the channels last"}
+          "corners aligned as if they were not", "pixels as points, corners not aligned",
+          "positions half a pixel early", "the border fades away", "the true ratio in place of the scale factor",
+          "nearest rounds", "RoI pooling rounds half to even", "adaptive bins end too early",
+          "adaptive bins begin too late", "a pyramid from its top", "a pyramid with the channels last"}
 
 
 class Mutant:

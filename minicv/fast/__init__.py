@@ -9,9 +9,13 @@ from ..autograd import Function
 from ..ops.adaptive_pool import AdaptiveAvgPool2d, AdaptiveMaxPool2d
 from ..ops.avg_pool import AvgPool2d
 from ..ops.conv import Conv2d, ConvTranspose2d
+from ..ops.interpolate import Interpolate, Nearest
 from ..ops.max_pool import MaxPool2d
+from ..ops.roi import RoIAlign, RoIPool
 from .convolution import FastConv2d, FastConvTranspose2d
 from .pooling import FastAdaptiveAvgPool2d, FastAdaptiveMaxPool2d, FastAvgPool2d, FastMaxPool2d
+from .resize import FastInterpolate, FastNearest
+from .roi import FastRoIAlign, FastRoIPool
 
 FAST: dict[type[Function], type[Function]] = {
     Conv2d: FastConv2d,
@@ -20,4 +24,8 @@ FAST: dict[type[Function], type[Function]] = {
     AvgPool2d: FastAvgPool2d,
     AdaptiveMaxPool2d: FastAdaptiveMaxPool2d,
     AdaptiveAvgPool2d: FastAdaptiveAvgPool2d,
+    Interpolate: FastInterpolate,
+    Nearest: FastNearest,
+    RoIPool: FastRoIPool,
+    RoIAlign: FastRoIAlign,
 }

@@ -9,7 +9,7 @@ Output pixel a of OH takes its value at position s of the input, which has H pix
 clamped to 0 <= s <= H - 1. Bilinear interpolation weighs pixel i by how near it is, max(0, 1 - |s - i|), in rows and
 in columns independently. So with a matrix of these weights for the rows, (OH, H), and one for the columns, (OW, W),
 the result is ``rows @ x @ columns.T``, and the backward pass is the transpose, ``rows.T @ gy @ columns``. At most two
-entries of a row are not zero, and lie near the diagonal; a block of rows is multiplied with only the pixels it meets.
+entries of a row are not zero.
 
 As in PyTorch, a given ``scale_factor`` f stands in for OH / H above, although OH = floor(H f) makes the true ratio
 smaller. Differences: only pictures (N, C, H, W), and these two modes. A pixel of weight 0 is left out, even if it is
@@ -22,14 +22,10 @@ import math
 import numpy as np
 
 from ..autograd import Tensor
-from ..backend import Array, device_of, parallel, to_device, xp, xp_of
+from ..backend import Array, add_at, xp, xp_of
 from .arguments import Pair, check_floats, pair
 from .case import Case
-from .conv import last
-from .masks import weigh
 from .precision import Wide
-
-PARTS = 2  # of the pictures or their lines, for the threads; there are blocks of the matrix besides
 
 
 def positions(size: int, out_size: int, scale_factor: float | None, mode: str, align_corners: bool) -> np.ndarray:
@@ -78,103 +74,38 @@ def interpolate_loop(x, size=None, scale_factor=None, mode="nearest", align_corn
 # ---------------------------------------------------------------------------------------------------------
 # The operations
 # ---------------------------------------------------------------------------------------------------------
-def spans(count: int, x: Array, parts: int) -> list[slice]:
-    """0..count in parts for the threads; in one where a GPU does it."""
-    parts = min(count, parts) if device_of(x) == "numpy" else 1
-    return [slice(i * count // parts, (i + 1) * count // parts) for i in range(parts)]
-
-
-def banded_product(matrix: np.ndarray, x: Array) -> Array:
-    """``matrix @ x[m]`` for every m, (M, I, K) -> (M, O, K), for a matrix whose entries lie near its diagonal.
-
-    A block of its rows is multiplied with only the columns that it meets: the cost is linear in O, not O * I. Small
-    blocks meet few zeros: those of 8 or 4 rows are 3 times as fast as those of 32. For NumPy, and finite x.
-    """
-    (M, I, K), O = x.shape, len(matrix)
-    size = 8 if O >= I else 4
-    y = np.empty((M, O, K), x.dtype)
-
-    def work(task):
-        some, rows, columns, block = task
-        with np.errstate(invalid="ignore"):  # 0 times infinity: see ``resample``
-            np.matmul(block, x[some, columns], out=y[some, rows])
-
-    tasks = []
-    for start in range(0, O, size):
-        rows = slice(start, min(start + size, O))
-        met = np.flatnonzero(matrix[rows].any(axis=0))
-        columns = slice(met[0], met[-1] + 1) if len(met) else slice(0, 1)
-        block = np.ascontiguousarray(matrix[rows, columns], x.dtype)
-        tasks += [(some, rows, columns, block) for some in spans(M, x, PARTS)]
-    parallel(work, tasks)
+def weighted_rows(matrix: np.ndarray, x: Array) -> Array:
+    """Row a of the result is the sum of matrix[a, i] times row i of x: (OH, H), (N, C, H, W) -> (N, C, OH, W)."""
+    y = xp_of(x).zeros((*x.shape[:2], len(matrix), x.shape[3]), x.dtype)
+    for a, i in zip(*np.nonzero(matrix), strict=True):  # pixels of weight 0 do not count, whatever they are
+        y[:, :, a] += float(matrix[a, i]) * x[:, :, i]
     return y
-
-
-def sparse_product(matrix: np.ndarray, x: Array) -> Array:
-    """The same, entry by entry: a pixel of weight 0 is left out, even if it is infinite or NaN."""
-    y = xp_of(x).zeros((x.shape[0], len(matrix), x.shape[2]), x.dtype)
-    order = np.argsort(matrix == 0, axis=1, kind="stable")[:, :(matrix != 0).sum(axis=1).max(initial=0)]
-    weights = np.take_along_axis(matrix, order, axis=1).astype(x.dtype)  # those of each row, then zeros
-    for pixel, weight in zip(order.T, weights.T, strict=True):
-        pixel, weight = (to_device(np.ascontiguousarray(a), device_of(x)) for a in (pixel, weight))
-        y += weigh(xp_of(x).take(x, pixel, axis=1), weight[:, None])
-    return y
-
-
-def resample(rows: np.ndarray, x: Array, columns: np.ndarray) -> Array:
-    """``rows @ x @ columns.T`` for every picture and channel: (N, C, H, W) -> (N, C, OH, OW), channels-last."""
-    (N, C, H, W), OH, OW = x.shape, len(rows), len(columns)
-    x = xp_of(x).ascontiguousarray(last(x))
-
-    def along_rows(product, x):  # (N, H, ., C) -> (N, OH, ., C)
-        return product(rows, x.reshape(N, H, x.shape[2] * C)).reshape(N, OH, x.shape[2], C)
-
-    def along_columns(product, x):  # (N, ., W, C) -> (N, ., OW, C)
-        return product(columns, x.reshape(N * x.shape[1], W, C)).reshape(N, x.shape[1], OW, C)
-
-    def both(product):
-        if OH < H:  # the products with ``rows`` are the larger ones: they belong where the picture is large
-            return along_columns(product, along_rows(product, x))
-        return along_rows(product, along_columns(product, x))
-
-    if type(x) is np.ndarray:  # infinity and NaN show in either; the smaller one is looked through sooner
-        y = both(banded_product)
-        if np.isfinite(min(x, y, key=np.size)).all():
-            return y.transpose(0, 3, 1, 2)
-    return both(sparse_product).transpose(0, 3, 1, 2)
 
 
 class Interpolate(Wide):
-    """y = rows @ x @ columns.T"""
+    """y = rows @ x @ columns.T, for each channel, with the weights of the pixels at each row and column of y"""
 
-    def forward(ctx, x, *, rows, columns):
+    def forward(ctx, x, *, rows, columns):  # (OH, H), (OW, W)
         ctx.save(rows, columns)
-        return resample(rows, x, columns)
+        return weighted_rows(columns, weighted_rows(rows, x).swapaxes(2, 3)).swapaxes(2, 3)  # (N, C, OH, OW)
 
     def backward(ctx, gy):  # the transpose
         rows, columns = ctx.saved
-        return resample(rows.T, gy, columns.T)
+        return weighted_rows(rows.T, weighted_rows(columns.T, gy.swapaxes(2, 3)).swapaxes(2, 3))
 
 
 class Nearest(Wide):
-    """The same with a single 1 in each row of the matrices: a choice of pixels"""
+    """y[n, c, a, b] = x[n, c, rows[a], columns[b]]"""
 
-    def forward(ctx, x, *, rows, columns):  # the positions
-        N, C, H, W = x.shape
-        ctx.save(hat(rows, H), hat(columns, W))
-        pixels = xp_of(x).ascontiguousarray(last(x)).reshape(N, H * W, C)
-        index = to_device((rows[:, None] * W + columns).ravel(), device_of(x))
-        y = xp_of(x).empty((N, len(index), C), x.dtype)
+    def forward(ctx, x, *, rows, columns):
+        xp, ctx.x_shape = xp_of(x), x.shape
+        ctx.save(xp.asarray(rows)[:, None], xp.asarray(columns))
+        return x[:, :, *ctx.saved]
 
-        def work(task):
-            n, some = task
-            y[n, some] = pixels[n].take(index[some], axis=0)
-        parallel(work, [(n, some) for n in range(N) for some in spans(len(index), x, PARTS)])
-        return y.reshape(N, len(rows), len(columns), C).transpose(0, 3, 1, 2)
-
-    def backward(ctx, gy):  # the transpose: the sum over those that chose a pixel
-        rows, columns = ctx.saved
-        return resample(rows.T, gy, columns.T)
+    def backward(ctx, gy):  # the sum over those that chose a pixel
+        gx = xp_of(gy).zeros(ctx.x_shape, gy.dtype)
+        add_at(gx, (slice(None), slice(None), *ctx.saved), gy)
+        return gx
 
 
 def interpolate(input: Tensor, size: int | Pair | None = None, scale_factor: float | tuple[float, float] | None = None,
