@@ -63,6 +63,8 @@ def total(x: Array, axes: tuple[int, ...], keepdims: bool = False) -> Array:
         return x.sum(axis=axes, dtype=np.int64, keepdims=keepdims)  # NumPy would make uint64 of unsigned integers
     if type(x) is not np.ndarray or x.size <= PIECE or not axes:
         return x.sum(axis=axes, keepdims=keepdims)  # a GPU adds in halves anyway
+    if len(axes) == x.ndim and x.flags.c_contiguous:
+        return x.sum(axis=axes, keepdims=keepdims)  # one line of numbers
     order = sorted(range(x.ndim), key=lambda i: -abs(x.strides[i]))
     m, over = np.ascontiguousarray(x.transpose(order)), [i in axes for i in order]
     while any(over):  # axes side by side in memory are summed as one, the innermost first
