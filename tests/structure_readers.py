@@ -123,6 +123,26 @@ def affected_coco(place: tuple) -> tuple[set[str], set[tuple[str, int]]]:
     return (set(), set()) if place and place[0] == "info" else (set("abc"), set())
 
 
+COMPONENTS = {"bbox": {0, 1, 2, 3}, "category_id": {4}, "iscrowd": {5}, "area": {7}, "segmentation": {8}}
+
+
+def read_coco(folder: Path, file: Path, change: Change | None, before: dict | None) -> dict:
+    """An object of which one value changed has all its others, and that value as a number of the right kind."""
+    found = read_detection("coco", CocoDetection, folder, change, before, affected_coco)
+    if before is None or len(change.place) < 3 or change.place[0] != "annotations":
+        return found
+    (image, k), field = OF_ANNOTATION[change.place[1]], change.place[2]
+    old = before[image][k]
+    for new in set(found[image]) - set(before[image]):
+        differ = {c for c, (a, b) in enumerate(zip(old, new, strict=True)) if a != b}
+        assert differ <= COMPONENTS.get(field, set()), f"{field} changed, and components {differ} of the object"
+        if change.how not in ("removed", "renamed", "capitals") and field in ("iscrowd", "area"):
+            value = json.loads(file.read_text(encoding="utf-8"))["annotations"][change.place[1]][field]
+            assert type(value) in (int, float, bool), f"{field} {value!r} is read"
+            assert new[5 if field == "iscrowd" else 7] == value, f"{field} {value!r} is read as {new}"
+    return found
+
+
 def make_voc(folder: Path) -> Path:
     for name in ("JPEGImages", "Annotations", "ImageSets/Main"):
         (folder / name).mkdir(parents=True)
@@ -306,8 +326,7 @@ def read_layout(spec: str, opener: Callable, folder: Path, change: Change | None
 
 
 READERS = {
-    "coco": Reader(make_coco, json_changes, lambda folder, file, change, before: read_detection(
-        "coco", CocoDetection, folder, change, before, affected_coco)),
+    "coco": Reader(make_coco, json_changes, read_coco),
     "coco-panoptic": Reader(make_panoptic, json_changes, read_panoptic),
     "voc-detection, XML": Reader(make_voc, xml_changes, read_voc),
     "voc-detection, list": Reader(make_voc_list, line_changes, lambda folder, file, change, before: names_of(
