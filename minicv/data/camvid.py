@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from .errors import DataError
-from .pairs import LabelledPictures, Pair, check_split, folder, lines, pair_up, translate
+from .pairs import LabelledPictures, Pair, check_split, folder, lines, pair_up, pngs, translate
 from .sample import IGNORE
 
 GROUPS = {  # class -> the original's classes and colors
@@ -94,6 +94,6 @@ def _listed(root: Path, list_file: Path) -> list[Pair]:
 
 
 def _in_folders(images: Path, labels: Path, suffix: str = "_L") -> list[Pair]:
-    return pair_up({path.stem: path for path in images.glob("*.png")},
-                   {path.stem.removesuffix(suffix): path for path in labels.glob(f"*{suffix}.png")},
+    return pair_up({path.stem: path for path in pngs(images)},
+                   {path.stem.removesuffix(suffix): path for path in pngs(labels) if path.stem.endswith(suffix)},
                    (f"{images}/{{}}.png", f"{labels}/{{}}{suffix}.png"))

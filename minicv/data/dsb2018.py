@@ -16,7 +16,7 @@ from .decode import is_file
 from .detection import DetectionPictures, Record, boxes_of_masks
 from .errors import DataError
 from .images import image_size, read_mask
-from .pairs import folder, listed_names
+from .pairs import folder, listed_names, pngs
 
 EXPECTED = "the nuclei are expected as stage1_train/ID/images/ID.png and stage1_train/ID/masks/*.png"
 
@@ -55,7 +55,7 @@ def read_nuclei(place: Path, problems: list[str]) -> Record:
     if not is_file(image):
         raise DataError(f"{image}: no such file; {EXPECTED}")
     sizes = image_size(image), image_size(image, upright=True)
-    masks = {path: read_mask(path) for path in sorted(folder(place / "masks", EXPECTED).glob("*.png"))}
+    masks = {path: read_mask(path) for path in pngs(folder(place / "masks", EXPECTED))}
     size = next((mask.shape for mask in masks.values()), sizes[0])
     instances, count = np.zeros(size, np.uint16), 0
     for path, mask in masks.items():
@@ -64,9 +64,8 @@ def read_nuclei(place: Path, problems: list[str]) -> Record:
         if not mask.any():
             problems.append(f"{path}: no pixel is set, left out")
             continue
-        if mask.mean() > 0.5 and mask[[0, 0, -1, -1], [0, -1, 0, -1]].all():
-            problems.append(f"{path}: set in {100 * mask.mean():.0f}% of the image and in its corners; is it inverted? "
-                            "Nuclei are white")
+        if mask.mean() > 0.5:
+            problems.append(f"{path}: set in {100 * mask.mean():.0f}% of the image; is it inverted? A nucleus is white")
         taken = mask & (instances > 0)
         if taken.any():
             problems.append(f"{path}: {taken.sum()} of {mask.sum()} pixels belong to another nucleus, left to that one")

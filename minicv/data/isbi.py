@@ -9,6 +9,7 @@ from scipy import ndimage
 
 from minicv.data.errors import DataError
 from minicv.data.images import as_float, read_integers, read_mask
+from minicv.data.pairs import pngs
 from minicv.data.sample import IGNORE, Sample, item_index
 
 SPLITS = "train", "val", "test"
@@ -64,7 +65,7 @@ def split_slices(numbers: list[int]) -> dict[str, list[int]]:
 
 def numbers_of(root: pathlib.Path) -> list[int]:
     """The N of all image/N.png and label/N.png in numeric order (2 before 10); other files are left alone."""
-    names = {path.stem for folder in _folders(root) for path in folder.glob("*.png")}
+    names = {path.stem for folder in _folders(root) for path in pngs(folder)}
     numbers = sorted(int(name) for name in names if name.isdecimal())
     if not numbers:
         raise DataError(f"{root / 'image'}: no images named N.png in here")

@@ -160,6 +160,11 @@ def folder(path: Path, expected: str) -> Path:
     return path
 
 
+def pngs(path: Path) -> list[Path]:
+    """The PNG files of a folder in the order of their names; also those that end in .PNG, as some cameras write."""
+    return sorted(file for file in path.iterdir() if file.suffix.lower() == ".png")
+
+
 def lines(path: Path) -> list[str]:
     """The entries of a list file, one a line, without blank lines and comments, which begin with #.
 
