@@ -166,7 +166,7 @@ LABEL = {"all void": rewritten(lambda a: a * 0 + 255), "inverted": rewritten(lam
          "mask of 0 and 255": rewritten(lambda a: np.where(a > 0, 255, 0).astype(np.uint8)),
          "numbers too high": rewritten(lambda a: a + 40), "16 bits": rewritten(lambda a: a.astype(np.uint16)),
          "a palette in any order": rewritten(to_palette), "RGB": rewritten(lambda a: np.dstack([a] * 3)),
-         "transparent": rewritten(lambda a: np.dstack([a, (np.arange(a.size) % 256).astype(np.uint8).reshape(a.shape)])),
+         "transparent": rewritten(lambda a: np.dstack([a, np.arange(SIDE) * np.ones_like(a)]).astype(np.uint8)),
          "JPEG": rewritten(lambda a: a, format="JPEG"), "colors": rewritten(lambda a: palette()[a])}
 LIST = {"repeated": lambda t, s: t + t,
         "with mark and CRLF": lambda t, s: "\ufeff" + t.replace("\n", "\r\n"),
