@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .errors import DataError
 from .sample import IGNORE
 
 
@@ -19,5 +20,5 @@ def class_weights(dataset: Any, c: float = 1.02) -> np.ndarray:
         label = dataset[i].label
         counts += np.bincount(label[label != IGNORE].ravel(), minlength=len(counts))
     if not counts.any():
-        raise ValueError("class_weights: no pixel of the data set has a label")
+        raise DataError("class_weights: no pixel of the data set has a label")
     return (1 / np.log(c + counts / counts.sum())).astype(np.float32)  # ENet: w = 1 / ln(c + p)

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from scipy import ndimage
 
+from minicv.data.errors import DataError
 from minicv.data.sample import Sample, item_index
 
 IGNORED = 1e-6
@@ -117,7 +118,8 @@ class WithWeightMap:
         key = item_index(self, index)  # -1 and len - 1 are the same sample
         sample = self.dataset[key]
         if sample.instances is None:
-            raise ValueError(f"WithWeightMap: {sample.name} has no instances: its set does not tell objects apart")
+            raise DataError(f"WithWeightMap: {sample.name} has no instances: its set does not tell objects apart; "
+                            "train without the weight map (--no-weight-map)")
         if key not in self._weights:
             weight = weight_map(sample.instances, **self.options)
             weight.flags.writeable = False

@@ -51,7 +51,7 @@ class DetectionTask:
 
     def __init__(self, dataset: Any, recipe: DetectionRecipe, model: Detector, proposer: Proposer | None = None):
         if len(dataset) == 0:
-            raise ValueError("train: the data set has no pictures")
+            raise DataError("train: the data set has no images")
         if model.learns_masks and not has_masks(dataset):
             raise DataError(f"train: {type(model).__name__} learns masks, and no object of the {len(dataset)} training "
                             "images has one; train faster_rcnn, which needs boxes only, or use a data set with masks")

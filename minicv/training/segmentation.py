@@ -73,7 +73,7 @@ class SegmentationTask:
 
     def __init__(self, dataset: Any, recipe: SegmentationRecipe, model: Module):
         if len(dataset) == 0:
-            raise DataError("train: the data set has no pictures")
+            raise DataError("train: the data set has no images")
         self.dataset = WithWeightMap(dataset) if recipe.weight_map else dataset
         self.recipe, self.model, self.augment = recipe, model, recipe.augment
         if self.augment is True:
@@ -153,7 +153,7 @@ class SegmentationTask:
         """Images (N, C, h, w), labels (N, h', w') and weights (N, h', w') or None: what ``losses`` takes."""
         image, label, weight = zip(*examples, strict=True)
         if len({each.shape for each in image}) > 1:
-            raise DataError(f"train: pictures of a batch differ in size, {image[0].shape} and others; name a tile, or "
+            raise DataError(f"train: images of a batch differ in size, {image[0].shape} and others; name a tile, or "
                             "use a batch of 1")
         together = (image, label, None if weight[0] is None else weight)
         return tuple(None if a is None else Tensor(np.stack(a)).to(device) for a in together)

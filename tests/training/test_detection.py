@@ -98,7 +98,7 @@ def test_a_bad_picture_is_named():
 
     with pytest.raises(DataError, match=r"boxes-train-0-0: FasterRCNN.example: a picture must be \(3, H, W\)"):
         DetectionTask(Grey(1, 48), SMALL, tiny()).example(0)
-    with pytest.raises(ValueError, match="train: the data set has no pictures"):
+    with pytest.raises(ValueError, match="train: the data set has no images"):
         DetectionTask(BoxScenes(0, 48), SMALL, tiny())
 
 

@@ -350,11 +350,12 @@ def test_training_synchronises_if_asked():
 
 def test_a_process_that_fails_ends_all_with_its_own_error(tmp_path):
     (tmp_path / "fail.py").write_text("""
+from minicv.data import DataError
 from minicv.training import all_or_none, group
 processes = group()
 with all_or_none(processes):
     if processes.rank == 1:
-        raise ValueError("picture 7 is unreadable")
+        raise DataError("picture 7 is unreadable")
     processes.barrier()  # process 0 would wait here for ever
 """)
     result = mpirun(tmp_path / "fail.py")
@@ -368,13 +369,14 @@ def test_after_a_failed_process_the_last_checkpoint_is_good(tmp_path):
                "--quiet", "--out")
     (tmp_path / "fail.py").write_text("""
 import sys
+import minicv.data
 from minicv import cli
 from minicv.training import Run, Training, run
 run.Run.due = lambda self: True  # saved after every step
 advance = Training.advance
 def failing(self, *batch):
     if self.group.rank == 1 and self.step == 5:
-        raise ValueError("this one is worn out")
+        raise minicv.data.DataError("this one is worn out")
     return advance(self, *batch)
 Training.advance = failing
 sys.exit(cli.main())

@@ -263,12 +263,12 @@ def test_pictures_of_a_batch_must_be_of_one_size():
                                        label=np.zeros((20 + index, 20), np.int64), instances=None)
 
     recipe = SegmentationRecipe(steps=1, batch=2)
-    with pytest.raises(ValueError, match=r"train: pictures of a batch differ in size, \(1, 2\d, 20\) and others"):
+    with pytest.raises(ValueError, match=r"train: images of a batch differ in size, \(1, 2\d, 20\) and others"):
         train(unet(depth=0, padding="same"), Mixed(), recipe)
 
 
 def test_an_empty_data_set():
-    with pytest.raises(ValueError, match="train: the data set has no pictures"):
+    with pytest.raises(ValueError, match="train: the data set has no images"):
         train(unet(), Cells(0, 32), SMALL)
 
 
