@@ -442,11 +442,13 @@ def main(argv: list[str] | None = None) -> int:
     print_anything()
     args = parser().parse_args(argv)
     try:
-        if args.backend:
-            try:
+        try:
+            if args.backend:
                 minicv.use(args.backend)
-            except RuntimeError as error:
-                raise UserError(str(error)) from error
+            backend.current()  # what the environment asks for,
+            backend.threads()  # before a command begins
+        except (ValueError, RuntimeError) as error:
+            raise UserError(str(error)) from error
         with one_line_warnings(args.command), minicv.plain() if args.plain else contextlib.nullcontext():
             code = args.run(args)
         sys.stdout.flush()

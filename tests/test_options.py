@@ -4,6 +4,10 @@ The options come from the parser; one that has no entry in EFFECT fails the firs
 """
 import argparse
 import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -172,3 +176,11 @@ def test_evaluate_and_predict_refuse_options_of_another_kind(name):
         else:
             with pytest.raises(UserError, match=f"--{option} is not for {name}"):
                 kind.refuse_others(name, args)
+
+
+@pytest.mark.parametrize(("name", "value"), [("MINICV_THREADS", "many"), ("MINICV_THREADS", "-3")])
+def test_the_environment_is_not_passed_over(name, value):
+    done = subprocess.run([sys.executable, "-m", "minicv.cli", "papers"], capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[1]), name: value})
+    assert done.returncode == 2 and value in done.stderr and done.stderr.startswith("minicv papers: ")
+    assert done.stderr.count("\n") == 1
