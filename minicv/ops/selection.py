@@ -62,7 +62,7 @@ class Where(Function):
     """y = a where the condition holds, b elsewhere"""
 
     def forward(ctx, a, b, *, condition):
-        ctx.save(condition.copy(), a.shape, b.shape)  # the caller may reuse it for the next batch
+        ctx.save(condition.copy(order="K"), a.shape, b.shape)  # the caller may reuse it for the next batch
         return xp_of(a).where(condition, a, b)
 
     def backward(ctx, gy):
