@@ -1,8 +1,11 @@
-"""The backward walk over the graph of calls."""
+"""The backward walk: the chain rule, from a result back to the leaves that it was computed from.
+
+``walk`` is all of the algorithm, with ``order`` and ``calls``, which sort what it visits. The rest keeps it safe and
+frugal: ``backward`` checks its arguments, adds to ``.grad`` and reports each complete gradient; ``differentiate`` calls
+one ``Function.backward``, checks what it gets and gives, and frees what it had saved; ``has_own_memory`` saves copies.
+"""
 from __future__ import annotations
 
-import heapq
-from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -17,13 +20,51 @@ if TYPE_CHECKING:
     from .function import Function
 
 
+def walk(tensor: Tensor, grad: Array, receive: Callable[[Tensor, Array], None]) -> None:
+    """Pass ``grad`` = dL/d(tensor) back, call by call; ``receive(leaf, gradient)`` gets dL/d(leaf) of each leaf, once.
+
+    Each use of a call's result, or of a leaf, contributes a gradient, and dL/dx is the sum of those that x gets. In the
+    reverse of ``order``, all uses of x come before x: its sum is complete when the walk reaches it.
+    """
+    gradients = {tensor.node or tensor: grad}  # x -> the sum of what has reached it so far
+    for x in reversed(order(tensor)):  # a loop, not recursion, so no graph is too deep
+        gx = gradients.pop(x)
+        if isinstance(x, Tensor):
+            receive(x, gx)
+            continue
+        for argument, g in differentiate(x, gx):
+            gradients[argument] = gradients[argument] + g if argument in gradients else g
+
+
+def order(tensor: Tensor) -> list[Function | Tensor]:
+    """The calls and leaves that the tensor was computed from: calls as they were made, each leaf before its first use.
+
+    So every call comes after its arguments, and the walk completes the gradient of a leaf as early as possible.
+    """
+    arguments_first = (x for call in calls(tensor) for x in (*(call.edges or ()), call) if x is not None)
+    return list(dict.fromkeys(arguments_first)) or [tensor]
+
+
+def calls(tensor: Tensor) -> list[Function]:
+    """Every call that the tensor was computed by, in the order they were made. Leaves are found at their ``edges``."""
+    found, pending = set(), [tensor.node] if tensor.node else []
+    while pending:
+        call = pending.pop()
+        if call not in found:
+            found.add(call)
+            pending += [x for x in call.edges or () if x is not None and not isinstance(x, Tensor)]
+    return sorted(found, key=lambda call: call.order)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Around the walk
+# ---------------------------------------------------------------------------------------------------------
 @np.errstate(all="ignore")  # as forward
 def backward(tensor: Tensor, grad: Array | None = None, ready: Callable[[Tensor], None] | None = None) -> None:
-    """The chain rule, last call first; see ``Tensor.backward``. ``ready(leaf)``: called once its gradient is complete.
+    """Walk, and add each leaf's gradient to its ``.grad``; see ``Tensor.backward``.
 
-    Calls are numbered as they are made, and a call can only use results of earlier ones. So the pending call with the
-    highest number has received all of its gradient: everything that used its result has a higher number and is done.
-    A heap gives that order without recursion, however deep the graph.
+    ``ready(leaf)`` is called as soon as the gradient of a leaf is complete, while the walk continues: processes that
+    share a batch start to sum the gradients of the last layers then (``training/parallel.py``).
     """
     if not tensor.requires_grad:
         raise RuntimeError("backward: nothing that this tensor was computed from requires a gradient "
@@ -36,67 +77,61 @@ def backward(tensor: Tensor, grad: Array | None = None, ready: Callable[[Tensor]
     if not backend.is_array(grad) or backend.device_of(grad) != tensor.device:
         raise TypeError(f"backward(grad): must be an array on {tensor.device}, as the tensor's data; got a "
                         f"{type(grad).__name__}")
-    gradients: dict[Function, Array] = {}  # of pending calls: dL/d(their result), complete so far
-    uses = Counter(e for node in calls(tensor) for e in node.edges or () if isinstance(e, Tensor)) if ready else None
-    heap: list[tuple[int, Function]] = []
+    expect_fit("backward(grad)", grad, tensor)
 
-    def send(edge: Tensor | Function, g: Array, sender: str, own: bool = False) -> None:
-        if g is None:
-            raise ValueError(f"{sender}: None as the gradient of an argument that requires one, of shape {edge.shape}")
-        if g.shape != edge.shape or g.dtype != edge.dtype:
-            raise ValueError(f"{sender}: the gradient has shape {g.shape} and dtype {g.dtype}, the argument "
-                             f"has {edge.shape} and {edge.dtype}")
-        leaf = isinstance(edge, Tensor)
-        before = edge.grad if leaf else gradients.get(edge)
-        total = backend.xp_of(g).asarray(g if before is None else before + g)  # NumPy makes numbers of 0-d arrays
-        if leaf and edge.dtype.kind != "f":
-            raise TypeError(f"backward: requires_grad was set on a leaf of {edge.dtype} {edge.shape}, and only floats "
+    def receive(leaf: Tensor, gradient: Array) -> None:
+        if leaf.dtype.kind != "f":
+            raise TypeError(f"backward: requires_grad was set on a leaf of {leaf.dtype} {leaf.shape}, and only floats "
                             "have gradients; convert it first, t.astype('float32')")
-        if leaf:  # whoever writes into .grad must not change what another tensor, or the caller, holds
-            edge.grad = total if own or before is not None else total.copy(order="K")
-            if ready:
-                uses[edge] -= 1
-                if uses[edge] < 1:
-                    ready(edge)
-            return
-        gradients[edge] = total
-        if before is None:
-            heapq.heappush(heap, (-edge.order, edge))
+        leaf.grad = as_array(gradient if leaf.grad is None else leaf.grad + gradient)
+        if ready:
+            ready(leaf)
+    walk(tensor, grad if tensor.node else grad.copy(order="K"), receive)  # the caller may write to grad later
 
-    send(tensor.node or tensor, grad, "backward(grad)")
-    while heap:
-        node = heapq.heappop(heap)[1]
-        if node.edges is None:
-            raise RuntimeError(f"backward: the graph through {node.name()} was walked before and its saved arrays are "
-                               "gone; run forward again (or add the losses and walk once)")
-        gy = gradients.pop(node)
-        if node.noted:
-            versions.check(node.name(), node.noted)
-        results = node.backward(gy)
-        results = results if isinstance(results, tuple) else (results,)
-        node.expect_finite("backward", results)
-        if len(results) != len(node.edges):
-            raise ValueError(f"{node.name()}.backward: {len(results)} gradients for {len(node.edges)} arguments")
-        for edge, g in zip(node.edges, results, strict=True):
-            if edge is not None:
-                own = g is not None and has_own_memory(g, [gy, *results, *node.saved])
-                send(edge, g, f"{node.name()}.backward", own)
-        node.edges, node.saved, node.noted = None, (), ()
+
+def differentiate(call: Function, gy: Array) -> list[tuple[Function | Tensor, Array]]:
+    """(argument, its gradient) for each argument of the call that needs one: ``call.backward(gy)``, checked.
+
+    Whoever writes to a leaf's ``.grad`` must not change another array, so a leaf gets a copy where necessary.
+    """
+    name = f"{call.name()}.backward"
+    if call.edges is None:
+        raise RuntimeError(f"backward: the graph through {call.name()} was walked before and its saved arrays are "
+                           "gone; run forward again (or add the losses and walk once)")
+    versions.check(call.name(), call.noted)
+    gy = as_array(gy)
+    results = call.backward(gy)
+    results = results if isinstance(results, tuple) else (results,)
+    call.expect_finite("backward", results)
+    if len(results) != len(call.edges):
+        raise ValueError(f"{name}: {len(results)} gradients for {len(call.edges)} arguments")
+    found = []
+    for argument, g in zip(call.edges, results, strict=True):
+        if argument is not None:
+            expect_fit(name, g, argument)
+            if isinstance(argument, Tensor) and not has_own_memory(g, [gy, *results, *call.saved]):
+                g = g.copy(order="K")
+            found.append((argument, g))
+    call.edges, call.saved, call.noted = None, (), ()  # the walk needs them no more: free the memory
+    return found
+
+
+def expect_fit(sender: str, g: Array | None, x: Function | Tensor) -> None:
+    """``ValueError`` unless the gradient ``g`` has the shape and dtype of ``x``, to which it belongs."""
+    if g is None:
+        raise ValueError(f"{sender}: None as the gradient of an argument that requires one, of shape {x.shape}")
+    if g.shape != x.shape or g.dtype != x.dtype:
+        raise ValueError(f"{sender}: the gradient has shape {g.shape} and dtype {g.dtype}, the argument "
+                         f"has {x.shape} and {x.dtype}")
+
+
+def as_array(g: Array) -> Array:
+    """``g`` itself; for a NumPy number, which arithmetic makes of arrays without dimensions, an array again."""
+    return g if g.ndim else backend.xp_of(g).asarray(g)
 
 
 def has_own_memory(g: Array, others: list) -> bool:
-    """Whether ``g`` is all of an array, in any order of its axes, in which only one of ``others`` lies: itself."""
+    """Whether ``g`` is all of an array, in any order of its axes, and the only one of ``others`` that lies in it."""
     memory = versions.owner(g)
     return (type(memory) is type(g) and memory.size == g.size and memory.flags.owndata
             and sum(memory is versions.owner(other) for other in others) == 1)
-
-
-def calls(tensor: Tensor) -> list[Function]:
-    """Every call that the tensor was computed by, in the order they were made. Leaves are found at their ``edges``."""
-    found, pending = set(), [tensor.node] if tensor.node else []
-    while pending:
-        node = pending.pop()
-        if node not in found:
-            found.add(node)
-            pending += [e for e in node.edges or () if e is not None and not isinstance(e, Tensor)]
-    return sorted(found, key=lambda node: node.order)
