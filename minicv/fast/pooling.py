@@ -21,8 +21,8 @@ from ..ops.arguments import Pair
 from ..ops.avg_pool import AvgPool2d
 from ..ops.max_pool import MaxPool2d, first_tap
 from ..ops.precision import in_range, sum_rows
-from ..ops.windows import blocks, grid, scatter, taps
 from .layout import empty_nhwc, nhwc_view
+from .windows import blocks, grid, scatter, taps
 
 
 def update_argmax(best: Array, arg: Array | None, value: Array, number: Array | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..autograd import Function, Tensor
-from ..backend import split, xp_of
+from ..backend import xp_of
 from .arguments import check_floats, number
 from .case import Case
 from .dtypes import floats, refuse_bool
@@ -16,21 +16,12 @@ class ReLU(Function):
     """y = max(x, 0)"""
 
     def forward(ctx, x):
-        xp, y, positive = xp_of(x), xp_of(x).empty_like(x), xp_of(x).empty_like(x, dtype=bool)
-
-        def work(x, y, positive):
-            # NumPy compares with a row of zeros 2.4 times as fast as with the number 0.
-            xp.maximum(x, xp.zeros_like(x[..., :1, :]) if x.ndim > 1 else 0, out=y)
-            xp.not_equal(y, 0, out=positive)  # y > 0, or NaN
-        split(work, x, y, positive)
-        ctx.save(positive)
+        y = xp_of(x).maximum(x, 0)
+        ctx.save(y != 0)  # y > 0, or NaN
         return y
 
-    def backward(ctx, gy):  # gy where y is not 0; the derivative at 0 is taken as 0
-        (positive,) = ctx.saved
-        gx = xp_of(gy).empty_like(positive, dtype=gy.dtype)
-        split(keep, gy, positive, gx)
-        return gx
+    def backward(ctx, gy):  # the derivative at 0 is taken as 0
+        return keep(gy, ctx.saved[0])
 
 
 class LeakyReLU(Function):
@@ -50,20 +41,9 @@ class Sigmoid(Wide):
     """y = s(x) = 1 / (1 + exp(-x)); the derivative is s(x) s(-x), as 1 - y has no digits left where y rounds to 1"""
 
     def forward(ctx, x):
-        xp, y, slope = xp_of(x), xp_of(x).empty_like(x), xp_of(x).empty_like(x)
-
-        def work(x, y, slope):
-            e = xp.exp(xp.negative(x, out=slope), out=slope)
-            xp.reciprocal(xp.add(e, 1, out=y), out=y)
-            slope *= y  # exp(-x) s(x) is s(-x)
-            slope *= y
-            low = x < -80
-            if type(x) is not np.ndarray or low.any():  # exp(-x) overflows below -88; here s(x) is exp(x), exactly
-                y[...] = xp.where(low, xp.exp(x), y)
-                slope[...] = xp.where(low, y, slope)
-        split(work, x, y, slope)
-        ctx.save(slope)
-        return y
+        xp, e = xp_of(x), xp_of(x).exp(-abs(x))  # of exp(x) and exp(-x) the one that cannot overflow
+        ctx.save(e / (1 + e) ** 2)  # s(x) s(-x)
+        return xp.where(x < 0, e, 1) / (1 + e)
 
     def backward(ctx, gy):
         return gy * ctx.saved[0]
@@ -78,14 +58,7 @@ class Tanh(Wide):
 
     def backward(ctx, gy):
         (x,) = ctx.saved
-        xp, gx = xp_of(x), xp_of(x).empty_like(x)
-
-        def work(x, gy, gx):
-            xp.reciprocal(xp.cosh(x, out=gx), out=gx)
-            gx *= gx
-            gx *= gy
-        split(work, x, gy, gx)
-        return gx
+        return gy * (1 / xp_of(x).cosh(x)) ** 2
 
 
 def relu(input: Tensor) -> Tensor:

@@ -171,16 +171,6 @@ class ConvTranspose2d(Wide):
         return gx.reshape(N, G * CG, *ctx.in_size), gw.reshape(G * CG, OG, *w.shape[3:]), total(gy, (0, 2, 3))
 
 
-def last(x: Array) -> Array:
-    """For the poolings, as yet."""
-    return x.transpose(0, 2, 3, 1)
-
-
-def new_like(x: Array, N: int, C: int, H: int, W: int) -> Array:
-    """For the poolings, as yet."""
-    return xp_of(x).empty((N, H, W, C), x.dtype).transpose(0, 3, 1, 2)
-
-
 def sides(padding: int | Pair | str, kernel: Pair, dilation: Pair) -> tuple[Pair, Pair]:
     """((top, bottom), (left, right)) from a number, a pair, "valid" or "same" (the odd one at the end)."""
     if padding == "same":

@@ -15,7 +15,7 @@ import numpy as np
 
 from .. import backend
 from ..autograd import Tensor
-from ..backend import Array, split, xp_of
+from ..backend import Array
 from .arguments import check_floats
 from .case import Case
 from .masks import keep
@@ -62,24 +62,11 @@ class Dropout(Wide):
 
     def forward(ctx, x, *, mask, scale):
         ctx.save(mask, scale)
-        return _kept(x, mask, scale)
+        return keep(x, mask) * scale
 
     def backward(ctx, gy):
-        return _kept(gy, *ctx.saved)
-
-
-def _kept(x: Array, mask: Array, scale: float) -> Array:
-    if mask.shape != x.shape:
-        y = keep(x, mask)
-        y *= scale
-        return y
-    xp, y = xp_of(x), xp_of(x).empty_like(mask, dtype=x.dtype)
-
-    def work(y, x, mask):
-        xp.multiply(x, scale, out=y)
-        keep(y, mask, out=y)
-    split(work, y, x, mask)
-    return y
+        mask, scale = ctx.saved
+        return keep(gy, mask) * scale
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:

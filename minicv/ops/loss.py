@@ -14,13 +14,12 @@ from __future__ import annotations
 import numpy as np
 
 from ..autograd import Tensor
-from ..backend import Array, is_array, parallel, to_device, xp_of
+from ..backend import Array, is_array, to_device, xp_of
 from .arguments import number
 from .case import Case
 from .dtypes import astype
 from .masks import keep, weigh
 from .precision import Wide, in_range
-from .rows import blocks_of, from_rows, put_columns, rows_of
 from .softmax import exp_and_others
 
 
@@ -63,76 +62,34 @@ def _reduced_loop(loss, total, reduction):
 
 
 class CrossEntropy(Wide):
-    """loss = a (log sum_j exp(x_j) - x_t), a = pixel weight * class weight of t, or 0 where t is to be ignored.
+    """loss = - sum_k q_k log p_k,   p = softmax(x),   q_k = v w_k ((1 - s) [k = t] + s / K)
 
-    Smoothing leaves 1 - s of it, and adds s/K of the loss that each class would have as the target.
+    v is the pixel's weight, or 0 where the target t is to be ignored, w_k the weight of class k, s the smoothing.
     """
 
     def forward(ctx, x, target, weight, pixel_weight, *, ignore_index, reduction, label_smoothing):
         xp, axis, s = xp_of(x), min(1, x.ndim - 1), label_smoothing
-        K, rows = x.shape[axis], rows_of(x, axis)  # (P, K)
-        loss, a = xp.empty(len(rows), x.dtype), xp.empty(len(rows), x.dtype)
-        v = None if pixel_weight is None else pixel_weight.reshape(-1)
-        target_rows = target.reshape(-1)
+        K, counts = x.shape[axis], target != ignore_index  # (N, ...)
+        t = target.astype(np.int64) * counts  # an ignored target reads class 0, with weight 0
+        check_range("cross_entropy", t, K, ignore_index)
+        classes = xp.arange(K).reshape(-1, *(1,) * (x.ndim - axis - 1))  # (K, 1, ...)
+        v = counts.astype(x.dtype) if pixel_weight is None else pixel_weight * counts  # (N, ...)
+        vw = xp.expand_dims(v, axis) * (1 if weight is None else weight.reshape(classes.shape))  # (N, K, ...)
+        one_hot = (xp.expand_dims(t, axis) == classes).astype(x.dtype)
+        q, total = vw * ((1 - s) * one_hot + s / K), (vw * one_hot).sum()
+        z = keep(x, (q != 0).any(axis=axis, keepdims=True))  # a pixel that does not count may have any scores
+        z = z - z.max(axis=axis, keepdims=True)
+        log_p = z - xp.log1p(exp_and_others(z, axis, keepdims=True)[1])
+        ctx.save(log_p, q, total)
+        ctx.axis, ctx.reduction = axis, reduction
+        return reduced(-weigh(log_p, q).sum(axis=axis), total, reduction)  # U-Net, eq. (1)
 
-        def block(span):
-            t = target_rows[span].astype(xp.int64)
-            counts = t != ignore_index
-            t *= counts  # an ignored target reads class 0, with weight 0
-            check_range("cross_entropy", t, K, ignore_index)
-            at = t * len(t) + xp.arange(len(t))  # z[t[b], b] is z.ravel()[at[b]]
-            u = counts.astype(x.dtype) if v is None else v[span] * counts
-            w_t = 1 if weight is None else weight.take(t)
-            a[span] = u * w_t
-            z = xp.empty((K, len(t)), x.dtype)
-            keep(rows[span].T, (u if s else a[span]) != 0, out=z)  # a pixel that does not count may have any scores
-            z -= z.max(axis=0)
-            z_t = z.ravel().take(at)
-            p, e_t = xp.exp(z), xp.exp(z_t)
-            # The sum of the others alone: for a pixel that is sure of its class 1 + 1e-9 would round to 1, and leave
-            # neither loss nor gradient.
-            p.ravel()[at] = 0
-            others = p.sum(axis=0)
-            sums = others + e_t
-            not_t = others / sums  # 1 - p_t
-            p /= sums
-            xp.log1p(others + (e_t - 1), out=sums)
-            e = sums - z_t  # - log p_t
-            e = e if weight is None else weigh(e, w_t)
-            if s:
-                of_all = K * sums - z.sum(axis=0) if weight is None else \
-                    weight.sum() * sums - weigh(z, weight[:, None]).sum(axis=0)
-                e = (1 - s) * e + s / K * of_all
-                p.ravel()[at] = e_t / (others + e_t)
-            xp.multiply(u, e, out=loss[span])  # U-Net, eq. (1)
-            return p, at, not_t, u if s else None
-
-        spans = blocks_of(rows)
-        saved = parallel(block, spans)
-        total = a.sum()
-        ctx.save(saved, spans, a, total, weight)
-        ctx.shape_in, ctx.axis, ctx.reduction, ctx.s = x.shape, axis, reduction, s
-        return reduced(loss.reshape(target.shape), total, reduction)
-
-    def backward(ctx, gy):  # dloss/dx = a (p - onehot(t))
-        saved, spans, a, total, weight = ctx.saved
-        K, s, gy = ctx.shape_in[ctx.axis], ctx.s, each(gy, total, ctx.reduction).reshape(-1)
-        gx = xp_of(a).empty((len(a), K), a.dtype)
-
-        def block(both):
-            span, (p, at, not_t, u) = both
-            g = gy if len(gy) == 1 else gy[span]
-            ga = weigh(g, a[span]) if not s else weigh(g, a[span]) * (1 - s)
-            gz = p * ga
-            gz.ravel()[at] = -ga * not_t
-            if s:
-                ug = weigh(g, u) * (s / K)
-                gz += p * (ug * (K if weight is None else weight.sum()))
-                gz -= ug if weight is None else weigh(ug, weight[:, None])
-            put_columns(gx[span], gz)
-
-        parallel(block, list(zip(spans, saved, strict=True)))
-        return from_rows(gx, ctx.shape_in, ctx.axis), None, None, None
+    def backward(ctx, gy):  # dloss/dx_k = p_k sum_j q_j - q_k = p_k (sum of the other q) - q_k (1 - p_k)
+        (log_p, q, total), xp, axis = ctx.saved, xp_of(gy), ctx.axis
+        others = q.sum(axis=axis, keepdims=True) - q
+        g = each(gy, total, ctx.reduction)
+        g = xp.expand_dims(g, axis) if ctx.reduction == "none" else g
+        return weigh(g, xp.exp(log_p) * others + q * xp.expm1(log_p)), None, None, None
 
 
 class SoftCrossEntropy(Wide):
@@ -196,23 +153,18 @@ class NLLLoss(Wide):
     """loss = - a x_t, x the log-probabilities, a = class weight of t, or 0 where t is to be ignored"""
 
     def forward(ctx, x, target, weight, *, ignore_index, reduction):
-        xp, axis = xp_of(x), min(1, x.ndim - 1)
-        rows, t = rows_of(x, axis), target.reshape(-1).astype(xp.int64)
-        counts = t != ignore_index
-        t *= counts
+        xp, axis, counts = xp_of(x), min(1, x.ndim - 1), target != ignore_index
+        t = target.astype(np.int64) * counts
         check_range("nll_loss", t, x.shape[axis], ignore_index)
-        at = t + rows.shape[1] * xp.arange(len(t))  # rows[i, t[i]] is rows.ravel()[at[i]]
-        a = counts.astype(x.dtype) if weight is None else weight.take(t) * counts
-        log_p, total = rows.ravel().take(at), a.sum()
-        ctx.save(at, a, total)
-        ctx.shape_in, ctx.axis, ctx.reduction = x.shape, axis, reduction
-        return in_range(lambda log_p: reduced(-weigh(log_p, a).reshape(target.shape), total, reduction), log_p)
+        a, at = counts.astype(x.dtype) if weight is None else weight[t] * counts, xp.expand_dims(t, axis)
+        log_p, total = xp.take_along_axis(x, at, axis=axis).reshape(t.shape), a.sum()
+        ctx.save(at == xp.arange(x.shape[axis]).reshape(-1, *(1,) * (x.ndim - axis - 1)), a, total)
+        ctx.axis, ctx.reduction = axis, reduction
+        return in_range(lambda log_p: reduced(-weigh(log_p, a), total, reduction), log_p)
 
     def backward(ctx, gy):  # dloss/dx_t = -a
-        at, a, total = ctx.saved
-        gx = xp_of(a).zeros((len(a), ctx.shape_in[ctx.axis]), a.dtype)
-        gx.ravel()[at] = -weigh(each(gy, total, ctx.reduction).reshape(-1), a)
-        return from_rows(gx, ctx.shape_in, ctx.axis), None, None
+        (one_hot, a, total), xp = ctx.saved, xp_of(gy)
+        return keep(xp.expand_dims(-weigh(each(gy, total, ctx.reduction), a), ctx.axis), one_hot), None, None
 
 
 def nll_loss(input: Tensor, target: Tensor | Array, weight: Tensor | Array | None = None, ignore_index: int = -100,

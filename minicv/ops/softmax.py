@@ -8,22 +8,16 @@ nothing overflows. The logarithm is x_k - max - log(sum), which stays finite whe
 The largest score contributes exp(0) = 1 to the sum. Where it is far above the others, 1 + 1e-9 rounds to 1, and
 everything that depends on the 1e-9 is lost: the logarithm of its probability, its gradient. So the sum of the *others*
 is computed, r, and the logarithm is log1p(r).
-
-NumPy is slow along a short innermost axis, and the classes of an NCHW tensor in channels-last memory are one. So the
-work is done in blocks of pixels, transposed: (K, B), the B pixels side by side, and sums run along axis 0.
 """
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import numpy as np
 
 from ..autograd import Function, Tensor
-from ..backend import Array, parallel, xp_of
+from ..backend import Array, xp_of
 from .arguments import check_floats
 from .case import Case
 from .precision import Wide
-from .rows import blocks_of, from_rows, put_columns, rows_of
 from .shape import axis
 
 
@@ -39,19 +33,6 @@ def softmax_loop(x, dim):
 def log_softmax_loop(x, dim):
     """``log_softmax`` on a plain array, by the definition."""
     return np.log(softmax_loop(x, dim))
-
-
-def along(f: Callable[..., Array], dim: int, *arrays: Array) -> Array:
-    """The result of ``f`` on blocks (K, B) of the arrays, with the vectors along ``dim`` as columns."""
-    xp, rows = xp_of(arrays[0]), [rows_of(a, dim) for a in arrays]
-    y = xp.empty_like(rows[0])
-
-    def work(span):
-        put_columns(y[span], f(*(xp.ascontiguousarray(r[span].T) for r in rows)))
-
-    if y.size:
-        parallel(work, blocks_of(y))
-    return from_rows(y, arrays[0].shape, dim)
 
 
 def exp_and_others(z: Array, axis: int = 0, keepdims: bool = False) -> tuple[Array, Array]:
@@ -70,55 +51,35 @@ class Softmax(Wide):
     """p_k = exp(x_k) / sum_j exp(x_j)"""
 
     def forward(ctx, x, *, dim):
-        xp = xp_of(x)
-
-        def f(z):
-            e = xp.exp(z - z.max(axis=0))
-            return e / e.sum(axis=0)
-        p = along(f, dim, x)
+        e = xp_of(x).exp(x - x.max(axis=dim, keepdims=True))
+        p = e / e.sum(axis=dim, keepdims=True)
         ctx.save(p)
         ctx.dim = dim
         return p
 
-    def backward(ctx, gp):  # dp_k/dx_j = p_k ([j = k] - p_j)
+    def backward(ctx, gp):  # dp_k/dx_j = p_k ([j = k] - p_j): gx = p (gp - mean), the mean of gp weighed by p
         (p,) = ctx.saved
-
-        def f(p, gp):
-            # gx = p (gp - mean), the mean by p. Where one p is almost 1 the mean is almost that one's gp, and the
-            # difference has no digits. But nothing changes if all gp are less by the same number, such as the mean
-            # itself: then that one's is near 0, and the second mean is made of the others.
-            gp = gp - (gp * p).sum(axis=0)
-            gp -= (gp * p).sum(axis=0)
-            gp *= p
-            return gp
-        return along(f, ctx.dim, p, gp)
+        # Where one p is almost 1 the mean is almost that one's gp, and the difference has no digits. But nothing
+        # changes if all gp are less by one number, such as the mean itself: the second mean is made of the others.
+        for _ in range(2):
+            gp = gp - (gp * p).sum(axis=ctx.dim, keepdims=True)
+        return p * gp
 
 
 class LogSoftmax(Wide):
     """y_k = x_k - log sum_j exp(x_j)"""
 
     def forward(ctx, x, *, dim):
-        xp = xp_of(x)
-
-        def f(z):
-            z = z - z.max(axis=0)
-            return z - xp.log1p(exp_and_others(z)[1])
-        y = along(f, dim, x)
+        xp, z = xp_of(x), x - x.max(axis=dim, keepdims=True)
+        y = z - xp.log1p(exp_and_others(z, dim, keepdims=True)[1])
         ctx.save(y)
         ctx.dim = dim
         return y
 
     def backward(ctx, gy):  # dy_k/dx_j = [j = k] - p_j
-        (y,) = ctx.saved
-        xp = xp_of(y)
-
-        def f(y, gy):  # gy (1 - p) - p (sum of the other gy), with all digits of 1 - p where p is almost 1
-            p, gx = xp.exp(y), xp.expm1(y)
-            p *= gy.sum(axis=0) - gy
-            gx *= gy
-            gx += p
-            return xp.negative(gx, out=gx)
-        return along(f, ctx.dim, y, gy)
+        (y,), xp = ctx.saved, xp_of(gy)
+        others = gy.sum(axis=ctx.dim, keepdims=True) - gy
+        return -(gy * xp.expm1(y) + xp.exp(y) * others)  # gy (1 - p) - p (the other gy): all digits of 1 - p
 
 
 def softmax(input: Tensor, dim: int) -> Tensor:

@@ -15,13 +15,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..autograd import Function, Tensor
-from ..backend import Array, xp_of
-from .arguments import Pair
+from ..backend import add_at, xp_of
+from .arguments import Pair, pair
 from .case import Case
-from .conv import last, new_like, pair
+from .masks import keep
 from .max_pool import max_pool2d_loop
 from .precision import Wide
-from .windows import check_map, plane_places, scatter
+from .windows import check_map
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -61,18 +61,12 @@ class UnpoolNearest(Wide):
     """y[h, w] = x[h // sh, w // sw]: every pixel fills a block"""
 
     def forward(ctx, x, *, scale):
-        (N, C, H, W), (sh, sw) = x.shape, scale
-        ctx.scale, y = scale, new_like(x, N, C, sh * H, sw * W)
-        for i, j in np.ndindex(sh, sw):
-            y[:, :, i::sh, j::sw] = x
-        return y
+        ctx.scale = scale
+        return x.repeat(scale[0], axis=2).repeat(scale[1], axis=3)
 
     def backward(ctx, gy):  # the sum over each block
-        sh, sw = ctx.scale
-        gx = last(gy[:, :, ::sh, ::sw]).copy()
-        for i, j in list(np.ndindex(sh, sw))[1:]:
-            gx += last(gy[:, :, i::sh, j::sw])
-        return gx.transpose(0, 3, 1, 2)
+        (sh, sw), (N, C, H, W) = ctx.scale, gy.shape
+        return gy.reshape(N, C, H // sh, sh, W // sw, sw).sum(axis=(3, 5))
 
 
 class UnpoolBedOfNails(Function):
@@ -80,9 +74,9 @@ class UnpoolBedOfNails(Function):
 
     def forward(ctx, x, *, scale):
         (N, C, H, W), (sh, sw) = x.shape, scale
-        ctx.scale, y = scale, xp_of(x).zeros((N, sh * H, sw * W, C), x.dtype)
-        y[:, ::sh, ::sw] = last(x)
-        return y.transpose(0, 3, 1, 2)
+        ctx.scale, y = scale, xp_of(x).zeros((N, C, sh * H, sw * W), x.dtype)
+        y[:, :, ::sh, ::sw] = x
+        return y
 
     def backward(ctx, gy):  # the corner of each block
         sh, sw = ctx.scale
@@ -93,26 +87,19 @@ class MaxUnpool2d(Function):
     """y[indices] = x, zero elsewhere; of several at one position the last"""
 
     def forward(ctx, x, indices, *, size):
-        xp, X, position = xp_of(x), last(x), xp_of(x).ascontiguousarray(last(indices))
-        ctx.save(position, latest(position, size[0] * size[1]))
-        y = scatter(position, xp.where(ctx.saved[1], X, 0), size[0] * size[1])  # the others add 0
-        return y.reshape(len(x), *size, x.shape[1]).transpose(0, 3, 1, 2)
+        xp, (N, C), (OH, OW) = xp_of(x), x.shape[:2], size
+        plane = xp.arange(0, N * C * OH * OW, OH * OW).reshape(N, C, 1, 1)  # where each begins in y
+        at, number = plane + indices, xp.arange(x.size).reshape(x.shape)
+        last = xp.zeros(N * C * OH * OW, np.int64)
+        xp.maximum.at(last, at.ravel(), number.ravel())  # the number of the last value at each position
+        ctx.save(at, last[at] == number)
+        y = xp.zeros(N * C * OH * OW, x.dtype)
+        add_at(y, at.ravel(), keep(x, ctx.saved[1]).ravel())  # the others add 0
+        return y.reshape(N, C, OH, OW)
 
     def backward(ctx, gy):  # gx = gy[indices], 0 for those that did not stay
-        position, stays = ctx.saved
-        xp, size = xp_of(gy), gy.shape[2] * gy.shape[3]
-        gx = xp.take(xp.ascontiguousarray(last(gy)).reshape(-1), plane_places(position, size))
-        return xp.where(stays, gx, 0).transpose(0, 3, 1, 2), None
-
-
-def latest(position: Array, size: int) -> Array:
-    """True where no later (h, w) of position (N, h, w, C) has the same position in its plane."""
-    xp, (N, h, w, C) = xp_of(position), position.shape
-    number = xp.broadcast_to(xp.arange(1, h * w + 1, dtype=np.int32).reshape(1, h, w, 1), position.shape)
-    places, number = plane_places(position, size).reshape(-1), number.reshape(-1)
-    holds = xp.zeros(N * size * C, np.int32)
-    xp.maximum.at(holds, places, number)
-    return (xp.take(holds, places) == number).reshape(position.shape)
+        at, stays = ctx.saved
+        return keep(gy.ravel()[at], stays), None
 
 
 def unpool_nearest(input: Tensor, scale_factor: int | Pair) -> Tensor:

@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minicv import Tensor
-from minicv.ops.norm import batch_norm, local_response_norm, moments
+from minicv.fast.normalization import moments
+from minicv.ops.norm import batch_norm, local_response_norm
 from tests.oracle import require
 
 

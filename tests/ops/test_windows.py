@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 
 from minicv import Tensor
-from minicv.fast import pooling
-from minicv.ops import windows
+from minicv.fast import pooling, windows
 from minicv.ops.adaptive_pool import adaptive_avg_pool2d, adaptive_max_pool2d
 from minicv.ops.avg_pool import avg_pool2d
 from minicv.ops.max_pool import max_pool2d

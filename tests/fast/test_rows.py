@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minicv.ops import rows
+from minicv.fast import rows
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=4), st.data())

@@ -1,0 +1,84 @@
+"""Cross entropy, quickly.
+
+As in ``softmax.py``, blocks of pixels are transposed to (K, B). Forward keeps the probabilities of each block and where
+the true class of each pixel is; backward subtracts 1 there instead of making a one-hot array of all classes.
+"""
+from __future__ import annotations
+
+from ..backend import parallel, xp_of
+from ..ops.loss import CrossEntropy, check_range, each, reduced
+from ..ops.masks import keep, weigh
+from .rows import blocks_of, from_rows, put_columns, rows_of
+
+
+class FastCrossEntropy(CrossEntropy):
+    """loss = a (log sum_j exp(x_j) - x_t), a = pixel weight * class weight of t, or 0 where t is to be ignored.
+
+    Smoothing leaves 1 - s of it, and adds s/K of the loss that each class would have as the target.
+    """
+
+    def forward(ctx, x, target, weight, pixel_weight, *, ignore_index, reduction, label_smoothing):
+        xp, axis, s = xp_of(x), min(1, x.ndim - 1), label_smoothing
+        K, rows = x.shape[axis], rows_of(x, axis)  # (P, K)
+        loss, a = xp.empty(len(rows), x.dtype), xp.empty(len(rows), x.dtype)
+        v = None if pixel_weight is None else pixel_weight.reshape(-1)
+        target_rows = target.reshape(-1)
+
+        def block(span):
+            t = target_rows[span].astype(xp.int64)
+            counts = t != ignore_index
+            t *= counts  # an ignored target reads class 0, with weight 0
+            check_range("cross_entropy", t, K, ignore_index)
+            at = t * len(t) + xp.arange(len(t))  # z[t[b], b] is z.ravel()[at[b]]
+            u = counts.astype(x.dtype) if v is None else v[span] * counts
+            w_t = 1 if weight is None else weight.take(t)
+            a[span] = u * w_t
+            z = xp.empty((K, len(t)), x.dtype)
+            keep(rows[span].T, (u if s else a[span]) != 0, out=z)  # a pixel that does not count may have any scores
+            z -= z.max(axis=0)
+            z_t = z.ravel().take(at)
+            p, e_t = xp.exp(z), xp.exp(z_t)
+            # The sum of the others alone: for a pixel that is sure of its class 1 + 1e-9 would round to 1, and leave
+            # neither loss nor gradient.
+            p.ravel()[at] = 0
+            others = p.sum(axis=0)
+            sums = others + e_t
+            not_t = others / sums  # 1 - p_t
+            p /= sums
+            xp.log1p(others + (e_t - 1), out=sums)
+            e = sums - z_t  # - log p_t
+            e = e if weight is None else weigh(e, w_t)
+            if s:
+                of_all = K * sums - z.sum(axis=0) if weight is None else \
+                    weight.sum() * sums - weigh(z, weight[:, None]).sum(axis=0)
+                e = (1 - s) * e + s / K * of_all
+                p.ravel()[at] = e_t / (others + e_t)
+            xp.multiply(u, e, out=loss[span])  # U-Net, eq. (1)
+            return p, at, not_t, u if s else None
+
+        spans = blocks_of(rows)
+        saved = parallel(block, spans)
+        total = a.sum()
+        ctx.save(saved, spans, a, total, weight)
+        ctx.shape_in, ctx.axis, ctx.reduction, ctx.s = x.shape, axis, reduction, s
+        return reduced(loss.reshape(target.shape), total, reduction)
+
+    def backward(ctx, gy):  # dloss/dx = a (p - onehot(t))
+        saved, spans, a, total, weight = ctx.saved
+        K, s, gy = ctx.shape_in[ctx.axis], ctx.s, each(gy, total, ctx.reduction).reshape(-1)
+        gx = xp_of(a).empty((len(a), K), a.dtype)
+
+        def block(both):
+            span, (p, at, not_t, u) = both
+            g = gy if len(gy) == 1 else gy[span]
+            ga = weigh(g, a[span]) if not s else weigh(g, a[span]) * (1 - s)
+            gz = p * ga
+            gz.ravel()[at] = -ga * not_t
+            if s:
+                ug = weigh(g, u) * (s / K)
+                gz += p * (ug * (K if weight is None else weight.sum()))
+                gz -= ug if weight is None else weigh(ug, weight[:, None])
+            put_columns(gx[span], gz)
+
+        parallel(block, list(zip(spans, saved, strict=True)))
+        return from_rows(gx, ctx.shape_in, ctx.axis), None, None, None
