@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import minicv
 from minicv import backend
+from minicv.backend import devices, workers
 from tests.strict_device import StrictArray, strict
 
 
@@ -24,8 +25,8 @@ def four_threads(monkeypatch):
 
 
 def set_threads(monkeypatch, n):
-    monkeypatch.setattr(backend, "threads", lambda: n)
-    monkeypatch.setattr(backend, "_calls", functools.cache(backend._calls.__wrapped__))  # threads of its own
+    monkeypatch.setattr(workers, "threads", lambda: n)
+    monkeypatch.setattr(workers, "_calls", functools.cache(workers._calls.__wrapped__))  # threads of its own
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -53,7 +54,7 @@ def test_an_unknown_device_is_an_error_that_lists_them(in_use):
 
 def test_without_cupy_the_error_says_how_to_get_it(in_use, monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)  # as if it were not installed
-    monkeypatch.setattr(backend, "_modules", {"numpy": np})
+    monkeypatch.setattr(devices, "_modules", {"numpy": np})
     with pytest.raises(RuntimeError, match=r"CuPy cannot be imported; install it with `pip install -e '.\[cuda\]'`"):
         minicv.use("cupy")
     assert backend.current() == "numpy"
@@ -109,19 +110,11 @@ def test_parallel_uses_several_threads(four_threads):
     assert len(set(names)) == 4
 
 
-@pytest.mark.parametrize("bytes_each, threads", [(1 << 16, 1), (1 << 17, 4)])
-def test_together_wakes_threads_for_large_arrays_only(four_threads, bytes_each, threads):
-    names = []
-    array = np.empty(bytes_each, np.uint8)
-    backend.together([lambda: (time.sleep(0.01), names.append(threading.current_thread().name))] * 12, array, array)
-    assert len(names) == 12 and len(set(names)) == threads
-
-
 def test_parallel_leaves_no_call_behind(four_threads):
     """A helper that wakes after all is done would find the call, and until then keep the arrays alive."""
     for _ in range(50):
         assert backend.parallel(lambda i: i, [0, 1]) == [0, 1]
-        assert backend._calls().empty()
+        assert workers._calls().empty()
 
 
 @pytest.mark.parametrize("n", [1, 3])
@@ -199,7 +192,7 @@ def _in_child(queue):
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # that is what is tested
 def test_a_forked_process_starts_its_own_threads(monkeypatch):
     """A fork copies the queue, but not its threads: waiting for them would never end."""
-    monkeypatch.setattr(backend, "threads", lambda: 3)
+    monkeypatch.setattr(workers, "threads", lambda: 3)
     backend.parallel(lambda i: time.sleep(0.001), list(range(8)))  # the pool is there
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
@@ -210,14 +203,15 @@ def test_a_forked_process_starts_its_own_threads(monkeypatch):
     finally:
         child.kill()
         child.join()
-        backend._calls.cache_clear()
+        workers._calls.cache_clear()
 
 
 @pytest.mark.parametrize("given_threads, expected", [("3", "3"), ("1", "1"), ("0", None), ("", None)])
 def test_the_number_of_threads_comes_from_the_environment(given_threads, expected):
     program = ("import os; from minicv import backend; "
                "print(backend.threads() == len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') "
-               "else backend.threads() == os.cpu_count(), backend.threads(), backend._set_blas_threads is not None)")
+               "else backend.threads() == os.cpu_count(), backend.threads(), "
+               "backend.workers._set_blas_threads is not None)")
     env = {**os.environ, "MINICV_THREADS": given_threads}
     if not given_threads:
         env.pop("MINICV_THREADS")
@@ -229,7 +223,7 @@ def test_the_number_of_threads_comes_from_the_environment(given_threads, expecte
 @pytest.mark.parametrize("asked", ["two", "-1", "1.5"])
 def test_a_number_of_threads_that_is_none_is_named(monkeypatch, asked):
     monkeypatch.setenv("MINICV_THREADS", asked)
-    monkeypatch.setattr(backend, "_set_blas_threads", len)  # as if the BLAS were a known one
+    monkeypatch.setattr(workers, "_set_blas_threads", len)  # as if the BLAS were a known one
     with pytest.raises(ValueError, match=f"MINICV_THREADS={asked} in the environment: must be how many threads"):
         backend.threads.__wrapped__()
 
@@ -246,35 +240,35 @@ def test_split_in_parallel_is_the_same_as_in_one_piece(four_threads, shape, orde
     assert x.shape == shape
     y = np.full_like(x, np.nan)
     z = np.full(shape, np.nan)  # of another layout
-    sizes = backend.split(lambda x, y, z: (np.add(x, 1, out=y), np.negative(x, out=z), x.size)[2], x, y, z)
+    sizes = backend.parallel_chunks(lambda x, y, z: (np.add(x, 1, out=y), np.negative(x, out=z), x.size)[2], x, y, z)
     assert np.array_equal(y, x + 1) and np.array_equal(z, -x) and sum(sizes) == x.size
     assert len(sizes) == 1 or x.nbytes >= 1 << 18
 
 
 def test_split_cuts_the_outermost_axis_in_memory(four_threads):
     x = np.zeros((64, 128, 2, 96)).transpose(2, 3, 0, 1)  # (2, 96, 64, 128), memory (64, 128, 2, 96)
-    parts = backend.split(lambda x: x.shape, x)
+    parts = backend.parallel_chunks(lambda x: x.shape, x)
     assert len(parts) > 1 and {p[:2] + p[3:] for p in parts} == {(2, 96, 128)} and sum(p[2] for p in parts) == 64
 
 
 def test_split_leaves_small_and_foreign_arrays_in_one_piece(four_threads):
-    assert backend.split(lambda x: x.shape, np.zeros((4, 4))) == [(4, 4)]
+    assert backend.parallel_chunks(lambda x: x.shape, np.zeros((4, 4))) == [(4, 4)]
     large = strict.zeros((512, 512))
-    assert backend.split(lambda x: x.shape, large) == [(512, 512)]
+    assert backend.parallel_chunks(lambda x: x.shape, large) == [(512, 512)]
 
 
 @given(M=st.integers(0, 150), K=st.integers(0, 150), N=st.integers(0, 150))
 def test_product_is_the_matrix_product(M, K, N):
     a = np.arange(M * K, dtype=float).reshape(M, K) % 7
     b = np.arange(K * N, dtype=float).reshape(K, N) % 5
-    assert np.array_equal(backend.product(a, b), a @ b)
+    assert np.array_equal(backend.parallel_matmul(a, b), a @ b)
 
 
 @pytest.mark.parametrize("M, K, N", [(300, 100, 60), (60, 100, 300), (2, 1000, 1000), (1000, 1000, 2)])
 def test_a_large_product_is_dealt_out_to_threads(four_threads, M, K, N):
     rng = np.random.default_rng(0)
     a, b = rng.standard_normal((K, M)).T, rng.standard_normal((N, K)).T
-    np.testing.assert_allclose(backend.product(a, b), a @ b, rtol=0, atol=1e-11)
+    np.testing.assert_allclose(backend.parallel_matmul(a, b), a @ b, rtol=0, atol=1e-11)
 
 
 def test_matmul_into_views_of_any_layout():

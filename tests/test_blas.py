@@ -67,7 +67,7 @@ def test_a_fresh_process_takes_the_recommended_kernel():
 @pytest.mark.skipif(blas.kernel() is None, reason="NumPy's BLAS here is not OpenBLAS")
 def test_threads_of_openblas_are_set():
     import minicv.backend  # which sets one
-    assert minicv.backend._set_blas_threads is not None
+    assert minicv.backend.workers._set_blas_threads is not None
     assert blas._library_function("get_num_threads")() == 1
 
 

@@ -121,7 +121,7 @@ def test_not_enough_memory(fails, monkeypatch, checkpoint, picture, tmp_path):
 
 def test_cupy_where_there_is_none_says_what_to_install(run, monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)  # an import of it fails
-    monkeypatch.delitem(minicv.backend._modules, "cupy", raising=False)
+    monkeypatch.delitem(minicv.backend.devices._modules, "cupy", raising=False)
     code, _, error = run("--backend", "cupy", "gradcheck", "relu")
     assert code == 2 and error.count("\n") == 1
     assert error.startswith("minicv gradcheck: minicv.use('cupy'): CuPy cannot be imported; install it with")

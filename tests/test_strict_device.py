@@ -272,4 +272,4 @@ def test_backends_primitives(x):
     backend.matmul(x, x.T, out)
     assert np.array_equal(out.get(), HOST @ HOST.T)
     doubled = strict.empty_like(x)
-    assert backend.split(lambda a, b: strict.multiply(a, 2, out=b), x, doubled) == [doubled]
+    assert backend.parallel_chunks(lambda a, b: strict.multiply(a, 2, out=b), x, doubled) == [doubled]

@@ -5,9 +5,8 @@ the true class of each pixel is; backward subtracts 1 there instead of making a 
 """
 from __future__ import annotations
 
-from ..backend import parallel, xp_of
+from ..backend import keep, parallel, weigh, xp_of
 from ..ops.loss import CrossEntropy, check_range, each, reduced
-from ..ops.masks import keep, weigh
 from .rows import blocks_of, from_rows, put_columns, rows_of
 
 

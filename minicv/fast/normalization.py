@@ -14,9 +14,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..backend import Array, parallel, xp_of
+from ..backend import Array, parallel, sum_rows, xp_of
 from ..ops.norm import BatchNorm, LocalResponseNorm
-from ..ops.precision import sum_rows
 from .rows import blocks_of, channelwise, from_rows, rows_of
 
 

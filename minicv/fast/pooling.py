@@ -15,12 +15,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..backend import Array, add_at, parallel, xp_of
+from ..backend import Array, add_at, in_range, parallel, sum_rows, xp_of
 from ..ops.adaptive_pool import AdaptiveAvgPool2d, AdaptiveMaxPool2d, bins
 from ..ops.arguments import Pair
 from ..ops.avg_pool import AvgPool2d
 from ..ops.max_pool import MaxPool2d, first_tap
-from ..ops.precision import in_range, sum_rows
 from .layout import empty_nhwc, nhwc_view
 from .windows import blocks, grid, scatter, taps
 

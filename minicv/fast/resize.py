@@ -16,9 +16,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..backend import Array, device_of, parallel, to_device, xp_of
+from ..backend import Array, device_of, parallel, to_device, weigh, xp_of
 from ..ops.interpolate import Interpolate, Nearest, hat
-from ..ops.masks import weigh
 from .layout import nhwc_view
 
 PARTS = 2  # of the pictures or their lines, for the threads; there are blocks of the matrix besides

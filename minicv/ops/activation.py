@@ -4,11 +4,10 @@ from __future__ import annotations
 import numpy as np
 
 from ..autograd import Function, Tensor
-from ..backend import xp_of
+from ..backend import keep, xp_of
 from .arguments import check_floats, number
 from .case import Case
 from .dtypes import floats, refuse_bool
-from .masks import keep
 from .precision import Wide
 
 

@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ..autograd import Tensor
-from ..backend import Array, add_at, xp_of
+from ..backend import Array, add_at, total, xp_of
 from .arguments import Pair, check_floats, pair
 from .case import Case
 from .max_pool import TIES
-from .precision import Wide, total
+from .precision import Wide
 from .shape import concatenate, flatten
 
 

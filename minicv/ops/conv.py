@@ -15,10 +15,10 @@ import numpy as np
 import scipy.sparse
 
 from ..autograd import Tensor
-from ..backend import Array, to_numpy, xp_of
+from ..backend import Array, to_numpy, total, xp_of
 from .arguments import Pair, check_floats, pair
 from .case import Case
-from .precision import Wide, total
+from .precision import Wide
 
 
 def conv_size(i: int, k: int, stride: int, padding: int, dilation: int) -> int:

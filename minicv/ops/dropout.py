@@ -15,10 +15,9 @@ import numpy as np
 
 from .. import backend
 from ..autograd import Tensor
-from ..backend import Array
+from ..backend import Array, keep
 from .arguments import check_floats
 from .case import Case
-from .masks import keep
 from .precision import Wide
 
 STEPS = 1 << 16  # values of a 16-bit draw

@@ -11,12 +11,11 @@ import numpy as np
 
 from ..autograd import Function, Tensor
 from ..autograd.protocols import operator_of
-from ..backend import Array, xp_of
+from ..backend import Array, keep, total, xp_of
 from .arguments import number
 from .case import Case
 from .dtypes import astype, check_fits, floats, operands, refuse_bool
-from .masks import keep
-from .precision import Wide, total
+from .precision import Wide
 
 
 def unbroadcast(g: Array, shape: tuple[int, ...]) -> Array:

@@ -4,12 +4,12 @@ from __future__ import annotations
 import numpy as np
 
 from ..autograd import Tensor
-from ..backend import product
+from ..backend import parallel_matmul, sum_rows
 from .arguments import check_floats
 from .case import Case
 from .dtypes import as_operand, common_dtype, refuse_bool
 from .elementwise import unbroadcast
-from .precision import Wide, sum_rows
+from .precision import Wide
 from .shape import reshape
 
 
@@ -18,12 +18,12 @@ class MatMul(Wide):
 
     def forward(ctx, a, b):
         ctx.save(a, b)
-        return product(a, b)
+        return parallel_matmul(a, b)
 
     def backward(ctx, gy):  # dL/da = gy b', dL/db = a' gy
         a, b = ctx.saved
-        return (unbroadcast(product(gy, b.swapaxes(-1, -2)), a.shape) if ctx.needs[0] else None,
-                unbroadcast(product(a.swapaxes(-1, -2), gy), b.shape) if ctx.needs[1] else None)
+        return (unbroadcast(parallel_matmul(gy, b.swapaxes(-1, -2)), a.shape) if ctx.needs[0] else None,
+                unbroadcast(parallel_matmul(a.swapaxes(-1, -2), gy), b.shape) if ctx.needs[1] else None)
 
 
 class Linear(Wide):
@@ -33,7 +33,7 @@ class Linear(Wide):
         rows = x.reshape(-1, w.shape[1])
         ctx.save(rows, w)
         ctx.x_shape = x.shape
-        y = product(rows, w.T)  # (rows, out)
+        y = parallel_matmul(rows, w.T)  # (rows, out)
         if b is not None:
             y += b
         return y.reshape(*x.shape[:-1], len(w))
@@ -41,8 +41,8 @@ class Linear(Wide):
     def backward(ctx, gy):
         rows, w = ctx.saved
         gy = gy.reshape(-1, len(w))
-        gx = product(gy, w).reshape(ctx.x_shape) if ctx.needs[0] else None
-        gw = product(gy.T, rows) if ctx.needs[1] else None  # (out, in)
+        gx = parallel_matmul(gy, w).reshape(ctx.x_shape) if ctx.needs[0] else None
+        gw = parallel_matmul(gy.T, rows) if ctx.needs[1] else None  # (out, in)
         gb = sum_rows(gy) if ctx.needs[2] else None
         return gx, gw, gb
 

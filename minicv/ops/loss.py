@@ -14,12 +14,11 @@ from __future__ import annotations
 import numpy as np
 
 from ..autograd import Tensor
-from ..backend import Array, is_array, to_device, xp_of
+from ..backend import Array, in_range, is_array, keep, to_device, weigh, xp_of
 from .arguments import number
 from .case import Case
 from .dtypes import astype
-from .masks import keep, weigh
-from .precision import Wide, in_range
+from .precision import Wide
 from .softmax import exp_and_others
 
 

@@ -17,13 +17,12 @@ from __future__ import annotations
 import numpy as np
 
 from ..autograd import Function, Tensor
-from ..backend import Array, xp_of
+from ..backend import Array, in_range, keep, weigh, xp_of
 from .arguments import number
 from .case import Case
 from .dtypes import astype
 from .loss import check_reduction, constant, each, on_device_of_input, reduced
-from .masks import keep, weigh
-from .precision import Wide, in_range
+from .precision import Wide
 
 
 def _elementwise_loop(loss):

@@ -6,11 +6,10 @@ import math
 import numpy as np
 
 from ..autograd import Tensor
-from ..backend import xp_of
+from ..backend import in_range, keep, total, xp_of
 from .arguments import check_floats
 from .case import Case
-from .masks import keep
-from .precision import Wide, in_range, total
+from .precision import Wide
 
 Dims = int | tuple[int, ...] | None
 

@@ -9,11 +9,10 @@ import math
 import numpy as np
 
 from ..autograd import Function, Tensor
-from ..backend import Array, device_of, is_array, xp_of
+from ..backend import Array, device_of, is_array, keep, xp_of
 from .case import Case
 from .dtypes import operands
 from .elementwise import each_element, unbroadcast
-from .masks import keep
 
 
 class Maximum(Function):

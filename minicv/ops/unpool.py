@@ -15,10 +15,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..autograd import Function, Tensor
-from ..backend import add_at, xp_of
+from ..backend import add_at, keep, xp_of
 from .arguments import Pair, pair
 from .case import Case
-from .masks import keep
 from .max_pool import max_pool2d_loop
 from .precision import Wide
 from .windows import check_map

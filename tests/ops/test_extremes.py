@@ -8,8 +8,7 @@ import pytest
 import minicv.ops as F
 from minicv import Tensor
 from minicv.autograd import Function
-from minicv.backend import product
-from minicv.ops.precision import in_range, sum_rows, total
+from minicv.backend import in_range, parallel_matmul, sum_rows, total
 from tests import extremes_reference
 from tests.extremes import LIMITS, REASONS, TRIALS, elementwise, measure, sigmoid, vectors
 from tests.extremes_trial import relative_error
@@ -126,7 +125,7 @@ def test_a_million_tenths():
     x = np.full((1 << 20, 3), 0.1, np.float32)
     exact = float(x[0, 0]) * (1 << 20)
     assert abs(x.sum(axis=0) / exact - 1).max() > 1e-3  # what NumPy makes of it
-    for y in (total(x, (0,)), sum_rows(x), product(np.ones((1, 1 << 20), np.float32), x)[0]):
+    for y in (total(x, (0,)), sum_rows(x), parallel_matmul(np.ones((1, 1 << 20), np.float32), x)[0]):
         np.testing.assert_allclose(y, exact, rtol=1e-5)
 
 
@@ -141,7 +140,7 @@ def test_sums_of_rows_of_any_number(shape):
                                          ((3, 1024), (1024, 2))])
 def test_a_long_product_is_made_of_pieces(left, right):
     a, b = np.arange(float(np.prod(left))).reshape(left) % 7, np.arange(float(np.prod(right))).reshape(right) % 5
-    np.testing.assert_array_equal(product(a, b), a @ b)
+    np.testing.assert_array_equal(parallel_matmul(a, b), a @ b)
 
 
 def test_float64_is_asked_only_where_float32_overflows():

@@ -14,10 +14,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from types import ModuleType
 
-from ...backend import Array, xp_of
+from ...backend import Array, total, xp_of
 from ...ops.arguments import Pair
 from ...ops.conv import Conv2d, ConvTranspose2d
-from ...ops.precision import total
 from ..layout import empty_nhwc, nhwc_view
 from . import depthwise, patches, shifted, winograd
 

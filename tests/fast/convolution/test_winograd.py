@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 import minicv.ops as F
-from minicv import Tensor, backend
+from minicv import Tensor
+from minicv.backend import workers
 from minicv.fast.convolution import shifted, winograd
 from minicv.ops import conv
 from tests import harness
@@ -97,7 +98,7 @@ def test_float32_loses_no_digits():
 def test_the_number_of_threads_makes_no_difference(monkeypatch):
     results = []
     for threads in 1, 2:
-        monkeypatch.setattr(backend, "threads", lambda threads=threads: threads)
+        monkeypatch.setattr(workers, "threads", lambda threads=threads: threads)
         results.append(layer(4, 16, 64, 64, 16, np.float32, padding=1))
     for a, b in zip(*results, strict=True):
         np.testing.assert_array_equal(a, b)

@@ -1,0 +1,115 @@
+"""The switch between NumPy and CuPy, and minicv's random numbers.
+
+Only this file, ``training.nccl`` and the doctor import CuPy. Everything else asks ``xp_of(array)`` for the module
+that owns an array and writes one body of code for both devices.
+"""
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+Array = Any  # numpy.ndarray or cupy.ndarray
+
+# ---------------------------------------------------------------------------------------------------------
+# Devices: a name, the module that computes there, and its array type
+# ---------------------------------------------------------------------------------------------------------
+_modules: dict[str, ModuleType] = {"numpy": np}
+_names: dict[type, str] = {np.ndarray: "numpy"}
+_current = "numpy"
+_rng = np.random.default_rng(0)
+
+
+def register(name: str, module: ModuleType, array_type: type) -> None:
+    """Make a device known. ``cupy`` registers itself on first use; the tests register a strict stand-in."""
+    _modules[name] = module
+    _names[array_type] = name
+
+
+def _load(name: str) -> ModuleType:
+    if name == "cupy" and name not in _modules:
+        try:
+            import cupy
+        except ImportError as error:
+            raise RuntimeError("minicv.use('cupy'): CuPy cannot be imported; install it with "
+                               "`pip install -e '.[cuda]'` on a machine with an NVIDIA GPU") from error
+        register("cupy", cupy, cupy.ndarray)
+    if name not in _modules:
+        raise ValueError(f"minicv.use({name!r}): no such device; there are {sorted({*_modules, 'cupy'})}")
+    return _modules[name]
+
+
+def use(name: str) -> None:
+    """Put new parameters on a device: ``"numpy"`` or ``"cupy"``."""
+    global _current
+    _load(name)
+    _current = name
+
+
+def current() -> str:
+    """The name of the device in use."""
+    return _current
+
+
+def xp() -> ModuleType:
+    """The array module of the device in use (numpy or cupy)."""
+    return _modules[_current]
+
+
+def is_array(value: object) -> bool:
+    """True for an array of any known device."""
+    return type(value) in _names or isinstance(value, np.ndarray)
+
+
+def device_of(array: Array) -> str:
+    """The name of the device that holds an array."""
+    name = _names.get(type(array))
+    if name is None:
+        if isinstance(array, np.ndarray | np.generic):
+            return "numpy"
+        raise TypeError(f"expected an array of {sorted(_modules)}, got {type(array).__name__}")
+    return name
+
+
+def xp_of(array: Array) -> ModuleType:
+    """The module that owns an array: ``numpy`` or ``cupy``."""
+    return _modules[device_of(array)]
+
+
+def to_numpy(array: Array) -> np.ndarray:
+    """A NumPy array with the same values (a copy from the GPU where it lies there)."""
+    return np.asarray(array) if device_of(array) == "numpy" else array.get()
+
+
+def to_device(array: Array, name: str | None = None) -> Array:
+    """The array on the named device (default: the one in use); the same object if it is there already."""
+    name = name or _current
+    return array if device_of(array) == name else _load(name).asarray(to_numpy(array))
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Random numbers: drawn on the host from one generator, so that a seed gives the same numbers on any device
+# ---------------------------------------------------------------------------------------------------------
+def seed(n: int) -> None:
+    """Start all of minicv's random numbers (initial weights, dropout) anew from ``n``."""
+    global _rng
+    _rng = np.random.default_rng(n)
+
+
+@contextlib.contextmanager
+def seeded(*numbers: int) -> Iterator[None]:
+    """Inside, minicv's random numbers start anew from these numbers; afterwards they go on as if nothing had been."""
+    global _rng
+    before, _rng = _rng, np.random.default_rng(numbers)
+    try:
+        yield
+    finally:
+        _rng = before
+
+
+def rng() -> np.random.Generator:
+    """The generator behind initial weights and dropout."""
+    return _rng
