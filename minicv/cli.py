@@ -9,7 +9,6 @@ import os
 import shutil
 import sys
 import time
-import traceback
 import warnings
 from collections.abc import Iterator
 from functools import partial
@@ -212,25 +211,23 @@ def run_lessons(args: argparse.Namespace) -> int:
 def run_gradcheck(args: argparse.Namespace) -> int:
     """minicv gradcheck [OP...]"""
     from . import ops
-    from .autograd import GradcheckResult, gradcheck
+    from .ops.check import check
     with blame_user():
         cases = ops.cases(args.ops)
-    wrong, start = 0, time.perf_counter()
+    start, wrong = time.perf_counter(), {}  # wrong: (operation, storey) -> how many cases
     for case in cases:
-        f, inputs = case.differentiable(backend.current())
-        try:
-            result = gradcheck(f, inputs)
-        except Exception as error:  # an op that fails is wrong too, and the others are still to be checked
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            result = GradcheckResult("WRONG", float("nan"), "; ".join([
-                f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ()),
-                f"{where.filename}, line {where.lineno}: {where.line}"]))
-        wrong += result.verdict == "WRONG"
-        shapes = " ".join("x".join(map(str, x.shape)) or "()" for x in inputs)
-        detail = f"  {result.detail}" if result.detail else ""
-        print(f"{case.name:<18} {case.label:<46} {shapes:<34} {result.error:7.1e}  {result.verdict}{detail}",
-              flush=True)
-    print(f"{len(cases)} cases, {wrong} wrong, {time.perf_counter() - start:.1f} s")
+        shapes = " ".join("x".join(map(str, a.shape)) or "()" for a in case.arrays() if a is not None)
+        for storey, result in check(case, backend.current()).items():
+            if result.verdict == "WRONG":
+                wrong[case.name, storey] = wrong.get((case.name, storey), 0) + 1
+            detail = f"  {result.detail}" if result.detail else ""
+            print(f"{case.name:<18} {case.label:<46} {shapes:<34} {storey:<5} {result.error:7.1e}  {result.verdict}"
+                  f"{detail}", flush=True)
+    for (name, storey), n in wrong.items():
+        where = f"minicv/ops/{sys.modules[getattr(ops, name).__module__].__name__.rpartition('.')[2]}.py"
+        print(f"{name}: {storey} is wrong in {n} of {sum(case.name == name for case in cases)} cases; see "
+              f"{where if storey == 'plain' else 'minicv/fast, which stands for ' + where}")
+    print(f"{len(cases)} cases, {sum(wrong.values())} wrong, {time.perf_counter() - start:.1f} s")
     return 1 if wrong else 0
 
 

@@ -11,7 +11,6 @@ import functools
 import importlib
 import pkgutil
 import re
-import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -20,8 +19,8 @@ import minicv
 import minicv.ops
 from minicv import Tensor, backend
 from minicv.autograd import Function, gradcheck
-from minicv.fast import FAST
 from minicv.ops.case import Case
+from minicv.ops.check import storeys  # noqa: F401 - for the tests
 from tests.strict_device import StrictArray
 
 DEVICES = ("numpy", "strict")  # and "cupy", where tests marked gpu are asked for
@@ -34,12 +33,6 @@ CASES = [case for module in MODULES for case in getattr(module, "CASES", [])]
 FUNCTIONS = [f for module in MODULES for f in vars(module).values()
              if isinstance(f, type) and issubclass(f, Function) and f.__module__ == module.__name__
              and f.forward is not Function.forward]
-
-
-def storeys(case: Case) -> tuple[str, ...]:
-    """The storeys on which a case computes in different ways: "fast" only where its file has Functions that do."""
-    functions = vars(sys.modules[case.op.__module__]).values()
-    return ("plain", "fast") if any(isinstance(f, type) and f in FAST for f in functions) else ("plain",)
 
 
 def on_storey(name: str) -> contextlib.AbstractContextManager:

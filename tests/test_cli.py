@@ -12,6 +12,7 @@ import minicv
 from minicv import cli, doctor, lessons, models, nn
 from minicv.autograd import Function
 from minicv.data import Cells, read_image, read_label, write_png
+from minicv.fast.elementwise import FastReLU
 from minicv.models.segmentation.unet import UNet
 from minicv.ops.activation import ReLU
 from minicv.training import SegmentationRecipe, load_checkpoint, save_checkpoint
@@ -329,14 +330,15 @@ def test_predict_errors(fails, checkpoint, picture, tmp_path):
 
 
 def test_gradcheck(run):
-    code, out, error = run("gradcheck", "relu", "conv2d")
+    code, out, error = run("gradcheck", "relu", "conv2d", "exp")
     assert (code, error) == (0, "")
     *lines, last = out.splitlines()
-    cases = minicv.ops.cases(["relu", "conv2d"])
-    assert len(lines) == len(cases)
-    for line, case in zip(lines, cases, strict=True):
+    cases = minicv.ops.cases(["relu", "conv2d", "exp"])
+    expected = [(case, storey) for case in cases for storey in ("plain", "fast")[:1 if case.name == "exp" else 2]]
+    assert len(lines) == len(expected)
+    for line, (case, storey) in zip(lines, expected, strict=True):
         assert line.startswith(case.name) and case.label in line
-        assert float(re.search(r"  +(\d\.\de[+-]\d\d)  (ok|kink)\b", line)[1]) < 1e-6
+        assert float(re.search(rf" {storey} +(\d\.\de[+-]\d\d)  (ok|kink)\b", line)[1]) < 1e-6
     assert last.startswith(f"{len(cases)} cases, 0 wrong, ")
 
 
@@ -346,7 +348,7 @@ def test_gradcheck_of_everything(run):
     *lines, last = out.splitlines()
     assert [line for line in lines if "  WRONG  " in line] == [] and code == 0
     assert {line.split()[0] for line in lines} == {case.name for case in minicv.ops.cases()}
-    assert last.startswith(f"{len(lines)} cases, 0 wrong, ")
+    assert last.startswith(f"{len(minicv.ops.cases())} cases, 0 wrong, ")
 
 
 def wrong_slope(ctx, gy):
@@ -366,15 +368,27 @@ def crash(ctx, gy):
     (wrong_shape, "ValueError: ReLU.backward: the gradient has shape "),
     (crash, "ZeroDivisionError: oh"),
 ])
-def test_gradcheck_of_a_broken_operation(run, monkeypatch, backward, reason):
-    monkeypatch.setattr(ReLU, "backward", backward)
+@pytest.mark.parametrize(("broken", "storey", "where"), [
+    (ReLU, "plain", "see minicv/ops/activation.py"),
+    (FastReLU, "fast", "see minicv/fast, which stands for minicv/ops/activation.py")])
+def test_gradcheck_says_which_storey_is_broken(run, monkeypatch, backward, reason, broken, storey, where):
+    monkeypatch.setattr(broken, "backward", backward)
     code, out, error = run("gradcheck", "relu", "sigmoid")
     assert (code, error) == (1, "")
-    *lines, last = out.splitlines()
+    *lines, verdict, last = out.splitlines()
     wrong = [line for line in lines if "  WRONG  " in line]
-    assert wrong and all(line.startswith("relu") for line in wrong) and reason in wrong[0]
-    assert [line for line in lines if line.startswith("sigmoid") and line.endswith("  ok")]  # the others go on
-    assert last.startswith(f"{len(lines)} cases, {len(wrong)} wrong, ")
+    assert wrong and all(line.startswith("relu") and f" {storey} " in line for line in wrong) and reason in wrong[0]
+    assert [line for line in lines if line.startswith("sigmoid") and line.endswith("  ok")]  # the others are checked
+    assert verdict == f"relu: {storey} is wrong in {len(wrong)} of 3 cases; {where}"
+    assert last.startswith(f"{len(minicv.ops.cases(['relu', 'sigmoid']))} cases, {len(wrong)} wrong, ")
+
+
+@pytest.mark.parametrize("broken", [ReLU, FastReLU])
+def test_gradcheck_compares_forward_with_the_loops(run, monkeypatch, broken):
+    forward = broken.forward
+    monkeypatch.setattr(broken, "forward", lambda ctx, x: forward(ctx, x) + 1)
+    code, out, _ = run("gradcheck", "relu")
+    assert code == 1 and "WRONG  forward gives " in out and "the loops " in out
 
 
 def test_gradcheck_notices_a_backward_of_zeros(run, monkeypatch):
@@ -382,7 +396,7 @@ def test_gradcheck_notices_a_backward_of_zeros(run, monkeypatch):
     assert issubclass(LogSoftmax, Function)
     monkeypatch.setattr(LogSoftmax, "backward", lambda ctx, gy: 0 * gy)
     code, out, _ = run("gradcheck", "log_softmax")
-    assert code == 1 and "WRONG" in out
+    assert code == 1 and "WRONG" in out and "log_softmax: plain is wrong" in out
 
 
 def test_gradcheck_of_an_unknown_operation(fails):

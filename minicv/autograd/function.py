@@ -177,6 +177,11 @@ def use_fast(table: dict[type[Function], type[Function]]) -> None:
     _fast.update(table)
 
 
+def has_fast_version(cls: type[Function]) -> bool:
+    """Whether another class stands for this one, outside ``plain``."""
+    return cls in _fast
+
+
 def plain_everywhere() -> bool:
     """Whether ``MINICV_PLAIN`` asks for plain operations; ``ValueError`` for a value other than 0 and 1."""
     value = os.environ.get("MINICV_PLAIN", "") or "0"

@@ -1,0 +1,88 @@
+"""Is an operation right? What ``minicv gradcheck`` asks of each case, on both storeys.
+
+The loops of the definition, the plain Function and its fast version must give the same numbers, and each backward must
+be the derivative of its forward.
+"""
+from __future__ import annotations
+
+import contextlib
+import functools
+import traceback
+from typing import Any
+
+import numpy as np
+
+from .. import backend
+from ..autograd import GradcheckResult, Tensor, gradcheck, plain
+from ..autograd.function import Function, has_fast_version
+from ..autograd.graph import calls
+from .case import Case
+
+TOLERANCE = 1e-10  # of the largest number, in float64
+LARGE = 20_000  # numbers of an array that loops would take seconds for
+
+
+def storeys(case: Case) -> tuple[str, ...]:
+    """("plain", "fast") where the case calls a Function whose fast version would run now, else ("plain",)."""
+    return ("plain", "fast") if not plain.active() and any(map(has_fast_version, functions(case))) else ("plain",)
+
+
+@functools.cache
+def functions(case: Case) -> frozenset[type[Function]]:
+    """The Functions that the case calls, as plain classes; none where it fails."""
+    inputs = [None if a is None else Tensor(a, requires_grad=a.dtype.kind == "f") for a in case.arrays()]
+    with plain(), contextlib.suppress(Exception):
+        return frozenset(type(call) for call in calls(as_list(case.run(*inputs))[0]))
+    return frozenset()
+
+
+def check(case: Case, device: str = "numpy") -> dict[str, GradcheckResult]:
+    """The verdict on each of the case's storeys."""
+    found, reference = {}, None
+    for storey in storeys(case):
+        with plain() if storey == "plain" else contextlib.nullcontext():
+            try:
+                values = results(case, device)
+                if reference is None:
+                    large = max((a.size for a in case.arrays() if a is not None), default=0) > LARGE
+                    reference = values if large else by_loops(case)
+                apart = different(values, reference)
+                found[storey] = gradcheck(*case.differentiable(device)) if apart is None else apart
+            except Exception as error:  # an operation that fails is wrong too, and the others are still to be checked
+                where = traceback.extract_tb(error.__traceback__)[-1]
+                found[storey] = GradcheckResult("WRONG", float("nan"), "; ".join([
+                    f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ()),
+                    f"{where.filename}, line {where.lineno}: {where.line}"]))
+    return found
+
+
+def results(case: Case, device: str) -> list[np.ndarray]:
+    """What the operation returns for the case's inputs, as NumPy arrays."""
+    y = case.run(*(None if a is None else Tensor(backend.to_device(a, device)) for a in case.arrays()))
+    return [t.numpy() for t in as_list(y)]
+
+
+def by_loops(case: Case) -> list[np.ndarray]:
+    """The same by the definition."""
+    return [np.asarray(y) for y in as_list(case.loop(*case.arrays(), **case.options))]
+
+
+def as_list(result: Any) -> list:
+    return list(result) if isinstance(result, tuple | list) else [result]
+
+
+def different(values: list[np.ndarray], reference: list[np.ndarray]) -> GradcheckResult | None:
+    """A verdict where the results are not those of the definition, or of the plain storey."""
+    for y, expected in zip(values, reference, strict=True):
+        if y.shape != expected.shape:
+            return GradcheckResult("WRONG", float("nan"), f"forward gives shape {y.shape}, the loops {expected.shape}")
+        with np.errstate(invalid="ignore"):  # inf - inf
+            apart = np.where(y == expected, 0.0, abs(np.subtract(y, expected, dtype=float)))
+        apart = np.where(np.isnan(y) & np.isnan(expected), 0.0, apart)
+        scale = np.max(np.abs(expected), where=np.isfinite(expected), initial=0.0)
+        scale = scale if scale > TOLERANCE else 1.0  # where everything cancels, the terms were of the size of 1
+        if not (apart <= TOLERANCE * scale).all():
+            place = np.unravel_index(int(np.argmax(np.where(np.isnan(apart), np.inf, apart))), y.shape)
+            return GradcheckResult("WRONG", float(apart[place] / scale), f"forward gives {y[place]:.6g} at "
+                                   f"{tuple(map(int, place))}, the loops {expected[place]:.6g}")
+    return None
