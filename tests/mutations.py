@@ -671,5 +671,5 @@ MUTATIONS = [
              "xp.arange(x.size)[::-1].reshape(x.shape)"),
     Mutation("plain sum: a gradient without signs", "elementwise", "ops/elementwise",
              "return tuple(unbroadcast(gy, shape) if need else None",
-             "return tuple(unbroadcast(abs(gy), shape) if need else None"),
+             "return tuple(unbroadcast(-gy, shape) if need else None"),
 ]

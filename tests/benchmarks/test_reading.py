@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 
 from minicv.autograd import Function
+from minicv.backend import keep
 from minicv.ops.dtypes import refuse_bool
-from minicv.ops.masks import keep
 from minicv.ops.precision import Wide
 from tests.benchmarks import reading
 
