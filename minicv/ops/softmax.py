@@ -18,7 +18,7 @@ from ..backend import Array, xp_of
 from .arguments import check_floats
 from .case import Case
 from .precision import Wide
-from .shape import axis
+from .shape import axis, reshape
 
 
 def softmax_loop(x, dim):
@@ -95,6 +95,8 @@ def log_softmax(input: Tensor, dim: int) -> Tensor:
 def _along(function: type[Function], name: str, input: Tensor, dim: int) -> Tensor:
     check_floats(name, input=input)
     along = axis(name, input.ndim, dim)
+    if not input.size:  # an axis of no scores has no largest one
+        return reshape(input, input.shape)
     return function.apply(input, dim=along) if input.ndim else function.apply(input.reshape(1), dim=0).reshape(())
 
 
