@@ -19,12 +19,17 @@ class Optimizer:
     ``params`` is a list of tensors, or of dicts {"params": [...], "lr": ..., ...} for options of their own.
     """
 
+    REMEMBERED: tuple[str, ...] | None = None  # names in the state of a parameter; None: any
+
     def __init__(self, params: Params, **defaults: float):
         name = type(self).__name__
         if isinstance(params, Tensor):  # which list() would cut into rows, copies that nobody uses
             raise TypeError(f"{name}(params): got one Tensor of shape {params.shape}; pass a list, as in [tensor]")
         params = list(params)
-        groups = params if params and isinstance(params[0], dict) else [{"params": params}]
+        groups = params if any(isinstance(p, dict) for p in params) else [{"params": params}]
+        for g in groups:
+            if not isinstance(g, dict) or isinstance(g.get("params"), Tensor | None):
+                raise TypeError(f"{name}(params): pass a list of Tensors, or of dicts with such a list as 'params'")
         self.groups = [{**defaults, **g, "params": list(g["params"])} for g in groups]
         every = [p for g in self.groups for p in g["params"]]
         if not every:
@@ -35,6 +40,9 @@ class Optimizer:
             if not isinstance(p, Tensor) or p.dtype.kind != "f":
                 what = f"one of {p.dtype}" if isinstance(p, Tensor) else f"{type(p).__name__}"
                 raise TypeError(f"{name}(params): parameters are Tensors of floats, got {what}")
+            if p.node is not None:
+                raise ValueError(f"{name}(params): a parameter {p.shape} is the result of {p.node.name()}, which gets "
+                                 "no .grad; pass the leaves that it was computed from")
         for group in self.groups:
             unknown = group.keys() - defaults.keys() - {"params"}
             if unknown:
@@ -94,10 +102,13 @@ class Optimizer:
         params = [p for g in self.groups for p in g["params"]]
         state: list[dict] = [{} for _ in params]
         for key, value in saved.items():
-            number, name = key.split(".", 1)
-            i = int(number)
+            number, _, name = key.partition(".")
+            i = int(number) if number.isdecimal() else len(params)
             if i >= len(params):
                 raise ValueError(f"{type(self).__name__}.load_state_dict: {key}: there are {len(params)} parameters")
+            if self.REMEMBERED is not None and name not in self.REMEMBERED:
+                raise ValueError(f"{type(self).__name__}.load_state_dict: {key} is of another optimizer; this one "
+                                 f"remembers {', '.join(self.REMEMBERED)}")
             if hasattr(value, "shape") and value.shape != params[i].shape:
                 raise ValueError(f"{type(self).__name__}.load_state_dict: {key} has shape {value.shape}, "
                                  f"parameter {i} has {params[i].shape}")
@@ -113,6 +124,8 @@ class Optimizer:
 class SGD(Optimizer):
     """v = momentum * v + g + weight_decay * p;  p = p - lr * v"""
 
+    REMEMBERED = ("v",)
+
     def __init__(self, params: Params, lr: float, momentum: float = 0.0, weight_decay: float = 0.0):
         super().__init__(params, lr=lr, momentum=momentum, weight_decay=weight_decay)
 
@@ -126,6 +139,8 @@ class SGD(Optimizer):
 
 class Adam(Optimizer):
     """Kingma and Ba (2015), algorithm 1: steps of about lr, each coordinate scaled by its own running size"""
+
+    REMEMBERED = ("t", "m", "v")
 
     def __init__(self, params: Params, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
                  weight_decay: float = 0.0):
@@ -167,17 +182,20 @@ def constant() -> Callable[[int], float]:
 def poly(total: int, power: float = 0.9) -> Callable[[int], float]:
     """(1 - step/total)^power. PSPNet (Zhao et al., 2017), sec. 5.1; DeepLab."""
     _at_least_one("poly(total", total)
+    _at_least_zero("poly(power", power)
     return partial(_poly, total, power)
 
 
 def steps(every: int, gamma: float = 0.1) -> Callable[[int], float]:
     """Times ``gamma`` after each ``every`` steps."""
     _at_least_one("steps(every", every)
+    _at_least_zero("steps(gamma", gamma)
     return partial(_steps, every, gamma)
 
 
 def multistep(milestones: Iterable[int], gamma: float = 0.1) -> Callable[[int], float]:
     """Times ``gamma`` from each of the ``milestones``, numbers of steps, on."""
+    _at_least_zero("multistep(gamma", gamma)
     return partial(_multistep, tuple(milestones), gamma)
 
 
@@ -192,6 +210,7 @@ def warmup(length: int, then: Callable[[int], float], start: float = 0.0) -> Cal
 
     Step 0 has the factor ``start + (1 - start) / length``.
     """
+    _at_least_zero("warmup(start", start)
     return partial(_warmup, length, then, start)
 
 
@@ -223,3 +242,8 @@ def _warmup(length: int, then: Callable[[int], float], start: float, step: int) 
 def _at_least_one(call: str, n: int) -> None:
     if n < 1:
         raise ValueError(f"{call}={n}): must be at least 1, a number of steps")
+
+
+def _at_least_zero(call: str, value: float) -> None:
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{call}={value}): must be a finite number of at least 0")

@@ -134,6 +134,10 @@ def test_steps_keep_float32_and_leave_the_old_array_alone():
     (lambda p: SGD(p, 0.1, momentum=-1), ValueError, r"SGD\(momentum=-1\): must be a finite number"),
     (lambda p: Adam(p, betas=(0.9, 1.0)), ValueError, r"Adam\(betas=\(0.9, 1.0\)\): must be two numbers .* below 1"),
     (lambda p: Adam(p, betas=0.9), ValueError, r"Adam\(betas=0.9\): must be two numbers"),
+    (lambda p: SGD([{"params": p}, leaf(np.ones(2))], 0.1), TypeError, r"SGD\(params\): pass a list of Tensors, or"),
+    (lambda p: SGD([{"params": p[0]}], 0.1), TypeError, r"SGD\(params\): pass .* dicts with such a list as 'params'"),
+    (lambda p: SGD([{"lr": 1}], 0.1), TypeError, r"SGD\(params\): pass a list of Tensors, or of dicts"),
+    (lambda p: SGD([p[0] * 2], 0.1), ValueError, r"SGD\(params\): a parameter \(2,\) is the result of Mul"),
     (lambda p: SGD([{"params": p, "rate": 1}], 0.1), ValueError, "a group has no option rate; there are lr, momentum"),
 ])
 def test_what_cannot_work_is_refused(make, error, message):
@@ -206,6 +210,9 @@ def test_state_goes_to_the_device_of_its_parameter():
 
 @pytest.mark.parametrize(("saved", "message"), [
     ({"0.v": np.ones((2, 3)), "7.v": np.ones(2)}, "SGD.load_state_dict: 7.v: there are 2 parameters"),
+    ({"0.v": np.ones((2, 3)), "-1.v": np.ones(2)}, "SGD.load_state_dict: -1.v: there are 2 parameters"),
+    ({"v": np.ones(2)}, "SGD.load_state_dict: v: there are 2 parameters"),
+    ({"0.m": np.ones((2, 3)), "0.t": 1}, "0.m is of another optimizer; this one remembers v"),
     ({"0.v": np.ones((2, 3)), "1.v": np.ones((1, 2))},
      r"SGD.load_state_dict: 1.v has shape \(1, 2\), parameter 1 has \(2,\)"),
 ])
@@ -392,6 +399,10 @@ P = leaf(np.ones((2, 3)))
     (lambda: SGD([{"params": [P]}, {"params": [P]}], lr=0.1), ValueError, r"SGD\(params\): a parameter occurs twice"),
     (lambda: poly(0), ValueError, r"poly\(total=0\): must be at least 1, a number of steps"),
     (lambda: steps(0), ValueError, r"steps\(every=0\): must be at least 1"),
+    (lambda: poly(5, -1), ValueError, r"poly\(power=-1\): must be a finite number of at least 0"),
+    (lambda: steps(5, np.nan), ValueError, r"steps\(gamma=nan\): must be a finite number"),
+    (lambda: multistep([5], -0.1), ValueError, r"multistep\(gamma=-0.1\): must be a finite number of at least 0"),
+    (lambda: warmup(5, constant(), np.inf), ValueError, r"warmup\(start=inf\): must be a finite number"),
     (lambda: cosine(-3), ValueError, r"cosine\(total=-3\): must be at least 1"),
 ])
 def test_errors(make, error, message):

@@ -6,6 +6,7 @@ import inspect
 import itertools
 import os
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -134,6 +135,12 @@ class Switch(contextlib.ContextDecorator):
     """``with`` block or decorator that is on in this thread as long as one of its kind is open."""
 
     state = ""
+
+    def __call__(self, function: Callable) -> Callable:
+        if inspect.isgeneratorfunction(function):  # its body runs later, when the block is closed
+            raise TypeError(f"@{type(self).__name__}() on the generator {function.__name__}: it would be off between "
+                            f"two values; write `with {type(self).__name__}():` inside")
+        return super().__call__(function)
 
     def __enter__(self) -> None:
         setattr(_state, self.state, getattr(_state, self.state, 0) + 1)

@@ -6,6 +6,7 @@ one ``Function.backward``, checks what it gets and gives, and frees what it had 
 """
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ from .tensor import Tensor
 
 if TYPE_CHECKING:
     from .function import Function
+
+_receiving = threading.Lock()  # walks in other threads may end at the same leaf
 
 
 def walk(tensor: Tensor, grad: Array, receive: Callable[[Tensor, Array], None]) -> None:
@@ -83,7 +86,8 @@ def backward(tensor: Tensor, grad: Array | None = None, ready: Callable[[Tensor]
         if leaf.dtype.kind != "f":
             raise TypeError(f"backward: requires_grad was set on a leaf of {leaf.dtype} {leaf.shape}, and only floats "
                             "have gradients; convert it first, t.astype('float32')")
-        leaf.grad = as_array(gradient if leaf.grad is None else leaf.grad + gradient)
+        with _receiving:
+            leaf.grad = as_array(gradient if leaf.grad is None else leaf.grad + gradient)
         if ready:
             ready(leaf)
     walk(tensor, grad if tensor.node else grad.copy(order="K"), receive)  # the caller may write to grad later

@@ -111,7 +111,8 @@ def arithmetic(symbol: str, f: Callable[[Any, Any], Any], instead: str = "") -> 
         if a.dtype != b.dtype or a.device != b.device:
             raise TypeError(f"{symbol}: got {a.dtype} on {a.device} and {b.dtype} on {b.device}; use .astype(dtype) or "
                             ".to(device)")
-        return Tensor(f(a.data, b.data))
+        with np.errstate(all="ignore"):
+            return Tensor(f(a.data, b.data))
     return method
 
 
@@ -120,8 +121,7 @@ def divided(f: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     def safe(a: Array, b: Array) -> Array:
         if a.dtype.kind != "f" and (b == 0).any():
             raise ZeroDivisionError("a Tensor of integers // or % 0; write .astype('float32') for inf and nan")
-        with np.errstate(all="ignore"):
-            return f(a, b)
+        return f(a, b)
     return safe
 
 

@@ -17,7 +17,8 @@ class Tensor:
     dtype and its memory: ``Tensor(array)`` is no copy. Operators and methods (``+``, ``@``, ``x.sum()``, ``x[1:]``) are
     those of ``minicv.ops``; ``protocols.py`` has what Python and NumPy do with a Tensor.
 
-    Raises ``TypeError`` if ``requires_grad`` is asked of integers, as they have no derivative.
+    Raises ``TypeError`` if ``requires_grad`` is asked of integers, as they have no derivative, for masked arrays, whose
+    mask would be lost, and for numbers in another byte order than the machine's.
     """
 
     __slots__ = ("data", "grad", "requires_grad", "node", "__weakref__")
@@ -27,11 +28,20 @@ class Tensor:
             raise TypeError("Tensor(array): got a Tensor; use .detach() for one outside the graph")
         if isinstance(array, np.generic):  # what NumPy makes of 0-d arrays
             array = np.asarray(array)
+        if isinstance(array, np.ma.MaskedArray):
+            raise TypeError("Tensor(array): got a masked array, whose mask would be lost; use array.filled(0), or "
+                            "F.where(mask, ...)")
         if not backend.is_array(array):
             array = np.asarray(array)
-            array = backend.to_device(array.astype(np.float32) if array.dtype.kind == "f" else array)
+            with np.errstate(over="ignore"):  # 1e300 is infinite, as in PyTorch
+                array = backend.to_device(array.astype(np.float32) if array.dtype.kind == "f" else array)
+        if backend.device_of(array) == "numpy":
+            array = np.asarray(array)  # the same memory: np.matrix, for one, multiplies otherwise
         if array.dtype.kind not in "fiub" or array.dtype.itemsize not in (1, 2, 4, 8):
             raise TypeError(f"Tensor(array): dtype {array.dtype} is not supported; use floats, integers or bool")
+        if not array.dtype.isnative:
+            raise TypeError(f"Tensor(array): dtype {array.dtype} has not this machine's byte order; use "
+                            "array.astype(array.dtype.newbyteorder('='))")
         if requires_grad and array.dtype.kind != "f":
             raise TypeError(f"Tensor(array, requires_grad=True): dtype is {array.dtype}, and only floats have "
                             "gradients; convert first, for example array.astype('float32')")

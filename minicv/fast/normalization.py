@@ -151,7 +151,7 @@ class FastLocalResponseNorm(LocalResponseNorm):
 
         def block(a, d, gb, ga):
             direct = gb * xp.exp(-beta * xp.log(d))
-            of_windows = channel_sums(direct * a / d, (size - 1) // 2, size // 2)
+            of_windows = channel_sums(direct * (a / d), (size - 1) // 2, size // 2)
             ga[...] = direct - 2 * beta * ctx.alpha / size * a * of_windows
         in_blocks(block, a, d, rows_of(gy), ga)
         return from_rows(ga.astype(gy.dtype, copy=False), ctx.shape_in)

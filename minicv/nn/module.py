@@ -139,6 +139,11 @@ class Module:
         parameters = dict(self.named_parameters(every_name=True))
         buffers = {n: getattr(m, a) for n, m, a in self.named_buffers(every_name=True)}
         own = {name: value.shape for name, value in [*parameters.items(), *buffers.items()]}
+        state = {name: value.data if isinstance(value, Tensor) else value for name, value in state.items()}
+        for name, value in state.items():
+            if getattr(value, "dtype", np.dtype(object)).kind not in "fiub":
+                raise TypeError(f"{type(self).__name__}.load_state_dict: {name} must be an array of numbers, got "
+                                f"{getattr(value, 'dtype', type(value).__name__)}")
         wrong = [f"{what} {some(sorted(names))}" for what, names in (
             ("missing", own.keys() - state.keys()), ("unexpected", state.keys() - own.keys())) if names]
         wrong += [f"{name}: {tuple(state[name].shape)} in the state, {shape} in the model"

@@ -40,7 +40,8 @@ def astype(input: Tensor, dtype: Any) -> Tensor:
     except TypeError:
         raise TypeError(f"astype(dtype={dtype!r}): use the name of floats, integers or bool, as 'float32'") from None
     if dtype.kind != "f":
-        return Tensor(input.data.astype(dtype))
+        with np.errstate(invalid="ignore"):  # NaN becomes any integer
+            return Tensor(input.data.astype(dtype))
     return input if input.dtype == dtype else AsType.apply(input, dtype=dtype)
 
 
@@ -96,7 +97,8 @@ def as_operand(name: str, value: Tensor | Numeric, dtype: np.dtype, like: Tensor
         return value if value.dtype.kind == "f" or value.dtype == dtype else astype(value, dtype)
     value = value.item() if isinstance(value, np.generic) else value
     check_fits(name, value, dtype)
-    return Tensor(xp_of(like.data).asarray(value, dtype=dtype))
+    with np.errstate(over="ignore"):  # 1e6 is infinite in float16
+        return Tensor(xp_of(like.data).asarray(value, dtype=dtype))
 
 
 def refuse_bool(name: str, *values: Tensor | Numeric) -> None:

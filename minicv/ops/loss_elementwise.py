@@ -120,7 +120,7 @@ class MSELoss(Wide):
         return in_range(lambda d: reduced(d * d, d.size, reduction), d)
 
     def backward(ctx, gy):
-        g = _weigh(ctx, 2 * gy)
+        g = 2 * _weigh(ctx, gy)
         return g, -g
 
 

@@ -1,6 +1,8 @@
 """The engine: tensors, calls, and the walk back through them."""
 import gc
 import threading
+import time
+import warnings
 import weakref
 
 import numpy as np
@@ -63,10 +65,34 @@ def test_a_tensor_shares_its_arrays_memory():
     (np.array([1j]), "dtype complex128 is not supported"),
     (np.array([None]), "dtype object is not supported"),
     (np.array([1], np.longdouble), "dtype float128 is not supported"),
+    (np.ma.array([1.0, 2.0], mask=[0, 1]), "got a masked array, whose mask would be lost"),
+    (np.array([1.0], ">f4"), "dtype >f4 has not this machine's byte order; use array.astype"),
+    (np.array([1], ">i2"), "dtype >i2 has not this machine's byte order"),
     (Tensor([1.0]), "got a Tensor; use .detach\\(\\)")])
 def test_arrays_that_are_no_tensors(array, message):
     with pytest.raises(TypeError, match=message):
         Tensor(array)
+
+
+def test_a_matrix_is_an_array_like_any_other(tmp_path):
+    matrix = np.array([[1.0, 2.0], [3.0, 4.0]]).view(np.matrix)  # whose * is the product of matrices
+    x = Tensor(matrix, requires_grad=True)
+    y = x * x
+    y.sum().backward()
+    assert type(y.data) is type(x.grad) is np.ndarray and y.tolist() == [[1, 4], [9, 16]]
+    matrix[0, 0] = 5  # the same memory
+    assert x.data[0, 0] == 5
+    mapped = np.memmap(tmp_path / "a", "float32", "w+", shape=3)
+    assert np.shares_memory(Tensor(mapped).data, mapped) and type(Tensor(mapped).data) is np.ndarray
+
+
+def test_what_does_not_fit_into_a_dtype_comes_without_a_warning():
+    half = Tensor(np.ones(2, np.float16))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert Tensor([1e300]).tolist() == [np.inf] and (half + 1e6).tolist() == [np.inf] * 2
+        assert (1e4 ** (half * 2)).tolist() == [np.inf] * 2
+        Tensor([np.nan]).astype("int64")
 
 
 @pytest.mark.parametrize("dtype", ["int64", "uint8", "bool"])
@@ -497,6 +523,34 @@ def test_no_grad_as_a_decorator():
     with one, one:
         assert not grad_is_on()
     assert grad_is_on()
+
+
+@pytest.mark.parametrize("switch", [no_grad, minicv.detect_anomaly, minicv.plain])
+def test_a_generator_is_not_decorated(switch):
+    def rows():
+        yield grad_is_on()
+
+    message = rf"@{switch.__name__}\(\) on the generator rows: .* write `with {switch.__name__}\(\):` inside"
+    with pytest.raises(TypeError, match=message):
+        switch()(rows)
+
+
+def test_threads_add_up_at_the_same_leaf():
+    class Slow(np.ndarray):
+        """Between reading ``.grad`` and writing the sum, other threads run."""
+
+        def __add__(self, other):
+            time.sleep(0.01)
+            return (np.asarray(self) + other).view(Slow)
+
+    w = Tensor(np.ones(3, np.float32), requires_grad=True)
+    w.grad = np.zeros(3, np.float32).view(Slow)
+    threads = [threading.Thread(target=lambda: (w * 1.0).sum().backward()) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    np.testing.assert_array_equal(w.grad, np.full(3, 4))
 
 
 def test_no_grad_holds_for_its_thread_only():

@@ -143,6 +143,24 @@ def test_a_state_that_does_not_fit_is_named_and_changes_nothing(change, message)
         np.testing.assert_array_equal(value, before[name])
 
 
+@pytest.mark.parametrize(("value", "got"), [
+    (None, "NoneType"), ([1.0], "list"), (np.array(["a"]), "<U1"), (np.array([None]), "object")])
+def test_a_state_without_numbers_is_named_and_changes_nothing(value, got):
+    net = Net()
+    before = net.state_dict()
+    with pytest.raises(TypeError, match=f"Net.load_state_dict: scale must be an array of numbers, got {got}"):
+        net.load_state_dict({**{name: v + 1 for name, v in before.items()}, "scale": value})
+    for name, v in net.state_dict().items():
+        np.testing.assert_array_equal(v, before[name])
+
+
+def test_a_state_may_hold_tensors():
+    net, other = Net(), Net()
+    net.load_state_dict({name: Tensor(v) for name, v in other.state_dict().items()})
+    for name, v in net.state_dict().items():
+        np.testing.assert_array_equal(v, other.state_dict()[name])
+
+
 def test_train_and_eval_reach_every_module():
     net = Net()
     assert all(module.training for _, module in net.modules())

@@ -1,9 +1,12 @@
 """Losses of numbers: values by hand, PyTorch's numbers, errors."""
+import contextlib
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import minicv
 from minicv import Tensor
 from minicv.ops.loss_elementwise import binary_cross_entropy_with_logits, hinge_loss, mse_loss, smooth_l1_loss
 from tests.oracle import require
@@ -134,3 +137,11 @@ def test_errors_of_one():
         smooth_l1_loss(x, t, beta=-1)
     with pytest.raises(ValueError, match=r"target must be -1 or \+1, got 0; for 0 and 1 pass 2 \* target - 1"):
         hinge_loss(x, 0 * t)
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_large_upstream_gradient_overflows_only_where_the_product_does(fast):
+    x = Tensor(np.float32([0.25, 1.0]), requires_grad=True)
+    with contextlib.nullcontext() if fast else minicv.plain():
+        mse_loss(x, Tensor(np.zeros(2, np.float32)), "none").backward(np.float32([3e38, 1e38]))
+    np.testing.assert_allclose(x.grad, [1.5e38, 2e38], rtol=1e-6)  # 2 x gy, where 2 gy is infinite

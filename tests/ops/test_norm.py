@@ -1,9 +1,12 @@
 """Batch norm and local response norm: values by hand, far from zero, PyTorch's numbers, errors."""
+import contextlib
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import minicv
 from minicv import Tensor
 from minicv.fast.normalization import moments
 from minicv.ops.norm import batch_norm, local_response_norm
@@ -155,6 +158,15 @@ def test_local_response_norm_is_pytorchs(data):
     y.backward(cotangent)
     z.backward(torch.tensor(cotangent))
     np.testing.assert_allclose(x.grad, t.grad.numpy(), atol=1e-13)
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_large_upstream_gradient_of_local_response_norm(fast):
+    # b = a / (1 + a^2 / 1)^(1/2): the slope is (1 + a^2)^(-3/2), at 1000 about 1e-9; gy a on the way would be infinite
+    x = Tensor(np.float32([[1000.0]]), requires_grad=True)
+    with contextlib.nullcontext() if fast else minicv.plain():
+        local_response_norm(x, 1, 1.0, 0.5, 1.0).backward(np.float32([[3e38]]))
+    assert abs(x.grad.item()) < 1e30  # the rounding of 3e35
 
 
 def test_local_response_norm_errors():
