@@ -17,9 +17,10 @@ from outside: selective search by default, or any other function (``model.propos
 Differs from the paper: offsets for the K classes as its text says, where the released code has K + 1; layers below
 conv3_1 are trained as well (sec. 4.5 fixes them), and nothing is pretrained unless ``load_pretrained`` has been called;
 the targets are normalized by constants, see ``roi_heads``; objects themselves are proposals, as in the released code.
+Biases decay like weights, as sec. 2.3 says; the released code decays none (``decay_biases=False`` does the same).
 Trained as the paper says (``TRAIN_DEFAULTS``). ``compact`` trains 2,000 steps at 0.0015, risen to over 100 steps and
-falling to 0 along a polynomial.
-``compact``: VGG11 with batch norm, a quarter of the channels, cut at stride 8, 128 neurons, pictures of about 192x256.
+falling to 0 along a polynomial. ``compact``: VGG11 with batch norm, a quarter of the channels, cut at stride 8, 128
+neurons, pictures of about 192x256.
 Asserted by the tests: 134,674,341 parameters with VGG16 and 20 classes; a map of 37x62 for a picture of 600x1000.
 """
 from __future__ import annotations

@@ -16,8 +16,9 @@ Differs from the paper: no feature pyramid, "C4" of ResNet-50 at stride 16, with
 the pyramid's, two layers of 1024 neurons. A mask is predicted for the class of its detection, and its pixels are set
 where the probability is above one half, both as there. RoIs count as the paper's C4: 64 of each image. Trained as the
 paper says, without a warm-up, which only its later code has; batch norm is frozen, so ResNet-50 wants the weights that
-``load_pretrained`` reads. ``compact`` trains batch norm, on two images a step at 0.0015. ``compact``: as Faster
-R-CNN's, with 32 channels in two convs in the mask head, for pictures of 256x256.
+``load_pretrained`` reads. Biases learn at twice the rate, as Fast R-CNN's; the paper does not say. ``compact`` trains
+batch norm, on two images a step at 0.0015. ``compact``: as Faster R-CNN's, with 32 channels in two convs in the mask
+head, for pictures of 256x256.
 Asserted by the tests: masks of 28x28; 14 to 28; 75,328,379 parameters with ResNet-50 and 80 classes."""
 from __future__ import annotations
 

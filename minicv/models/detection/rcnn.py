@@ -17,8 +17,9 @@ mean colour (app. A).
 Differs from the paper: a step's 32 windows of objects and 96 of background come from two images, 64 of each, where the
 paper draws them from the whole set; boxes are moved before NMS, not after it; AlexNet has torchvision's one column,
 with dropout before fc6 and fc7 instead of behind them. Warping is RoIAlign on the picture: bilinear, and the mean of
-many pixels where a box shrinks. ``backbone`` "vgg16" is the paper's O-Net. ``compact``: VGG11 with a quarter of the
-channels and batch norm on warps of 64x64, the context 16/227 of that.
+many pixels where a box shrinks. All layers learn at one rate and all parameters decay; in the authors' code biases
+learn at twice the rate, the new last layer at ten times, and biases do not decay. ``backbone`` "vgg16" is the paper's
+O-Net. ``compact``: VGG11 with a quarter of the channels and batch norm on warps of 64x64, the context 16/227 of that.
 Asserted by the tests: pool5 has 9216 numbers, fc7 4096; 57,089,877 parameters with AlexNet and 20 classes."""
 from __future__ import annotations
 

@@ -29,11 +29,12 @@ authors' code: the grid misses small objects in groups (sec. 2.4).
 Differs from the paper: no pretraining of the first 20 convolutions on ImageNet at 224; C learns towards the IoU as a
 constant; images are mirrored, as in the authors' code. ``batch_norm`` is not in the paper, but in the authors' later
 configurations. Trained as the paper says: 135 epochs of VOC 2007 and 2012, of which "the first" with a rate that rises
-from 0.001 to 0.01 are 600 steps here, as many as in Darknet's configuration; hue stays, which Darknet changes.
-``compact`` trains at 0.001 for 2,000 steps, risen to over 100 and falling to 0, on images larger or smaller by one
-factor of up to 1.2, and colors changed by half. ``compact``: 7 convolutions with batch norm, pictures of 112x112, still
-7x7 cells. Fast YOLO (sec. 2) has "9 convolutional layers instead of 24"; their sizes are not in the paper, and are here
-16, 32, ... 1024, 1024, 1024 with six poolings.
+from 0.001 to 0.01 are 600 steps here, as many as in Darknet's configuration; hue stays, which Darknet changes. Biases
+and batch norm decay like weights; Darknet decays weights only. ``compact`` trains at 0.001 for 2,000 steps, risen to
+over 100 and falling to 0, on images larger or smaller by one factor of up to 1.2, and colors changed by half.
+``compact``: 7 convolutions with batch norm, pictures of 112x112, still 7x7 cells. Fast YOLO (sec. 2) has "9
+convolutional layers instead of 24"; their sizes are not in the paper, and are here 16, 32, ... 1024, 1024, 1024 with
+six poolings.
 Asserted by the tests: 24 convolutions and 2 fully connected layers; 7x7x30; 271,703,550 parameters; Fast YOLO has 9
 convolutions and 7x7x30."""
 from __future__ import annotations

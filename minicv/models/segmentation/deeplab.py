@@ -30,14 +30,14 @@ with batch norm frozen:
         --start runs/16/last.safetensors --lr 0.001 --freeze-bn
 
 Differs from the papers: the dilation of a layer's first block, see ``backbones/resnet.py``; a tile is predicted as the
-network was trained, without the mean over scales and mirrored images. v3+ trains the same way at output stride 16.
-``compact`` trains 2,000 steps of the same rate, which rises over 100, with batch norm's momentum of 0.1, and changes
-colors. torchvision's v3 has one more 3x3 convolution before the scores, and no multi-grid.
+network was trained, without the mean over scales and mirrored images. All parameters decay; the released code decays
+neither biases nor batch norm nor depthwise kernels, and learns biases at twice the rate. v3+ trains the same way at
+output stride 16. torchvision's v3 has one more 3x3 convolution before the scores, and no multi-grid.
 
-``compact``: a ResNet of 9 bottleneck blocks and three
-eighths of the channels, output stride 8, half the rates (maps are 30x23, so that a rate of 36 would only meet padding),
-64 channels (in the decoder 16 low-level ones and 64), pictures of 240x180, 11 classes (CamVid), and no batch norm after
-image pooling, so that small batches train.
+``compact`` trains 2,000 steps of the same rate, which rises over 100, with batch norm's momentum of 0.1, and changes
+colors: a ResNet of 9 bottleneck blocks and three eighths of the channels, output stride 8, half the rates (maps are
+30x23, so that a rate of 36 would only meet padding), 64 channels (in the decoder 16 low-level ones and 64), images of
+240x180, 11 classes (CamVid), and no batch norm after image pooling, so that small batches train.
 Asserted by the tests, parameters with 21 classes: v3 on ResNet-101 58,040,661, on ResNet-50 39,048,533 (41,413,738
 with an auxiliary head; torchvision's, with its 3x3, is 590,336 larger), v3+ on Xception 41,055,413.
 """

@@ -18,12 +18,13 @@ Table 1 varies the pooling: see ``ROWS``. Its baseline is a dilated FCN without 
 ``fcn_resnet50``.
 
 Differs from the paper: its released network has three 3x3 convolutions in place of the ResNet's first 7x7, and
-interpolates with corners aligned. Trained as the paper says on ADE20K (sec. 5.1), 150,000 steps, poly, with random
-mirroring, scales of 0.5 to 2, rotation by up to 10 degrees and blur, each of these two on every second image, as in the
-authors' code; its batch norm is synchronized over GPUs, here with ``--sync-batch-norm``. ``compact`` trains 2,000
-steps, the first 100 with a rising rate, without rotation and blur, and changes colors. ``compact``: a ResNet of 9
-bottleneck blocks and three eighths of the channels, pictures of 240x180, 11 classes (CamVid), and no batch norm on
-pooled maps, so that small batches, even of one, train.
+interpolates with corners aligned; its PyTorch version trains the layers that are not the ResNet's at ten times the
+rate. Trained as the paper says on ADE20K (sec. 5.1), 150,000 steps, poly, with random mirroring, scales of 0.5 to 2,
+rotation by up to 10 degrees and blur, each of these two on every second image, as in the authors' code; its batch norm
+is synchronized over GPUs, here with ``--sync-batch-norm``. ``compact`` trains 2,000 steps, the first 100 with a rising
+rate, without rotation and blur, and changes colors. ``compact``: a ResNet of 9 bottleneck blocks and three eighths of
+the channels, pictures of 240x180, 11 classes (CamVid), and no batch norm on pooled maps, so that small batches, even of
+one, train.
 Asserted by the tests: 49,057,132 parameters (150 classes, with the auxiliary head); 35,322,218 of the baseline with 21.
 """
 from __future__ import annotations
