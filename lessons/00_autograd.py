@@ -2,8 +2,8 @@
 ================================================================
 
 Training asks, for each number of a network, how the loss would change if that number grew a little. The engine answers
-for all of them in one walk. Here you can follow it with a pencil; then wrong answers are caught, and a first network is
-trained. Beside it, read ``tensor.py``, ``function.py``, ``graph.py`` and ``gradcheck.py`` in ``minicv/autograd``.
+for all of them in one walk. We do it with a pencil, check it, and train a network with it. Beside it, read
+``tensor.py``, ``function.py``, ``graph.py`` and ``gradcheck.py`` in ``minicv/autograd``.
 """
 from minicv.lessons import Lesson
 
@@ -27,10 +27,9 @@ BLACK, ORANGE, SKY, _, _, BLUE, RED, _ = PALETTE / 255
 # One neuron, by hand
 # -------------------
 # A neuron multiplies its input x by a weight w and adds a bias b; its output y is the tanh of that. The loss L is the
-# square of e, what is missing to the target 1. These are five calls. Each knows the derivative of its result with respect
-# to its arguments: how much the result grows when an argument grows a little, written dL/dw for the loss L and the weight
-# w. The chain rule multiplies these from the loss back to the leaves. ``e`` is used twice, and its two shares add up.
-# Below, ``hand["w"]`` is dL/dw, and likewise for the others.
+# square of the error e = y - 1. These are five calls. Each knows the derivative of its result with respect to its
+# arguments: how much the result grows when an argument grows a little. The chain rule multiplies these from the loss
+# back to the leaves; e is used twice, and its two shares add up. ``hand["w"]`` is dL/dw, L's derivative.
 
 w, x, b = (Tensor(np.array(value), requires_grad=True) for value in (0.5, 2.0, -0.3))
 p = w * x
@@ -49,8 +48,8 @@ hand["x"] = hand["p"] * w.item()
 
 # %%
 # The calls have left a graph. Each box shows its value, computed from left to right, and the derivative of the loss with
-# respect to it, computed from right to left. The target 1.0 needs no gradient, so it is not in the graph. ``backward`` is the second direction: it goes
-# through the calls, last to first, and adds what reaches a leaf to the leaf's ``grad``.
+# respect to it, computed from right to left. The target 1.0 needs no gradient, so it is not in the graph. ``backward``
+# visits the calls, last to first, and adds what reaches a leaf to the leaf's ``grad``.
 
 tensors = {"w": w, "x": x, "b": b, "p": p, "z": z, "y": y, "e": e, "L": L}
 ax = draw(L, {f"{name} = {t.item():.3f}\ndL/d{name} = {hand[name]:.3f}": t for name, t in tensors.items()})
@@ -65,19 +64,60 @@ lesson.claim("E1", "this lesson", "The engine's gradient of the neuron is the on
              f"largest difference {error:g}", error < 1e-15)
 
 # %%
+# Why the order matters
+# ---------------------
+# Both shares of e come from one call. Here v's come from two, s and t: u = 2, v = u u = 4, s = 3 v = 12, t = v v = 16, L
+# = s + t = 28. With a pencil: dL/dv = 3 + 2 v = 11, of which 8 through t, and dL/du = 11 * 2 u = 44. ``walk`` is the
+# engine's without its checks. A visit of a call turns its gradient into shares of its arguments, which are added up.
+
+
+def walk(result, order):
+    """The gradient of each call's result and of each leaf, after one visit of each call in this order."""
+    gradients = {result.node: np.ones_like(result.data)}  # what has arrived so far
+    for call in order:
+        shares = call.backward(gradients[call])
+        for argument, share in zip(call.edges, shares if isinstance(shares, tuple) else (shares,), strict=True):
+            if argument is not None:  # the number 3 needs no gradient
+                gradients[argument] = gradients.get(argument, 0) + share
+    return gradients
+
+
+u = Tensor(np.array(2.0), requires_grad=True)
+v = u * u
+s, t = 3 * v, v * v
+L = s + t
+
+# %%
+# "Wrong" follows the arrows from L through s back to u, and visits t at the end. When v is visited, it has 3 to pass on,
+# and u gets 3 * 4; the 8 from t make it 11 too late. "Right" visits the calls from the last made to the first, as the
+# engine does: a call can only use results of earlier calls, so in any graph all that use v are visited before v.
+
+figure, axes = plt.subplots(2, 1, figsize=(8, 4.6), layout="constrained")
+found, tensors = {}, {"u": u, "v": v, "s": s, "t": t, "L": L}
+for ax, (name, order) in zip(axes, {"wrong": (L, s, v, t), "right": (L, t, s, v)}.items(), strict=True):
+    gradients = walk(L, [result.node for result in order])
+    draw(L, {f"{f'visit {order.index(r) + 1}' if r in order else 'leaf'}: {n} = {r.item():g}\n"
+             f"dL/d{n} = {gradients[r.node or r]:g}": r for n, r in tensors.items()}, ax)
+    found[name] = gradients[u]
+    ax.set_title(f"The {name} order: dL/du = {found[name]:g}")
+lesson.save(figure, "order")
+L.backward()
+lesson.claim("E7", "this lesson", "A walk in a wrong order loses the shares that reach a call after its visit",
+             f"dL/du: by hand 44, wrong order {found['wrong']:g}, right order {found['right']:g}, engine {u.grad:g}",
+             found["wrong"] != 44 == found["right"] == u.grad)
+
+# %%
 # Is a backward right?
 # --------------------
 # A slip in a derivative rarely crashes; the network just learns badly. So every ``backward`` in minicv is held against
-# slopes that need no formula: move one input by h to either side, and see by how much the result changes. Of a result
-# with several elements, weights c (the cotangent) make one number.
+# slopes: move one input by h to either side, and see by how much the result changes. If the result has several elements,
+# weights c (the cotangent) make one number of them.
 
 
 def by_differences(f, x, c, h=1e-6):
     """d sum(c * f(x)) / dx for every element of a vector x, from forward passes alone."""
-    slopes = []
-    for step in h * np.eye(len(x)):  # h in one place, 0 elsewhere
-        slopes.append(np.sum(c * (f(Tensor(x + step)).data - f(Tensor(x - step)).data)) / (2 * h))
-    return np.array(slopes)
+    steps = h * np.eye(len(x))  # h in one place, 0 elsewhere
+    return np.array([np.sum(c * (f(Tensor(x + step)).data - f(Tensor(x - step)).data)) for step in steps]) / (2 * h)
 
 
 def by_engine(f, x, c):
@@ -85,7 +125,6 @@ def by_engine(f, x, c):
     leaf = Tensor(x, requires_grad=True)
     f(leaf).backward(c)
     return leaf.grad
-
 
 # %%
 # Two operations with a mistake each: one has lost a sign, and the author of the other has left backward for later. With
@@ -97,7 +136,6 @@ class Reciprocal(Function):
     def forward(ctx, x):
         ctx.save(x)
         return 1 / x
-
     def backward(ctx, gy):
         return gy / ctx.saved[0] ** 2  # wrong: the derivative is -1 / x^2
 
@@ -105,10 +143,11 @@ class Reciprocal(Function):
 class LazySoftmax(Function):
     def forward(ctx, x):
         return np.exp(x) / np.exp(x).sum()
-
     def backward(ctx, gy):
         return np.zeros_like(gy)  # wrong
 
+# %%
+# At each of 50 random points, engine and slopes may differ by less than 1e-6.
 
 operations = {"1/x": lambda x: 1 / x, "1/x, sign lost": Reciprocal.apply,
               "softmax": lambda x: F.softmax(x, 0), "softmax, zeros": LazySoftmax.apply}
@@ -134,19 +173,17 @@ lesson.claim("E3", "this lesson", "A softmax with a backward of zeros passes a c
 # ReLU has no derivative at 0. The slopes from the left and from the right differ there, differences across the kink
 # give their mean, and backward may return any slope between the two. The check says so instead of failing.
 
-zero, h = np.zeros(1), 1e-6
-left, right = (F.relu(Tensor(zero + s)).item() / s + 0.0 for s in (-h, h))
-across, engine = (slope(F.relu, zero, np.ones(1))[0] for slope in (by_differences, by_engine))
+left, right = (F.relu(Tensor(np.array(h))).item() / h + 0.0 for h in (-1e-6, 1e-6))
+across, engine = (slope(F.relu, np.zeros(1), np.ones(1))[0] for slope in (by_differences, by_engine))
 verdict = gradcheck(F.relu, [np.array([-1.0, 0.0, 2.0])]).verdict
 lesson.claim("E4", "this lesson", "At a kink the engine's slope lies between those of both sides; the check says kink",
              f"ReLU at 0: left {left:g}, right {right:g}, across {across:g}, engine {engine:g}; verdict {verdict}",
              min(left, right) <= engine <= max(left, right) and verdict == "kink")
 
 # %%
-# Both checks in a figure. On the left the softmax: from a point x of four numbers we walk a step s along d, a direction
-# of four random numbers, and draw the number that the check looks at, the sum of c times the softmax. With c of ones it
-# stays at 1, so a slope of zero (dashed) is right; with random c it is not. On the right ReLU with the slopes at its
-# kink: from the left, from the right, and across it.
+# On the left the number that the check looks at, the sum of c times softmax(x + s d): x is a point of four numbers, d a
+# random direction, s the step along it. With c of ones it stays at 1, so a slope of zero (dashed) is right; with random
+# c it is not. On the right ReLU with its slopes at 0: from the left, from the right, and across.
 
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
 at, d, c, t = rng.uniform(0.5, 2, 4), rng.standard_normal(4), rng.standard_normal(4), np.linspace(-1, 1, 81)
@@ -167,8 +204,8 @@ lesson.save(figure, "checks")
 # %%
 # A first network
 # ---------------
-# Noisy points of a curve, and a network with one hidden layer. Ten lines train it: forward, backward, and a small step
-# against the gradient. ``optim.SGD`` is that step as an object; with momentum, it adds a share of the step before.
+# Noisy points of a curve, and a network with one hidden layer. A few lines train it: forward, backward, and a small
+# step against the gradient, with the learning rate ``lr`` as its factor.
 
 inputs = Tensor(np.linspace(-3, 3, 100, dtype=np.float32)[:, None])  # (100, 1)
 targets = Tensor(np.sin(2 * inputs.data) + rng.normal(0, 0.1, (100, 1)).astype(np.float32))
@@ -192,6 +229,10 @@ for _ in range(steps):
         q.data = q.data - lr * q.grad
         q.grad = None  # the next backward would add to it
     plain.append(loss.item())
+
+# %%
+# ``optim.SGD`` is that step as an object, so its line lies on the plain loop's. Momentum adds a share of the step
+# before.
 
 losses = {0.0: [], 0.9: []}
 for momentum, curve in losses.items():
