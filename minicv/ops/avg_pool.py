@@ -7,6 +7,8 @@ divided, to all pixels of its window.
 """
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from ..autograd import Tensor
@@ -42,17 +44,17 @@ class AvgPool2d(Wide):
         (H, W), (OH, OW), (sh, sw) = x.shape[2:], size, stride
         border = [(0, 0), (0, 0), *((p, max(0, s * (o - 1) + k - p - i)) for i, o, k, s, p in
                                     zip((H, W), size, kernel, stride, padding, strict=True))]
-        ctx.taps = [(..., slice(i, i + sh * (OH - 1) + 1, sh), slice(j, j + sw * (OW - 1) + 1, sw))
-                    for i, j in np.ndindex(*kernel)]  # the pixels that each tap meets, for all windows
+        ctx.taps = [[(..., slice(i, i + sh * (OH - 1) + 1, sh), slice(j, j + sw * (OW - 1) + 1, sw))
+                     for j in range(kernel[1])] for i in range(kernel[0])]  # what each tap meets, for all windows
         ctx.inside = (..., slice(padding[0], padding[0] + H), slice(padding[1], padding[1] + W))
         ctx.divisor = xp_of(x).asarray(divisor, x.dtype)  # (OH, OW), or one number
         x = xp_of(x).pad(x, border)
         ctx.padded = x.shape
-        return sum(x[at] / ctx.divisor for at in ctx.taps)  # (N, C, OH, OW); divided first, so that no sum overflows
+        return sum(sum(x[at] / ctx.divisor for at in row) for row in ctx.taps)  # divided first: no sum overflows
 
     def backward(ctx, gy):
         gx = xp_of(gy).zeros(ctx.padded, gy.dtype)
-        for at in ctx.taps:
+        for at in itertools.chain(*ctx.taps):
             gx[at] += gy / ctx.divisor
         return gx[ctx.inside]
 

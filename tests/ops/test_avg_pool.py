@@ -5,9 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minicv import Tensor
-from minicv.fast.pooling import window_spread, window_sum
 from minicv.ops.avg_pool import avg_pool2d
-from minicv.ops.windows import pool_size
 from tests.ops.pooling import assert_like_torch, assert_own_adjoint, inf, numbers, pairs_of, picture, pooled, sides
 from tests.oracle import require
 
@@ -40,17 +38,6 @@ def test_an_infinity_stays_in_its_window():
 # ---------------------------------------------------------------------------------------------------------
 # Adjoints: <A x, y> = <x, A' y>
 # ---------------------------------------------------------------------------------------------------------
-@given(i=st.integers(1, 9), k=st.integers(1, 4), stride=st.integers(1, 4), data=st.data(), axis=st.sampled_from([1, 2]))
-def test_spread_is_the_adjoint_of_the_sum(i, k, stride, data, axis):
-    padding = data.draw(st.integers(0, k // 2))
-    if i + 2 * padding < k:
-        return
-    o, rng = pool_size(i, k, stride, padding, 1, data.draw(st.booleans())), np.random.default_rng(i)
-    x, y = (rng.standard_normal((2, n, 3, 2) if axis == 1 else (2, 3, n, 2)) for n in (i, o))
-    Ax, Aty = window_sum(x, axis, o, k, stride, padding), window_spread(y, axis, i, k, stride, padding)
-    np.testing.assert_allclose(np.vdot(Ax, y), np.vdot(x, Aty), rtol=1e-12, atol=1e-12)
-
-
 @pytest.mark.parametrize("op", [
     lambda x: avg_pool2d(x, 3, 2, 1), lambda x: avg_pool2d(x, (2, 3), ceil_mode=True, count_include_pad=False)])
 def test_backward_is_the_adjoint(op):

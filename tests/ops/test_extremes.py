@@ -9,16 +9,20 @@ import minicv.ops as F
 from minicv import Tensor
 from minicv.autograd import Function
 from minicv.backend import in_range, parallel_matmul, sum_rows, total
-from tests import extremes_reference
+from tests import extremes_reference, harness
 from tests.extremes import LIMITS, REASONS, TRIALS, elementwise, measure, sigmoid, vectors
 from tests.extremes_trial import relative_error
 from tests.harness import CASES
 
+BOTH = {case.name for case in CASES if len(harness.storeys(case)) == 2}
+
 
 @pytest.mark.parametrize("dtype", LIMITS)
-@pytest.mark.parametrize("op", TRIALS)
-def test_digits_are_kept(op, dtype):
-    assert measure(op, dtype).unexplained() == []
+@pytest.mark.parametrize("op, storey", [(op, storey) for op in TRIALS
+                                        for storey in (("plain", "fast") if op in BOTH else ("plain",))])
+def test_digits_are_kept(op, storey, dtype):
+    with harness.on_storey(storey):
+        assert measure(op, dtype).unexplained() == []
 
 
 def test_every_op_has_trials():

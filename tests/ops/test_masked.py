@@ -10,6 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+import minicv
 import minicv.ops as F
 from minicv import Tensor, backend
 from minicv.autograd.graph import calls
@@ -184,7 +185,7 @@ MASKED = [
 each_case = pytest.mark.parametrize("case", MASKED, ids=repr)
 
 
-@pytest.fixture(autouse=True, params=["plain", "fast"])
+@pytest.fixture(autouse=True, params=["plain"] if minicv.plain.active() else ["plain", "fast"])
 def storey(request):
     """All of this holds on both storeys."""
     with on_storey(request.param):

@@ -90,11 +90,6 @@ def test_indices_do_not_depend_on_whether_a_gradient_is_wanted():
         np.testing.assert_array_equal(a.data, b.data)
 
 
-def test_max_pooling_keeps_one_byte_per_output():
-    y = max_pool2d(Tensor(np.ones((2, 4, 8, 8), np.float32), requires_grad=True), 3, 2, 1)
-    assert [(a.dtype, a.size) for a in y.node.saved] == [(np.uint8, y.size)]
-
-
 # ---------------------------------------------------------------------------------------------------------
 # PyTorch
 # ---------------------------------------------------------------------------------------------------------

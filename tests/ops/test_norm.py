@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 import minicv
 from minicv import Tensor
-from minicv.fast.normalization import moments
 from minicv.ops.norm import batch_norm, local_response_norm
 from tests.oracle import require
 
@@ -39,11 +38,7 @@ def test_a_mean_far_from_zero(mean):
     rng = np.random.default_rng(0)
     x = (rng.normal(0, 1, (4, 3, 37, 41)) + mean).astype(np.float32)
     exact = x.astype(np.float64)
-    rows = x.transpose(0, 2, 3, 1).reshape(-1, 3)
-    rough, shift, v = moments(rows, np.empty_like(rows))
     axes = (0, 2, 3)
-    np.testing.assert_allclose(v, exact.var(axes), rtol=1e-5)
-    np.testing.assert_allclose(rough.astype(float) + shift, exact.mean(axes), rtol=0, atol=1e-6)
     y = batch_norm(Tensor(x), None, None, training=True).data
     expected = (exact - exact.mean(axes, keepdims=True)) / np.sqrt(exact.var(axes, keepdims=True) + 1e-5)
     np.testing.assert_allclose(y, expected, atol=1e-5)  # although the mean itself has a rounding of 0.06 at 1e6
