@@ -236,6 +236,8 @@ def check_shapes(name: str, input: Tensor, weight: Tensor, bias: Tensor | None, 
     check_floats(name, input=input, weight=weight, bias=bias)
     if input.ndim != 4 or weight.ndim != 4:
         raise ValueError(f"{name}: input must be (N, C, H, W) and weight 4-D, got {input.shape} and {weight.shape}")
+    if 0 in weight.shape[:2]:
+        raise ValueError(f"{name}: weight {weight.shape} has no channels")
     if not isinstance(groups, int | np.integer) or groups < 1 or weight.shape[0] % groups:
         raise ValueError(f"{name}(groups={groups}) must divide weight's first axis, {weight.shape[0]}")
     C = weight.shape[axes[0]] * (groups if axes[0] == 1 else 1)

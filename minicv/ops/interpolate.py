@@ -18,6 +18,7 @@ infinite or NaN.
 from __future__ import annotations
 
 import math
+from numbers import Real
 
 import numpy as np
 
@@ -141,7 +142,7 @@ def interpolate(input: Tensor, size: int | Pair | None = None, scale_factor: flo
         out_size = pair(size, "interpolate(size)", 1)
     else:
         factors = tuple(scale_factor) if isinstance(scale_factor, tuple | list) else (scale_factor, scale_factor)
-        if len(factors) != 2 or not all(0 < f < math.inf for f in factors):
+        if len(factors) != 2 or not all(isinstance(f, Real) and 0 < f < math.inf for f in factors):
             raise ValueError(f"interpolate(scale_factor={scale_factor}): a positive number, or two of them")
         out_size = math.floor(H * factors[0]), math.floor(W * factors[1])
         if 0 in out_size:

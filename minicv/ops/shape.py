@@ -103,10 +103,13 @@ def axis(where: str, ndim: int, dim: int) -> int:
 
 def reshape(input: Tensor, shape: Sequence[int]) -> Tensor:
     """The same elements, in row-major order, in another shape; one size may be -1."""
+    shape = tuple(shape)
     try:
-        return Reshape.apply(input, shape=tuple(shape))
+        if any(n < -1 for n in shape):  # NumPy takes -2 for -1
+            raise ValueError
+        return Reshape.apply(input, shape=shape)
     except ValueError:
-        raise ValueError(f"reshape: {input.shape} has {input.size} elements; they do not fill {tuple(shape)}") from None
+        raise ValueError(f"reshape: {input.shape} has {input.size} elements; they do not fill {shape}") from None
 
 
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
