@@ -143,7 +143,8 @@ def text(values):
 
 def gain(better, worse, k):
     """The difference over the seeds, as text, and whether it is clear: a t-test on pairs of the same seed."""
-    return compare(found[better][:, k] - found[worse][:, k])
+    difference = found[better][:, k] - found[worse][:, k]
+    return compare(difference) if np.isfinite(difference).all() else ("none to compare", None)  # no object of that size
 
 
 # %%

@@ -275,7 +275,7 @@ def make_dsb(folder: Path) -> Path:
         for part in ("images", "masks"):
             (folder / "stage1_train" / name / part).mkdir(parents=True)
         data.write_png(folder / f"stage1_train/{name}/images/{name}.png", PIXELS)
-        data.write_png(folder / f"stage1_train/{name}/masks/m.png", np.arange(H * W).reshape(H, W) > 99)
+        data.write_png(folder / f"stage1_train/{name}/masks/m.png", np.arange(H * W).reshape(H, W) >= H * W - 99)
     (folder / "train.txt").write_text("a\nb\n狗\n", encoding="utf-8")
     return folder / "train.txt"
 

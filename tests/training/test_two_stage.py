@@ -190,7 +190,7 @@ def test_by_the_command_line(run, monkeypatch, tmp_path):  # noqa: F811 - the fi
     assert run(*arguments, "--resume")[0] == 0
     arguments.remove("--two-stage")
     code, _, error = run(*arguments, "--resume")
-    assert code == 2 and "is of a run with recipe" in error
+    assert code == 2 and "was started with recipe two_stage True, not two_stage False" in error
     code, _, error = run("train", "faster_rcnn", "--data", "boxes", "--two-stage", "--out", tmp_path / "x")
     assert code == 2 and "--two-stage is not for faster_rcnn, which finds objects" in error
 
