@@ -184,9 +184,9 @@ def use_fast(table: dict[type[Function], type[Function]]) -> None:
     _fast.update(table)
 
 
-def has_fast_version(cls: type[Function]) -> bool:
-    """Whether another class stands for this one, outside ``plain``."""
-    return cls in _fast
+def fast_versions() -> dict[type[Function], type[Function]]:
+    """The classes that run outside ``plain``, by the Functions that they stand for."""
+    return dict(_fast)
 
 
 def plain_everywhere() -> bool:

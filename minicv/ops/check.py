@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import backend
 from ..autograd import GradcheckResult, Tensor, gradcheck, plain
-from ..autograd.function import Function, has_fast_version
+from ..autograd.function import Function, fast_versions
 from ..autograd.graph import calls
 from .case import Case
 
@@ -24,7 +24,7 @@ LARGE = 20_000  # numbers of an array that loops would take seconds for
 
 def storeys(case: Case) -> tuple[str, ...]:
     """("plain", "fast") where the case calls a Function whose fast version would run now, else ("plain",)."""
-    return ("plain", "fast") if not plain.active() and any(map(has_fast_version, functions(case))) else ("plain",)
+    return ("plain", "fast") if not plain.active() and functions(case) & fast_versions().keys() else ("plain",)
 
 
 @functools.cache

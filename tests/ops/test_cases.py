@@ -5,8 +5,8 @@ from collections import Counter
 import pytest
 
 import minicv.ops
+from minicv.autograd.function import fast_versions
 from minicv.autograd.graph import calls
-from minicv.fast import FAST
 from tests import harness
 from tests.harness import CASES, FUNCTIONS
 
@@ -109,8 +109,7 @@ def test_every_case_has_its_own_name():
     assert twice == []
 
 
-@pytest.mark.parametrize("name, classes", [
-    ("plain", FUNCTIONS), ("fast", [] if minicv.plain.active() else list(FAST.values()))])
+@pytest.mark.parametrize("name, classes", [("plain", FUNCTIONS), ("fast", list(fast_versions().values()))])
 def test_every_function_class_is_part_of_some_case(name, classes):
     seen = set()
     for case in CASES:

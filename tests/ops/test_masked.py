@@ -10,11 +10,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-import minicv
 import minicv.ops as F
 from minicv import Tensor, backend
+from minicv.autograd.function import fast_versions
 from minicv.autograd.graph import calls
-from minicv.fast import FAST
 from minicv.ops.activation import LeakyReLU, Sigmoid, Tanh
 from minicv.ops.adaptive_pool import AdaptiveAvgPool2d
 from minicv.ops.avg_pool import AvgPool2d
@@ -185,7 +184,7 @@ MASKED = [
 each_case = pytest.mark.parametrize("case", MASKED, ids=repr)
 
 
-@pytest.fixture(autouse=True, params=["plain"] if minicv.plain.active() else ["plain", "fast"])
+@pytest.fixture(autouse=True, params=["plain", "fast"] if fast_versions() else ["plain"])
 def storey(request):
     """All of this holds on both storeys."""
     with on_storey(request.param):
@@ -288,7 +287,7 @@ def test_every_function_leaves_something_out_here_or_nothing(storey):
     for case in MASKED:
         x = Tensor(case.arrays()[0], requires_grad=True)
         seen |= {type(call) for call in calls(case.op(x, like(x)))}
-    functions = FUNCTIONS if storey == "plain" else [FAST.get(f, f) for f in FUNCTIONS]
+    functions = FUNCTIONS if storey == "plain" else [fast_versions().get(f, f) for f in FUNCTIONS]
     assert not {f.__name__ for f in functions if f not in seen and not issubclass(f, tuple(WHOLE))}
     assert set(FUNCTIONS) >= WHOLE
 
