@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from .errors import DataError
-from .pairs import LabelledPictures, Pair, check_split, folder, lines, pair_up, pngs, translate
+from .pairs import LabelledPictures, Pair, check_split, folder, lines, pair_up, pngs, refuse_repetitions, translate
 from .sample import IGNORE
 
 GROUPS = {  # class -> the original's classes and colors
@@ -89,7 +89,11 @@ def _listed(root: Path, list_file: Path) -> list[Pair]:
         if len(files) != 2 or ".." in line:
             raise DataError(f"{list_file}: entry {number} should be an image and its label, FOLDER/NAME.png twice, got "
                             f"{line!r}")
+        if files[0].parent == files[1].parent or files[0].stem != files[1].stem.removesuffix("_L"):
+            raise DataError(f"{list_file}: entry {number}: {files[1].parent.name}/{files[1].name} is not the label of "
+                            f"{files[0].parent.name}/{files[0].name}, which has its name and lies in another folder")
         pairs.append(Pair(files[0].stem, *files))
+    refuse_repetitions(list_file, [str(pair.image.relative_to(root)) for pair in pairs])
     return pairs
 
 

@@ -5,21 +5,24 @@ A new kind of data set adds a line to CHECKS.
 from __future__ import annotations
 
 import dataclasses
-import math
+import hashlib
+import os
 import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from ..detection.boxes import box_iou
 from . import coco, dsb2018, voc_boxes
 from .camvid import CamVid
 from .cityscapes import Cityscapes
 from .decode import is_file, no_such_file
-from .detection import Record, read_pixels
+from .detection import Record, boxes_of_masks, read_pixels
 from .errors import DataError, DataWarning
-from .isbi import numbers_of, read_slice, split_slices
+from .isbi import numbers_of, other_pngs, read_slice, split_slices
 from .pairs import LabelledPictures
 from .panoptic import CocoPanoptic
 from .sample import IGNORE
@@ -80,9 +83,7 @@ def check_pairs(reader: type[LabelledPictures]) -> Callable[[Path], Report]:
             counts, sizes = np.zeros(256, np.int64), set()
             for pair in tqdm(pairs, desc=split, unit="picture", leave=False, disable=None):
                 if split in ("train", "val", "test"):
-                    other = split_of.setdefault(pair.name, split)
-                    if other != split:
-                        report.faults.append(f"{pair.image}: is in {other} and in {split}")
+                    report.faults += overlap(split_of, pair.name, pair.image, split)
                 if pair.label not in read:  # not yet, in another split
                     read[pair.label] = _read(reader, pair, report.faults)
                 if read[pair.label]:
@@ -147,15 +148,13 @@ def check_detection(find: Callable[[Path, str], tuple[Sequence[str], list[Callab
                 missing[split] = str(error)
                 continue
             names = classes[split]
-            counts, sizes, empty, excused, sides = np.zeros(len(names), np.int64), set(), 0, 0, []
+            counts, sizes, empty, excused, sides, reach = np.zeros(len(names), np.int64), set(), 0, 0, [], 0.0
             for read in tqdm(reads, desc=split, unit="picture", leave=False, disable=None):
                 try:
                     record = read(report.faults)
-                    other = split_of.setdefault(record.image, split)
-                    if other != split:
-                        report.faults.append(f"{record.image}: is in {other} and in {split}")
+                    report.faults += overlap(split_of, record.image, record.image, split)
                     read_pixels(record)
-                    report.faults += _masks_beside_boxes(record)
+                    report.faults += [*_boxes_unlike_masks(record), *_repeated_objects(record, names)]
                 except DataError as error:
                     report.faults.append(str(error))
                     continue
@@ -163,8 +162,12 @@ def check_detection(find: Callable[[Path, str], tuple[Sequence[str], list[Callab
                 counts += np.bincount(record.labels, minlength=len(names))
                 empty += not len(record.labels)
                 excused += sum(int(part.sum()) for part in (record.difficult, record.crowd) if part is not None)
+                reach = max(reach, record.boxes.max(initial=0))
                 sides.append(np.sqrt((record.boxes[:, 2:] - record.boxes[:, :2]).prod(axis=1)))
             side = np.concatenate([*sides, np.zeros(0)])
+            if len(side) and reach <= 1:
+                report.faults.append(f"{root}: all boxes of {split} lie within 1 x 1 pixel; are their numbers relative "
+                                     "to the image's sides? They must be in pixels")
             report.contents.append(f"{split}: {len(reads)} pictures, {_sizes(sizes)}, {empty} without objects")
             if len(sides) == len(reads) and counts.sum() <= excused:
                 which = "that is neither difficult nor a crowd " if counts.any() else ""
@@ -184,14 +187,53 @@ def check_detection(find: Callable[[Path, str], tuple[Sequence[str], list[Callab
     return run
 
 
-def _masks_beside_boxes(record: Record) -> list[str]:
-    """A fault for each object whose mask has no pixel in its box: a network would learn an empty mask."""
-    faults = []
-    for box, mask in zip(record.boxes.tolist(), () if record.masks is None else record.masks(), strict=False):
-        x1, y1, x2, y2 = box
-        if not mask[math.floor(y1):math.ceil(y2), math.floor(x1):math.ceil(x2)].any():
-            faults.append(f"{record.image}: the mask of the object in box {[round(v, 2) for v in box]} lies beside it")
+def overlap(first: dict, name: object, image: Path, split: str) -> list[str]:
+    """A fault if an image is in another split, too: under this name, as a link, or as a copy of the same file name.
+
+    ``first``: for each of these, the split that has it, and its file; those of the image are added.
+    """
+    keys = [name]
+    if is_file(image):
+        keys += [os.path.realpath(image), (image.name, hashlib.sha256(image.read_bytes()).digest())]
+    for key in keys:
+        there, file = first.setdefault(key, (split, image))
+        if there != split:
+            return [f"{image}: is in {there} and in {split}" if file == image or key == name else
+                    f"{image}: is in {split}, and the same image is in {there}: {file}"]
+    return []
+
+
+def _boxes_unlike_masks(record: Record) -> list[str]:
+    """A fault for each object whose mask is mostly outside of its box, or whose box was written as two corners."""
+    faults, masks = [], None if record.masks is None else record.masks()
+    if masks is None or not len(masks):
+        return []
+    around = boxes_of_masks(masks)
+    corners = np.concatenate([record.boxes[:, :2], record.boxes[:, 2:] - record.boxes[:, :2]], axis=1)
+    fits, as_corners = (np.diag(box_iou(boxes, around)) for boxes in (record.boxes, np.maximum(corners, 0)))
+    for r, (mask, box) in enumerate(zip(masks, record.boxes, strict=True)):
+        (x1, y1), (x2, y2) = np.floor(box[:2]).astype(int), np.ceil(box[2:]).astype(int)
+        what = f"{record.image}: the mask of the object in box {_rounded(box)}"
+        if mask[y1:y2, x1:x2].sum() < mask.sum() / 5:
+            faults.append(f"{what} lies mostly outside of it, in {_rounded(around[r])}")
+        elif as_corners[r] > 0.8 > fits[r]:
+            faults.append(f"{what} fits {_rounded(corners[r])}; were x1, y1, x2, y2 written as x, y, width, height?")
     return faults
+
+
+def _repeated_objects(record: Record, names: Sequence[str]) -> list[str]:
+    """A fault for each object that stands in an annotation more than once: it would be searched for and learned twice.
+    """
+    R = len(record.labels)
+    counts = ~np.any([np.zeros(R, bool), *(part for part in (record.difficult, record.crowd) if part is not None)], 0)
+    masks = [b""] * R if record.masks is None else [mask.tobytes() for mask in record.masks()]
+    objects = Counter((record.labels[r], tuple(record.boxes[r].tolist()), masks[r]) for r in np.flatnonzero(counts))
+    return [f"{record.image}: the {names[k]} in box {_rounded(box)} stands {count} times in its annotation"
+            for (k, box, _), count in objects.items() if count > 1]
+
+
+def _rounded(box: Sequence[float]) -> list[float]:
+    return [round(float(v), 2) for v in box]
 
 
 def _compare_classes(root: Path, classes: dict[str, Sequence[str]]) -> list[str]:
@@ -203,7 +245,7 @@ def _compare_classes(root: Path, classes: dict[str, Sequence[str]]) -> list[str]
 
 def check_panoptic(root: Path) -> Report:
     """All pictures and their PNGs can be read and fit together, every segment has a class and pixels."""
-    report, missing, tables, classes = Report(), [], {}, {}
+    report, missing, tables, classes, split_of = Report(), [], {}, {}, {}
     for split in ("train", "val", "test"):
         try:
             with warnings.catch_warnings():
@@ -220,6 +262,7 @@ def check_panoptic(root: Path) -> Report:
         counts, sizes = np.zeros(pictures.num_classes, np.int64), set()
         for i in tqdm(range(len(pictures)), desc=split, unit="picture", leave=False, disable=None):
             try:
+                report.faults += overlap(split_of, image := pictures.annotations[i].image.path, image, split)
                 sample = pictures[i]
             except DataError as error:
                 report.faults.append(str(error))
@@ -274,14 +317,17 @@ def check_isbi2012(root: Path) -> Report:
         numbers = numbers_of(root)
     except DataError as error:
         return Report(faults=[str(error)])
+    report.faults += [f"{path}: is no slice, because its name is not a number as in 0.png, 1.png, 10.png; rename it, "
+                      "or move it away" for path in other_pngs(root)]
     for number in tqdm(numbers, desc="slices", unit="image", leave=False, disable=None):
         try:
             sample = read_slice(root, number)
         except DataError as error:
             report.faults.append(str(error))
             continue
+        image = root / "image" / f"{number}.png"
         if not np.ptp(sample.image):
-            report.faults.append(f"{root / 'image' / str(number)}.png: all its pixels are equal")
+            report.faults.append(f"{image}: all its pixels are equal")
         share = 100 * sample.label.mean()
         if share < 50 or share == 100:
             report.faults.append(f"{root / 'label' / str(number)}.png: {share:.0f}% of it are cells; is it inverted, "

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .decode import is_file
+from .decode import is_file, no_such_file
 from .errors import DataError, DataWarning
 from .images import as_float, read_integers
 from .sample import item_index
@@ -96,7 +96,7 @@ class DetectionPictures:
         missing = [r.image for r in records if not is_file(r.image)]
         if missing:
             more = f"; {len(missing) - 1} more are missing" if len(missing) > 1 else ""
-            raise DataError(f"{missing[0]}: no such file{more}")
+            raise DataError(f"{no_such_file(missing[0])}{more}")
         if problems:
             shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
             warnings.warn(f"{type(self).__name__}: {len(problems)} annotations are wrong: {shown}", DataWarning,

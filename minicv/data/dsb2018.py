@@ -45,7 +45,7 @@ def find(root: Path, split: str) -> list[Callable[[list[str]], Record]]:
         names = listed_names(root / f"{split}.txt")
     else:
         raise ValueError(f"DSB2018: no list {root / f'{split}.txt'}; there are "
-                         f"{', '.join(sorted(p.stem for p in root.glob('*.txt')))} and 'all'")
+                         f"{', '.join([*sorted(repr(p.stem) for p in root.glob('*.txt')), repr('all')])}")
     return [functools.partial(read_nuclei, pictures / name) for name in names]
 
 

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 from collections.abc import Iterable
 
 import numpy as np
@@ -64,12 +65,21 @@ def split_slices(numbers: list[int]) -> dict[str, list[int]]:
 
 
 def numbers_of(root: pathlib.Path) -> list[int]:
-    """The N of all image/N.png and label/N.png in numeric order (2 before 10); other files are left alone."""
-    names = {path.stem for folder in _folders(root) for path in pngs(folder)}
-    numbers = sorted(int(name) for name in names if name.isdecimal())
+    """The N of all image/N.png and label/N.png in numeric order (2 before 10); see ``other_pngs``."""
+    numbers = sorted({int(path.stem) for folder in _folders(root) for path in pngs(folder) if is_number(path.stem)})
     if not numbers:
         raise DataError(f"{root / 'image'}: no images named N.png in here")
     return numbers
+
+
+def other_pngs(root: pathlib.Path) -> list[pathlib.Path]:
+    """The PNGs in both folders that are no slices, because their names are not numbers as 0, 1, 2."""
+    return [path for folder in _folders(root) for path in pngs(folder) if not is_number(path.stem)]
+
+
+def is_number(name: str) -> bool:
+    """A number as it names a slice: digits, without leading zeros."""
+    return re.fullmatch("0|[1-9][0-9]{0,8}", name) is not None
 
 
 def _folders(root: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:

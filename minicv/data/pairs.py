@@ -19,6 +19,8 @@ from .images import as_float, colors_of, label_pixels, numbers_of, read_integers
 from .sample import IGNORE, Sample, item_index
 from .text import read_text
 
+OTHER_IMAGES = {".bmp", ".gif", ".jpeg", ".jpg", ".tif", ".tiff", ".webp"}  # endings
+
 
 class Pair(NamedTuple):
     """An image and its label map; either file may be missing."""
@@ -161,8 +163,18 @@ def folder(path: Path, expected: str) -> Path:
 
 
 def pngs(path: Path) -> list[Path]:
-    """The PNG files of a folder in the order of their names; also those that end in .PNG, as some cameras write."""
-    return sorted(file for file in path.iterdir() if file.suffix.lower() == ".png")
+    """The PNG files of a folder in the order of their names; also those that end in .PNG, as some cameras write.
+
+    ``DataError`` for an image of another format, which would be missed, and for names that differ in their ending only.
+    """
+    files = sorted(file for file in path.iterdir() if not file.name.startswith("._"))
+    if others := [file for file in files if file.suffix.lower() in OTHER_IMAGES]:
+        raise DataError(f"{others[0]}: only PNGs are read in this folder; save it as PNG, or move it away")
+    files = [file for file in files if file.suffix.lower() == ".png"]
+    twins = {file.stem: file for file in files}
+    if twice := [file for file in files if twins[file.stem] != file]:
+        raise DataError(f"{twice[0]}: {twins[twice[0].stem].name} is beside it; remove one of them")
+    return files
 
 
 def lines(path: Path) -> list[str]:
@@ -174,11 +186,11 @@ def lines(path: Path) -> list[str]:
     found = [line for line in found if line and not line.startswith("#")]
     if not found:
         raise DataError(f"{path}: lists no images; write one entry to a line")
-    _refuse_repetitions(path, found)
+    refuse_repetitions(path, found)
     return found
 
 
-def _refuse_repetitions(path: Path, entries: list[str]) -> None:
+def refuse_repetitions(path: Path, entries: list[str]) -> None:
     if twice := [entry for entry, count in Counter(entries).items() if count > 1]:
         raise DataError(f"{path}: lists {listed(twice)} more than once; keep one line for each image")
 
@@ -189,7 +201,7 @@ def listed_names(path: Path) -> list[str]:
     strange = [name for name in names if "/" in name or "\\" in name or name in ("", ".", "..")]
     if strange:
         raise DataError(f"{path}: one image name to a line is expected, without folders, got {listed(strange)}")
-    _refuse_repetitions(path, names)
+    refuse_repetitions(path, names)
     return names
 
 

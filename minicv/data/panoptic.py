@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .coco import Image, class_of, find_json, image_of, read_categories, read_images, read_lists
-from .decode import is_file
+from .decode import is_file, no_such_file
 from .entries import Entry, unique
 from .errors import DataError, DataWarning
 from .images import as_float, read_integers, read_label_colors
@@ -73,7 +73,7 @@ class CocoPanoptic:
         missing = [file for a in self.annotations for file in (a.image.path, a.path) if not is_file(file)]
         if missing:
             more = f"; {len(missing) - 1} more are missing" if len(missing) > 1 else ""
-            raise DataError(f"{missing[0]}: no such file{more}")
+            raise DataError(f"{no_such_file(missing[0])}{more}")
         without = images.keys() - {image_of(a, images) for a in annotations}
         self.problems = [f"{self.path}: {image.file_name}: no annotation, left out"
                          for key, image in images.items() if key in without]

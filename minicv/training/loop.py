@@ -10,9 +10,12 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
+import numpy as np
+
 from .. import backend
 from ..backend import Array
 from ..errors import UserError
+from ..memory import free_memory
 from ..nn import BatchNorm2d, Module
 from .parallel import ALONE, Group
 from .recipe import Recipe
@@ -86,8 +89,18 @@ class Training:
         numbers = (step * recipe.batch + group.rank * share + j
                    for step in range(self.step, recipe.steps) for j in range(share))
         examples = ahead(self.task.example, numbers, self.workers)
-        for first in examples:
+        for n, first in enumerate(examples):
+            if n == 0:
+                self._check_memory(first[0].nbytes * share)
             yield [first] + [next(examples) for _ in range(share - 1)]
+
+    def _check_memory(self, images: int) -> None:
+        """``UserError`` if the images of a batch, in bytes, do not fit into the free memory: as examples and as batch.
+        """
+        free = free_memory(np.empty(0))
+        if free is not None and 2 * images > free:
+            raise UserError(f"a batch of {self.task.recipe.batch}: its images alone take {2 * images / 2**30:.1f} GiB, "
+                            f"and {free / 2**30:.1f} GiB are free; use a smaller batch")
 
 
 class Losses(Mapping):

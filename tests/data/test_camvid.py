@@ -133,3 +133,24 @@ def test_the_real_pictures(real_data):
     assert share[11:255].sum() == 0 and 0.02 < share[IGNORE] < 0.06
     assert 0.27 < share[CLASSES.index("road")] < 0.36 and 0.12 < share[CLASSES.index("sky")] < 0.22
     assert share[CLASSES.index("bicyclist")] < 0.01
+
+
+@pytest.mark.parametrize(("line", "message"), [
+    ("train/one.png trainannot/two.png", "entry 2: trainannot/two.png is not the label of train/one.png"),
+    ("trainannot/two.png trainannot/two.png", "entry 2: trainannot/two.png is not the label of trainannot/two.png"),
+    ("/elsewhere/train/two.png /trainannot/two.png", "lists 'train/two.png' more than once")])
+def test_lists_that_cross_or_repeat_pairs(tmp_path, line, message):
+    write_segnet(tmp_path)
+    (tmp_path / "train.txt").write_text(f"train/two.png trainannot/two.png\n{line}\n")
+    with pytest.raises(DataError, match=rf"train\.txt: {message}"):
+        CamVid(tmp_path)
+
+
+def test_images_that_would_be_missed(tmp_path):
+    write_segnet(tmp_path, lists=False)
+    (tmp_path / "train/three.JPG").write_bytes(b"")
+    with pytest.raises(DataError, match=r"train/three\.JPG: only PNGs are read in this folder; save it as PNG, or"):
+        CamVid(tmp_path)
+    (tmp_path / "train/three.JPG").rename(tmp_path / "train/two.PNG")
+    with pytest.raises(DataError, match=r"train/two\.PNG: two\.png is beside it; remove one of them"):
+        CamVid(tmp_path)

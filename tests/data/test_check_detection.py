@@ -119,7 +119,8 @@ def test_a_mask_beside_its_box_is_named(tmp_path):
         thing["segmentation"] = [[x, 0, x + 3, 0, x + 3, 3, x, 3]]
     path.write_text(json.dumps(content))
     (fault,) = check(f"coco:{tmp_path}").faults
-    assert fault.endswith("train.png: the mask of the object in box [0.0, 0.0, 2.0, 2.0] lies beside it")
+    assert fault.endswith("train.png: the mask of the object in box [0.0, 0.0, 2.0, 2.0] lies mostly outside of it, in "
+                          "[4.0, 0.0, 7.0, 3.0]")
 
 
 def test_objects_that_nothing_learns_from_do_not_count(tmp_path):
@@ -133,3 +134,51 @@ def test_objects_that_nothing_learns_from_do_not_count(tmp_path):
     path.write_text(json.dumps(content))
     (fault,) = check(f"coco:{tmp_path}").faults
     assert fault.startswith(f"{tmp_path}: no object that is neither difficult nor a crowd in any image of train, so ")
+
+
+def changed(tmp_path, **values):
+    """The faults of a set of one object after a change of it."""
+    coco_file(tmp_path, "train")
+    path = tmp_path / "annotations/instances_train.json"
+    content = json.loads(path.read_text())
+    content["annotations"][0].update(values)
+    path.write_text(json.dumps(content))
+    return check(f"coco:{tmp_path}").faults
+
+
+def test_a_box_written_as_two_corners_is_named(tmp_path):
+    mask = [[3, 1, 6, 1, 6, 3, 3, 3]]
+    assert changed(tmp_path, bbox=[3, 1, 3, 2], segmentation=mask) == []
+    (fault,) = changed(tmp_path, bbox=[3, 1, 6, 3], segmentation=mask)
+    assert fault.endswith("the mask of the object in box [3.0, 1.0, 9.0, 4.0] fits [3.0, 1.0, 6.0, 3.0]; were x1, y1, "
+                          "x2, y2 written as x, y, width, height?")
+    assert changed(tmp_path, bbox=[2, 0, 6, 5], segmentation=mask) == []  # a whole object, of which a part is seen
+
+
+def test_boxes_relative_to_the_image_are_named(tmp_path):
+    (fault,) = changed(tmp_path, bbox=[0.25, 0.5, 0.25, 0.5])
+    assert fault.startswith(f"{tmp_path}: all boxes of train lie within 1 x 1 pixel; are their numbers relative")
+
+
+def test_an_object_that_is_repeated_is_named(tmp_path):
+    coco_file(tmp_path, "train", objects=3)
+    (fault,) = check(f"coco:{tmp_path}").faults
+    assert fault.endswith("train.png: the car in box [0.0, 0.0, 2.0, 2.0] stands 3 times in its annotation")
+
+
+@pytest.mark.parametrize("how", ["copy", "link"])
+def test_an_image_in_the_folders_of_two_splits_is_named(tmp_path, how):
+    for split in ("train", "val"):
+        coco_file(tmp_path, split)
+        path = tmp_path / f"annotations/instances_{split}.json"
+        path.write_text(path.read_text().replace(f"{split}.png", "a.png"))
+        (tmp_path / split / f"{split}.png").rename(tmp_path / split / "a.png")
+    write_png(tmp_path / "val/a.png", np.ones((3, 6, 10), np.uint8))
+    assert check(f"coco:{tmp_path}").faults == []  # two images of one name
+    (tmp_path / "val/a.png").unlink()
+    if how == "copy":
+        (tmp_path / "val/a.png").write_bytes((tmp_path / "train/a.png").read_bytes())
+    else:
+        (tmp_path / "val/a.png").symlink_to(tmp_path / "train/a.png")
+    (fault,) = check(f"coco:{tmp_path}").faults
+    assert fault == (f"{tmp_path}/val/a.png: is in val, and the same image is in train: {tmp_path}/train/a.png")

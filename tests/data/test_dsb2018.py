@@ -65,7 +65,7 @@ def test_wrong(root):
     (root / "stage1_train/q/masks/c.png").unlink()
     with pytest.raises(DataError, match=r"r\.png: no such file; the nuclei are expected as"):
         DSB2018(root)
-    with pytest.raises(ValueError, match=r"DSB2018: no list .*val\.txt; there are train and 'all'"):
+    with pytest.raises(ValueError, match=r"DSB2018: no list .*val\.txt; there are 'train', 'all'"):
         DSB2018(root, "val")
     with pytest.raises(DataError, match="stage1_train: no such folder"):
         DSB2018(root / "nowhere")
@@ -80,3 +80,10 @@ def test_real_nuclei(real_data):
     sample = pictures[0]
     assert sample.image.shape == (3, 256, 256) and len(sample.masks) == len(sample.boxes) > 0
     assert (sample.masks.sum(axis=0) <= 1).all()
+
+
+def test_a_mask_of_another_format_is_refused(root):
+    (mask, *_) = sorted((root / "stage1_train/q/masks").iterdir())
+    mask.rename(mask.with_suffix(".tif"))
+    with pytest.raises(DataError, match=r"masks/.*\.tif: only PNGs are read in this folder"):
+        DSB2018(root)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from minicv.data import ISBI2012, DataError, write_png
+from minicv.data.check import check
 from minicv.data.isbi import split_slices
 
 
@@ -124,3 +125,13 @@ def test_the_real_slices(real_data):
         assert 0.7 < sample.label.mean() < 0.9  # most of a slice is cell
         assert 90 < sample.instances.max() < 150
     assert len(ISBI2012(real_data / "isbi2012", split="train")) == 20
+
+
+@pytest.mark.parametrize("name", ["01", "²", "１", "-2", "2 copy"])
+def test_a_png_whose_name_is_no_number_is_no_slice_and_is_named(root, name):
+    for kind in ("image", "label"):
+        shutil.copy(root / f"{kind}/1.png", root / f"{kind}/{name}.png")
+    assert ISBI2012(root).indices == [1, 2, 10]
+    faults = check(f"isbi2012:{root}").faults
+    assert [f"{root}/{kind}/{name}.png: is no slice" in fault for kind, fault in zip(("image", "label"), faults[:2],
+                                                                                     strict=True)] == [True, True]

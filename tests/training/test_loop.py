@@ -10,6 +10,7 @@ import minicv
 from minicv import Tensor, models
 from minicv.autograd import graph
 from minicv.data import Cells
+from minicv.errors import UserError
 from minicv.training import Run, SegmentationRecipe, SegmentationTask, Training
 from minicv.training.loop import ahead
 
@@ -192,3 +193,11 @@ def test_every_epoch_sees_every_picture_in_a_new_order():
     epochs = [seen[i:i + 5] for i in (0, 5, 10)]
     assert all(sorted(epoch) == [0, 1, 2, 3, 4] for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 3
+
+
+def test_a_batch_that_cannot_fit_into_the_memory_is_refused():
+    model = models.build("unet", in_channels=1, num_classes=2, width=1, depth=1)
+    task = SegmentationTask(Cells(2, (32, 32)), SegmentationRecipe(steps=1, batch=10 ** 12, tile=8), model)
+    with pytest.raises(UserError, match=r"a batch of 1000000000000: its images alone take \S+ GiB, and \S+ GiB are "
+                                        r"free; use a smaller batch"):
+        next(iter(Training(model, task)))
