@@ -90,7 +90,7 @@ class Training:
                    for step in range(self.step, recipe.steps) for j in range(share))
         examples = ahead(self.task.example, numbers, self.workers)
         for n, first in enumerate(examples):
-            if n == 0:
+            if n == 0 and isinstance(first, tuple):
                 self._check_memory(first[0].nbytes * share)
             yield [first] + [next(examples) for _ in range(share - 1)]
 
