@@ -1,9 +1,9 @@
 """The automatic differentiation engine: ``Tensor``, ``Function``, the backward walk, and gradient checks.
 
 It reads in this order: ``tensor.py`` (what is computed on), ``function.py`` (one operation and its derivative),
-``graph.py`` (the walk), ``gradcheck.py`` (the proof). ``versions.py`` notices arrays that were changed between forward
-and backward, ``protocols.py`` is Tensor in Python's and NumPy's hands, ``drawing.py`` draws graphs. First order only: a
-gradient is a plain array, and cannot be differentiated again.
+``graph.py`` (the walk: ``walk`` and ``order`` first), ``gradcheck.py`` (the proof). ``versions.py`` notices arrays that
+were changed between forward and backward, ``protocols.py`` is Tensor in Python's and NumPy's hands, ``drawing.py``
+draws graphs. First order only: a gradient is a plain array, and cannot be differentiated again.
 """
 from . import protocols as _protocols  # noqa: F401 - the operators and conversions of Tensor
 from .drawing import draw

@@ -23,7 +23,7 @@ _fast: dict[type[Function], type[Function]] = {}  # the table of minicv/fast: a 
 
 
 def grad_enabled() -> bool:
-    """Whether calls are noted in the graph: False inside ``no_grad``."""
+    """Whether calls join the graph: False inside ``no_grad``."""
     return not getattr(_state, "no_grad", 0)
 
 
@@ -43,16 +43,16 @@ class Function:
     array([6.], dtype=float32)
 
     ``forward`` gets the arrays of the positional arguments (None stays None) and the options by keyword. It returns one
-    array; of a tuple only the first is differentiable. ``backward`` returns one gradient per positional argument, in
-    order (a tuple, if there are several), or None where ``ctx.needs[i]`` is False. Neither may change an array that it
-    was given. Only what is passed to ``ctx.save`` is kept until the backward walk, which
-    raises ``RuntimeError`` if a saved array was changed in between (``versions.py``).
+    array, or a tuple, of which only the first is differentiable. ``backward`` returns one gradient per positional
+    argument, in order (a tuple if there are several), or None where ``ctx.needs[i]`` is False. Neither may change an
+    array that it gets. Only what ``ctx.save`` gets is kept until the backward walk, which raises ``RuntimeError`` if a
+    saved array has changed in between (``versions.py``).
     """
 
-    needs: tuple[bool, ...] = ()
+    needs: tuple[bool, ...] = ()  # for each argument, whether it needs a gradient
     saved: tuple = ()
-    device: str | None = None  # of a fast version that computes on one device only: that device's name
-    noted: list | tuple = ()  # what the saved arrays were, see versions.py
+    noted: list | tuple = ()  # fingerprints of saved arrays, see versions.py
+    device: str | None = None  # the only device that a fast version computes on, if it is one for a single device
 
     def forward(ctx, *arrays: Array, **options: Any) -> Array:
         raise TypeError(f"{ctx.name()}: has no forward")
@@ -71,7 +71,7 @@ class Function:
 
     @classmethod
     def apply(cls, *inputs: Tensor | None, **options: Any) -> Any:
-        """Run forward on the inputs' arrays and, if any of them requires a gradient, note the call in the graph."""
+        """Run forward on the inputs' arrays and, if any of them requires a gradient, add the call to the graph."""
         for i, x in enumerate(inputs):
             if x is not None and not isinstance(x, Tensor):
                 raise TypeError(f"{cls.name()}: argument {i} is of type {type(x).__name__}; wrap it in minicv.Tensor")
@@ -80,23 +80,12 @@ class Function:
         ctx._check(arrays)
         enabled = grad_enabled()
         ctx.needs = tuple(enabled and x is not None and x.requires_grad for x in inputs)
-        try:
-            with np.errstate(all="ignore"):  # inf and nan come without a warning, as on a GPU and in PyTorch
-                result = ctx.forward(*arrays, **options)
-        except Exception as error:  # an array module's own message does not say whose arrays these were
-            error.add_note(f"in {ctx.name()}.forward of " + ", ".join(
-                "None" if a is None else f"{a.dtype} {a.shape}" for a in arrays))
-            raise
+        result = ctx._run_forward(arrays, options)
         first, *others = result if isinstance(result, tuple) else (result,)
         output = Tensor(first)
         ctx.expect_finite("forward", (first,), arrays)
         if any(ctx.needs):
-            # An edge leads to the call that made an input, or to the input itself if it is a leaf. The input's array
-            # is not kept alive by it: that is for `save` to decide.
-            ctx.edges = [(x.node or x) if need else None for x, need in zip(inputs, ctx.needs, strict=True)]
-            ctx.order = next(_count)
-            ctx.shape, ctx.dtype = output.shape, output.dtype
-            output.requires_grad, output.node = True, ctx
+            ctx._join_graph(inputs, output)
             if ctx.saved:
                 leaves = [a for a, x in zip(arrays, inputs, strict=True) if x is not None and x.node is None]
                 leaves += [v for v in options.values() if isinstance(v, np.ndarray)]
@@ -104,6 +93,39 @@ class Function:
         else:
             ctx.saved = ()
         return (output, *map(Tensor, others)) if others else output
+
+    def _join_graph(ctx, inputs: tuple[Tensor | None, ...], output: Tensor) -> None:
+        """Note where the arguments came from, and in the output that this call made it: ``graph.py`` walks these edges.
+
+        An edge leads to the call that made an input, or to the input itself if it is a leaf. It does not keep the
+        input's array alive: ``save`` decides that. Calls are numbered in the order they are made.
+        """
+        ctx.edges = [(x.node or x) if need else None for x, need in zip(inputs, ctx.needs, strict=True)]
+        ctx.order = next(_count)
+        ctx.shape, ctx.dtype = output.shape, output.dtype
+        output.requires_grad, output.node = True, ctx
+
+    def _run_forward(ctx, arrays: list[Array | None], options: dict[str, Any]) -> Any:
+        """``forward``, whose errors get a note of the operation and its arguments: an array module names neither."""
+        try:
+            with np.errstate(all="ignore"):  # inf and nan come without a warning, as on a GPU and in PyTorch
+                return ctx.forward(*arrays, **options)
+        except Exception as error:
+            error.add_note(f"in {ctx.name()}.forward of " + ", ".join(
+                "None" if a is None else f"{a.dtype} {a.shape}" for a in arrays))
+            raise
+
+    def _check(ctx, arrays: list[Array | None]) -> None:
+        """``TypeError`` unless all arguments lie on one device and all floats have one width."""
+        present = [a for a in arrays if a is not None]
+        if len({type(a) for a in present}) > 1 or len({a.dtype for a in present if a.dtype.kind == "f"}) > 1:
+            names = list(inspect.signature(type(ctx).forward).parameters)[1:]
+            if len(names) < len(arrays):  # forward(ctx, *arrays)
+                names = [f"argument {i}" for i in range(len(arrays))]
+            described = ", ".join(f"{n}: {a.dtype} on {backend.device_of(a)}"
+                                  for n, a in zip(names, arrays, strict=False) if a is not None)
+            raise TypeError(f"{ctx.name()}: all arguments must lie on one device and floats have one dtype; got "
+                            f"{described}. Use .to(device) or .astype(dtype)")
 
     def expect_finite(ctx, way: str, results: tuple, arguments: list | tuple = ()) -> None:
         """Inside ``detect_anomaly``: ``FloatingPointError`` if a result holds NaN or infinity."""
@@ -118,21 +140,12 @@ class Function:
             raise FloatingPointError(f"{ctx.name()} {way}: {bad} of {a.size} values of the {what} {a.shape} are NaN or "
                                      f"infinite{given}; no operation before it made any")
 
-    def _check(ctx, arrays: list[Array | None]) -> None:
-        """All arguments on one device, all floats of one width."""
-        present = [a for a in arrays if a is not None]
-        if len({type(a) for a in present}) > 1 or len({a.dtype for a in present if a.dtype.kind == "f"}) > 1:
-            names = list(inspect.signature(type(ctx).forward).parameters)[1:]
-            if len(names) < len(arrays):  # forward(ctx, *arrays)
-                names = [f"argument {i}" for i in range(len(arrays))]
-            described = ", ".join(f"{n}: {a.dtype} on {backend.device_of(a)}"
-                                  for n, a in zip(names, arrays, strict=False) if a is not None)
-            raise TypeError(f"{ctx.name()}: all arguments must lie on one device and floats have one dtype; got "
-                            f"{described}. Use .to(device) or .astype(dtype)")
 
-
+# ---------------------------------------------------------------------------------------------------------
+# Switches
+# ---------------------------------------------------------------------------------------------------------
 class Switch(contextlib.ContextDecorator):
-    """``with`` block or decorator that is on in this thread as long as one of its kind is open."""
+    """A ``with`` block or decorator, on in this thread while at least one of its class is open."""
 
     state = ""
 
@@ -156,10 +169,10 @@ class no_grad(Switch):
 
 
 class detect_anomaly(Switch):
-    """``with detect_anomaly():`` ends at the first operation whose result or gradient is NaN or infinite.
+    """``with detect_anomaly():`` stops at the first operation whose result or gradient is NaN or infinite.
 
-    It is a ``FloatingPointError`` that names the operation, forward or backward, and the shapes. Every result is looked
-    at, so this is for finding a mistake, not for training.
+    It raises ``FloatingPointError``, which names the operation, forward or backward, and the shapes. It checks every
+    result, so it is for finding a mistake, not for training.
     """
 
     state = "anomaly"
@@ -179,6 +192,9 @@ class plain(Switch):
         return bool(getattr(_state, "plain", 0)) or plain_everywhere()
 
 
+# ---------------------------------------------------------------------------------------------------------
+# Which class runs: a Function as one reads it, its fast version, or a substitute
+# ---------------------------------------------------------------------------------------------------------
 def use_fast(table: dict[type[Function], type[Function]]) -> None:
     """Run these subclasses in place of their Functions from now on, outside ``plain``."""
     _fast.update(table)
@@ -209,9 +225,9 @@ def implementation(cls: type[Function], arrays: list[Array | None]) -> type[Func
 
 @contextlib.contextmanager
 def substitute(table: dict[type[Function], type[Function]]):
-    """``with substitute({Conv2d: Other}):`` runs Other wherever Conv2d is applied, in place of its fast version, too.
+    """``with substitute({Conv2d: Other}):`` runs Other wherever Conv2d is applied, instead of its fast version, too.
 
-    With it the tests run a whole network on another library's operations, weights and graph unchanged.
+    The tests use it to run a whole network on another library's operations, with the same weights and graph.
     """
     before = dict(_substitutes)
     _substitutes.update(table)

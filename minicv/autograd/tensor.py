@@ -10,42 +10,21 @@ from ..backend import Array
 
 
 class Tensor:
-    """A NumPy or CuPy array that can be differentiated with respect to.
+    """A NumPy or CuPy array, with respect to which results can be differentiated.
 
     ``data`` is the array. ``grad`` is None or an array of the same shape, where ``backward`` adds the gradient; set
     it to None to start from 0. Python numbers and lists become float32 (integers stay integers); an array keeps its
     dtype and its memory: ``Tensor(array)`` is no copy. Operators and methods (``+``, ``@``, ``x.sum()``, ``x[1:]``) are
     those of ``minicv.ops``; ``protocols.py`` has what Python and NumPy do with a Tensor.
 
-    Raises ``TypeError`` if ``requires_grad`` is asked of integers, as they have no derivative, for masked arrays, whose
-    mask would be lost, and for numbers in another byte order than the machine's.
+    Raises ``TypeError`` for integers with ``requires_grad=True``, which have no derivative; for masked arrays, whose
+    mask would be lost; and for numbers in another byte order than the machine's.
     """
 
     __slots__ = ("data", "grad", "requires_grad", "node", "__weakref__")
 
     def __init__(self, array: Any, requires_grad: bool = False):
-        if isinstance(array, Tensor):
-            raise TypeError("Tensor(array): got a Tensor; use .detach() for one outside the graph")
-        if isinstance(array, np.generic):  # what NumPy makes of 0-d arrays
-            array = np.asarray(array)
-        if isinstance(array, np.ma.MaskedArray):
-            raise TypeError("Tensor(array): got a masked array, whose mask would be lost; use array.filled(0), or "
-                            "F.where(mask, ...)")
-        if not backend.is_array(array):
-            array = np.asarray(array)
-            with np.errstate(over="ignore"):  # 1e300 is infinite, as in PyTorch
-                array = backend.to_device(array.astype(np.float32) if array.dtype.kind == "f" else array)
-        if backend.device_of(array) == "numpy":
-            array = np.asarray(array)  # the same memory: np.matrix, for one, multiplies otherwise
-        if array.dtype.kind not in "fiub" or array.dtype.itemsize not in (1, 2, 4, 8):
-            raise TypeError(f"Tensor(array): dtype {array.dtype} is not supported; use floats, integers or bool")
-        if not array.dtype.isnative:
-            raise TypeError(f"Tensor(array): dtype {array.dtype} has not this machine's byte order; use "
-                            "array.astype(array.dtype.newbyteorder('='))")
-        if requires_grad and array.dtype.kind != "f":
-            raise TypeError(f"Tensor(array, requires_grad=True): dtype is {array.dtype}, and only floats have "
-                            "gradients; convert first, for example array.astype('float32')")
-        self.data = array
+        self.data = checked(array, requires_grad)
         self.grad: Array | None = None
         self.requires_grad = requires_grad
         self.node = None  # the Function call that made it; None for a leaf
@@ -89,13 +68,45 @@ class Tensor:
         return Tensor(backend.to_device(self.data, device), self.requires_grad)
 
     def backward(self, grad: Array | None = None) -> None:
-        """Add d(this)/d(leaf), weighted by ``grad``, to the ``.grad`` of every leaf that requires it.
+        """Add dL/d(leaf), where L is the loss, to the ``.grad`` of every leaf that requires a gradient.
 
-        ``grad`` has this tensor's shape; None stands for 1 and needs a tensor of one element. The walk frees
-        what the operations had saved, so a second call raises ``RuntimeError``: run forward again.
+        ``grad`` is dL/d(this tensor), an array of its shape; without it L is this tensor, which must have one element.
+        The walk (``graph.py``) frees what the operations have saved, so a second call raises ``RuntimeError``: run
+        forward again.
         """
         from .graph import backward
         backward(self, grad)
+
+
+def checked(array: Any, requires_grad: bool) -> Array:
+    """The array of ``Tensor(array, requires_grad)``; ``TypeError`` for what cannot be one."""
+    if type(array) is not np.ndarray:
+        array = converted(array)
+    if array.dtype.kind not in "fiub" or array.dtype.itemsize not in (1, 2, 4, 8):
+        raise TypeError(f"Tensor(array): dtype {array.dtype} is not supported; use floats, integers or bool")
+    if not array.dtype.isnative:
+        raise TypeError(f"Tensor(array): dtype {array.dtype} is not in this machine's byte order; use "
+                        "array.astype(array.dtype.newbyteorder('='))")
+    if requires_grad and array.dtype.kind != "f":
+        raise TypeError(f"Tensor(array, requires_grad=True): dtype is {array.dtype}, and only floats have "
+                        "gradients; convert first, for example array.astype('float32')")
+    return array
+
+
+def converted(value: Any) -> Array:
+    """``value`` as an array: itself if it is one, else a new one on the device in use."""
+    if isinstance(value, Tensor):
+        raise TypeError("Tensor(array): got a Tensor; use .detach() for one outside the graph")
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError("Tensor(array): got a masked array, whose mask would be lost; use array.filled(0), or "
+                        "F.where(mask, ...)")
+    if isinstance(value, np.generic | np.ndarray):  # a NumPy number, or a subclass: np.matrix multiplies otherwise
+        return np.asarray(value)  # the same memory
+    if backend.is_array(value):
+        return value
+    array = np.asarray(value)
+    with np.errstate(over="ignore"):  # 1e300 is infinite, as in PyTorch
+        return backend.to_device(array.astype(np.float32) if array.dtype.kind == "f" else array)
 
 
 def tensor(value: Any, like: Tensor | None = None) -> Tensor:

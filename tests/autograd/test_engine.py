@@ -66,8 +66,8 @@ def test_a_tensor_shares_its_arrays_memory():
     (np.array([None]), "dtype object is not supported"),
     (np.array([1], np.longdouble), "dtype float128 is not supported"),
     (np.ma.array([1.0, 2.0], mask=[0, 1]), "got a masked array, whose mask would be lost"),
-    (np.array([1.0], ">f4"), "dtype >f4 has not this machine's byte order; use array.astype"),
-    (np.array([1], ">i2"), "dtype >i2 has not this machine's byte order"),
+    (np.array([1.0], ">f4"), "dtype >f4 is not in this machine's byte order; use array.astype"),
+    (np.array([1], ">i2"), "dtype >i2 is not in this machine's byte order"),
     (Tensor([1.0]), "got a Tensor; use .detach\\(\\)")])
 def test_arrays_that_are_no_tensors(array, message):
     with pytest.raises(TypeError, match=message):
