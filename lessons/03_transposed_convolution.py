@@ -47,10 +47,10 @@ figure.tight_layout()
 lesson.save(figure, "matrix")
 
 # %%
-# Is it the inverse? The shapes fit, 16 -> 4 -> 16, but four numbers cannot hold sixteen. C'C x is not x, nor a multiple
-# of it. It is not unrelated to x either: the product of both is x'C'C x = |C x|^2, which is never negative, so C'C x never
-# points away from x. (The apostrophe is the transpose; the cosine of the angle between two vectors is 1 for one
-# direction, 0 for a right angle.)
+# Is it the inverse? The shapes fit, 16 -> 4 -> 16, but four numbers cannot hold sixteen. C'C x is not x, nor a
+# multiple of it. It is not unrelated to x either: the product of both is x'C'C x, the squared length of C x, which is
+# never negative, so C'C x never points away from x. (The apostrophe is the transpose; the cosine of the angle between
+# two vectors is 1 for one direction, 0 for a right angle.)
 
 cosine = (back * x).sum() / np.linalg.norm(back) / np.linalg.norm(x)
 fit = np.linalg.norm(back - x * (back * x).sum() / (x * x).sum()) / np.linalg.norm(back)
