@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
+import ideas
 import numpy as np
 from docutils.utils.math import latex2mathml
 from pygments import highlight
@@ -324,12 +325,13 @@ written: set[Path] = set()
 def up_to_date(picture: Path) -> bool:
     """Is a picture newer than everything that it could depend on?"""
     return picture.exists() and picture.with_suffix(".txt").exists() and picture.stat().st_mtime > max(
-        Path(m.__file__).stat().st_mtime for m in modules())
+        Path(m.__file__).stat().st_mtime for m in (*modules(), ideas))
 
 
 def pictures() -> dict[str, Callable[[], tuple[Any, str]]]:
-    """What is drawn, by the name of its file: each network, each operation; it gives the figure and its words."""
+    """What is drawn, by the name of its file: each network, operation, idea; it gives the figure and its words."""
     wanted: dict[str, Callable] = {f"network_{name}": partial(draw_network, name) for name in models.names()}
+    wanted |= {name: partial(draw_idea, draw) for name, draw in ideas.PICTURES.items()}
     for case in ops.cases():  # the first of each that shows something
         wanted.setdefault(f"operation_{case.name}", partial(draw_operation, case))
     kernel = np.arange(1.0, 10.0).reshape(1, 1, 3, 3)
@@ -365,6 +367,11 @@ def draw_network(name: str) -> tuple[Any, str]:
     several = blocks(model, model.INPUT["compact"])
     size = " x ".join(map(str, model.INPUT["compact"]))
     return draw_architecture(several, f"{type(model).__name__}, compact, {size}"), f"{name}: {describe(several)}"
+
+
+def draw_idea(draw: Callable[[], Any]) -> tuple[Any, str]:
+    """The picture of an idea; the page that shows it has more words."""
+    return draw(), (draw.__doc__ or "").strip()
 
 
 def image(name: str, indent: str = "") -> list[str]:

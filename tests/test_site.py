@@ -22,7 +22,8 @@ pytestmark = pytest.mark.slow
 PAGES = ["index.html", "gallery/index.html", "gallery/03_transposed_convolution.html", "conventions.html",
          "glossary.html", "results.html", "map.html", "benchmarks.html", "generated/papers.html",
          "generated/claims.html", "generated/models.html", "generated/api/minicv.ops.conv.html",
-         "generated/source/minicv/ops/conv.py.html", "guides/operation.html"]
+         "generated/source/minicv/ops/conv.py.html", "guides/operation.html", "read_first.html", "memory_layout.html",
+         "how_it_is_fast.html"]
 
 
 @pytest.fixture(scope="session")
@@ -101,10 +102,20 @@ def test_every_network_and_operation_is_pictured(site):
     from minicv import models, ops
     wanted = {f"network_{name}" for name in models.names()} | {
         f"operation_{getattr(ops, name).__name__}" for name in ops.__all__ if name != "cases"}
-    assert wanted == set(generator.pictures())
+    assert wanted | set(generator.ideas.PICTURES) == set(generator.pictures())
     networks = (site / "generated" / "models.html").read_text(encoding="utf-8")
     shown = networks + "".join(path.read_text(encoding="utf-8") for path in site.glob("generated/api/minicv.ops*.html"))
     assert sorted(name for name in wanted if not re.search(rf'<img alt="[^"]+" src="[^"]*/{name}\.svg"', shown)) == []
+
+
+def test_every_idea_is_pictured(site):
+    sys.path.insert(0, str(ROOT / "docs"))
+    try:
+        import ideas
+    finally:
+        sys.path.remove(str(ROOT / "docs"))
+    shown = "".join((site / f"{page}.html").read_text(encoding="utf-8") for page in ("how_it_is_fast", "memory_layout"))
+    assert [name for name in ideas.PICTURES if not re.search(rf'<img alt="[^"]+" src="[^"]*/{name}\.svg"', shown)] == []
 
 
 def test_lessons_can_be_taken_along(site):

@@ -2,10 +2,13 @@
 
 Forward and backward in float32 on maps in channels-last memory, as networks have them, in milliseconds: the best of
 several turns, plain and fast one after the other. A fast class is to be at least 1.3 times as fast.
+
+``docs/how_it_is_fast.md`` shows this table: ``python -m tests.benchmarks.storeys > docs/storeys.txt`` replaces it.
 """
 from __future__ import annotations
 
 import contextlib
+import datetime
 import sys
 import time
 from collections.abc import Callable
@@ -15,7 +18,9 @@ import numpy as np
 import minicv
 import minicv.ops as F
 from minicv import Tensor
+from minicv.backend import workers
 from minicv.fast import FAST
+from tests.benchmarks.report import processor
 
 ENOUGH = 1.3
 RNG = np.random.default_rng(0)
@@ -97,7 +102,8 @@ def compare(f: Callable[..., Tensor], arrays: list[np.ndarray], turns: int = 7) 
 def main(names: list[str]) -> int:
     """Print the table; 1 if a class gains too little everywhere."""
     slow = []
-    print(f"{'':<34}{'plain':>9}{'fast':>9}{'gain':>7}")
+    print(f"{datetime.date.today()}, {processor()}, {workers.threads()} threads, NumPy {np.__version__}; in ms\n")
+    print(f"{'':<40}{'plain':>9}{'fast':>9}{'gain':>7}")
     for plain in FAST:
         if names and plain.__name__ not in names:
             continue
@@ -105,7 +111,7 @@ def main(names: list[str]) -> int:
         for label, f, arrays in CASES[plain.__name__]:
             a, b = compare(f, arrays)
             gains.append(a / b)
-            print(f"{plain.__name__ + (', ' + label if label else ''):<34}{a:9.2f}{b:9.2f}{a / b:7.2f}", flush=True)
+            print(f"{plain.__name__ + (', ' + label if label else ''):<40}{a:9.2f}{b:9.2f}{a / b:7.2f}", flush=True)
         if max(gains) < ENOUGH:
             slow.append(plain.__name__)
     if slow:
