@@ -102,7 +102,7 @@ def compare(f: Callable[..., Tensor], arrays: list[np.ndarray], turns: int = 7) 
 def main(names: list[str]) -> int:
     """Print the table; 1 if a class gains too little everywhere."""
     slow = []
-    print(f"{datetime.date.today()}, {processor()}, {workers.threads()} threads, NumPy {np.__version__}; in ms\n")
+    print(f"{datetime.date.today()}, {processor()}, {workers.threads()} threads, NumPy {np.__version__}\n")
     print(f"{'':<40}{'plain':>9}{'fast':>9}{'gain':>7}")
     for plain in FAST:
         if names and plain.__name__ not in names:
@@ -115,7 +115,7 @@ def main(names: list[str]) -> int:
         if max(gains) < ENOUGH:
             slow.append(plain.__name__)
     if slow:
-        print(f"not {ENOUGH} times as fast as the plain one: {', '.join(slow)}")
+        print(f"not {ENOUGH} times as fast as the plain one: {', '.join(slow)}", file=sys.stderr)
     return 1 if slow else 0
 
 
