@@ -18,7 +18,7 @@ import minicv
 
 from . import backend, lessons, models
 from .errors import UserError, blame_user
-from .files import print_anything, to_json
+from .files import check_folder, print_anything, to_json
 from .nn import Module
 
 EXAMPLES = """examples:
@@ -265,6 +265,7 @@ def run_train(args: argparse.Namespace) -> int:
             raise UserError(f"--save-every {args.save_every}: must be at least 0, seconds")
         kind = kinds.kind_of(args.model)
         recipe = kind.chosen(args.model, args)
+        check_folder(args.out, "--out")
         dataset = kind.open(args.data, "train", args.model)
         if args.check and group.rank == 0:
             refuse_unreadable(dataset, args)

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from .errors import UserError
+
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike) -> Iterator[pathlib.Path]:
@@ -56,10 +58,28 @@ def to_json(value: Any, **options: Any) -> str:
 
 
 def print_anything() -> None:
-    """Let ``print`` write a letter that the output's encoding lacks as an escape, instead of failing there."""
-    for stream in (sys.stdout, sys.stderr):
+    """Let ``print`` write a letter that the output's encoding lacks as an escape, instead of failing there; and write
+    nowhere, where the caller has closed the output."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - until the process ends
+        stream = getattr(sys, name)
         if hasattr(stream, "reconfigure"):  # a notebook's streams take any letter
             stream.reconfigure(errors="backslashreplace")
+
+
+def one_line(text: object) -> str:
+    """A text whose control characters, line ends among them, are written as escapes: names of files may have any."""
+    return "".join(c if c.isprintable() or c == " " else c.encode("unicode_escape").decode() for c in str(text))
+
+
+def check_folder(path: pathlib.Path, option: str) -> None:
+    """``UserError`` if ``path`` is no folder and none can be made there, before hours of work end there."""
+    there = next(each for each in (path, *path.parents) if each.exists())
+    if not there.is_dir():
+        raise UserError(f"{option} {path}: {there} is a file, not a folder")
+    if not os.access(there, os.W_OK):
+        raise UserError(f"{option} {path}: {there} cannot be written")
 
 
 def _sync_folder(folder: pathlib.Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from . import data
 from .data.decode import header_size
 from .errors import UserError, blame_user
+from .files import one_line
 from .nn import Module
 
 
@@ -33,15 +34,16 @@ def predict_files(model: Module, info: dict, kind: Any, args: argparse.Namespace
                 line = write(image, stem)
         except (UserError, MemoryError) as error:
             reason = f"{path}: not enough memory ({error})" if isinstance(error, MemoryError) else error
-            print(f"minicv predict: {reason}", file=sys.stderr, flush=True)
+            print(f"minicv predict: {one_line(reason)}", file=sys.stderr, flush=True)
             bad.append(str(path))
         else:
             orientation = header_size(path)[1]
             turned = f", upright by EXIF orientation {orientation}" if orientation != 1 else ""
             _, H, W = image.shape
-            print(f"{stem}{kind.suffixes[-1]}  ({W} x {H} pixels{turned})  {line}", flush=True)
+            print(f"{one_line(stem)}{kind.suffixes[-1]}  ({W} x {H} pixels{turned})  {line}", flush=True)
     if bad:
-        print(f"minicv predict: {len(bad)} of {len(stems)} images could not be predicted: {', '.join(bad)}",
+        print(f"minicv predict: {len(bad)} of {len(stems)} images could not be predicted: "
+              f"{one_line(', '.join(bad))}",
               file=sys.stderr)
     return 1 if bad else 0
 

@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from minicv.files import atomic_write
+from minicv.errors import UserError
+from minicv.files import atomic_write, check_folder, one_line, print_anything
 
 
 def test_writes_and_replaces(tmp_path):
@@ -86,7 +87,8 @@ def test_killed_in_the_middle_of_writing(tmp_path):
     path.write_bytes(b"old")
     script = f"""
 import os, signal
-from minicv.files import atomic_write
+from minicv.errors import UserError
+from minicv.files import atomic_write, check_folder, one_line, print_anything
 with atomic_write({str(path)!r}) as temporary:
     with open(temporary, "wb") as file:
         file.write(b"n" * 100_000)
@@ -102,3 +104,23 @@ with atomic_write({str(path)!r}) as temporary:
     with atomic_write(path) as temporary:  # and the next run is not disturbed by what is left
         temporary.write_bytes(b"new")
     assert path.read_bytes() == b"new"
+
+
+def test_one_line_keeps_letters_and_escapes_line_ends():
+    assert one_line("a b\n\x1b[2J狗.png") == "a b\\n\\x1b[2J狗.png"
+
+
+def test_check_folder(tmp_path):
+    (tmp_path / "file").write_text("")
+    check_folder(tmp_path / "new/folder", "--out")
+    assert not (tmp_path / "new").exists()
+    for path in (tmp_path / "file", tmp_path / "file/sub"):
+        with pytest.raises(UserError, match=r"--out .*file.*: \S+/file is a file, not a folder"):
+            check_folder(path, "--out")
+
+
+def test_a_closed_output_is_no_error(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    print_anything()
+    print("seen by nobody")
+    sys.stdout.close()

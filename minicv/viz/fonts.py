@@ -18,6 +18,8 @@ from typing import Any
 
 from PIL import ImageDraw, ImageFont
 
+from .backend import import_matplotlib
+
 PACKAGES = {"HANGUL": "fonts-nanum", "CJK": "fonts-noto-cjk", "HIRAGANA": "fonts-noto-cjk",
             "KATAKANA": "fonts-noto-cjk", "FULLWIDTH": "fonts-noto-cjk", "IDEOGRAPHIC": "fonts-noto-cjk"}
 OTHER = {"So": "fonts-symbola", "Sk": "fonts-symbola"}  # by category: emoji, skin tones
@@ -32,13 +34,14 @@ def needed(text: str) -> set[str]:
 @functools.cache
 def default_font() -> str:
     """The path of DejaVu Sans."""
-    import matplotlib
+    matplotlib = import_matplotlib()
     return str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf")
 
 
 @functools.cache
 def installed() -> tuple[str, ...]:
     """The paths of the fonts of this machine, those with plain names first: Regular before Bold and Italic."""
+    import_matplotlib()
     from matplotlib import font_manager
     special = ("bold", "italic", "oblique", "light", "thin", "black")
     return tuple(sorted(set(font_manager.findSystemFonts()),
@@ -48,6 +51,7 @@ def installed() -> tuple[str, ...]:
 @functools.cache
 def characters(path: str) -> frozenset[str]:
     """What a font has glyphs for; nothing for one that cannot be read or does not scale (color emoji)."""
+    import_matplotlib()
     from matplotlib.ft2font import FT2Font
     try:
         font = FT2Font(path)
@@ -92,6 +96,7 @@ def legible(names: Sequence[str]) -> list[str]:
 @functools.cache
 def shapes_text() -> bool:
     """Does matplotlib itself put right-to-left text in order and join Arabic letters, as it does from 3.11 on?"""
+    import_matplotlib()
     from matplotlib import ft2font
     return hasattr(ft2font, "__libraqm_version__")
 

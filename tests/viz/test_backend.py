@@ -67,3 +67,10 @@ def test_a_backend_in_use_stays(tmp_path):
                           env={**os.environ, "MPLBACKEND": "module://own_backend", "PYTHONPATH": os.pathsep.join(
                               [str(tmp_path), str(Path(minicv.__file__).parents[1])])})
     assert done.stdout.strip() == "module://own_backend 1", done.stderr
+
+
+def test_fonts_do_not_depend_on_the_environment():
+    program = "from minicv.viz import fonts; fonts.default_font(); fonts.installed()"
+    done = subprocess.run([sys.executable, "-c", program],
+                          env={**os.environ, "MPLBACKEND": "nonsense"}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
