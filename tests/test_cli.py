@@ -204,7 +204,7 @@ def test_train_errors(fails, few_cells, tmp_path, options, message):
 
 def test_train_does_not_write_over_a_file(fails, few_cells, tmp_path):
     (tmp_path / "out").write_text("mine")
-    assert "File exists" in fails("train", "unet", *TINY, "--out", tmp_path / "out")
+    assert "is a file, not a folder" in fails("train", "unet", *TINY, "--out", tmp_path / "out")
     assert (tmp_path / "out").read_text() == "mine"
 
 
