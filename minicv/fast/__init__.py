@@ -6,28 +6,26 @@
 from __future__ import annotations
 
 from ..autograd import Function
-from ..ops.activation import ReLU, Sigmoid, Tanh
+from ..ops.activation import Sigmoid
 from ..ops.adaptive_pool import AdaptiveAvgPool2d, AdaptiveMaxPool2d
 from ..ops.avg_pool import AvgPool2d
 from ..ops.conv import Conv2d, ConvTranspose2d
-from ..ops.dropout import Dropout
-from ..ops.elementwise import Add
 from ..ops.interpolate import Interpolate, Nearest
 from ..ops.loss import CrossEntropy
 from ..ops.max_pool import MaxPool2d
 from ..ops.norm import BatchNorm, LocalResponseNorm
 from ..ops.roi import RoIAlign, RoIPool
 from ..ops.softmax import LogSoftmax, Softmax
-from ..ops.unpool import MaxUnpool2d, UnpoolBedOfNails, UnpoolNearest
+from ..ops.unpool import UnpoolBedOfNails, UnpoolNearest
+from .activation import FastSigmoid
 from .convolution import FastConv2d, FastConvTranspose2d
-from .elementwise import FastAdd, FastDropout, FastReLU, FastSigmoid, FastTanh
 from .losses import FastCrossEntropy
 from .normalization import FastBatchNorm, FastLocalResponseNorm
 from .pooling import FastAdaptiveAvgPool2d, FastAdaptiveMaxPool2d, FastAvgPool2d, FastMaxPool2d
 from .resize import FastInterpolate, FastNearest
 from .roi import FastRoIAlign, FastRoIPool
 from .softmax import FastLogSoftmax, FastSoftmax
-from .unpool import FastMaxUnpool2d, FastUnpoolBedOfNails, FastUnpoolNearest
+from .unpool import FastUnpoolBedOfNails, FastUnpoolNearest
 
 FAST: dict[type[Function], type[Function]] = {
     Conv2d: FastConv2d,
@@ -38,7 +36,6 @@ FAST: dict[type[Function], type[Function]] = {
     AdaptiveAvgPool2d: FastAdaptiveAvgPool2d,
     UnpoolNearest: FastUnpoolNearest,
     UnpoolBedOfNails: FastUnpoolBedOfNails,
-    MaxUnpool2d: FastMaxUnpool2d,
     BatchNorm: FastBatchNorm,
     LocalResponseNorm: FastLocalResponseNorm,
     Interpolate: FastInterpolate,
@@ -48,9 +45,5 @@ FAST: dict[type[Function], type[Function]] = {
     Softmax: FastSoftmax,
     LogSoftmax: FastLogSoftmax,
     CrossEntropy: FastCrossEntropy,
-    ReLU: FastReLU,
     Sigmoid: FastSigmoid,
-    Tanh: FastTanh,
-    Dropout: FastDropout,
-    Add: FastAdd,
 }

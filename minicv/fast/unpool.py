@@ -3,10 +3,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..backend import Array, xp_of
-from ..ops.unpool import MaxUnpool2d, UnpoolBedOfNails, UnpoolNearest
+from ..backend import xp_of
+from ..ops.unpool import UnpoolBedOfNails, UnpoolNearest
 from .layout import empty_nhwc, nhwc_view
-from .windows import plane_places, scatter
 
 
 class FastUnpoolNearest(UnpoolNearest):
@@ -39,29 +38,3 @@ class FastUnpoolBedOfNails(UnpoolBedOfNails):
     def backward(ctx, gy):  # the corner of each block
         sh, sw = ctx.scale
         return gy[:, :, ::sh, ::sw]
-
-
-class FastMaxUnpool2d(MaxUnpool2d):
-    """y[indices] = x, zero elsewhere; of several at one position the last"""
-
-    def forward(ctx, x, indices, *, size):
-        xp, X, position = xp_of(x), nhwc_view(x), xp_of(x).ascontiguousarray(nhwc_view(indices))
-        ctx.save(position, latest(position, size[0] * size[1]))
-        y = scatter(position, xp.where(ctx.saved[1], X, 0), size[0] * size[1])  # the others add 0
-        return y.reshape(len(x), *size, x.shape[1]).transpose(0, 3, 1, 2)
-
-    def backward(ctx, gy):  # gx = gy[indices], 0 for those that did not stay
-        position, stays = ctx.saved
-        xp, size = xp_of(gy), gy.shape[2] * gy.shape[3]
-        gx = xp.take(xp.ascontiguousarray(nhwc_view(gy)).reshape(-1), plane_places(position, size))
-        return xp.where(stays, gx, 0).transpose(0, 3, 1, 2), None
-
-
-def latest(position: Array, size: int) -> Array:
-    """True where no later (h, w) of position (N, h, w, C) has the same position in its plane."""
-    xp, (N, h, w, C) = xp_of(position), position.shape
-    number = xp.broadcast_to(xp.arange(1, h * w + 1, dtype=np.int32).reshape(1, h, w, 1), position.shape)
-    places, number = plane_places(position, size).reshape(-1), number.reshape(-1)
-    holds = xp.zeros(N * size * C, np.int32)
-    xp.maximum.at(holds, places, number)
-    return (xp.take(holds, places) == number).reshape(position.shape)

@@ -183,7 +183,7 @@ def roi_align(draw):
 DRAWN = [conv2d, conv_transpose2d, max_pool2d, avg_pool2d, adaptive_max_pool2d, adaptive_avg_pool2d, unpool_nearest,
          unpool_bed_of_nails, max_unpool2d, batch_norm, local_response_norm, softmax, log_softmax, cross_entropy,
          interpolate, roi_pool, roi_align]
-ELEMENTWISE = {"ReLU", "Sigmoid", "Tanh", "Dropout", "Add"}  # no arguments to draw: tests/ops has their cases
+ELEMENTWISE = {"Sigmoid"}  # no arguments to draw: tests/ops has its cases
 
 
 def run(op, arrays, options, dtype, device):
@@ -229,4 +229,4 @@ def test_every_fast_class_is_drawn():
                "LogSoftmax": "log_softmax", "CrossEntropy": "cross_entropy", "Interpolate": "interpolate",
                "Nearest": "interpolate", "RoIPool": "roi_pool", "RoIAlign": "roi_align", "MaxUnpool2d": "max_unpool2d",
                "UnpoolNearest": "unpool_nearest", "UnpoolBedOfNails": "unpool_bed_of_nails"}
-    assert {f.__name__ for f in FAST} <= {*by_name, *ELEMENTWISE} and set(by_name.values()) == drawn
+    assert {f.__name__ for f in FAST} | {"MaxUnpool2d"} == {*by_name, *ELEMENTWISE} and set(by_name.values()) == drawn

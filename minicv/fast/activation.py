@@ -1,0 +1,34 @@
+"""Sigmoid, quickly: its value and its slope in one pass over each part, while the part is in the core's cache.
+
+Threads take the parts: the array is cut along its outermost axis in memory. ReLU, tanh and dropout are one or two
+passes over memory in NumPy already, and gained less than 1.3 times this way.
+"""
+from __future__ import annotations
+
+import numpy as np
+
+from ..backend import parallel_chunks, xp_of
+from ..ops.activation import Sigmoid
+
+
+class FastSigmoid(Sigmoid):
+    """y = s(x) = 1 / (1 + exp(-x)); the derivative is s(x) s(-x), as 1 - y has no digits left where y rounds to 1"""
+
+    def forward(ctx, x):
+        xp, y, slope = xp_of(x), xp_of(x).empty_like(x), xp_of(x).empty_like(x)
+
+        def work(x, y, slope):
+            e = xp.exp(xp.negative(x, out=slope), out=slope)
+            xp.reciprocal(xp.add(e, 1, out=y), out=y)
+            slope *= y  # exp(-x) s(x) is s(-x)
+            slope *= y
+            low = x < -80
+            if type(x) is not np.ndarray or low.any():  # exp(-x) overflows below -88; here s(x) is exp(x), exactly
+                y[...] = xp.where(low, xp.exp(x), y)
+                slope[...] = xp.where(low, y, slope)
+        parallel_chunks(work, x, y, slope)
+        ctx.save(slope)
+        return y
+
+    def backward(ctx, gy):
+        return gy * ctx.saved[0]
