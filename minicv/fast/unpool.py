@@ -1,4 +1,9 @@
-"""Unpooling, quickly: channels-last, so that the next convolution need not turn the map around."""
+"""Unpooling, quickly: channels-last, so that the next convolution need not turn the map around.
+
+    pixel (h, w), all its channels side by side      ->      the s x s pixels of its block, a slice with stride s each
+
+Measured: nearest 4.0, bed of nails 1.4 times as fast (``python -m tests.benchmarks.storeys``).
+"""
 from __future__ import annotations
 
 import numpy as np

@@ -8,6 +8,9 @@
 Each of these modules has the same three functions, on channels-last arrays (N, H, W, C) and weights (KH, KW, C, O):
 ``correlate`` fills y = C x + bias, ``correlate_input`` fills x = C' y + bias, and ``correlate_weight`` returns the
 gradient of <y, C x> with respect to the weight. The transposed convolution uses the same three, with x and y swapped.
+
+Measured: 1.5 (1x1) to 9 times (depthwise) as fast as one product per tap, forward and backward; the transposed 2x2 4.5
+times (``python -m tests.benchmarks.storeys``).
 """
 from __future__ import annotations
 
@@ -67,7 +70,7 @@ def weight_gradient(x: Array, y: Array, w: Array, groups: int, geometry: tuple) 
 
 
 class FastConv2d(Conv2d):
-    """y = C x + b. On nine layers of common networks 5 to 15 times as fast as the plain taps."""
+    """y = C x + b, by the way that suits the shapes"""
 
     def forward(ctx, x, w, b, *, out_size, offset, stride, dilation, groups):
         ctx.save(x, w)
