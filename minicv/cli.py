@@ -436,7 +436,7 @@ def one_line_warnings(command: str) -> Iterator[None]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; its exit code. What the user can mend is one line on the error stream, all else a traceback."""
+    """Run one command; its exit code. What the user can fix is one line on the error stream, all else a traceback."""
     print_anything()
     args = parser().parse_args(argv)
     try:

@@ -101,7 +101,7 @@ def seed(n: int) -> None:
 
 @contextlib.contextmanager
 def seeded(*numbers: int) -> Iterator[None]:
-    """Inside, minicv's random numbers start anew from these numbers; afterwards they go on as if nothing had been."""
+    """Inside, minicv's random numbers start from these numbers; afterwards they continue as before."""
     global _rng
     before, _rng = _rng, np.random.default_rng(numbers)
     try:
