@@ -191,6 +191,7 @@ def lines(path: Path) -> list[str]:
 
 
 def refuse_repetitions(path: Path, entries: list[str]) -> None:
+    """``DataError`` if a list names an image more than once."""
     if twice := [entry for entry, count in Counter(entries).items() if count > 1]:
         raise DataError(f"{path}: lists {listed(twice)} more than once; keep one line for each image")
 

@@ -68,6 +68,7 @@ def by_loops(case: Case) -> list[np.ndarray]:
 
 
 def as_list(result: Any) -> list:
+    """The results of an operation that returns one or several."""
     return list(result) if isinstance(result, tuple | list) else [result]
 
 
