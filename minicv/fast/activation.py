@@ -1,7 +1,7 @@
 """Sigmoid, quickly: its value and its slope in one pass over each part, while the part is in the core's cache.
 
 Threads take the parts: the array is cut along its outermost axis in memory. ReLU, tanh and dropout are one or two
-passes over memory in NumPy already, and gained less than 1.3 times this way.
+passes over memory in NumPy already; a fast class gained them little or nothing.
 
     x:  | part 0 | part 1 | part 2 | part 3 |      thread A takes part 0, B part 1, whoever is done the next one
 

@@ -108,7 +108,7 @@ def sampling(start: np.ndarray, end: np.ndarray, count: int, ratio: int, aligned
     points = np.full(R, ratio) if ratio > 0 else np.maximum(np.ceil(length / count), 0).astype(int)
     first = np.clip(np.minimum(start, start + length), 0, size - 1).astype(int)
     stop = np.minimum(np.clip(np.maximum(start, start + length), 0, size - 1).astype(int) + 2, size)
-    # All points of all boxes in one row: r, whose it is; k, its number from the top; s, where it lies
+    # All points of all boxes in one row. Of each point: r is its box, k its number from the top, s its position.
     total = points * count
     r = np.repeat(np.arange(R), total)
     k = np.arange(len(r)) - (np.cumsum(total) - total)[r]
