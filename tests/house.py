@@ -1,4 +1,4 @@
-"""The limits of the package's files and the direction of its imports: ``python -m tests.house`` prints what breaks them."""
+"""Limits of the files, and the direction of imports: ``python -m tests.house`` prints what breaks them."""
 from __future__ import annotations
 
 import ast
@@ -7,7 +7,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1] / "minicv"
 MOST_LINES, MOST_IN_FUNCTION, MOST_POSITIONAL = 400, 60, 5
-ALIKE = {"zip", "min", "max", "reshape", "transpose", "Sequential", "print"}  # take any number of arguments of one meaning
+ALIKE = {"zip", "min", "max", "reshape", "transpose", "Sequential", "print"}  # variadic: all of one meaning
 # A room may import from the rooms named beside it, and from itself. "" is the files at the top of the package.
 FOUNDATIONS = {"errors", "files", "version"}  # modules at the top that every room may import
 MAY_IMPORT = {
@@ -23,7 +23,8 @@ MAY_IMPORT = {
     "models": {"backend", "autograd", "ops", "nn", "optim", "data", "detection"},
     "training": {"backend", "autograd", "ops", "nn", "optim", "models", "data", "detection", "metrics", "viz"},
     "viz": {"backend", "autograd", "ops", "nn", "models", "data", "detection", "metrics"},
-    "course": {"backend", "autograd", "ops", "nn", "optim", "models", "data", "detection", "metrics", "training", "viz"},
+    "course": {"backend", "autograd", "ops", "nn", "optim", "models", "data", "detection", "metrics", "training",
+               "viz"},
     "cli": {"backend", "autograd", "ops", "nn", "optim", "models", "data", "detection", "metrics", "training", "viz",
             "course"},
 }
