@@ -11,7 +11,7 @@ import numpy as np
 
 from minicv.fast.normalization import moments
 from minicv.ops.interpolate import hat
-from minicv.viz.backend import pyplot
+from minicv.viz.pyplot import pyplot
 
 WIDTH, FONT = 7.4, 9  # inches, points
 BLUE, ORANGE, GREEN, PURPLE, YELLOW, SKY = "#8fc1e3", "#f4b183", "#9fd8b4", "#cbb2e0", "#f7e08b", "#cfe8f5"

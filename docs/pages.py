@@ -26,8 +26,8 @@ from pygments.lexers import PythonLexer
 import minicv
 from minicv import claims, models, ops, papers
 from minicv.viz.architecture import blocks, describe, draw_architecture
-from minicv.viz.backend import pyplot
 from minicv.viz.operation import draw_arrays, draw_operation
+from minicv.viz.pyplot import pyplot
 
 ROOT = Path(__file__).resolve().parent.parent
 

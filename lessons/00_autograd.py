@@ -16,9 +16,9 @@ import numpy as np
 
 import minicv.ops as F
 from minicv import Tensor, no_grad
-from minicv.autograd import Function, draw, gradcheck
+from minicv.autograd import Function, gradcheck
 from minicv.optim import SGD
-from minicv.viz import PALETTE
+from minicv.viz import PALETTE, draw_graph
 
 rng = np.random.default_rng(lesson.seed)
 BLACK, ORANGE, SKY, _, _, BLUE, RED, _ = PALETTE / 255
@@ -52,7 +52,7 @@ hand["x"] = hand["p"] * w.item()
 # visits the calls, last to first, and adds what reaches a leaf to the leaf's ``grad``.
 
 tensors = {"w": w, "x": x, "b": b, "p": p, "z": z, "y": y, "e": e, "L": L}
-ax = draw(L, {f"{name} = {t.item():.3f}\ndL/d{name} = {hand[name]:.3f}": t for name, t in tensors.items()})
+ax = draw_graph(L, {f"{name} = {t.item():.3f}\ndL/d{name} = {hand[name]:.3f}": t for name, t in tensors.items()})
 ax.set_title("Forward along the arrows, backward against them")
 lesson.save(ax.figure, "graph")
 
@@ -96,8 +96,8 @@ figure, axes = plt.subplots(2, 1, figsize=(8, 4.6), layout="constrained")
 found, tensors = {}, {"u": u, "v": v, "s": s, "t": t, "L": L}
 for ax, (name, order) in zip(axes, {"wrong": (L, s, v, t), "right": (L, t, s, v)}.items(), strict=True):
     gradients = walk(L, [result.node for result in order])
-    draw(L, {f"{f'visit {order.index(r) + 1}' if r in order else 'leaf'}: {n} = {r.item():g}\n"
-             f"dL/d{n} = {gradients[r.node or r]:g}": r for n, r in tensors.items()}, ax)
+    draw_graph(L, {f"{f'visit {order.index(r) + 1}' if r in order else 'leaf'}: {n} = {r.item():g}\n"
+                   f"dL/d{n} = {gradients[r.node or r]:g}": r for n, r in tensors.items()}, ax)
     found[name] = gradients[u]
     ax.set_title(f"The {name} order: dL/du = {found[name]:g}")
 lesson.save(figure, "order")

@@ -30,7 +30,7 @@ from minicv.ops.roi import EXAMPLE
 from minicv.ops.unpool import max_unpool2d, unpool_bed_of_nails, unpool_nearest
 from minicv.optim import Adam
 from minicv.viz import PALETTE, outline, overlay
-from minicv.viz.maps import FOUR, draw_bin, draw_bins, draw_map
+from minicv.viz.pixel_grid import FOUR, draw_bin, draw_bins, draw_map
 
 rng = np.random.default_rng(lesson.seed)
 

@@ -21,7 +21,7 @@ from minicv import models, nn, no_grad
 from minicv.data import UNetAugment, elastic_displacement, open_dataset, warp, weight_map
 from minicv.data.windows import Windows
 from minicv.metrics import connected_components, pixel_error, rand_error
-from minicv.metrics.cells import count_cells
+from minicv.metrics.instances import count_cells
 from minicv.training import SegmentationRecipe, train_steps
 from minicv.training.evaluate import evaluate
 from minicv.viz import PALETTE, colour_instances, outline, panels

@@ -24,7 +24,7 @@ from minicv.data import standardise
 from minicv.data.scenes import CLASSES, THINGS, Scenes
 from minicv.metrics import ConfusionMatrix
 from minicv.metrics.boundary import BoundaryFScore
-from minicv.metrics.objects import BySize
+from minicv.metrics.object_size import BySize
 from minicv.optim import Adam, Schedule, poly
 from minicv.summary import summarise
 from minicv.training.segmentation import SegmentationRecipe, train_steps

@@ -31,7 +31,7 @@ from minicv.nn import evaluating
 from minicv.ops.roi import EXAMPLE, bins
 from minicv.training.detection import CachedProposals, DetectionRecipe, evaluate_detector, train_detector
 from minicv.viz import PALETTE, draw_boxes, draw_picture
-from minicv.viz.maps import draw_bin, draw_bins, draw_map
+from minicv.viz.pixel_grid import draw_bin, draw_bins, draw_map
 
 BLUE, ORANGE, GREEN = PALETTE[[5, 1, 3]] / 255
 

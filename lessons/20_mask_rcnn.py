@@ -26,7 +26,7 @@ from minicv.data.joint_boxes import resize
 from minicv.models.detection.mask_rcnn import mask_targets, paste_masks
 from minicv.training.detection import DetectionRecipe, evaluate_detector, train_detector
 from minicv.viz import PALETTE, draw_boxes, draw_picture, overlay_masks
-from minicv.viz.maps import draw_bin, draw_map
+from minicv.viz.pixel_grid import draw_bin, draw_map
 
 BLUE, ORANGE, GREEN = PALETTE[[5, 1, 3]] / 255
 

@@ -2,14 +2,12 @@
 import os
 import sys
 
-from . import blas
+from .backend import seed, use  # first: it chooses the BLAS kernel before NumPy is imported
 
-blas.choose_kernel()  # before NumPy is imported
-
-from . import models, nn, ops  # noqa: E402
-from .autograd import Tensor, detect_anomaly, no_grad, plain  # noqa: E402
-from .autograd.function import plain_everywhere, use_fast  # noqa: E402
-from .backend import seed, use  # noqa: E402
+# isort: split
+from . import models, nn, ops
+from .autograd import Tensor, detect_anomaly, no_grad, plain
+from .autograd.function import plain_everywhere, use_fast
 
 try:
     if not plain_everywhere():

@@ -74,7 +74,7 @@ class Lesson:
         self.claims: list[Claim] = []
         self.start = time.perf_counter()
         if script:  # a figure goes to a file; whatever the environment says, that needs no screen
-            from .viz.backend import import_matplotlib
+            from .viz.pyplot import import_matplotlib
             os.environ["MPLBACKEND"] = "agg"
             import_matplotlib().use("agg")
 

@@ -82,7 +82,7 @@ def test_pictures_are_drawn():
         import ideas
     finally:
         sys.path.remove(str(DOCS))
-    from minicv.viz.backend import pyplot
+    from minicv.viz.pyplot import pyplot
     shown = set(re.findall(r"generated/pictures/(idea_\w+)\.svg",
                            FAST + (DOCS / "memory_layout.md").read_text(encoding="utf-8")))
     assert shown == set(ideas.PICTURES)

@@ -2,16 +2,15 @@
 
 It reads in this order: ``tensor.py`` (what is computed on), ``function.py`` (one operation and its derivative),
 ``graph.py`` (the walk: ``walk`` and ``order`` first), ``gradcheck.py`` (the proof). ``versions.py`` notices arrays that
-were changed between forward and backward, ``protocols.py`` is Tensor in Python's and NumPy's hands, ``drawing.py``
-draws graphs. First order only: a gradient is a plain array, and cannot be differentiated again.
+were changed between forward and backward, ``protocols.py`` is Tensor in Python's and NumPy's hands;
+``viz/graph.py`` draws graphs. First order only: a gradient is a plain array, and cannot be differentiated again.
 """
 from . import protocols as _protocols  # noqa: F401 - the operators and conversions of Tensor
-from .drawing import draw
 from .function import Function, detect_anomaly, no_grad, plain, substitute
 from .gradcheck import GradcheckResult, gradcheck
 from .tensor import Tensor, tensor
 
 __all__ = [
-    "Function", "GradcheckResult", "Tensor", "detect_anomaly", "draw", "gradcheck", "no_grad", "plain",
+    "Function", "GradcheckResult", "Tensor", "detect_anomaly", "gradcheck", "no_grad", "plain",
     "substitute", "tensor",
 ]

@@ -3,7 +3,11 @@
 ``devices.py`` is the switch, ``workers.py`` the threads that work through blocks, ``arithmetic.py`` what has another
 best form on each device: products, sums that keep their digits, masks.
 """
-from .arithmetic import (
+from . import blas
+
+blas.choose_kernel()  # before NumPy is imported
+
+from .arithmetic import (  # noqa: E402
     add_at,
     as_strided,
     in_range,
@@ -14,7 +18,7 @@ from .arithmetic import (
     total,
     weigh,
 )
-from .devices import (
+from .devices import (  # noqa: E402
     Array,
     current,
     device_of,
@@ -29,7 +33,7 @@ from .devices import (
     xp,
     xp_of,
 )
-from .workers import cores, parallel, parallel_chunks, threads
+from .workers import cores, parallel, parallel_chunks, threads  # noqa: E402
 
 __all__ = [
     "Array", "add_at", "as_strided", "cores", "current", "device_of", "in_range", "is_array", "keep", "matmul",

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import blas
+from . import blas
 from .devices import Array
 
 _set_blas_threads = blas.thread_setter()

@@ -2,7 +2,9 @@
 
 from .boundary import BoundaryFScore, near_boundary
 from .detection import CocoEvaluator, ProposalRecall, VOCEvaluator
-from .membranes import (
+from .object_size import BySize
+from .panoptic import PanopticQuality
+from .rand_warping import (
     RandScore,
     best_threshold,
     connected_components,
@@ -14,8 +16,6 @@ from .membranes import (
     warp,
     warping_error,
 )
-from .objects import BySize
-from .panoptic import PanopticQuality
 from .segmentation import ConfusionMatrix, iou
 
 __all__ = [

@@ -21,7 +21,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from ._checks import as_labels, mean_of_finite, same_shape
+from .checks import as_labels, mean_of_finite, same_shape
 
 STRIP = 3.0  # half the width of PASCAL VOC's strips, and the pixel in their middle
 NONE = -1  # in place of a class: void, or no boundary

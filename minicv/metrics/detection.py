@@ -26,7 +26,7 @@ import numpy as np
 
 from ..data.detection import DetectionSample
 from ..detection import Detections, box_area, box_intersection, box_iou
-from ._checks import mean_of_finite
+from .checks import mean_of_finite
 
 # ---------------------------------------------------------------------------------------------------------
 # From a sorted list of right and wrong to one number

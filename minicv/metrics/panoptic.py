@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._checks import as_labels, mean_of_finite, same_shape
+from .checks import as_labels, mean_of_finite, same_shape
 
 
 class PanopticScore(NamedTuple):

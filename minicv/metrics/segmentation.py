@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ._checks import as_labels, as_mask, mean_of_finite, same_shape
+from .checks import as_labels, as_mask, mean_of_finite, same_shape
 
 
 class ConfusionMatrix:

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from ..data import IGNORE
 from ..metrics import BoundaryFScore, ConfusionMatrix, best_threshold, pixel_error, rand_f_score_at, warping_error
-from ..metrics._checks import mean_of_finite
+from ..metrics.checks import mean_of_finite
 from ..nn import Module
 
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from .. import backend
 from ..backend import Array
+from ..backend.memory import free_memory
 from ..errors import UserError
-from ..memory import free_memory
 from ..nn import BatchNorm2d, Module
 from .parallel import ALONE, Group
 from .recipe import Recipe

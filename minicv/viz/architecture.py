@@ -15,8 +15,8 @@ import numpy as np
 from ..autograd import Function, no_grad, substitute
 from ..nn import Module, evaluating
 from ..summary import Tracer, functions, traced
-from .backend import pyplot
-from .figures import PALETTE
+from .images import PALETTE
+from .pyplot import pyplot
 
 KINDS = {  # of operations: what they are called, colour in the palette
     "conv": ("convolution", 2), "pool": ("pooling", 6), "up": ("upsampling", 3), "linear": ("fully connected", 4),

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from .backend import import_matplotlib
-from .figures import PALETTE, grey_to_rgb
 from .fonts import set_fonts
+from .images import PALETTE, grey_to_rgb
+from .pyplot import import_matplotlib
 
 COLOURS = PALETTE[[1, 2, 3, 7, 4, 5, 6]]  # one class after the other
 

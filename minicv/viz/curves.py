@@ -3,8 +3,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .backend import import_matplotlib
-from .figures import PALETTE
+from .images import PALETTE
+from .pyplot import import_matplotlib
 
 
 def loss_curve(lines: list[dict]) -> Any:

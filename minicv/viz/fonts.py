@@ -18,7 +18,7 @@ from typing import Any
 
 from PIL import ImageDraw, ImageFont
 
-from .backend import import_matplotlib
+from .pyplot import import_matplotlib
 
 PACKAGES = {"HANGUL": "fonts-nanum", "CJK": "fonts-noto-cjk", "HIRAGANA": "fonts-noto-cjk",
             "KATAKANA": "fonts-noto-cjk", "FULLWIDTH": "fonts-noto-cjk", "IDEOGRAPHIC": "fonts-noto-cjk"}

@@ -9,7 +9,7 @@ import numpy as np
 from .. import seed
 from ..autograd import Tensor
 from ..ops.case import Case
-from .backend import pyplot
+from .pyplot import pyplot
 
 
 def plane(array: np.ndarray, at: tuple[int, ...] = ()) -> np.ndarray:

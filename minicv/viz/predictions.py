@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from .boxes import class_colour, overlay_masks
-from .figures import PALETTE, grey_to_rgb
 from .fonts import draw_text, legible, text_size
+from .images import PALETTE, grey_to_rgb
 from .segmentation import class_colours
 
 NARROW = 260  # pixels that a line of the legend has at least

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from .backend import pyplot
-from .figures import PALETTE, grey_to_rgb
 from .fonts import legible, set_fonts
+from .images import PALETTE, grey_to_rgb
+from .pyplot import pyplot
 
 VOID = np.array([255, 255, 255], np.uint8)
 BLACK, ORANGE, SKY, _, YELLOW, _, VERMILION, PINK = PALETTE.tolist()

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .backend import pyplot
-from .figures import PALETTE
+from .images import PALETTE
+from .pyplot import pyplot
 
 MADE_BY = {"conv": (5, "conv 3x3, ReLU"), "pool": (6, "max pool 2x2"), "up": (3, "up-conv 2x2"),
            "head": (7, "conv 1x1")}  # colour in the palette, words

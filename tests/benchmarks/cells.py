@@ -18,7 +18,7 @@ from minicv.detection import Detections
 from minicv.files import atomic_write
 from minicv.metrics.detection import objects_found
 from minicv.training import CachedProposals, load_checkpoint
-from minicv.viz.found import found_sheet
+from minicv.viz.detections import found_sheet
 
 from .report import table
 

@@ -80,7 +80,7 @@ def curves(say=print) -> dict[str, dict[str, tuple[tuple, list[float], float]]]:
 def draw(found: dict, path) -> None:
     """All curves, log-log, with the slope of linear growth in grey."""
     from minicv.viz import PALETTE
-    from minicv.viz.backend import pyplot
+    from minicv.viz.pyplot import pyplot
     plt = pyplot()
     figure, axes = plt.subplots(1, 3, figsize=(12, 5.4), layout="constrained")
     for ax, (against, ops) in zip(axes, found.items(), strict=True):

@@ -1,7 +1,8 @@
 """The operations against PyTorch on the CPU: ``python -m tests.benchmarks.ops [GROUP...]``.
 
 Prints milliseconds, forward and forward + backward, side by side, and minicv's time as a multiple of PyTorch's, once
-with the BLAS kernel that is set here, once with the one that fits the processor (``minicv.blas.recommended_kernel``).
+with the BLAS kernel that is set here, once with the one that fits the processor
+(``minicv.backend.blas.recommended_kernel``).
 """
 from __future__ import annotations
 
@@ -129,7 +130,7 @@ def main() -> None:
     parser.add_argument("groups", nargs="*", metavar="GROUP", default=list(GROUPS), help=", ".join(GROUPS))
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
-    from minicv.blas import recommended_kernel
+    from minicv.backend.blas import recommended_kernel
     here = "tests.benchmarks.ops"
     contenders = {"torch": Contender(here, "torch"), "as set": Contender(here, "minicv")}
     if recommended_kernel():
@@ -158,7 +159,8 @@ if __name__ == "__main__":
         torch.set_num_threads(len(os.sched_getaffinity(0)))
         serve(with_torch, {"torch": torch.__version__, "threads": torch.get_num_threads()})
     elif sys.argv[1:2] == ["minicv"] and os.environ.get("MINICV_BENCHMARK"):
-        from minicv import backend, blas
+        from minicv import backend
+        from minicv.backend import blas
         serve(with_minicv, {"BLAS kernel": blas.kernel(), "threads": backend.threads()})
     else:
         main()

@@ -79,6 +79,6 @@ def setup(way):
 
 
 if __name__ == "__main__":
-    from minicv import blas
+    from minicv.backend import blas
     blas.choose_kernel()
     serve(setup(WAYS[sys.argv[1]]), {"numpy": np.__version__})

@@ -71,7 +71,7 @@ def changes() -> Iterator[tuple[str, dict]]:
 
 def kernel() -> str | None:
     """The matrix product that a new process takes from OpenBLAS."""
-    program = "import minicv.blas as blas; blas.choose_kernel(); import numpy; print(blas.kernel())"
+    program = "import minicv.backend.blas as blas; blas.choose_kernel(); import numpy; print(blas.kernel())"
     return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip()
 
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from minicv import backend, doctor
-from minicv.blas import recommended_kernel
+from minicv.backend.blas import recommended_kernel
 from minicv.files import atomic_write
 
 from . import growth, memory, training

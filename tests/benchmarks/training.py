@@ -59,7 +59,7 @@ def make(table: dict):
 
 def ratios(rounds: int = 3, cases: list[dict] = CASES, say=print) -> list[dict]:
     """[{"case", "torch": ms, "minicv": ms, ...}] of every case, with a table as it goes."""
-    from minicv.blas import recommended_kernel
+    from minicv.backend.blas import recommended_kernel
     here = "tests.benchmarks.training"
     contenders = {"torch": Contender(here, "torch"), "as set": Contender(here, "minicv")}
     if recommended_kernel():
@@ -86,7 +86,8 @@ if __name__ == "__main__":
         torch.set_num_threads(len(os.sched_getaffinity(0)))
         serve(make(TABLE), {"torch": torch.__version__, "threads": torch.get_num_threads()})
     elif sys.argv[1:2] == ["minicv"] and serving:
-        from minicv import backend, blas
+        from minicv import backend
+        from minicv.backend import blas
         serve(make({}), {"BLAS kernel": blas.kernel(), "threads": backend.threads()})
     else:
         parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.training", description=__doc__)

@@ -7,11 +7,11 @@ import pytest
 from minicv import metrics
 from minicv.data.detection import DetectionSample
 from minicv.detection import Detections
-from minicv.metrics import cells
 from minicv.metrics.detection import by_score, overlaps, precision_recall, shared_pixels
+from minicv.metrics.instances import count_cells
 from minicv.training.evaluate import evaluate
 from minicv.viz import colour_instances, colour_labels, overlay
-from minicv.viz.figures import grey_to_rgb
+from minicv.viz.images import grey_to_rgb
 
 INTEGERS = [np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32, np.uint64, np.int64]
 
@@ -84,7 +84,7 @@ def test_images_without_a_cell():
     assert metrics.best_threshold([one.astype(float)], [none]) == 0.5
     some = metrics.best_threshold([one * 0.9, one * 0.9], [one, none])
     assert some == metrics.best_threshold([one * 0.9], [one])
-    assert cells.count_cells(one.astype(int), none.astype(int)) == (0, 0, 0)
+    assert count_cells(one.astype(int), none.astype(int)) == (0, 0, 0)
     assert metrics.iou(none, none) == 1 and metrics.warping_error(none, none) == 0
 
 
@@ -124,7 +124,7 @@ def test_label_maps_of_every_integer_type_give_the_same(dtype):
         sizes.update(a, b, c)
         panoptic.update(a, np.arange(20) % 3, b, np.arange(20) % 3, np.arange(20) % 2)
         return [matrix.matrix, borders.per_class, sizes.per_class_iu, sizes.recall, panoptic.per_class,
-                *metrics.rand_score(a, b), *cells.count_cells(a, b)]
+                *metrics.rand_score(a, b), *count_cells(a, b)]
 
     expected = measured(prediction, target, instances)
     for one, other in zip(measured(*(x.astype(dtype) for x in (prediction, target, instances))), expected, strict=True):
@@ -186,7 +186,7 @@ def test_masks_and_boxes_larger_than_an_int32_can_count():
     iou, area, size = overlaps(found(far, [1]), truth(far), masks=False)
     assert iou == 1 and area == size == 3.6e9
     sizes = np.array([[2**31, 5]])
-    assert metrics.membranes._pairs(sizes) == 2**31 * (2**31 - 1) + 20
+    assert metrics.rand_warping._pairs(sizes) == 2**31 * (2**31 - 1) + 20
 
 
 def test_masks_of_other_types_count_as_masks():

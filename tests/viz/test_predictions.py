@@ -6,8 +6,8 @@ from PIL import Image, ImageDraw
 from minicv.data.detection import DetectionSample
 from minicv.detection import Detections
 from minicv.viz.boxes import COLOURS
-from minicv.viz.figures import PALETTE
 from minicv.viz.fonts import text_size
+from minicv.viz.images import PALETTE
 from minicv.viz.predictions import picture_of_detections, picture_of_labels, place_text, shortened
 
 grey = np.full((3, 20, 30), 0.5, np.float32)

@@ -11,8 +11,8 @@ import numpy as np
 from ... import nn
 from ...autograd import Tensor, no_grad
 from ...backend import device_of
+from ...backend.memory import free_memory, peak_memory
 from ...data.transforms import mirror_pad, standardise
-from ...memory import free_memory, peak_memory
 from ...summary import reach
 from ..shares import mean_cross_entropy
 

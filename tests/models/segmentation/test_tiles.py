@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 import minicv
-from minicv import memory, models
+from minicv import models
+from minicv.backend import memory
 from minicv.models.segmentation import base
 from minicv.models.segmentation.patchwise import PixelwiseNet
 from minicv.summary import reach

@@ -16,7 +16,7 @@ from minicv.metrics import (
     warp,
     warping_error,
 )
-from minicv.metrics.membranes import SIMPLE
+from minicv.metrics.rand_warping import SIMPLE
 from tests.oracle import require
 
 
@@ -193,7 +193,7 @@ def test_best_threshold_is_the_best_of_the_mean_and_the_lowest_of_equals():
 def test_best_threshold_is_not_taken_in_by_a_lonely_peak(monkeypatch):
     """The scores by hand: 0.9 stands alone; around 0.5 all are good."""
     scores = {0.1: 0.2, 0.2: 0.9, 0.3: 0.2, 0.4: 0.7, 0.5: 0.8, 0.6: 0.7, 0.7: 0.1}
-    monkeypatch.setattr("minicv.metrics.membranes.rand_f_score_at", lambda p, t, threshold: scores[threshold])
+    monkeypatch.setattr("minicv.metrics.rand_warping.rand_f_score_at", lambda p, t, threshold: scores[threshold])
     assert best_threshold([None], [None], scores, smooth=0) == 0.2
     assert best_threshold([None], [None], scores, smooth=1) == 0.5  # 2.2 / 3 against 1.3 / 3
     assert best_threshold([None], [None], (0.2, 0.5), smooth=5) == 0.2  # all averaged: equal, so the lowest

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
-from ._checks import as_labels, same_shape, two_dimensional
+from .checks import as_labels, same_shape, two_dimensional
 
 EIGHT = np.ones((3, 3), bool)  # neighbours across corners count, or thin slanted objects would fall apart
 

@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage, sparse
 
-from ._checks import as_labels, as_mask, as_probability, mean_of_finite, same_shape, two_dimensional
+from .checks import as_labels, as_mask, as_probability, mean_of_finite, same_shape, two_dimensional
 
 
 def pixel_error(probability: np.ndarray, truth: np.ndarray, threshold: float = 0.5) -> float:

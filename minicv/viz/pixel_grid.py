@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .figures import PALETTE
+from .images import PALETTE
 
 FOUR = PALETTE[[3, 5, 1, 7]] / 255  # green, blue, orange, pink: one after the other for neighbouring bins
 

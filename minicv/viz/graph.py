@@ -1,17 +1,18 @@
-"""A drawing of the graph of calls. Not needed to understand the engine."""
+"""Draw the graph of calls behind a tensor."""
 from __future__ import annotations
 
 from collections import defaultdict
 from itertools import pairwise
 from typing import Any
 
-from .graph import calls
-from .tensor import Tensor
+from ..autograd import Tensor
+from ..autograd.graph import calls
+from .pyplot import pyplot
 
 LARGEST = 400  # calls: a longer row is wider than an image file can be
 
 
-def draw(tensor: Tensor, names: dict[str, Tensor] | None = None, ax: Any = None) -> Any:
+def draw_graph(tensor: Tensor, names: dict[str, Tensor] | None = None, ax: Any = None) -> Any:
     """Draw the graph behind a tensor with matplotlib, computation from left to right, and return the axes.
 
     Square boxes are calls, with the shape of their result; round ones are leaves (one that needs no gradient is not in
@@ -21,9 +22,8 @@ def draw(tensor: Tensor, names: dict[str, Tensor] | None = None, ax: Any = None)
     """
     count = len(calls(tensor))
     if count > LARGEST:
-        raise ValueError(f"draw: the graph has {count:,} calls, and a drawing has room for {LARGEST}; draw a smaller "
-                         "network, or a result nearer to its leaves")
-    from ..viz.backend import pyplot
+        raise ValueError(f"draw_graph: the graph has {count:,} calls, and a drawing has room for {LARGEST}; draw "
+                         "a smaller network, or a result nearer to its leaves")
     plt = pyplot()
     from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Path
     place, arrows = arrange(tensor)
@@ -60,7 +60,7 @@ def draw(tensor: Tensor, names: dict[str, Tensor] | None = None, ax: Any = None)
 
 
 def arrange(tensor: Tensor) -> tuple[dict[Any, tuple[int, float]], list[tuple[list, float]]]:
-    """Where ``draw`` puts things: item -> (column, height), and each arrow's path and the port it ends at.
+    """Where ``draw_graph`` puts things: item -> (column, height), and each arrow's path and the port it ends at.
 
     An item is a call, a leaf, or, as (source, column), the room that an arrow needs to pass a column. A port is the
     height on the box, -0.5 to 0.5. Everything stands as far right as its users allow, and as high as, on average, what
@@ -69,7 +69,8 @@ def arrange(tensor: Tensor) -> tuple[dict[Any, tuple[int, float]], list[tuple[li
     column, edges, arrows, joined = {tensor.node or tensor: 0}, [], [], defaultdict(list)
     for node in reversed(calls(tensor)):  # by now all that use its result have a column
         if node.edges is None:
-            raise RuntimeError(f"draw: backward has taken the graph through {node.name()} apart; draw it before")
+            raise RuntimeError(f"draw_graph: backward has taken the graph through {node.name()} apart; draw it "
+                               "before")
         sources = [e for e in node.edges if e is not None]
         for i, source in enumerate(sources):
             column[source] = min(column.get(source, 0), column[node] - 1)

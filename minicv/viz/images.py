@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from .backend import pyplot
+from .pyplot import pyplot
 
 # Okabe and Ito's palette (Wong, Nature Methods 2011), as RGB in 0..255
 PALETTE = np.array([[0, 0, 0], [230, 159, 0], [86, 180, 233], [0, 158, 115], [240, 228, 66], [0, 114, 178],

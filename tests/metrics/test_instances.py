@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from minicv.metrics.cells import count_cells
+from minicv.metrics.instances import count_cells
 
 
 def test_by_hand():

@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from minicv.viz.maps import draw_bins, draw_map
+from minicv.viz.pixel_grid import draw_bins, draw_map
 
 VALUES = np.array([[1.0, 5.0, 0.0], [4.0, 2.0, 3.0]])
 

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from minicv.autograd import Function, Tensor, draw
-from minicv.autograd.drawing import arrange
+from minicv.autograd import Function, Tensor
+from minicv.viz.graph import arrange, draw_graph
 
 
 class Join(Function):
@@ -58,16 +58,16 @@ def test_the_first_argument_arrives_highest():
 def test_labels_and_shapes():
     w, x, number = leaf(3), leaf(3), leaf()
     y = Join.apply(Join.apply(w, x), Tensor(np.ones(3)))
-    boxes, arrows = parts(draw(y, {"w": w, "y": y}))
+    boxes, arrows = parts(draw_graph(y, {"w": w, "y": y}))
     assert set(boxes) == {"w\n(3,)", "leaf\n(3,)", "Join\n(3,)", "Join\ny\n(3,)"}  # what needs no gradient is not there
     assert len(arrows) == 3
-    boxes, arrows = parts(draw(number, {"n": number}))
+    boxes, arrows = parts(draw_graph(number, {"n": number}))
     assert set(boxes) == {"n"} and arrows == []
 
 
 def test_twice_the_same_argument_is_two_arrows():
     a = leaf(2)
-    _, arrows = parts(draw(Join.apply(a, a)))
+    _, arrows = parts(draw_graph(Join.apply(a, a)))
     assert len(arrows) == 2
     assert arrows[0][-1][1] > arrows[1][-1][1] and arrows[0][0] == pytest.approx(arrows[1][0])
 
@@ -80,7 +80,7 @@ def test_nothing_overlaps(calls):
         tensors.append(Join.apply(*(tensors[-1 - i % len(tensors)] for i in arguments)))
     for i, t in enumerate(tensors):
         names[f"t{i}"] = t
-    boxes, arrows = parts(draw(tensors[-1], names))
+    boxes, arrows = parts(draw_graph(tensors[-1], names))
     rectangles = np.array(list(boxes.values()))
     for i, (left, right, low, high) in enumerate(rectangles):
         others = np.delete(rectangles, i, axis=0)
@@ -98,7 +98,7 @@ def test_text_stays_in_its_box_on_axes_of_any_size(size):
     figure, ax = plt.subplots(figsize=size)
     a, b = leaf(128, 64), leaf(128, 64)
     y = Join.apply(Join.apply(a, b), a)
-    assert draw(y, {"a rather long name of a leaf": a, "W": b, "loss = 0.123": y}, ax) is ax
+    assert draw_graph(y, {"a rather long name of a leaf": a, "W": b, "loss = 0.123": y}, ax) is ax
     figure.canvas.draw()
     boxes = [p for p in ax.patches if isinstance(p, FancyBboxPatch)]
     for text, box in zip(ax.texts, boxes, strict=True):
@@ -111,16 +111,16 @@ def test_a_walked_graph_is_an_error():
     a = leaf()
     middle = Join.apply(a)
     Join.apply(middle).backward()
-    with pytest.raises(RuntimeError, match="draw: backward has taken the graph through Join apart; draw it before"):
-        draw(Join.apply(middle))
+    with pytest.raises(RuntimeError, match="draw_graph: backward has taken the graph through Join apart"):
+        draw_graph(Join.apply(middle))
 
 
 def test_a_graph_that_no_image_can_hold_is_refused():
     y = leaf(2)
     for _ in range(3000):
         y = Join.apply(y)
-    with pytest.raises(ValueError, match="draw: the graph has 3,000 calls, and a drawing has room for 400"):
-        draw(y)
+    with pytest.raises(ValueError, match="draw_graph: the graph has 3,000 calls, and a drawing has room for 400"):
+        draw_graph(y)
 
 
 def test_a_long_graph_is_arranged_fast():

@@ -6,7 +6,7 @@ import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
-from .backend import Array, device_of, xp_of
+from .devices import Array, device_of, xp_of
 
 GROUP = Path("/sys/fs/cgroup")  # where Linux keeps a container's limits
 

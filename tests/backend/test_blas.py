@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from minicv import blas
+from minicv.backend import blas
 
 AVX2 = "fpu sse sse2 avx avx2 fma"
 AVX512 = f"{AVX2} avx512f avx512bw avx512dq avx512vl avx512cd avx512_vnni"
@@ -58,7 +58,7 @@ def test_the_kernel_is_chosen_before_numpy_is_loaded(monkeypatch, recommended, l
 @pytest.mark.skipif(blas.kernel() is None, reason="NumPy's BLAS here is not OpenBLAS")
 def test_a_fresh_process_takes_the_recommended_kernel():
     env = {k: v for k, v in os.environ.items() if k != "OPENBLAS_CORETYPE"}
-    program = "import minicv; from minicv import blas; print(blas.recommended_kernel(), blas.kernel())"
+    program = "import minicv; from minicv.backend import blas; print(blas.recommended_kernel(), blas.kernel())"
     answer = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True)
     recommended, taken = answer.stdout.split()
     assert taken == (recommended if recommended != "None" else taken) and taken.isalnum()

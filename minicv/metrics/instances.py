@@ -3,7 +3,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._checks import as_labels, same_shape
+from .checks import as_labels, same_shape
 
 
 class CellCounts(NamedTuple):

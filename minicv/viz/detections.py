@@ -9,9 +9,9 @@ import numpy as np
 from ..data.detection import DetectionSample
 from ..detection import Detections
 from ..metrics.detection import objects_found
-from .backend import pyplot
 from .boxes import class_colour
 from .fonts import legible, set_fonts
+from .pyplot import pyplot
 
 PALE, DARK = 0.3, 0.7  # how much of a class's colour is in its objects, and in the outlines of what was found
 WIDTH, DASHES, HATCH = 1.3, (0, (3, 1.5)), "////"

@@ -34,11 +34,11 @@ def python(request, tmp_path):
 def test_figures_of_the_library(python):
     done = python("-c", "import numpy as np\n"
                   "from minicv import Tensor\n"
-                  "from minicv.autograd import draw\n"
+                  "from minicv.viz.graph import draw_graph\n"
                   "from minicv.viz import heat_map, panels\n"
                   "panels({'a': np.eye(3)}).savefig('panels.png')\n"
                   "heat_map(np.zeros((1, 4, 4)), np.eye(2))\n"
-                  "draw(Tensor([1.0], requires_grad=True) * 2).figure.savefig('graph.png')\n")
+                  "draw_graph(Tensor([1.0], requires_grad=True) * 2).figure.savefig('graph.png')\n")
     assert (done.returncode, done.stderr) == (0, "")
 
 

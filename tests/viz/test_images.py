@@ -6,7 +6,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402 - after the choice of a backend that needs no screen
 
 from minicv.viz import PALETTE, colour_instances, outline, overlay, panels  # noqa: E402
-from minicv.viz.figures import grey_to_rgb  # noqa: E402
+from minicv.viz.images import grey_to_rgb  # noqa: E402
 
 ORANGE, SKY, LAST = [230, 159, 0], [86, 180, 233], [204, 121, 167]
 
