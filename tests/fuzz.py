@@ -33,7 +33,7 @@ from minicv.data.download import read_manifest
 from minicv.data.panoptic import CocoPanoptic
 from minicv.data.rle import decode_rle, encode_rle
 from minicv.data.voc_boxes import VOCDetection
-from tests.training.test_torch_weights import table, tensor, write_zip
+from tests.training.test_weights import table, tensor, write_zip
 
 SECONDS = 10  # for one file
 ERRORS = (ValueError, TypeError, RuntimeError, OSError)  # as in cli.main; the message is all that a user sees

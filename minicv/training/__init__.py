@@ -1,14 +1,14 @@
 """Training: the loop, its recipes, runs in a folder, checkpoints, and weights that PyTorch saved."""
 from .alternating import alternating_tasks, train_alternating
 from .checkpoint import CheckpointError, load_checkpoint, load_training, save_checkpoint, save_training
+from .config import ADAM, Recipe, RecipeError
 from .detection import CachedProposals, DetectionRecipe, DetectionTask, Proposer, evaluate_detector, train_detector
 from .loop import Task, Training
 from .parallel import Group, all_or_none, group
-from .recipe import ADAM, Recipe, RecipeError
 from .run import Diverged, Interrupted, Run
 from .segmentation import SegmentationRecipe, SegmentationTask, train_steps
 from .targets import missing_targets
-from .torch_weights import load_pretrained, read_weights
+from .weights import load_pretrained, read_weights
 
 __all__ = [
     "ADAM", "CachedProposals", "CheckpointError", "DetectionRecipe", "DetectionTask", "Diverged", "Group",

@@ -19,8 +19,8 @@ from ..data.joint_boxes import DetectionAugment
 from ..files import atomic_write
 from ..metrics import CocoEvaluator, VOCEvaluator
 from ..models.detection.base import Detector, Proposer, Target
+from .config import Recipe
 from .loop import Training
-from .recipe import Recipe
 
 
 @dataclasses.dataclass

@@ -17,8 +17,8 @@ from ..backend import Array
 from ..backend.memory import free_memory
 from ..errors import UserError
 from ..nn import BatchNorm2d, Module
+from .config import Recipe
 from .parallel import ALONE, Group
-from .recipe import Recipe
 
 
 class Task(Protocol):

@@ -23,8 +23,8 @@ from ..data import (
     standardise,
 )
 from ..nn import Module
+from .config import Recipe
 from .loop import Training
-from .recipe import Recipe
 from .two_stage import TwoStages
 
 TRIES = 50  # to find a part of an image in which any pixel has a label

@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 from minicv import models, nn, training
 from minicv.data import Cells
 from minicv.training import CheckpointError, load_pretrained, read_weights, save_training
-from minicv.training.torch_weights import run
+from minicv.training.weights import run
 from tests.oracle import require
 
 
