@@ -128,8 +128,10 @@ def sum_rows(m: Array) -> Array:
     xp, (*lead, P, C) = xp_of(m), m.shape
     if C == 1 or type(m) is not np.ndarray and m.ndim > 2:
         return m.sum(axis=-2)
-    if type(m) is not np.ndarray or P <= PIECE:
+    n = -(-P // PIECE)  # every n-th row makes a piece
+    if type(m) is not np.ndarray or n <= 1:
         return xp.ones(P, m.dtype) @ m
-    whole = P // PIECE * PIECE
-    y = sum_rows(np.ones(PIECE, m.dtype) @ m[..., :whole, :].reshape(*lead, -1, PIECE, C))
-    return y if whole == P else y + np.ones(P - whole, m.dtype) @ m[..., whole:, :]
+    whole = P // n * n
+    pieces = np.ones(whole // n, m.dtype) @ m[..., :whole, :].reshape(*lead, whole // n, n * C)
+    y = sum_rows(pieces.reshape(*lead, n, C))
+    return y if whole == P else y + m[..., whole:, :].sum(axis=-2)

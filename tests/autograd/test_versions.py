@@ -281,8 +281,13 @@ def test_a_transposed_array_is_read_without_a_copy():
     assert versions.fingerprint(part) != before
 
 
-def test_of_a_large_result_one_line_in_sixteen_is_read():
-    array = np.zeros(1 << 18, np.float32)
-    before = versions.fingerprint(array, versions.EVERY)
-    array[:1 << 14] = 1  # 64 KB: a line of it is among those
-    assert versions.fingerprint(array, versions.EVERY) != before
+@pytest.mark.parametrize("size", [1 << 11, 5000, 1 << 18, 1_000_003])
+def test_of_a_large_result_words_from_all_over_are_read(size):
+    array = np.zeros(size, np.float32)
+    before = versions.fingerprint(array, whole=False)
+    assert versions.fingerprint(array.copy(), whole=False) == before
+    part = max(size // 200, 2)  # more than the distance of two words that are read
+    for start in range(0, size - part, part):
+        array[start:start + part] = 1
+        assert versions.fingerprint(array, whole=False) != before
+        array[start:start + part] = 0

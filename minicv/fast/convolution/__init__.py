@@ -23,7 +23,6 @@ from ...ops.conv import Conv2d, ConvTranspose2d
 from ..layout import empty_nhwc, nhwc_view
 from . import depthwise, patches, shifted, winograd
 
-
 def way(w: Array, groups: int, offset: Pair, stride: Pair, dilation: Pair) -> ModuleType:
     """The module that suits a weight (O, C/G, KH, KW) and these arguments."""
     if groups > 1 and w.shape[1] == 1:
@@ -61,12 +60,10 @@ def convolve_transpose(y: Array, w: Array, b: Array | None, in_size: Pair, group
 
 def weight_gradient(x: Array, y: Array, w: Array, groups: int, geometry: tuple) -> Array:
     """The gradient of <y, C x> with respect to the weight, of w's shape."""
-    gw = xp_of(w).empty_like(w)
-    for C, O, _ in each_group(w, groups):
-        taps = way(w, groups, *geometry).correlate_weight(nhwc_view(x[:, C]), nhwc_view(y[:, O]), w.shape[2:],
-                                                          *geometry)
-        gw[O] = taps.transpose(3, 2, 0, 1)
-    return gw
+    parts = [way(w, groups, *geometry).correlate_weight(nhwc_view(x[:, C]), nhwc_view(y[:, O]), w.shape[2:], *geometry)
+             for C, O, _ in each_group(w, groups)]  # (KH, KW, C, O) of each group
+    taps = parts[0] if len(parts) == 1 else xp_of(w).concatenate(parts, axis=3)
+    return taps.transpose(3, 2, 0, 1)
 
 
 class FastConv2d(Conv2d):

@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterator
 from ...backend import Array, as_strided, device_of, matmul, parallel, xp_of
 from ...ops.arguments import Pair
 
+ALONE = 1 << 18  # bytes of maps below which a convolution takes less time than it takes to wake a thread
 BLOCK_BYTES = 1 << 22  # a tenth of it would fit a core's cache, but then threads wait for Python: 2.2 times as long
 SMALL_PRODUCT = 1_000_000  # up to this M*N*K OpenBLAS multiplies without repacking its operands, 1.2 times as fast
 
@@ -233,7 +234,12 @@ def correlate_input(gy: Array, w: Array, gx: Array, offset: Pair, stride: Pair, 
     def work(part):
         weight, out, offset, dilation = part
         correlate(gy, weight, out, offset, (1, 1), dilation, bias)
-    parallel(work, list(adjoint_parts(w, gx, offset, stride, dilation)))
+    parts = list(adjoint_parts(w, gx, offset, stride, dilation))
+    if gx.nbytes + gy.nbytes < ALONE:
+        for part in parts:
+            work(part)
+    else:
+        parallel(work, parts)
 
 
 def correlate_weight(x: Array, gy: Array, kernel: Pair, offset: Pair, stride: Pair, dilation: Pair) -> Array:
