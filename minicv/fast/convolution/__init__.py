@@ -23,6 +23,7 @@ from ...ops.conv import Conv2d, ConvTranspose2d
 from ..layout import empty_nhwc, nhwc_view
 from . import depthwise, patches, shifted, winograd
 
+
 def way(w: Array, groups: int, offset: Pair, stride: Pair, dilation: Pair) -> ModuleType:
     """The module that suits a weight (O, C/G, KH, KW) and these arguments."""
     if groups > 1 and w.shape[1] == 1:
