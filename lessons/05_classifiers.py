@@ -66,10 +66,10 @@ print(f"by colours alone {by_colour:.1%} right, by chance 10.0%")
 # classifiers, which were there to help the lower layers.
 
 
-def trained(model, data, test, steps, seed=lesson.seed, checks=1, **recipe):
+def trained(model, data, test, steps, seed=lesson.seed, checks=1, **config):
     """Train; the losses, and (step, seconds of training, accuracy on ``test``) of ``checks`` moments."""
     losses, moments, seconds, start = [], [], 0.0, time.perf_counter()
-    for loss in classifier_steps(model, *data, steps, seed=seed, **recipe):
+    for loss in classifier_steps(model, *data, steps, seed=seed, **config):
         losses.append(loss)
         if len(losses) * checks // steps > len(moments):
             seconds += time.perf_counter() - start
@@ -80,15 +80,15 @@ def trained(model, data, test, steps, seed=lesson.seed, checks=1, **recipe):
 
 nets, first_filters, runs = {}, {}, {}
 print(f"{'':<10} {'parameters':>10} {'MACs':>12} {'accuracy':>9} {'seconds':>8}")
-for name, (options, recipe) in CLASSIFIERS.items():
+for name, (options, config) in CLASSIFIERS.items():
     minicv.seed(lesson.seed)
     nets[name] = net = models.build(name, **options)
     first_filters[name] = net.parameters()[0].numpy().copy()
     if lesson.quick:
-        recipe = {**recipe, "steps": 12}
-    losses, moments = runs[name] = trained(net, train, test, checks=6, **recipe)
+        config = {**config, "steps": 12}
+    losses, moments = runs[name] = trained(net, train, test, checks=6, **config)
     weights_file(name, lesson.quick).parent.mkdir(parents=True, exist_ok=True)
-    save_checkpoint(weights_file(name, lesson.quick), net, pictures=len(pictures), steps=recipe["steps"])
+    save_checkpoint(weights_file(name, lesson.quick), net, pictures=len(pictures), steps=config["steps"])
     work = summarise(net, (3, 64, 64))
     print(f"{name:<10} {work.parameters:10,} {work.macs:12,} {moments[-1][2]:9.1%} {moments[-1][1]:8.1f}")
 
@@ -170,14 +170,14 @@ lesson.save(figure, "wrong")
 easy = {"size": 32, "radius": (0.3, 0.45), "hidden": 0, "seed": lesson.seed}
 small, small_test = Pictures(200 if lesson.quick else 2000, **easy).arrays(), Pictures(
     100 if lesson.quick else 500, split="test", **easy).arrays()
-recipe = {"steps": 10 if lesson.quick else 250, "batch": 16, "lr": 0.01}
+config = {"steps": 10 if lesson.quick else 250, "batch": 16, "lr": 0.01}
 figure, ax = plt.subplots(figsize=(6, 3.6), layout="constrained")
 deep = {}
 for residual, colour in ((False, PALETTE[1] / 255), (True, PALETTE[5] / 255)):
     for depth, layers, style in ((18, (2, 2, 2, 2), "--"), (34, (3, 4, 6, 3), "-")):
         minicv.seed(lesson.seed)
         net = models.build("resnet18", layers=layers, width=8, residual=residual)
-        losses, moments = trained(net, small, small_test, **recipe)
+        losses, moments = trained(net, small, small_test, **config)
         deep[residual, depth] = np.mean(losses[-20:]), moments[-1][2]
         window = max(1, len(losses) // 12)
         ax.plot(np.convolve(losses, np.ones(window) / window, "valid"), style, color=colour,
@@ -195,7 +195,7 @@ lesson.claim("B3", "ResNet, sec. 4.1 and table 2", "shortcuts make the network o
              deep[True, 34][1] > deep[False, 34][1] + 0.1)
 lesson.claim("B4", "ResNet, sec. 4.1 and table 2", "with shortcuts, 34 layers are better than 18 (there: 25.0% wrong, not "
              "27.9%)", f"accuracy {deep[True, 18][1]:.1%} with 18, {deep[True, 34][1]:.1%} with 34, after "
-             f"{recipe['steps']} steps", None if lesson.quick else deep[True, 34][1] > deep[True, 18][1])
+             f"{config['steps']} steps", None if lesson.quick else deep[True, 34][1] > deep[True, 18][1])
 
 # %%
 # 6. Depthwise separable convolutions (claim A2)
@@ -221,7 +221,7 @@ for kind in ("full", "separable"):
             for name, layer in list(vars(module).items()):
                 if isinstance(layer, nn.Conv2d) and layer.weight.shape[2] == 3:
                     setattr(module, name, separable(layer))
-        right.append(trained(net, small, small_test, **recipe, seed=lesson.seed + seed)[1][-1][2])
+        right.append(trained(net, small, small_test, **config, seed=lesson.seed + seed)[1][-1][2])
     work = summarise(net, (3, 32, 32))
     found[kind] = work.parameters, work.macs, np.mean(right), np.std(right)
     print(f"{kind:<10} {work.parameters:8,} parameters {work.macs:11,} MACs, right {np.mean(right):.1%} +- {np.std(right):.1%}")
@@ -229,6 +229,6 @@ full, split = found["full"], found["separable"]
 lesson.claim("A2b", "MobileNets, sec. 3.1 and table 4", "depthwise separable: a fraction of the weights and operations, and "
              "nearly the accuracy (there: 1.1 points less)", f"{split[0] / full[0]:.2f} of the parameters, "
              f"{split[1] / full[1]:.2f} of the MACs; accuracy {full[2]:.1%} +- {full[3]:.1%} -> {split[2]:.1%} +- "
-             f"{split[3]:.1%} after {recipe['steps']} steps ({len(right)} seeds)",
+             f"{split[3]:.1%} after {config['steps']} steps ({len(right)} seeds)",
              None if lesson.quick else full[2] - split[2] < 0.03)
 lesson.finish()

@@ -22,7 +22,7 @@ from minicv.data import UNetAugment, elastic_displacement, open_dataset, warp, w
 from minicv.data.windows import Windows
 from minicv.metrics import connected_components, pixel_error, rand_error
 from minicv.metrics.instances import count_cells
-from minicv.training import SegmentationRecipe, train_steps
+from minicv.training import SegmentationConfig, train_steps
 from minicv.training.evaluate import evaluate
 from minicv.viz import PALETTE, colour_instances, outline, panels
 from minicv.viz.unet import draw_u, walk
@@ -86,8 +86,8 @@ def trained(data, seed, augment, skip="concatenate", **changes):
     """A network after training; the same seed gives the same first weights and tiles."""
     minicv.seed(lesson.seed + seed)
     net = models.build("unet", **NETWORK, skip=skip)
-    recipe = SegmentationRecipe(optimizer="adam", lr=0.003, warmup=20, seed=lesson.seed + seed, augment=augment, **changes)
-    losses = list(train_steps(net, data, recipe))
+    config = SegmentationConfig(optimizer="adam", lr=0.003, warmup=20, seed=lesson.seed + seed, augment=augment, **changes)
+    losses = list(train_steps(net, data, config))
     print(f"  {len(data)} pictures, elastic {augment.elastic}, seed {seed}, {skip}, {changes}: {np.mean(losses[-30:]):.3f}")
     return net
 

@@ -25,7 +25,7 @@ from minicv.metrics.boundary import BoundaryFScore
 from minicv.metrics.object_size import BySize
 from minicv.models.segmentation.deconvnet import ensemble
 from minicv.summary import summarise
-from minicv.training.segmentation import SegmentationRecipe, train_steps
+from minicv.training.segmentation import SegmentationConfig, train_steps
 from minicv.viz import PALETTE, panels
 from minicv.viz.segmentation import prediction_sheet
 
@@ -68,7 +68,7 @@ lesson.save(panels({"picture": grey.numpy()[0, 0], "its 4x4 maxima, 16x16": pool
 # ---------------------------------------
 # Scenes with nine classes. All networks are small, see the same examples, whole pictures, for as many steps, and start
 # from scratch: the paper's two stages, crops with one object in the centre and then crops around proposals, and its start
-# from a VGG16 that knows ImageNet, are left out (`two_stage=True` in the recipe makes such crops). Every seed stands for
+# from a VGG16 that knows ImageNet, are left out (`two_stage=True` in the config makes such crops). Every seed stands for
 # other first weights and another order of the pictures. Learning rates were chosen on other scenes, one for FCN and one
 # for DeconvNet, whose many batch norms allow a larger one.
 
@@ -85,7 +85,7 @@ def trained(name, seed):
     minicv.seed(lesson.seed + seed)
     model, options = NETS[name]
     net = models.build(model, **options)
-    losses = list(train_steps(net, train, SegmentationRecipe(
+    losses = list(train_steps(net, train, SegmentationConfig(
         steps=steps, batch=4, optimizer="adam", lr=0.02 if model == "deconvnet" else 0.005, warmup=5, augment=False,
         seed=lesson.seed + seed)))
     print(f"  {name}, seed {seed}: loss {np.mean(losses[-10:]):.2f}, {net.num_parameters():,} parameters, "

@@ -33,7 +33,7 @@ from minicv.models.backbones.classifier import normalise
 from minicv.models.detection.machines import extract_features, train_box_regression, train_svms
 from minicv.models.detection.rcnn import warp, with_context
 from minicv.nn import evaluating
-from minicv.training.detection import CachedProposals, DetectionRecipe, evaluate_detector
+from minicv.training.detection import CachedProposals, DetectionConfig, evaluate_detector
 from minicv.training.rcnn import fine_tune
 from minicv.viz import PALETTE, draw_boxes, draw_picture
 
@@ -117,10 +117,10 @@ lesson.save(figure, "warps")
 # Softmax over the classes and background; a quarter of each batch has an IoU of at least 0.5 with an object. The paper
 # begins with a network that was trained on ImageNet; this one begins at random.
 
-recipe = DetectionRecipe(steps=10 if lesson.quick else 500, batch=2, optimizer="adam", lr=0.002, weight_decay=0.0,
+config = DetectionConfig(steps=10 if lesson.quick else 500, batch=2, optimizer="adam", lr=0.002, weight_decay=0.0,
                          warmup=20, seed=lesson.seed)
 start = time.perf_counter()
-losses = fine_tune(model, train, recipe, propose)
+losses = fine_tune(model, train, config, propose)
 seconds["1 fine-tuning"] = time.perf_counter() - start
 model.svm = False
 found = {"softmax": evaluate_detector(model, test, proposer=propose)["mAP@0.5"]}

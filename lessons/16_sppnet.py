@@ -26,7 +26,7 @@ from minicv import models, no_grad
 from minicv.data import open_dataset
 from minicv.detection.selective_search import selective_search
 from minicv.models.detection.sppnet import map_windows, pool_windows
-from minicv.training.detection import CachedProposals, DetectionRecipe, evaluate_detector
+from minicv.training.detection import CachedProposals, DetectionConfig, evaluate_detector
 from minicv.training.rcnn import fine_tune, train_machines
 from minicv.viz import PALETTE, draw_boxes, draw_picture
 
@@ -111,10 +111,10 @@ def three_trainings(name, seed):
     kind, options = plans[name]
     minicv.seed(lesson.seed + seed)
     net = models.build(kind, **options)
-    recipe = DetectionRecipe(steps=steps, batch=2, optimizer="adam", lr=0.002, weight_decay=0.0, warmup=20,
+    config = DetectionConfig(steps=steps, batch=2, optimizer="adam", lr=0.002, weight_decay=0.0, warmup=20,
                              seed=lesson.seed + seed)
     start = time.perf_counter()
-    fine_tune(net, train, recipe, propose)
+    fine_tune(net, train, config, propose)
     seconds = time.perf_counter() - start
     net.sizes = (1.0,)
     with tempfile.TemporaryDirectory() as folder:

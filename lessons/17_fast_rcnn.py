@@ -29,7 +29,7 @@ from minicv.metrics import VOCEvaluator
 from minicv.models.detection.base import select
 from minicv.nn import evaluating
 from minicv.ops.roi import EXAMPLE, bins
-from minicv.training.detection import CachedProposals, DetectionRecipe, evaluate_detector, train_detector
+from minicv.training.detection import CachedProposals, DetectionConfig, evaluate_detector, train_detector
 from minicv.viz import PALETTE, draw_boxes, draw_picture
 from minicv.viz.pixel_grid import draw_bin, draw_bins, draw_map
 
@@ -108,13 +108,13 @@ side = min(train[0].image.shape[1:])
 minicv.seed(lesson.seed)
 model = models.build("fast_rcnn", num_classes=train.num_classes, stage="relu3_2", short=side, long=2 * side,
                      rois_per_image=32)
-recipe = DetectionRecipe(steps=8 if lesson.quick else 500, batch=4, optimizer="adam", lr=0.002, warmup=20,
+config = DetectionConfig(steps=8 if lesson.quick else 500, batch=4, optimizer="adam", lr=0.002, warmup=20,
                          weight_decay=0.0, seed=lesson.seed)
 start = time.perf_counter()
-losses = list(train_detector(model, train, recipe, propose))
+losses = list(train_detector(model, train, config, propose))
 training = time.perf_counter() - start
 result = evaluate_detector(model, test, proposer=propose)
-print(f"{recipe.steps} steps in {training:.0f} s, {1000 * training / recipe.steps:.0f} ms each;",
+print(f"{config.steps} steps in {training:.0f} s, {1000 * training / config.steps:.0f} ms each;",
       ", ".join(f"{name} {value:.3f}" for name, value in result.items()))
 
 figure, ax = plt.subplots(figsize=(6, 3.2), layout="constrained")

@@ -25,7 +25,7 @@ from minicv.detection import box_iou
 from minicv.detection.selective_search import selective_search
 from minicv.metrics import ProposalRecall
 from minicv.nn import evaluating
-from minicv.training.detection import DetectionRecipe, evaluate_detector, train_detector
+from minicv.training.detection import DetectionConfig, evaluate_detector, train_detector
 from minicv.viz import PALETTE, draw_boxes, draw_picture, heat_map
 
 BLUE, ORANGE, GREEN = PALETTE[[5, 1, 3]] / 255
@@ -54,7 +54,7 @@ class Some:
 train, test = Some("train", 8 if lesson.quick else 150), Some("test", 4 if lesson.quick else 40)
 side = min(train[0].image.shape[1:])
 steps = 6 if lesson.quick else 450
-recipe = DetectionRecipe(steps=steps, batch=4, optimizer="adam", lr=0.002, warmup=20, weight_decay=0.0,
+config = DetectionConfig(steps=steps, batch=4, optimizer="adam", lr=0.002, warmup=20, weight_decay=0.0,
                          seed=lesson.seed)
 SCALES, RATIOS = (12.0, 24.0, 48.0), (0.5, 1.0, 2.0)
 
@@ -104,7 +104,7 @@ print(f"{(labels == 1).sum()} positive anchors, {(labels == 0).sum()} negative, 
 before, p_before = shares(model)
 
 start = time.perf_counter()
-losses = list(train_detector(model, train, recipe))
+losses = list(train_detector(model, train, config))
 print(f"joint training: {steps} steps, {(time.perf_counter() - start) / steps * 1000:.0f} ms each")
 after, p_after = shares(model)
 
@@ -194,7 +194,7 @@ for name, (scales, ratios) in sets.items():
     for seed in seeds:
         rpn = build(scales, ratios, seed)
         rpn.learn("rpn")
-        for _ in train_detector(rpn, train, recipe.replaced(steps=max(4, steps * 2 // 9), seed=seed)):
+        for _ in train_detector(rpn, train, config.replace(steps=max(4, steps * 2 // 9), seed=seed)):
             pass
         rpn.rpn.after, rpn.rpn.before = (2000, 2000), (6000, 6000)
         recall, _, least = measure(rpn.propose)

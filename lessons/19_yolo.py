@@ -24,7 +24,7 @@ from minicv.data import open_dataset
 from minicv.detection import box_iou
 from minicv.models.detection.yolo import assign
 from minicv.nn import evaluating
-from minicv.training.detection import DetectionRecipe, evaluate_detector, train_detector
+from minicv.training.detection import DetectionConfig, evaluate_detector, train_detector
 from minicv.viz import PALETTE, draw_boxes, draw_picture
 from minicv.viz.boxes import class_colour
 
@@ -63,12 +63,12 @@ print(f"of {objects} objects {lost} share their cell with one before them and ca
 # Errors of boxes count five times, those of the confidence of empty boxes half, because there are so many of them. The
 # network is to learn these few pictures by heart: then what it still misses, it misses because of the grid.
 
-recipe = DetectionRecipe(steps=20 if lesson.quick else 300, batch=16, optimizer="adam", lr=0.002, weight_decay=0.0,
+config = DetectionConfig(steps=20 if lesson.quick else 300, batch=16, optimizer="adam", lr=0.002, weight_decay=0.0,
                          warmup=20, flip=False, seed=lesson.seed)
 start = time.perf_counter()
-history = list(train_detector(yolo, train, recipe))
+history = list(train_detector(yolo, train, config))
 trained = {"YOLO": time.perf_counter() - start}
-print(f"YOLO: {yolo.num_parameters():,} parameters, {recipe.steps} steps of {recipe.batch} in {trained['YOLO']:.0f} s; "
+print(f"YOLO: {yolo.num_parameters():,} parameters, {config.steps} steps of {config.batch} in {trained['YOLO']:.0f} s; "
       + ", ".join(f"{name} {history[0][name]:.2f} -> {np.mean([h[name] for h in history[-20:]]):.2f}" for name in TERMS))
 
 figure, axes = plt.subplots(1, 2, figsize=(10.5, 3.8), layout="constrained", width_ratios=(1, 1.6))
@@ -128,9 +128,9 @@ lesson.save(figure, "boxes")
 minicv.seed(lesson.seed)
 faster = models.build("faster_rcnn", num_classes=3, short=56, long=56, stage="relu3_2", scales=(8.0, 16.0, 32.0),
                       ratios=(1.0,), hidden=128, rois_per_image=32, after=(128, 64), before=(300, 200), min_size=2.0)
-recipe = recipe.replaced(steps=20 if lesson.quick else 500, batch=2)
+config = config.replace(steps=20 if lesson.quick else 500, batch=2)
 start = time.perf_counter()
-for _ in train_detector(faster, train, recipe):
+for _ in train_detector(faster, train, config):
     pass
 trained["Faster R-CNN"] = time.perf_counter() - start
 nets = {"YOLO": yolo, "Faster R-CNN": faster}

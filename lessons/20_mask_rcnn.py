@@ -24,7 +24,7 @@ from minicv import ops as F
 from minicv.data import open_dataset
 from minicv.data.joint_boxes import resize
 from minicv.models.detection.mask_rcnn import mask_targets, paste_masks
-from minicv.training.detection import DetectionRecipe, evaluate_detector, train_detector
+from minicv.training.detection import DetectionConfig, evaluate_detector, train_detector
 from minicv.viz import PALETTE, draw_boxes, draw_picture, overlay_masks
 from minicv.viz.pixel_grid import draw_bin, draw_map
 
@@ -117,10 +117,10 @@ def trained(pool, masks, seed):
     minicv.seed(lesson.seed + seed)
     model = models.build("mask_rcnn" if masks else "faster_rcnn", num_classes=train.num_classes, short=side,
                          long=2 * side, pool=pool, rois_per_image=16, after=(64, 32), nms_iou=0.5)
-    recipe = DetectionRecipe(steps=steps, batch=4, optimizer="adam", lr=0.002, warmup=20, weight_decay=0.0,
+    config = DetectionConfig(steps=steps, batch=4, optimizer="adam", lr=0.002, warmup=20, weight_decay=0.0,
                              seed=lesson.seed + seed)
     start = time.perf_counter()
-    losses = list(train_detector(model, train, recipe))
+    losses = list(train_detector(model, train, config))
     result = evaluate_detector(model, test)
     names = ("mAP@0.5", "COCO AP", "mask AP", "mask AP50", "mask AP75")
     print(f"  {pool}, {'masks' if masks else 'boxes only'}, seed {seed}: {time.perf_counter() - start:.0f} s,",

@@ -24,7 +24,7 @@ import minicv
 from minicv import models, nn
 from minicv.data import open_dataset
 from minicv.detection.selective_search import selective_search
-from minicv.training.detection import CachedProposals, DetectionRecipe, evaluate_detector, train_detector
+from minicv.training.detection import CachedProposals, DetectionConfig, evaluate_detector, train_detector
 from minicv.training.rcnn import train_machines
 from minicv.viz import PALETTE, draw_boxes, draw_picture, overlay_masks
 
@@ -106,10 +106,10 @@ for name, (kind, options, batch) in PLANS.items():
     nets[name] = net = models.build(kind, **options)
     table[name] = row = Row()
     given = propose if net.needs_proposals else None
-    recipe = DetectionRecipe(steps=STEPS, batch=batch, optimizer="adam", lr=0.002, weight_decay=0.0, warmup=20,
+    config = DetectionConfig(steps=STEPS, batch=batch, optimizer="adam", lr=0.002, weight_decay=0.0, warmup=20,
                              seed=lesson.seed)
     start = time.perf_counter()
-    for _ in train_detector(net, train, recipe, given):
+    for _ in train_detector(net, train, config, given):
         pass
     if kind in ("rcnn", "sppnet"):
         with tempfile.TemporaryDirectory() as folder:

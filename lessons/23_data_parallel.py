@@ -143,12 +143,12 @@ import json, sys, time
 import minicv
 from minicv import models
 from minicv.data import Cells
-from minicv.training import SegmentationRecipe, SegmentationTask, Training, group
+from minicv.training import SegmentationConfig, SegmentationTask, Training, group
 processes = group()
 minicv.seed(0)
 model = models.build("unet")
-recipe = SegmentationRecipe(steps=int(sys.argv[1]), batch=2, tile=116, optimizer="adam", warmup=100)
-training = Training(model, SegmentationTask(Cells(4, 256), recipe, model), processes)
+config = SegmentationConfig(steps=int(sys.argv[1]), batch=2, tile=116, optimizer="adam", warmup=100)
+training = Training(model, SegmentationTask(Cells(4, 256), config, model), processes)
 steps = iter(training)
 for _ in range(3):
     next(steps)

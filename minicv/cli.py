@@ -264,7 +264,7 @@ def run_train(args: argparse.Namespace) -> int:
         if not args.save_every >= 0:
             raise UserError(f"--save-every {args.save_every}: must be at least 0, seconds")
         kind = kinds.kind_of(args.model)
-        recipe = kind.chosen(args.model, args)
+        config = kind.chosen(args.model, args)
         check_folder(args.out, "--out")
         dataset = kind.open(args.data, "train", args.model)
         if args.check and group.rank == 0:
@@ -273,10 +273,10 @@ def run_train(args: argparse.Namespace) -> int:
         with blame_user(args.model):
             model = models.build(args.model, args.preset, num_classes=dataset.num_classes,
                                  in_channels=len(dataset[0].image), **model_options(args))
-        kind.check(args, recipe, dataset, model, group.size)
+        kind.check(args, config, dataset, model, group.size)
         if args.start is not None:
             begin_with(model, args.model, args.start, args.resume)
-        for number, (folder, task) in enumerate(kind.tasks(dataset, recipe, model, args)):
+        for number, (folder, task) in enumerate(kind.tasks(dataset, config, model, args)):
             job = training.Training(model, task, group, args.workers, args.sync_batch_norm)
             with blame_user("--validate"):
                 validation = kind.validation(model, args) if args.validate else None
@@ -285,19 +285,19 @@ def run_train(args: argparse.Namespace) -> int:
             there = [path for path in (run.last, args.out / run.last.name) if path.exists()]
             if args.resume and (run.last in there or number == 0):  # later trainings may not have begun
                 run.resume()
-                if args.alternating and run.steps_before != recipe.steps:
-                    raise UserError(f"--steps {recipe.steps}: {run.last} is of {run.steps_before} steps, and the four "
+                if args.alternating and run.steps_before != config.steps:
+                    raise UserError(f"--steps {config.steps}: {run.last} is of {run.steps_before} steps, and the four "
                                     "trainings of --alternating build on each other; choose another --out")
             elif there and not args.resume:
                 raise UserError(f"{there[0]} already exists: add --resume to continue it, or choose another --out")
             if group.rank == 0:
                 print(f"{args.model} {args.preset}, {model.num_parameters():,} parameters, {len(dataset)} pictures, "
-                      f"{recipe}"
+                      f"{config}"
                       + (f", {group.size} processes" if group.size > 1 else "")
                       + (f", from step {job.step}" if args.resume else ""), flush=True)
-                if run.steps_before != recipe.steps:
-                    print(f"{recipe.steps} steps in place of {run.steps_before}: the schedule of the learning rate is "
-                          f"from here on that over {recipe.steps} steps, now {job.optimizer.groups[0]['lr']:.3g}")
+                if run.steps_before != config.steps:
+                    print(f"{config.steps} steps in place of {run.steps_before}: the schedule of the learning rate is "
+                          f"from here on that over {config.steps} steps, now {job.optimizer.groups[0]['lr']:.3g}")
             if group.rank == 0 and number == job.step == 0:
                 for line in training.missing_targets(task):
                     print(f"warning: {line}", flush=True)
@@ -365,7 +365,7 @@ def run_evaluate(args: argparse.Namespace) -> int:
     """minicv evaluate"""
     from . import kinds
     model, info, kind = kinds.load(args.checkpoint)
-    kind.refuse_others(model.recipe["model"], args)
+    kind.refuse_others(model.build_args["model"], args)
     result = kind.evaluate(model, info, args)
     if args.json:
         print(to_json(result))
@@ -380,7 +380,7 @@ def run_predict(args: argparse.Namespace) -> int:
     from . import kinds
     from .prediction import predict_files
     model, info, kind = kinds.load(args.checkpoint)
-    kind.refuse_others(model.recipe["model"], args)
+    kind.refuse_others(model.build_args["model"], args)
     return predict_files(model, info, kind, args)
 
 

@@ -19,14 +19,14 @@ from .models.detection.faster_rcnn import FasterRCNN
 from .nn import BatchNorm2d, Module
 
 ALL = ("steps", "batch", "optimizer", "lr", "momentum", "weight_decay", "schedule", "milestones", "gamma", "warmup",
-       "freeze_bn", "seed")  # options of every recipe
+       "freeze_bn", "seed")  # options of every config
 
 
 class Kind:
-    """``recipe``: the class of its training's numbers, of which the command line sets ``ALL`` and ``options``."""
+    """``config``: the class of its training's numbers, of which the command line sets ``ALL`` and ``options``."""
 
     does = ""
-    recipe: type[training.Recipe]
+    config: type[training.TrainConfig]
     options: tuple[str, ...] = ()
     answers: tuple[str, ...] = ()  # options of evaluate and predict
     sample: type  # what a data set for it holds,
@@ -46,7 +46,7 @@ class Kind:
     def open_as_trained(self, model: Module, info: dict, args: argparse.Namespace) -> Any:
         """The split to evaluate a checkpoint on; ``UserError`` if its classes or channels are not those of the
         training."""
-        dataset = self.open(args.data, args.split, model.recipe["model"])
+        dataset = self.open(args.data, args.split, model.build_args["model"])
         known, here = info.get("classes"), list(dataset.class_names)
         if known is None and model.num_classes != dataset.num_classes:
             raise UserError(f"{args.checkpoint}: knows {model.num_classes} classes, and {args.data} has "
@@ -70,21 +70,21 @@ class Kind:
         if strange:
             raise UserError(f"--{strange[0]} is not for {name}, which {self.does}")
 
-    def check(self, args: argparse.Namespace, recipe: training.Recipe, dataset: Any, model: Module,
+    def check(self, args: argparse.Namespace, config: training.TrainConfig, dataset: Any, model: Module,
               processes: int = 1) -> None:
         """``UserError`` for an option of train that would change nothing for this network and data."""
         batch_norm = any(isinstance(module, BatchNorm2d) for _, module in model.modules())
         if args.freeze_bn is not None and not batch_norm:
             raise UserError(f"--{'' if args.freeze_bn else 'no-'}freeze-bn is not for this {args.model}, which has no "
                             "batch norm")
-        if args.sync_batch_norm and (processes == 1 or not batch_norm or recipe.freeze_bn):
+        if args.sync_batch_norm and (processes == 1 or not batch_norm or config.freeze_bn):
             raise UserError("--sync-batch-norm " + (
                 "is for several processes, as in `mpirun -n 2 minicv train ...`" if processes == 1 else
                 f"is not for this {args.model}, which has no batch norm" if not batch_norm else
                 "changes nothing where batch norm is frozen"))
 
-    def chosen(self, name: str, args: argparse.Namespace) -> training.Recipe:
-        """The recipe of the model ``name``, changed by the command line; ``UserError`` for options that do not fit.
+    def chosen(self, name: str, args: argparse.Namespace) -> training.TrainConfig:
+        """The config of the model ``name``, changed by the command line; ``UserError`` for options that do not fit.
 
         The numbers that the network has for its own optimizer or schedule are not for another one.
         """
@@ -93,16 +93,16 @@ class Kind:
         if strange:
             raise UserError(f"--{strange[0].replace('_', '-')} is not for {name}, which {self.does}")
         numbers = dict(models.model_class(name).TRAIN_DEFAULTS[args.preset])
-        if args.optimizer not in (None, numbers.get("optimizer", self.recipe.optimizer)):
+        if args.optimizer not in (None, numbers.get("optimizer", self.config.optimizer)):
             numbers = {option: value for option, value in numbers.items()
                        if option not in ("lr", "momentum", "weight_decay", "warmup_start")}
             if args.optimizer == "adam":
-                numbers |= training.ADAM
-        if args.schedule not in (None, numbers.get("schedule", self.recipe.schedule)):
+                numbers |= training.ADAM_DEFAULTS
+        if args.schedule not in (None, numbers.get("schedule", self.config.schedule)):
             numbers = {option: value for option, value in numbers.items() if option not in ("milestones", "gamma")}
         given = {option: getattr(args, option) for option in (*ALL, *self.options)
                  if getattr(args, option) is not None}
-        merged = {"optimizer": self.recipe.optimizer, "schedule": self.recipe.schedule, "milestones": (), **numbers,
+        merged = {"optimizer": self.config.optimizer, "schedule": self.config.schedule, "milestones": (), **numbers,
                   **given}
         if merged["optimizer"] == "adam" and "momentum" in given:
             raise UserError("--momentum is for the optimizer sgd, not for adam")
@@ -112,16 +112,17 @@ class Kind:
         if merged["schedule"] == "step" and not merged["milestones"]:
             raise UserError("--schedule step needs --milestones, fractions of the steps, as in --milestones 0.75,0.9")
         try:
-            return self.recipe(**merged)
-        except training.RecipeError as error:
+            return self.config(**merged)
+        except training.ConfigError as error:
             value = ",".join(map(str, error.value)) if isinstance(error.value, tuple) else error.value
             raise UserError(f"--{error.field.replace('_', '-')} {value}: {error.reason}") from error
 
-    def task(self, dataset: Any, recipe: training.Recipe, model: Module, args: argparse.Namespace) -> training.Task:
+    def task(self, dataset: Any, config: training.TrainConfig, model: Module,
+             args: argparse.Namespace) -> training.Task:
         """What the training loop asks for examples."""
         raise TypeError(f"{type(self).__name__} has no task")
 
-    def tasks(self, dataset: Any, recipe: training.Recipe, model: Module,
+    def tasks(self, dataset: Any, config: training.TrainConfig, model: Module,
               args: argparse.Namespace) -> Iterator[tuple[str, training.Task]]:
         """One training after the other, and the folder of each in that of the run: one, in that folder itself.
 
@@ -129,7 +130,7 @@ class Kind:
         """
         if args.alternating:
             raise UserError(f"--alternating is not for {args.model}; it is for faster_rcnn and mask_rcnn")
-        yield "", self.task(dataset, recipe, model, args)
+        yield "", self.task(dataset, config, model, args)
 
     def about(self, dataset: Any) -> dict[str, Any]:
         """What a checkpoint is to say of its data, beside where they come from."""
@@ -157,21 +158,21 @@ class Segmentation(Kind):
 
     does = "labels pixels"
     sample, needs = data.Sample, "a class for every pixel, as in cells, scenes or camvid:PATH"
-    recipe = training.SegmentationRecipe
+    config = training.SegmentationConfig
     options = ("tile", "elastic", "scale", "jitter", "augment", "weight_map", "class_weights", "two_stage")
     answers = ("tile", "average")
     suffixes = "_labels.png", "_overlay.png"
 
-    def task(self, dataset, recipe, model, args):
-        return training.SegmentationTask(dataset, recipe, model)
+    def task(self, dataset, config, model, args):
+        return training.SegmentationTask(dataset, config, model)
 
     def validation(self, model, args):
         from .training.evaluate import evaluate
         pictures = self.open(args.data, "val", args.model)
         return lambda model: evaluate(model, pictures)["mean_iu"]
 
-    def check(self, args, recipe, dataset, model, processes=1):
-        super().check(args, recipe, dataset, model, processes)
+    def check(self, args, config, dataset, model, processes=1):
+        super().check(args, config, dataset, model, processes)
         if args.proposals is not None:
             raise UserError(f"--proposals is not for {args.model}, which {self.does}")
         if args.weight_map and dataset[0].instances is None:
@@ -191,7 +192,7 @@ class Segmentation(Kind):
         measured = self.open_as_trained(model, info, args)
         chosen_on = None  # the images for the threshold
         if getattr(measured, "membranes", False):
-            chosen_on = self.open(args.data, "train", model.recipe["model"])
+            chosen_on = self.open(args.data, "train", model.build_args["model"])
         with blame_user():
             return evaluate(model, measured, chosen_on, quiet=args.json, tile=args.tile, average=args.average)
 
@@ -215,21 +216,21 @@ class Detection(Kind):
 
     does = "finds objects"
     sample, needs = data.DetectionSample, "a box around every object, as in boxes, bccd:PATH or coco:PATH"
-    recipe = training.DetectionRecipe
+    config = training.DetectionConfig
     options = ("flip", "turn", "scale", "jitter")
     answers = ("score", "proposals")
     suffixes = ".json", "_boxes.png"
 
-    def task(self, dataset, recipe, model, args):
-        return training.DetectionTask(dataset, recipe, model, proposer(model, args, args.out))
+    def task(self, dataset, config, model, args):
+        return training.DetectionTask(dataset, config, model, proposer(model, args, args.out))
 
-    def tasks(self, dataset, recipe, model, args):
+    def tasks(self, dataset, config, model, args):
         if not args.alternating or not isinstance(model, FasterRCNN):
-            yield from super().tasks(dataset, recipe, model, args)
+            yield from super().tasks(dataset, config, model, args)
             return
         if args.proposals is not None:
             raise UserError("--alternating makes its own proposals; leave out --proposals")
-        steps = training.alternating_tasks(model, dataset, recipe)
+        steps = training.alternating_tasks(model, dataset, config)
         for task, folder in zip(steps, ("1_rpn", "2_head", "3_rpn", ""), strict=True):
             yield folder, task
 
@@ -288,7 +289,7 @@ def proposer(model: Module, args: argparse.Namespace, folder: Path | None) -> tr
     if args.proposals is None and not model.needs_proposals:
         return None
     if not model.needs_proposals and not isinstance(model, FasterRCNN):
-        raise UserError(f"--proposals is not for {model.recipe['model']}, which uses none")
+        raise UserError(f"--proposals is not for {model.build_args['model']}, which uses none")
     source, name = model.propose, "selective_search"
     if args.proposals is not None:
         rpn, _ = training.load_checkpoint(args.proposals, expect="faster_rcnn")
@@ -317,8 +318,8 @@ def names() -> list[str]:
 def load(path: str) -> tuple[Module, dict, Kind]:
     """The model of a checkpoint, what else was saved with it, and its kind; ``UserError`` if it is of none."""
     model, info = training.load_checkpoint(path)
-    kind = kind_of(model.recipe["model"])
+    kind = kind_of(model.build_args["model"])
     if kind is None:
-        raise UserError(f"{path}: holds the model {model.recipe['model']!r}, which neither labels pixels nor finds "
+        raise UserError(f"{path}: holds the model {model.build_args['model']!r}, which neither labels pixels nor finds "
                          "objects")
     return model, info, kind

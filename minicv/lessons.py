@@ -190,13 +190,13 @@ def pretrained(name: str, quick: bool = False) -> Module:
     from .training.classification import classifier_steps
     path = weights_file(name, quick)
     if not path.exists():
-        options, recipe = CLASSIFIERS[name]
+        options, config = CLASSIFIERS[name]
         seed(0)
         model = models.build(name, **options)
         pictures = Pictures(100 if quick else 4000)
-        steps = 10 if quick else recipe["steps"]
+        steps = 10 if quick else config["steps"]
         print(f"training {name}, which lesson 05 has not left in {path}", flush=True)
-        for _ in classifier_steps(model, *pictures.arrays(), **{**recipe, "steps": steps}):
+        for _ in classifier_steps(model, *pictures.arrays(), **{**config, "steps": steps}):
             pass
         path.parent.mkdir(parents=True, exist_ok=True)
         save_checkpoint(path, model, pictures=len(pictures), steps=steps)

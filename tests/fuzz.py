@@ -223,8 +223,8 @@ def tiny():
 
 def job():
     model = tiny()
-    recipe = training.SegmentationRecipe(steps=4, batch=1, tile=20)
-    return training.Training(model, training.SegmentationTask(data.Cells(1, 32), recipe, model))
+    config = training.SegmentationConfig(steps=4, batch=1, tile=20)
+    return training.Training(model, training.SegmentationTask(data.Cells(1, 32), config, model))
 
 
 def make_checkpoint(folder):

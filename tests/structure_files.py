@@ -55,11 +55,11 @@ def metadata_changes(content: bytes) -> Iterator[Change]:
         with safe_open(file, "numpy") as old:
             metadata, state = old.metadata(), {key: old.get_tensor(key) for key in old.keys()}  # noqa: SIM118
         metadata[name] = value
-        metadata["checksum"] = checksum(metadata["recipe"] + metadata["info"], state)
+        metadata["checksum"] = checksum(metadata["build_args"] + metadata["info"], state)
         save_file(state, file, metadata)
     length = int.from_bytes(content[:8], "little")
     metadata = json.loads(content[8:8 + length])["__metadata__"]
-    for name in ("recipe", "info"):
+    for name in ("build_args", "info"):
         for place, how, new, expected in json_values(json.loads(metadata[name])):
             if expected != "same" and "<" not in how:  # floats in place of ints are other values here
                 text = json.dumps(new)

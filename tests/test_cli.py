@@ -15,7 +15,7 @@ from minicv.data import Cells, read_image, read_label, write_png
 from minicv.fast.activation import FastSigmoid
 from minicv.models.segmentation.unet import UNet
 from minicv.ops.activation import Sigmoid
-from minicv.training import SegmentationRecipe, load_checkpoint, save_checkpoint
+from minicv.training import SegmentationConfig, load_checkpoint, save_checkpoint
 from minicv.viz import picture_of_labels
 
 
@@ -146,24 +146,24 @@ def test_train(run, few_cells, tmp_path):
     assert (code, error) == (0, "")
     assert sorted(os.listdir(out)) == ["best.safetensors", "curve.png", "last.safetensors", "metrics.jsonl"]
     first, second, third = text.splitlines()
-    assert first.startswith("unet compact, 30,298 parameters, 2 pictures, SegmentationRecipe(steps=3, ")
+    assert first.startswith("unet compact, 30,298 parameters, 2 pictures, SegmentationConfig(steps=3, ")
     assert second.startswith("3 steps in ") and second.endswith(" over the last 3")
     assert third == str(out / "last.safetensors")
     model, info = load_checkpoint(out / "last.safetensors", expect="unet")
     assert info["data"] == "cells" and info["seconds"] >= 0
-    assert SegmentationRecipe(**info["recipe"]) == SegmentationRecipe(
+    assert SegmentationConfig(**info["config"]) == SegmentationConfig(
         steps=3, lr=0.0015, warmup=100, tile=20)
-    assert model.recipe == {"model": "unet", "preset": "compact",
+    assert model.build_args == {"model": "unet", "preset": "compact",
                             "options": {"num_classes": 2, "in_channels": 1, "width": 4}}
 
 
-def test_train_options_reach_the_recipe(run, few_cells, tmp_path):
+def test_train_options_reach_the_config(run, few_cells, tmp_path):
     code, _, _ = run("train", "unet", *TINY, "--out", tmp_path, "--preset", "paper", "--width", "1", "--lr", "0.5",
                      "--elastic", "0", "--weight-map", "--seed", "3")
     assert code == 0
     model, info = load_checkpoint(tmp_path / "last.safetensors")
     assert model.depth == 4
-    assert SegmentationRecipe(**info["recipe"]) == SegmentationRecipe(
+    assert SegmentationConfig(**info["config"]) == SegmentationConfig(
         steps=3, lr=0.5, schedule="constant", tile=20, elastic=0.0, weight_map=True, seed=3)
 
 

@@ -36,15 +36,15 @@ def checkpoint(tmp_path_factory):
     return path
 
 
-def test_every_network_that_is_trained_has_a_kind_and_a_recipe():
+def test_every_network_that_is_trained_has_a_kind_and_a_config():
     for name in kinds.names():
         kind, args = kinds.kind_of(name), cli.parser().parse_args(["train", name, "--data", "boxes", "--out", "x"])
         assert kind.chosen(name, args).steps > 0
     assert kinds.kind_of("vgg16") is None
 
 
-def recipe(name, *options):
-    """The recipe that the command line gives for a network."""
+def config(name, *options):
+    """The config that the command line gives for a network."""
     return kinds.kind_of(name).chosen(name, cli.parser().parse_args(
         ["train", name, "--data", "scenes", "--out", "x", *options]))
 
@@ -53,24 +53,24 @@ def test_another_optimizer_does_not_take_over_the_papers_numbers():
     for options, numbers in (([], (0.01, 0.0005)), (["--optimizer", "sgd"], (0.01, 0.0005)),
                              (["--optimizer", "adam"], (0.001, 0.0)),
                              (["--optimizer", "adam", "--lr", "0.002", "--weight-decay", "0.1"], (0.002, 0.1))):
-        chosen = recipe("fcn8s", *options)
+        chosen = config("fcn8s", *options)
         assert (chosen.lr, chosen.weight_decay) == numbers
 
 
 def test_options_of_the_schedule_and_of_sgd():
-    chosen = recipe("unet", "--momentum", "0.8", "--weight-decay", "0.1", "--schedule", "step", "--milestones",
+    chosen = config("unet", "--momentum", "0.8", "--weight-decay", "0.1", "--schedule", "step", "--milestones",
                     "0.5,0.75", "--gamma", "0.2", "--warmup", "7", "--freeze-bn")
     assert (chosen.momentum, chosen.weight_decay, chosen.gamma, chosen.warmup) == (0.8, 0.1, 0.2, 7)
-    assert chosen.milestones == (0.5, 0.75) and chosen.freeze_bn and recipe("unet", "--no-freeze-bn").freeze_bn is False
-    assert recipe("yolo").flip and not recipe("yolo", "--no-flip").flip
+    assert chosen.milestones == (0.5, 0.75) and chosen.freeze_bn and config("unet", "--no-freeze-bn").freeze_bn is False
+    assert config("yolo").flip and not config("yolo", "--no-flip").flip
 
 
 def test_another_schedule_does_not_take_over_the_networks_milestones(monkeypatch):
     monkeypatch.setitem(models.model_class("pspnet").TRAIN_DEFAULTS, "paper",
                         {"schedule": "step", "milestones": (0.5,), "gamma": 0.5})
-    assert recipe("pspnet", "--preset", "paper").gamma == 0.5 and recipe("pspnet").schedule == "poly"
-    assert recipe("pspnet", "--preset", "paper", "--gamma", "0.3").milestones == (0.5,)
-    assert recipe("pspnet", "--preset", "paper", "--schedule", "cosine").milestones == ()
+    assert config("pspnet", "--preset", "paper").gamma == 0.5 and config("pspnet").schedule == "poly"
+    assert config("pspnet", "--preset", "paper", "--gamma", "0.3").milestones == (0.5,)
+    assert config("pspnet", "--preset", "paper", "--schedule", "cosine").milestones == ()
 
 
 @pytest.mark.parametrize(("options", "message"), [
@@ -82,7 +82,7 @@ def test_another_schedule_does_not_take_over_the_networks_milestones(monkeypatch
 ])
 def test_options_of_training_that_do_not_fit(options, message):
     with pytest.raises(ValueError, match=message):
-        recipe("unet", *options)
+        config("unet", *options)
 
 
 def test_train_evaluate_predict(run, few_boxes, tmp_path):  # noqa: F811 - the fixture
@@ -102,7 +102,7 @@ def test_train_evaluate_predict(run, few_boxes, tmp_path):  # noqa: F811 - the f
 
 @pytest.mark.parametrize("name", models.names("segmentation"))
 def test_networks_that_label_pixels(run, monkeypatch, tmp_path, name):  # noqa: F811
-    """All three commands, with the compact preset and the paper's recipe but for the batch; odd sides."""
+    """All three commands, with the compact preset and the paper's config but for the batch; odd sides."""
     def few(spec, split="train"):
         return Scenes(2, (37, 50), len(split))
     monkeypatch.setattr(minicv.data, "open_dataset", few)

@@ -233,7 +233,7 @@ def test_a_figure_is_saved_whole_and_named(folder, capsys):
 def test_pretrained_trains_once_and_keeps_the_weights(folder, monkeypatch, capsys):
     monkeypatch.setitem(lessons.CLASSIFIERS, "alexnet", ({"width": 8}, {"steps": 3000, "batch": 8, "lr": 0.001}))
     model = lessons.pretrained("alexnet", quick=True)
-    assert model.recipe == {"model": "alexnet", "preset": "compact", "options": {"width": 8}}
+    assert model.build_args == {"model": "alexnet", "preset": "compact", "options": {"width": 8}}
     assert [p.name for p in (folder / "out" / "weights").iterdir()] == ["alexnet_quick.safetensors"]
     assert capsys.readouterr().out.startswith("training alexnet, which lesson 05 has not left in ")
     again = lessons.pretrained("alexnet", quick=True)

@@ -18,12 +18,12 @@ from minicv.data.scenes_boxes import BoxScenes
 from minicv.errors import UserError
 from tests.test_cli import fails, run  # noqa: F401 - fixtures
 
-# Of each option what it changes: "recipe", numbers of the training; "model", the network; "command", something that
+# Of each option what it changes: "config", numbers of the training; "model", the network; "command", something that
 # every network has (files, messages, threads, the data), tested with the command; or what decides if it is refused.
 TRAIN = {
     **dict.fromkeys(("data", "out", "preset", "seed", "workers", "validate", "resume", "save_every", "check", "quiet",
                      "model"), "command"),
-    **dict.fromkeys(("steps", "batch", "optimizer", "lr", "weight_decay", "schedule", "warmup"), "recipe"),
+    **dict.fromkeys(("steps", "batch", "optimizer", "lr", "weight_decay", "schedule", "warmup"), "config"),
     "momentum": "with sgd", "milestones": "with --schedule step", "gamma": "with --schedule step",
     "freeze_bn": "with batch norm", "sync_batch_norm": "with batch norm and mpirun", "width": "with a width",
     "option": "model", "scale": "augmentation", "jitter": "augmentation", "elastic": "augmentation",
@@ -87,23 +87,23 @@ def networks():
 
 
 def accepted(networks, name, data, option, monkeypatch, extra=()):
-    """Whether train takes an option for a network on a data set; the recipe with it, or the message of the refusal."""
+    """Whether train takes an option for a network on a data set; the config with it, or the message of the refusal."""
     monkeypatch.setattr(minicv.data, "open_dataset", lambda spec, split="train": DATA[data])
     args = cli.parser().parse_args(["train", name, "--data", data, "--out", "x", *words(option), *extra])
     kind = kinds.kind_of(name)
     try:
-        recipe = kind.chosen(name, args)
+        config = kind.chosen(name, args)
         model = networks(name, data)
         cli.model_options(args)
-        kind.check(args, recipe, kind.open(data, "train", name), model, processes=2)
+        kind.check(args, config, kind.open(data, "train", name), model, processes=2)
         if args.start is not None:
             cli.begin_with(model, name, args.start, resumed=True)
         if args.alternating or args.proposals is not None:
-            for _ in itertools.islice(kind.tasks(DATA[data], recipe, model, args), 1):
+            for _ in itertools.islice(kind.tasks(DATA[data], config, model, args), 1):
                 pass
     except UserError as error:
         return False, str(error)
-    return True, recipe
+    return True, config
 
 
 PAIRS = [(name, data) for name in kinds.names()
@@ -114,7 +114,7 @@ PAIRS = [(name, data) for name in kinds.names()
 def test_train_uses_or_refuses_each_option(networks, monkeypatch, name, data):
     segmentation, model = name in models.names("segmentation"), networks(name, data)
     batch_norm = any(type(m).__name__ == "BatchNorm2d" for _, m in model.modules())
-    rule = {"recipe": True, "with sgd": True, "pixels": segmentation, "objects": not segmentation,
+    rule = {"config": True, "with sgd": True, "pixels": segmentation, "objects": not segmentation,
             "with batch norm": batch_norm, "with batch norm and mpirun": batch_norm, "instances": segmentation,
             "with a width": "width" in type(model).__init__.__annotations__, "with --schedule step": False,
             "model": False,  # no network has the option "no"

@@ -54,8 +54,8 @@ def build(name: str, preset: str = "compact", **options: Any) -> Module:
     """A network with fresh weights (``minicv.seed``).
 
     ``preset`` "compact" trains on two cores in minutes; "paper" has the paper's sizes. ``options`` replace single
-    arguments of the class. The choice is kept as ``model.recipe`` for checkpoints. Raises ``ValueError`` for a name,
-    preset or option that there is not.
+    arguments of the class. Checkpoints keep the choice, ``model.build_args``. Raises ``ValueError`` for an unknown
+    name, preset or option.
     """
     cls = model_class(name)
     if preset not in cls.PRESETS:
@@ -73,7 +73,7 @@ def build(name: str, preset: str = "compact", **options: Any) -> Module:
     if large:
         raise ValueError(f"build({name!r}): {', '.join(large)}; no option may exceed {LARGEST:,}")
     model = cls(**{**cls.PRESETS[preset], **options})
-    model.recipe = {"model": name, "preset": preset, "options": options}
+    model.build_args = {"model": name, "preset": preset, "options": options}
     return model
 
 

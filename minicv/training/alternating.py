@@ -11,37 +11,37 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..models.detection.faster_rcnn import FasterRCNN
-from .detection import CachedProposals, DetectionRecipe, DetectionTask
+from .detection import CachedProposals, DetectionConfig, DetectionTask
 from .loop import Training
 
 
 def train_alternating(model: FasterRCNN, dataset: Any,
-                      recipe: DetectionRecipe) -> Iterator[tuple[int, dict[str, float]]]:
-    """Train in four steps of ``recipe.steps`` each; yields the number of the step, 1 to 4, and the losses by name."""
-    for number, task in enumerate(alternating_tasks(model, dataset, recipe), start=1):
+                      config: DetectionConfig) -> Iterator[tuple[int, dict[str, float]]]:
+    """Train in four steps of ``config.steps`` each; yields the number of the step, 1 to 4, and the losses by name."""
+    for number, task in enumerate(alternating_tasks(model, dataset, config), start=1):
         for losses in Training(model, task):
             yield number, losses
 
 
-def alternating_tasks(model: FasterRCNN, dataset: Any, recipe: DetectionRecipe) -> Iterator[DetectionTask]:
+def alternating_tasks(model: FasterRCNN, dataset: Any, config: DetectionConfig) -> Iterator[DetectionTask]:
     """The tasks of the four steps. The model is made ready for each, which is to be done before the next is asked for.
     """
     first = model.state_dict()
-    yield _task(model, dataset, recipe, "rpn")
+    yield _task(model, dataset, config, "rpn")
     proposer = made(model, dataset)
     model.load_state_dict({name: value if name.startswith("rpn.") else first[name]
                            for name, value in model.state_dict().items()})
-    yield _task(model, dataset, recipe, "head", proposer=proposer)
-    yield _task(model, dataset, recipe, "rpn", trunk=False)
+    yield _task(model, dataset, config, "head", proposer=proposer)
+    yield _task(model, dataset, config, "rpn", trunk=False)
     proposer = made(model, dataset)
-    yield _task(model, dataset, recipe, "head", trunk=False, proposer=proposer)
+    yield _task(model, dataset, config, "head", trunk=False, proposer=proposer)
     model.learn("rpn", "head")
 
 
-def _task(model: FasterRCNN, dataset: Any, recipe: DetectionRecipe, part: str, trunk: bool = True,
+def _task(model: FasterRCNN, dataset: Any, config: DetectionConfig, part: str, trunk: bool = True,
           proposer: CachedProposals | None = None) -> DetectionTask:
     model.learn(part, trunk=trunk)
-    return DetectionTask(dataset, recipe, model, proposer)
+    return DetectionTask(dataset, config, model, proposer)
 
 
 def made(model: FasterRCNN, dataset: Any) -> CachedProposals:

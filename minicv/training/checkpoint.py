@@ -16,11 +16,12 @@ from .. import models
 from ..errors import UserError
 from ..files import atomic_write, to_json
 from ..nn import Module, init
+from .old_names import OLD_FORMAT, rename, rename_all
 
 if TYPE_CHECKING:
     from .loop import Training
 
-FORMAT = "minicv 1"
+FORMAT = "minicv 2"
 OPTIMIZER = "optimizer."  # what the names of its arrays begin with
 
 
@@ -44,12 +45,12 @@ def save_checkpoint(path: str | os.PathLike, model: Module, more: dict[str, np.n
     ``more`` are further arrays. The model must come from ``minicv.models.build``. The file appears under its name only
     when complete.
     """
-    if not hasattr(model, "recipe"):
+    if not hasattr(model, "build_args"):
         raise ValueError(f"save_checkpoint: {type(model).__name__} was not made by minicv.models.build, so the "
                          "checkpoint could not say how to build it again")
     state = {**model.state_dict(), **(more or {})}
-    recipe, info = to_json(model.recipe), to_json(info)
-    metadata = {"format": FORMAT, "recipe": recipe, "info": info, "checksum": checksum(recipe + info, state)}
+    args, info = to_json(model.build_args), to_json(info)
+    metadata = {"format": FORMAT, "build_args": args, "info": info, "checksum": checksum(args + info, state)}
     with atomic_write(path) as temporary:
         temporary.write_bytes(save(state, metadata))  # its save_file makes files that only their owner may read
 
@@ -65,20 +66,22 @@ def read_checkpoint(path: str | os.PathLike) -> tuple[dict, dict, dict[str, np.n
     except (SafetensorError, OSError, ValueError, TypeError) as error:  # TypeError: numbers that NumPy has not
         raise CheckpointError(f"{path}: not a safetensors file, or a damaged one ({error}); what minicv "
                               "train writes is one; load_pretrained reads PyTorch's weights") from error
-    if metadata.get("format") != FORMAT:
+    if old := metadata.get("format") == OLD_FORMAT:
+        metadata = rename("metadata", metadata)
+    elif metadata.get("format") != FORMAT:
         raise CheckpointError(f"{path}: its format is {metadata.get('format')!r}, this version reads {FORMAT!r}" + (
             "" if str(metadata.get("format")).startswith("minicv") else
             "; minicv.training.load_pretrained reads weights alone"))
-    if metadata.get("checksum") != checksum(metadata.get("recipe", "") + metadata.get("info", ""), state):
+    if metadata.get("checksum") != checksum(metadata.get("build_args", "") + metadata.get("info", ""), state):
         raise CheckpointError(f"{path}: damaged: its contents do not match its checksum")
     try:
-        recipe, info = json.loads(metadata["recipe"]), json.loads(metadata["info"])
-        recipe = {key: recipe[key] for key in ("model", "preset", "options")}
-        if list(map(type, recipe.values())) != [str, str, dict] or not isinstance(info, dict):
+        args, info = json.loads(metadata["build_args"]), json.loads(metadata["info"])
+        args = {key: args[key] for key in ("model", "preset", "options")}
+        if list(map(type, args.values())) != [str, str, dict] or not isinstance(info, dict):
             raise TypeError("model and preset must be text, options and info objects")
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: its description of the model is damaged ({error!r})") from error
-    return recipe, info, state
+    return rename_all(args, info, state) if old else (args, info, state)
 
 
 def load_checkpoint(path: str | os.PathLike, expect: str | None = None) -> tuple[Module, dict]:
@@ -87,24 +90,24 @@ def load_checkpoint(path: str | os.PathLike, expect: str | None = None) -> tuple
     Raises ``CheckpointError`` for a file that is missing, damaged, not minicv's, of a newer format, of another model
     than ``expect``, or whose weights do not fit.
     """
-    recipe, info, state = read_checkpoint(path)
-    if expect is not None and recipe["model"] != expect:
-        raise CheckpointError(f"{path}: holds the model {recipe['model']!r}, not {expect!r}")
+    args, info, state = read_checkpoint(path)
+    if expect is not None and args["model"] != expect:
+        raise CheckpointError(f"{path}: holds the model {args['model']!r}, not {expect!r}")
     try:
         with init.blank():  # the weights come from the file
-            model = models.build(recipe["model"], recipe["preset"], **recipe["options"])
+            model = models.build(args["model"], args["preset"], **args["options"])
         model.load_state_dict({name: array for name, array in state.items() if not name.startswith(OPTIMIZER)})
     except (LookupError, ArithmeticError, AttributeError, TypeError, ValueError, MemoryError) as error:
         raise CheckpointError(f"{path}: {error if str(error) else type(error).__name__}") from error
     return model, info
 
 
-def model_arguments(recipe: dict) -> dict[str, Any]:
+def model_arguments(args: dict) -> dict[str, Any]:
     """All arguments of a model, whether its preset, its options or its class says them, as JSON gives them back."""
-    cls = models.model_class(recipe["model"])
+    cls = models.model_class(args["model"])
     defaults = {name: parameter.default for name, parameter in inspect.signature(cls).parameters.items()}
-    return json.loads(to_json({"name": recipe["model"], **defaults, **cls.PRESETS[recipe["preset"]],
-                               **recipe["options"]}, default=str))
+    return json.loads(to_json({"name": args["model"], **defaults, **cls.PRESETS[args["preset"]],
+                               **args["options"]}, default=str))
 
 
 def same_place(spec: str) -> str:
@@ -123,9 +126,9 @@ def check_training_info(path: str | os.PathLike, info: dict[str, Any]) -> None:
     """``CheckpointError`` unless ``info`` holds numbers where a training needs them to continue."""
     if "step" not in info:
         raise CheckpointError(f"{path}: holds a model, but not the state of its training")
-    recipe = info.get("recipe", {"steps": 0})
-    steps = recipe.get("steps") if isinstance(recipe, dict) else None
-    for name, value, kinds in (("step", info["step"], int), ("recipe's steps", steps, int),
+    config = info.get("config", {"steps": 0})
+    steps = config.get("steps") if isinstance(config, dict) else None
+    for name, value, kinds in (("step", info["step"], int), ("config's steps", steps, int),
                                ("seconds", info.get("seconds", 0), int | float)):
         if not isinstance(value, kinds) or isinstance(value, bool) or not 0 <= value < np.inf:
             raise CheckpointError(f"{path}: damaged: its {name} is {value!r:.80}, which no training writes")
@@ -138,15 +141,15 @@ def load_training(path: str | os.PathLike, training: Training, same: dict[str, A
     """Take over weights, optimizer and step; the ``info``, in which everything in ``same`` must be as it is there.
 
     A training may get more steps than it had. Raises ``CheckpointError``, with nothing taken over, for what
-    ``load_checkpoint`` refuses, for another model, other data or another recipe, and for fewer steps than are done.
+    ``load_checkpoint`` refuses, for another model, other data or another config, and for fewer steps than are done.
     """
-    recipe, info, state = read_checkpoint(path)
+    args, info, state = read_checkpoint(path)
     check_training_info(path, info)
     try:
-        wanted = {"model": model_arguments(recipe), **{name: info.get(name) for name in same}}
+        wanted = {"model": model_arguments(args), **{name: info.get(name) for name in same}}
     except (KeyError, ValueError) as error:
         raise CheckpointError(f"{path}: {error}") from error
-    given = {"model": model_arguments(training.model.recipe), **same}
+    given = {"model": model_arguments(training.model.build_args), **same}
     for name, (there, here) in {name: (wanted[name], json.loads(to_json(given[name]))) for name in wanted}.items():
         if isinstance(there, dict) and isinstance(here, dict):
             apart = [key for key in {**there, **here} if there.get(key) != here.get(key) and key != "steps"]
@@ -156,8 +159,8 @@ def load_training(path: str | os.PathLike, training: Training, same: dict[str, A
         if there != here:
             raise CheckpointError(f"{path}: this run was started with {name} {there}, not {here}; continue it with "
                                   "that, or choose another --out")
-    if info["step"] > training.task.recipe.steps:
-        raise CheckpointError(f"{path}: {info['step']} steps are done, more than the {training.task.recipe.steps} that "
+    if info["step"] > training.task.config.steps:
+        raise CheckpointError(f"{path}: {info['step']} steps are done, more than the {training.task.config.steps} that "
                               "are asked for")
     optimizer = {name.removeprefix(OPTIMIZER): array if array.ndim else array.item()
                  for name, array in state.items() if name.startswith(OPTIMIZER)}

@@ -19,12 +19,12 @@ from ..data.joint_boxes import DetectionAugment
 from ..files import atomic_write
 from ..metrics import CocoEvaluator, VOCEvaluator
 from ..models.detection.base import Detector, Proposer, Target
-from .config import Recipe
+from .config import TrainConfig
 from .loop import Training
 
 
 @dataclasses.dataclass
-class DetectionRecipe(Recipe):
+class DetectionConfig(TrainConfig):
     """How to train a detector; the defaults are Fast R-CNN's (sec. 2.3) as far as the paper states them.
 
     ``flip`` to ``exposure`` change the images at random, see ``DetectionAugment``.
@@ -39,7 +39,7 @@ class DetectionRecipe(Recipe):
     shift: float = 0.0
     exposure: float = 1.0
 
-    AT_LEAST: ClassVar[dict[str, int]] = {**Recipe.AT_LEAST, "scale": 1, "jitter": 0, "shift": 0, "exposure": 1}
+    MINIMUMS: ClassVar[dict[str, int]] = {**TrainConfig.MINIMUMS, "scale": 1, "jitter": 0, "shift": 0, "exposure": 1}
 
 
 class DetectionTask:
@@ -49,22 +49,22 @@ class DetectionTask:
     on the picture as it is and changed with it, so that ``CachedProposals`` can keep them.
     """
 
-    def __init__(self, dataset: Any, recipe: DetectionRecipe, model: Detector, proposer: Proposer | None = None):
+    def __init__(self, dataset: Any, config: DetectionConfig, model: Detector, proposer: Proposer | None = None):
         if len(dataset) == 0:
             raise DataError("train: the data set has no images")
         if model.learns_masks and not has_masks(dataset):
             raise DataError(f"train: {type(model).__name__} learns masks, and no object of the {len(dataset)} training "
                             "images has one; train faster_rcnn, which needs boxes only, or use a data set with masks")
-        self.dataset, self.recipe, self.model = dataset, recipe, model
+        self.dataset, self.config, self.model = dataset, config, model
         self.proposer = proposer or (model.propose if model.needs_proposals else None)
-        self.augment = DetectionAugment(recipe.flip, recipe.turn, recipe.scale, recipe.jitter, recipe.shift,
-                                        recipe.exposure)
+        self.augment = DetectionAugment(config.flip, config.turn, config.scale, config.jitter, config.shift,
+                                        config.exposure)
 
     def example(self, i: int) -> tuple[np.ndarray, Target]:
         """The i-th example, see ``Detector.example``; the same for the same seed."""
         epoch, place = divmod(i, len(self.dataset))
-        order = np.random.default_rng([self.recipe.seed, 0, epoch]).permutation(len(self.dataset))
-        rng = np.random.default_rng([self.recipe.seed, 1, i])
+        order = np.random.default_rng([self.config.seed, 0, epoch]).permutation(len(self.dataset))
+        rng = np.random.default_rng([self.config.seed, 1, i])
         whole = self.dataset[int(order[place])]
         try:
             if self.proposer is None:
@@ -104,10 +104,10 @@ def has_masks(dataset: Any) -> bool:
     return not objects
 
 
-def train_detector(model: Detector, dataset: Any, recipe: DetectionRecipe,
+def train_detector(model: Detector, dataset: Any, config: DetectionConfig,
                    proposer: Proposer | None = None) -> Iterator[dict[str, float]]:
     """Train; yields the losses of every step by name, "total" their sum, after the weights have changed."""
-    yield from Training(model, DetectionTask(dataset, recipe, model, proposer))
+    yield from Training(model, DetectionTask(dataset, config, model, proposer))
 
 
 class CachedProposals:

@@ -17,14 +17,14 @@ from ..backend import Array
 from ..backend.memory import free_memory
 from ..errors import UserError
 from ..nn import BatchNorm2d, Module
-from .config import Recipe
+from .config import TrainConfig
 from .parallel import ALONE, Group
 
 
 class Task(Protocol):
     """What is to be learned: ``training.SegmentationTask`` is one."""
 
-    recipe: Recipe
+    config: TrainConfig
 
     def example(self, i: int) -> Any:
         """The i-th example of the training, as NumPy arrays; its random numbers come from (seed, i) alone."""
@@ -43,19 +43,19 @@ class Training:
     """
 
     def __init__(self, model: Module, task: Task, group: Group = ALONE, workers: int = 1, synchronise: bool = False):
-        recipe = task.recipe
-        if recipe.batch % group.size:
-            raise UserError(f"a batch of {recipe.batch} cannot be shared evenly by {group.size} processes; "
-                            f"use a batch of {group.size * -(-recipe.batch // group.size)}")
+        config = task.config
+        if config.batch % group.size:
+            raise UserError(f"a batch of {config.batch} cannot be shared evenly by {group.size} processes; "
+                            f"use a batch of {group.size * -(-config.batch // group.size)}")
         self.model, self.task, self.group, self.workers, self.step = model, task, group, workers, 0
         self.names: list[str] = []  # of all losses so far, of all processes
-        self.optimizer, self.schedule = recipe.make_optimizer(model)
+        self.optimizer, self.schedule = config.make_optimizer(model)
         for _, module in model.modules():
             if isinstance(module, BatchNorm2d):
                 module.group = group if synchronise and group.size > 1 else None
-                if module.frozen or recipe.freeze_bn:
-                    module.frozen = recipe.freeze_bn
-                    module.weight.requires_grad = module.bias.requires_grad = not recipe.freeze_bn
+                if module.frozen or config.freeze_bn:
+                    module.frozen = config.freeze_bn
+                    module.weight.requires_grad = module.bias.requires_grad = not config.freeze_bn
         model.group = group if group.size > 1 else None  # for means over what the processes share
 
     def __iter__(self) -> Iterator[Losses]:
@@ -63,7 +63,7 @@ class Training:
         self.group.share(self.model)
         device = self.model.parameters()[0].device
         for examples in self._batches():
-            with backend.seeded(self.task.recipe.seed, self.step, self.group.rank):  # for dropout
+            with backend.seeded(self.task.config.seed, self.step, self.group.rank):  # for dropout
                 losses = self.advance(*self.task.batch(examples, device))
             yield losses
 
@@ -84,10 +84,10 @@ class Training:
 
     def _batches(self) -> Iterator[list[Any]]:
         """The examples of each step that is still to do, this process's share."""
-        recipe, group = self.task.recipe, self.group
-        share = recipe.batch // group.size
-        numbers = (step * recipe.batch + group.rank * share + j
-                   for step in range(self.step, recipe.steps) for j in range(share))
+        config, group = self.task.config, self.group
+        share = config.batch // group.size
+        numbers = (step * config.batch + group.rank * share + j
+                   for step in range(self.step, config.steps) for j in range(share))
         examples = ahead(self.task.example, numbers, self.workers)
         for n, first in enumerate(examples):
             if n == 0 and isinstance(first, tuple):
@@ -99,7 +99,7 @@ class Training:
         """
         free = free_memory(np.empty(0))
         if free is not None and 2 * images > free:
-            raise UserError(f"a batch of {self.task.recipe.batch}: its images alone take {2 * images / 2**30:.1f} GiB, "
+            raise UserError(f"a batch of {self.task.config.batch}: its images alone take {2 * images / 2**30:.1f} GiB, "
                             f"and {free / 2**30:.1f} GiB are free; use a smaller batch")
 
 

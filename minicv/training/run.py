@@ -39,7 +39,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Run:
-    """``Run(training, folder).run()`` trains to the recipe's last step.
+    """``Run(training, folder).run()`` trains to the config's last step.
 
     ``validate(model)`` is a number, the higher the better, asked ten times in a run; without one the run is best where
     the mean loss is lowest. ``save_every``: seconds between saves. ``about`` is kept in the files: what the data were.
@@ -48,11 +48,11 @@ class Run:
     def __init__(self, training: Training, folder: Path, about: dict[str, Any] | None = None, quiet: bool = False,
                  save_every: float = 60.0, validate: Callable[[Module], float] | None = None):
         self.training, self.folder, self.quiet, self.save_every = training, Path(folder), quiet, save_every
-        self.validate, self.about = validate, {**(about or {}), "recipe": vars(training.task.recipe)}
+        self.validate, self.about = validate, {**(about or {}), "config": vars(training.task.config)}
         self.lines: list[dict] = []
         self.recent: list[Losses] = []  # of the steps since the last line
         self.best, self.best_by, self.seconds = -np.inf, "validation" if validate else "loss", 0.0
-        self.steps_before = training.task.recipe.steps  # of the run that is continued
+        self.steps_before = training.task.config.steps  # of the run that is continued
 
     @property
     def last(self) -> Path:
@@ -67,7 +67,7 @@ class Run:
         steps, from here on. ``CheckpointError`` if the file is not this run's, or metrics.jsonl is damaged."""
         lines = read_metrics(self.metrics) if self.metrics.exists() else []
         info = load_training(self.last, self.training, self.about)
-        self.seconds, self.steps_before = info.get("seconds", 0.0), info["recipe"]["steps"]
+        self.seconds, self.steps_before = info.get("seconds", 0.0), info["config"]["steps"]
         if info.get("best") is not None and info.get("best_by") == self.best_by:
             self.best = info["best"]
         self.lines = [line for line in lines if line["step"] <= self.training.step]  # later steps are done again
@@ -77,12 +77,12 @@ class Run:
 
         ``finish`` trains what the steps did not, and says whether there was anything; the curve is drawn after it.
         """
-        training, recipe, leader = self.training, self.training.task.recipe, self.training.group.rank == 0
+        training, config, leader = self.training, self.training.task.config, self.training.group.rank == 0
         if leader:
             self.folder.mkdir(parents=True, exist_ok=True)
         start = self.saved = time.perf_counter()
         before = self.seconds
-        bar = tqdm(total=recipe.steps * recipe.batch, initial=training.step * recipe.batch, unit="image",
+        bar = tqdm(total=config.steps * config.batch, initial=training.step * config.batch, unit="image",
                    disable=self.quiet or not leader)
         with warnings.catch_warnings(), bar:
             # A run that diverges is reported once, below, not by every operation that it overflows in.
@@ -95,7 +95,7 @@ class Run:
                     if leader and (self.due() or stop):
                         self.save()
                     if stop:
-                        raise Interrupted(f"interrupted after step {training.step} of {recipe.steps}; {self.last} is "
+                        raise Interrupted(f"interrupted after step {training.step} of {config.steps}; {self.last} is "
                                           "saved: rerun with --resume to continue")
         if leader:
             self.save()
@@ -108,19 +108,19 @@ class Run:
 
     def note(self, losses: Losses, bar: tqdm) -> None:
         """Watch one step."""
-        step, recipe = self.training.step, self.training.task.recipe
+        step, config = self.training.step, self.training.task.config
         self.recent.append(losses)
-        bar.update(recipe.batch)
+        bar.update(config.batch)
         if losses.floats is not None:  # at hand, without waiting for a device
             self.check()
-        if step % EVERY == 0 or step == recipe.steps:
+        if step % EVERY == 0 or step == config.steps:
             self.check()
             means = {name: float(np.mean([each.get(name, 0.0) for each in self.recent])) for name in losses}
             lr = self.training.optimizer.groups[0]["lr"]
             self.lines.append({"step": step, **means, "lr": lr, "seconds": round(self.seconds, 2), "memory": memory()})
             bar.set_postfix(loss=f"{self.mean_loss():.4f}", lr=f"{lr:.2g}", memory=f"{memory() / 2**20:.0f}M")
             self.recent.clear()
-        if self.validate and self.training.group.rank == 0 and step % max(1, recipe.steps // 10) == 0:
+        if self.validate and self.training.group.rank == 0 and step % max(1, config.steps // 10) == 0:
             self.check()
             value = self.validate(self.training.model)
             if not np.isfinite(value):
@@ -137,7 +137,7 @@ class Run:
         for step, losses in enumerate(self.recent, start=self.training.step - len(self.recent)):
             if not np.isfinite(losses["total"]):
                 raise Diverged(f"the loss became {losses['total']} at step {step}; a smaller learning rate than "
-                               f"{self.training.task.recipe.lr} may help")
+                               f"{self.training.task.config.lr} may help")
 
     def mean_loss(self) -> float:
         """Over the last 100 steps that have a line."""

@@ -23,7 +23,7 @@ from ..data import (
     standardise,
 )
 from ..nn import Module
-from .config import Recipe
+from .config import TrainConfig
 from .loop import Training
 from .two_stage import TwoStages
 
@@ -35,7 +35,7 @@ class Unusable(Exception):
 
 
 @dataclasses.dataclass
-class SegmentationRecipe(Recipe):
+class SegmentationConfig(TrainConfig):
     """How to train a network that labels every pixel; the defaults are U-Net's (sec. 3).
 
     ``tile``: side of the output tile that one step looks at, in pixels; None for the whole picture. ``augment``: none,
@@ -60,7 +60,7 @@ class SegmentationRecipe(Recipe):
     class_weights: bool = False
     two_stage: bool = False
 
-    AT_LEAST: ClassVar[dict[str, int]] = {**Recipe.AT_LEAST, "tile": 1, "elastic": 0, "scale": 1, "jitter": 0,
+    MINIMUMS: ClassVar[dict[str, int]] = {**TrainConfig.MINIMUMS, "tile": 1, "elastic": 0, "scale": 1, "jitter": 0,
                                           "rotation": 0}
 
 
@@ -71,25 +71,25 @@ class SegmentationTask:
     model's output side for h.
     """
 
-    def __init__(self, dataset: Any, recipe: SegmentationRecipe, model: Module):
+    def __init__(self, dataset: Any, config: SegmentationConfig, model: Module):
         if len(dataset) == 0:
             raise DataError("train: the data set has no images")
-        self.dataset = WithWeightMap(dataset) if recipe.weight_map else dataset
-        self.recipe, self.model, self.augment = recipe, model, recipe.augment
+        self.dataset = WithWeightMap(dataset) if config.weight_map else dataset
+        self.config, self.model, self.augment = config, model, config.augment
         if self.augment is True:
             upright = getattr(dataset, "upright", False)
-            self.augment = UNetAugment(elastic=recipe.elastic) if not upright else SegmentationAugment(
-                (1 / recipe.scale, recipe.scale), jitter=recipe.jitter, rotation=recipe.rotation, blur=recipe.blur)
+            self.augment = UNetAugment(elastic=config.elastic) if not upright else SegmentationAugment(
+                (1 / config.scale, config.scale), jitter=config.jitter, rotation=config.rotation, blur=config.blur)
         self.weight_of = None  # of a label, 0 to 255
-        if recipe.class_weights:
+        if config.class_weights:
             self.weight_of = np.zeros(IGNORE + 1, np.float32)
             self.weight_of[:dataset.num_classes] = class_weights(dataset)
-        self.stages = TwoStages(dataset.class_names) if recipe.two_stage else None
+        self.stages = TwoStages(dataset.class_names) if config.two_stage else None
         self.passed_over: set[str] = set()  # names of images that gave no example, which were warned of
 
     def stage(self, i: int) -> int:
         """1 or 2: that of the i-th example in a two-stage training."""
-        return 1 if 3 * (i // self.recipe.batch) < self.recipe.steps else 2  # DeconvNet, sec. 5.1: 20K and 40K steps
+        return 1 if 3 * (i // self.config.batch) < self.config.steps else 2  # DeconvNet, sec. 5.1: 20K and 40K steps
 
     def example(self, i: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """The i-th example; the same for the same seed.
@@ -98,8 +98,8 @@ class SegmentationTask:
         one ``DataWarning``: the next one takes its place. ``DataError`` if no image of the data set gives one.
         """
         epoch, place = divmod(i, len(self.dataset))
-        order = np.random.default_rng([self.recipe.seed, 0, epoch]).permutation(len(self.dataset))
-        rng = np.random.default_rng([self.recipe.seed, 1, i])
+        order = np.random.default_rng([self.config.seed, 0, epoch]).permutation(len(self.dataset))
+        rng = np.random.default_rng([self.config.seed, 1, i])
         reasons = {}
         for number in np.roll(order, -place).tolist():
             whole = self.dataset[number]
@@ -121,7 +121,7 @@ class SegmentationTask:
             raise Unusable("no pixel of it has a label")
         sample = dataclasses.replace(whole, instances=None)  # the loss has no use for them
         try:
-            wanted = whole.label.shape if self.recipe.tile is None else (self.recipe.tile,) * 2
+            wanted = whole.label.shape if self.config.tile is None else (self.config.tile,) * 2
             tile_in = tuple(self.model.input_size(side) for side in wanted)
             tile_out = tuple(self.model.output_size(side) for side in tile_in)
             margin = tuple((a - b) // 2 for a, b in zip(tile_in, tile_out, strict=True))
@@ -159,7 +159,7 @@ class SegmentationTask:
         return tuple(None if a is None else Tensor(np.stack(a)).to(device) for a in together)
 
 
-def train_steps(model: Module, dataset: Any, recipe: SegmentationRecipe) -> Iterator[float]:
+def train_steps(model: Module, dataset: Any, config: SegmentationConfig) -> Iterator[float]:
     """Train; yields the loss of every step, after the weights have changed."""
-    for losses in Training(model, SegmentationTask(dataset, recipe, model)):
+    for losses in Training(model, SegmentationTask(dataset, config, model)):
         yield losses["total"]

@@ -63,22 +63,22 @@ def _of_anchors(model: Detector, sizes: set[tuple[int, int]]) -> Iterator[str]:
 
 
 def _of_pixels(task: SegmentationTask) -> Iterator[str]:
-    dataset, recipe = task.dataset, task.recipe
+    dataset, config = task.dataset, task.config
     K, N, pixels, largest, instances = dataset.num_classes, len(dataset), np.zeros(dataset.num_classes, int), 0, 0
     for i in range(N):
-        sample = dataset[i] if recipe.two_stage or recipe.weight_map or not hasattr(dataset, "label_of") else None
+        sample = dataset[i] if config.two_stage or config.weight_map or not hasattr(dataset, "label_of") else None
         label = dataset.label_of(i) if sample is None else sample.label
         pixels += np.bincount(label[label != IGNORE].ravel(), minlength=K)[:K]
-        if recipe.two_stage:
+        if config.two_stage:
             largest += len(things(sample, task.stages.background))
-        if recipe.weight_map:
+        if config.weight_map:
             instances += int(sample.instances.any())
     if not pixels.all():
         yield f"no pixel of {_names(dataset, pixels == 0)} in the {N} training images, so it will not be predicted"
-    if recipe.two_stage and not largest:
+    if config.two_stage and not largest:
         yield (f"no object of at least {SMALLEST} pixels in the {N} training images, so the two stages have nothing to "
                "crop and see whole images")
-    if recipe.weight_map and not instances:
+    if config.weight_map and not instances:
         yield f"no instance in the {N} training images, so the weight map is the same everywhere"
 
 

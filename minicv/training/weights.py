@@ -25,6 +25,7 @@ from safetensors import safe_open
 
 from ..nn import Module
 from .checkpoint import OPTIMIZER, CheckpointError
+from .old_names import OLD_FORMAT, rename_arrays
 
 MAGIC = 0x1950a86a20f9469cfc6c  # the first pickle of the older format
 SAVE = "save the weights with torch.save(model.state_dict(), path)"
@@ -85,7 +86,8 @@ def _read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
         unknown = sorted({kind for kind in kinds.values() if kind not in SAFE})
         if unknown:
             raise ValueError(f"numbers of type {', '.join(unknown)} are not read, convert the tensors to float32 first")
-        return {name: file.get_tensor(name) for name in kinds}
+        state = {name: file.get_tensor(name) for name in kinds}
+        return rename_arrays(state) if (file.metadata() or {}).get("format") == OLD_FORMAT else state
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ POOLS = {"pool": "RoI pooling", "align": "RoIAlign"}
 
 def name_of(model: Any) -> str:
     """Of a detector; a Mask R-CNN is told from another by how it pools."""
-    name = model.recipe["model"]
+    name = model.build_args["model"]
     return NAMES[name] if name != "mask_rcnn" else f"{NAMES[name]}, {POOLS[model.pool]}"
 
 

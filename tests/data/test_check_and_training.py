@@ -9,7 +9,7 @@ from minicv import models
 from minicv.data import DataError, Sample, open_dataset, write_png
 from minicv.data.check import check, check_readable
 from minicv.data.voc import palette
-from minicv.training import SegmentationRecipe, SegmentationTask
+from minicv.training import SegmentationConfig, SegmentationTask
 from tests.image_files import png
 
 SIDE = 24
@@ -194,7 +194,7 @@ def seen(spec):
     if isinstance(dataset[0], Sample):
         model = models.build("unet", width=1, depth=1, in_channels=dataset[0].image.shape[0],
                              num_classes=dataset.num_classes)
-        task = SegmentationTask(dataset, SegmentationRecipe(steps=1, batch=1, tile=4, augment=False), model)
+        task = SegmentationTask(dataset, SegmentationConfig(steps=1, batch=1, tile=4, augment=False), model)
         found += [part for i in range(3) for part in task.example(i)[:2]]
     return found
 

@@ -29,7 +29,7 @@ def test_the_preset_gives_the_options_and_options_win():
 
 def test_the_choice_is_kept_for_checkpoints():
     model = models.build("unet", "compact", width=2)
-    assert model.recipe == {"model": "unet", "preset": "compact", "options": {"width": 2}}
+    assert model.build_args == {"model": "unet", "preset": "compact", "options": {"width": 2}}
 
 
 def test_a_seed_gives_the_weights():

@@ -9,7 +9,7 @@ import minicv
 from minicv import Tensor, models
 from minicv.data import IGNORE, DetectionSample, Sample
 from minicv.models.detection.base import Target
-from minicv.training import DetectionRecipe, DetectionTask, Run, SegmentationRecipe, SegmentationTask, Training
+from minicv.training import DetectionConfig, DetectionTask, Run, SegmentationConfig, SegmentationTask, Training
 from tests.models.detection.learning import PROPOSING, TINY
 
 SMALL_VGG = {"depth": 11, "width": 4, "hidden": 8, "pooled": 1, "batch_norm": True, "dropout": 0.0}
@@ -83,13 +83,13 @@ def test_two_steps_of_every_detector(name, data, proposals):
     minicv.seed(0)
     options = {**DETECTORS[name], "num_classes": 1, "in_channels": len(DATA[data][0].image)}
     model = models.build(name, **options)
-    recipe = DetectionRecipe(steps=2, batch=2, lr=0.01, warmup=0)
+    config = DetectionConfig(steps=2, batch=2, lr=0.01, warmup=0)
     proposer = {"some": propose, "none": lambda image: np.zeros((0, 4), np.float32), None: None}[proposals]
     if not model.needs_proposals:
         proposer = None
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        steps = list(Training(model, DetectionTask(Few(DATA[data]), recipe, model, proposer)))
+        steps = list(Training(model, DetectionTask(Few(DATA[data]), config, model, proposer)))
         found = model.predict([DATA[data][0].image], None if proposer is None else [proposer(DATA[data][0].image)])
     for losses in steps:
         assert list(losses) == [*LOSSES[name], "total"]
@@ -132,10 +132,10 @@ class Pixels(Few):
 def test_two_steps_of_every_segmentation_network(name, data, tmp_path):
     minicv.seed(0)
     model = models.build(name, **{**SEGMENTATION[name], "num_classes": 2, "in_channels": len(LABELS[data][0].image)})
-    recipe = SegmentationRecipe(steps=2, batch=2, lr=0.01, warmup=0, scale=1.0, class_weights=True)
+    config = SegmentationConfig(steps=2, batch=2, lr=0.01, warmup=0, scale=1.0, class_weights=True)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        lines = Run(Training(model, SegmentationTask(Pixels(LABELS[data]), recipe, model)), tmp_path, quiet=True).run()
+        lines = Run(Training(model, SegmentationTask(Pixels(LABELS[data]), config, model)), tmp_path, quiet=True).run()
         found = model.predict([LABELS[data][0].image])[0]
     names = ["loss", "auxiliary", "total"] if model.__dict__.get("auxiliary_head") is not None else ["loss", "total"]
     assert [name for name in lines[-1] if name in ("loss", "auxiliary", "total")] == names

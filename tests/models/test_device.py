@@ -13,8 +13,8 @@ from tests.strict_device import StrictArray
 # Each read makes the processor wait for the device. The losses are read when somebody looks at them. The RPN's
 # proposals are chosen on the host: how many there are depends on the numbers, and the network's second half needs them.
 READS = {"faster_rcnn": 1, "mask_rcnn": 1}
-TASKS = {"segmentation": (data.Scenes, training.SegmentationRecipe, training.SegmentationTask),
-         "detection": (data.BoxScenes, training.DetectionRecipe, training.DetectionTask)}
+TASKS = {"segmentation": (data.Scenes, training.SegmentationConfig, training.SegmentationTask),
+         "detection": (data.BoxScenes, training.DetectionConfig, training.DetectionTask)}
 
 
 def losses_of_a_step(name: str, device: str):
@@ -31,11 +31,11 @@ def losses_of_a_step(name: str, device: str):
         loss.backward()
         optimizer.step()
         return model, training.loop.Losses(("total",), backend.xp_of(loss.data).stack([loss.data]))
-    dataset, recipe, task = TASKS[kind]
+    dataset, config, task = TASKS[kind]
     pictures = dataset(2, (64, 64))
     model = models.build(name, num_classes=pictures.num_classes, in_channels=3).to(device)
     changes = {"steps": 10, "batch": 2, "warmup": 0, **({"tile": None} if kind == "segmentation" else {})}
-    task = task(pictures, recipe(**{**cls.TRAIN_DEFAULTS["compact"], **changes}), model)
+    task = task(pictures, config(**{**cls.TRAIN_DEFAULTS["compact"], **changes}), model)
     job = training.Training(model.train(), task)
     batch = task.batch([task.example(0), task.example(1)], device)
     StrictArray.reads.clear()

@@ -8,7 +8,7 @@ import pytest
 import minicv
 from minicv import Tensor, models
 from minicv.nn import init
-from minicv.training import DetectionRecipe, Recipe, SegmentationRecipe, Training
+from minicv.training import DetectionConfig, SegmentationConfig, TrainConfig, Training
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "training.md"
 
@@ -61,14 +61,14 @@ PAPERS["deeplabv3plus"] = {**PAPERS["deeplabv3"], "weight_decay": 0.00004}  # re
 
 def defaults(name, preset="paper"):
     cls = models.model_class(name)
-    recipe = DetectionRecipe if name in models.names("detection") else SegmentationRecipe
-    return recipe(**cls.TRAIN_DEFAULTS[preset])
+    config = DetectionConfig if name in models.names("detection") else SegmentationConfig
+    return config(**cls.TRAIN_DEFAULTS[preset])
 
 
 @pytest.mark.parametrize("name", sorted(PAPERS))
 def test_the_paper_preset_trains_as_the_paper(name):
-    recipe = defaults(name)
-    assert {field: getattr(recipe, field) for field in PAPERS[name]} == PAPERS[name]
+    config = defaults(name)
+    assert {field: getattr(config, field) for field in PAPERS[name]} == PAPERS[name]
 
 
 def test_every_network_that_is_trained_is_in_the_list():
@@ -76,13 +76,13 @@ def test_every_network_that_is_trained_is_in_the_list():
 
 
 def test_yolos_rate_from_step_to_step():
-    recipe = defaults("yolo")
-    rates = [recipe.lr * recipe.factor(step) for step in (0, 300, 600, 19000, 20000, 28000, 34911)]
+    config = defaults("yolo")
+    rates = [config.lr * config.lr_factor(step) for step in (0, 300, 600, 19000, 20000, 28000, 34911)]
     np.testing.assert_allclose(rates, [0.001, 0.0055, 0.01, 0.01, 0.001, 0.0001, 0.0001], rtol=0.02)
-    assert recipe.steps == round(135 * (5011 + 11540) / 64)  # trainval of VOC 2007 and of 2012
+    assert config.steps == round(135 * (5011 + 11540) / 64)  # trainval of VOC 2007 and of 2012
 
 
-# What belongs to a network rather than to its recipe
+# What belongs to a network rather than to its config
 def test_papers_boxes_and_batch_norm():
     with init.blank():
         fast, faster, mask, sppnet = (models.build(name, "paper") for name in
@@ -106,7 +106,7 @@ def test_biases_that_do_not_decay():
     model = models.build("fcn8s")
     names = {id(p): name for name, p in model.named_parameters()}
     for decay_biases in (True, False):
-        optimizer, _ = Recipe(lr=0.5, weight_decay=0.1, decay_biases=decay_biases).make_optimizer(model)
+        optimizer, _ = TrainConfig(lr=0.5, weight_decay=0.1, decay_biases=decay_biases).make_optimizer(model)
         seen = {}
         for group in optimizer.groups:
             seen |= {names[id(p)]: (group["lr"], group["weight_decay"]) for p in group["params"]}
@@ -118,8 +118,8 @@ def test_biases_that_do_not_decay():
 class Once:
     """One step on a given batch."""
 
-    def __init__(self, *batch, **recipe):
-        self.recipe, self.given = Recipe(steps=1, lr=0.1, **recipe), batch
+    def __init__(self, *batch, **config):
+        self.config, self.given = TrainConfig(steps=1, lr=0.1, **config), batch
 
     def example(self, i):
         return i
@@ -166,19 +166,19 @@ COLUMNS = ("steps", "batch", "lr", "momentum", "weight_decay", "schedule")
 
 
 def row(name, preset):
-    recipe = defaults(name, preset)
-    schedule = recipe.schedule
+    config = defaults(name, preset)
+    schedule = config.schedule
     if schedule == "step":
-        schedule += " at " + ", ".join(f"{round(m * recipe.steps):,}" for m in recipe.milestones)
-    if recipe.warmup:
-        schedule += f", rising over {recipe.warmup}" + (f" from {recipe.lr * recipe.warmup_start:g}"
-                                                         if recipe.warmup_start else "")
-    fields = {f: getattr(recipe, f) for f in vars(recipe)
+        schedule += " at " + ", ".join(f"{round(m * config.steps):,}" for m in config.milestones)
+    if config.warmup:
+        schedule += f", rising over {config.warmup}" + (f" from {config.lr * config.warmup_start:g}"
+                                                         if config.warmup_start else "")
+    fields = {f: getattr(config, f) for f in vars(config)
               if f not in (*COLUMNS, "milestones", "gamma", "power", "warmup", "warmup_start", "seed", "optimizer")}
-    plain = vars(type(recipe)())
+    plain = vars(type(config)())
     other = ", ".join(f"`{f}={v}`" for f, v in fields.items() if v != plain[f])
-    numbers = [f"{recipe.steps:,}", f"{recipe.batch}", f"{recipe.lr:g}", f"{recipe.momentum:g}",
-               f"{recipe.weight_decay:g}", schedule, other]
+    numbers = [f"{config.steps:,}", f"{config.batch}", f"{config.lr:g}", f"{config.momentum:g}",
+               f"{config.weight_decay:g}", schedule, other]
     return f"| {name} | " + " | ".join(numbers) + " |"
 
 

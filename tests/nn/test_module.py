@@ -461,7 +461,7 @@ def test_a_summary_counts_a_tied_layer_once():
 @pytest.mark.parametrize("make", TIED)
 def test_a_checkpoint_of_a_model_with_ties(make, tmp_path):
     net, other = make(), make()
-    net.recipe = {"model": "tied", "preset": "compact", "options": {}}
+    net.build_args = {"model": "tied", "preset": "compact", "options": {}}
     save_checkpoint(tmp_path / "tied.safetensors", net)
     _, _, state = read_checkpoint(tmp_path / "tied.safetensors")
     other.load_state_dict(state)

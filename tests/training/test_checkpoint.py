@@ -59,13 +59,13 @@ def test_round_trip_bit_for_bit(tmp_path, options):
     for p in model.parameters():
         p.data = (rng.standard_normal(p.shape) * 10.0 ** rng.integers(-38, 38, p.shape)).astype(np.float32)
     model.head.bias.data[:2] = np.float32(1e-45), -0.0  # the smallest number above 0, and the other zero
-    info = {"data": "cells", "recipe": {"lr": 0.1, "schedule": "poly"}, "losses": [1.5, 0.25], "nothing": None,
+    info = {"data": "cells", "config": {"lr": 0.1, "schedule": "poly"}, "losses": [1.5, 0.25], "nothing": None,
             "name": "Zürich"}
     path = tmp_path / "model.safetensors"
     save_checkpoint(path, model, **info)
     loaded, found = load_checkpoint(path, expect="unet")
     assert found == info
-    assert loaded.recipe == model.recipe and type(loaded) is type(model)
+    assert loaded.build_args == model.build_args and type(loaded) is type(model)
     assert (loaded.depth, loaded.dropout, loaded.in_channels, loaded.lost) == (
         model.depth, model.dropout, model.in_channels, model.lost)
     state, expected = loaded.state_dict(), model.state_dict()
@@ -162,9 +162,9 @@ def test_a_flipped_bit_in_a_weight(path):
 def test_safetensors_of_another_program(path):
     save_file({"weight": np.zeros(3, np.float32)}, path)
     alone = "; minicv.training.load_pretrained reads weights alone"
-    assert reason(path) == f"its format is None, this version reads 'minicv 1'{alone}"
+    assert reason(path) == f"its format is None, this version reads 'minicv 2'{alone}"
     save_file({"weight": np.zeros(3, np.float32)}, path, {"format": "pt"})
-    assert reason(path) == f"its format is 'pt', this version reads 'minicv 1'{alone}"
+    assert reason(path) == f"its format is 'pt', this version reads 'minicv 2'{alone}"
 
 
 def test_numbers_that_numpy_does_not_have(path):
@@ -175,8 +175,8 @@ def test_numbers_that_numpy_does_not_have(path):
 
 
 def test_a_newer_format(path):
-    rewrite(path, lambda metadata, state: metadata.update(format="minicv 2", recipe="another notation"))
-    assert reason(path) == "its format is 'minicv 2', this version reads 'minicv 1'"
+    rewrite(path, lambda metadata, state: metadata.update(format="minicv 3", build_args="another notation"))
+    assert reason(path) == "its format is 'minicv 3', this version reads 'minicv 2'"
 
 
 def test_another_model_than_expected(path):
@@ -188,7 +188,7 @@ def changed(**metadata):
     def change(old, state):
         from minicv.training.checkpoint import checksum
         old.update({k: v if isinstance(v, str) else json.dumps(v) for k, v in metadata.items()})
-        old["checksum"] = checksum(old["recipe"] + old["info"], state)
+        old["checksum"] = checksum(old["build_args"] + old["info"], state)
     return change
 
 
@@ -196,24 +196,25 @@ def changed(**metadata):
     (lambda metadata, state: metadata.pop("checksum"), "damaged: its contents do not match its checksum"),
     (lambda metadata, state: metadata.update(info="{}"), "damaged: its contents do not match its checksum"),
     (lambda metadata, state: state["head.bias"].fill(1), "damaged: its contents do not match its checksum"),
-    (changed(recipe="nonsense"), "its description of the model is damaged (JSONDecodeError("),
-    (changed(recipe=[]), "its description of the model is damaged (TypeError("),
-    (changed(recipe={"model": "unet"}), "its description of the model is damaged (KeyError('preset'))"),
-    (changed(recipe="[" * 100_000), "its description of the model is damaged (RecursionError("),
-    (changed(recipe={"model": ["unet"], "preset": "compact", "options": {}}), "its description of the model is"),
-    (changed(recipe={"model": "unet", "preset": "compact", "options": [1]}), "its description of the model is"),
+    (changed(build_args="nonsense"), "its description of the model is damaged (JSONDecodeError("),
+    (changed(build_args=[]), "its description of the model is damaged (TypeError("),
+    (changed(build_args={"model": "unet"}), "its description of the model is damaged (KeyError('preset'))"),
+    (changed(build_args="[" * 100_000), "its description of the model is damaged (RecursionError("),
+    (changed(build_args={"model": ["unet"], "preset": "compact", "options": {}}), "its description of the model is"),
+    (changed(build_args={"model": "unet", "preset": "compact", "options": [1]}), "its description of the model is"),
     (changed(info=[1]), "its description of the model is damaged (TypeError("),
     (changed(info=None), "its description of the model is damaged (TypeError("),
-    (changed(recipe={"model": "vnet", "preset": "compact", "options": {}}), "no model named 'vnet'; there are: "),
-    (changed(recipe={"model": "unet", "preset": "tiny", "options": {}}), "build('unet', preset='tiny'): the presets"),
-    (changed(recipe={"model": "unet", "preset": "compact", "options": {"depht": 1}}),
+    (changed(build_args={"model": "vnet", "preset": "compact", "options": {}}), "no model named 'vnet'; there are: "),
+    (changed(build_args={"model": "unet", "preset": "tiny", "options": {}}),
+     "build('unet', preset='tiny'): the presets"),
+    (changed(build_args={"model": "unet", "preset": "compact", "options": {"depht": 1}}),
      "build('unet'): no option depht; there are: "),
-    (changed(recipe={"model": "unet", "preset": "compact", "options": {"width": 2, "depth": 1}}),
+    (changed(build_args={"model": "unet", "preset": "compact", "options": {"width": 2, "depth": 1}}),
      "UNet.load_state_dict: the state does not fit the model: contract.0.conv1.weight: (1, 1, 3, 3) in the state, "
      "(2, 1, 3, 3) in the model; "),
-    (changed(recipe={"model": "unet", "preset": "compact", "options": {"width": 1, "depth": 0}}),
+    (changed(build_args={"model": "unet", "preset": "compact", "options": {"width": 1, "depth": 0}}),
      "UNet.load_state_dict: the state does not fit the model: unexpected contract.1.conv1.bias, "),
-    (changed(recipe={"model": "unet", "preset": "compact", "options": {"width": "wide"}}),
+    (changed(build_args={"model": "unet", "preset": "compact", "options": {"width": "wide"}}),
      "build('unet'): width='wide'; it must be int"),
 ])
 def test_a_description_that_does_not_fit(path, change, message):

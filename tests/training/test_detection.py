@@ -11,7 +11,7 @@ from minicv.detection import Detections, box_iou
 from minicv.models.detection.base import Detector
 from minicv.training import (
     CachedProposals,
-    DetectionRecipe,
+    DetectionConfig,
     DetectionTask,
     evaluate_detector,
     train_alternating,
@@ -19,7 +19,7 @@ from minicv.training import (
 )
 from tests.models.detection.learning import PROPOSING, TINY
 
-SMALL = DetectionRecipe(steps=2, batch=2, optimizer="adam", lr=0.001, warmup=0)
+SMALL = DetectionConfig(steps=2, batch=2, optimizer="adam", lr=0.001, warmup=0)
 
 
 class Oracle(Detector):
@@ -57,11 +57,11 @@ def digest(model):
 
 def test_an_epoch_has_every_picture_once_and_a_seed_gives_the_same():
     data, model = BoxScenes(5, 48, keep=True), tiny()
-    task = DetectionTask(data, SMALL.replaced(flip=False), model)
+    task = DetectionTask(data, SMALL.replace(flip=False), model)
     first = [task.example(i)[1].boxes.tobytes() for i in range(5)]
     assert sorted(first) == sorted(model.example(data[i])[1].boxes.tobytes() for i in range(5))
     assert first != [task.example(i)[1].boxes.tobytes() for i in range(5, 10)]
-    changed = DetectionTask(data, SMALL.replaced(scale=1.5, jitter=0.2, turn=True), model)
+    changed = DetectionTask(data, SMALL.replace(scale=1.5, jitter=0.2, turn=True), model)
     one, two = (changed.example(3) for _ in range(2))
     np.testing.assert_array_equal(one[0], two[0])
     np.testing.assert_array_equal(one[1].boxes, two[1].boxes)
@@ -71,8 +71,8 @@ def test_proposals_are_changed_with_their_picture():
     """Proposals that are the objects' boxes must still be, however the picture was turned and scaled."""
     data = BoxScenes(4, (48, 64), keep=True)
     boxes = {s.image.tobytes(): s.boxes for s in data}
-    recipe = SMALL.replaced(scale=1.6, turn=True, jitter=0.3)
-    task = DetectionTask(data, recipe, tiny("fast_rcnn"), lambda image: boxes[image.tobytes()])
+    config = SMALL.replace(scale=1.6, turn=True, jitter=0.3)
+    task = DetectionTask(data, config, tiny("fast_rcnn"), lambda image: boxes[image.tobytes()])
     for i in range(12):
         _, target = task.example(i)
         assert target.proposals.dtype == np.float32
@@ -84,7 +84,7 @@ def test_proposals_are_changed_with_their_picture():
 def test_a_network_that_needs_proposals_gets_its_own_by_default():
     model = tiny("fast_rcnn")
     model.proposer = lambda image: np.array([[1, 2, 30, 40]], np.float32)
-    _, target = DetectionTask(BoxScenes(1, 48, keep=True), SMALL.replaced(flip=False), model).example(0)
+    _, target = DetectionTask(BoxScenes(1, 48, keep=True), SMALL.replace(flip=False), model).example(0)
     np.testing.assert_allclose(target.proposals, [[1, 2, 30, 40]])
     assert DetectionTask(BoxScenes(1, 48, keep=True), SMALL, tiny()).example(0)[1].proposals is None
 
@@ -110,8 +110,8 @@ def test_training_is_reproducible(name):
     for before in (1, 2):
         model = tiny(name)
         model.proposer = lambda image: np.array([[0, 0, 20, 20], [5, 5, 40, 44], [20, 3, 44, 30]], np.float32)
-        minicv.seed(before)  # minicv's own random numbers are the recipe's
-        losses = list(train_detector(model, data, SMALL.replaced(scale=1.2)))
+        minicv.seed(before)  # minicv's own random numbers are the config's
+        losses = list(train_detector(model, data, SMALL.replace(scale=1.2)))
         found.append((losses, digest(model)))
     assert found[0] == found[1]
     assert all(step["total"] == pytest.approx(sum(step.values()) - step["total"]) for step in found[0][0])

@@ -7,10 +7,10 @@ import minicv
 from minicv import models
 from minicv.data import BoxScenes, Cells
 from minicv.training import (
-    DetectionRecipe,
+    DetectionConfig,
     DetectionTask,
     Run,
-    SegmentationRecipe,
+    SegmentationConfig,
     SegmentationTask,
     Training,
     load_checkpoint,
@@ -18,17 +18,17 @@ from minicv.training import (
 from minicv.training.run import memory
 from tests import strict_device
 
-RECIPE = SegmentationRecipe(steps=4, batch=2, tile=20, elastic=2.0, weight_map=True)
+CONFIG = SegmentationConfig(steps=4, batch=2, tile=20, elastic=2.0, weight_map=True)
 
 
-def training(recipe=RECIPE, depth=1):
+def training(config=CONFIG, depth=1):
     minicv.seed(0)
     model = models.build("unet", width=2, depth=depth)
-    return Training(model, SegmentationTask(Cells(3, 32), recipe, model))
+    return Training(model, SegmentationTask(Cells(3, 32), config, model))
 
 
-def on_strict(recipe=RECIPE):
-    job = training(recipe)
+def on_strict(config=CONFIG):
+    job = training(config)
     job.model.to("strict")
     return Training(job.model, job.task)
 
@@ -47,8 +47,8 @@ def test_a_step_reads_its_losses_when_somebody_looks():
 
 
 def test_a_run_reads_the_losses_of_ten_steps_at_once(tmp_path, monkeypatch):
-    here = Run(training(RECIPE.replaced(steps=20)), tmp_path / "here", quiet=True).run()
-    run = Run(on_strict(RECIPE.replaced(steps=20)), tmp_path / "there", quiet=True)
+    here = Run(training(CONFIG.replace(steps=20)), tmp_path / "here", quiet=True).run()
+    run = Run(on_strict(CONFIG.replace(steps=20)), tmp_path / "there", quiet=True)
     monkeypatch.setattr(run, "save", lambda: None)  # which reads all weights
     strict_device.StrictArray.reads.clear()
     there = run.run()
@@ -58,7 +58,7 @@ def test_a_run_reads_the_losses_of_ten_steps_at_once(tmp_path, monkeypatch):
 
 
 def test_a_loss_on_a_device_that_is_not_finite_is_found_before_anything_is_saved(tmp_path):
-    run = Run(on_strict(RECIPE.replaced(steps=20, lr=1e30)), tmp_path, quiet=True, save_every=0)
+    run = Run(on_strict(CONFIG.replace(steps=20, lr=1e30)), tmp_path, quiet=True, save_every=0)
     with pytest.raises(RuntimeError, match=r"the loss became (nan|inf) at step [12]; a smaller learning rate"):
         run.run()
     assert all(np.isfinite(v).all() for v in load_checkpoint(tmp_path / "last.safetensors")[0].state_dict().values())
@@ -69,12 +69,12 @@ def detector():
     minicv.seed(0)
     pictures = BoxScenes(4, (64, 64))
     model = models.build("faster_rcnn", num_classes=pictures.num_classes, short=64, long=64)
-    return Training(model, DetectionTask(pictures, DetectionRecipe(steps=2300, lr=0.001), model))
+    return Training(model, DetectionTask(pictures, DetectionConfig(steps=2300, lr=0.001), model))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("make", [
-    lambda: training(RECIPE.replaced(steps=2300, tile=8, augment=False, weight_map=False), depth=0), detector])
+    lambda: training(CONFIG.replace(steps=2300, tile=8, augment=False, weight_map=False), depth=0), detector])
 def test_memory_does_not_grow_over_2000_steps(make):
     job, most, losses = make(), [], {}
     for losses in job:  # noqa: B007 - the last ones are looked at below

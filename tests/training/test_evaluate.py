@@ -129,5 +129,5 @@ def test_validation_of_the_command_line_is_the_mean_iu(monkeypatch, tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     values = [line["validation"] for line in lines if "validation" in line]
     model, info = load_checkpoint(tmp_path / "best.safetensors")
-    assert len(values) == 10 and info["best"] == max(values) and info["recipe"]["scale"] == 1.2
+    assert len(values) == 10 and info["best"] == max(values) and info["config"]["scale"] == 1.2
     assert evaluate(model, Scenes(2, (48, 48), 2))["mean_iu"] == pytest.approx(max(values))

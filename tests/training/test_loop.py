@@ -11,16 +11,16 @@ from minicv import Tensor, models
 from minicv.autograd import graph
 from minicv.data import Cells
 from minicv.errors import UserError
-from minicv.training import Run, SegmentationRecipe, SegmentationTask, Training
+from minicv.training import Run, SegmentationConfig, SegmentationTask, Training
 from minicv.training.loop import ahead
 
-SMALL = SegmentationRecipe(steps=6, batch=2, tile=20, warmup=0, elastic=2.0)
+SMALL = SegmentationConfig(steps=6, batch=2, tile=20, warmup=0, elastic=2.0)
 
 
-def training(recipe=SMALL, workers=1, **options):
+def training(config=SMALL, workers=1, **options):
     minicv.seed(0)
     model = models.build("unet", **{"width": 4, "depth": 1, "dropout": 0.5, **options})
-    return Training(model, SegmentationTask(Cells(3, 32), recipe, model), workers=workers)
+    return Training(model, SegmentationTask(Cells(3, 32), config, model), workers=workers)
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda run: pickle.loads(pickle.dumps(run))])
@@ -120,7 +120,7 @@ def test_the_number_of_workers_changes_nothing(workers):
 
 
 def test_an_error_in_a_worker_names_the_picture():
-    job = training(SMALL.replaced(tile=40))
+    job = training(SMALL.replace(tile=40))
     with pytest.raises(ValueError, match=r"cells-0-\d: its 32 x 32 pixels are fewer than the 40 x 40 of a tile"):
         list(job)
 
@@ -128,7 +128,7 @@ def test_an_error_in_a_worker_names_the_picture():
 class Irregular(minicv.nn.Linear):
     """A network whose losses change from step to step."""
 
-    recipe = {"model": "irregular"}  # as ``models.build`` leaves it, for checkpoints
+    config = {"model": "irregular"}  # as ``models.build`` leaves it, for checkpoints
 
     def losses(self, x):
         step = int(x.data[0, 0])
@@ -139,7 +139,7 @@ class Irregular(minicv.nn.Linear):
 
 
 class Counting:
-    recipe = SegmentationRecipe(steps=20, batch=1, warmup=0, lr=1e-4)
+    config = SegmentationConfig(steps=20, batch=1, warmup=0, lr=1e-4)
 
     def example(self, i):
         return i
@@ -186,7 +186,7 @@ def test_named_losses_are_added_up():
 
 
 def test_every_epoch_sees_every_picture_in_a_new_order():
-    task = SegmentationTask(Cells(5, 24), SMALL.replaced(augment=False, tile=24, seed=4), models.build(
+    task = SegmentationTask(Cells(5, 24), SMALL.replace(augment=False, tile=24, seed=4), models.build(
         "unet", width=1, depth=0, padding="same"))
     pictures = [task.dataset[i].label.tobytes() for i in range(5)]
     seen = [pictures.index(task.example(i)[1].tobytes()) for i in range(15)]
@@ -197,7 +197,7 @@ def test_every_epoch_sees_every_picture_in_a_new_order():
 
 def test_a_batch_that_cannot_fit_into_the_memory_is_refused():
     model = models.build("unet", in_channels=1, num_classes=2, width=1, depth=1)
-    task = SegmentationTask(Cells(2, (32, 32)), SegmentationRecipe(steps=1, batch=10 ** 12, tile=8), model)
+    task = SegmentationTask(Cells(2, (32, 32)), SegmentationConfig(steps=1, batch=10 ** 12, tile=8), model)
     with pytest.raises(UserError, match=r"a batch of 1000000000000: its images alone take \S+ GiB, and \S+ GiB are "
                                         r"free; use a smaller batch"):
         next(iter(Training(model, task)))

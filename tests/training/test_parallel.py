@@ -12,7 +12,7 @@ import minicv
 from minicv import models
 from minicv.autograd import Tensor
 from minicv.data import Cells
-from minicv.training import SegmentationRecipe, SegmentationTask, Training, load_checkpoint, parallel
+from minicv.training import SegmentationConfig, SegmentationTask, Training, load_checkpoint, parallel
 from tests import oracle
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(minicv.__file__).parents[1])}
@@ -46,7 +46,7 @@ def test_a_batch_that_cannot_be_shared():
     class Three(parallel.Group):
         size = 3
     model = models.build("unet", width=1)
-    task = SegmentationTask(Cells(1, 32), SegmentationRecipe(batch=4, tile=20), model)
+    task = SegmentationTask(Cells(1, 32), SegmentationConfig(batch=4, tile=20), model)
     with pytest.raises(ValueError, match="a batch of 4 cannot be shared evenly by 3 processes; use a batch of 6"):
         Training(model, task, Three())
 
@@ -57,12 +57,12 @@ import numpy as np
 import minicv
 from minicv import models
 from minicv.data import Cells
-from minicv.training import SegmentationRecipe, SegmentationTask, Training, group
+from minicv.training import SegmentationConfig, SegmentationTask, Training, group
 processes = group()
 minicv.seed(processes.rank)  # other first weights in each: they get those of process 0
 model = models.build("unet", width=4, depth=2, dropout=0.0)
-recipe = SegmentationRecipe(steps=2, batch=4, lr=0.05, momentum=0.5, warmup=0, tile=20, elastic=2.0)
-training = Training(model, SegmentationTask(Cells(4, 40), recipe, model), processes)
+config = SegmentationConfig(steps=2, batch=4, lr=0.05, momentum=0.5, warmup=0, tile=20, elastic=2.0)
+training = Training(model, SegmentationTask(Cells(4, 40), config, model), processes)
 steps = iter(training)
 losses = [next(steps)["total"]]
 gradients = {name: p.grad.copy() for name, p in model.named_parameters()}
@@ -236,13 +236,13 @@ from minicv import Tensor, models, ops as F
 from minicv.data import IGNORE
 from minicv.models.detection import roi_heads
 from minicv.models.detection.base import Target
-from minicv.training import DetectionRecipe, Training, group
+from minicv.training import DetectionConfig, Training, group
 processes = group()
 kind = sys.argv[2]
 rng = np.random.default_rng(0)
 
 class Task:  # a batch of two: an image each where there are two processes
-    recipe = DetectionRecipe(steps=1, batch=2, warmup=0)
+    config = DetectionConfig(steps=1, batch=2, warmup=0)
     def example(self, i):
         return i
     def batch(self, examples, device):
@@ -304,17 +304,17 @@ import json, sys
 import numpy as np
 import minicv
 from minicv import Tensor
-from minicv.training import DetectionRecipe, Run, Training, group
+from minicv.training import DetectionConfig, Run, Training, group
 processes = group()
 
 class Irregular(minicv.nn.Linear):  # each process has a loss of its own, and one has another from its second step on
-    recipe = {"model": "irregular"}
+    config = {"model": "irregular"}
     def losses(self, x):
         own = {"ab"[processes.rank]: (self(x) ** 2).mean()}
         return own | ({"late": own["ab"[processes.rank]] * 0 + 3} if processes.rank and x.data[0, 0] > 2 else {})
 
 class Task:
-    recipe = DetectionRecipe(steps=10, batch=2, warmup=0, lr=0.0)
+    config = DetectionConfig(steps=10, batch=2, warmup=0, lr=0.0)
     def example(self, i):
         return i
     def batch(self, examples, device):
@@ -340,7 +340,7 @@ def test_training_synchronises_if_asked():
     minicv.seed(0)
     model = models.build("resnet18")
     norms = [m for _, m in model.modules() if isinstance(m, minicv.nn.BatchNorm2d)]
-    task = SegmentationTask(Cells(1, 32), SegmentationRecipe(batch=2), models.build("unet", width=1))
+    task = SegmentationTask(Cells(1, 32), SegmentationConfig(batch=2), models.build("unet", width=1))
     group = Two()
     Training(model, task, group, synchronise=True)
     assert norms and all(m.group is group for m in norms)

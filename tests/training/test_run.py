@@ -20,7 +20,7 @@ from minicv.training import (
     CheckpointError,
     Interrupted,
     Run,
-    SegmentationRecipe,
+    SegmentationConfig,
     SegmentationTask,
     Training,
     load_checkpoint,
@@ -28,19 +28,19 @@ from minicv.training import (
     save_checkpoint,
 )
 
-SMALL = SegmentationRecipe(steps=30, tile=20, warmup=0, elastic=2.0, lr=0.01)
+SMALL = SegmentationConfig(steps=30, tile=20, warmup=0, elastic=2.0, lr=0.01)
 FILES = ["best.safetensors", "curve.png", "last.safetensors", "metrics.jsonl"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(minicv.__file__).parents[1])}
 
 
-def training(recipe=SMALL, seed=0, **options):
+def training(config=SMALL, seed=0, **options):
     minicv.seed(seed)
     model = models.build("unet", **{"width": 4, "depth": 1, **options})
-    return Training(model, SegmentationTask(Cells(3, 32), recipe, model))
+    return Training(model, SegmentationTask(Cells(3, 32), config, model))
 
 
-def run(folder, recipe=SMALL, **options):
-    return Run(training(recipe), folder, {"data": "cells"}, quiet=True, **options)
+def run(folder, config=SMALL, **options):
+    return Run(training(config), folder, {"data": "cells"}, quiet=True, **options)
 
 
 def same(one, two):
@@ -66,7 +66,7 @@ def test_what_a_run_writes(whole):
     assert lines[0]["lr"] == pytest.approx(0.01 * (1 - 10 / 30) ** 0.9) and lines[-1]["lr"] == 0
     assert all(line["memory"] > 1 << 20 and line["seconds"] > 0 for line in lines)
     model, info = load_checkpoint(whole / "last.safetensors", expect="unet")
-    assert info["step"] == 30 and info["data"] == "cells" and SegmentationRecipe(**info["recipe"]) == SMALL
+    assert info["step"] == 30 and info["data"] == "cells" and SegmentationConfig(**info["config"]) == SMALL
     losses = [step["total"] for step in training()]
     np.testing.assert_allclose([line["total"] for line in lines], np.reshape(losses, (3, 10)).mean(axis=1))
 
@@ -102,7 +102,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_one_error(tmp_path):
     """And without a warning from each operation that overflows: here every warning is an error."""
     message = r"the loss became (nan|inf) at step [12]; a smaller learning rate than 1e\+30 may help"
     with pytest.raises(RuntimeError, match=message):
-        run(tmp_path, SMALL.replaced(lr=1e30)).run()
+        run(tmp_path, SMALL.replace(lr=1e30)).run()
     job = run(tmp_path)
     job.training.model.head.bias.data[0] = np.inf
     with pytest.raises(RuntimeError, match="the loss became nan at step 0"):
@@ -146,8 +146,8 @@ def test_ctrl_c_in_the_middle_of_a_step_waits_for_its_end(tmp_path, where):
     def job(folder):
         minicv.seed(0)
         model = models.build("fcn8s", width=4, hidden=8, pooled=1, num_classes=9)
-        recipe = SegmentationRecipe(steps=4, batch=2, warmup=0, lr=0.01, augment=False)
-        job = Training(model, SegmentationTask(Scenes(4, 32, keep=True), recipe, model), parallel.Group())
+        config = SegmentationConfig(steps=4, batch=2, warmup=0, lr=0.01, augment=False)
+        job = Training(model, SegmentationTask(Scenes(4, 32, keep=True), config, model), parallel.Group())
         return Run(job, folder, quiet=True)
 
     job(tmp_path / "whole").run()
@@ -192,13 +192,13 @@ def test_a_second_ctrl_c_does_not_wait(tmp_path):
 def test_a_finished_run_may_get_more_steps(tmp_path, whole):
     """Its weights and optimizer continue; the rate is that of the schedule over all steps, from there on."""
     shutil.copytree(whole, tmp_path / "more")
-    job = run(tmp_path / "more", SMALL.replaced(steps=40))
+    job = run(tmp_path / "more", SMALL.replace(steps=40))
     job.resume()
     assert (job.training.step, job.steps_before) == (30, 30)
     assert job.training.optimizer.groups[0]["lr"] == pytest.approx(0.01 * (1 - 30 / 40) ** 0.9)
     lines = job.run()
     assert [line["step"] for line in lines] == [10, 20, 30, 40] and lines[-1]["lr"] == 0
-    assert load_checkpoint(job.last)[1]["recipe"]["steps"] == 40
+    assert load_checkpoint(job.last)[1]["config"]["steps"] == 40
     assert not same(job.last, whole / "last.safetensors")
 
 
@@ -214,7 +214,7 @@ def test_what_changes_nothing_may_change_when_a_run_is_resumed(tmp_path, monkeyp
 
 def test_the_best_of_another_measure_is_not_compared(tmp_path):
     """The mean loss is negated, so it lies below any mean IU."""
-    run(tmp_path, SMALL.replaced(steps=20), validate=lambda model: 0.5).run()
+    run(tmp_path, SMALL.replace(steps=20), validate=lambda model: 0.5).run()
     job = run(tmp_path)
     job.resume()
     assert job.best == -np.inf
@@ -293,11 +293,11 @@ def test_a_finished_run_has_nothing_left_to_do(tmp_path, whole):
     ({"step": True}, "damaged: its step is True"), ({"step": "30"}, "damaged: its step is '30'"),
     ({"step": 30.0}, "damaged: its step is 30.0"), ({"seconds": None}, "damaged: its seconds is None"),
     ({"seconds": "1"}, "damaged: its seconds is '1'"), ({"best": "high"}, "damaged: its best is 'high'"),
-    ({"recipe": 3}, "damaged: its recipe's steps is None"), ({"recipe": None}, "damaged: its recipe's steps is"),
-    ({"recipe": {}}, "damaged: its recipe's steps is None"), ({"recipe": {"steps": 0.5}}, "damaged: its recipe's"),
+    ({"config": 3}, "damaged: its config's steps is None"), ({"config": None}, "damaged: its config's steps is"),
+    ({"config": {}}, "damaged: its config's steps is None"), ({"config": {"steps": 0.5}}, "damaged: its config's"),
 ])
 def test_a_training_state_that_no_training_writes(tmp_path, change, message):
-    info = {"step": 0, "seconds": 1.0, "best": None, "data": "cells", "recipe": vars(SMALL), **change}
+    info = {"step": 0, "seconds": 1.0, "best": None, "data": "cells", "config": vars(SMALL), **change}
     save_checkpoint(tmp_path / "last.safetensors", training().model, **info)
     with pytest.raises(CheckpointError, match=f"last.safetensors: {re.escape(message)}"):
         run(tmp_path).resume()
@@ -318,9 +318,9 @@ def test_what_cannot_be_resumed_is_refused(tmp_path, whole):
     assert message(wider) == ("this run was started with model width 4, not width 5; continue it with that, or choose "
                               "another --out")
     assert "started with data cells, not isbi2012:" in message(Run(training(), whole, {"data": "isbi2012:x"}))
-    assert "started with recipe lr 0.01, not lr 0.02;" in message(run(whole, SMALL.replaced(lr=0.02, steps=60)))
-    assert message(run(whole, SMALL.replaced(steps=20))) == "30 steps are done, more than the 20 that are asked for"
-    save_checkpoint(tmp_path / "last.safetensors", training().model, data="cells", recipe=vars(SMALL))
+    assert "started with config lr 0.01, not lr 0.02;" in message(run(whole, SMALL.replace(lr=0.02, steps=60)))
+    assert message(run(whole, SMALL.replace(steps=20))) == "30 steps are done, more than the 20 that are asked for"
+    save_checkpoint(tmp_path / "last.safetensors", training().model, data="cells", config=vars(SMALL))
     assert message(run(tmp_path)) == "holds a model, but not the state of its training"
     content = (whole / "last.safetensors").read_bytes()
     (tmp_path / "last.safetensors").write_bytes(content[:-1])

@@ -8,9 +8,9 @@ from minicv import models
 from minicv.data import DataError, DetectionSample, Sample
 from minicv.data.scenes_boxes import BoxScenes
 from minicv.training import (
-    DetectionRecipe,
+    DetectionConfig,
     DetectionTask,
-    SegmentationRecipe,
+    SegmentationConfig,
     SegmentationTask,
     missing_targets,
     train_alternating,
@@ -43,14 +43,14 @@ def image(*labels, masks=True, size=(48, 64), **parts):
 
 def objects(name, *samples, **options):
     model = models.build(name, **{**(TINY if name == "fast_rcnn" else {**TINY, **PROPOSING}), **options})
-    return DetectionTask(Few(*samples), DetectionRecipe(), model, lambda image: np.zeros((0, 4)))
+    return DetectionTask(Few(*samples), DetectionConfig(), model, lambda image: np.zeros((0, 4)))
 
 
 def test_nothing_is_missing():
     assert missing_targets(objects("mask_rcnn", image(0, 1), image(2))) == []
     data = BoxScenes(4, 48)
     assert len(data.class_names) == 5
-    assert missing_targets(DetectionTask(data, DetectionRecipe(), models.build("yolo", num_classes=5))) == []
+    assert missing_targets(DetectionTask(data, DetectionConfig(), models.build("yolo", num_classes=5))) == []
 
 
 def test_classes_without_an_object():
@@ -70,7 +70,7 @@ def test_mask_rcnn_refuses_a_set_of_boxes_only():
     assert missing_targets(objects("faster_rcnn", image(0, 1, masks=False), image(2, masks=False))) == []
     with pytest.raises(DataError, match="no object of the 1 training images has one"):
         next(train_alternating(models.build("mask_rcnn", **TINY, **PROPOSING), Few(image(0, masks=False)),
-                               DetectionRecipe(steps=1)))
+                               DetectionConfig(steps=1)))
     objects("mask_rcnn", image(), image(masks=False))  # no object, so no mask is missing
 
 
@@ -93,10 +93,10 @@ def test_anchors_that_do_not_fit_into_the_images():
 
 # --------------------------------------------------------------------------------------------------------------- pixels
 
-def pixels(*samples, **recipe):
+def pixels(*samples, **config):
     data = Few(*samples)
     data.class_names = ("background", "dot", "bar")
-    return SegmentationTask(data, SegmentationRecipe(**recipe), models.build("unet", num_classes=3, in_channels=3))
+    return SegmentationTask(data, SegmentationConfig(**config), models.build("unet", num_classes=3, in_channels=3))
 
 
 def scene(*places, size=(40, 40), instances=None):
@@ -141,6 +141,6 @@ def test_labels_are_read_without_their_images(monkeypatch, tmp_path):
     (tmp_path / "ImageSets/Segmentation/train.txt").write_text("0")
     data = VOCSegmentation(tmp_path, "train")
     np.testing.assert_array_equal(data.label_of(0), [[0, 3], [255, 0]])
-    line, = missing_targets(SegmentationTask(data, SegmentationRecipe(), models.build("unet", num_classes=21)))
+    line, = missing_targets(SegmentationTask(data, SegmentationConfig(), models.build("unet", num_classes=21)))
     assert line.startswith("no pixel of the 19 classes 'aeroplane', 'bicycle', 'boat', 'bottle', 'bus', ... in the 1 ")
     assert minicv.data.IGNORE == 255

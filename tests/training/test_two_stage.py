@@ -5,7 +5,7 @@ import minicv
 from minicv import models
 from minicv.data import Cells, Sample
 from minicv.data.scenes import Scenes
-from minicv.training import SegmentationRecipe, SegmentationTask, load_checkpoint, train_steps
+from minicv.training import SegmentationConfig, SegmentationTask, load_checkpoint, train_steps
 from minicv.training.two_stage import TwoStages, things
 from tests.test_cli import run  # noqa: F401 - the fixture
 
@@ -146,15 +146,15 @@ def test_a_picture_without_objects_is_taken_as_a_whole():
 # ------------------------------------------------------------------------------------------------------------- training
 
 def test_a_third_of_the_steps_is_stage_1():
-    task = SegmentationTask(Pictures(), SegmentationRecipe(steps=9, batch=2, tile=48, two_stage=True), deconvnet())
+    task = SegmentationTask(Pictures(), SegmentationConfig(steps=9, batch=2, tile=48, two_stage=True), deconvnet())
     assert [task.stage(i) for i in range(18)] == [1] * 6 + [2] * 12
     kept = [2 in task.example(i)[1] and 1 in task.example(i)[1] for i in range(40)]
     assert not any(kept[:6]) and any(kept[6:])  # disc and bar in one part
 
 
 def test_examples_depend_on_seed_and_number_alone():
-    recipe = SegmentationRecipe(steps=4, batch=2, tile=48, two_stage=True)
-    one, two = (SegmentationTask(Scenes(3, 64), recipe, deconvnet(num_classes=9)) for _ in range(2))
+    config = SegmentationConfig(steps=4, batch=2, tile=48, two_stage=True)
+    one, two = (SegmentationTask(Scenes(3, 64), config, deconvnet(num_classes=9)) for _ in range(2))
     for i in (7, 0, 3):
         for here, there in zip(one.example(i)[:2], two.example(i)[:2], strict=True):
             np.testing.assert_array_equal(here, there)
@@ -165,15 +165,15 @@ def test_examples_depend_on_seed_and_number_alone():
 def test_networks_with_valid_convolutions_have_the_object_in_the_middle_of_their_output():
     minicv.seed(0)
     model = models.build("unet", in_channels=3, num_classes=3, width=4, depth=1)  # the output is 16 smaller
-    recipe = SegmentationRecipe(steps=30, tile=96, two_stage=True, augment=False)
-    task = SegmentationTask(Pictures(1), recipe, model)
+    config = SegmentationConfig(steps=30, tile=96, two_stage=True, augment=False)
+    task = SegmentationTask(Pictures(1), config, model)
     image, label, _ = next(e for e in (task.example(i) for i in range(9)) if 1 in e[1])
     assert image.shape[1:] == (112, 112) and label.shape == (96, 96)
     assert (label == 1)[8:88, 28:68].all() and (label == 1).sum() == 80 * 40
 
 
 def test_two_stages_teach_deconvnet_to_draw_objects():
-    losses = list(train_steps(deconvnet(width=8), Pictures(), SegmentationRecipe(
+    losses = list(train_steps(deconvnet(width=8), Pictures(), SegmentationConfig(
         steps=100, batch=4, optimizer="adam", lr=0.02, warmup=5, tile=32, two_stage=True)))
     assert losses[0] > 1 and np.mean(losses[-10:]) < 0.3
 
@@ -186,18 +186,18 @@ def test_by_the_command_line(run, monkeypatch, tmp_path):  # noqa: F811 - the fi
                  "--two-stage", "--quiet", "--out", tmp_path]
     code, text, error = run(*arguments)
     assert (code, error) == (0, "") and "two_stage=True" in text
-    assert load_checkpoint(tmp_path / "last.safetensors")[1]["recipe"]["two_stage"] is True
+    assert load_checkpoint(tmp_path / "last.safetensors")[1]["config"]["two_stage"] is True
     assert run(*arguments, "--resume")[0] == 0
     arguments.remove("--two-stage")
     code, _, error = run(*arguments, "--resume")
-    assert code == 2 and "was started with recipe two_stage True, not two_stage False" in error
+    assert code == 2 and "was started with config two_stage True, not two_stage False" in error
     code, _, error = run("train", "faster_rcnn", "--data", "boxes", "--two-stage", "--out", tmp_path / "x")
     assert code == 2 and "--two-stage is not for faster_rcnn, which finds objects" in error
 
 
 @pytest.mark.parametrize("stage", [1, 2])
 def test_with_a_weight_map_the_weights_go_along(stage):
-    task = SegmentationTask(Cells(1, 48, radius=(8, 12)), SegmentationRecipe(
+    task = SegmentationTask(Cells(1, 48, radius=(8, 12)), SegmentationConfig(
         steps=3, tile=32, two_stage=True, weight_map=True), deconvnet(in_channels=1))
     _, label, weight = task.example(stage - 1)
     assert weight.shape == label.shape == (32, 32) and weight.dtype == np.float32

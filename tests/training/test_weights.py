@@ -365,9 +365,9 @@ def test_load_pretrained(tmp_path):
 
 def test_load_pretrained_takes_checkpoints_of_minicv(tmp_path):
     """Also those of a training, which hold the optimizer's state beside the weights."""
-    recipe = training.SegmentationRecipe(steps=1, tile=20, momentum=0.9)
+    config = training.SegmentationConfig(steps=1, tile=20, momentum=0.9)
     model, other = (models.build("unet", width=2, depth=1) for _ in range(2))
-    job = training.Training(model, training.SegmentationTask(Cells(1, 32), recipe, model))
+    job = training.Training(model, training.SegmentationTask(Cells(1, 32), config, model))
     list(job)
     save_training(tmp_path / "last.safetensors", job)
     assert any(name.startswith("optimizer.") for name in read_weights(tmp_path / "last.safetensors"))

@@ -15,7 +15,7 @@ that is transposed 3x3 convolutions (sec. 3.2.2), make dense maps of that. Batch
 deconvolution (sec. 4.1), then ReLU. ``unpooling`` "nearest" and "nails" do without switches.
 
 The paper trains in two stages (sec. 4.2): first on crops with one object in the centre, so that location and size vary
-little, then on crops around object proposals; here by ``SegmentationRecipe(two_stage=True)`` or ``minicv train
+little, then on crops around object proposals; here by ``SegmentationConfig(two_stage=True)`` or ``minicv train
 deconvnet --two-stage``. It predicts 50 proposals per picture, puts their scores together, and smooths the result with a
 CRF. The mean of its probabilities and FCN-8s's (EDeconvNet, sec. 4.3, here ``ensemble``) is better than both.
 

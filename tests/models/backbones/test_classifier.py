@@ -37,7 +37,7 @@ def test_options_survive_a_checkpoint(name, tmp_path):
     model = models.build(name, num_classes=3, in_channels=2, width=8)
     save_checkpoint(tmp_path / "m.safetensors", model)
     again, _ = load_checkpoint(tmp_path / "m.safetensors", expect=name)
-    assert json.loads(json.dumps(model.recipe)) == again.recipe
+    assert json.loads(json.dumps(model.build_args)) == again.build_args
     for key, array in model.state_dict().items():
         np.testing.assert_array_equal(array, again.state_dict()[key])
 

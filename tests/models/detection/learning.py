@@ -7,7 +7,7 @@ import minicv
 from minicv import models
 from minicv.data.scenes_boxes import BoxScenes
 from minicv.models.detection.base import Target
-from minicv.training import CachedProposals, DetectionRecipe, evaluate_detector, train_detector
+from minicv.training import CachedProposals, DetectionConfig, evaluate_detector, train_detector
 
 TINY = {"trunk": "vgg16", "stage": "relu3_2", "trunk_options": {"depth": 11, "width": 4, "batch_norm": True},
         "hidden": 16, "short": 48, "long": 64, "num_classes": 3, "pooled": 3}
@@ -23,8 +23,8 @@ def learned(name: str, steps: int, proposer=None, size: int = 96, **options) -> 
     proposer = CachedProposals(proposer(data)) if proposer else None
     minicv.seed(0)
     model = models.build(name, num_classes=data.num_classes, short=size, long=size, **{"rois_per_image": 32, **options})
-    recipe = DetectionRecipe(steps=steps, batch=4, optimizer="adam", lr=0.002, warmup=20, weight_decay=0, flip=False)
-    for _ in train_detector(model, data, recipe, proposer):
+    config = DetectionConfig(steps=steps, batch=4, optimizer="adam", lr=0.002, warmup=20, weight_decay=0, flip=False)
+    for _ in train_detector(model, data, config, proposer):
         pass
     return evaluate_detector(model, data, proposer=proposer)
 

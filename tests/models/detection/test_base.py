@@ -13,7 +13,7 @@ from minicv.data.scenes_boxes import BoxScenes
 from minicv.detection import Detections
 from minicv.models.backbones.classifier import normalise
 from minicv.models.detection.base import Detector, Target, factors, select
-from minicv.training import CachedProposals, DetectionRecipe, DetectionTask, Training
+from minicv.training import CachedProposals, DetectionConfig, DetectionTask, Training
 from tests.models.detection.learning import PROPOSING, TINY
 
 
@@ -74,8 +74,8 @@ def test_the_number_of_workers_changes_nothing_where_an_rpn_proposes():
     def losses(workers):
         minicv.seed(1)
         model = models.build("fast_rcnn", **{**TINY, "num_classes": 5})
-        recipe = DetectionRecipe(steps=4, batch=2, jitter=0.1, scale=1.2, turn=True)
-        task = DetectionTask(data, recipe, model, CachedProposals(rpn.propose))
+        config = DetectionConfig(steps=4, batch=2, jitter=0.1, scale=1.2, turn=True)
+        task = DetectionTask(data, config, model, CachedProposals(rpn.propose))
         return [step["total"] for step in Training(model, task, workers=workers)]
 
     assert losses(1) == losses(4) == losses(4)
@@ -241,7 +241,7 @@ def test_a_degenerate_box_makes_no_nan(name):
     targets = [Target(STRANGE[some], labels[some], size, masks[some] if name == "mask_rcnn" else None, proposals)
                for some in (slice(None), slice(1), slice(0))]
     x = np.random.default_rng(0).random((3, 3, *size), dtype=np.float32)
-    task = SimpleNamespace(recipe=DetectionRecipe(steps=2, optimizer="adam", warmup=0))
+    task = SimpleNamespace(config=DetectionConfig(steps=2, optimizer="adam", warmup=0))
     job = Training(model, task)
     model.train()
     for _ in range(2):  # the second with weights that the first has changed

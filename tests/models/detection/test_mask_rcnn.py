@@ -8,7 +8,7 @@ from minicv.data.scenes_boxes import BoxScenes
 from minicv.detection import box_iou
 from minicv.models.detection.mask_rcnn import MaskHead, between, mask_targets, paste_masks
 from minicv.nn import init
-from minicv.training import DetectionRecipe, DetectionTask
+from minicv.training import DetectionConfig, DetectionTask
 from tests.models.detection.learning import PROPOSING, TINY, learned, step, truth
 from tests.models.detection.training_step import (
     EVERY,
@@ -132,9 +132,9 @@ def test_proposals_from_elsewhere_leave_it_its_masks():
     """However the picture is turned and scaled, masks and proposals go with it."""
     data = BoxScenes(4, (48, 64), keep=True)
     boxes = {s.image.tobytes(): s.boxes for s in data}
-    recipe = DetectionRecipe(turn=True, scale=1.3, jitter=0.2)
+    config = DetectionConfig(turn=True, scale=1.3, jitter=0.2)
     model = tiny(num_classes=data.num_classes)
-    task = DetectionTask(data, recipe, model, lambda image: boxes[image.tobytes()])
+    task = DetectionTask(data, config, model, lambda image: boxes[image.tobytes()])
     for i in range(8):
         _, target = task.example(i)
         assert target.masks.shape == (len(target.boxes), *target.size)

@@ -9,7 +9,7 @@ from minicv.detection.linear_svm import LinearSVM
 from minicv.detection.ridge import BoxRegression
 from minicv.models.detection.rcnn import warp, with_context
 from minicv.nn import init
-from minicv.training.detection import DetectionRecipe, evaluate_detector
+from minicv.training.detection import DetectionConfig, evaluate_detector
 from minicv.training.rcnn import train_in_three_steps
 from tests.models.detection.proposals import NearObjects
 from tests.models.detection.training_step import check_no_objects_and_degenerate_boxes, check_with_machines, pictures
@@ -147,8 +147,8 @@ def test_what_cannot_be():
 def test_it_learns_eight_pictures_by_heart(tmp_path):
     data = BoxScenes(8, 96, seed=1, objects=(1, 3), crowding=0.0)
     model, proposer = small(5), NearObjects(data)
-    recipe = DetectionRecipe(steps=150, batch=2, optimizer="adam", lr=0.002, weight_decay=0.0, flip=False, warmup=10)
-    steps = train_in_three_steps(model, data, recipe, tmp_path, proposer)
+    config = DetectionConfig(steps=150, batch=2, optimizer="adam", lr=0.002, weight_decay=0.0, flip=False, warmup=10)
+    steps = train_in_three_steps(model, data, config, tmp_path, proposer)
     assert steps.boxes == sum(len(proposer(data[i].image)) + len(data[i].boxes) for i in range(8))
     assert evaluate_detector(model, data, proposer=proposer)["mAP@0.5"] > 0.95
 

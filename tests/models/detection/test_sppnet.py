@@ -9,7 +9,7 @@ from minicv import Tensor, models
 from minicv.data.scenes_boxes import BoxScenes
 from minicv.models.detection.sppnet import map_windows, pool_windows
 from minicv.nn import init
-from minicv.training.detection import DetectionRecipe, evaluate_detector
+from minicv.training.detection import DetectionConfig, evaluate_detector
 from minicv.training.rcnn import train_in_three_steps
 from tests.models.detection.proposals import NearObjects
 from tests.models.detection.training_step import check_no_objects_and_degenerate_boxes, check_with_machines
@@ -163,6 +163,6 @@ def test_it_learns_eight_pictures_by_heart(tmp_path):
     data = BoxScenes(8, 96, seed=1, objects=(1, 3), crowding=0.0)
     model, proposer = small(5, short=96, long=96, hidden=128, rois_per_image=32,
                             trunk_options={"depth": 11, "width": 16, "batch_norm": True}), NearObjects(data)
-    recipe = DetectionRecipe(steps=250, batch=2, optimizer="adam", lr=0.002, weight_decay=0.0, flip=False, warmup=10)
-    train_in_three_steps(model, data, recipe, tmp_path, proposer)
+    config = DetectionConfig(steps=250, batch=2, optimizer="adam", lr=0.002, weight_decay=0.0, flip=False, warmup=10)
+    train_in_three_steps(model, data, config, tmp_path, proposer)
     assert evaluate_detector(model, data, proposer=proposer)["mAP@0.5"] > 0.95

@@ -12,7 +12,7 @@ from minicv.data.scenes_boxes import BoxScenes
 from minicv.models.detection.base import Target
 from minicv.models.detection.yolo import COMPACT_LAYERS, YOLO_LAYERS, assign, best_box, conv_layers, overlap
 from minicv.nn import init
-from minicv.training.detection import DetectionRecipe, evaluate_detector, train_detector
+from minicv.training.detection import DetectionConfig, evaluate_detector, train_detector
 from tests.models.detection.training_step import check_dispatched, check_strict
 from tests.oracle import require
 
@@ -325,9 +325,9 @@ def test_leaky_relu_has_the_slope_of_the_paper():
 
 
 @pytest.mark.parametrize("name", ["yolo", "fast_yolo", "rcnn", "sppnet"])
-def test_the_papers_recipe_is_one_that_the_command_line_can_take(name):
-    recipe = DetectionRecipe(**models.model_class(name).TRAIN_DEFAULTS["compact"])
-    assert recipe.optimizer == "sgd" and recipe.momentum == 0.9 and recipe.weight_decay == 0.0005
+def test_the_papers_config_is_one_that_the_command_line_can_take(name):
+    config = DetectionConfig(**models.model_class(name).TRAIN_DEFAULTS["compact"])
+    assert config.optimizer == "sgd" and config.momentum == 0.9 and config.weight_decay == 0.0005
 
 
 @pytest.mark.slow
@@ -335,7 +335,7 @@ def test_it_learns_eight_pictures_by_heart():
     data = BoxScenes(8, 112, seed=1, objects=(1, 4), crowding=0.2)
     minicv.seed(0)
     model = models.build("yolo", num_classes=5)
-    recipe = DetectionRecipe(steps=150, batch=8, optimizer="adam", lr=0.002, weight_decay=0.0, flip=False)
-    for losses in train_detector(model, data, recipe):
+    config = DetectionConfig(steps=150, batch=8, optimizer="adam", lr=0.002, weight_decay=0.0, flip=False)
+    for losses in train_detector(model, data, config):
         assert all(np.isfinite(value) for value in losses.values())
     assert evaluate_detector(model, data)["mAP@0.5"] > 0.95

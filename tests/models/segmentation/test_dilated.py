@@ -173,7 +173,7 @@ def test_options_survive_a_checkpoint(name, options, tmp_path):
     model = small(name, **options)
     save_checkpoint(tmp_path / "m.safetensors", model)
     again, _ = load_checkpoint(tmp_path / "m.safetensors", expect=name)
-    assert json.loads(json.dumps(model.recipe)) == again.recipe
+    assert json.loads(json.dumps(model.build_args)) == again.build_args
     for key, array in model.state_dict().items():
         np.testing.assert_array_equal(array, again.state_dict()[key])
 

@@ -269,7 +269,7 @@ def test_parameter_groups_double_the_rate_of_biases():
     model = small()
     weights, biases = model.parameter_groups(0.01)
     assert (weights["lr"], biases["lr"]) == (0.01, 0.02)
-    assert [g["lr"] for g in model.parameter_groups()] == [1, 2]  # multiples of a recipe's rate
+    assert [g["lr"] for g in model.parameter_groups()] == [1, 2]  # multiples of a config's rate
     together = {id(p) for g in (weights, biases) for p in g["params"]}
     assert together == {id(p) for p in model.parameters()}
     assert all(p.ndim == 1 for p in biases["params"]) and any(p is model.score.bias for p in biases["params"])

@@ -1,0 +1,50 @@
+"""Names of before a renaming, in checkpoints of the format "minicv 1"; ``read_checkpoint`` replaces them.
+
+Every entry is old: new. In "options" and "config", "MODEL.NAME" renames for one model only. In "arrays", a name is one
+or several whole parts of a dotted name: "rpn.offset" is a part of "rpn.offset.weight".
+"""
+from __future__ import annotations
+
+from typing import Any
+
+OLD_FORMAT = "minicv 1"
+
+OLD_NAMES: dict[str, dict[str, str]] = {
+    "metadata": {"recipe": "build_args"},  # of the file
+    "info": {"recipe": "config"},  # what is saved with the model
+    "models": {},
+    "options": {},  # arguments of the models' classes
+    "config": {},  # fields of the training's configuration
+    "data": {},  # data sets
+    "arrays": {},  # weights and buffers
+}
+
+
+def rename(kind: str, old: dict[str, Any], model: str = "") -> dict[str, Any]:
+    """Return the dict with today's keys."""
+    table = OLD_NAMES[kind]
+    return {table.get(f"{model}.{key}", table.get(key, key)): value for key, value in old.items()}
+
+
+def rename_arrays(state: dict[str, Any]) -> dict[str, Any]:
+    """Return the arrays under today's names."""
+    renamed = {}
+    for name, array in state.items():
+        dotted = f".{name}."
+        for old, new in OLD_NAMES["arrays"].items():
+            dotted = dotted.replace(f".{old}.", f".{new}.")
+        renamed[dotted[1:-1]] = array
+    return renamed
+
+
+def rename_all(args: dict[str, Any], info: dict[str, Any], state: dict[str, Any]) -> tuple[dict, dict, dict]:
+    """Return what a checkpoint holds, see ``read_checkpoint``, in today's names."""
+    model = OLD_NAMES["models"].get(args["model"], args["model"])
+    args = {**args, "model": model, "options": rename("options", args["options"], model)}
+    info = rename("info", info)
+    if isinstance(info.get("config"), dict):
+        info["config"] = rename("config", info["config"], model)
+    if isinstance(info.get("data"), str):
+        name, colon, path = info["data"].partition(":")
+        info["data"] = OLD_NAMES["data"].get(name, name) + colon + path
+    return args, info, rename_arrays(state)
