@@ -128,7 +128,7 @@ def test_an_error_in_a_worker_names_the_picture():
 class Irregular(minicv.nn.Linear):
     """A network whose losses change from step to step."""
 
-    config = {"model": "irregular"}  # as ``models.build`` leaves it, for checkpoints
+    build_args = {"model": "irregular"}  # as ``models.build`` leaves it, for checkpoints
 
     def losses(self, x):
         step = int(x.data[0, 0])
