@@ -11,7 +11,7 @@ import numpy as np
 
 from minicv.fast.normalization import moments
 from minicv.ops.interpolate import hat
-from minicv.viz.pyplot import pyplot
+from minicv.viz.pyplot import import_pyplot
 
 WIDTH, FONT = 7.4, 9  # inches, points
 BLUE, ORANGE, GREEN, PURPLE, YELLOW, SKY = "#8fc1e3", "#f4b183", "#9fd8b4", "#cbb2e0", "#f7e08b", "#cfe8f5"
@@ -21,7 +21,7 @@ PIXELS = [BLUE, ORANGE, GREEN, PURPLE, YELLOW, SKY]
 
 def canvas(height: float, x: float, y: float) -> tuple[Any, Any]:
     """A figure of the page's width whose one axes spans 0..x and 0..y, downwards, without a frame."""
-    plt = pyplot()
+    plt = import_pyplot()
     figure, ax = plt.subplots(figsize=(WIDTH, height), layout="constrained")
     ax.set(xlim=(-0.2, x + 0.2), ylim=(y + 0.2, -0.2), aspect="equal")
     ax.axis("off")
@@ -31,7 +31,7 @@ def canvas(height: float, x: float, y: float) -> tuple[Any, Any]:
 def cell(ax: Any, x: float, y: float, color: str, text: object = "", width: float = 1, height: float = 1,
          size: float = FONT) -> None:
     """A framed box with its upper left corner at (x, y)."""
-    ax.add_patch(pyplot().Rectangle((x, y), width, height, fc=color, ec=INK, lw=0.7))
+    ax.add_patch(import_pyplot().Rectangle((x, y), width, height, fc=color, ec=INK, lw=0.7))
     ax.text(x + width / 2, y + height / 2, str(text), ha="center", va="center", fontsize=size, color=INK)
 
 
@@ -194,7 +194,7 @@ def pooling() -> Any:
 
 def rough_mean() -> Any:
     """Measured: the error of the variance in float32, over how far the mean lies from zero."""
-    plt = pyplot()
+    plt = import_pyplot()
     figure, ax = plt.subplots(figsize=(WIDTH, 2.9), layout="constrained")
     rng, far = np.random.default_rng(0), 10.0 ** np.arange(0, 5.1, 0.5)
     x = rng.standard_normal((4096, 8))
@@ -239,7 +239,7 @@ def transposed() -> Any:
 
 def banded() -> Any:
     """The matrix that doubles 8 pixels, and the blocks of it that are multiplied."""
-    plt = pyplot()
+    plt = import_pyplot()
     figure, ax = plt.subplots(figsize=(WIDTH, 3.9), layout="constrained")
     size = 12
     matrix = hat(np.clip((np.arange(2 * size) + 0.5) / 2 - 0.5, 0, size - 1), size)
@@ -259,7 +259,7 @@ def banded() -> Any:
 def all_boxes() -> Any:
     """The sample points of all boxes in one row, and a small matrix for each box."""
     figure, ax = canvas(3.5, 27, 12.2)
-    plt = pyplot()
+    plt = import_pyplot()
     boxes = [(0.4, 1.6, 3, 2.4, BLUE), (2.4, 3.4, 5, 3.4, ORANGE), (5.6, 1.2, 2, 5, GREEN)]
     ax.add_patch(plt.Rectangle((0, 0.8), 8.4, 6.6, fc="white", ec=INK, lw=0.7))
     for k, (x, y, w, h, color) in enumerate(boxes):

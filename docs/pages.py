@@ -27,7 +27,7 @@ import minicv
 from minicv import claims, models, ops, papers
 from minicv.viz.architecture import blocks, describe, draw_architecture
 from minicv.viz.operation import draw_arrays, draw_operation
-from minicv.viz.pyplot import pyplot
+from minicv.viz.pyplot import import_pyplot
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -347,7 +347,7 @@ def pictures() -> dict[str, Callable[[], tuple[Any, str]]]:
 
 def draw_pictures() -> None:
     """Draw the pictures that are older than the code, each with its words beside it in a text file."""
-    plt = pyplot()
+    plt = import_pyplot()
     plt.switch_backend("agg")
     folder = OUT / "pictures"
     folder.mkdir(parents=True, exist_ok=True)

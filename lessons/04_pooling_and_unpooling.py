@@ -29,8 +29,8 @@ from minicv.ops.max_pool import max_pool2d
 from minicv.ops.roi import EXAMPLE
 from minicv.ops.unpool import max_unpool2d, unpool_bed_of_nails, unpool_nearest
 from minicv.optim import Adam
-from minicv.viz import PALETTE, outline, overlay
-from minicv.viz.pixel_grid import FOUR, draw_bin, draw_bins, draw_map
+from minicv.viz import PALETTE, label_edges, overlay_labels
+from minicv.viz.pixel_grid import BIN_COLORS, draw_bin, draw_bins, draw_pixels
 
 rng = np.random.default_rng(lesson.seed)
 
@@ -53,7 +53,7 @@ figure, axes = plt.subplots(1, 6, figsize=(13, 2.5))
 panels = {"a map, four windows": x, "their maxima": largest, "their means": means, "a picture": picture.data[0, 0],
           "maxima of 4x4": max_pool2d(picture, 4).data[0, 0], "means of 4x4": avg_pool2d(picture, 4).data[0, 0]}
 for ax, (title, values) in zip(axes, panels.items(), strict=True):
-    draw_map(ax, values, title, numbers=values.size <= 16, vmin=0, vmax=22 if values.size <= 16 else 1)
+    draw_pixels(ax, values, title, numbers=values.size <= 16, vmin=0, vmax=22 if values.size <= 16 else 1)
 draw_bins(axes[0], [(0, 2), (2, 4)], [(0, 2), (2, 4)], x)
 figure.tight_layout()
 lesson.save(figure, "windows")
@@ -73,12 +73,12 @@ print(f"13x18 -> {vectors[0].size} numbers, 30x22 -> {vectors[1].size}")
 
 figure, axes = plt.subplots(1, 4, figsize=(13, 2.9), width_ratios=[1, 1, 1, 1.5])
 start = 0
-for ax, n, colour in zip(axes, LEVELS, FOUR, strict=False):
+for ax, n, colour in zip(axes, LEVELS, BIN_COLORS, strict=False):
     count = np.zeros((13, 18))  # in how many bins is each pixel?
     for rows, columns in ((r, c) for r in bins(13, n) for c in bins(18, n)):
         count[slice(*rows), slice(*columns)] += 1
         draw_bin(ax, rows, columns, colour, 0.14, 1.8)
-    draw_map(ax, small.data[0, 0], f"{n}x{n} bins on 13x18: {np.mean(count > 1):.0%} of the\npixels are in several")
+    draw_pixels(ax, small.data[0, 0], f"{n}x{n} bins on 13x18: {np.mean(count > 1):.0%} of the\npixels are in several")
     axes[3].bar(range(start, start + n * n), vectors[0][start:start + n * n], color=colour, label=f"{n}x{n}")
     start += n * n
 axes[3].set(xlabel="bin", ylabel="grey value", xticks=(0, 5, 10, 15, 20), ylim=(0, 1))
@@ -132,16 +132,16 @@ curves = {"RoI pooling (maximum)": F.roi_pool(ramp, moving, 2).data[:, 0, 0, 0],
           "RoIAlign (mean)": F.roi_align(ramp, moving, 2, sampling_ratio=S, aligned=True).data[:, 0, 0, 0]}
 
 figure, axes = plt.subplots(1, 4, figsize=(16, 4.1), width_ratios=[1, 1, 1, 1.1])
-draw_map(axes[0], m, f"apart: 3+4 columns, 2+3 rows\n{apart}", numbers=True)
+draw_pixels(axes[0], m, f"apart: 3+4 columns, 2+3 rows\n{apart}", numbers=True)
 draw_bins(axes[0], [(3, 5), (5, 8)], [(0, 3), (3, 7)], m)
-draw_map(axes[1], m, f"floor and ceil: the middle row and column are shared\n{shared}", numbers=True)
+draw_pixels(axes[1], m, f"floor and ceil: the middle row and column are shared\n{shared}", numbers=True)
 draw_bins(axes[1], [(3 + a, 3 + b) for a, b in bins(5, 2)], bins(7, 2), m, nested=0.06)
-draw_map(axes[2], m, f"RoIAlign: {S}x{S} points a bin, nothing rounded\n{aligned.round(2).tolist()}", cmap="Greys",
+draw_pixels(axes[2], m, f"RoIAlign: {S}x{S} points a bin, nothing rounded\n{aligned.round(2).tolist()}", cmap="Greys",
          vmin=0, vmax=2)
 draw_bins(axes[2], [(y1, (y1 + y2) / 2), ((y1 + y2) / 2, y2)], [(x1, (x1 + x2) / 2), ((x1 + x2) / 2, x2)], inset=0.02)
 axes[2].scatter(*zip(*points, strict=True), color=PALETTE[6] / 255, s=34, zorder=3)
 for (name, values), style in zip(curves.items(), ("-", "--"), strict=True):
-    axes[3].plot(shifts, values, style, color=FOUR[1 if style == "-" else 2], linewidth=2.2, label=name)
+    axes[3].plot(shifts, values, style, color=BIN_COLORS[1 if style == "-" else 2], linewidth=2.2, label=name)
 axes[3].set(xlabel="box moved by (pixels)", ylabel="first bin")
 axes[3].set_title("a box that moves over a ramp", fontsize=9)
 axes[3].legend(fontsize=8)
@@ -175,7 +175,7 @@ def told(values, names):
 seeds, BACK = 2 if lesson.quick else 10, ("nearest", "bed of nails", "max unpooling")
 samples = [Cells(1, 96, lesson.seed + s)[0] for s in range(seeds)]
 pictures = [Tensor(s.image[None].astype(float)) for s in samples]
-outlines = [Tensor((s.image * outline(s.instances))[None].astype(float)) for s in samples]
+outlines = [Tensor((s.image * label_edges(s.instances))[None].astype(float)) for s in samples]
 dense, sparse = (np.array([measure(m) for m in maps]) for maps in (pictures, outlines))  # (seeds, way, 2)
 lesson.claim("A5", "DeconvNet, sec. 3.2.1",
              "max unpooling with recorded positions keeps locations that nearest and bed of nails lose",
@@ -190,11 +190,11 @@ figure, axes = plt.subplots(3, 4, figsize=(9.6, 7.6))
 sources = {"a map, its maxima framed": Tensor(x[None, None]), "a picture": pictures[0][:, :, 16:64, 16:64],
            "outlines of its cells": outlines[0][:, :, 16:64, 16:64]}
 for row, (name, source) in zip(axes, sources.items(), strict=True):
-    draw_map(row[0], source.data[0, 0], name, source.size == 16, vmin=0)
+    draw_pixels(row[0], source.data[0, 0], name, source.size == 16, vmin=0)
     for ax, (way, y) in zip(row[1:], there_and_back(source).items(), strict=True):
-        draw_map(ax, y[0, 0], f"{way}: RMS {np.sqrt(np.square(y - source.data).mean()):.2f}", source.size == 16, vmin=0)
+        draw_pixels(ax, y[0, 0], f"{way}: RMS {np.sqrt(np.square(y - source.data).mean()):.2f}", source.size == 16, vmin=0)
 for i, j in (divmod(position, 4) for position in switches.data.ravel()):
-    draw_bin(axes[0, 0], (i, i + 1), (j, j + 1), FOUR[2], 0.06)
+    draw_bin(axes[0, 0], (i, i + 1), (j, j + 1), BIN_COLORS[2], 0.06)
 figure.tight_layout()
 lesson.save(figure, "unpooling")
 
@@ -261,7 +261,7 @@ figure, axes = plt.subplots(1, 5, figsize=(13, 3))
 titles = "picture", "truth", *(f"{way}: {v:.3f}" for way, v in zip(WAYS, mean_iu.mean(0), strict=True))
 labels = np.zeros_like(test[1][0]), test[1][0], *(run[2][0] for run in runs[0])
 for ax, title, label in zip(axes, titles, labels, strict=True):
-    ax.imshow(overlay(test[0][0] / 4 + 0.5, label), interpolation="nearest")
+    ax.imshow(overlay_labels(test[0][0] / 4 + 0.5, label), interpolation="nearest")
     ax.set_title(title, fontsize=10)
     ax.set_axis_off()
 figure.suptitle("Three ways up: one of the test pictures, and the mean mIoU of all")

@@ -24,7 +24,7 @@ from minicv.data import Pictures
 from minicv.summary import summarise
 from minicv.training import save_checkpoint
 from minicv.training.classification import accuracy, classifier_scores, classifier_steps
-from minicv.viz import PALETTE, panels
+from minicv.viz import PALETTE, show_images
 
 COLOURS = dict(zip(CLASSIFIERS, PALETTE[[1, 3, 7, 5]] / 255, strict=True))
 MARKERS = dict(zip(CLASSIFIERS, "os^D", strict=True))
@@ -38,7 +38,7 @@ MARKERS = dict(zip(CLASSIFIERS, "os^D", strict=True))
 pictures = Pictures(200 if lesson.quick else 4000, seed=lesson.seed)
 classes = pictures.class_names
 train, test = pictures.arrays(), Pictures(100 if lesson.quick else 500, seed=lesson.seed, split="test").arrays()
-lesson.save(panels({f"{classes[i % 10]}{' ' * (i // 10)}": train[0][i] for i in range(20)}, columns=10, size=1.15),
+lesson.save(show_images({f"{classes[i % 10]}{' ' * (i // 10)}": train[0][i] for i in range(20)}, columns=10, size=1.15),
             "pictures")
 
 # %%
@@ -154,7 +154,7 @@ lesson.save(figure, "confusion")
 p = np.exp(scores - scores.max(axis=1, keepdims=True))
 p /= p.sum(axis=1, keepdims=True)  # softmax
 worst = np.argsort(p[np.arange(len(p)), test[1]])[:14]  # least probability for the true class
-figure = panels({f"{i}: {classes[test[1][i]]}\n{classes[answers[i]]}? {p[i].max():.2f}": test[0][i] for i in worst},
+figure = show_images({f"{i}: {classes[test[1][i]]}\n{classes[answers[i]]}? {p[i].max():.2f}": test[0][i] for i in worst},
                 columns=7, size=1.35)
 figure.set_size_inches(9.6, 3.9)  # room for titles of two lines
 figure.tight_layout()

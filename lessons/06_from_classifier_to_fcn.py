@@ -30,8 +30,8 @@ from minicv.models.segmentation.patchwise import PatchNet, sampled, slide
 from minicv.models.segmentation.shift_and_stitch import shift_and_stitch
 from minicv.optim import Adam
 from minicv.summary import summarise
-from minicv.viz import PALETTE, panels
-from minicv.viz.segmentation import class_colours, colour_labels
+from minicv.viz import PALETTE, show_images
+from minicv.viz.segmentation import class_colors, color_labels
 
 BLUE, ORANGE, GREEN, RED = PALETTE[[5, 1, 3, 6]] / 255
 rng = np.random.default_rng(lesson.seed)
@@ -229,7 +229,7 @@ ax.set(xlabel="side, pixels", ylabel="right, %", xticks=np.log2(sides), xticklab
 figure.legend(fontsize=8, loc="outside right")
 lesson.save(figure, "patch_size")
 drawn = {"truth (white: void)": test[0].label, **{name: found[0] for name, found in maps.items()}}
-lesson.save(panels({"picture": test[0].image, **{k: colour_labels(v, class_colours(CLASSES)) for k, v in drawn.items()}},
+lesson.save(show_images({"picture": test[0].image, **{k: color_labels(v, class_colors(CLASSES)) for k, v in drawn.items()}},
                    columns=len(drawn) + 1, size=2.0), "labels")
 
 # %%

@@ -29,7 +29,7 @@ from minicv.optim import Adam
 from minicv.summary import summarise
 from minicv.training.segmentation import SegmentationConfig, train_steps
 from minicv.viz import PALETTE
-from minicv.viz.segmentation import prediction_sheet
+from minicv.viz.segmentation import segmentation_sheet
 
 BLUE, ORANGE, GREEN = PALETTE[5] / 255, PALETTE[1] / 255, PALETTE[3] / 255
 
@@ -124,7 +124,7 @@ lesson.claim("F5", "FCN, sec. 4.2 and table 2", "skips sharpen: FCN-32s < FCN-16
              "points".format(*(t for t, _ in finer)) + f" ({seeds} seeds; the paper: 59.4, 62.4, 62.7)",
              every(verdict for _, verdict in finer))
 shown = [test[i] for i in range(3)]
-figure = prediction_sheet([s.image for s in shown], {
+figure = segmentation_sheet([s.image for s in shown], {
     "truth (white: void)": [s.label for s in shown],
     **{name.replace("fcn", "FCN-").replace("at", "FCN-8s, at"): [
         r.labels for r in net.predict([s.image for s in shown])] for name, net in nets.items()}}, test.class_names,

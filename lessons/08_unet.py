@@ -21,11 +21,11 @@ from minicv import models, nn, no_grad
 from minicv.data import UNetAugment, elastic_displacement, open_dataset, warp, weight_map
 from minicv.data.windows import Windows
 from minicv.metrics import connected_components, pixel_error, rand_error
-from minicv.metrics.instances import count_cells
+from minicv.metrics.instances import count_instances
 from minicv.training import SegmentationConfig, train_steps
 from minicv.training.evaluate import evaluate
-from minicv.viz import PALETTE, colour_instances, outline, panels
-from minicv.viz.unet import draw_u, walk
+from minicv.viz import PALETTE, color_instances, label_edges, show_images
+from minicv.viz.unet import draw_unet, feature_maps
 
 BLUE, ORANGE = PALETTE[5] / 255, PALETTE[1] / 255
 
@@ -34,14 +34,14 @@ BLUE, ORANGE = PALETTE[5] / 255, PALETTE[1] / 255
 # -------------------------------
 # Two valid 3x3 convolutions take 4 pixels off the side of a map. On the way down a pooling halves it, and the next
 # convolution doubles the channels. On the way up an up-convolution does the reverse, and the map that the same level
-# had on the way down is cropped and put beside the result. `walk` reads the maps off the layers, one after the other.
+# had on the way down is cropped and put beside the result. `feature_maps` reads the maps off the layers, one after the other.
 
 paper = models.build("unet", "paper")
-maps = walk(paper, 572)
+maps = feature_maps(paper, 572)
 for level in range(paper.depth + 1):
     print(f"level {level}: " + "  ".join(f"{m.made_by} {m.side}x{m.channels}" for m in maps if m.level == level))
 figure = plt.figure(figsize=(11, 5.6))
-draw_u(maps, figure.add_axes((0, 0, 1, 0.94)))
+draw_unet(maps, figure.add_axes((0, 0, 1, 0.94)))
 figure.suptitle("U-Net, drawn from the model: channels above a map, its side below")
 lesson.save(figure, "network")
 
@@ -102,7 +102,7 @@ def measure(net):
     for sample, weight in zip(test, test_weights, strict=True):
         p = p_cell(net, sample)
         pieces = connected_components(p > 0.5)
-        counts.append(count_cells(pieces, sample.instances))
+        counts.append(count_instances(pieces, sample.instances))
         p_truth = np.where(sample.label == 1, p, 1 - p).clip(1e-6)
         loss = -(weight * np.log(p_truth)).sum() / weight.sum()  # U-Net, eq. (1), per unit of weight
         means.append((rand_error(pieces, sample.instances), pixel_error(p, sample.label == 1), loss))
@@ -146,16 +146,16 @@ lesson.claim("S3", "U-Net, sec. 3", "the weight map separates touching cells: fe
 sample = test[0]
 p = {w: p_cell(nets[w, 0], sample) for w in (False, True)}
 pieces = {w: connected_components(p[w] > 0.5) for w in p}
-count = {w: count_cells(pieces[w], sample.instances) for w in p}
-figure = panels({
-    "image": sample.image, f"truth: {count[True].total} cells": colour_instances(sample.instances),
-    "weight map, eq. (2)": test_weights[0], "outlines of what eq. (2) finds": sample.image[0] + outline(pieces[True]),
+count = {w: count_instances(pieces[w], sample.instances) for w in p}
+figure = show_images({
+    "image": sample.image, f"truth: {count[True].total} cells": color_instances(sample.instances),
+    "weight map, eq. (2)": test_weights[0], "outlines of what eq. (2) finds": sample.image[0] + label_edges(pieces[True]),
     "P(cell), trained with w = 1": p[False], "P(cell), trained with eq. (2)": p[True],
-    **{f"{name}: {count[w].merged} merged, {count[w].found} found": colour_instances(pieces[w])
+    **{f"{name}: {count[w].merged} merged, {count[w].found} found": color_instances(pieces[w])
        for w, name in ((False, "w = 1"), (True, "eq. (2)"))}}, vmin=0)
 lesson.save(figure, "weight_map")
-figure = panels({"image": sample.image, "true cells": colour_instances(sample.instances), "weight map, eq. (2)":
-                 test_weights[0], "cells found": colour_instances(pieces[True])}, size=2.3)
+figure = show_images({"image": sample.image, "true cells": color_instances(sample.instances), "weight map, eq. (2)":
+                 test_weights[0], "cells found": color_instances(pieces[True])}, size=2.3)
 lesson.save(figure, "summary")
 
 # %%
@@ -182,7 +182,7 @@ padded.load_state_dict(valid.state_dict())
 tiled = [p_cell(valid, sample, tile=64), p_cell(padded, sample, tile=64, context=0)]
 whole = [p_cell(net, sample) for net in (valid, padded)]
 difference = [np.abs(t - w) for t, w in zip(tiled, whole, strict=True)]
-figure = panels({"image and tiles of 64": sample.image, "|tiled - whole| with mirrored context (white: 1)": difference[0],
+figure = show_images({"image and tiles of 64": sample.image, "|tiled - whole| with mirrored context (white: 1)": difference[0],
                  "|tiled - whole| with zero padding": difference[1]}, size=3.4, vmin=0, vmax=1)
 for ax in figure.axes:
     ax.hlines([63.5, 127.5], 0, 191, color=ORANGE, ls=":", lw=1)
@@ -216,7 +216,7 @@ for elastic in (0, 3):
 grid = np.repeat(train[0].image, 3, axis=0)
 grid[:, ::16] = grid[:, :, ::16] = ORANGE.reshape(3, 1, 1)
 bent, = warp(grid, elastic_displacement((128, 128), np.random.default_rng(lesson.seed), sigma=8), order=1)
-lesson.save(panels({"a training picture, a grid": grid, "deformed": bent}, size=3), "elastic")
+lesson.save(show_images({"a training picture, a grid": grid, "deformed": bent}, size=3), "elastic")
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
 for ax, k, title in ((axes[0], LOSS, "test loss, eq. (1)"), (axes[1], MISSED, "share of test cells missed")):
     for elastic, colour, name in ((0, ORANGE, "pictures as they are"), (3, BLUE, "deformed")):

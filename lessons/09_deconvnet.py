@@ -22,12 +22,12 @@ from minicv.data import standardise
 from minicv.data.scenes import THINGS, Scenes
 from minicv.metrics import ConfusionMatrix
 from minicv.metrics.boundary import BoundaryFScore
-from minicv.metrics.object_size import BySize
+from minicv.metrics.object_size import ObjectSizeScores
 from minicv.models.segmentation.deconvnet import ensemble
 from minicv.summary import summarise
 from minicv.training.segmentation import SegmentationConfig, train_steps
-from minicv.viz import PALETTE, panels
-from minicv.viz.segmentation import prediction_sheet
+from minicv.viz import PALETTE, show_images
+from minicv.viz.segmentation import segmentation_sheet
 
 BLUE, ORANGE, GREEN = PALETTE[[5, 1, 3]] / 255
 
@@ -59,7 +59,7 @@ grey = Tensor(test[0].image.mean(axis=0)[None, None])
 pooled, switches = F.max_pool2d(grey, 4, return_indices=True)
 back = {"switches": F.max_unpool2d(pooled, switches, 4), "nearest": F.unpool_nearest(pooled, 4),
         "nails": F.unpool_bed_of_nails(pooled, 4)}
-lesson.save(panels({"picture": grey.numpy()[0, 0], "its 4x4 maxima, 16x16": pooled.numpy()[0, 0],
+lesson.save(show_images({"picture": grey.numpy()[0, 0], "its 4x4 maxima, 16x16": pooled.numpy()[0, 0],
                     **{name: y.numpy()[0, 0] for name, y in back.items()}}, columns=5, size=2.1, vmin=0, vmax=1),
             "unpooling")
 
@@ -96,7 +96,7 @@ def trained(name, seed):
 def measure(results):
     """In %: mean IU, boundary F-score (one pixel), recall of things smaller than 40 pixels."""
     regions, borders = ConfusionMatrix(test.num_classes, test.ignore_index), BoundaryFScore(test.num_classes, 1.0)
-    objects = BySize(test.num_classes, (40,), THINGS)
+    objects = ObjectSizeScores(test.num_classes, (40,), THINGS)
     for sample, result in zip(test, results, strict=True):
         for meter in (regions, borders):
             meter.update(result.labels, sample.label)
@@ -148,7 +148,7 @@ lesson.claim("A5c", "DeconvNet, sec. 3.2.1", "switches keep locations that neare
              "boundary F in the trained network: " + ", ".join(
                  f"{label} {text(name, 1)}" for name, label in (("DeconvNet", "switches"), ("nearest", "nearest"),
                                                                 ("nails", "nails"))) + f"; {words} ({seeds} seeds)", holds)
-figure = prediction_sheet(images[:3], {"truth (white: void)": [test[i].label for i in range(3)], **{
+figure = segmentation_sheet(images[:3], {"truth (white: void)": [test[i].label for i in range(3)], **{
     name.replace("nearest", "nearest unpooling"): [r.labels for r in nets[name].predict(images[:3])]
     for name in ("FCN-32s", "FCN-8s", "DeconvNet", "nearest")}, "mean with FCN-8s": [r.labels for r in both[:3]]},
     test.class_names, size=1.7)
@@ -164,7 +164,7 @@ with no_grad():
     for name, maps in net.coarse_to_fine(x):
         strongest = maps.numpy()[0, maps.numpy()[0].mean(axis=(1, 2)).argmax()]
         stages[f"{name}, {maps.shape[2]}x{maps.shape[3]}"] = strongest / max(strongest.max(), 1e-6)
-lesson.save(panels(stages, columns=5, size=1.9), "coarse_to_fine")
+lesson.save(show_images(stages, columns=5, size=1.9), "coarse_to_fine")
 
 figure, ax = plt.subplots(figsize=(7.5, 3.6), layout="constrained")
 for k, (colour, name) in enumerate(((BLUE, "mean IU"), (ORANGE, "boundary F-score"), (GREEN, "recall, small things"))):

@@ -27,7 +27,7 @@ from minicv.models.segmentation.pspnet import ROWS, PyramidPooling
 from minicv.optim import Adam, Schedule, poly
 from minicv.summary import summarise
 from minicv.training.segmentation import SegmentationConfig, train_steps
-from minicv.viz import PALETTE, panels, prediction_sheet
+from minicv.viz import PALETTE, segmentation_sheet, show_images
 
 BLUE, ORANGE = PALETTE[5] / 255, PALETTE[1] / 255
 
@@ -51,7 +51,7 @@ test = Scenes(8 if lesson.quick else 80, size, 2 * lesson.seed + 1, **options)
 
 picture = test[0].image
 levels = PyramidPooling(3, (1, 2, 3, 6), "average", reduce=False, norm=False)(Tensor(picture[None])).data[0]
-figure = panels({"picture": picture, **{f"{n} x {n} bins": levels[3 * i:3 * i + 3] for i, n in
+figure = show_images({"picture": picture, **{f"{n} x {n} bins": levels[3 * i:3 * i + 3] for i, n in
                                        enumerate((1, 2, 3, 6), 1)}}, columns=5, size=2)
 lesson.save(figure, "pyramid")
 
@@ -209,7 +209,7 @@ lesson.claim("S7", "PSPNet, sec. 3.1 and Fig. 2", "global context tells apart wh
 pairs = [(np.isin(t, (CAR, BOAT)) & (a == t)).sum() - (np.isin(t, (CAR, BOAT)) & (b == t)).sum()
          for a, b, t in zip(labels["B1236+AVE+DR"], labels["baseline"], test_labels, strict=True)]
 chosen = np.argsort(pairs)[::-1][:3]  # where the pyramid helps most: an illustration, not a measurement
-figure = prediction_sheet([test[int(i)].image for i in chosen],
+figure = segmentation_sheet([test[int(i)].image for i in chosen],
                           {"truth": test_labels[chosen], "baseline": labels["baseline"][chosen],
                            "B1+AVE": labels["B1+AVE"][chosen], "B1236+AVE+DR": labels["B1236+AVE+DR"][chosen]}, CLASSES)
 lesson.save(figure, "context")

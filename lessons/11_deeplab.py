@@ -24,11 +24,11 @@ from minicv.data import standardise
 from minicv.data.scenes import CLASSES, THINGS, Scenes
 from minicv.metrics import ConfusionMatrix
 from minicv.metrics.boundary import BoundaryFScore
-from minicv.metrics.object_size import BySize
+from minicv.metrics.object_size import ObjectSizeScores
 from minicv.optim import Adam, Schedule, poly
 from minicv.summary import summarise
 from minicv.training.segmentation import SegmentationConfig, train_steps
-from minicv.viz import PALETTE, prediction_sheet
+from minicv.viz import PALETTE, segmentation_sheet
 
 BLUE, ORANGE, GREEN = PALETTE[5] / 255, PALETTE[1] / 255, PALETTE[3] / 255
 
@@ -118,7 +118,7 @@ def measure(net, output_stride):
     labels = np.concatenate([scores(net, maps[test, output_stride], slice(i, i + 10)).numpy().argmax(axis=1)
                              for i in range(0, len(test), 10)])
     matrix, borders, by_size = (ConfusionMatrix(len(CLASSES), 255), BoundaryFScore(len(CLASSES), 1.0),
-                                BySize(len(CLASSES), EDGES, THINGS))
+                                ObjectSizeScores(len(CLASSES), EDGES, THINGS))
     matrix.update(labels, test_labels)
     borders.update(labels, test_labels)
     for i, each in enumerate(labels):
@@ -223,7 +223,7 @@ lesson.claim("S10", "DeepLabv3+, sec. 4.4", "the decoder of v3+ improves on v3, 
              every((better, sharper)))
 
 shown = [1, 3, 5]
-figure = prediction_sheet([test[i].image for i in shown], {"truth": test_labels[shown], **{
+figure = segmentation_sheet([test[i].image for i in shown], {"truth": test_labels[shown], **{
     name: pictures[name][shown] for name in ("v3, output stride 32", "v3, output stride 8", "v3+, output stride 16")}},
     CLASSES)
 lesson.save(figure, "decoder")

@@ -24,7 +24,7 @@ from minicv.metrics import ConfusionMatrix
 from minicv.metrics.boundary import BoundaryFScore
 from minicv.summary import summarise
 from minicv.training.segmentation import SegmentationConfig, train_steps
-from minicv.viz import PALETTE, prediction_sheet
+from minicv.viz import PALETTE, segmentation_sheet
 
 ORANGE, BLUE = PALETTE[1] / 255, PALETTE[5] / 255
 
@@ -115,7 +115,7 @@ figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", 
               title="orange: scaled up at once\nblue: step by step")
 lesson.save(figure, "work")
 shown = [0, 1, 2]
-figure = prediction_sheet([test[i].image for i in shown], {
+figure = segmentation_sheet([test[i].image for i in shown], {
     "truth": [test[i].label for i in shown], **{name: [labels[i] for i in shown] for name, labels in drawn.items()}},
     test.class_names, size=1.4)
 lesson.save(figure, "predictions")

@@ -23,8 +23,8 @@ from minicv.data import open_dataset
 from minicv.data.errors import DataWarning
 from minicv.detection import Detections, box_iou, decode_boxes, encode_boxes, nms
 from minicv.metrics import CocoEvaluator, VOCEvaluator
-from minicv.metrics.detection import THRESHOLDS, average_precision, envelope
-from minicv.viz import PALETTE, draw_boxes, draw_picture
+from minicv.metrics.detection import IOU_THRESHOLDS, average_precision, precision_envelope
+from minicv.viz import PALETTE, draw_boxes, draw_image
 
 BLUE, ORANGE, GREEN, PINK = PALETTE[[5, 1, 3, 7]] / 255
 warnings.simplefilter("ignore", DataWarning)
@@ -82,10 +82,10 @@ while left:
 print(f"of 14 boxes stay {keep.tolist()}; by hand {by_hand}")
 
 figure, axes = plt.subplots(1, 4, figsize=(13.5, 3.4), width_ratios=[1, 1.1, 1, 1])
-draw_picture(axes[0], np.ones((3, 64, 72)), f"IoU = {common:g} / {union:g} = {common / union:.2f}")
+draw_image(axes[0], np.ones((3, 64, 72)), f"IoU = {common:g} / {union:g} = {common / union:.2f}")
 axes[0].add_patch(plt.Rectangle((24, 20), width, height, color="0.8"))
-draw_boxes(axes[0], [a], colour=BLUE, texts=["P"])
-draw_boxes(axes[0], [b], colour=ORANGE, texts=["G"], style="--")
+draw_boxes(axes[0], [a], color=BLUE, texts=["P"])
+draw_boxes(axes[0], [b], color=ORANGE, texts=["G"], style="--")
 for size, colour, style in ((16, ORANGE, "-"), (32, GREEN, "--"), (96, BLUE, ":")):
     shift = np.linspace(0, 20, 81)
     moved = np.stack([shift, 0 * shift, shift + size, 0 * shift + size], 1)
@@ -95,10 +95,10 @@ axes[1].axhline(0.5, color="0.6", lw=1)
 axes[1].set(xlabel="moved to the right by (pixels)", ylabel="IoU", ylim=(0, 1))
 axes[1].set_title("the same slip costs a small box more", fontsize=9)
 axes[1].legend(fontsize=8)
-draw_picture(axes[2], scene.image, "14 answers")
-draw_boxes(axes[2], many, colour=BLUE, width=1.2)
-draw_picture(axes[3], scene.image, f"suppressed: {len(keep)} are left")
-draw_boxes(axes[3], many[keep], colour=BLUE, texts=[f"{scores[i]:.2f}" for i in keep])
+draw_image(axes[2], scene.image, "14 answers")
+draw_boxes(axes[2], many, color=BLUE, width=1.2)
+draw_image(axes[3], scene.image, f"suppressed: {len(keep)} are left")
+draw_boxes(axes[3], many[keep], color=BLUE, texts=[f"{scores[i]:.2f}" for i in keep])
 figure.tight_layout()
 lesson.save(figure, "boxes")
 
@@ -169,13 +169,13 @@ print(f"AP by hand: {ap:.4f} exact, {sum(at_11) / 11:.4f} from 11 points; averag
 figure, axes = plt.subplots(1, 4, figsize=(14, 3.7), width_ratios=[1, 1, 1, 1.35])
 for n, (ax, sample, found) in enumerate(zip(axes, few, given, strict=False)):
     mine = {d: (rank, iou, right) for rank, (i, d, _, iou, right) in enumerate(table, 1) if i == n}
-    draw_picture(ax, sample.image, f"picture {n}: rank and IoU of each answer")
-    draw_boxes(ax, sample.boxes, colour="k", width=1, style=":")
+    draw_image(ax, sample.image, f"picture {n}: rank and IoU of each answer")
+    draw_boxes(ax, sample.boxes, color="k", width=1, style=":")
     for d, (rank, iou, right) in mine.items():
-        draw_boxes(ax, found.boxes[[d]], colour=BLUE if right else ORANGE, style="-" if right else "--",
+        draw_boxes(ax, found.boxes[[d]], color=BLUE if right else ORANGE, style="-" if right else "--",
                    texts=[f"{rank}: {iou:.2f}"])
 ax = axes[3]
-ax.step([0, *recall], [envelope(curves[0])[0], *envelope(curves[0])], where="pre", color=PINK, lw=2, label="made to fall")
+ax.step([0, *recall], [precision_envelope(curves[0])[0], *precision_envelope(curves[0])], where="pre", color=PINK, lw=2, label="made to fall")
 ax.plot(recall, precision, ".-", color="0.35", lw=1, label="after each answer")
 ax.plot(np.arange(11) / 10, at_11, "o", mfc="none", color=GREEN, ms=8, label="the 11 points")
 for rank, (p, r, row) in enumerate(zip(precision, recall, table, strict=True), 1):
@@ -196,7 +196,7 @@ lesson.save(figure, "step_by_step")
 KINDS = {"loose": {"jitter": 0.09, "miss": 0.05}, "tight": {"jitter": 0.02, "miss": 0.25}}
 seeds, count = (2, 20) if lesson.quick else (8, 80)
 results = np.zeros((seeds, len(KINDS), 3))  # VOC exact, VOC 11 points, COCO
-by_iou = np.zeros((seeds, len(KINDS), len(THRESHOLDS)))
+by_iou = np.zeros((seeds, len(KINDS), len(IOU_THRESHOLDS)))
 for s, (n, options) in itertools.product(range(seeds), enumerate(KINDS.values())):
     samples, names = pictures(count, lesson.seed + 100 + s)
     voc, old, coco = VOCEvaluator(len(names)), VOCEvaluator(len(names), points=11), CocoEvaluator(len(names))
@@ -205,7 +205,7 @@ for s, (n, options) in itertools.product(range(seeds), enumerate(KINDS.values())
         for judge in (voc, old, coco):
             judge.update(found, sample)
     results[s, n] = voc.mean_ap, old.mean_ap, np.nanmean(coco.ap())
-    by_iou[s, n] = [np.nanmean(coco.ap(threshold=t)) for t in THRESHOLDS]
+    by_iou[s, n] = [np.nanmean(coco.ap(threshold=t)) for t in IOU_THRESHOLDS]
     if s == n == 0:
         shown = coco
 
@@ -215,14 +215,14 @@ for kind, m, d in zip(KINDS, mean, spread, strict=True):
           f"COCO {m[2]:.3f} +- {d[2]:.3f}")
 
 figure, axes = plt.subplots(1, 3, figsize=(13.5, 3.5))
-for t, threshold in enumerate(THRESHOLDS):
+for t, threshold in enumerate(IOU_THRESHOLDS):
     axes[0].plot(np.linspace(0, 1, 101), shown.precision(0)[t], color=plt.get_cmap("cividis")(t / 10), lw=1.8,
                  label=f"{threshold:.2f}")
 axes[0].set(xlabel="recall", ylabel="precision", ylim=(0, 1.05))
 axes[0].set_title(f"loose detector, {names[0]}: COCO's ten curves", fontsize=9)
 axes[0].legend(fontsize=7, title="IoU", title_fontsize=7, loc="upper left", bbox_to_anchor=(1, 1.02))
 for n, (kind, colour, style) in enumerate(zip(KINDS, (ORANGE, BLUE), ("o-", "s--"), strict=True)):
-    axes[1].errorbar(THRESHOLDS, by_iou[:, n].mean(0), by_iou[:, n].std(0), fmt=style, color=colour, lw=2, ms=4,
+    axes[1].errorbar(IOU_THRESHOLDS, by_iou[:, n].mean(0), by_iou[:, n].std(0), fmt=style, color=colour, lw=2, ms=4,
                      label=kind)
     axes[2].bar(np.arange(3) + 0.38 * (n - 0.5), mean[n], 0.36, yerr=spread[n], color=colour, label=kind,
                 hatch="//" if n else None, edgecolor="w")

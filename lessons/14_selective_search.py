@@ -34,7 +34,7 @@ from minicv.detection.selective_search import (
     texture_histograms,
 )
 from minicv.metrics import ProposalRecall
-from minicv.viz import PALETTE, draw_boxes, draw_picture, outline
+from minicv.viz import PALETTE, draw_boxes, draw_image, label_edges
 
 BLUE, ORANGE, GREEN = PALETTE[[5, 1, 3]] / 255
 warnings.simplefilter("ignore", DataWarning)
@@ -54,7 +54,7 @@ def regions_of(mean_colours, regions):
     """Each region in its mean colour, white lines between them."""
     sums = [np.bincount(regions.ravel(), channel.ravel()) for channel in mean_colours]
     flat = (np.array(sums) / np.bincount(regions.ravel()))[:, regions]
-    return np.where(outline(regions), 1, flat).astype(np.float32)
+    return np.where(label_edges(regions), 1, flat).astype(np.float32)
 
 
 # %%
@@ -69,9 +69,9 @@ maps = {k: graph_segmentation(to_space(image, "HSV"), k, min_size=MIN_SIZE) for 
 print("regions:", ", ".join(f"k = {k}: {m.max() + 1}" for k, m in maps.items()))
 
 figure, axes = plt.subplots(1, 4, figsize=(12.5, 3.4))
-draw_picture(axes[0], image, f"a picture with {len(sample.boxes)} objects")
+draw_image(axes[0], image, f"a picture with {len(sample.boxes)} objects")
 for ax, (k, regions) in zip(axes[1:], maps.items(), strict=True):
-    draw_picture(ax, regions_of(image, regions), f"k = {k}: {regions.max() + 1} regions")
+    draw_image(ax, regions_of(image, regions), f"k = {k}: {regions.max() + 1} regions")
 figure.suptitle("Step 1: graph segmentation", fontsize=11)
 figure.tight_layout()
 lesson.save(figure, "1_regions")
@@ -109,14 +109,14 @@ def level(left):
 best = box_iou(sample.boxes, hierarchy.boxes)  # of every object and every region's box
 figure, axes = plt.subplots(2, 4, figsize=(12.5, 7.2))
 for ax, left in zip(axes[0], (len(colour), max(len(colour) // 4, 9), 8, 3), strict=True):
-    draw_picture(ax, regions_of(image, level(left)), f"{left} regions")
+    draw_image(ax, regions_of(image, level(left)), f"{left} regions")
 for ax, which, title in zip(axes[1], (slice(0, len(colour)), slice(len(colour), -8), slice(-8, None)),
                             ("boxes of the first regions", "boxes on the way", "the last eight"), strict=False):
-    draw_picture(ax, image, title)
-    draw_boxes(ax, hierarchy.boxes[which], colour=BLUE, width=0.9)
-draw_picture(axes[1, 3], image, f"the best box for each object: mean IoU {best.max(1).mean():.2f}")
-draw_boxes(axes[1, 3], sample.boxes, colour="k", style=":", width=1)
-draw_boxes(axes[1, 3], hierarchy.boxes[best.argmax(1)], colour=ORANGE, texts=[f"{v:.2f}" for v in best.max(1)])
+    draw_image(ax, image, title)
+    draw_boxes(ax, hierarchy.boxes[which], color=BLUE, width=0.9)
+draw_image(axes[1, 3], image, f"the best box for each object: mean IoU {best.max(1).mean():.2f}")
+draw_boxes(axes[1, 3], sample.boxes, color="k", style=":", width=1)
+draw_boxes(axes[1, 3], hierarchy.boxes[best.argmax(1)], color=ORANGE, texts=[f"{v:.2f}" for v in best.max(1)])
 figure.suptitle("Step 2: grouping, from many regions to one", fontsize=11)
 figure.tight_layout()
 lesson.save(figure, "2_grouping")

@@ -35,7 +35,7 @@ from minicv.models.detection.rcnn import warp, with_context
 from minicv.nn import evaluating
 from minicv.training.detection import CachedProposals, DetectionConfig, evaluate_detector
 from minicv.training.rcnn import fine_tune
-from minicv.viz import PALETTE, draw_boxes, draw_picture
+from minicv.viz import PALETTE, draw_boxes, draw_image
 
 BLUE, ORANGE, GREEN = PALETTE[[5, 1, 3]] / 255
 
@@ -96,16 +96,16 @@ boxes = propose(sample.image)[shown]
 warps = warp(Tensor(sample.image[None] - 0.5), [boxes], 32, 2.25).numpy() + 0.5
 
 figure, axes = plt.subplots(2, 4, figsize=(10, 5.8), layout="constrained")
-draw_picture(axes[0, 0], sample.image, "orange: of an object; dotted: with context")
+draw_image(axes[0, 0], sample.image, "orange: of an object; dotted: with context")
 colours = [ORANGE if labels[k] == 1 else BLUE for k in shown]
 for box, around, colour in zip(boxes, with_context(boxes, 32, 2.25), colours, strict=True):
-    draw_boxes(axes[0, 0], [box], colour=colour, width=1.2)
-    draw_boxes(axes[0, 0], [around], colour=colour, style=":", width=0.8)
+    draw_boxes(axes[0, 0], [box], color=colour, width=1.2)
+    draw_boxes(axes[0, 0], [around], color=colour, style=":", width=0.8)
 best = box_iou(boxes, sample.boxes).max(axis=1)
 for ax, pixels, iou, box, colour in zip(axes.flat[1:], warps, best, boxes, colours, strict=False):
     w, h = box[2:] - box[:2]
-    draw_picture(ax, pixels, f"{w:.0f} x {h:.0f} pixels, IoU {iou:.2f}")
-    draw_boxes(ax, [[2.25, 2.25, 29.75, 29.75]], colour=colour, width=1.2)
+    draw_image(ax, pixels, f"{w:.0f} x {h:.0f} pixels, IoU {iou:.2f}")
+    draw_boxes(ax, [[2.25, 2.25, 29.75, 29.75]], color=colour, width=1.2)
 for ax in axes.flat[1 + len(shown):]:
     ax.set_axis_off()
 figure.suptitle("Every box becomes a picture of 32 x 32", fontsize=11)
@@ -203,8 +203,8 @@ figure, axes = plt.subplots(1, 4, figsize=(11, 3.1))
 for ax, s in zip(axes, test, strict=False):
     got = model.predict([s.image], [propose(s.image)])[0]
     got = got[got.scores > 0]
-    draw_picture(ax, s.image, f"{len(s.boxes)} objects, {len(got)} found")
-    draw_boxes(ax, s.boxes, colour="k", style=":", width=1)
+    draw_image(ax, s.image, f"{len(s.boxes)} objects, {len(got)} found")
+    draw_boxes(ax, s.boxes, color="k", style=":", width=1)
     draw_boxes(ax, got.boxes, got.labels, [f"{test.class_names[k]} {v:.1f}" for k, v in
                                            zip(got.labels, got.scores, strict=True)], width=1.3)
 figure.suptitle("Test pictures: found (in colour) and true boxes (dotted)", fontsize=11)

@@ -28,7 +28,7 @@ from minicv.detection.selective_search import selective_search
 from minicv.models.detection.sppnet import map_windows, pool_windows
 from minicv.training.detection import CachedProposals, DetectionConfig, evaluate_detector
 from minicv.training.rcnn import fine_tune, train_machines
-from minicv.viz import PALETTE, draw_boxes, draw_picture
+from minicv.viz import PALETTE, draw_boxes, draw_image
 
 BLUE, ORANGE, GREEN = PALETTE[[5, 1, 3]] / 255
 
@@ -72,10 +72,10 @@ for r, (left, top, right, bottom) in enumerate(windows.astype(int)):
 print(f"{len(windows)} windows, pooled together and one by one: largest difference {largest}")
 
 figure, axes = plt.subplots(1, 5, figsize=(13, 3.1), layout="constrained")
-draw_picture(axes[0], sample.image, "boxes and their windows (dotted)")
-draw_boxes(axes[0], sample.boxes, colour=ORANGE)
+draw_image(axes[0], sample.image, "boxes and their windows (dotted)")
+draw_boxes(axes[0], sample.boxes, color=ORANGE)
 around = (windows + [0, 0, 1, 1]) * model.stride
-draw_boxes(axes[0], around, colour="k", style=":", width=1.2)
+draw_boxes(axes[0], around, color="k", style=":", width=1.2)
 big = int(np.argmax(np.prod(sample.boxes[:, 2:] - sample.boxes[:, :2], axis=1)))
 left, top, right, bottom = windows[big].astype(int)
 activity = x.numpy()[0].mean(axis=0)
@@ -86,7 +86,7 @@ for ax, n in zip(axes[1:], model.levels, strict=True):
         for q in range(n):  # the bins of roi_pool: neighbours may share a row
             y1, y2 = top + p * h // n, top - -(p + 1) * h // n
             x1, x2 = left + q * w // n, left - -(q + 1) * w // n
-            draw_boxes(ax, [[x1 + 0.08, y1 + 0.08, x2 - 0.08, y2 - 0.08]], colour=BLUE if (p + q) % 2 else ORANGE,
+            draw_boxes(ax, [[x1 + 0.08, y1 + 0.08, x2 - 0.08, y2 - 0.08]], color=BLUE if (p + q) % 2 else ORANGE,
                        width=1.2)
     ax.set(xticks=[], yticks=[])
     ax.set_title(f"{n} x {n} bins of {w} x {h} pixels of the map", fontsize=9)

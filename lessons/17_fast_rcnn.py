@@ -30,8 +30,8 @@ from minicv.models.detection.base import select
 from minicv.nn import evaluating
 from minicv.ops.roi import EXAMPLE, bins
 from minicv.training.detection import CachedProposals, DetectionConfig, evaluate_detector, train_detector
-from minicv.viz import PALETTE, draw_boxes, draw_picture
-from minicv.viz.pixel_grid import draw_bin, draw_bins, draw_map
+from minicv.viz import PALETTE, draw_boxes, draw_image
+from minicv.viz.pixel_grid import draw_bin, draw_bins, draw_pixels
 
 BLUE, ORANGE, GREEN = PALETTE[[5, 1, 3]] / 255
 
@@ -49,13 +49,13 @@ y = F.roi_pool(x, box, 2)
 spans = [bins(start, end, 2, 8) for start, end in ((3, 7), (0, 6))]  # of the rows and of the columns
 
 figure, axes = plt.subplots(1, 3, figsize=(12, 4.2), layout="constrained", width_ratios=[2, 1, 2])
-draw_map(axes[0], values, "the map, the region, and its 2x2 bins", numbers=True)
+draw_pixels(axes[0], values, "the map, the region, and its 2x2 bins", numbers=True)
 draw_bins(axes[0], *spans, maxima_of=values, nested=0.07)
-draw_map(axes[1], y.data[0, 0], "RoI pooling: the largest of each bin", numbers=True)
+draw_pixels(axes[1], y.data[0, 0], "RoI pooling: the largest of each bin", numbers=True)
 several = np.array([[0, 0, 3, 6, 7], [0, 1, 2, 6, 5], [0, 5, 5, 7, 7]], float)
 total = F.roi_pool(x, several, 2)
 total.backward(np.ones(total.shape))
-draw_map(axes[2], x.grad[0, 0], "gradient of three regions: where maxima were", numbers=True)
+draw_pixels(axes[2], x.grad[0, 0], "gradient of three regions: where maxima were", numbers=True)
 for (_, x1, y1, x2, y2), colour in zip(several.tolist(), (BLUE, ORANGE, GREEN), strict=True):
     draw_bin(axes[2], (y1, y2 + 1), (x1, x2 + 1), colour)
 lesson.save(figure, "roi_pooling")
@@ -244,7 +244,7 @@ lesson.claim("D4e", "Fast R-CNN, sec. 3.1 and fig. 2", "truncated SVD of fc6 and
 figure, axes = plt.subplots(2, 4, figsize=(11, 5.8), layout="constrained")
 for ax, sample, found in zip(axes.flat, test, answers, strict=False):
     found = found[found.scores > 0.5]
-    draw_picture(ax, sample.image, f"{len(sample.boxes)} objects, {len(found)} found")
+    draw_image(ax, sample.image, f"{len(sample.boxes)} objects, {len(found)} found")
     draw_boxes(ax, found.boxes, found.labels, [f"{test.class_names[k]} {s:.2f}" for k, s in
                                                zip(found.labels, found.scores, strict=True)])
 for ax in axes.flat[len(test):]:

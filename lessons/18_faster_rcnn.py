@@ -26,7 +26,7 @@ from minicv.detection.selective_search import selective_search
 from minicv.metrics import ProposalRecall
 from minicv.nn import evaluating
 from minicv.training.detection import DetectionConfig, evaluate_detector, train_detector
-from minicv.viz import PALETTE, draw_boxes, draw_picture, heat_map
+from minicv.viz import PALETTE, draw_boxes, draw_image, overlay_heat_map
 
 BLUE, ORANGE, GREEN = PALETTE[[5, 1, 3]] / 255
 
@@ -116,16 +116,16 @@ def per_place(values):
 
 figure, axes = plt.subplots(2, 4, figsize=(14, 7.2), layout="constrained")
 middle = (size[0] // 2 * size[1] + size[1] // 2) * k
-draw_picture(axes[0, 0], picture, "nine anchors at one place")
+draw_image(axes[0, 0], picture, "nine anchors at one place")
 draw_boxes(axes[0, 0], anchors[middle:middle + k], labels=np.arange(k) % 3, width=1.2)
-draw_picture(axes[0, 1], heat_map(picture, per_place(iou), 0, 1), "highest IoU at each place: 0 to 1")
-draw_picture(axes[0, 2], picture, "green: all positive anchors; blue: 12 negative ones")
-draw_boxes(axes[0, 2], anchors[chosen.negative[::max(1, len(chosen.negative) // 12)]], colour=BLUE, width=0.7)
-draw_boxes(axes[0, 2], anchors[labels == 1], colour=GREEN, width=1.4)
-draw_picture(axes[0, 3], heat_map(picture, per_place((labels == -1).astype(float)), 0, 1), "an anchor that is neither")
+draw_image(axes[0, 1], overlay_heat_map(picture, per_place(iou), 0, 1), "highest IoU at each place: 0 to 1")
+draw_image(axes[0, 2], picture, "green: all positive anchors; blue: 12 negative ones")
+draw_boxes(axes[0, 2], anchors[chosen.negative[::max(1, len(chosen.negative) // 12)]], color=BLUE, width=0.7)
+draw_boxes(axes[0, 2], anchors[labels == 1], color=GREEN, width=1.4)
+draw_image(axes[0, 3], overlay_heat_map(picture, per_place((labels == -1).astype(float)), 0, 1), "an anchor that is neither")
 for row, (name, share, p) in enumerate((("before", before, p_before), ("after", after, p_after))):
-    draw_picture(axes[1, 2 * row], heat_map(picture, per_place(p), 0, 1), f"P(object), {name} training")
-    draw_picture(axes[1, 2 * row + 1], heat_map(picture, per_place(np.sqrt(share)), 0), f"share of the loss (root), {name}")
+    draw_image(axes[1, 2 * row], overlay_heat_map(picture, per_place(p), 0, 1), f"P(object), {name} training")
+    draw_image(axes[1, 2 * row + 1], overlay_heat_map(picture, per_place(np.sqrt(share)), 0), f"share of the loss (root), {name}")
 lesson.save(figure, "anchors")
 of_objects = [share[labels == 1].sum() for share in (before, after)]
 hard = [np.sort(share)[-len(share) // 100:].sum() for share in (before, after)]
@@ -235,12 +235,12 @@ result = evaluate_detector(model, test)
 print("detector:", ", ".join(f"{name} {value:.3f}" for name, value in result.items()))
 figure, axes = plt.subplots(1, 4, figsize=(13, 3.6), layout="constrained")
 proposed = model.propose(test[0].image)[:20]
-draw_picture(axes[0], test[0].image, "the 20 best proposals")
-draw_boxes(axes[0], proposed, colour=BLUE, width=0.8)
+draw_image(axes[0], test[0].image, "the 20 best proposals")
+draw_boxes(axes[0], proposed, color=BLUE, width=0.8)
 for ax, sample in zip(axes[1:], test, strict=False):
     found = model.predict([sample.image])[0]
     found = found[found.scores > 0.3]
-    draw_picture(ax, sample.image, f"{len(sample.boxes)} objects, {len(found)} found")
+    draw_image(ax, sample.image, f"{len(sample.boxes)} objects, {len(found)} found")
     draw_boxes(ax, found.boxes, found.labels, [f"{test.class_names[c]} {s:.2f}" for c, s in
                                                zip(found.labels, found.scores, strict=True)])
 lesson.save(figure, "found")

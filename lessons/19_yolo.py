@@ -25,8 +25,8 @@ from minicv.detection import box_iou
 from minicv.models.detection.yolo import assign
 from minicv.nn import evaluating
 from minicv.training.detection import DetectionConfig, evaluate_detector, train_detector
-from minicv.viz import PALETTE, draw_boxes, draw_picture
-from minicv.viz.boxes import class_colour
+from minicv.viz import PALETTE, draw_boxes, draw_image
+from minicv.viz.boxes import class_color
 
 BLUE, ORANGE, GREEN = PALETTE[[5, 1, 3]] / 255
 TERMS = {"centre": "centre: x, y", "size": "size: roots of w, h", "object": "confidence, object",
@@ -72,12 +72,12 @@ print(f"YOLO: {yolo.num_parameters():,} parameters, {config.steps} steps of {con
       + ", ".join(f"{name} {history[0][name]:.2f} -> {np.mean([h[name] for h in history[-20:]]):.2f}" for name in TERMS))
 
 figure, axes = plt.subplots(1, 2, figsize=(10.5, 3.8), layout="constrained", width_ratios=(1, 1.6))
-draw_picture(axes[0], sample.image, "cells that hold a centre, and their boxes")
+draw_image(axes[0], sample.image, "cells that hold a centre, and their boxes")
 for k in range(1, S):
     axes[0].axhline(k * 56 / S, color="w", lw=0.6)
     axes[0].axvline(k * 56 / S, color="w", lw=0.6)
 for i, j, label in zip(cells.i, cells.j, cells.label, strict=True):
-    axes[0].add_patch(plt.Rectangle((j * 56 / S, i * 56 / S), 56 / S, 56 / S, color=class_colour(label), alpha=0.6))
+    axes[0].add_patch(plt.Rectangle((j * 56 / S, i * 56 / S), 56 / S, 56 / S, color=class_color(label), alpha=0.6))
 draw_boxes(axes[0], sample.boxes, sample.labels)
 axes[0].plot(*((sample.boxes[:, :2] + sample.boxes[:, 2:]).T / 2), "k+")
 width = 1 if lesson.quick else 15
@@ -102,20 +102,20 @@ for row, s in zip(axes, shown, strict=True):
         grid = yolo(yolo.batch([yolo.pixels(s.image)])).numpy()[0]
     boxes, scores = yolo.boxes_and_scores(grid)
     C = grid[..., 4:5 * yolo.B:5].reshape(-1).clip(0, 1)
-    draw_picture(row[0], s.image, f"{len(s.boxes)} objects")
+    draw_image(row[0], s.image, f"{len(s.boxes)} objects")
     draw_boxes(row[0], s.boxes, s.labels)
-    draw_picture(row[1], s.image, f"{len(boxes)} boxes, as wide as confident")
+    draw_image(row[1], s.image, f"{len(boxes)} boxes, as wide as confident")
     for k in np.argsort(C):
-        draw_boxes(row[1], boxes[[k]], colour="k", width=0.1 + 3 * C[k])
-    draw_picture(row[2], s.image, "each cell's class")
+        draw_boxes(row[1], boxes[[k]], color="k", width=0.1 + 3 * C[k])
+    draw_image(row[2], s.image, "each cell's class")
     for i in range(S):
         for j in range(S):
             p = grid[i, j, 5 * yolo.B:]
-            row[2].add_patch(plt.Rectangle((j * 56 / S, i * 56 / S), 56 / S, 56 / S, color=class_colour(p.argmax()),
+            row[2].add_patch(plt.Rectangle((j * 56 / S, i * 56 / S), 56 / S, 56 / S, color=class_color(p.argmax()),
                                            alpha=0.7 * float(np.clip(p.max(), 0, 1)), lw=0))
     found = yolo.predict([s.image])[0]
     found = found[found.scores > 0.25]
-    draw_picture(row[3], s.image, "found, with a score above 0.25")
+    draw_image(row[3], s.image, "found, with a score above 0.25")
     draw_boxes(row[3], found.boxes, found.labels, [f"{test.class_names[k]} {v:.1f}" for k, v in
                                                    zip(found.labels, found.scores, strict=True)])
 lesson.save(figure, "boxes")

@@ -25,8 +25,8 @@ from minicv.data import open_dataset
 from minicv.data.joint_boxes import resize
 from minicv.models.detection.mask_rcnn import mask_targets, paste_masks
 from minicv.training.detection import DetectionConfig, evaluate_detector, train_detector
-from minicv.viz import PALETTE, draw_boxes, draw_picture, overlay_masks
-from minicv.viz.pixel_grid import draw_bin, draw_map
+from minicv.viz import PALETTE, draw_boxes, draw_image, overlay_masks
+from minicv.viz.pixel_grid import draw_bin, draw_pixels
 
 BLUE, ORANGE, GREEN = PALETTE[[5, 1, 3]] / 255
 
@@ -49,7 +49,7 @@ print("the middle bin's column, against where it should be: at most", ", ".join(
 figure, axes = plt.subplots(1, 3, figsize=(12, 3.8), layout="constrained")
 for ax, name, ends in ((axes[0], "RoI pooling: ends rounded, the last place taken in", (4, 3, 12, 11)),
                        (axes[1], "RoIAlign: the box as it is", (3.6, 3, 10.6, 10))):
-    draw_map(ax, np.add.outer(np.arange(16), np.arange(16)) % 2 * 0.15 + 0.7, name, vmin=0, vmax=1)
+    draw_pixels(ax, np.add.outer(np.arange(16), np.arange(16)) % 2 * 0.15 + 0.7, name, vmin=0, vmax=1)
     draw_bin(ax, (3, 10), (3.6, 10.6), GREEN, inset=0)
     x1, y1, x2, y2 = ends
     for p in range(8):
@@ -96,10 +96,10 @@ back = paste_masks(cut.astype(np.float32), sample.boxes, sample.image.shape[1:])
 overlap = (back & sample.masks).sum((1, 2)) / (back | sample.masks).sum((1, 2))
 print("IoU of the masks after 28 x 28 and back:", ", ".join(f"{v:.3f}" for v in overlap))
 figure, axes = plt.subplots(1, 1 + min(len(R), 4), figsize=(2.6 * (1 + min(len(R), 4)), 3), layout="constrained")
-draw_picture(axes[0], overlay_masks(sample.image, sample.masks), "picture and masks")
-draw_boxes(axes[0], sample.boxes, colour=GREEN, width=0.8)
+draw_image(axes[0], overlay_masks(sample.image, sample.masks), "picture and masks")
+draw_boxes(axes[0], sample.boxes, color=GREEN, width=0.8)
 for ax, m, iou in zip(axes[1:], cut, overlap, strict=False):
-    draw_map(ax, m.astype(float), f"28 x 28; pasted back IoU {iou:.2f}")
+    draw_pixels(ax, m.astype(float), f"28 x 28; pasted back IoU {iou:.2f}")
 lesson.save(figure, "targets")
 
 # %%
@@ -173,11 +173,11 @@ lesson.save(figure, "losses")
 
 figure, axes = plt.subplots(3, 4, figsize=(11, 8.8), layout="constrained")
 for column, sample in zip(axes.T, test, strict=False):
-    draw_picture(column[0], overlay_masks(sample.image, sample.masks, sample.labels), f"truth: {len(sample.boxes)}")
+    draw_image(column[0], overlay_masks(sample.image, sample.masks, sample.labels), f"truth: {len(sample.boxes)}")
     for ax, pool in zip(column[1:], ("align", "pool"), strict=True):
         found = runs[pool, True][0][0].predict([sample.image])[0]
         found = found[found.scores > 0.3]
-        draw_picture(ax, overlay_masks(sample.image, found.masks, found.labels),
+        draw_image(ax, overlay_masks(sample.image, found.masks, found.labels),
                      f"{'RoIAlign' if pool == 'align' else 'RoI pooling'}: {len(found)}")
         draw_boxes(ax, found.boxes, found.labels, [f"{test.class_names[k]} {s:.2f}" for k, s in
                                                    zip(found.labels, found.scores, strict=True)], width=1)

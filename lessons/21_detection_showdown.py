@@ -26,7 +26,7 @@ from minicv.data import open_dataset
 from minicv.detection.selective_search import selective_search
 from minicv.training.detection import CachedProposals, DetectionConfig, evaluate_detector, train_detector
 from minicv.training.rcnn import train_machines
-from minicv.viz import PALETTE, draw_boxes, draw_picture, overlay_masks
+from minicv.viz import PALETTE, draw_boxes, draw_image, overlay_masks
 
 SCENES = {"size": 64, "objects": (1, 4), "radius": (0.12, 0.3), "crowding": 0.2, "strength": 0.15, "contrast": 0.5,
           "noise": 0.02, "class_names": ("disc", "square", "cross"), "seed": lesson.seed, "keep": True}
@@ -147,13 +147,13 @@ lesson.save(figure, "table")
 shown = sorted(list(test)[:20], key=lambda s: -len(s.boxes))[:2]
 figure, axes = plt.subplots(len(shown), 1 + len(nets), figsize=(15, 2.45 * len(shown)), layout="constrained")
 for row, s in zip(axes, shown, strict=True):
-    draw_picture(row[0], s.image, "truth")
+    draw_image(row[0], s.image, "truth")
     draw_boxes(row[0], s.boxes, s.labels)
     for ax, (name, net) in zip(row[1:], nets.items(), strict=True):
         found = net.predict([s.image], [propose(s.image)] if net.needs_proposals else None)[0]
         found = found[found.scores > (0.0 if name in ("R-CNN", "SPPNet") else 0.25 if name == "YOLO" else 0.5)]
         picture = s.image if found.masks is None else overlay_masks(s.image, found.masks, found.labels)
-        draw_picture(ax, picture, name)
+        draw_image(ax, picture, name)
         draw_boxes(ax, found.boxes, found.labels, width=1.3)
 lesson.save(figure, "found")
 

@@ -23,7 +23,7 @@ from minicv.data.scenes_boxes import draw_box_scene, surface
 from minicv.data.shapes import random_colour
 from minicv.detection import Detections
 from minicv.metrics import CocoEvaluator, ConfusionMatrix, PanopticQuality
-from minicv.viz import PALETTE, colour_instances, draw_boxes, draw_picture, outline, overlay_masks
+from minicv.viz import PALETTE, color_instances, draw_boxes, draw_image, label_edges, overlay_masks
 
 CLASSES = ("sky", "ground", "disc", "square")  # two kinds of stuff, two of things
 THINGS = np.array([False, False, True, True])
@@ -117,14 +117,14 @@ image, segments, classes = scene(rng)
 semantic, masks, scores, labels = answer("none", segments, classes, rng)
 blots = ndimage.label(semantic == 2)[1] + ndimage.label(semantic == 3)[1]
 figure, axes = plt.subplots(1, 4, figsize=(14.5, 3.5))
-draw_picture(axes[0], image, "a picture")
+draw_image(axes[0], image, "a picture")
 colours = PALETTE[[2, 3, 1, 7]]
-draw_picture(axes[1], colours[semantic], f"semantic: 4 classes, {blots} blots of things")
-draw_picture(axes[2], overlay_masks(image, masks), f"instance: {len(masks)} masks with scores, no stuff")
-draw_boxes(axes[2], boxes_of_masks(masks), colour="k", width=0.8, texts=[f"{s:.2f}" for s in scores])
+draw_image(axes[1], colours[semantic], f"semantic: 4 classes, {blots} blots of things")
+draw_image(axes[2], overlay_masks(image, masks), f"instance: {len(masks)} masks with scores, no stuff")
+draw_boxes(axes[2], boxes_of_masks(masks), color="k", width=0.8, texts=[f"{s:.2f}" for s in scores])
 things = np.where(segments > 2, segments - 2, 0)
-panoptic = np.where((segments > 2)[..., None], colour_instances(things), colours[semantic])
-draw_picture(axes[3], np.where(outline(segments)[..., None], 255, panoptic).astype(np.uint8),
+panoptic = np.where((segments > 2)[..., None], color_instances(things), colours[semantic])
+draw_image(axes[3], np.where(label_edges(segments)[..., None], 255, panoptic).astype(np.uint8),
              f"panoptic: {len(classes)} segments, every pixel in one")
 figure.tight_layout()
 lesson.save(figure, "three_answers")
@@ -162,7 +162,7 @@ print(f"mean PQ {mean_by_hand:.4f}; PanopticQuality: {mean_by_package:.4f}")
 
 figure, axes = plt.subplots(1, 3, figsize=(14, 4), width_ratios=[1, 1, 1.25])
 for ax, (parts, title) in zip(axes, ((segments, "the truth"), (mixed, "an answer, with numbers and colours of its own")), strict=False):
-    draw_picture(ax, np.where(outline(parts)[..., None], 255, colour_instances(parts)).astype(np.uint8), title)
+    draw_image(ax, np.where(label_edges(parts)[..., None], 255, color_instances(parts)).astype(np.uint8), title)
     for n in range(1, parts.max() + 1):
         inner = ndimage.distance_transform_edt(np.pad(parts == n, 1))[1:-1, 1:-1]
         y, x = np.unravel_index(inner.argmax(), inner.shape)

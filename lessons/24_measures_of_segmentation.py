@@ -19,7 +19,7 @@ from scipy import ndimage
 from minicv.data import Cells
 from minicv.data.scenes import GROUND, POLE, ROAD, SIGN, Scenes
 from minicv.metrics import BoundaryFScore, ConfusionMatrix, connected_components, pixel_error, rand_error, warping_error
-from minicv.viz import PALETTE, colour_instances, panels, prediction_sheet
+from minicv.viz import PALETTE, color_instances, segmentation_sheet, show_images
 
 COLOURS = PALETTE[[5, 1, 3, 7, 2]] / 255
 seeds, count = (1, 2) if lesson.quick else (5, 6)  # a seed stands for pictures of its own
@@ -117,7 +117,7 @@ ax.set(xticks=range(len(MEASURES)), xticklabels=MEASURES, ylabel="%", title="Fiv
 figure.legend(fontsize=8, ncols=4, loc="outside lower center")
 lesson.save(figure, "faults")
 sample = scenes[0]
-lesson.save(prediction_sheet([sample.image], {"truth": [sample.label], **{fault: [make(sample.label)] for fault, make in
+lesson.save(segmentation_sheet([sample.image], {"truth": [sample.label], **{fault: [make(sample.label)] for fault, make in
                                                                          FAULTS.items()}}, scenes.class_names),
             "scenes")
 
@@ -188,7 +188,7 @@ for k, (ax, name) in enumerate(zip(axes, CELL_MEASURES, strict=True)):
     ax.set_xticklabels([fault.replace(" ", "\n", 1) for fault in errors], fontsize=8)
 lesson.save(figure, "cell_faults")
 cell, rng = cells[0], np.random.default_rng(lesson.seed)
-lesson.save(panels({"picture": cell.image, "truth: cells": colour_instances(cell.instances), **{
-    fault: colour_instances(connected_components(make(cell.instances, rng))) for fault, make in CELL_FAULTS.items()}},
+lesson.save(show_images({"picture": cell.image, "truth: cells": color_instances(cell.instances), **{
+    fault: color_instances(connected_components(make(cell.instances, rng))) for fault, make in CELL_FAULTS.items()}},
     columns=5, size=2.2), "cells")
 lesson.finish()

@@ -197,14 +197,14 @@ class Segmentation(Kind):
             return evaluate(model, measured, chosen_on, quiet=args.json, tile=args.tile, average=args.average)
 
     def writer(self, model, info, args):
-        from .viz import picture_of_labels
+        from .viz import render_segmentation
         names = class_names(model, info)
         model.predict([], args.tile)  # the tile is checked before the first image
 
         def write(image, stem):
             result = model.predict([image], args.tile, args.average)[0]
             data.write_png(f"{stem}_labels.png", result.labels)
-            shown = picture_of_labels(image, result.labels, names, enlargement(image))
+            shown = render_segmentation(image, result.labels, names, enlargement(image))
             data.write_png(f"{stem}_overlay.png", shown.transpose(2, 0, 1))
             shares = np.bincount(result.labels.ravel(), minlength=len(names)) / result.labels.size
             return "  ".join(f"{name}: {share:.1%}" for name, share in zip(names, shares, strict=True))
@@ -249,7 +249,7 @@ class Detection(Kind):
 
     def writer(self, model, info, args):
         from .data.rle import encode_rle
-        from .viz import picture_of_detections
+        from .viz import render_detections
         names, given = class_names(model, info), proposer(model, args, None)
         score = model.sure if args.score is None else args.score
 
@@ -262,7 +262,7 @@ class Detection(Kind):
             with atomic_write(f"{stem}.json") as temporary:
                 temporary.write_text(json.dumps({"height": image.shape[1], "width": image.shape[2],
                                                  "objects": objects}))
-            shown = picture_of_detections(image, found, names, enlargement(image))
+            shown = render_detections(image, found, names, enlargement(image))
             data.write_png(f"{stem}_boxes.png", shown.transpose(2, 0, 1))
             counts = np.bincount(found.labels, minlength=len(names))
             return "  ".join(f"{name}: {n}" for name, n in zip(names, counts, strict=True)) if len(found) else (

@@ -16,7 +16,7 @@ from minicv.fast.activation import FastSigmoid
 from minicv.models.segmentation.unet import UNet
 from minicv.ops.activation import Sigmoid
 from minicv.training import SegmentationConfig, load_checkpoint, save_checkpoint
-from minicv.viz import picture_of_labels
+from minicv.viz import render_segmentation
 
 
 @pytest.fixture
@@ -257,8 +257,8 @@ def test_predict(run, checkpoint, picture, tmp_path, options):
         shown = read_image(out / f"{source.stem}_overlay.png", "RGB")
         H, W = image.shape[1:]
         times = 500 // max(H, W)
-        np.testing.assert_array_equal(shown, picture_of_labels(image, labels, ["class 0", "class 1"], times).transpose(
-            2, 0, 1) / np.float32(255))
+        np.testing.assert_array_equal(shown, render_segmentation(
+            image, labels, ["class 0", "class 1"], times).transpose(2, 0, 1) / np.float32(255))
         share = labels.mean()
         assert line == (f"{out / source.stem}_overlay.png  ({W} x {H} pixels)  class 0: {1 - share:.1%}  "
                         f"class 1: {share:.1%}")

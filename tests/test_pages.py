@@ -82,7 +82,7 @@ def test_pictures_are_drawn():
         import ideas
     finally:
         sys.path.remove(str(DOCS))
-    from minicv.viz.pyplot import pyplot
+    from minicv.viz.pyplot import import_pyplot
     shown = set(re.findall(r"generated/pictures/(idea_\w+)\.svg",
                            FAST + (DOCS / "memory_layout.md").read_text(encoding="utf-8")))
     assert shown == set(ideas.PICTURES)
@@ -91,4 +91,4 @@ def test_pictures_are_drawn():
         assert figure.get_figwidth() == ideas.WIDTH, name
         texts = figure.findobj(lambda artist: hasattr(artist, "get_fontsize"))
         assert min(text.get_fontsize() for text in texts if text.get_text()) >= 7, name  # 7 points at the page's width
-        pyplot().close(figure)
+        import_pyplot().close(figure)

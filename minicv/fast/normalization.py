@@ -1,7 +1,7 @@
-"""Normalisation, quickly.
+"""Normalization, quickly.
 
 Batch norm reads a channels-last map as a matrix with a row for each pixel, (P, C), in blocks that stay near the
-processor: once for the sums, once to normalise. The sums are of distances from a rough mean, that of some 256 rows, so
+processor: once for the sums, once to normalize. The sums are of distances from a rough mean, that of some 256 rows, so
 that float32 keeps its digits:
 
     rough = mean of a few rows        d = x - rough          one pass: sum d, sum d^2
@@ -70,19 +70,19 @@ class FastBatchNorm(BatchNorm):
         a = inv if w is None else w * inv
         b = xp.zeros(C, x.dtype) if b is None else b
 
-        def normalise(x, y, a, b):
+        def normalize(x, y, a, b):
             xp.multiply(x, a, out=y)
             y += b
 
-        def centre(x, y, mean):
+        def center(x, y, mean):
             xp.subtract(x, mean, out=y)
         if training and P:  # y = (x - rough) a - shift a + b
-            channelwise(normalise, [y, y], [a, b - shift * a])
+            channelwise(normalize, [y, y], [a, b - shift * a])
         elif type(x) is np.ndarray and (abs(rough * inv) < 16).all():  # b - mean a loses 4 bits of a deviation at most
-            channelwise(normalise, [rows, y], [a, b - rough * a])
+            channelwise(normalize, [rows, y], [a, b - rough * a])
         else:
-            channelwise(centre, [rows, y], [rough])
-            channelwise(normalise, [y, y], [a, b])
+            channelwise(center, [rows, y], [rough])
+            channelwise(normalize, [y, y], [a, b])
         ctx.save(rows, rough, shift, inv, a)
         ctx.training, ctx.shape_in, ctx.group, ctx.P = training, x.shape, group, P
         return from_rows(y.astype(x.dtype, copy=False), x.shape)

@@ -129,7 +129,7 @@ class FastMaxPool2d(MaxPool2d):
             place += of_window[:place.shape[0], :place.shape[1]]
             add_at(gx.reshape(-1), place.reshape(-1), nhwc_view(gy)[n, begin:end].reshape(-1))
 
-        for half in 0, 1:  # neighbouring parts may share rows of gx: one after the other
+        for half in 0, 1:  # neighboring parts may share rows of gx: one after the other
             parallel(work, parts[half::2])
         return gx.transpose(0, 3, 1, 2)
 

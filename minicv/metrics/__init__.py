@@ -2,7 +2,7 @@
 
 from .boundary import BoundaryFScore, near_boundary
 from .detection import CocoEvaluator, ProposalRecall, VOCEvaluator
-from .object_size import BySize
+from .object_size import ObjectSizeScores
 from .panoptic import PanopticQuality
 from .rand_warping import (
     RandScore,
@@ -20,7 +20,7 @@ from .segmentation import ConfusionMatrix, iou
 
 __all__ = [
     "BoundaryFScore",
-    "BySize",
+    "ObjectSizeScores",
     "CocoEvaluator",
     "ConfusionMatrix",
     "PanopticQuality",

@@ -12,7 +12,7 @@ is the score of all.
 
 Conventions where the paper leaves room: a boundary pixel of c is a pixel of c that shares a side with a pixel of
 another class; the picture's border is no boundary. A boundary on one side only scores 0. Void is of two kinds. Where it
-is a strip along the border of an object, as in PASCAL VOC, its pixels take the class of the nearest labelled pixel, up
+is a strip along the border of an object, as in PASCAL VOC, its pixels take the class of the nearest labeled pixel, up
 to `strip` pixels away, so that the boundary runs along its middle. Deeper void counts on neither side and has no
 boundary.
 """
@@ -21,7 +21,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from .checks import as_labels, mean_of_finite, same_shape
+from .checks import as_labels, check_same_shape, mean_without_nan
 
 STRIP = 3.0  # half the width of PASCAL VOC's strips, and the pixel in their middle
 NONE = -1  # in place of a class: void, or no boundary
@@ -50,7 +50,7 @@ class BoundaryFScore:
         """
         name = "BoundaryFScore.update"
         prediction, target = as_labels(name, "prediction", prediction), as_labels(name, "target", target)
-        same_shape(name, "prediction", prediction, "target", target)
+        check_same_shape(name, "prediction", prediction, "target", target)
         if prediction.ndim not in (2, 3):
             raise ValueError(f"{name}: label maps must be (H, W) or (N, H, W), got {target.shape}")
         shape = -1, *target.shape[-2:]
@@ -61,12 +61,12 @@ class BoundaryFScore:
 
     def _f_scores(self, prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
         """F of each class, (K,); NaN where it has no boundary."""
-        labelled = np.ones(target.shape, bool) if self.ignore_index is None else target != self.ignore_index
-        for name, labels in (("prediction", prediction[labelled]), ("target", target[labelled])):
+        labeled = np.ones(target.shape, bool) if self.ignore_index is None else target != self.ignore_index
+        for name, labels in (("prediction", prediction[labeled]), ("target", target[labeled])):
             if labels.size and not 0 <= labels.min() <= labels.max() < self.num_classes:
                 raise ValueError(f"BoundaryFScore.update: {name} holds labels from {labels.min()} to {labels.max()}, "
                                  f"outside the classes 0 to {self.num_classes - 1}")
-        target = without_void(target, self.ignore_index, self.strip)
+        target = fill_void_strips(target, self.ignore_index, self.strip)
         # What is no class lies in void
         counted = (target != NONE) & (prediction >= 0) & (prediction < self.num_classes)
         prediction = np.where(counted, prediction.astype(np.int64), NONE)
@@ -98,7 +98,7 @@ class BoundaryFScore:
     @property
     def mean(self) -> float:
         """Mean of `per_class` over the classes that have one."""
-        return mean_of_finite(self.per_class)
+        return mean_without_nan(self.per_class)
 
 
 def boundary(labels: np.ndarray) -> np.ndarray:
@@ -111,8 +111,8 @@ def boundary(labels: np.ndarray) -> np.ndarray:
     return edge
 
 
-def without_void(target: np.ndarray, ignore_index: int | None = 255, strip: float = STRIP) -> np.ndarray:
-    """The truth (H, W) whose void up to ``strip`` pixels from a labelled pixel has its class; deeper void is -1."""
+def fill_void_strips(target: np.ndarray, ignore_index: int | None = 255, strip: float = STRIP) -> np.ndarray:
+    """The truth (H, W) whose void up to ``strip`` pixels from a labeled pixel has its class; deeper void is -1."""
     target = target.astype(np.int64)
     void = target == ignore_index if ignore_index is not None else np.zeros(target.shape, bool)
     if not void.any() or void.all():
@@ -132,5 +132,5 @@ def near_boundary(target: np.ndarray, width: float, ignore_index: int | None = 2
     target = as_labels("near_boundary", "target", target)
     if target.ndim != 2 or not width > 0:
         raise ValueError(f"near_boundary: needs a label map (H, W) and a positive width, got {target.shape}, {width}")
-    edge = boundary(without_void(target, ignore_index, strip))
+    edge = boundary(fill_void_strips(target, ignore_index, strip))
     return ndimage.distance_transform_edt(~edge) < width if edge.any() else edge

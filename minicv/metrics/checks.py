@@ -41,21 +41,21 @@ def as_probability(function: str, name: str, probability) -> np.ndarray:
     return probability
 
 
-def same_shape(function: str, name_a: str, a: np.ndarray, name_b: str, b: np.ndarray) -> None:
+def check_same_shape(function: str, name_a: str, a: np.ndarray, name_b: str, b: np.ndarray) -> None:
     if a.shape != b.shape:
         raise ValueError(
             f"{function}: {name_a} and {name_b} must have the same shape, got {a.shape} and {b.shape}"
         )
 
 
-def mean_of_finite(values: np.ndarray) -> float:
+def mean_without_nan(values: np.ndarray) -> float:
     """The mean of the values that are not NaN; NaN where none is, without a warning."""
     values = np.asarray(values, np.float64)
     values = values[~np.isnan(values)]
     return float(values.mean()) if values.size else float("nan")
 
 
-def two_dimensional(function: str, name: str, array: np.ndarray) -> None:
+def check_one_image(function: str, name: str, array: np.ndarray) -> None:
     if array.ndim != 2:
         raise ValueError(
             f"{function}: {name} must be one image of shape (H, W), got {array.shape}; "

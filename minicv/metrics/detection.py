@@ -6,8 +6,8 @@ the area under precision over recall. The two sets differ in what is right and i
 
 VOC (Everingham et al., IJCV 2010, sec. 4.2): an answer is right if the object with which it has the highest IoU has at
 least 0.5, and no answer before it took that object. One whose object is "difficult" is neither right nor wrong, and
-such objects need not be found. Precision is first made to fall (``envelope``); the area is exact, or the mean at the 11
-recalls 0, 0.1, ... 1, as until 2009.
+such objects need not be found. Precision is first made to fall (``precision_envelope``); the area is exact, or the
+mean at the 11 recalls 0, 0.1, ... 1, as until 2009.
 
 COCO (Lin et al., ECCV 2014; the rules are those of its code, pycocotools): in each picture the 100 best answers of a
 class, by score, take the free object with the highest IoU, at ten IoUs 0.5, 0.55, ... 0.95. An answer that is left with
@@ -26,7 +26,7 @@ import numpy as np
 
 from ..data.detection import DetectionSample
 from ..detection import Detections, box_area, box_intersection, box_iou
-from .checks import mean_of_finite
+from .checks import mean_without_nan
 
 # ---------------------------------------------------------------------------------------------------------
 # From a sorted list of right and wrong to one number
@@ -38,16 +38,16 @@ def precision_recall(scores: np.ndarray, right: np.ndarray, objects: int) -> tup
 
     Of equal scores, the answer that comes first is first. The recall of no object at all is 0.
     """
-    found = np.cumsum(np.asarray(right, bool)[by_score(scores)])
+    found = np.cumsum(np.asarray(right, bool)[descending_order(scores)])
     return found / np.arange(1, len(found) + 1), found / max(objects, 1)
 
 
-def by_score(scores: np.ndarray) -> np.ndarray:
+def descending_order(scores: np.ndarray) -> np.ndarray:
     """The order of falling scores; of equal ones the first is first, and NaN comes last, as in pycocotools."""
     return np.argsort(-np.asarray(scores, np.float64), kind="stable")
 
 
-def envelope(precision: np.ndarray) -> np.ndarray:
+def precision_envelope(precision: np.ndarray) -> np.ndarray:
     """At each recall the highest precision at this recall or a higher one: it never rises, (..., D)."""
     return np.maximum.accumulate(precision[..., ::-1], axis=-1)[..., ::-1]
 
@@ -55,15 +55,15 @@ def envelope(precision: np.ndarray) -> np.ndarray:
 def average_precision(precision: np.ndarray, recall: np.ndarray, points: int | None = None) -> float:
     """The area under a curve of ``precision_recall``: exact (VOC since 2010), or the mean at ``points`` recalls.
 
-    VOC until 2009 took 11 points, COCO takes 101: of the recalls 0, ..., 1, the precision of the envelope at the first
-    answer that reaches it, or 0 where none does. The recalls are exact, k / 10; those of VOC's own code are multiples
-    of 0.1 in floating point, of which 0.30000000000000004 is not reached by 3 of 10 objects, 0.3.
+    VOC until 2009 took 11 points, COCO takes 101: at each of the recalls 0, ..., 1, the envelope at the first answer
+    that reaches it, or 0 where none does. The recalls are exact, k / 10; those of VOC's own code are multiples of 0.1
+    in floating point, of which 0.30000000000000004 is not reached by 3 of 10 objects, 0.3.
     """
     if points is None:
-        return float(np.sum(np.diff(recall, prepend=0) * envelope(precision)))
+        return float(np.sum(np.diff(recall, prepend=0) * precision_envelope(precision)))
     wanted = np.arange(points) / (points - 1)  # linspace's 0.3 is more than 3/10
     place = np.searchsorted(recall, wanted, side="left")  # the first answer with that recall
-    return float(np.append(envelope(precision), 0)[place].mean())  # VOC, eqs. (1) and (2)
+    return float(np.append(precision_envelope(precision), 0)[place].mean())  # VOC, eqs. (1) and (2)
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -72,7 +72,7 @@ def average_precision(precision: np.ndarray, recall: np.ndarray, points: int | N
 
 
 @dataclasses.dataclass(frozen=True)
-class Curve:
+class PrecisionRecallCurve:
     """One class of a VOC evaluation. precision, recall, scores: (D,), by falling score, without what does not count."""
 
     precision: np.ndarray
@@ -103,7 +103,7 @@ class VOCEvaluator:
         check_labels("VOCEvaluator.update", self.num_classes, found.labels, truth.labels)
         for k in np.union1d(found.labels, truth.labels).astype(np.int64):
             mine, there = found[found.labels == k], truth.labels == k
-            order = by_score(mine.scores)
+            order = descending_order(mine.scores)
             difficult = (truth.difficult | truth.crowd)[there]
             verdict = voc_match(mine.boxes[order], truth.boxes[there], difficult, self.iou_threshold)
             counts = verdict >= 0
@@ -111,12 +111,12 @@ class VOCEvaluator:
             self._right[k].append(verdict[counts] == 1)
             self._objects[k] += np.count_nonzero(~difficult)
 
-    def curve(self, k: int) -> Curve:
+    def curve(self, k: int) -> PrecisionRecallCurve:
         """Precision and recall of a class, for its figure."""
         scores = np.concatenate([np.zeros(0, np.float32), *self._scores[k]])
         right = np.concatenate([np.zeros(0, bool), *self._right[k]])
         precision, recall = precision_recall(scores, right, int(self._objects[k]))
-        return Curve(precision, recall, -np.sort(-scores), int(self._objects[k]))
+        return PrecisionRecallCurve(precision, recall, -np.sort(-scores), int(self._objects[k]))
 
     @property
     def ap(self) -> np.ndarray:
@@ -126,7 +126,7 @@ class VOCEvaluator:
     @property
     def mean_ap(self) -> float:
         """mAP: the mean over the classes that have objects; NaN if none has any."""
-        return mean_of_finite(self.ap)
+        return mean_without_nan(self.ap)
 
 
 def voc_match(boxes: np.ndarray, truth: np.ndarray, difficult: np.ndarray, threshold: float = 0.5) -> np.ndarray:
@@ -148,9 +148,9 @@ def voc_match(boxes: np.ndarray, truth: np.ndarray, difficult: np.ndarray, thres
 # ---------------------------------------------------------------------------------------------------------
 # COCO
 # ---------------------------------------------------------------------------------------------------------
-THRESHOLDS = np.linspace(0.5, 0.95, 10)
-RECALLS = np.linspace(0, 1, 101)
-AREAS = {"all": (0.0, 1e10), "small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
+IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
+RECALL_POINTS = np.linspace(0, 1, 101)
+AREA_RANGES = {"all": (0.0, 1e10), "small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
 
 
 class CocoEvaluator:
@@ -161,7 +161,7 @@ class CocoEvaluator:
     """
 
     def __init__(self, num_classes: int, masks: bool = False, max_detections: Sequence[int] = (1, 10, 100),
-                 areas: dict[str, tuple[float, float]] = AREAS):
+                 areas: dict[str, tuple[float, float]] = AREA_RANGES):
         self.num_classes, self.masks, self.max_detections = num_classes, masks, tuple(sorted(max_detections))
         self.areas = dict(areas)
         self._pictures: list[list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = [[] for _ in range(num_classes)]
@@ -175,7 +175,7 @@ class CocoEvaluator:
                 raise ValueError(f"CocoEvaluator.update: {name} has no masks; compare boxes with masks=False")
         for k in np.union1d(found.labels, truth.labels).astype(np.int64):
             mine, there = found[found.labels == k], truth.select(truth.labels == k)
-            mine = mine[by_score(mine.scores)[:self.max_detections[-1]]]
+            mine = mine[descending_order(mine.scores)[:self.max_detections[-1]]]
             iou, area, size = overlaps(mine, there, self.masks)
             low, high = np.array(list(self.areas.values())).T[:, :, None]  # (A, 1)
             ignored = (area < low) | (area > high) | there.crowd | there.difficult  # (A, G)
@@ -192,20 +192,20 @@ class CocoEvaluator:
     def _curves(self, k: int, area: str, max_detections: int | None) -> tuple[np.ndarray, np.ndarray] | None:
         """Precision (T, 101) and the recall that is reached, (T,)."""
         a, most = list(self.areas).index(area), max_detections or self.max_detections[-1]
-        objects, T = self._objects[k, a], len(THRESHOLDS)
+        objects, T = self._objects[k, a], len(IOU_THRESHOLDS)
         if not objects:
             return None
         scores = np.concatenate([s[:most] for s, _, _ in self._pictures[k]])
-        order = by_score(scores)
+        order = descending_order(scores)
         matched, left_out = (np.concatenate([p[which][a, :, :most] for p in self._pictures[k]], axis=1)[:, order]
                              for which in (1, 2))
         right = np.cumsum(matched & ~left_out, axis=1)  # (T, D)
         wrong = np.cumsum(~matched & ~left_out, axis=1)
         recall = right / objects
-        precision = envelope(right / np.maximum(right + wrong, 1))
-        at = np.zeros((T, len(RECALLS)))
+        precision = precision_envelope(right / np.maximum(right + wrong, 1))
+        at = np.zeros((T, len(RECALL_POINTS)))
         for t in range(T):
-            at[t] = np.append(precision[t], 0)[np.searchsorted(recall[t], RECALLS, side="left")]
+            at[t] = np.append(precision[t], 0)[np.searchsorted(recall[t], RECALL_POINTS, side="left")]
         return at, recall[:, -1] if recall.shape[1] else np.zeros(T)
 
     def ap(self, area: str = "all", threshold: float | None = None) -> np.ndarray:
@@ -236,7 +236,7 @@ class CocoEvaluator:
         numbers |= {f"AP{name}": self.ap(name) for name in names[1:]}
         numbers |= {f"AR{most}": self.ar(max_detections=most) for most in self.max_detections}
         numbers |= {f"AR{name}": self.ar(name, last) for name in names[1:]}
-        return {name: mean_of_finite(v) for name, v in numbers.items()}
+        return {name: mean_without_nan(v) for name, v in numbers.items()}
 
 
 def coco_match(iou: np.ndarray, ignored: np.ndarray, crowd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -246,12 +246,12 @@ def coco_match(iou: np.ndarray, ignored: np.ndarray, crowd: np.ndarray) -> tuple
     number of answers may be part. An answer prefers an object that counts; of those, the highest IoU, the last of
     several, as in pycocotools.
     """
-    (D, G), (A, _), T = iou.shape, ignored.shape, len(THRESHOLDS)
+    (D, G), (A, _), T = iou.shape, ignored.shape, len(IOU_THRESHOLDS)
     matched, left_out = np.zeros((A, T, D), bool), np.zeros((A, T, D), bool)
     free = np.ones((A, T, G), bool)
     a, t = np.indices((A, T))
     for d in range(D if G else 0):
-        near = free & (iou[d] >= np.minimum(THRESHOLDS, 1 - 1e-10)[:, None])  # (A, T, G)
+        near = free & (iou[d] >= np.minimum(IOU_THRESHOLDS, 1 - 1e-10)[:, None])  # (A, T, G)
         counting = near & ~ignored[:, None]
         allowed = np.where(counting.any(axis=2, keepdims=True), counting, near)
         g = G - 1 - np.where(allowed, iou[d], -1)[:, :, ::-1].argmax(axis=2)  # (A, T), the last of the highest
@@ -285,7 +285,7 @@ def shared_pixels(a: np.ndarray, b: np.ndarray, part: int = 1 << 20) -> np.ndarr
     return common
 
 
-def objects_found(found: Detections, truth: DetectionSample, threshold: float = 0.5) -> np.ndarray:
+def match_detections(found: Detections, truth: DetectionSample, threshold: float = 0.5) -> np.ndarray:
     """Which object of a picture each answer found, int (D,); -1 for a false alarm. By masks, where both have them.
 
     By falling score, an answer takes the object with the highest IoU of at least ``threshold`` among those of its class
@@ -294,7 +294,7 @@ def objects_found(found: Detections, truth: DetectionSample, threshold: float = 
     masks = found.masks is not None and truth.masks is not None
     iou = overlaps(found, truth, masks)[0]
     free, of = found.labels[:, None] == truth.labels, np.full(len(found), -1)  # (D, G)
-    for d in by_score(found.scores):
+    for d in descending_order(found.scores):
         near = np.where(free[d], iou[d], -1)
         if near.max(initial=-1) >= threshold:
             of[d] = near.argmax()
@@ -303,7 +303,7 @@ def objects_found(found: Detections, truth: DetectionSample, threshold: float = 
 
 
 def _index(threshold: float) -> list[int]:
-    found = np.flatnonzero(np.isclose(THRESHOLDS, threshold)).tolist()
+    found = np.flatnonzero(np.isclose(IOU_THRESHOLDS, threshold)).tolist()
     if not found:
         raise ValueError(f"CocoEvaluator: COCO's IoU thresholds are 0.5, 0.55, ... 0.95, got {threshold}")
     return found
@@ -349,7 +349,7 @@ class ProposalRecall:
 
     def recall(self, threshold: float = 0.5) -> np.ndarray:
         """The share of the objects with an IoU of at least ``threshold``, (len(counts),); NaN without objects."""
-        return np.array([mean_of_finite(best >= threshold) for best in self.best_overlaps()[0]])
+        return np.array([mean_without_nan(best >= threshold) for best in self.best_overlaps()[0]])
 
     def mabo(self) -> np.ndarray:
         """Mean average best overlap, (len(counts),): the mean over the classes of the mean over their objects.

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
-from .checks import as_labels, same_shape, two_dimensional
+from .checks import as_labels, check_one_image, check_same_shape
 
-EIGHT = np.ones((3, 3), bool)  # neighbours across corners count, or thin slanted objects would fall apart
+EIGHT = np.ones((3, 3), bool)  # neighbors across corners count, or thin slanted objects would fall apart
 
 
-class BySize:
+class ObjectSizeScores:
     """Recall and IU by the size of objects, over a stream of label maps, in constant memory.
 
     num_classes: the classes are 0 ... num_classes - 1. edges: the sizes, in pixels, where one bin ends and the next
@@ -29,8 +29,8 @@ class BySize:
                  ignore_index: int | None = 255):
         things = range(num_classes) if things is None else things
         if num_classes < 1 or list(edges) != sorted(set(edges)) or not set(things) <= set(range(num_classes)):
-            raise ValueError(f"BySize: needs a class, rising edges and things among the classes, got {num_classes}, "
-                             f"{tuple(edges)} and {tuple(things)}")
+            raise ValueError(f"ObjectSizeScores: needs a class, rising edges and things among the classes, got "
+                             f"{num_classes}, {tuple(edges)} and {tuple(things)}")
         self.num_classes, self.edges, self.things, self.ignore_index = num_classes, edges, tuple(things), ignore_index
         counts = np.zeros((4, len(edges) + 1, num_classes), np.int64)  # (what, bins, K)
         self.objects, self.found, self._right, self._union = counts
@@ -40,10 +40,10 @@ class BySize:
 
         Raises ``ValueError`` for shapes that differ.
         """
-        name = "BySize.update"
+        name = "ObjectSizeScores.update"
         prediction, target = as_labels(name, "prediction", prediction), as_labels(name, "target", target)
-        same_shape(name, "prediction", prediction, "target", target)
-        two_dimensional(name, "target", target)
+        check_same_shape(name, "prediction", prediction, "target", target)
+        check_one_image(name, "target", target)
         counted = np.ones(target.shape, bool) if self.ignore_index is None else target != self.ignore_index
         for k in self.things:
             own, predicted = target == k, prediction == k

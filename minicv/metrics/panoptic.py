@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .checks import as_labels, mean_of_finite, same_shape
+from .checks import as_labels, check_same_shape, mean_without_nan
 
 
 class PanopticScore(NamedTuple):
@@ -41,7 +41,7 @@ class PanopticQuality:
         is ``classes[s - 1]``; crowd: bool, one per true segment. A segment without a pixel counts nowhere."""
         segments = as_labels("PanopticQuality.update", "segments", segments)
         true_segments = as_labels("PanopticQuality.update", "true_segments", true_segments)
-        same_shape("PanopticQuality.update", "segments", segments, "true_segments", true_segments)
+        check_same_shape("PanopticQuality.update", "segments", segments, "true_segments", true_segments)
         k, k_true = (self._classes(*pair) for pair in (("segments", segments, classes),
                                                        ("true_segments", true_segments, true_classes)))
         crowd = np.zeros(len(k_true), bool) if crowd is None else np.append(False, crowd).astype(bool)
@@ -92,4 +92,4 @@ class PanopticQuality:
     def mean(self, which: np.ndarray | None = None) -> PanopticScore:
         """Means over the classes that are seen, NaN if none is; ``which``, bool (K,): of these only, such as things."""
         every = self.per_class if which is None else self.per_class[which]
-        return PanopticScore(*map(mean_of_finite, every.T))
+        return PanopticScore(*map(mean_without_nan, every.T))

@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage, sparse
 
-from .checks import as_labels, as_mask, as_probability, mean_of_finite, same_shape, two_dimensional
+from .checks import as_labels, as_mask, as_probability, check_one_image, check_same_shape, mean_without_nan
 
 
 def pixel_error(probability: np.ndarray, truth: np.ndarray, threshold: float = 0.5) -> float:
@@ -35,7 +35,7 @@ def pixel_error(probability: np.ndarray, truth: np.ndarray, threshold: float = 0
     """
     probability = as_probability("pixel_error", "probability", probability)
     truth = as_mask("pixel_error", "truth", truth)
-    same_shape("pixel_error", "probability", probability, "truth", truth)
+    check_same_shape("pixel_error", "probability", probability, "truth", truth)
     return float(np.mean((probability > threshold) != truth))
 
 
@@ -60,7 +60,7 @@ def rand_score(prediction_labels: np.ndarray, truth_labels: np.ndarray) -> RandS
     """
     prediction = as_labels("rand_score", "prediction_labels", prediction_labels)
     truth = as_labels("rand_score", "truth_labels", truth_labels)
-    same_shape("rand_score", "prediction_labels", prediction, "truth_labels", truth)
+    check_same_shape("rand_score", "prediction_labels", prediction, "truth_labels", truth)
     foreground = truth != 0
     if not foreground.any():
         return RandScore(*[float("nan")] * 3)
@@ -103,7 +103,7 @@ def _pairs(sizes: np.ndarray) -> int:
 def connected_components(mask: np.ndarray) -> np.ndarray:
     """Number the cells of a mask (H, W): 1, 2, ... for its 4-connected components, 0 where it is False."""
     mask = as_mask("connected_components", "mask", mask)
-    two_dimensional("connected_components", "mask", mask)
+    check_one_image("connected_components", "mask", mask)
     labels, _ = ndimage.label(mask)  # 4-connected is its default
     return labels
 
@@ -112,8 +112,8 @@ def rand_f_score_at(probability: np.ndarray, truth_mask: np.ndarray, threshold: 
     """Rand F-score of the cells in `probability > threshold` against those in `truth_mask`, both (H, W)."""
     probability = as_probability("rand_f_score_at", "probability", probability)
     truth_mask = as_mask("rand_f_score_at", "truth_mask", truth_mask)
-    same_shape("rand_f_score_at", "probability", probability, "truth_mask", truth_mask)
-    two_dimensional("rand_f_score_at", "probability", probability)
+    check_same_shape("rand_f_score_at", "probability", probability, "truth_mask", truth_mask)
+    check_one_image("rand_f_score_at", "probability", probability)
     return rand_f_score(connected_components(probability > threshold), connected_components(truth_mask))
 
 
@@ -139,7 +139,7 @@ def best_threshold(
     if not thresholds:
         raise ValueError("best_threshold: thresholds is empty, give at least one value in [0, 1)")
     pairs = list(zip(probabilities, truths, strict=True))
-    scores = [mean_of_finite([rand_f_score_at(p, t, threshold) for p, t in pairs]) for threshold in thresholds]
+    scores = [mean_without_nan([rand_f_score_at(p, t, threshold) for p, t in pairs]) for threshold in thresholds]
     if np.isnan(scores[0]):
         return 0.5
     smoothed = [np.mean(scores[max(0, i - smooth) : i + smooth + 1]) for i in range(len(scores))]
@@ -149,7 +149,7 @@ def best_threshold(
 # ----------------------------------------------------------------------------------- warping
 
 # A point is simple if flipping it changes no cell and no membrane but in shape. That depends on its eight
-# neighbours x_0 ... x_7 alone (1 for a cell, counted from the east, as the mathematicians turn):
+# neighbors x_0 ... x_7 alone (1 for a cell, counted from the east, as the mathematicians turn):
 #     x_3 x_2 x_1
 #     x_4  .  x_0
 #     x_5 x_6 x_7
@@ -159,7 +159,7 @@ def best_threshold(
 #     N4 = 0: a cell of one pixel would appear or vanish, or, with all sides joined, a hole of one pixel.
 
 def _simple_points() -> bytes:
-    """1 for a simple point, else 0, for each of the 256 neighbourhoods sum_k x_k 2^k."""
+    """1 for a simple point, else 0, for each of the 256 neighborhoods sum_k x_k 2^k."""
     x = np.arange(256) >> np.arange(8)[:, None] & 1  # (8, 256)
     # Yokoi, Toriwaki and Fukumura (1975): N4 = sum over k = 0, 2, 4, 6 of x_k - x_k x_{k+1} x_{k+2}
     N4 = sum(x[k] - x[k] * x[k + 1] * x[(k + 2) % 8] for k in (0, 2, 4, 6))  # (256,)
@@ -178,8 +178,8 @@ def warp(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     stop at other pixels.
     """
     truth, prediction = as_mask("warp", "truth", truth), as_mask("warp", "prediction", prediction)
-    same_shape("warp", "truth", truth, "prediction", prediction)
-    two_dimensional("warp", "truth", truth)
+    check_same_shape("warp", "truth", truth, "prediction", prediction)
+    check_one_image("warp", "truth", truth)
 
     # Plain bytes in one row: indexing them is several times faster than indexing an array.
     warped, target = (bytearray(np.pad(mask, 1).tobytes()) for mask in (truth, prediction))
@@ -190,10 +190,10 @@ def warp(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     while queue:
         p = queue.popleft()
         waiting.discard(p)
-        neighbourhood = 0
+        neighborhood = 0
         for k, step in enumerate(around):
-            neighbourhood |= warped[p + step] << k
-        if SIMPLE[neighbourhood]:
+            neighborhood |= warped[p + step] << k
+        if SIMPLE[neighborhood]:
             warped[p] = target[p]
             # A flip changes who is simple only next to it.
             for step in around:
@@ -208,5 +208,5 @@ def warping_error(prediction: np.ndarray, truth: np.ndarray) -> float:
     """Share of pixels where the mask `prediction` still differs from the warped mask `truth`, both (H, W)."""
     prediction = as_mask("warping_error", "prediction", prediction)
     truth = as_mask("warping_error", "truth", truth)
-    same_shape("warping_error", "prediction", prediction, "truth", truth)
+    check_same_shape("warping_error", "prediction", prediction, "truth", truth)
     return float(np.mean(warp(truth, prediction) != prediction))

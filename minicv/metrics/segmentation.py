@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .checks import as_labels, as_mask, mean_of_finite, same_shape
+from .checks import as_labels, as_mask, check_same_shape, mean_without_nan
 
 
 class ConfusionMatrix:
@@ -34,7 +34,7 @@ class ConfusionMatrix:
         """
         prediction = as_labels("ConfusionMatrix.update", "prediction", prediction)
         target = as_labels("ConfusionMatrix.update", "target", target)
-        same_shape("ConfusionMatrix.update", "prediction", prediction, "target", target)
+        check_same_shape("ConfusionMatrix.update", "prediction", prediction, "target", target)
         if self.ignore_index is not None:
             counted = target != self.ignore_index
             prediction, target = prediction[counted], target[counted]
@@ -63,12 +63,12 @@ class ConfusionMatrix:
         """Share of its pixels that a class gets right, mean over the classes that the truth shows."""
         n_ii, t_i, _ = self._counts()
         shown = t_i > 0
-        return mean_of_finite(n_ii[shown] / t_i[shown])  # FCN, sec. 5: (1 / n_cl) sum_i n_ii / t_i
+        return mean_without_nan(n_ii[shown] / t_i[shown])  # FCN, sec. 5: (1 / n_cl) sum_i n_ii / t_i
 
     @property
     def mean_iu(self) -> float:
         """Mean of `per_class_iu` over the classes that truth or prediction show."""
-        return mean_of_finite(self.per_class_iu)  # FCN, sec. 5: (1 / n_cl) sum_i IU_i
+        return mean_without_nan(self.per_class_iu)  # FCN, sec. 5: (1 / n_cl) sum_i IU_i
 
     @property
     def frequency_weighted_iu(self) -> float:
@@ -123,6 +123,6 @@ def iou(prediction: np.ndarray, target: np.ndarray) -> float:
     Two empty masks give 1: nothing was there and nothing was found, and a NaN would spoil a mean over images.
     """
     prediction, target = as_mask("iou", "prediction", prediction), as_mask("iou", "target", target)
-    same_shape("iou", "prediction", prediction, "target", target)
+    check_same_shape("iou", "prediction", prediction, "target", target)
     union = np.count_nonzero(prediction | target)
     return np.count_nonzero(prediction & target) / union if union else 1.0

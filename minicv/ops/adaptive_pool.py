@@ -1,6 +1,6 @@
 """Adaptive pooling: the maximum or the mean of each of a given number of bins, and the pyramid of SPPNet.
 
-It divides n pixels into m bins, bin i from floor(i n / m) up to, without it, ceil((i+1) n / m): neighbours may share a
+It divides n pixels into m bins, bin i from floor(i n / m) up to, without it, ceil((i+1) n / m): neighbors may share a
 pixel, and there may be more bins than pixels. That is PyTorch's convention, and how SPPNet divides a map (He et al.,
 2014, app. A). Ties and NaN as in ``max_pool.py``.
 """

@@ -83,7 +83,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
 def dropout2d(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
     """Zero whole channels of (N, C, H, W), each with probability ``p``, and divide the others by 1 - p.
 
-    Neighbouring pixels are much alike, so without its channel a lost pixel would be found again next door. Errors as
+    Neighboring pixels are much alike, so without its channel a lost pixel would be found again next door. Errors as
     ``dropout``. Tompson et al., "Efficient Object Localization Using Convolutional Networks" (2015), sec. 3.2.
     """
     _check("dropout2d", input, p)

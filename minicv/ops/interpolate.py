@@ -3,7 +3,7 @@
 Output pixel a of OH takes its value at position s of the input, which has H pixels:
 
     align_corners=False   s = (a + 1/2) H / OH - 1/2     pixels are squares, the pictures' outer edges coincide
-    align_corners=True    s = a (H - 1) / (OH - 1)       pixels are points, the outer pixels' centres coincide
+    align_corners=True    s = a (H - 1) / (OH - 1)       pixels are points, the outer pixels' centers coincide
     nearest               s = floor(a H / OH)
 
 clamped to 0 <= s <= H - 1. Bilinear interpolation weighs pixel i by how near it is, max(0, 1 - |s - i|), in rows and
@@ -162,7 +162,7 @@ def interpolate(input: Tensor, size: int | Pair | None = None, scale_factor: flo
 def bilinear_kernel(factor: int) -> np.ndarray:
     """The kernel with which a transposed convolution of stride ``factor`` interpolates bilinearly: (k, k), float64.
 
-    k = 2 factor - factor % 2; the weight falls linearly from 1 at distance 0 from the kernel's centre to 0 at distance
+    k = 2 factor - factor % 2; the weight falls linearly from 1 at distance 0 from the kernel's center to 0 at distance
     ``factor``. With padding factor // 2 the output is ``factor`` times as large, and that of ``interpolate`` with
     align_corners=False, except at the border. Raises ``ValueError`` for a factor below 1. FCN (Long et al., 2015),
     sec. 3.3.

@@ -3,7 +3,7 @@
     E = - sum_x w(x) log p_l(x)(x)          U-Net (Ronneberger et al., 2015), eq. (1) and sec. 3
 
 p is the softmax over the classes, l(x) the true class of pixel x, w(x) its weight. (The paper prints eq. (1) without
-the minus, as something to maximise.)
+the minus, as something to maximize.)
 
 PyTorch's semantics: ``reduction="mean"`` divides by the sum of the weights of the pixels that count. PyTorch has no
 pixel weights; here they join the class weights, on both sides of that fraction. So a constant map of any height changes

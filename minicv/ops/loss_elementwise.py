@@ -147,7 +147,7 @@ def binary_cross_entropy_with_logits(input: Tensor, target: Tensor | Array, weig
                                      reduction: str = "mean", pos_weight: Tensor | Array | None = None) -> Tensor:
     """Cross entropy of sigmoid(input) against probabilities ``target``, both of any one shape.
 
-    ``weight`` weighs elements, ``pos_weight`` the share of the positives (above 1 it favours recall over precision);
+    ``weight`` weighs elements, ``pos_weight`` the share of the positives (above 1 it favors recall over precision);
     both broadcast to input's shape. Input and target are differentiated. Where a weight is 0, loss and gradient are 0,
     whatever the input. ``reduction``: "mean" over all elements, "sum" or "none". Raises ``ValueError`` for shapes that
     do not fit, and for weights that require a gradient. Mask R-CNN, sec. 3, L_mask.

@@ -1,15 +1,15 @@
-"""Batch normalisation, and the local response normalisation of AlexNet.
+"""Batch normalization, and the local response normalization of AlexNet.
 
 Ioffe and Szegedy, "Batch Normalization" (2015), algorithm 1: each channel is brought to mean 0 and variance 1 over the
 batch and all pixels, then to a learned mean and scale:
 
     y = (x - mean) / sqrt(var + eps) * weight + bias
 
-PyTorch's conventions: the biased variance (divided by P, the number of pixels) normalises. The running averages, which
+PyTorch's conventions: the biased variance (divided by P, the number of pixels) normalizes. The running averages, which
 stand in for mean and variance in evaluation, move by ``momentum`` towards each batch's mean and unbiased variance
 (divided by P - 1).
 
-Krizhevsky et al. (2012), sec. 3.3, n neighbouring channels inhibit each other:
+Krizhevsky et al. (2012), sec. 3.3, n neighboring channels inhibit each other:
 
     b_i = a_i / (k + alpha/n sum_j a_j^2)^beta,      j from i - n/2 to i + (n-1)/2, where there is a channel
 
@@ -56,7 +56,7 @@ def local_response_norm_loop(x, size, alpha=1e-4, beta=0.75, k=1.0):
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Batch normalisation
+# Batch normalization
 # ---------------------------------------------------------------------------------------------------------
 class BatchNorm(Wide):
     """y = w xn + b,   xn = (x - mean) / sqrt(var + eps),   for each channel"""
@@ -94,13 +94,13 @@ class BatchNorm(Wide):
 def batch_norm(input: Tensor, running_mean: Tensor | Array | None, running_var: Tensor | Array | None,
                weight: Tensor | None = None, bias: Tensor | None = None, training: bool = False, momentum: float = 0.1,
                eps: float = 1e-5, group: Any = None) -> Tensor:
-    """Normalise each channel of (N, C, ...), then scale by ``weight`` (C,) and shift by ``bias`` (C,).
+    """Normalize each channel of (N, C, ...), then scale by ``weight`` (C,) and shift by ``bias`` (C,).
 
     In training by the batch's own mean and variance. ``running_mean`` and ``running_var``, arrays or Tensors (C,), move
     by the share ``momentum`` towards them: they are changed in place, as nothing else in ``minicv.ops`` is. Both may
     be None. In evaluation by ``running_mean`` and ``running_var``. Raises ``ValueError`` for shapes that do not fit,
     and in training for one value per channel, which has no variance. ``group`` (``training.Group``): the batch is
-    spread over its processes, and normalised as one. Ioffe and Szegedy (2015), algorithm 1.
+    spread over its processes, and normalized as one. Ioffe and Szegedy (2015), algorithm 1.
     """
     name, shape = "batch_norm", input.shape
     check_floats(name, input=input, weight=weight, bias=bias)
@@ -140,7 +140,7 @@ def running_array(name: str, argument: str, value: Tensor | Array | None, input:
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Local response normalisation
+# Local response normalization
 # ---------------------------------------------------------------------------------------------------------
 class LocalResponseNorm(Wide):
     """b_i = a_i d_i^-beta,   d_i = k + alpha/n sum_j a_j^2"""

@@ -4,9 +4,9 @@ RoI pooling: Fast R-CNN (Girshick, 2015), sec. 2.1. RoIAlign: Mask R-CNN (He et 
 that of torchvision's ``roi_pool`` and ``roi_align``. Boxes are in pixels of the picture, ``spatial_scale`` takes them
 to the feature map. Said for rows, with bins p = 0 .. PH - 1; columns are alike:
 
-RoI pooling rounds the ends, half away from zero (NumPy's ``round`` would go to the even neighbour), and takes the last
+RoI pooling rounds the ends, half away from zero (NumPy's ``round`` would go to the even neighbor), and takes the last
 pixel in: h = max(round(y2) - round(y1) + 1, 1). Bin p has the rows from round(y1) + floor(p h / PH) up to, without it,
-round(y1) + ceil((p+1) h / PH): two neighbours may share a row. What lies outside the map is cut off, and a bin with
+round(y1) + ceil((p+1) h / PH): two neighbors may share a row. What lies outside the map is cut off, and a bin with
 nothing left gives 0. The result is the largest value in the bin, and its gradient goes to that pixel alone.
 
 RoIAlign rounds nothing: h = y2 - y1, bin p is the interval from y1 + p h / PH to y1 + (p+1) h / PH. In it stand

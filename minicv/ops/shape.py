@@ -216,7 +216,7 @@ def crop(input: Tensor, top: int, left: int, height: int, width: int) -> Tensor:
 
 
 def center_crop(input: Tensor, output_size: tuple[int, int]) -> Tensor:
-    """The centre of (..., H, W); an odd remainder is cut off at the bottom and right. U-Net, sec. 2."""
+    """The center of (..., H, W); an odd remainder is cut off at the bottom and right. U-Net, sec. 2."""
     height, width = output_size
     if input.ndim < 2 or not (1 <= height <= input.shape[-2] and 1 <= width <= input.shape[-1]):
         raise ValueError(f"center_crop: {height}x{width} must be at least 1x1 and no larger than the picture, (..., H, "

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from ..data import IGNORE
 from ..metrics import BoundaryFScore, ConfusionMatrix, best_threshold, pixel_error, rand_f_score_at, warping_error
-from ..metrics.checks import mean_of_finite
+from ..metrics.checks import mean_without_nan
 from ..nn import Module
 
 
@@ -51,7 +51,7 @@ def evaluate(model: Module, dataset: Any, training: Any = None, quiet: bool = Tr
         return found
     seen = [(r.probabilities[1], s.label == 1) for s, r in predictions(model, training, quiet, **how)]
     threshold = best_threshold(*zip(*seen, strict=True))
-    return {**found, "pixel_error": mean_of_finite([pixel_error(p, truth) for p, truth in cells]),
+    return {**found, "pixel_error": mean_without_nan([pixel_error(p, truth) for p, truth in cells]),
             "threshold": threshold,
-            "rand_f_score": mean_of_finite([rand_f_score_at(p, truth, threshold) for p, truth in cells]),
-            "warping_error": mean_of_finite([warping_error(p > threshold, truth) for p, truth in cells])}
+            "rand_f_score": mean_without_nan([rand_f_score_at(p, truth, threshold) for p, truth in cells]),
+            "warping_error": mean_without_nan([warping_error(p > threshold, truth) for p, truth in cells])}

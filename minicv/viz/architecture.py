@@ -16,9 +16,9 @@ from ..autograd import Function, no_grad, substitute
 from ..nn import Module, evaluating
 from ..summary import Tracer, functions, traced
 from .images import PALETTE
-from .pyplot import pyplot
+from .pyplot import import_pyplot
 
-KINDS = {  # of operations: what they are called, colour in the palette
+KINDS = {  # of operations: what they are called, color in the palette
     "conv": ("convolution", 2), "pool": ("pooling", 6), "up": ("upsampling", 3), "linear": ("fully connected", 4),
     "roi": ("regions of interest", 7), "join": ("maps joined", 1), "input": ("picture", 0),
 }
@@ -149,9 +149,9 @@ def draw_architecture(several: list[Block], title: str = "") -> Any:
     """Draw blocks from left to right and return the figure.
 
     A block is as high as the square root of its map's side and as wide as the logarithm of its channels, which stand
-    above it; below it stands the side. Its colour and the words below say what it does.
+    above it; below it stands the side. Its color and the words below say what it does.
     """
-    plt = pyplot()
+    plt = import_pyplot()
     largest = max(b.size[0] for b in several)
     heights = [max(2.4 * np.sqrt(b.size[0] / largest), 0.12) for b in several]
     widths = [0.12 + 0.05 * np.log2(b.channels) for b in several]

@@ -1,4 +1,4 @@
-"""Pictures with boxes, masks and heat maps, in colours that colour-blind people can tell apart.
+"""Pictures with boxes, masks and heat maps, in colors that color-blind people can tell apart.
 
 A box (x1, y1, x2, y2) is drawn where it is: pixel (i, j) reaches from i to i + 1 and from j to j + 1.
 """
@@ -10,20 +10,20 @@ from typing import Any
 import numpy as np
 
 from .fonts import set_fonts
-from .images import PALETTE, grey_to_rgb
+from .images import PALETTE, to_rgb
 from .pyplot import import_matplotlib
 
-COLOURS = PALETTE[[1, 2, 3, 7, 4, 5, 6]]  # one class after the other
+COLORS = PALETTE[[1, 2, 3, 7, 4, 5, 6]]  # one class after the other
 
 
-def class_colour(label: int) -> np.ndarray:
-    """The colour of a class, RGB in 0..1; every eighth is the first again."""
-    return COLOURS[int(label) % len(COLOURS)] / 255
+def class_color(label: int) -> np.ndarray:
+    """The color of a class, RGB in 0..1; every eighth is the first again."""
+    return COLORS[int(label) % len(COLORS)] / 255
 
 
-def draw_picture(ax: Any, image: np.ndarray, title: str = "", **options: Any) -> None:
+def draw_image(ax: Any, image: np.ndarray, title: str = "", **options: Any) -> None:
     """A picture (C, H, W) in 0..1, or (H, W, 3), on axes whose units are its pixels; ``options`` go to imshow."""
-    rgb = image if image.ndim == 3 and image.shape[2] == 3 else grey_to_rgb(image)
+    rgb = image if image.ndim == 3 and image.shape[2] == 3 else to_rgb(image)
     H, W = rgb.shape[:2]
     ax.imshow(rgb, **{"extent": (0, W, H, 0), "interpolation": "nearest", **options})
     ax.set(xlim=(0, W), ylim=(H, 0), xticks=[], yticks=[])
@@ -31,16 +31,16 @@ def draw_picture(ax: Any, image: np.ndarray, title: str = "", **options: Any) ->
 
 
 def draw_boxes(ax: Any, boxes: np.ndarray, labels: Sequence[int] | None = None, texts: Sequence[str] | None = None,
-               colour: Any = None, width: float = 1.8, style: str = "-") -> None:
-    """Frames on axes of ``draw_picture``, with a thin white line beside them, so that they show on any ground.
+               color: Any = None, width: float = 1.8, style: str = "-") -> None:
+    """Frames on axes of ``draw_image``, with a thin white line beside them, so that they show on any ground.
 
-    boxes: (R, 4). labels: (R,), each class in its colour; or one ``colour`` for all. texts: (R,), at the boxes.
+    boxes: (R, 4). labels: (R,), each class in its color; or one ``color`` for all. texts: (R,), at the boxes.
     """
     import matplotlib.patheffects as effects
     from matplotlib.colors import to_rgb
     from matplotlib.patches import Rectangle
     for r, (x1, y1, x2, y2) in enumerate(np.asarray(boxes, float).tolist()):
-        own = class_colour(0 if labels is None else labels[r]) if colour is None else colour
+        own = class_color(0 if labels is None else labels[r]) if color is None else color
         halo = [effects.Stroke(linewidth=width + 1, foreground="w", alpha=0.8), effects.Normal()]
         ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=own, linewidth=width, linestyle=style,
                                path_effects=halo))
@@ -57,32 +57,32 @@ def draw_boxes(ax: Any, boxes: np.ndarray, labels: Sequence[int] | None = None, 
 
 def overlay_masks(image: np.ndarray, masks: np.ndarray, labels: Sequence[int] | None = None,
                   strength: float = 0.5) -> np.ndarray:
-    """A picture (C, H, W) with masks (R, H, W) tinted, each class, or without labels each mask, in its colour, and an
-    outline of full colour: uint8 (H, W, 3)."""
-    rgb = grey_to_rgb(image).astype(np.float32)
+    """A picture (C, H, W) with masks (R, H, W) tinted, each class, or without labels each mask, in its color, and an
+    outline of full color: uint8 (H, W, 3)."""
+    rgb = to_rgb(image).astype(np.float32)
     for r, mask in enumerate(np.asarray(masks, bool)):
-        colour = 255 * class_colour(r if labels is None else labels[r]).astype(np.float32)
+        color = 255 * class_color(r if labels is None else labels[r]).astype(np.float32)
         inner = mask.copy()  # without the pixels at its edge
         inner[1:] &= mask[:-1]
         inner[:-1] &= mask[1:]
         inner[:, 1:] &= mask[:, :-1]
         inner[:, :-1] &= mask[:, 1:]
-        rgb[inner] += strength * (colour - rgb[inner])
-        rgb[mask & ~inner] = colour
+        rgb[inner] += strength * (color - rgb[inner])
+        rgb[mask & ~inner] = color
     return rgb.astype(np.uint8)
 
 
-def heat_map(image: np.ndarray, heat: np.ndarray, low: float | None = None, high: float | None = None,
+def overlay_heat_map(image: np.ndarray, heat: np.ndarray, low: float | None = None, high: float | None = None,
              strength: float = 0.6) -> np.ndarray:
-    """A picture (C, H, W), in grey, under a map (h, w) in colours from dark blue (low) to yellow: uint8 (H, W, 3).
+    """A picture (C, H, W), in gray, under a map (h, w) in colors from dark blue (low) to yellow: uint8 (H, W, 3).
 
-    The map is stretched over the picture, each of its places a rectangle. low, high: the ends of the colours, the
+    The map is stretched over the picture, each of its places a rectangle. low, high: the ends of the colors, the
     map's own by default.
     """
     H, W = image.shape[-2:]
     low, high = (float(heat.min()) if low is None else low), (float(heat.max()) if high is None else high)
     scaled = np.clip((heat - low) / max(high - low, 1e-12), 0, 1)
     rows, columns = (np.arange(side) * part // side for side, part in zip((H, W), heat.shape, strict=True))
-    colours = import_matplotlib().colormaps["cividis"](scaled[rows[:, None], columns])[..., :3] * 255  # (H, W, 3)
-    grey = grey_to_rgb(image).mean(axis=2, keepdims=True)
-    return ((1 - strength) * grey + strength * colours).astype(np.uint8)
+    colors = import_matplotlib().colormaps["cividis"](scaled[rows[:, None], columns])[..., :3] * 255  # (H, W, 3)
+    gray = to_rgb(image).mean(axis=2, keepdims=True)
+    return ((1 - strength) * gray + strength * colors).astype(np.uint8)

@@ -22,8 +22,8 @@ def loss_curve(lines: list[dict]) -> Any:
         names = ["total"]
     figure = Figure(figsize=(7, 4), layout="constrained")
     ax = figure.subplots()
-    for name, colour in zip(names, PALETTE[[5, 1, 2, 3, 6, 4, 7, 0]] / 255, strict=False):
-        ax.plot([line["step"] for line in losses], [line.get(name, 0.0) for line in losses], color=colour, label=name,
+    for name, color in zip(names, PALETTE[[5, 1, 2, 3, 6, 4, 7, 0]] / 255, strict=False):
+        ax.plot([line["step"] for line in losses], [line.get(name, 0.0) for line in losses], color=color, label=name,
                 lw=1.2)
     ax.set(xlabel="step", ylabel="loss", yscale="log", title="training loss")
     if len(names) > 1:

@@ -8,35 +8,35 @@ import numpy as np
 
 from ..data.detection import DetectionSample
 from ..detection import Detections
-from ..metrics.detection import objects_found
-from .boxes import class_colour
+from ..metrics.detection import match_detections
+from .boxes import class_color
 from .fonts import legible, set_fonts
-from .pyplot import pyplot
+from .pyplot import import_pyplot
 
-PALE, DARK = 0.3, 0.7  # how much of a class's colour is in its objects, and in the outlines of what was found
+PALE, DARK = 0.3, 0.7  # how much of a class's color is in its objects, and in the outlines of what was found
 WIDTH, DASHES, HATCH = 1.3, (0, (3, 1.5)), "////"
 CROSS = {"marker": "x", "markeredgecolor": "k", "markersize": 5.5, "markeredgewidth": 1.4}
 
 
-def found_sheet(truths: Sequence[DetectionSample], found: Mapping[str, Sequence[Detections]],
+def detection_sheet(truths: Sequence[DetectionSample], found: Mapping[str, Sequence[Detections]],
                 class_names: Sequence[str], titles: Sequence[str] | None = None, size: float = 3.4,
                 threshold: float = 0.5) -> Any:
-    """A figure with a row for each detector and a column for each picture, see ``draw_found``, and a legend below.
+    """A figure with a row for each detector and a column for each picture, see ``draw_detections``, and a legend below.
 
     found: name of a detector -> what it found on each picture. titles: of the pictures. size: width of one, inches.
     ``ValueError`` unless there are detections for each picture.
     """
-    plt = pyplot()
+    plt = import_pyplot()
     for name, each in found.items():
         if len(each) != len(truths):
-            raise ValueError(f"found_sheet: {name!r} needs detections on each of {len(truths)} pictures, got "
+            raise ValueError(f"detection_sheet: {name!r} needs detections on each of {len(truths)} pictures, got "
                              f"{len(each)}")
     heights = [size * truth.image.shape[1] / truth.image.shape[2] for truth in truths]
     figure, axes = plt.subplots(len(found), len(truths), squeeze=False, layout="compressed",
                                 figsize=(size * len(truths) + 0.3, (max(heights) + 0.25) * len(found) + 0.75))
     for i, (name, each) in enumerate(found.items()):
         for n, (ax, truth, some) in enumerate(zip(axes[i], truths, each, strict=True)):
-            right, false, missed = draw_found(ax, some, truth, threshold)
+            right, false, missed = draw_detections(ax, some, truth, threshold)
             above = f"{titles[n]}\n" if titles is not None and i == 0 else ""
             ax.set_title(f"{above}{right} found, {false} false, {missed} missed", fontsize=9, pad=3)
         axes[i, 0].set_ylabel(name, fontsize=10, fontweight="bold")
@@ -48,49 +48,49 @@ def found_sheet(truths: Sequence[DetectionSample], found: Mapping[str, Sequence[
     return figure
 
 
-def draw_found(ax: Any, found: Detections, truth: DetectionSample, threshold: float = 0.5) -> tuple[int, int, int]:
-    """Objects pale, what was found as outlines, both in the colour of the class; how many right, false, and missed.
+def draw_detections(ax: Any, found: Detections, truth: DetectionSample, threshold: float = 0.5) -> tuple[int, int, int]:
+    """Objects pale, what was found as outlines, both in the color of the class; how many right, false, and missed.
 
-    Right or false by ``objects_found`` at the IoU ``threshold``: false alarms are dashed with a cross in the middle,
+    Right or false by ``match_detections`` at the IoU ``threshold``: false alarms are dashed with a cross in the middle,
     misses hatched. Masks, where both have them, else boxes. Objects that are difficult, or crowds, are left out.
     """
     truth = truth.for_training()
-    of = objects_found(found, truth, threshold)
+    of = match_detections(found, truth, threshold)
     missed = np.setdiff1d(np.arange(len(truth.labels)), of)
     H, W = truth.image.shape[1:]
     ax.set(xlim=(0, W), ylim=(H, 0), xticks=[], yticks=[], aspect="equal", facecolor="w")
     masks = found.masks is not None and truth.masks is not None
     for g, label in enumerate(truth.labels):
         hatch = HATCH if g in missed else None
-        _object(ax, truth.masks[g] if masks else truth.boxes[g], class_colour(label), hatch)
+        _object(ax, truth.masks[g] if masks else truth.boxes[g], class_color(label), hatch)
     for d, label in enumerate(found.labels):
-        _outline(ax, found.masks[d] if masks else found.boxes[d], DARK * class_colour(label), of[d] >= 0)
+        _outline(ax, found.masks[d] if masks else found.boxes[d], DARK * class_color(label), of[d] >= 0)
         if of[d] < 0:
             x1, y1, x2, y2 = found.boxes[d]
             ax.plot((x1 + x2) / 2, (y1 + y2) / 2, linestyle="", **CROSS)
     return int((of >= 0).sum()), int((of < 0).sum()), len(missed)
 
 
-def _object(ax: Any, shape: np.ndarray, colour: np.ndarray, hatch: str | None) -> None:
-    """A box (4,) or a mask (H, W), filled; hatched in dark grey if there is a ``hatch``."""
+def _object(ax: Any, shape: np.ndarray, color: np.ndarray, hatch: str | None) -> None:
+    """A box (4,) or a mask (H, W), filled; hatched in dark gray if there is a ``hatch``."""
     from matplotlib.patches import Rectangle
     if shape.ndim == 1:
         x1, y1, x2, y2 = shape
-        ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, facecolor=(*colour, PALE), edgecolor="0.25", linewidth=0,
+        ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, facecolor=(*color, PALE), edgecolor="0.25", linewidth=0,
                                hatch=hatch))
         return
-    ax.contourf(*_grid(shape), levels=[0.5, 2], colors=[(*colour, PALE)], hatches=[hatch])
+    ax.contourf(*_grid(shape), levels=[0.5, 2], colors=[(*color, PALE)], hatches=[hatch])
 
 
-def _outline(ax: Any, shape: np.ndarray, colour: np.ndarray, right: bool) -> None:
+def _outline(ax: Any, shape: np.ndarray, color: np.ndarray, right: bool) -> None:
     from matplotlib.patches import Rectangle
     style = "-" if right else DASHES
     if shape.ndim == 1:
         x1, y1, x2, y2 = shape
-        ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=WIDTH,
+        ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=color, linewidth=WIDTH,
                                linestyle=style))
     elif shape.any():
-        ax.contour(*_grid(shape), levels=[0.5], colors=[colour], linewidths=WIDTH, linestyles=[style])
+        ax.contour(*_grid(shape), levels=[0.5], colors=[color], linewidths=WIDTH, linestyles=[style])
 
 
 def _grid(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -100,13 +100,13 @@ def _grid(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def legend(class_names: Sequence[str]) -> list[Any]:
-    """What the colours, fillings, lines and crosses of ``draw_found`` mean."""
+    """What the colors, fillings, lines and crosses of ``draw_detections`` mean."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
-    colours, grey, false = [class_colour(k) for k in range(len(class_names))], np.full(3, 0.5), {"linestyle": DASHES}
-    return [*(Patch(facecolor=(*colour, PALE), edgecolor=DARK * colour, linewidth=WIDTH, label=name)
-              for name, colour in zip(legible(class_names), colours, strict=True)),
-            Patch(facecolor=(*grey, PALE), label="filled: is there"),
-            Patch(fill=False, edgecolor=DARK * grey, linewidth=WIDTH, label="outlined: was found"),
-            Patch(facecolor=(*grey, PALE), edgecolor="0.25", linewidth=0, hatch=HATCH, label="hatched: missed"),
-            Line2D([], [], color=DARK * grey, linewidth=WIDTH, **false, **CROSS, label="dashed, crossed: false alarm")]
+    colors, gray, false = [class_color(k) for k in range(len(class_names))], np.full(3, 0.5), {"linestyle": DASHES}
+    return [*(Patch(facecolor=(*color, PALE), edgecolor=DARK * color, linewidth=WIDTH, label=name)
+              for name, color in zip(legible(class_names), colors, strict=True)),
+            Patch(facecolor=(*gray, PALE), label="filled: is there"),
+            Patch(fill=False, edgecolor=DARK * gray, linewidth=WIDTH, label="outlined: was found"),
+            Patch(facecolor=(*gray, PALE), edgecolor="0.25", linewidth=0, hatch=HATCH, label="hatched: missed"),
+            Line2D([], [], color=DARK * gray, linewidth=WIDTH, **false, **CROSS, label="dashed, crossed: false alarm")]

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..autograd import Tensor
 from ..autograd.graph import calls
-from .pyplot import pyplot
+from .pyplot import import_pyplot
 
 LARGEST = 400  # calls: a longer row is wider than an image file can be
 
@@ -24,7 +24,7 @@ def draw_graph(tensor: Tensor, names: dict[str, Tensor] | None = None, ax: Any =
     if count > LARGEST:
         raise ValueError(f"draw_graph: the graph has {count:,} calls, and a drawing has room for {LARGEST}; draw "
                          "a smaller network, or a result nearer to its leaves")
-    plt = pyplot()
+    plt = import_pyplot()
     from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Path
     place, arrows = arrange(tensor)
     labels, text = {t.node or t: name for name, t in (names or {}).items()}, {}

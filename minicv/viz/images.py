@@ -1,18 +1,18 @@
-"""Pictures of images, label maps and instances, in colours that colour-blind people can tell apart."""
+"""Pictures of images, label maps and instances, in colors that color-blind people can tell apart."""
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
 
-from .pyplot import pyplot
+from .pyplot import import_pyplot
 
 # Okabe and Ito's palette (Wong, Nature Methods 2011), as RGB in 0..255
 PALETTE = np.array([[0, 0, 0], [230, 159, 0], [86, 180, 233], [0, 158, 115], [240, 228, 66], [0, 114, 178],
                     [213, 94, 0], [204, 121, 167]], np.uint8)
 
 
-def grey_to_rgb(image: np.ndarray) -> np.ndarray:
+def to_rgb(image: np.ndarray) -> np.ndarray:
     """(C, H, W) or (H, W) in [0, 1] -> uint8 (H, W, 3); unsigned integers have full brightness at their largest value.
 
     NaN is black.
@@ -24,33 +24,33 @@ def grey_to_rgb(image: np.ndarray) -> np.ndarray:
     return (np.clip(np.nan_to_num(planes), 0, 1) * 255 + 0.5).astype(np.uint8).transpose(1, 2, 0)
 
 
-def overlay(image: np.ndarray, labels: np.ndarray, strength: float = 0.45) -> np.ndarray:
-    """The image (C, H, W) with each class but 0 tinted in its colour: uint8 (H, W, 3)."""
-    rgb, colours = grey_to_rgb(image).astype(np.float32), PALETTE[1 + (labels - 1) % (len(PALETTE) - 1)]
-    tinted = (1 - strength) * rgb + strength * colours
+def overlay_labels(image: np.ndarray, labels: np.ndarray, strength: float = 0.45) -> np.ndarray:
+    """The image (C, H, W) with each class but 0 tinted in its color: uint8 (H, W, 3)."""
+    rgb, colors = to_rgb(image).astype(np.float32), PALETTE[1 + (labels - 1) % (len(PALETTE) - 1)]
+    tinted = (1 - strength) * rgb + strength * colors
     return np.where((labels > 0)[..., None], tinted, rgb).astype(np.uint8)
 
 
-def outline(labels: np.ndarray) -> np.ndarray:
-    """True on pixels whose right or lower neighbour has another label, bool (H, W)."""
+def label_edges(labels: np.ndarray) -> np.ndarray:
+    """True on pixels whose right or lower neighbor has another label, bool (H, W)."""
     edge = np.zeros(labels.shape, bool)
     edge[:, :-1] |= labels[:, :-1] != labels[:, 1:]
     edge[:-1] |= labels[:-1] != labels[1:]
     return edge
 
 
-def colour_instances(instances: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Instance numbers (H, W) as colours, background black: uint8 (H, W, 3). Neighbouring numbers differ clearly."""
+def color_instances(instances: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Instance numbers (H, W) as colors, background black: uint8 (H, W, 3). Neighboring numbers differ clearly."""
     numbers, place = np.unique(instances, return_inverse=True)  # numbers may be as large as 2 ** 32
-    colours = PALETTE[1 + (numbers % (len(PALETTE) - 1)).astype(np.int64)].astype(float)
-    colours *= np.random.default_rng(seed).uniform(0.6, 1.0, (len(colours), 1))
-    colours[numbers == 0] = 0
-    return colours.astype(np.uint8)[place.reshape(instances.shape)]
+    colors = PALETTE[1 + (numbers % (len(PALETTE) - 1)).astype(np.int64)].astype(float)
+    colors *= np.random.default_rng(seed).uniform(0.6, 1.0, (len(colors), 1))
+    colors[numbers == 0] = 0
+    return colors.astype(np.uint8)[place.reshape(instances.shape)]
 
 
-def panels(pictures: dict[str, Any], columns: int | None = None, size: float = 2.6, **options: Any) -> Any:
+def show_images(pictures: dict[str, Any], columns: int | None = None, size: float = 2.6, **options: Any) -> Any:
     """A figure of pictures side by side, title -> array (H, W), (H, W, 3) or (C, H, W); ``options`` go to imshow."""
-    plt = pyplot()
+    plt = import_pyplot()
     columns = columns or min(len(pictures), 4)
     rows = -(-len(pictures) // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(size * columns, (size + 0.3) * rows), squeeze=False)
@@ -59,7 +59,7 @@ def panels(pictures: dict[str, Any], columns: int | None = None, size: float = 2
     for ax, (title, picture) in zip(axes.flat, pictures.items(), strict=False):
         picture = np.asarray(picture)
         if picture.ndim == 3 and picture.shape[0] in (1, 3) and picture.shape[2] not in (1, 3):
-            picture = grey_to_rgb(picture)
+            picture = to_rgb(picture)
         ax.imshow(picture, **{"cmap": "gray", "interpolation": "nearest", **options})
         ax.set_title(title, fontsize=9)
     figure.tight_layout()

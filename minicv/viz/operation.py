@@ -9,7 +9,7 @@ import numpy as np
 from .. import seed
 from ..autograd import Tensor
 from ..ops.case import Case
-from .pyplot import pyplot
+from .pyplot import import_pyplot
 
 
 def plane(array: np.ndarray, at: tuple[int, ...] = ()) -> np.ndarray:
@@ -30,7 +30,7 @@ def names(case: Case) -> list[str]:
 
 
 def show(ax: Any, values: np.ndarray, title: str, signed: bool = False) -> None:
-    """One plane of numbers as colours; where there is room, with the numbers. ``signed``: white is zero."""
+    """One plane of numbers as colors; where there is room, with the numbers. ``signed``: white is zero."""
     limit, wide = np.abs(values).max() or 1, max(values.shape) / min(values.shape) > 4
     picture = ax.imshow(values, cmap="PuOr" if signed else "cividis", vmin=-limit if signed else None,
                         vmax=limit if signed else None, aspect="auto" if wide or min(values.shape) == 1 else "equal")
@@ -48,7 +48,7 @@ def draw_operation(case: Case) -> tuple[Any, str]:
 
     Returns the figure and its words. Raises ``ValueError`` if the case has no numbers to draw.
     """
-    plt = pyplot()
+    plt = import_pyplot()
     seed(0)
     f, inputs = case.differentiable()
     if not inputs or not inputs[0].size:
@@ -87,7 +87,7 @@ def draw_operation(case: Case) -> tuple[Any, str]:
 
 def draw_arrays(title: str, maps: dict[str, np.ndarray]) -> tuple[Any, str]:
     """Draw arrays beside each other, white for zero: of what is no operation, but made for one; figure and words."""
-    plt = pyplot()
+    plt = import_pyplot()
     planes = {name: plane(array) for name, array in maps.items()}
     widths = [max(v.shape[1] / v.shape[0], 1) for v in planes.values()]
     figure, axes = plt.subplots(1, len(planes), figsize=(1.8 * sum(widths), 2.0), layout="constrained", squeeze=False,

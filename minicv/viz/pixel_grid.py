@@ -11,40 +11,40 @@ import numpy as np
 
 from .images import PALETTE
 
-FOUR = PALETTE[[3, 5, 1, 7]] / 255  # green, blue, orange, pink: one after the other for neighbouring bins
+BIN_COLORS = PALETTE[[3, 5, 1, 7]] / 255  # green, blue, orange, pink: one after the other for neighboring bins
 
 Span = tuple[float, float]  # begin and end
 
 
-def draw_map(ax: Any, values: Any, title: str = "", numbers: bool = False, **options: Any) -> None:
-    """A map (H, W) in grey, or pale with each number in its pixel; ``options`` go to imshow."""
+def draw_pixels(ax: Any, values: Any, title: str = "", numbers: bool = False, **options: Any) -> None:
+    """A map (H, W) in gray, or pale with each number in its pixel; ``options`` go to imshow."""
     values = np.asarray(values, float)
     (H, W), pale = values.shape, {"cmap": "Greys", "vmin": 0, "vmax": 2.5 * max(values.max(), 1e-9)}
-    colours = pale if numbers else {"cmap": "gray"}
-    ax.imshow(values, **{"interpolation": "nearest", "extent": (0, W, H, 0), **colours, **options})
+    colors = pale if numbers else {"cmap": "gray"}
+    ax.imshow(values, **{"interpolation": "nearest", "extent": (0, W, H, 0), **colors, **options})
     ax.set(xticks=[], yticks=[])
     ax.set_title(title, fontsize=9)
     for (i, j), v in np.ndenumerate(values) if numbers else ():
         ax.text(j + 0.5, i + 0.5, f"{v:g}", ha="center", va="center", fontsize=8, color="0.65" if v == 0 else "k")
 
 
-def draw_bin(ax: Any, rows: Span, columns: Span, colour: Any, inset: float = 0.05, width: float = 2.2) -> None:
+def draw_bin(ax: Any, rows: Span, columns: Span, color: Any, inset: float = 0.05, width: float = 2.2) -> None:
     """A frame around the rows and columns (begin, end), drawn ``inset`` pixels inside."""
     from matplotlib.patches import Rectangle
     (y, y2), (x, x2) = rows, columns
-    ax.add_patch(Rectangle((x + inset, y + inset), x2 - x - 2 * inset, y2 - y - 2 * inset, fill=False, edgecolor=colour,
+    ax.add_patch(Rectangle((x + inset, y + inset), x2 - x - 2 * inset, y2 - y - 2 * inset, fill=False, edgecolor=color,
                            linewidth=width, clip_on=False))
 
 
 def draw_bins(ax: Any, rows: Sequence[Span], columns: Sequence[Span], maxima_of: np.ndarray | None = None,
               inset: float = 0.06, nested: float = 0.0) -> None:
-    """A grid of bins in four colours, each ``nested`` pixels further inside, so that overlaps show; rings around the
+    """A grid of bins in four colors, each ``nested`` pixels further inside, so that overlaps show; rings around the
     maxima of the map ``maxima_of`` in them, the larger the later."""
     for n, (r, c) in enumerate((r, c) for r in rows for c in columns):
-        colour = FOUR[n % 4]
-        draw_bin(ax, r, c, colour, inset + nested * (n % 4))
+        color = BIN_COLORS[n % 4]
+        draw_bin(ax, r, c, color, inset + nested * (n % 4))
         if maxima_of is not None:
             part = maxima_of[slice(*r), slice(*c)]
             i, j = np.unravel_index(part.argmax(), part.shape)
-            ax.scatter(c[0] + j + 0.5, r[0] + i + 0.5, s=330 + 110 * n, facecolors="none", edgecolors=[colour],
+            ax.scatter(c[0] + j + 0.5, r[0] + i + 0.5, s=330 + 110 * n, facecolors="none", edgecolors=[color],
                        linewidths=1.8)

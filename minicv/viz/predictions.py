@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from .boxes import class_colour, overlay_masks
+from .boxes import class_color, overlay_masks
 from .fonts import draw_text, legible, text_size
-from .images import PALETTE, grey_to_rgb
-from .segmentation import class_colours
+from .images import PALETTE, to_rgb
+from .segmentation import class_colors
 
 NARROW = 260  # pixels that a line of the legend has at least
 REST = ("background", "membrane", "gap", "unlabeled", "void")  # classes that are left as they are
@@ -34,7 +34,8 @@ def enlarged(rgb: np.ndarray, scale: int) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(rgb.repeat(scale, axis=0).repeat(scale, axis=1)))
 
 
-def picture_of_labels(image: np.ndarray, labels: np.ndarray, class_names: Sequence[str], scale: int = 1) -> np.ndarray:
+def render_segmentation(image: np.ndarray, labels: np.ndarray, class_names: Sequence[str],
+                        scale: int = 1) -> np.ndarray:
     """An image (C, H, W) with its classes (H, W) tinted, ``scale`` times as large, over a legend: uint8 (H', W', 3).
 
     The legend has the classes that occur, with their share of the pixels, the largest first. A class 0 called
@@ -42,9 +43,9 @@ def picture_of_labels(image: np.ndarray, labels: np.ndarray, class_names: Sequen
     """
     K = len(class_names)
     bare = K <= 2 or class_names[0].lower() in REST
-    colours = PALETTE[1 + np.arange(-1, K - 1) % (len(PALETTE) - 1)] if bare else class_colours(class_names)
-    rgb = grey_to_rgb(image).astype(np.float32)
-    rgb = np.where((labels >= bare)[..., None], 0.55 * rgb + 0.45 * colours[labels], rgb).astype(np.uint8)
+    colors = PALETTE[1 + np.arange(-1, K - 1) % (len(PALETTE) - 1)] if bare else class_colors(class_names)
+    rgb = to_rgb(image).astype(np.float32)
+    rgb = np.where((labels >= bare)[..., None], 0.55 * rgb + 0.45 * colors[labels], rgb).astype(np.uint8)
     picture = enlarged(rgb, scale)
     size, names = letter_size(picture), legible(class_names)
     width, gap = max(picture.width, NARROW), size // 2
@@ -55,38 +56,38 @@ def picture_of_labels(image: np.ndarray, labels: np.ndarray, class_names: Sequen
         wide, high = text_size(text, size)
         if x > gap and x + size + gap + wide > width - gap:
             x, y = gap, y + high + gap
-        entries.append((x, y, text, None if bare and k == 0 else tuple(colours[k].tolist())))
+        entries.append((x, y, text, None if bare and k == 0 else tuple(colors[k].tolist())))
         x += size + gap + wide + 2 * gap
     canvas = Image.new("RGB", (width, y + high + gap), "white")
     canvas.paste(picture, (0, 0))
     draw = ImageDraw.Draw(canvas)
-    for x, y, text, colour in entries:
-        draw.rectangle((x, y + (high - size) // 2, x + size, y + (high + size) // 2), fill=colour, outline="black")
+    for x, y, text, color in entries:
+        draw.rectangle((x, y + (high - size) // 2, x + size, y + (high + size) // 2), fill=color, outline="black")
         draw_text(draw, (x + size + gap, y), text, size, "black")
     return np.asarray(canvas)
 
 
-def picture_of_detections(image: np.ndarray, found: Any, class_names: Sequence[str], scale: int = 1) -> np.ndarray:
+def render_detections(image: np.ndarray, found: Any, class_names: Sequence[str], scale: int = 1) -> np.ndarray:
     """An image (C, H, W) with what a detector found in it, ``scale`` times as large: uint8 (scale H, scale W, 3).
 
     found: Detections, or a DetectionSample. Every box has its class, if there are several, and its score above it;
     masks are tinted. Detections without an object are marked as such.
     """
-    picture = enlarged(grey_to_rgb(image) if found.masks is None else overlay_masks(image, found.masks, found.labels),
+    picture = enlarged(to_rgb(image) if found.masks is None else overlay_masks(image, found.masks, found.labels),
                        scale)
     draw, size, names = ImageDraw.Draw(picture), letter_size(picture), legible(class_names)
     scores = getattr(found, "scores", None)
     if scores is not None and not len(scores):
         place_text(picture, draw, (0, 0), "nothing found", size, (255, 255, 255))
     for r in range(len(found.boxes))[::-1]:  # the best at last, on top
-        colour = tuple((255 * class_colour(found.labels[r])).astype(int).tolist())
+        color = tuple((255 * class_color(found.labels[r])).astype(int).tolist())
         x1, y1, x2, y2 = (np.asarray(found.boxes[r], float) * scale).round().astype(int).tolist()
         x2, y2 = max(x2 - 1, x1), max(y2 - 1, y1)
         draw.rectangle((x1 - 1, y1 - 1, x2 + 1, y2 + 1), outline="white")
-        draw.rectangle((x1, y1, x2, y2), outline=colour, width=max(scale, 1 + min(picture.size) // 400))
+        draw.rectangle((x1, y1, x2, y2), outline=color, width=max(scale, 1 + min(picture.size) // 400))
         words = [names[int(found.labels[r])]] if len(names) > 1 or scores is None else []
         place_text(picture, draw, (x1, y1), " ".join([*words, *([] if scores is None else [f"{scores[r]:.2f}"])]), size,
-                   colour)
+                   color)
     return np.asarray(picture)
 
 

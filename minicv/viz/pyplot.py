@@ -25,7 +25,7 @@ def import_matplotlib() -> ModuleType:
     return matplotlib
 
 
-def pyplot() -> ModuleType:
+def import_pyplot() -> ModuleType:
     """matplotlib.pyplot with the backend that the user has chosen, so that a notebook shows its figures; or with Agg,
     where that one does not work."""
     import_matplotlib()

@@ -1,4 +1,4 @@
-"""Label maps side by side, and which class is taken for which, in colours that colour-blind people can tell apart.
+"""Label maps side by side, and which class is taken for which, in colors that color-blind people can tell apart.
 
 No palette does that for more than eight or nine classes, so large regions also carry the number of their class.
 """
@@ -11,60 +11,60 @@ import numpy as np
 from scipy import ndimage
 
 from .fonts import legible, set_fonts
-from .images import PALETTE, grey_to_rgb
-from .pyplot import pyplot
+from .images import PALETTE, to_rgb
+from .pyplot import import_pyplot
 
 VOID = np.array([255, 255, 255], np.uint8)
 BLACK, ORANGE, SKY, _, YELLOW, _, VERMILION, PINK = PALETTE.tolist()
-GREEN, BLUE, GREY, BROWN, PURPLE = (0, 120, 85), (0, 90, 178), (190, 190, 190), (110, 60, 40), (90, 20, 110)
+GREEN, BLUE, GRAY, BROWN, PURPLE = (0, 120, 85), (0, 90, 178), (190, 190, 190), (110, 60, 40), (90, 20, 110)
 NATURAL = (  # what a reader expects of CamVid and of scenes, and still different for all eyes
-    {"sky": SKY, "building": ORANGE, "pole": BLACK, "road": GREY, "pavement": YELLOW, "tree": GREEN, "sign": VERMILION,
+    {"sky": SKY, "building": ORANGE, "pole": BLACK, "road": GRAY, "pavement": YELLOW, "tree": GREEN, "sign": VERMILION,
      "fence": BROWN, "car": BLUE, "pedestrian": PINK, "bicyclist": PURPLE},
-    {"ground": YELLOW, "water": SKY, "road": GREY, "tree": GREEN, "house": ORANGE, "car": VERMILION, "boat": BLUE,
+    {"ground": YELLOW, "water": SKY, "road": GRAY, "tree": GREEN, "house": ORANGE, "car": VERMILION, "boat": BLUE,
      "pole": BLACK, "sign": PINK})
 
 
-def class_colours(classes: int | Sequence[str]) -> np.ndarray:
-    """Colours for so many classes, or for classes of these names, uint8 (K, 3).
+def class_colors(classes: int | Sequence[str]) -> np.ndarray:
+    """Colors for so many classes, or for classes of these names, uint8 (K, 3).
 
     The palette, then lighter and then darker, and then the same again; names that NATURAL knows have theirs.
     """
-    for colours in NATURAL:
-        if not isinstance(classes, int) and set(classes) <= set(colours):
-            return np.array([colours[name] for name in classes], np.uint8)
+    for colors in NATURAL:
+        if not isinstance(classes, int) and set(classes) <= set(colors):
+            return np.array([colors[name] for name in classes], np.uint8)
     palette = PALETTE[[2, 1, 3, 7, 5, 6, 4, 0]].astype(float)  # each far from the one before
-    shades = np.concatenate([palette, 0.5 * palette + 127, 0.55 * palette + 20])  # black: grey, nearly black
+    shades = np.concatenate([palette, 0.5 * palette + 127, 0.55 * palette + 20])  # black: gray, nearly black
     count = classes if isinstance(classes, int) else len(classes)
     return shades[np.arange(count) % len(shades)].astype(np.uint8)
 
 
-def colour_labels(labels: np.ndarray, colours: np.ndarray, ignore_index: int | None = 255) -> np.ndarray:
-    """Classes (H, W) in colours (K, 3): uint8 (H, W, 3). Void is white. ``ValueError`` for a class without a colour."""
+def color_labels(labels: np.ndarray, colors: np.ndarray, ignore_index: int | None = 255) -> np.ndarray:
+    """Classes (H, W) in colors (K, 3): uint8 (H, W, 3). Void is white. ``ValueError`` for a class without a color."""
     labels = np.asarray(labels)
     void = labels == ignore_index if ignore_index is not None else np.zeros(labels.shape, bool)
     classes = np.where(void, 0, labels)
-    if classes.size and not 0 <= classes.min() <= classes.max() < len(colours):
-        raise ValueError(f"colour_labels: classes {classes.min()} to {classes.max()}, but {len(colours)} colours")
-    return np.where(void[..., None], VOID, np.asarray(colours, np.uint8)[classes])
+    if classes.size and not 0 <= classes.min() <= classes.max() < len(colors):
+        raise ValueError(f"color_labels: classes {classes.min()} to {classes.max()}, but {len(colors)} colors")
+    return np.where(void[..., None], VOID, np.asarray(colors, np.uint8)[classes])
 
 
-def prediction_sheet(images: Sequence[np.ndarray], labellings: Mapping[str, Sequence[np.ndarray]],
-                     class_names: Sequence[str], colours: np.ndarray | None = None, *, size: float = 2.4,
-                     ignore_index: int | None = 255, smallest: float = 0.012, show_pictures: bool = True) -> Any:
-    """A figure with a row for each picture: the picture, then what each labelling says of it, and a legend below.
+def segmentation_sheet(images: Sequence[np.ndarray], label_maps: Mapping[str, Sequence[np.ndarray]],
+                     class_names: Sequence[str], colors: np.ndarray | None = None, *, size: float = 2.4,
+                     ignore_index: int | None = 255, smallest: float = 0.012, with_images: bool = True) -> Any:
+    """A figure with a row for each picture: the picture, then what each labeling says of it, and a legend below.
 
-    images: (C, H, W) in [0, 1]. labellings: title -> a label map (H, W) for each picture, such as "truth" and networks.
-    colours: (K, 3); None takes class_colours. size: width of a picture, inches. smallest: regions of at least this
-    share of the picture carry the number of their class. show_pictures=False leaves the pictures themselves out.
+    images: (C, H, W) in [0, 1]. label_maps: title -> a label map (H, W) for each picture, such as "truth" and networks.
+    colors: (K, 3); None takes class_colors. size: width of a picture, inches. smallest: regions of at least this
+    share of the picture carry the number of their class. with_images=False leaves the pictures themselves out.
     ``ValueError`` for label maps that are not one for each picture.
     """
-    plt = pyplot()
-    for title, maps in labellings.items():
+    plt = import_pyplot()
+    for title, maps in label_maps.items():
         if [m.shape for m in maps] != [image.shape[-2:] for image in images]:
-            raise ValueError(f"prediction_sheet: {title!r} needs a label map of its size for each picture, got "
+            raise ValueError(f"segmentation_sheet: {title!r} needs a label map of its size for each picture, got "
                              f"{[m.shape for m in maps]} for pictures {[image.shape[-2:] for image in images]}")
-    colours = class_colours(class_names) if colours is None else np.asarray(colours, np.uint8)
-    titles = ["picture", *labellings] if show_pictures else list(labellings)
+    colors = class_colors(class_names) if colors is None else np.asarray(colors, np.uint8)
+    titles = ["picture", *label_maps] if with_images else list(label_maps)
     columns, rows = len(titles), len(images)
     heights = [size * image.shape[1] / image.shape[2] for image in images]
     lines = -(-(len(class_names) + 1) // _per_line(size * columns, class_names))  # of the legend
@@ -80,22 +80,22 @@ def prediction_sheet(images: Sequence[np.ndarray], labellings: Mapping[str, Sequ
             ax.set_axis_off()
             if i == 0:
                 ax.set_title(title, fontsize=9, pad=3)
-            if show_pictures and j == 0:
-                ax.imshow(grey_to_rgb(image), interpolation="nearest")
+            if with_images and j == 0:
+                ax.imshow(to_rgb(image), interpolation="nearest")
             else:
-                labels = labellings[title][i]
-                ax.imshow(colour_labels(labels, colours, ignore_index), interpolation="nearest")
-                _number(ax, labels, colours, smallest, ignore_index)
-    draw_legend(figure, class_names, colours, -(-(len(class_names) + 1) // lines))
+                labels = label_maps[title][i]
+                ax.imshow(color_labels(labels, colors, ignore_index), interpolation="nearest")
+                _number(ax, labels, colors, smallest, ignore_index)
+    draw_legend(figure, class_names, colors, -(-(len(class_names) + 1) // lines))
     set_fonts(figure)
     return figure
 
 
-def draw_legend(figure: Any, class_names: Sequence[str], colours: np.ndarray, columns: int) -> None:
-    """The classes with their numbers and colours, at the bottom of a figure."""
+def draw_legend(figure: Any, class_names: Sequence[str], colors: np.ndarray, columns: int) -> None:
+    """The classes with their numbers and colors, at the bottom of a figure."""
     from matplotlib.patches import Patch
-    patches = [Patch(facecolor=colour / 255, edgecolor="0.3", linewidth=0.5, label=f"{k} {name}")
-               for k, (name, colour) in enumerate(zip(legible(class_names), np.asarray(colours), strict=True))]
+    patches = [Patch(facecolor=color / 255, edgecolor="0.3", linewidth=0.5, label=f"{k} {name}")
+               for k, (name, color) in enumerate(zip(legible(class_names), np.asarray(colors), strict=True))]
     patches.append(Patch(facecolor="w", edgecolor="0.3", linewidth=0.5, label="void"))
     figure.legend(handles=patches, loc="lower center", ncols=min(columns, len(patches)), fontsize=8, frameon=False,
                   handlelength=1.2, handleheight=0.9, columnspacing=1.2, labelspacing=0.3, borderaxespad=0.1)
@@ -106,7 +106,7 @@ def _per_line(width: float, class_names: Sequence[str]) -> int:
     return max(1, int(width / (0.5 + 0.065 * max(map(len, class_names)))))
 
 
-def _number(ax: Any, labels: np.ndarray, colours: np.ndarray, smallest: float, ignore_index: int | None) -> None:
+def _number(ax: Any, labels: np.ndarray, colors: np.ndarray, smallest: float, ignore_index: int | None) -> None:
     """Write its class into each large region, where it is widest."""
     for k in np.unique(labels):
         if k == ignore_index:
@@ -115,20 +115,20 @@ def _number(ax: Any, labels: np.ndarray, colours: np.ndarray, smallest: float, i
         for piece in np.flatnonzero(np.bincount(pieces.ravel())[1:] >= smallest * labels.size) + 1:
             depth = ndimage.distance_transform_edt(np.pad(pieces == piece, 1))[1:-1, 1:-1]  # the border is an edge
             y, x = np.unravel_index(depth.argmax(), depth.shape)
-            dark = colours[k] @ (0.299, 0.587, 0.114) < 128
+            dark = colors[k] @ (0.299, 0.587, 0.114) < 128
             ax.text(x, y, str(k), ha="center", va="center", fontsize=7, color="w" if dark else "k")
 
 
-def draw_confusion(matrix: np.ndarray, class_names: Sequence[str], ax: Any = None, title: str = "") -> Any:
+def draw_confusion_matrix(matrix: np.ndarray, class_names: Sequence[str], ax: Any = None, title: str = "") -> Any:
     """A confusion matrix (K, K), rows truth, columns prediction, as a picture; the axes.
 
     The numbers are percent of the row, the pixels of a class; beside them each class's share of all pixels and its IU.
     ``ValueError`` where names and matrix do not fit.
     """
-    plt = pyplot()
+    plt = import_pyplot()
     n, K = np.asarray(matrix, float), len(class_names)
     if n.shape != (K, K) or not n.sum() > 0:
-        raise ValueError(f"draw_confusion: needs pixels, and {K} x {K} numbers for {K} names, got {n.shape}")
+        raise ValueError(f"draw_confusion_matrix: needs pixels, and {K} x {K} numbers for {K} names, got {n.shape}")
     t, right = n.sum(axis=1), n.diagonal()
     union = t + n.sum(axis=0) - right
     percent = np.divide(100 * n, t[:, None], out=np.zeros_like(n), where=t[:, None] > 0)

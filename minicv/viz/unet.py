@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .images import PALETTE
-from .pyplot import pyplot
+from .pyplot import import_pyplot
 
 MADE_BY = {"conv": (5, "conv 3x3, ReLU"), "pool": (6, "max pool 2x2"), "up": (3, "up-conv 2x2"),
-           "head": (7, "conv 1x1")}  # colour in the palette, words
+           "head": (7, "conv 1x1")}  # color in the palette, words
 
 
-class Map(NamedTuple):
+class FeatureMap(NamedTuple):
     """A map of the network: its level (0 is the top), side, channels, and what made it.
 
     ``made_by``: "input", "conv", "pool", "up" or "head"; the first ``copied`` channels came over the skip.
@@ -27,42 +27,42 @@ class Map(NamedTuple):
     copied: int = 0
 
 
-def walk(net: Any, side: int) -> list[Map]:
+def feature_maps(net: Any, side: int) -> list[FeatureMap]:
     """The maps of a U-Net (``minicv.models``) for an input of this side, in the order in which its layers make them."""
-    channels, maps, skips = net.in_channels, [Map(0, side, net.in_channels, "input")], []
+    channels, maps, skips = net.in_channels, [FeatureMap(0, side, net.in_channels, "input")], []
 
     def two_convs(level, two, side):
         for conv in (two.conv1, two.conv2):
             side -= conv.weight.shape[2] - 1 if net.lost else 0  # valid: a 3x3 kernel takes a pixel off each border
-            maps.append(Map(level, side, conv.weight.shape[0], "conv"))
+            maps.append(FeatureMap(level, side, conv.weight.shape[0], "conv"))
         return side, maps[-1].channels
 
     for level, two in enumerate(net.contract):
         if level:
             side //= 2
-            maps.append(Map(level, side, channels, "pool"))
+            maps.append(FeatureMap(level, side, channels, "pool"))
         side, channels = two_convs(level, two, side)
         skips.append(channels)
     for level, up, two in zip(range(net.depth - 1, -1, -1), net.up, net.expand, strict=True):
         side *= 2
-        maps.append(Map(level, side, skips[level] + up.weight.shape[1], "up", copied=skips[level]))
+        maps.append(FeatureMap(level, side, skips[level] + up.weight.shape[1], "up", copied=skips[level]))
         side, channels = two_convs(level, two, side)
-    return [*maps, Map(0, side, net.head.weight.shape[0], "head")]
+    return [*maps, FeatureMap(0, side, net.head.weight.shape[0], "head")]
 
 
-def draw_u(maps: Sequence[Map], ax: Any = None) -> Any:
+def draw_unet(maps: Sequence[FeatureMap], ax: Any = None) -> Any:
     """Draw maps in the order of the computation as a U (U-Net, Fig. 1) and return the axes.
 
     A box is as high as the square root of its map's side and as wide as the logarithm of its channels; above it stand
     the channels, below it the side. Raises ``ValueError`` for an operation that the figure does not know.
     """
-    plt = pyplot()
+    plt = import_pyplot()
     unknown = {m.made_by for m in maps} - {"input", *MADE_BY}
     if unknown:
-        raise ValueError(f"draw_u: made_by {sorted(unknown)}; it is one of 'input', {', '.join(map(repr, MADE_BY))}")
+        raise ValueError(f"draw_unet: made_by {sorted(unknown)}; it is one of 'input', {', '.join(map(repr, MADE_BY))}")
     if ax is None:
         ax = plt.figure(figsize=(11, 5.6)).add_axes((0, 0, 1, 1))
-    colours, largest = PALETTE / 255, max(m.side for m in maps)
+    colors, largest = PALETTE / 255, max(m.side for m in maps)
     boxes, middle, floor = [], {}, 0.0  # a box: left, right, low, high
     for level in sorted({m.level for m in maps}):  # the middle of each level: below the boxes of the one above
         height = 2.2 * np.sqrt(max(m.side for m in maps if m.level == level) / largest)
@@ -75,29 +75,29 @@ def draw_u(maps: Sequence[Map], ax: Any = None) -> Any:
         if m.made_by in ("pool", "up"):  # what was not copied stands below or above the map that it is made of
             left = (boxes[-1][0] + boxes[-1][1]) / 2 - (width + copied) / 2
         low = middle[m.level] - height / 2
-        ax.add_patch(plt.Rectangle((left, low), width, height, fc=colours[2], ec="0.25", lw=0.6))
+        ax.add_patch(plt.Rectangle((left, low), width, height, fc=colors[2], ec="0.25", lw=0.6))
         if m.copied:
             ax.add_patch(plt.Rectangle((left, low), copied, height, fc="w", ec="0.25", lw=0.6))
         ax.text(left + width / 2, low + height + 0.06, m.channels, ha="center", va="bottom", fontsize=8)
         ax.text(left + width / 2, low - 0.06, m.side, ha="center", va="top", fontsize=8, color="0.35")
         boxes.append((left, left + width, low, low + height))
 
-    def arrow(start, end, colour, **style):
-        ax.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": colour, "lw": 1.3, "shrinkA": 0,
+    def arrow(start, end, color, **style):
+        ax.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": color, "lw": 1.3, "shrinkA": 0,
                                                 "shrinkB": 0, "mutation_scale": 8, **style})
 
     skips = {}
     for (a, box_a), (b, box_b) in pairwise(zip(maps, boxes, strict=True)):
-        colour, x = colours[MADE_BY[b.made_by][0]], (box_a[0] + box_a[1]) / 2
+        color, x = colors[MADE_BY[b.made_by][0]], (box_a[0] + box_a[1]) / 2
         if b.made_by == "pool":
             skips[a.level] = box_a[1]
-            arrow((x, box_a[2] - 0.3), (x, box_b[3] + 0.32), colour)
+            arrow((x, box_a[2] - 0.3), (x, box_b[3] + 0.32), color)
         elif b.made_by == "up":
-            arrow((x, box_a[3] + 0.34), (x, box_b[2] - 0.28), colour)
+            arrow((x, box_a[3] + 0.34), (x, box_b[2] - 0.28), color)
             arrow((skips[b.level], middle[b.level]), (box_b[0], middle[b.level]), "0.55", linestyle=(0, (4, 2)))
         else:
-            arrow((box_a[1], middle[a.level]), (box_b[0], middle[a.level]), colour)
-    words = [*((colours[c], name) for c, name in MADE_BY.values()), ("0.55", "copy and crop")]
+            arrow((box_a[1], middle[a.level]), (box_b[0], middle[a.level]), color)
+    words = [*((colors[c], name) for c, name in MADE_BY.values()), ("0.55", "copy and crop")]
     lines = [plt.Line2D([], [], color=c, lw=2, label=name) for c, name in words]
     ax.legend(handles=lines, loc="lower left", fontsize=8, frameon=False)
     ax.set(xlim=(-0.2, boxes[-1][1] + 0.2), ylim=(floor + 0.5, 0.4))

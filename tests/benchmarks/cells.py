@@ -16,9 +16,9 @@ import numpy as np
 from minicv.data import open_dataset
 from minicv.detection import Detections
 from minicv.files import atomic_write
-from minicv.metrics.detection import objects_found
+from minicv.metrics.detection import match_detections
 from minicv.training import CachedProposals, load_checkpoint
-from minicv.viz.detections import found_sheet
+from minicv.viz.detections import detection_sheet
 
 from .report import table
 
@@ -48,7 +48,7 @@ def finder(run: Path) -> tuple[str, Any]:
 
 def f1(found: Detections, truth: Any, threshold: float) -> float:
     truth = truth.for_training()
-    return 2 * np.count_nonzero(objects_found(found, truth, threshold) >= 0) / max(len(found) + len(truth.labels), 1)
+    return 2 * np.count_nonzero(match_detections(found, truth, threshold) >= 0) / max(len(found) + len(truth.labels), 1)
 
 
 def short(truth: Any) -> str:
@@ -81,7 +81,7 @@ def main() -> None:
         [title, *(f"{f1(some, truth, args.iou):.3f}" for some, truth in zip(each, truths, strict=True))]
         for title, each in found.items()])))
     titles = [f"{which}: {short(truth)}" for which, truth in zip(("best", "median", "worst"), truths, strict=True)]
-    figure = found_sheet(truths, found, dataset.class_names, titles, threshold=args.iou)
+    figure = detection_sheet(truths, found, dataset.class_names, titles, threshold=args.iou)
     with atomic_write(args.figure) as temporary:
         figure.savefig(temporary, dpi=110, format="png", bbox_inches="tight", pad_inches=0.05)
 

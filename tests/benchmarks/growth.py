@@ -80,8 +80,8 @@ def curves(say=print) -> dict[str, dict[str, tuple[tuple, list[float], float]]]:
 def draw(found: dict, path) -> None:
     """All curves, log-log, with the slope of linear growth in grey."""
     from minicv.viz import PALETTE
-    from minicv.viz.pyplot import pyplot
-    plt = pyplot()
+    from minicv.viz.pyplot import import_pyplot
+    plt = import_pyplot()
     figure, axes = plt.subplots(1, 3, figsize=(12, 5.4), layout="constrained")
     for ax, (against, ops) in zip(axes, found.items(), strict=True):
         for i, (name, (amounts, ms, _)) in enumerate(ops.items()):

@@ -15,7 +15,7 @@ from minicv.files import atomic_write
 from minicv.training import load_checkpoint
 from minicv.training.evaluate import evaluate
 from minicv.training.run import read_metrics
-from minicv.viz import prediction_sheet
+from minicv.viz import segmentation_sheet
 
 from .report import table
 
@@ -41,10 +41,10 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
     parser.add_argument("--figure", type=Path)
     args = parser.parse_args()
-    dataset, numbers, labellings = open_dataset(args.data, "test"), {}, {}
+    dataset, numbers, label_maps = open_dataset(args.data, "test"), {}, {}
     for run in args.runs:
         numbers[run.name], labels = measure(run, dataset)
-        labellings[f"{run.name}, mIoU {numbers[run.name]['mean_iu']:.3f}"] = labels
+        label_maps[f"{run.name}, mIoU {numbers[run.name]['mean_iu']:.3f}"] = labels
     head = ["run", "parameters", "steps", "minutes", "mIoU", "pixel accuracy", "boundary F", "ms per picture"]
     print("\n".join(table(head, [
         [name, f"{n['parameters']:,}", n["steps"], f"{n['minutes']:.1f}", *(f"{n[key]:.3f}" for key in (
@@ -53,8 +53,8 @@ def main() -> None:
         [name, *(f"{n.get(f'iu {c}', float('nan')):.2f}" for c in dataset.class_names)]
         for name, n in numbers.items()])))
     if args.figure:
-        figure = prediction_sheet([dataset[i % len(dataset)].image for i in SHOWN], labellings, dataset.class_names,
-                                  show_pictures=False)
+        figure = segmentation_sheet([dataset[i % len(dataset)].image for i in SHOWN], label_maps, dataset.class_names,
+                                  with_images=False)
         with atomic_write(args.figure) as temporary:
             figure.savefig(temporary, dpi=110, format="png")
 

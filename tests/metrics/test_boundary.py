@@ -6,7 +6,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
 from minicv.metrics import BoundaryFScore, near_boundary
-from minicv.metrics.boundary import boundary, without_void
+from minicv.metrics.boundary import boundary, fill_void_strips
 
 ROW = np.array([[0, 0, 0, 0, 1, 1, 1, 1]])  # the boundary of 0 is pixel 3, that of 1 is pixel 4
 
@@ -69,17 +69,17 @@ def test_the_mean_over_pictures_is_of_those_where_the_class_shows():
 def test_void_strips_and_deep_void_by_hand():
     # A strip of 2: each pixel takes the class beside it, and the boundary runs between them, at 3 | 4.
     strip = np.array([[0, 0, 0, 255, 255, 1, 1, 1]])
-    np.testing.assert_array_equal(without_void(strip), [[0, 0, 0, 0, 1, 1, 1, 1]])
+    np.testing.assert_array_equal(fill_void_strips(strip), [[0, 0, 0, 0, 1, 1, 1, 1]])
     assert score([[0, 0, 0, 0, 1, 1, 1, 1]], strip, tolerance=0).mean == 1
     assert score([[0, 0, 0, 1, 1, 1, 1, 1]], strip, tolerance=0).mean == 0
     # Deep void, 8 wide: with strip = 1, six of them belong to nothing. What is predicted in there does not count, and
     # there is no boundary at its edge.
     deep = np.array([[0, 1, 1] + [255] * 8 + [0]])
-    np.testing.assert_array_equal(without_void(deep, strip=1), [[0, 1, 1, 1] + [-1] * 6 + [0, 0]])
+    np.testing.assert_array_equal(fill_void_strips(deep, strip=1), [[0, 1, 1, 1] + [-1] * 6 + [0, 0]])
     prediction = np.array([[0, 1, 1, 1, 1, 0, 0, 1, 1, 1, 0, 0]])
     assert score(prediction, deep, tolerance=0, strip=1).mean == 1
     assert np.isnan(score(ROW, np.full_like(ROW, 255)).mean)
-    np.testing.assert_array_equal(without_void(ROW, None), ROW)
+    np.testing.assert_array_equal(fill_void_strips(ROW, None), ROW)
 
 
 def test_a_prediction_of_void_where_the_truth_is_void_is_allowed():

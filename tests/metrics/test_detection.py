@@ -13,8 +13,8 @@ from minicv.metrics.detection import (
     ProposalRecall,
     VOCEvaluator,
     average_precision,
-    envelope,
-    objects_found,
+    match_detections,
+    precision_envelope,
     precision_recall,
     voc_match,
 )
@@ -43,7 +43,7 @@ def test_average_precision_by_hand():
     precision, recall = precision_recall(scores, right, 4)
     np.testing.assert_allclose(precision, [1, 1 / 2, 2 / 3, 1 / 2, 3 / 5])
     np.testing.assert_allclose(recall, [1 / 4, 1 / 4, 1 / 2, 1 / 2, 3 / 4])
-    np.testing.assert_allclose(envelope(precision), [1, 2 / 3, 2 / 3, 3 / 5, 3 / 5])
+    np.testing.assert_allclose(precision_envelope(precision), [1, 2 / 3, 2 / 3, 3 / 5, 3 / 5])
     # exact: 1/4 at 1, 1/4 at 2/3, 1/4 at 3/5
     assert average_precision(precision, recall) == pytest.approx((1 + 2 / 3 + 3 / 5) / 4)
     # 11 points: 0, .1, .2 -> 1; .3, .4, .5 -> 2/3; .6, .7 -> 3/5; .8, .9, 1 -> 0
@@ -252,16 +252,16 @@ def test_objects_found_by_hand():
     # By score: the second takes object 0, so the third, though it has 0.9 with that, takes object 1, of which it has
     # 63/127 = 0.496: not enough, unless 0.4 is asked for; then object 1 is gone for the first answer, which has 0.9 of
     # it. The fourth is at object 2, but of another class; the last one finds it.
-    assert objects_found(mine, there).tolist() == [1, 0, -1, -1, 2]
-    assert objects_found(mine, there, 0.4).tolist() == [-1, 0, 1, -1, 2]
-    assert objects_found(mine[:0], there).shape == (0,)
-    assert objects_found(mine, truth([])).tolist() == [-1] * 5
+    assert match_detections(mine, there).tolist() == [1, 0, -1, -1, 2]
+    assert match_detections(mine, there, 0.4).tolist() == [-1, 0, 1, -1, 2]
+    assert match_detections(mine[:0], there).shape == (0,)
+    assert match_detections(mine, truth([])).tolist() == [-1] * 5
     # masks, where both have them: three pixels of a row found, two of them there
     mask = np.array([[[True, True, True, False]]])
     mine, there = found([[0, 0, 1, 1]], [1], masks=mask), truth([[5, 5, 6, 6]], masks=mask & (np.arange(4) < 2))
-    assert objects_found(mine, there, 0.6).tolist() == [0]  # 2/3
-    assert objects_found(mine, there, 0.7).tolist() == [-1]
-    assert objects_found(found([[0, 0, 1, 1]], [1]), there).tolist() == [-1]  # the boxes are apart
+    assert match_detections(mine, there, 0.6).tolist() == [0]  # 2/3
+    assert match_detections(mine, there, 0.7).tolist() == [-1]
+    assert match_detections(found([[0, 0, 1, 1]], [1]), there).tolist() == [-1]  # the boxes are apart
 
 
 def test_coco_errors():

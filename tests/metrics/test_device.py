@@ -21,7 +21,7 @@ def counted(meter, what):
 MEASURES = {
     "mean_iu": (counted(lambda: metrics.ConfusionMatrix(3, 255), "mean_iu"), FOUND, TRUTH),
     "boundary": (counted(lambda: metrics.BoundaryFScore(3, 1.0), "mean"), FOUND, TRUTH),
-    "by size": (counted(lambda: metrics.BySize(3, (4,)), "mean_iu"), FOUND, TRUTH),
+    "by size": (counted(lambda: metrics.ObjectSizeScores(3, (4,)), "mean_iu"), FOUND, TRUTH),
     "iou": (metrics.iou, FOUND == 1, TRUTH == 1),
     "pixel_error": (metrics.pixel_error, P, TRUTH > 0),
     "rand_error": (metrics.rand_error, FOUND, TRUTH),

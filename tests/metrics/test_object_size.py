@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from minicv.metrics import BySize
+from minicv.metrics import ObjectSizeScores
 
 # 0 background, 1 and 2 things: a 1 of four pixels, a 1 of one pixel, a 2 of two.
 TARGET = np.array([[1, 1, 0, 0, 1, 0, 0],
@@ -13,7 +13,7 @@ def test_by_hand():
     prediction = np.array([[1, 1, 0, 0, 0, 0, 0],  # three of the large one; the small one is missed
                            [1, 0, 0, 0, 0, 0, 1],  # a 1 of one pixel where there is none
                            [0, 0, 2, 2, 2, 0, 0]])  # the 2 and one pixel more, a piece of three
-    measured = BySize(3, edges=(3,), things=(1, 2))
+    measured = ObjectSizeScores(3, edges=(3,), things=(1, 2))
     measured.update(prediction, TARGET)
     assert measured.objects.tolist() == [[0, 1, 1], [0, 1, 0]]  # small: a 1 and a 2; large: a 1
     assert measured.found.tolist() == [[0, 0, 1], [0, 1, 0]]
@@ -27,7 +27,7 @@ def test_by_hand():
 
 def test_half_of_an_object_is_not_found():
     prediction = np.where(np.arange(7) == 0, TARGET, 0)  # two of the four pixels of the large one
-    measured = BySize(3, edges=(3,))
+    measured = ObjectSizeScores(3, edges=(3,))
     measured.update(prediction, TARGET)
     assert measured.found[1, 1] == 0 and measured.objects[1, 1] == 1
 
@@ -35,11 +35,11 @@ def test_half_of_an_object_is_not_found():
 def test_void():
     prediction = np.ones_like(TARGET)
     target = np.where(TARGET == 1, 1, 255)
-    measured = BySize(2, edges=(2, 5))
+    measured = ObjectSizeScores(2, edges=(2, 5))
     measured.update(prediction, target)
     # The prediction is one piece of 21, nothing of which is wrong where the truth counts.
     np.testing.assert_allclose(measured.per_class_iu[:, 1], [1, 1, np.nan])
-    measured = BySize(2, edges=(2, 5), ignore_index=None)
+    measured = ObjectSizeScores(2, edges=(2, 5), ignore_index=None)
     measured.update(prediction, np.where(TARGET == 1, 1, 0))
     np.testing.assert_allclose(measured.per_class_iu[:, 1], [1, 1, 0])
 
@@ -48,7 +48,7 @@ def test_instances_tell_touching_objects_apart():
     target = np.array([[1, 1, 1, 1, 1, 0]])
     for instances, objects in ((None, [0, 1]), (np.array([[7, 7, 4, 4, 4, 0]]), [1, 1]),
                                (np.array([[5, 5, 5, 5, 5, 5]]), [0, 1])):
-        measured = BySize(2, edges=(3,), things=(1,))
+        measured = ObjectSizeScores(2, edges=(3,), things=(1,))
         measured.update(np.array([[1, 1, 0, 0, 0, 0]]), target, instances)
         assert measured.objects[:, 1].tolist() == objects
         if instances is not None and objects == [1, 1]:
@@ -56,7 +56,7 @@ def test_instances_tell_touching_objects_apart():
 
 
 def test_objects_that_touch_at_a_corner_are_one():
-    measured = BySize(2, edges=(2,))
+    measured = ObjectSizeScores(2, edges=(2,))
     measured.update(np.eye(3, dtype=int), np.eye(3, dtype=int))
     assert measured.objects[:, 1].tolist() == [0, 1]
 
@@ -64,7 +64,7 @@ def test_objects_that_touch_at_a_corner_are_one():
 def test_a_stream_is_the_sum_of_its_pictures():
     rng = np.random.default_rng(0)
     maps = rng.integers(0, 3, (4, 2, 12, 9))
-    stream, single = BySize(3, edges=(2, 6)), [BySize(3, edges=(2, 6)) for _ in maps]
+    stream, single = ObjectSizeScores(3, edges=(2, 6)), [ObjectSizeScores(3, edges=(2, 6)) for _ in maps]
     for (prediction, target), alone in zip(maps, single, strict=True):
         stream.update(prediction, target)
         alone.update(prediction, target)
@@ -75,17 +75,17 @@ def test_a_stream_is_the_sum_of_its_pictures():
 
 
 def test_nothing_of_a_size_is_nan_without_a_warning():
-    measured = BySize(2)
+    measured = ObjectSizeScores(2)
     measured.update(np.zeros((4, 4), int), np.zeros((4, 4), int))
     assert np.isnan(measured.recall[1:]).all() and np.isnan(measured.mean_iu[1:]).all()
 
 
 def test_errors():
-    with pytest.raises(ValueError, match=r"BySize: needs a class, rising edges .* got 2, \(3, 3\)"):
-        BySize(2, edges=(3, 3))
+    with pytest.raises(ValueError, match=r"ObjectSizeScores: needs a class, rising edges .* got 2, \(3, 3\)"):
+        ObjectSizeScores(2, edges=(3, 3))
     with pytest.raises(ValueError, match=r"things among the classes, got 2, .* and \(2,\)"):
-        BySize(2, things=(2,))
-    with pytest.raises(ValueError, match=r"BySize.update: prediction and target .* got \(2, 2\) and \(3, 7\)"):
-        BySize(2).update(np.zeros((2, 2), int), TARGET)
-    with pytest.raises(ValueError, match="BySize.update: target must be one image"):
-        BySize(2).update(TARGET[None], TARGET[None])
+        ObjectSizeScores(2, things=(2,))
+    with pytest.raises(ValueError, match=r"ObjectSizeScores.update: prediction and target .* \(2, 2\) and \(3, 7\)"):
+        ObjectSizeScores(2).update(np.zeros((2, 2), int), TARGET)
+    with pytest.raises(ValueError, match="ObjectSizeScores.update: target must be one image"):
+        ObjectSizeScores(2).update(TARGET[None], TARGET[None])

@@ -237,15 +237,15 @@ def flood_fill(pixels, adjacency):
     return components
 
 
-def test_simple_point_table_by_flood_fill_of_all_256_neighbourhoods():
-    # Without the table's formula: a point is simple if, among its neighbours, exactly one component of cells
+def test_simple_point_table_by_flood_fill_of_all_256_neighborhoods():
+    # Without the table's formula: a point is simple if, among its neighbors, exactly one component of cells
     # (4-connected) and exactly one of membrane (8-connected) touch it. Flipping then joins or parts nothing.
-    for neighbourhood in range(256):
-        cells = [p for k, p in enumerate(AROUND) if neighbourhood >> k & 1]
+    for neighborhood in range(256):
+        cells = [p for k, p in enumerate(AROUND) if neighborhood >> k & 1]
         membrane = [p for p in AROUND if p not in cells]
         touching_cells = [c for c in flood_fill(cells, SIDES) if c & set(SIDES)]
         simple = len(touching_cells) == 1 and len(flood_fill(membrane, AROUND)) == 1
-        assert SIMPLE[neighbourhood] == simple, (neighbourhood, cells)
+        assert SIMPLE[neighborhood] == simple, (neighborhood, cells)
 
         # And by counting cells and membranes with the point as membrane and as cell.
         without = np.zeros((3, 3), bool)
@@ -253,7 +253,7 @@ def test_simple_point_table_by_flood_fill_of_all_256_neighbourhoods():
             without[1 + y, 1 + x] = True
         with_it = without.copy()
         with_it[1, 1] = True
-        assert SIMPLE[neighbourhood] == (topology(without) == topology(with_it)), (neighbourhood, cells)
+        assert SIMPLE[neighborhood] == (topology(without) == topology(with_it)), (neighborhood, cells)
 
 
 def topology(mask):
@@ -262,7 +262,7 @@ def topology(mask):
 
 
 def test_warping_error_by_hand():
-    # A cell of 3 x 3 predicted as 5 x 5: boundaries move. As 5 x 5 with a hole in its centre: a hole cannot
+    # A cell of 3 x 3 predicted as 5 x 5: boundaries move. As 5 x 5 with a hole in its center: a hole cannot
     # appear (1 of 25). As nothing: the cell shrinks to one pixel, which cannot vanish (1 of 25).
     small = draw("..... .ooo. .ooo. .ooo. .....")
     large = np.ones((5, 5), bool)
@@ -314,8 +314,8 @@ def test_warping_keeps_the_topology_and_stops_only_when_no_simple_point_is_wrong
     assert (warped == truth)[truth == prediction].all()  # what was right stays
     padded = np.pad(warped, 1)
     for y, x in np.argwhere(warped != prediction):
-        neighbourhood = sum(int(padded[y + 1 + dy, x + 1 + dx]) << k for k, (dy, dx) in enumerate(AROUND))
-        assert not SIMPLE[neighbourhood]
+        neighborhood = sum(int(padded[y + 1 + dy, x + 1 + dx]) << k for k, (dy, dx) in enumerate(AROUND))
+        assert not SIMPLE[neighborhood]
     assert warping_error(prediction, truth) <= pixel_error(prediction, truth)
 
 

@@ -7,11 +7,11 @@ import pytest
 from minicv import metrics
 from minicv.data.detection import DetectionSample
 from minicv.detection import Detections
-from minicv.metrics.detection import by_score, overlaps, precision_recall, shared_pixels
-from minicv.metrics.instances import count_cells
+from minicv.metrics.detection import descending_order, overlaps, precision_recall, shared_pixels
+from minicv.metrics.instances import count_instances
 from minicv.training.evaluate import evaluate
-from minicv.viz import colour_instances, colour_labels, overlay
-from minicv.viz.images import grey_to_rgb
+from minicv.viz import color_instances, color_labels, overlay_labels
+from minicv.viz.images import to_rgb
 
 INTEGERS = [np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32, np.uint64, np.int64]
 
@@ -61,7 +61,7 @@ VOID = np.full((4, 5), 255)
 
 @pytest.mark.parametrize("update", [False, True])
 def test_label_maps_without_a_pixel_that_counts(update):
-    matrix, borders, sizes = (metrics.ConfusionMatrix(3, 255), metrics.BoundaryFScore(3), metrics.BySize(3))
+    matrix, borders, sizes = (metrics.ConfusionMatrix(3, 255), metrics.BoundaryFScore(3), metrics.ObjectSizeScores(3))
     panoptic = metrics.PanopticQuality(2)
     if update:
         for measure in (matrix, borders, sizes):
@@ -84,7 +84,7 @@ def test_images_without_a_cell():
     assert metrics.best_threshold([one.astype(float)], [none]) == 0.5
     some = metrics.best_threshold([one * 0.9, one * 0.9], [one, none])
     assert some == metrics.best_threshold([one * 0.9], [one])
-    assert count_cells(one.astype(int), none.astype(int)) == (0, 0, 0)
+    assert count_instances(one.astype(int), none.astype(int)) == (0, 0, 0)
     assert metrics.iou(none, none) == 1 and metrics.warping_error(none, none) == 0
 
 
@@ -117,14 +117,14 @@ def test_label_maps_of_every_integer_type_give_the_same(dtype):
     instances = rng.integers(0, 7, (12, 15))
 
     def measured(a, b, c):
-        matrix, borders, sizes = metrics.ConfusionMatrix(21, 20), metrics.BoundaryFScore(21), metrics.BySize(21, (2, 9))
-        panoptic = metrics.PanopticQuality(3)
+        matrix, borders = metrics.ConfusionMatrix(21, 20), metrics.BoundaryFScore(21)
+        sizes, panoptic = metrics.ObjectSizeScores(21, (2, 9)), metrics.PanopticQuality(3)
         matrix.update(a, b)
         borders.update(a, b)
         sizes.update(a, b, c)
         panoptic.update(a, np.arange(20) % 3, b, np.arange(20) % 3, np.arange(20) % 2)
         return [matrix.matrix, borders.per_class, sizes.per_class_iu, sizes.recall, panoptic.per_class,
-                *metrics.rand_score(a, b), *count_cells(a, b)]
+                *metrics.rand_score(a, b), *count_instances(a, b)]
 
     expected = measured(prediction, target, instances)
     for one, other in zip(measured(*(x.astype(dtype) for x in (prediction, target, instances))), expected, strict=True):
@@ -203,8 +203,8 @@ def test_of_equal_scores_the_first_is_first_and_nan_is_last():
     nan = np.nan
     scores = [0.5, nan, 0.9, 0.5, -np.inf, nan, 0.9, np.inf]
     expected = np.argsort([-s for s in scores], kind="mergesort")  # pycocotools' own line
-    assert by_score(np.array(scores)).tolist() == expected.tolist() == [7, 2, 6, 0, 3, 4, 1, 5]
-    assert by_score(np.array([3, 200, 0], np.uint8)).tolist() == [1, 0, 2]  # -200 of eight bits would be 56
+    assert descending_order(np.array(scores)).tolist() == expected.tolist() == [7, 2, 6, 0, 3, 4, 1, 5]
+    assert descending_order(np.array([3, 200, 0], np.uint8)).tolist() == [1, 0, 2]  # -200 of eight bits would be 56
     precision, recall = precision_recall(np.array([1, 0, 255], np.uint8), np.array([0, 1, 1], np.uint8), 2)
     np.testing.assert_allclose(precision, [1, 1 / 2, 2 / 3])
     np.testing.assert_allclose(recall, [1 / 2, 1 / 2, 1])
@@ -225,19 +225,19 @@ def test_detections_with_nan_scores_come_last():
 def test_images_of_integers(dtype):
     top = np.iinfo(dtype).max
     image = np.array([[[0, top // 2, top]]], dtype)
-    np.testing.assert_array_equal(grey_to_rgb(image)[0, :, 0], [0, 127, 255])
-    assert overlay(image, np.array([[0, 0, 1]], np.uint8)).shape == (1, 3, 3)
+    np.testing.assert_array_equal(to_rgb(image)[0, :, 0], [0, 127, 255])
+    assert overlay_labels(image, np.array([[0, 0, 1]], np.uint8)).shape == (1, 3, 3)
 
 
 def test_images_with_nan_and_beyond_the_range():
-    np.testing.assert_array_equal(grey_to_rgb(np.array([[np.nan, -1, 2, np.inf]]))[0, :, 0], [0, 0, 255, 255])
+    np.testing.assert_array_equal(to_rgb(np.array([[np.nan, -1, 2, np.inf]]))[0, :, 0], [0, 0, 255, 255])
 
 
 @pytest.mark.parametrize("dtype", [*INTEGERS, bool])
 def test_instances_and_labels_of_every_type(dtype):
     top = 1 if dtype is bool else int(min(np.iinfo(dtype).max, 2**40))
     instances = np.array([[0, 1, top]]).astype(dtype)
-    colors = colour_instances(instances)
+    colors = color_instances(instances)
     assert (colors[0, 0] == 0).all() and (colors[0, 1] > 0).any() and (colors[0, 2] > 0).any()
     palette = np.array([[1, 2, 3], [4, 5, 6]], np.uint8)
-    assert colour_labels(instances[:, :2], palette).tolist() == [palette.tolist()]
+    assert color_labels(instances[:, :2], palette).tolist() == [palette.tolist()]

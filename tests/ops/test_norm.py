@@ -125,7 +125,7 @@ def test_running_averages_on_another_device():
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Local response normalisation
+# Local response normalization
 # ---------------------------------------------------------------------------------------------------------
 def test_local_response_norm_by_hand():
     # alpha/size = 1, k = 1: divisors 1+1+4, 1+1+4+9, 1+4+9

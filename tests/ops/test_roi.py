@@ -148,7 +148,7 @@ def test_bins_cover_the_box_and_nothing_else(H, W, PH, PW):
 # ---------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("ratio", [-1, 0, 1, 2, 3])
 def test_a_plane_is_read_at_the_bins_centres(ratio):
-    # Rows 2 to 6 and columns 1 to 5 in two bins each: centres 3, 5 and 2, 4. Aligned: all half a pixel less.
+    # Rows 2 to 6 and columns 1 to 5 in two bins each: centers 3, 5 and 2, 4. Aligned: all half a pixel less.
     x = numbered(8, 8)
     y = roi_align(x, boxes([0, 1, 2, 5, 6]), 2, sampling_ratio=ratio)
     np.testing.assert_allclose(y.data[0, 0], [[32, 34], [52, 54]], rtol=1e-14)
@@ -193,7 +193,7 @@ def test_points_outside_the_map(x1, x2, bins, ratio, expected):
 def test_boxes_without_area():
     x = numbered(8, 8)
     flat = boxes([0, 3, 2, 3, 2], [0, 3, 2, 1, 2])
-    # At least 1 x 1, unless aligned: centre (2.5, 3.5) = 28.5
+    # At least 1 x 1, unless aligned: center (2.5, 3.5) = 28.5
     np.testing.assert_allclose(roi_align(x, flat, 1).data.ravel(), [28.5, 28.5], rtol=1e-15)
     # No extent asks for no points
     np.testing.assert_array_equal(roi_align(x, flat, 1, aligned=True).data.ravel(), [0, 0])
@@ -261,11 +261,11 @@ def torch_roi_pool(x, rows, size, scale):
 
 
 def torch_roi_align(x, rows, size, scale, ratio, aligned):
-    """Box by box: four neighbours of every point by index, times their weights."""
+    """Box by box: four neighbors of every point by index, times their weights."""
     import torch
 
     def points(start, end, count, limit):
-        """Lower neighbour, upper neighbour, weight of the upper, weight of the point: (points of all bins,) each."""
+        """Lower neighbor, upper neighbor, weight of the upper, weight of the point: (points of all bins,) each."""
         start, end = start * scale - 0.5 * aligned, end * scale - 0.5 * aligned
         length = end - start if aligned else max(end - start, 1.0)
         each = ratio if ratio > 0 else max(math.ceil(length / count), 0)

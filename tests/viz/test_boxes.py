@@ -3,15 +3,15 @@ import numpy as np
 import pytest
 
 from minicv.viz.boxes import (
-    COLOURS,
-    class_colour,
+    COLORS,
+    class_color,
     draw_boxes,
-    draw_picture,
-    heat_map,
+    draw_image,
+    overlay_heat_map,
     overlay_masks,
 )
 
-grey = np.full((3, 20, 30), 0.5, np.float32)
+gray = np.full((3, 20, 30), 0.5, np.float32)
 
 
 @pytest.fixture
@@ -22,30 +22,30 @@ def ax():
 
 
 def test_boxes_lie_in_pixels(ax):
-    draw_picture(ax, grey, "t")
+    draw_image(ax, gray, "t")
     assert ax.get_images()[0].get_extent() == [0, 30, 20, 0] and ax.get_title() == "t"
     draw_boxes(ax, np.array([[2, 3, 10, 8], [0, 0, 30, 20]]), [0, 2], ["a", ""])
     first, second = ax.patches
     assert (first.get_x(), first.get_y(), first.get_width(), first.get_height()) == (2, 3, 8, 5)
-    assert second.get_edgecolor()[:3] == tuple(class_colour(2)) and [t.get_text() for t in ax.texts] == ["a"]
+    assert second.get_edgecolor()[:3] == tuple(class_color(2)) and [t.get_text() for t in ax.texts] == ["a"]
 
 
-def test_class_colours_repeat():
-    assert (class_colour(len(COLOURS)) == class_colour(0)).all()
-    assert len({tuple(class_colour(k)) for k in range(7)}) == 7
+def test_class_colors_repeat():
+    assert (class_color(len(COLORS)) == class_color(0)).all()
+    assert len({tuple(class_color(k)) for k in range(7)}) == 7
 
 
 def test_masks_by_hand():
     mask = np.zeros((1, 20, 30), bool)
     mask[0, 5:10, 5:10] = True
-    rgb = overlay_masks(grey, mask, [1])
-    assert (rgb[5, 7] == COLOURS[1]).all()  # the outline in full colour
-    assert (rgb[7, 7] == (0.5 * 128 + 0.5 * COLOURS[1].astype(float)).astype(int)).all()  # half and half inside
+    rgb = overlay_masks(gray, mask, [1])
+    assert (rgb[5, 7] == COLORS[1]).all()  # the outline in full color
+    assert (rgb[7, 7] == (0.5 * 128 + 0.5 * COLORS[1].astype(float)).astype(int)).all()  # half and half inside
     assert (rgb[4, 7] == 128).all()
 
 
 def test_heat_map_by_hand():
-    rgb = heat_map(grey, np.array([[0.0, 1.0]]), strength=1)
+    rgb = overlay_heat_map(gray, np.array([[0.0, 1.0]]), strength=1)
     assert (rgb[:, :15] == [0, 34, 77]).all() and (rgb[:, 15:] == [253, 231, 55]).all()  # the ends of cividis
-    assert (heat_map(grey, np.zeros((2, 3)), strength=0) == 128).all()
-    assert (heat_map(grey, np.full((1, 1), 5.0), low=0, high=10, strength=1) == [124, 123, 120]).all()  # its middle
+    assert (overlay_heat_map(gray, np.zeros((2, 3)), strength=0) == 128).all()
+    assert (overlay_heat_map(gray, np.full((1, 1), 5.0), low=0, high=10, strength=1) == [124, 123, 120]).all()

@@ -4,7 +4,7 @@ import pytest
 
 from minicv.data.detection import DetectionSample
 from minicv.detection import Detections
-from minicv.viz import draw_found, found_sheet
+from minicv.viz import detection_sheet, draw_detections
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +34,7 @@ def filled(boxes):
 
 def test_boxes_are_drawn_where_they_are_and_mistakes_are_marked():
     ax = plt.figure().gca()
-    assert draw_found(ax, answers(), truth()) == (1, 1, 2)
+    assert draw_detections(ax, answers(), truth()) == (1, 1, 2)
     corners = [(p.get_x(), p.get_y(), p.get_x() + p.get_width(), p.get_y() + p.get_height()) for p in ax.patches]
     assert corners == [(1, 1, 5, 5), (9, 1, 13, 5), (2, 7, 6, 11), (1, 1, 5, 6), (11, 8, 15, 11)]
     assert [p.get_fill() for p in ax.patches] == [True] * 3 + [False] * 2
@@ -48,31 +48,31 @@ def test_boxes_are_drawn_where_they_are_and_mistakes_are_marked():
 
 def test_what_counts_depends_on_the_iou_and_not_on_difficult_objects():
     # 4 x 4 of 4 x 5 pixels: IoU 16 / 20 = 0.8
-    assert draw_found(plt.figure().gca(), answers(), truth(), 0.81) == (0, 2, 3)
-    assert draw_found(plt.figure().gca(), answers(), truth(difficult=np.array([False, True, False]))) == (1, 1, 1)
-    assert draw_found(plt.figure().gca(), Detections.none(), truth()) == (0, 0, 3)
+    assert draw_detections(plt.figure().gca(), answers(), truth(), 0.81) == (0, 2, 3)
+    assert draw_detections(plt.figure().gca(), answers(), truth(difficult=np.array([False, True, False]))) == (1, 1, 1)
+    assert draw_detections(plt.figure().gca(), Detections.none(), truth()) == (0, 0, 3)
 
 
 def test_masks_are_outlined_at_the_edges_of_their_pixels():
     ax = plt.figure().gca()
     masks = filled(answers().boxes)
-    assert draw_found(ax, answers(masks), truth(filled(truth().boxes))) == (1, 1, 2)
+    assert draw_detections(ax, answers(masks), truth(filled(truth().boxes))) == (1, 1, 2)
     assert not ax.patches and len(ax.collections) == 5
     assert [c.hatches != [None] for c in ax.collections[:3]] == [False, True, True]
     x, y = ax.collections[3].get_paths()[0].vertices.T
     assert (x.min(), x.max(), y.min(), y.max()) == (1, 5, 1, 6)
     nothing = answers(np.zeros_like(masks))  # a mask without a pixel has no outline
-    assert draw_found(plt.figure().gca(), nothing, truth(filled(truth().boxes))) == (0, 2, 3)
+    assert draw_detections(plt.figure().gca(), nothing, truth(filled(truth().boxes))) == (0, 2, 3)
 
 
 def test_sheet():
     both = {"one": [answers(), answers()], "other": [Detections.none(), answers()]}
-    figure = found_sheet([truth(), truth()], both, ["cat", "dog"], ["best", "worst"])
+    figure = detection_sheet([truth(), truth()], both, ["cat", "dog"], ["best", "worst"])
     assert [ax.get_title() for ax in figure.axes] == [
         "best\n1 found, 1 false, 2 missed", "worst\n1 found, 1 false, 2 missed", "0 found, 0 false, 3 missed",
         "1 found, 1 false, 2 missed"]
     assert [ax.get_ylabel() for ax in figure.axes] == ["one", "", "other", ""]
     words = [text.get_text() for text in figure.legends[0].get_texts()]
     assert words[:2] == ["cat", "dog"] and words[-2:] == ["hatched: missed", "dashed, crossed: false alarm"]
-    with pytest.raises(ValueError, match="found_sheet: 'one' needs detections on each of 2 pictures, got 1"):
-        found_sheet([truth(), truth()], {"one": [answers()]}, ["cat", "dog"])
+    with pytest.raises(ValueError, match="detection_sheet: 'one' needs detections on each of 2 pictures, got 1"):
+        detection_sheet([truth(), truth()], {"one": [answers()]}, ["cat", "dog"])

@@ -8,7 +8,14 @@ import pytest
 from PIL import Image, ImageDraw
 
 from minicv.detection import Detections
-from minicv.viz import draw_boxes, draw_confusion, fonts, picture_of_detections, picture_of_labels, prediction_sheet
+from minicv.viz import (
+    draw_boxes,
+    draw_confusion_matrix,
+    fonts,
+    render_detections,
+    render_segmentation,
+    segmentation_sheet,
+)
 
 KOREAN, UNKNOWN = "세포", "\U000119a0"  # the second in no font of any system here: Nandinagari
 
@@ -48,7 +55,7 @@ def no_font(monkeypatch):
 
 def detection(name):
     found = Detections(np.array([[5, 40, 60, 60]], np.float32), np.array([0.9], np.float32), np.array([0]))
-    return picture_of_detections(np.zeros((3, 100, 100), np.float32), found, [name, "other"], 4)
+    return render_detections(np.zeros((3, 100, 100), np.float32), found, [name, "other"], 4)
 
 
 def test_a_font_that_has_the_letters_is_taken(fake_font):
@@ -79,10 +86,10 @@ def test_pictures_and_figures_without_a_font_show_numbers_not_boxes(monkeypatch)
     with pytest.warns(UserWarning, match="fonts-nanum"):
         np.testing.assert_array_equal(detection(KOREAN), detection("class 0"))
     image, labels = np.zeros((3, 40, 60), np.float32), np.zeros((40, 60), int)
-    np.testing.assert_array_equal(*(picture_of_labels(image, labels, [name, "b"]) for name in (KOREAN, "class 0")))
-    figure = prediction_sheet([image], {"truth": [labels]}, [KOREAN, "b"])
+    np.testing.assert_array_equal(*(render_segmentation(image, labels, [name, "b"]) for name in (KOREAN, "class 0")))
+    figure = segmentation_sheet([image], {"truth": [labels]}, [KOREAN, "b"])
     assert figure.legends[0].get_texts()[0].get_text() == "0 class 0"
-    ax = draw_confusion(np.eye(2), [KOREAN, "b"])
+    ax = draw_confusion_matrix(np.eye(2), [KOREAN, "b"])
     assert [t.get_text() for t in ax.get_xticklabels()] == ["class 0", "b"]
     ax = plt.figure().gca()
     draw_boxes(ax, np.array([[0, 0, 5, 5]]), [0], [f"{KOREAN} 0.5"])
@@ -104,7 +111,7 @@ def test_the_glyphs_are_drawn_where_a_font_is_installed():
         pytest.skip("no installed font has Korean and Chinese letters")
     drawn = [detection(name).tobytes() for name in ("세포", "막대", "猫", "犬", "class 0")]
     assert len(set(drawn)) == 5
-    figure = prediction_sheet([np.zeros((3, 40, 60))], {"t": [np.zeros((40, 60), int)]}, ["세포", "b"])
+    figure = segmentation_sheet([np.zeros((3, 40, 60))], {"t": [np.zeros((40, 60), int)]}, ["세포", "b"])
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # matplotlib warns of a glyph that its font lacks
         figure.canvas.draw()

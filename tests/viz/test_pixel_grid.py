@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from minicv.viz.pixel_grid import draw_bins, draw_map
+from minicv.viz.pixel_grid import draw_bins, draw_pixels
 
 VALUES = np.array([[1.0, 5.0, 0.0], [4.0, 2.0, 3.0]])
 
@@ -20,15 +20,15 @@ def ax():
 
 
 def test_numbers_stand_in_the_middle_of_their_pixels(ax):
-    draw_map(ax, VALUES, "title", numbers=True)
+    draw_pixels(ax, VALUES, "title", numbers=True)
     assert {t.get_position(): t.get_text() for t in ax.texts} == {
         (0.5, 0.5): "1", (1.5, 0.5): "5", (2.5, 0.5): "0", (0.5, 1.5): "4", (1.5, 1.5): "2", (2.5, 1.5): "3"}
     assert ax.images[0].get_extent() == [0, 3, 2, 0]
     assert ax.get_title() == "title"
 
 
-def test_a_map_without_numbers_and_with_other_colours(ax):
-    draw_map(ax, VALUES, cmap="viridis", vmin=-1)
+def test_a_map_without_numbers_and_with_other_colors(ax):
+    draw_pixels(ax, VALUES, cmap="viridis", vmin=-1)
     assert not ax.texts
     assert ax.images[0].get_cmap().name == "viridis"
     assert ax.images[0].get_clim() == (-1, 5)

@@ -35,9 +35,9 @@ def test_figures_of_the_library(python):
     done = python("-c", "import numpy as np\n"
                   "from minicv import Tensor\n"
                   "from minicv.viz.graph import draw_graph\n"
-                  "from minicv.viz import heat_map, panels\n"
-                  "panels({'a': np.eye(3)}).savefig('panels.png')\n"
-                  "heat_map(np.zeros((1, 4, 4)), np.eye(2))\n"
+                  "from minicv.viz import overlay_heat_map, show_images\n"
+                  "show_images({'a': np.eye(3)}).savefig('panels.png')\n"
+                  "overlay_heat_map(np.zeros((1, 4, 4)), np.eye(2))\n"
                   "draw_graph(Tensor([1.0], requires_grad=True) * 2).figure.savefig('graph.png')\n")
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -61,8 +61,8 @@ def test_a_lesson(python, tmp_path):
 def test_a_backend_in_use_stays(tmp_path):
     """A notebook's backend draws its figures, and the library's figures are shown by it, too."""
     (tmp_path / "own_backend.py").write_text("from matplotlib.backends.backend_svg import *\n", encoding="utf-8")
-    done = subprocess.run([sys.executable, "-c", "import numpy as np\nfrom minicv.viz import panels\n"
-                           "panels({'a': np.eye(3)})\nimport matplotlib.pyplot as plt\n"
+    done = subprocess.run([sys.executable, "-c", "import numpy as np\nfrom minicv.viz import show_images\n"
+                           "show_images({'a': np.eye(3)})\nimport matplotlib.pyplot as plt\n"
                            "print(plt.get_backend(), len(plt.get_fignums()))"], capture_output=True, text=True,
                           env={**os.environ, "MPLBACKEND": "module://own_backend", "PYTHONPATH": os.pathsep.join(
                               [str(tmp_path), str(Path(minicv.__file__).parents[1])])})

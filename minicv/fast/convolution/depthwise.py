@@ -45,7 +45,7 @@ def correlate(x: Array, w: Array, out: Array, offset: Pair, stride: Pair, dilati
               bias: Array | None = None) -> None:
     """out[n, a, b, o] = bias[o] + sum over i, j of x[n, sh*a + dh*i - top, sw*b + dw*j - left, c] * w[i, j, o]
 
-    c = o // (O // C). Where ``out`` has fewer channels than w, neighbouring o are added up: the adjoint of that.
+    c = o // (O // C). Where ``out`` has fewer channels than w, neighboring o are added up: the adjoint of that.
     """
     if w.size == 0:
         out[...] = 0 if bias is None else bias

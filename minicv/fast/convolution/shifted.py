@@ -5,11 +5,11 @@ a kernel meets, for the output pixel in row r of the matrix, the input pixel in 
 pixels at once, is the product of the matrix, shifted down by i*W + j rows, with the (C, O) slice of the weight; the
 rows where a shift wraps around the border are computed too and cut off at the end. No window is ever copied.
 
-Neighbouring pixels lie side by side in memory. So KW taps of one kernel row read KW*C consecutive numbers, and the
+Neighboring pixels lie side by side in memory. So KW taps of one kernel row read KW*C consecutive numbers, and the
 same memory, taken as a matrix of KW*C columns whose rows are every m-th pixel, gives the outputs p, p+m, p+2m, ... in
 one deep product: m = KW products of depth KW*C instead of KW*KW of depth C. With a stride s the next output is s
 pixels on, and m = ceil(KW/s) is enough. A stride in height, or a dilation in width, deals the rows (or columns) out in
-turn, as one deals cards, so that those that one output needs are neighbours again. The zeros that pad a row at its end
+turn, as one deals cards, so that those that one output needs are neighbors again. The zeros that pad a row at its end
 are also those that pad the next one, as for pictures one above the other: 1.2 times less work for 7x7 pixels.
 
 All this is done a block of rows at a time, so that a block stays in a core's cache from the padding to the last sum.
