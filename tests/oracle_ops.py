@@ -58,7 +58,7 @@ class TorchFunction(Function):
 
     def forward(ctx, *arrays, **options):
         tensors = [None if a is None else to_torch(a) for a in arrays]
-        for tensor, need in zip(tensors, ctx.needs, strict=True):
+        for tensor, need in zip(tensors, ctx.needs_input_grad, strict=True):
             if need:
                 tensor.requires_grad_()
         with torch.enable_grad():
@@ -70,9 +70,9 @@ class TorchFunction(Function):
 
     def backward(ctx, gy):
         tensors, y = ctx.saved
-        wanted = [t for t, need in zip(tensors, ctx.needs, strict=True) if need]
+        wanted = [t for t, need in zip(tensors, ctx.needs_input_grad, strict=True) if need]
         found = iter(torch.autograd.grad(y, wanted, to_torch(gy), materialize_grads=True))
-        return tuple(next(found).numpy() if need else None for need in ctx.needs)
+        return tuple(next(found).numpy() if need else None for need in ctx.needs_input_grad)
 
 
 def twin_of(*functions: type[Function]):

@@ -205,7 +205,7 @@ class GivesATieToTheOther(Larger):  # a slope, too: only ``gradients`` tells
 class RightOnlyTogether(Product):
     def backward(ctx, gy):
         a, b = ctx.saved
-        return gy * b, gy * a if all(ctx.needs) else gy
+        return gy * b, gy * a if all(ctx.needs_input_grad) else gy
 
 
 class Softmax(Function):

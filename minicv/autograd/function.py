@@ -44,14 +44,18 @@ class Function:
 
     ``forward`` gets the arrays of the positional arguments (None stays None) and the options by keyword. It returns one
     array, or a tuple, of which only the first is differentiable. ``backward`` returns one gradient per positional
-    argument, in order (a tuple if there are several), or None where ``ctx.needs[i]`` is False. Neither may change an
-    array that it gets. Only what ``ctx.save`` gets is kept until the backward walk, which raises ``RuntimeError`` if a
-    saved array has changed in between (``versions.py``).
+    argument, in order (a tuple if there are several), or None where ``ctx.needs_input_grad[i]`` is False. Neither may
+    change an array that it gets. Only what ``ctx.save`` gets is kept until the backward walk, which raises
+    ``RuntimeError`` if a saved array has changed in between (``versions.py``).
     """
 
-    needs: tuple[bool, ...] = ()  # for each argument, whether it needs a gradient
+    needs_input_grad: tuple[bool, ...] = ()  # for each argument, whether it needs a gradient
     saved: tuple = ()
     noted: list | tuple = ()  # fingerprints of saved arrays, see versions.py
+    edges: list | None = None  # for each argument, the call that made it, or the leaf itself
+    order: int  # calls are numbered in the order they are made
+    shape: tuple[int, ...]  # of the result
+    dtype: np.dtype
     device: str | None = None  # the only device that a fast version computes on, if it is one for a single device
 
     def forward(ctx, *arrays: Array, **options: Any) -> Array:
@@ -79,12 +83,12 @@ class Function:
         ctx = implementation(cls, arrays)()
         ctx._check(arrays)
         enabled = grad_enabled()
-        ctx.needs = tuple(enabled and x is not None and x.requires_grad for x in inputs)
+        ctx.needs_input_grad = tuple(enabled and x is not None and x.requires_grad for x in inputs)
         result = ctx._run_forward(arrays, options)
         first, *others = result if isinstance(result, tuple) else (result,)
         output = Tensor(first)
         ctx.expect_finite("forward", (first,), arrays)
-        if any(ctx.needs):
+        if any(ctx.needs_input_grad):
             ctx._join_graph(inputs, output)
             if ctx.saved:
                 leaves = [a for a, x in zip(arrays, inputs, strict=True) if x is not None and x.node is None]
@@ -100,7 +104,7 @@ class Function:
         An edge leads to the call that made an input, or to the input itself if it is a leaf. It does not keep the
         input's array alive: ``save`` decides that. Calls are numbered in the order they are made.
         """
-        ctx.edges = [(x.node or x) if need else None for x, need in zip(inputs, ctx.needs, strict=True)]
+        ctx.edges = [(x.node or x) if x is not None and need else None for x, need in zip(inputs, ctx.needs_input_grad, strict=True)]
         ctx.order = next(_count)
         ctx.shape, ctx.dtype = output.shape, output.dtype
         output.requires_grad, output.node = True, ctx
@@ -149,7 +153,7 @@ class Switch(contextlib.ContextDecorator):
 
     state = ""
 
-    def __call__(self, function: Callable) -> Callable:
+    def __call__(self, function: Any) -> Any:
         if inspect.isgeneratorfunction(function):  # its body runs later, when the block is closed
             raise TypeError(f"@{type(self).__name__}() on the generator {function.__name__}: it would be off between "
                             f"two values; write `with {type(self).__name__}():` inside")

@@ -19,6 +19,7 @@ STEP = 1e-6
 TOLERANCE = 1e-6  # in float64 the two errors, h^2 and rounding / h, both stay near 1e-9
 KINK = 1e-4  # one-sided slopes of a smooth function differ by about h; of a kink, by its size
 ROUNDING = 1e-9  # of differences of numbers of size 1: a few times 2e-16 / h
+Step = dict[int, np.ndarray]  # the number of an input: the direction in which it moves
 
 
 @dataclass
@@ -59,14 +60,39 @@ def gradcheck(f: Callable[..., Tensor], inputs: list[np.ndarray], seed: int = 0,
                  for x, t in zip(points, leaves, strict=True)]
 
     @no_grad()
-    def loss(h: float, step: dict[int, np.ndarray]) -> np.ndarray:
+    def loss(h: float, step: Step) -> np.ndarray:
         moved = [x + h * step[i] if i in step else x for i, x in enumerate(points)]
         return cotangent * f(*(Tensor(backend.to_device(x, y.device)) for x in moved)).numpy()
 
-    def random_step(chosen: list[int]) -> dict[int, np.ndarray]:
+    middle = loss(0.0, {})
+    floor = ROUNDING / TOLERANCE * np.linalg.norm(middle)
+    worst, kinks, detail = 0.0, 0, ""
+    for what, names, steps in step_groups(points, rng, coordinates, directions):
+        backward = np.array([sum(np.sum(gradients[i] * e) for i, e in step.items()) for step in steps])
+        central, slack = np.array([slope(loss, step, middle) for step in steps]).T
+        typical = np.sqrt(np.mean(central ** 2))
+        scale = np.maximum(np.maximum(abs(backward), abs(central)), max(typical, floor, 1e-300))
+        error = abs(backward - central) / scale
+        kink = slack > KINK * scale
+        wrong = ~np.where(kink, abs(backward - central) <= slack + KINK * scale, error <= TOLERANCE)
+        kinks += int(kink.sum())
+        worst = max(worst, float(np.max(error, where=~kink, initial=0.0)))
+        if wrong.any() and not detail:
+            j = int(np.argmax(wrong))
+            detail = (f"{what}, {names[j] if names else f'direction {j}'}: backward says {backward[j]:.6g}, "
+                      f"differences say {central[j]:.6g}")
+    if detail:
+        return GradcheckResult("WRONG", worst, detail)
+    return GradcheckResult("kink", worst, f"{kinks} kinks") if kinks else GradcheckResult("ok", worst)
+
+
+def step_groups(points: list[np.ndarray], rng: np.random.Generator, coordinates: int,
+                directions: int) -> list[tuple[str, list[str] | None, list[Step]]]:
+    """(what moves, the names of its steps, the steps) for each input, and for all inputs together."""
+    def random_step(chosen: list[int]) -> Step:
         return {i: rng.standard_normal(points[i].shape) for i in chosen}
 
-    groups = []  # (of what, the names of its steps, the steps)
+    groups: list[tuple[str, list[str] | None, list[Step]]] = []
     full = [i for i, x in enumerate(points) if x.size]
     for i in full:
         x = points[i]
@@ -79,30 +105,12 @@ def gradcheck(f: Callable[..., Tensor], inputs: list[np.ndarray], seed: int = 0,
     if full:
         together = [{i: np.ones(points[i].shape) for i in full}] + [random_step(full) for _ in range(directions)]
         groups.append(("all inputs", None, together))
+    return groups
 
-    middle = loss(0.0, {})
-    floor = ROUNDING / TOLERANCE * np.linalg.norm(middle)
-    worst, kinks, detail = 0.0, 0, ""
-    for what, names, steps in groups:
-        slopes = []  # as backward says; of central differences; how far kinks allow to deviate from these
-        for step in steps:
-            left, right = loss(-STEP, step), loss(STEP, step)
-            jumps = abs(left + right - 2 * middle) / STEP  # of each output's slope, left against right
-            smooth = KINK * np.max(abs(right - left), initial=0.0) / (2 * STEP) + 10 * ROUNDING * abs(middle)
-            slopes.append([sum(np.sum(gradients[i] * e) for i, e in step.items()), np.sum(right - left) / (2 * STEP),
-                           np.sum(jumps, where=jumps > smooth) / 2])
-        a, central, slack = np.array(slopes).T
-        typical = np.sqrt(np.mean(central ** 2))
-        scale = np.maximum(np.maximum(abs(a), abs(central)), max(typical, floor, 1e-300))
-        error = abs(a - central) / scale
-        kink = slack > KINK * scale
-        wrong = ~np.where(kink, abs(a - central) <= slack + KINK * scale, error <= TOLERANCE)
-        kinks += int(kink.sum())
-        worst = max(worst, float(np.max(error, where=~kink, initial=0.0)))
-        if wrong.any() and not detail:
-            j = int(np.argmax(wrong))
-            detail = (f"{what}, {names[j] if names else f'direction {j}'}: backward says {a[j]:.6g}, "
-                      f"differences say {central[j]:.6g}")
-    if detail:
-        return GradcheckResult("WRONG", worst, detail)
-    return GradcheckResult("kink", worst, f"{kinks} kinks") if kinks else GradcheckResult("ok", worst)
+
+def slope(loss: Callable[[float, Step], np.ndarray], step: Step, middle: np.ndarray) -> tuple[float, float]:
+    """The slope of the loss along the step by central differences, and how far kinks allow backward to be from it."""
+    left, right = loss(-STEP, step), loss(STEP, step)
+    jumps = abs(left + right - 2 * middle) / STEP  # of each output's slope, left against right
+    smooth = KINK * np.max(abs(right - left), initial=0.0) / (2 * STEP) + 10 * ROUNDING * abs(middle)
+    return float(np.sum(right - left) / (2 * STEP)), float(np.sum(jumps, where=jumps > smooth) / 2)

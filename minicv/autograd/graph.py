@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,7 +29,7 @@ def walk(tensor: Tensor, grad: Array, receive: Callable[[Tensor, Array], None]) 
     Each use of a call's result, or of a leaf, contributes a gradient, and dL/dx is the sum of those that x gets. In the
     reverse of ``order``, all uses of x come before x: its sum is complete when the walk reaches it.
     """
-    gradients = {tensor.node or tensor: grad}  # x -> the sum of what has reached it so far
+    gradients: dict[Function | Tensor, Array] = {tensor.node or tensor: grad}  # x -> the sum of what has reached it
     for x in reversed(order(tensor)):  # a loop, not recursion, so no graph is too deep
         gx = gradients.pop(x)
         if isinstance(x, Tensor):
@@ -50,7 +50,8 @@ def order(tensor: Tensor) -> list[Function | Tensor]:
 
 def calls(tensor: Tensor) -> list[Function]:
     """Every call that the tensor was computed by, in the order they were made. Leaves are found at their ``edges``."""
-    found, pending = set(), [tensor.node] if tensor.node else []
+    found: set[Function] = set()
+    pending: list[Any] = [tensor.node] if tensor.node else []
     while pending:
         call = pending.pop()
         if call not in found:
@@ -64,10 +65,12 @@ def calls(tensor: Tensor) -> list[Function]:
 # ---------------------------------------------------------------------------------------------------------
 @np.errstate(all="ignore")  # as forward
 def backward(tensor: Tensor, grad: Array | None = None, ready: Callable[[Tensor], None] | None = None) -> None:
-    """Walk, and add each leaf's gradient to its ``.grad``; see ``Tensor.backward``.
+    """``tensor.backward()``: add dL/d(leaf), L the loss, to the ``.grad`` of every leaf that requires a gradient.
 
-    ``ready(leaf)`` is called as soon as the gradient of a leaf is complete, while the walk continues: processes that
-    share a batch start to sum the gradients of the last layers then (``training/parallel.py``).
+    ``grad`` is dL/d(tensor), an array of its shape; without it L is this tensor, which must have one element. The walk
+    frees what the operations have saved, so a second call raises ``RuntimeError``: run forward again. ``ready(leaf)``
+    is called as soon as the gradient of a leaf is complete, while the walk continues: processes that share a batch
+    start to sum the gradients of the last layers then (``training/parallel.py``).
     """
     if not tensor.requires_grad:
         raise RuntimeError("backward: nothing that this tensor was computed from requires a gradient "
@@ -91,6 +94,9 @@ def backward(tensor: Tensor, grad: Array | None = None, ready: Callable[[Tensor]
         if ready:
             ready(leaf)
     walk(tensor, grad if tensor.node else grad.copy(order="K"), receive)  # the caller may write to grad later
+
+
+Tensor.backward = backward
 
 
 def differentiate(call: Function, gy: Array) -> list[tuple[Function | Tensor, Array]]:

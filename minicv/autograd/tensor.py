@@ -1,7 +1,8 @@
 """A tensor: one array, and where it came from."""
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ class Tensor:
     ``data`` is the array. ``grad`` is None or an array of the same shape, where ``backward`` adds the gradient; set
     it to None to start from 0. Python numbers and lists become float32 (integers stay integers); an array keeps its
     dtype and its memory: ``Tensor(array)`` is no copy. Operators and methods (``+``, ``@``, ``x.sum()``, ``x[1:]``) are
-    those of ``minicv.ops``; ``protocols.py`` has what Python and NumPy do with a Tensor.
+    those of ``minicv.ops``; ``ops/protocols.py`` has what Python and NumPy do with a Tensor.
 
     Raises ``TypeError`` for integers with ``requires_grad=True``, which have no derivative; for masked arrays, whose
     mask would be lost; and for numbers in another byte order than the machine's.
@@ -27,7 +28,7 @@ class Tensor:
         self.data = checked(array, requires_grad)
         self.grad: Array | None = None
         self.requires_grad = requires_grad
-        self.node = None  # the Function call that made it; None for a leaf
+        self.node: Any = None  # the Function call that made it; None for a leaf
 
     shape = property(lambda self: self.data.shape)
     ndim = property(lambda self: self.data.ndim)
@@ -67,15 +68,21 @@ class Tensor:
                                "the leaves before they are used, or write t.detach().to(device)")
         return Tensor(backend.to_device(self.data, device), self.requires_grad)
 
-    def backward(self, grad: Array | None = None) -> None:
-        """Add dL/d(leaf), where L is the loss, to the ``.grad`` of every leaf that requires a gradient.
+    if TYPE_CHECKING:  # what graph.py and minicv.ops add: backward, the operators, and most operations as methods
+        backward: Callable[..., None]
 
-        ``grad`` is dL/d(this tensor), an array of its shape; without it L is this tensor, which must have one element.
-        The walk (``graph.py``) frees what the operations have saved, so a second call raises ``RuntimeError``: run
-        forward again.
-        """
-        from .graph import backward
-        backward(self, grad)
+        def __getattr__(self, name: str) -> Any: ...
+        def _operator(self, other: Any) -> Tensor: ...
+        __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _operator
+        __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __pow__ = __rpow__ = __matmul__ = __getitem__ = _operator
+        __lt__ = __le__ = __gt__ = __ge__ = __and__ = __or__ = __xor__ = _operator
+        def __neg__(self) -> Tensor: ...
+        def __invert__(self) -> Tensor: ...
+        def __len__(self) -> int: ...
+        def __iter__(self) -> Iterator[Tensor]: ...
+        def __float__(self) -> float: ...
+        def __int__(self) -> int: ...
+        def __setitem__(self, key: Any, value: Any) -> None: ...
 
 
 def checked(array: Any, requires_grad: bool) -> Array:

@@ -100,7 +100,7 @@ class FastBatchNorm(BatchNorm):
         if overflows(abs(gw), rows):  # the sum before the division: so everything in float64
             ctx.saved = (rows.astype(np.float64), *ctx.saved[1:])
             return ctx.backward(gy)
-        if ctx.needs[0] and ctx.training:
+        if ctx.needs_input_grad[0] and ctx.training:
             # Mean and var are functions of x, too: they undo what moves a whole channel, or scales it.
             # gx = a (gy - mean(gy) - xn mean(gy xn)),   xn = (x - mean) / sqrt(var + eps)
             every_gw, every_gb = (ctx.group.sum(g) for g in (gw, gb)) if ctx.group else (gw, gb)
@@ -112,11 +112,11 @@ class FastBatchNorm(BatchNorm):
                 gx += c
             minus_k = -inv * every_gw / max(P, 1)
             channelwise(inputs, [g, gx], [minus_k, a, -a * (every_gb / max(P, 1) + minus_k * shift)])
-        elif ctx.needs[0]:
+        elif ctx.needs_input_grad[0]:
             channelwise(lambda g, gx, a: xp.multiply(g, a, out=gx), [g, gx], [a])
         gx = from_rows(gx, ctx.shape_in)
         return tuple(g.astype(gy.dtype, copy=False) if needed else None
-                     for g, needed in zip((gx, gw, gb), ctx.needs, strict=True))
+                     for g, needed in zip((gx, gw, gb), ctx.needs_input_grad, strict=True))
 
 
 def overflows(result: Array, x: Array) -> bool:

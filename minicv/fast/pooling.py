@@ -87,7 +87,7 @@ class FastMaxPool2d(MaxPool2d):
         xp, (OH, OW), (KH, KW), (sh, sw), (ph, pw), (dh, dw) = xp_of(x), size, kernel, stride, padding, dilation
         N, C, H, W = x.shape
         y, arg, by_column, by_row = empty_nhwc(x, N, C, OH, OW), None, None, None
-        if ctx.needs[0] or return_indices:
+        if ctx.needs_input_grad[0] or return_indices:
             numbers = np.arange(KH * KW, dtype=np.min_scalar_type(KH * KW - 1)).reshape(KH, KW)
             by_column, by_row = numbers[0], numbers[:, 0]
             arg = xp.empty((N, OH, OW, C), numbers.dtype)

@@ -47,7 +47,7 @@ class FastRoIPool(RoIPool):
         last_row, last_column = np.maximum(height, 1) - 1, np.maximum(width, 1) - 1
         pixels = xp.ascontiguousarray(nhwc_view(x)).reshape(N * H * W, C)
         y = xp.empty((R, PH, PW, C), x.dtype)
-        offset = xp.zeros(y.shape if ctx.needs[0] else (R, 0), np.int32)
+        offset = xp.zeros(y.shape if ctx.needs_input_grad[0] else (R, 0), np.int32)
 
         def work(some):  # a bin that has fewer pixels than others repeats its last
             start, rows, columns = (move(v[some], x) for v in (first, last_row, last_column))
@@ -57,13 +57,13 @@ class FastRoIPool(RoIPool):
                 begin = start + (xp.minimum(rows, i) * W)[:, :, None]
                 for j in range(width[some].max()):
                     value = pixels.take(begin + xp.minimum(columns, j)[:, None, :], axis=0)
-                    if ctx.needs[0]:  # later is larger: so the latest improvement is kept, the first of equals
+                    if ctx.needs_input_grad[0]:  # numbers increase: the latest improvement stays, the first of equals
                         xp.maximum(after, (value > best) * np.int32(i * W + j), out=after)
                     xp.maximum(best, value, out=best)
             if empty[some].any():
                 best = xp.where(move(empty[some], x)[..., None], 0, best)
             y[move(some, x)] = best
-            if ctx.needs[0]:
+            if ctx.needs_input_grad[0]:
                 offset[move(some, x)] = after
         order = np.lexsort((-width.max(axis=1), -height.max(axis=1)))  # by height, then width, largest first
         parallel(work, [order[some] for some in blocks(y)])

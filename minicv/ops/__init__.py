@@ -5,6 +5,7 @@ public function, and CASES, the inputs it is tested on. ``cases()`` is all of th
 """
 from importlib import import_module
 
+from . import protocols
 from .activation import leaky_relu, relu, sigmoid, tanh
 from .adaptive_pool import adaptive_avg_pool2d, adaptive_max_pool2d, spatial_pyramid_pool
 from .avg_pool import avg_pool2d
@@ -53,6 +54,7 @@ __all__ = [
     "spatial_pyramid_pool", "sqrt", "squeeze", "stack", "sub", "sum", "tanh", "transpose", "unpool_bed_of_nails",
     "unpool_nearest", "unsqueeze", "where", "cases",
 ]
+protocols.NAMES.update(__all__)
 FAMILIES = (
     "activation", "adaptive_pool", "avg_pool", "conv", "dropout", "dtypes", "elementwise", "interpolate", "linear",
     "loss", "loss_elementwise", "max_pool", "norm", "pad", "reduce", "roi", "selection", "shape", "softmax", "unpool",

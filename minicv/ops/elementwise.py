@@ -10,12 +10,12 @@ import math
 import numpy as np
 
 from ..autograd import Function, Tensor
-from ..autograd.protocols import operator_of
 from ..backend import Array, keep, total, xp_of
 from .arguments import number
 from .case import Case
 from .dtypes import astype, check_fits, floats, operands, refuse_bool
 from .precision import Wide
+from .protocols import operator_of
 
 
 def unbroadcast(g: Array, shape: tuple[int, ...]) -> Array:
@@ -36,7 +36,7 @@ class Add(Function):
 
     def backward(ctx, gy):
         return tuple(unbroadcast(gy, shape) if need else None
-                     for shape, need in zip(ctx.shapes, ctx.needs, strict=True))
+                     for shape, need in zip(ctx.shapes, ctx.needs_input_grad, strict=True))
 
 
 class Sub(Function):
@@ -47,7 +47,7 @@ class Sub(Function):
         return a - b
 
     def backward(ctx, gy):
-        return unbroadcast(gy, ctx.shapes[0]), unbroadcast(-gy, ctx.shapes[1]) if ctx.needs[1] else None
+        return unbroadcast(gy, ctx.shapes[0]), unbroadcast(-gy, ctx.shapes[1]) if ctx.needs_input_grad[1] else None
 
 
 class Mul(Function):
@@ -59,8 +59,8 @@ class Mul(Function):
 
     def backward(ctx, gy):
         a, b = ctx.saved
-        return (unbroadcast(gy * b, a.shape) if ctx.needs[0] else None,
-                unbroadcast(gy * a, b.shape) if ctx.needs[1] else None)
+        return (unbroadcast(gy * b, a.shape) if ctx.needs_input_grad[0] else None,
+                unbroadcast(gy * a, b.shape) if ctx.needs_input_grad[1] else None)
 
 
 class Div(Wide):
@@ -73,8 +73,8 @@ class Div(Wide):
 
     def backward(ctx, gy):  # gb = - gy a / b^2, where b^2 would overflow or vanish for b = 1e20 or 1e-30
         y, b, a_shape = ctx.saved
-        return (unbroadcast(gy / b, a_shape) if ctx.needs[0] else None,
-                unbroadcast(-gy * y / b, b.shape) if ctx.needs[1] else None)
+        return (unbroadcast(gy / b, a_shape) if ctx.needs_input_grad[0] else None,
+                unbroadcast(-gy * y / b, b.shape) if ctx.needs_input_grad[1] else None)
 
 
 class Neg(Function):
@@ -140,7 +140,7 @@ class Abs(Function):
 
     def forward(ctx, x):
         xp, y = xp_of(x), xp_of(x).abs(x)
-        if ctx.needs[0]:
+        if ctx.needs_input_grad[0]:
             ctx.save(xp.copysign(1, x), y > 0)
         return y
 

@@ -22,8 +22,8 @@ class MatMul(Wide):
 
     def backward(ctx, gy):  # dL/da = gy b', dL/db = a' gy
         a, b = ctx.saved
-        return (unbroadcast(parallel_matmul(gy, b.swapaxes(-1, -2)), a.shape) if ctx.needs[0] else None,
-                unbroadcast(parallel_matmul(a.swapaxes(-1, -2), gy), b.shape) if ctx.needs[1] else None)
+        return (unbroadcast(parallel_matmul(gy, b.swapaxes(-1, -2)), a.shape) if ctx.needs_input_grad[0] else None,
+                unbroadcast(parallel_matmul(a.swapaxes(-1, -2), gy), b.shape) if ctx.needs_input_grad[1] else None)
 
 
 class Linear(Wide):
@@ -41,9 +41,9 @@ class Linear(Wide):
     def backward(ctx, gy):
         rows, w = ctx.saved
         gy = gy.reshape(-1, len(w))
-        gx = parallel_matmul(gy, w).reshape(ctx.x_shape) if ctx.needs[0] else None
-        gw = parallel_matmul(gy.T, rows) if ctx.needs[1] else None  # (out, in)
-        gb = sum_rows(gy) if ctx.needs[2] else None
+        gx = parallel_matmul(gy, w).reshape(ctx.x_shape) if ctx.needs_input_grad[0] else None
+        gw = parallel_matmul(gy.T, rows) if ctx.needs_input_grad[1] else None  # (out, in)
+        gb = sum_rows(gy) if ctx.needs_input_grad[2] else None
         return gx, gw, gb
 
 

@@ -113,8 +113,8 @@ class SoftCrossEntropy(Wide):
         xp, axis = xp_of(gy), ctx.axis
         g = xp.expand_dims(weigh(each(gy, total, ctx.reduction), v), axis)
         others = wq.sum(axis=axis, keepdims=True) - wq
-        gx = (xp.exp(log_p) * others + wq * xp.expm1(log_p)) * g if ctx.needs[0] else None
-        gt = weigh(log_p, (ctx.s - 1) * w * g) if ctx.needs[1] else None  # - v (1 - s) w log p
+        gx = (xp.exp(log_p) * others + wq * xp.expm1(log_p)) * g if ctx.needs_input_grad[0] else None
+        gt = weigh(log_p, (ctx.s - 1) * w * g) if ctx.needs_input_grad[1] else None  # - v (1 - s) w log p
         return gx, gt, None, None
 
 

@@ -82,7 +82,7 @@ class BinaryCrossEntropyWithLogits(Wide):
         log = xp.log1p(ab)
         loss = c * log + p * t * below + (1 - t) * above
         slope = ((1 - t) * a - p * t * b) / (1 + ab)
-        of_target = p * below - above + (p - 1) * log if ctx.needs[1] else None
+        of_target = p * below - above + (p - 1) * log if ctx.needs_input_grad[1] else None
         if weight is not None:
             loss, slope = loss * weight, slope * weight
             of_target = None if of_target is None else of_target * weight

@@ -25,8 +25,8 @@ class Maximum(Function):
     def backward(ctx, gy):
         a_loses, b_loses, tie, a_shape, b_shape = ctx.saved
         g = gy / (1 + tie.view(np.uint8))  # by 2 or by 1
-        return (unbroadcast(keep(g, ~a_loses), a_shape) if ctx.needs[0] else None,
-                unbroadcast(keep(g, ~b_loses), b_shape) if ctx.needs[1] else None)
+        return (unbroadcast(keep(g, ~a_loses), a_shape) if ctx.needs_input_grad[0] else None,
+                unbroadcast(keep(g, ~b_loses), b_shape) if ctx.needs_input_grad[1] else None)
 
 
 class Minimum(Maximum):
@@ -48,7 +48,7 @@ class Clamp(Function):
             inside = x == y
             return inside if low is None or high is None else inside & (y >= lo)  # in the wrong order all becomes high
         masks = (inside, lambda: (x < lo) & (lo < hi), lambda: (x > hi) | (hi < lo))
-        ctx.save([mask() if need else None for mask, need in zip(masks, ctx.needs, strict=True)],
+        ctx.save([mask() if need else None for mask, need in zip(masks, ctx.needs_input_grad, strict=True)],
                  [None if a is None else a.shape for a in (x, low, high)])
         return y
 
@@ -66,8 +66,8 @@ class Where(Function):
 
     def backward(ctx, gy):
         condition, a_shape, b_shape = ctx.saved
-        return (unbroadcast(keep(gy, condition), a_shape) if ctx.needs[0] else None,
-                unbroadcast(keep(gy, ~condition), b_shape) if ctx.needs[1] else None)
+        return (unbroadcast(keep(gy, condition), a_shape) if ctx.needs_input_grad[0] else None,
+                unbroadcast(keep(gy, ~condition), b_shape) if ctx.needs_input_grad[1] else None)
 
 
 def maximum(input: Tensor | float, other: Tensor | float) -> Tensor:

@@ -37,7 +37,7 @@ class Product(Function):
 
     def backward(ctx, gy):
         a, b = ctx.saved
-        return (gy * b, gy * a, gy)[:len(ctx.needs)]
+        return (gy * b, gy * a, gy)[:len(ctx.needs_input_grad)]
 
 
 def leaf(*values, dtype="float64"):
@@ -308,7 +308,7 @@ def test_gradients_of_no_dimensions_are_arrays():
 def test_what_does_not_require_a_gradient_gets_none():
     x, constant = leaf(3.0), Tensor(np.array([2.0]))
     y = Product.apply(x, constant, None)
-    assert y.node.needs == (True, False, False)
+    assert y.node.needs_input_grad == (True, False, False)
     y.backward()
     assert constant.grad is None and x.grad == [2]
 

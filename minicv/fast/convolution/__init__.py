@@ -77,9 +77,9 @@ class FastConv2d(Conv2d):
 
     def backward(ctx, gy):
         x, w = ctx.saved
-        return (convolve_transpose(gy, w, None, x.shape[2:], *ctx.how) if ctx.needs[0] else None,
-                weight_gradient(x, gy, w, *ctx.how) if ctx.needs[1] else None,
-                total(gy, (0, 2, 3)) if ctx.needs[2] else None)
+        return (convolve_transpose(gy, w, None, x.shape[2:], *ctx.how) if ctx.needs_input_grad[0] else None,
+                weight_gradient(x, gy, w, *ctx.how) if ctx.needs_input_grad[1] else None,
+                total(gy, (0, 2, 3)) if ctx.needs_input_grad[2] else None)
 
 
 class FastConvTranspose2d(ConvTranspose2d):
@@ -92,6 +92,6 @@ class FastConvTranspose2d(ConvTranspose2d):
 
     def backward(ctx, gy):
         x, w = ctx.saved
-        return (convolve(gy, w, None, x.shape[2:], *ctx.how) if ctx.needs[0] else None,
-                weight_gradient(gy, x, w, *ctx.how) if ctx.needs[1] else None,
-                total(gy, (0, 2, 3)) if ctx.needs[2] else None)
+        return (convolve(gy, w, None, x.shape[2:], *ctx.how) if ctx.needs_input_grad[0] else None,
+                weight_gradient(gy, x, w, *ctx.how) if ctx.needs_input_grad[1] else None,
+                total(gy, (0, 2, 3)) if ctx.needs_input_grad[2] else None)

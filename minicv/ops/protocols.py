@@ -13,9 +13,12 @@ from typing import Any
 import numpy as np
 
 from .. import backend
+from ..autograd import Function, Tensor
+from ..autograd.function import grad_enabled
 from ..backend import Array
-from .function import Function, grad_enabled
-from .tensor import Tensor
+from .dtypes import operands
+
+NAMES: set[str] = set()  # of the operations, which ops/__init__.py puts here
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -102,7 +105,6 @@ def logical(symbol: str, f: Callable[[Any, Any], Any]) -> Callable[[Tensor, Any]
 def arithmetic(symbol: str, f: Callable[[Any, Any], Any], instead: str = "") -> Callable[[Tensor, Any], Any]:
     """``//``, ``%``, ``2 ** t``, in the dtype of ``+``. ``instead``: what to write for those that have a derivative."""
     def method(t: Tensor, value: Any) -> Any:
-        from ..ops.dtypes import operands
         if not isinstance(value, Tensor | numbers.Real | np.generic) and not backend.is_array(value):
             return NotImplemented
         a, b = operands(symbol, t, value)
@@ -178,16 +180,15 @@ def refused(what: str, cure: str) -> Callable:
 # ---------------------------------------------------------------------------------------------------------
 # NumPy
 # ---------------------------------------------------------------------------------------------------------
-NAMES = {"max": "amax", "min": "amin", "absolute": "abs", "negative": "neg", "clip": "clamp", "power": "pow"}
+OURS = {"max": "amax", "min": "amin", "absolute": "abs", "negative": "neg", "clip": "clamp", "power": "pow"}
 
 
 def as_numpy(t: Tensor, caller: str) -> np.ndarray:
     """The array of a Tensor that NumPy's function may have."""
     if t.requires_grad:
-        from .. import ops
         name = caller.rpartition(".")[2]
-        name = NAMES.get(name, name)
-        op = f"minicv.ops.{name}, or " if name in ops.__all__ else ""
+        name = OURS.get(name, name)
+        op = f"minicv.ops.{name}, or " if name in NAMES else ""
         raise TypeError(f"{caller} of a Tensor that requires a gradient, which NumPy would lose: write {op}"
                         "t.detach() or t.numpy() for the values alone")
     if t.device != "numpy":
