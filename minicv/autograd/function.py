@@ -6,7 +6,6 @@ import inspect
 import itertools
 import os
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -104,7 +103,8 @@ class Function:
         An edge leads to the call that made an input, or to the input itself if it is a leaf. It does not keep the
         input's array alive: ``save`` decides that. Calls are numbered in the order they are made.
         """
-        ctx.edges = [(x.node or x) if x is not None and need else None for x, need in zip(inputs, ctx.needs_input_grad, strict=True)]
+        ctx.edges = [(x.node or x) if x is not None and need else None
+                     for x, need in zip(inputs, ctx.needs_input_grad, strict=True)]
         ctx.order = next(_count)
         ctx.shape, ctx.dtype = output.shape, output.dtype
         output.requires_grad, output.node = True, ctx

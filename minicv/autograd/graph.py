@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -51,7 +51,7 @@ def order(tensor: Tensor) -> list[Function | Tensor]:
 def calls(tensor: Tensor) -> list[Function]:
     """Every call that the tensor was computed by, in the order they were made. Leaves are found at their ``edges``."""
     found: set[Function] = set()
-    pending: list[Any] = [tensor.node] if tensor.node else []
+    pending: list = [tensor.node] if tensor.node else []
     while pending:
         call = pending.pop()
         if call not in found:
