@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from minicv.fast.normalization import moments
-from minicv.ops.interpolate import hat
+from minicv.ops.interpolate import hat_weights
 from minicv.viz.pyplot import import_pyplot
 
 WIDTH, FONT = 7.4, 9  # inches, points
@@ -242,7 +242,7 @@ def banded() -> Any:
     plt = import_pyplot()
     figure, ax = plt.subplots(figsize=(WIDTH, 3.9), layout="constrained")
     size = 12
-    matrix = hat(np.clip((np.arange(2 * size) + 0.5) / 2 - 0.5, 0, size - 1), size)
+    matrix = hat_weights(np.clip((np.arange(2 * size) + 0.5) / 2 - 0.5, 0, size - 1), size)
     ax.imshow(matrix, cmap="Blues", vmin=0, vmax=1.3, aspect="equal")
     for start in range(0, 2 * size, 8):
         met = np.flatnonzero(matrix[start:start + 8].any(axis=0))

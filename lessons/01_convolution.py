@@ -127,7 +127,7 @@ took["loops"] = seconds(by_loops, 1) * OH * OH / 8 ** 2
 while turns < 5 or (turns < 20 and macs / min(took.values()) / 1e9 > peak):
     for name in [n for n in ways if n != "loops"]:
         took[name] = min(took[name], seconds(ways[name], 4))
-    peak, turns = max(peak, doctor.product_rate(doctor.backend.threads()) / 2), turns + 1
+    peak, turns = max(peak, doctor.product_rate(doctor.backend.num_threads()) / 2), turns + 1
 for name, t in took.items():
     rate = macs / t / 1e9
     print(f"{name:<17} {t * 1e3:10.2f} ms {rate:8.3f} GMAC/s {rate / peak:7.1%} of a large product's"

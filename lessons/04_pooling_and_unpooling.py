@@ -23,7 +23,7 @@ import minicv.ops as F
 from minicv import Tensor, nn, no_grad
 from minicv.data import Cells
 from minicv.metrics import ConfusionMatrix
-from minicv.ops.adaptive_pool import bins, spatial_pyramid_pool
+from minicv.ops.adaptive_pool import adaptive_bins, spatial_pyramid_pool
 from minicv.ops.avg_pool import avg_pool2d
 from minicv.ops.max_pool import max_pool2d
 from minicv.ops.roi import EXAMPLE
@@ -75,7 +75,7 @@ figure, axes = plt.subplots(1, 4, figsize=(13, 2.9), width_ratios=[1, 1, 1, 1.5]
 start = 0
 for ax, n, colour in zip(axes, LEVELS, BIN_COLORS, strict=False):
     count = np.zeros((13, 18))  # in how many bins is each pixel?
-    for rows, columns in ((r, c) for r in bins(13, n) for c in bins(18, n)):
+    for rows, columns in ((r, c) for r in adaptive_bins(13, n) for c in adaptive_bins(18, n)):
         count[slice(*rows), slice(*columns)] += 1
         draw_bin(ax, rows, columns, colour, 0.14, 1.8)
     draw_pixels(ax, small.data[0, 0], f"{n}x{n} bins on 13x18: {np.mean(count > 1):.0%} of the\npixels are in several")
@@ -135,7 +135,7 @@ figure, axes = plt.subplots(1, 4, figsize=(16, 4.1), width_ratios=[1, 1, 1, 1.1]
 draw_pixels(axes[0], m, f"apart: 3+4 columns, 2+3 rows\n{apart}", numbers=True)
 draw_bins(axes[0], [(3, 5), (5, 8)], [(0, 3), (3, 7)], m)
 draw_pixels(axes[1], m, f"floor and ceil: the middle row and column are shared\n{shared}", numbers=True)
-draw_bins(axes[1], [(3 + a, 3 + b) for a, b in bins(5, 2)], bins(7, 2), m, nested=0.06)
+draw_bins(axes[1], [(3 + a, 3 + b) for a, b in adaptive_bins(5, 2)], adaptive_bins(7, 2), m, nested=0.06)
 draw_pixels(axes[2], m, f"RoIAlign: {S}x{S} points a bin, nothing rounded\n{aligned.round(2).tolist()}", cmap="Greys",
          vmin=0, vmax=2)
 draw_bins(axes[2], [(y1, (y1 + y2) / 2), ((y1 + y2) / 2, y2)], [(x1, (x1 + x2) / 2), ((x1 + x2) / 2, x2)], inset=0.02)

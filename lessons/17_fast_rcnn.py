@@ -28,7 +28,7 @@ from minicv.detection.selective_search import selective_search
 from minicv.metrics import VOCEvaluator
 from minicv.models.detection.base import select
 from minicv.nn import evaluating
-from minicv.ops.roi import EXAMPLE, bins
+from minicv.ops.roi import EXAMPLE, roi_bins
 from minicv.training.detection import CachedProposals, DetectionConfig, evaluate_detector, train_detector
 from minicv.viz import PALETTE, draw_boxes, draw_image
 from minicv.viz.pixel_grid import draw_bin, draw_bins, draw_pixels
@@ -46,7 +46,7 @@ values = EXAMPLE
 box = np.array([[0, 0, 3, 6, 7]], float)  # picture 0; columns 0 to 6, rows 3 to 7
 x = Tensor(values[None, None], requires_grad=True)
 y = F.roi_pool(x, box, 2)
-spans = [bins(start, end, 2, 8) for start, end in ((3, 7), (0, 6))]  # of the rows and of the columns
+spans = [roi_bins(start, end, 2, 8) for start, end in ((3, 7), (0, 6))]  # of the rows and of the columns
 
 figure, axes = plt.subplots(1, 3, figsize=(12, 4.2), layout="constrained", width_ratios=[2, 1, 2])
 draw_pixels(axes[0], values, "the map, the region, and its 2x2 bins", numbers=True)

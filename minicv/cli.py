@@ -211,13 +211,13 @@ def run_lessons(args: argparse.Namespace) -> int:
 def run_gradcheck(args: argparse.Namespace) -> int:
     """minicv gradcheck [OP...]"""
     from . import ops
-    from .ops.check import check
+    from .ops.check import check_case
     with blame_user():
         cases = ops.cases(args.ops)
     start, wrong = time.perf_counter(), {}  # wrong: (operation, storey) -> how many cases
     for case in cases:
         shapes = " ".join("x".join(map(str, a.shape)) or "()" for a in case.arrays() if a is not None)
-        for storey, result in check(case, backend.current()).items():
+        for storey, result in check_case(case, backend.current_device()).items():
             if result.verdict == "WRONG":
                 wrong[case.name, storey] = wrong.get((case.name, storey), 0) + 1
             detail = f"  {result.detail}" if result.detail else ""
@@ -443,8 +443,8 @@ def main(argv: list[str] | None = None) -> int:
         try:
             if args.backend:
                 minicv.use(args.backend)
-            backend.current()  # what the environment asks for,
-            backend.threads()  # before a command begins
+            backend.current_device()  # what the environment asks for,
+            backend.num_threads()  # before a command begins
         except (ValueError, RuntimeError) as error:
             raise UserError(str(error)) from error
         with one_line_warnings(args.command), minicv.plain() if args.plain else contextlib.nullcontext():

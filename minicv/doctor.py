@@ -31,14 +31,14 @@ def product_rate(threads: int) -> float:
     n = 1024
     a, b = np.ones((n, n), np.float32), np.ones((n, n), np.float32)
     outs = [np.empty((n, n), np.float32) for _ in range(threads)]
-    return 2e-9 * n ** 3 * threads / best_of(lambda: backend.parallel(lambda out: np.matmul(a, b, out=out), outs))
+    return 2e-9 * n ** 3 * threads / best_of(lambda: backend.parallel_map(lambda out: np.matmul(a, b, out=out), outs))
 
 
 def bandwidth(threads: int) -> float:
     """GB/s, read and written, of copying 64 MB on each of ``threads`` threads: more than the caches hold."""
     pairs = [(np.ones(1 << 24, np.float32), np.empty(1 << 24, np.float32)) for _ in range(threads)]
     return 2e-9 * threads * pairs[0][0].nbytes / best_of(
-        lambda: backend.parallel(lambda pair: np.copyto(pair[1], pair[0]), pairs))
+        lambda: backend.parallel_map(lambda pair: np.copyto(pair[1], pair[0]), pairs))
 
 
 def gpu() -> str:
@@ -65,8 +65,8 @@ def processor() -> str:
 
 def machine() -> str:
     """One line that says what computed a result: processor, cores, NumPy, and what multiplied its matrices."""
-    where = gpu() if backend.current() != "numpy" else f"OpenBLAS {blas.kernel() or '(none)'}"
-    return f"{processor()}, {backend.threads()} of {backend.cores()} cores, NumPy {np.__version__}, {where}"
+    where = gpu() if backend.current_device() != "numpy" else f"OpenBLAS {blas.kernel() or '(none)'}"
+    return f"{processor()}, {backend.num_threads()} of {backend.cores()} cores, NumPy {np.__version__}, {where}"
 
 
 def advice(kernel: str | None, recommended: str | None, threads: int, cores: int) -> list[str]:
@@ -86,7 +86,7 @@ def advice(kernel: str | None, recommended: str | None, threads: int, cores: int
 
 def report() -> list[tuple[str, str]]:
     """(what, finding) for every line that ``minicv doctor`` prints."""
-    threads, cores = backend.threads(), backend.cores()
+    threads, cores = backend.num_threads(), backend.cores()
     kernel, recommended = blas.kernel(), blas.recommended_kernel()
     rows = [("minicv", __version__),
             ("Python", f"{platform.python_version()} on {platform.system()}, {platform.machine()}"),

@@ -243,7 +243,7 @@ def run(names: list[str], quick: bool = False, data: str | None = None, seed: in
                         f"read a data set: {', '.join(p.stem for p in find() if takes_data(p)) or 'none does'}")
     options = ["--quick"] * quick + ["--data", data] * (data is not None) + ["--seed", str(seed)] * (seed is not None)
     quick = quick or bool(os.environ.get("MINICV_QUICK"))
-    environment = {**os.environ, "MINICV_BACKEND": backend.current(), "MINICV_PLAIN": str(int(plain.active())),
+    environment = {**os.environ, "MINICV_BACKEND": backend.current_device(), "MINICV_PLAIN": str(int(plain.active())),
                    "PYTHONPATH": os.pathsep.join(filter(None, [str(FOLDER.parent), os.environ.get("PYTHONPATH")]))}
     for path in paths:
         print(f"\n=== {path.stem}: {title(path)}", flush=True)

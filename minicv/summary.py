@@ -31,7 +31,7 @@ import numpy as np
 from .autograd import Function, Tensor, no_grad, substitute
 from .backend import Array, xp, xp_of
 from .nn import Module, evaluating
-from .ops.adaptive_pool import AdaptiveAvgPool2d, AdaptiveMaxPool2d, bins
+from .ops.adaptive_pool import AdaptiveAvgPool2d, AdaptiveMaxPool2d, adaptive_bins
 from .ops.avg_pool import AvgPool2d
 from .ops.conv import Conv2d, ConvTranspose2d
 from .ops.interpolate import Interpolate, Nearest
@@ -279,7 +279,7 @@ def _windows(arrays: tuple, options: dict, shape: tuple) -> Iterator[tuple]:
 def _adaptive(arrays: tuple, options: dict, shape: tuple) -> Iterator[tuple]:
     """Adaptive pooling: each output has its own bin."""
     for n, out in zip(arrays[0].shape[2:], shape[2:], strict=True):
-        first, end = np.transpose(bins(n, out))
+        first, end = np.transpose(adaptive_bins(n, out))
         yield first, end - 1, Fraction(n, out)
 
 

@@ -25,7 +25,7 @@ from minicv.ops.conv import Conv2d, ConvTranspose2d
 from minicv.ops.dropout import Dropout
 from minicv.ops.dtypes import AsType
 from minicv.ops.elementwise import Abs, Add, Div, Exp, Log, Mul, Neg, Pow, Sqrt, Sub
-from minicv.ops.interpolate import Interpolate, Nearest, hat, positions
+from minicv.ops.interpolate import Interpolate, Nearest, hat_weights, source_positions
 from minicv.ops.linear import Linear, MatMul
 from minicv.ops.loss import CrossEntropy, NLLLoss, SoftCrossEntropy
 from minicv.ops.loss_elementwise import BinaryCrossEntropyWithLogits, HingeLoss, MSELoss, SmoothL1Loss
@@ -265,7 +265,7 @@ def _(x, indices, *, size):
 def _(x, *, rows, columns):
     sizes = list(zip(x.shape[2:], (len(rows), len(columns)), strict=True))
     for aligned in (False, True):
-        matrices = [hat(positions(n, o, None, "bilinear", aligned), n) for n, o in sizes]
+        matrices = [hat_weights(source_positions(n, o, None, "bilinear", aligned), n) for n, o in sizes]
         if all(map(np.allclose, matrices, (rows, columns))):
             return TF.interpolate(x, (len(rows), len(columns)), mode="bilinear", align_corners=aligned)
     rows, columns = (torch.from_numpy(m).to(x.dtype) for m in (rows, columns))  # a scale that is not the true ratio

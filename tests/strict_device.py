@@ -367,4 +367,4 @@ strict = StrictModule("strict", {
     "lib": StrictModule("strict.lib", {"stride_tricks": StrictModule("strict.lib.stride_tricks",
                                                                      {"as_strided": as_strided})}),
 })
-backend.register("strict", strict, StrictArray)
+backend.register_device("strict", strict, StrictArray)

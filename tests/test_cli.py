@@ -27,7 +27,7 @@ def run(capsys):
             code = cli.main([str(argument) for argument in arguments])
         except SystemExit as stop:  # argparse
             code = stop.code
-        assert minicv.backend.current() == "numpy"
+        assert minicv.backend.current_device() == "numpy"
         return code, *capsys.readouterr()
     return call
 

@@ -8,22 +8,22 @@ from . import blas
 blas.choose_kernel()  # before NumPy is imported
 
 from .arithmetic import (  # noqa: E402
+    accurate_sum,
     add_at,
+    apply_mask,
+    apply_weights,
     as_strided,
-    in_range,
-    keep,
     matmul,
     parallel_matmul,
     sum_rows,
-    total,
-    weigh,
+    without_overflow,
 )
 from .devices import (  # noqa: E402
     Array,
-    current,
+    current_device,
     device_of,
     is_array,
-    register,
+    register_device,
     rng,
     seed,
     seeded,
@@ -33,10 +33,11 @@ from .devices import (  # noqa: E402
     xp,
     xp_of,
 )
-from .workers import cores, parallel, parallel_chunks, threads  # noqa: E402
+from .workers import cores, num_threads, parallel_chunks, parallel_map  # noqa: E402
 
 __all__ = [
-    "Array", "add_at", "as_strided", "cores", "current", "device_of", "in_range", "is_array", "keep", "matmul",
-    "parallel", "parallel_chunks", "parallel_matmul", "register", "rng", "seed", "seeded", "sum_rows", "threads",
-    "to_device", "to_numpy", "total", "use", "weigh", "xp", "xp_of",
+    "accurate_sum", "add_at", "apply_mask", "apply_weights", "Array", "as_strided", "cores", "current_device",
+    "device_of", "is_array", "matmul", "num_threads", "parallel_chunks", "parallel_map", "parallel_matmul",
+    "register_device", "rng", "seed", "seeded", "sum_rows", "to_device", "to_numpy", "use", "without_overflow",
+    "xp", "xp_of",
 ]

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from .devices import Array, xp_of
-from .workers import parallel
+from .workers import parallel_map
 
 PIECE = 1024  # numbers that are added one after the other: off by 1e-6 at most
 PRODUCTS = 512  # and products of numbers
@@ -44,10 +44,10 @@ def parallel_matmul(a: Array, b: Array) -> Array:
     out = np.empty((M, N), a.dtype)
     if M >= N:  # each thread its own rows, or its own columns
         parts = [slice(i * M // 4, (i + 1) * M // 4) for i in range(4)]
-        parallel(lambda rows: np.matmul(a[rows], b, out=out[rows]), parts)
+        parallel_map(lambda rows: np.matmul(a[rows], b, out=out[rows]), parts)
     else:
         parts = [slice(i * N // 4, (i + 1) * N // 4) for i in range(4)]
-        parallel(lambda columns: np.matmul(a, b[:, columns], out=out[:, columns]), parts)
+        parallel_map(lambda columns: np.matmul(a, b[:, columns], out=out[:, columns]), parts)
     return out
 
 
@@ -68,7 +68,7 @@ def add_at(target: Array, index: Array, values: Array) -> None:
 # ---------------------------------------------------------------------------------------------------------
 # Where something does not count: 0, whatever number stands there
 # ---------------------------------------------------------------------------------------------------------
-def keep(g: Array, mask: Array, out: Array | None = None) -> Array:
+def apply_mask(g: Array, mask: Array, out: Array | None = None) -> Array:
     """``g`` where the mask holds, exactly 0 elsewhere; g and mask broadcast.
 
     ``g * mask`` is not that: 0 times infinity is NaN, and so is 0 times NaN. This multiplies the bits of the floats, as
@@ -82,15 +82,15 @@ def keep(g: Array, mask: Array, out: Array | None = None) -> Array:
     return out
 
 
-def weigh(g: Array, weight: Array) -> Array:
+def apply_weights(g: Array, weight: Array) -> Array:
     """``g * weight``, exactly 0 where the weight is 0."""
-    return keep(g, weight != 0) * weight
+    return apply_mask(g, weight != 0) * weight
 
 
 # ---------------------------------------------------------------------------------------------------------
 # Sums that keep their digits
 # ---------------------------------------------------------------------------------------------------------
-def in_range(f: Callable[[Array], Array], x: Array) -> Array:
+def without_overflow(f: Callable[[Array], Array], x: Array) -> Array:
     """f(x); in float64 if that is not finite: of numbers up to 3e38 a mean can be represented where their sum cannot.
 
     On NumPy arrays only: a GPU would have to wait for the question.
@@ -101,10 +101,10 @@ def in_range(f: Callable[[Array], Array], x: Array) -> Array:
     return y
 
 
-def total(x: Array, axes: tuple[int, ...], keepdims: bool = False) -> Array:
+def accurate_sum(x: Array, axes: tuple[int, ...], keepdims: bool = False) -> Array:
     """The sum over these axes, whatever the layout in memory; integers make int64, float16 is rounded once."""
     if x.dtype == np.float16:
-        return total(x.astype(np.float32), axes, keepdims).astype(np.float16)
+        return accurate_sum(x.astype(np.float32), axes, keepdims).astype(np.float16)
     if x.dtype.kind != "f":
         return x.sum(axis=axes, dtype=np.int64, keepdims=keepdims)  # NumPy would make uint64 of unsigned integers
     if type(x) is not np.ndarray or x.size <= PIECE or not axes:

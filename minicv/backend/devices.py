@@ -23,7 +23,7 @@ _current = "numpy"
 _rng = np.random.default_rng(0)
 
 
-def register(name: str, module: ModuleType, array_type: type) -> None:
+def register_device(name: str, module: ModuleType, array_type: type) -> None:
     """Make a device known. ``cupy`` registers itself on first use; the tests register a strict stand-in."""
     _modules[name] = module
     _names[array_type] = name
@@ -36,7 +36,7 @@ def _load(name: str) -> ModuleType:
         except ImportError as error:
             raise RuntimeError("minicv.use('cupy'): CuPy cannot be imported; install it with "
                                "`pip install -e '.[cuda]'` on a machine with an NVIDIA GPU") from error
-        register("cupy", cupy, cupy.ndarray)
+        register_device("cupy", cupy, cupy.ndarray)
     if name not in _modules:
         raise ValueError(f"minicv.use({name!r}): no such device; there are {sorted({*_modules, 'cupy'})}")
     return _modules[name]
@@ -49,7 +49,7 @@ def use(name: str) -> None:
     _current = name
 
 
-def current() -> str:
+def current_device() -> str:
     """The name of the device in use."""
     return _current
 

@@ -39,7 +39,7 @@ def cores() -> int:
 
 
 @functools.cache
-def threads() -> int:
+def num_threads() -> int:
     """How many threads work through the blocks: ``MINICV_THREADS``, or the cores this process may use."""
     if _set_blas_threads is None:
         return 1  # an unknown BLAS brings its own threads; ours would only fight with them
@@ -58,7 +58,7 @@ def _calls() -> SimpleQueue:
         with np.errstate(all="ignore"):  # a thread has settings of its own; these are what a Function works under
             while True:
                 calls.get()()
-    for i in range(1, threads()):
+    for i in range(1, num_threads()):
         threading.Thread(target=serve, name=f"minicv blocks {i}", daemon=True).start()
     return calls
 
@@ -67,14 +67,14 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_calls.cache_clear)  # a fork copies the queue, but not its threads
 
 
-def parallel(work: Callable[[Any], Any], blocks: Sequence[Any]) -> list[Any]:
+def parallel_map(work: Callable[[Any], Any], blocks: Sequence[Any]) -> list[Any]:
     """``[work(block) for block in blocks]``, by several threads where that helps.
 
     The blocks are given and the results keep their order, so the result does not depend on the number of threads.
     When it returns, or raises what ``work`` raised, no block is being worked on any more. Called by ``work``, it works
     through the blocks by itself: all threads have something to do already.
     """
-    if len(blocks) <= 1 or threads() == 1 or threading.current_thread().name.startswith("minicv blocks"):
+    if len(blocks) <= 1 or num_threads() == 1 or threading.current_thread().name.startswith("minicv blocks"):
         return [work(block) for block in blocks]
     results: list[Any] = [None] * len(blocks)
     todo = iter(range(len(blocks)))  # shared: the interpreter lock makes `next` atomic
@@ -91,7 +91,7 @@ def parallel(work: Callable[[Any], Any], blocks: Sequence[Any]) -> list[Any]:
                 done.put(error)
 
     calls = _calls()
-    for _ in range(min(threads(), len(blocks)) - 1):
+    for _ in range(min(num_threads(), len(blocks)) - 1):
         calls.put(help_out)
     own = 0
     try:
@@ -123,4 +123,4 @@ def parallel_chunks(work: Callable[..., Any], *arrays: Array) -> list[Any]:
     count = min(n, 2 * -(-first.nbytes // (1 << 22)))
     before = (slice(None),) * axis
     spans = [(*before, slice(i * n // count, (i + 1) * n // count)) for i in range(count)]
-    return parallel(lambda span: work(*(a[span] for a in arrays)), spans)
+    return parallel_map(lambda span: work(*(a[span] for a in arrays)), spans)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..backend import Array, current, to_device
+from ..backend import Array, current_device, to_device
 
 SCALES = (128.0, 256.0, 512.0)  # Faster R-CNN, sec. 3.3, in pixels of pictures with a short side of 600
 RATIOS = (0.5, 1.0, 2.0)  # height : width; the paper's 2:1, 1:1 and 1:2
@@ -41,4 +41,4 @@ def grid_anchors(base: np.ndarray, size: tuple[int, int], stride: float | tuple[
     centres[..., 0::2] = x[None, :, None, None]
     centres[..., 1::2] = y[:, None, None, None]
     anchors = (centres + base).reshape(-1, 4)  # (H, W, A, 4) -> (H W A, 4)
-    return to_device(anchors.astype(dtype), device or current())
+    return to_device(anchors.astype(dtype), device or current_device())

@@ -17,9 +17,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..backend import Array, parallel, sum_rows, xp_of
+from ..backend import Array, parallel_map, sum_rows, xp_of
 from ..ops.norm import BatchNorm, LocalResponseNorm
-from .rows import blocks_of, channelwise, from_rows, rows_of
+from .rows import as_rows, channelwise, from_rows, row_blocks
 
 
 def moments(rows: Array, near_zero: Array) -> tuple[Array, Array, Array]:
@@ -44,7 +44,7 @@ class FastBatchNorm(BatchNorm):
     """y = (x - mean) * a + b,   a = weight / sqrt(var + eps)"""
 
     def forward(ctx, x, w, b, *, running_mean, running_var, training, momentum, eps, group=None):
-        xp, rows = xp_of(x), rows_of(x)  # (P, C)
+        xp, rows = xp_of(x), as_rows(x)  # (P, C)
         P, C = rows.shape
         y = xp.empty_like(rows)
         if training and P:
@@ -89,7 +89,7 @@ class FastBatchNorm(BatchNorm):
 
     def backward(ctx, gy):
         rows, rough, shift, inv, a = ctx.saved
-        xp, P, C, g, gx = xp_of(gy), ctx.P, rows.shape[1], rows_of(gy), xp_of(gy).empty_like(rows)
+        xp, P, C, g, gx = xp_of(gy), ctx.P, rows.shape[1], as_rows(gy), xp_of(gy).empty_like(rows)
 
         def sums(x, g, d, rough):
             xp.subtract(x, rough, out=d)
@@ -128,7 +128,7 @@ class FastLocalResponseNorm(LocalResponseNorm):
     """b = a d^-beta,   d = k + alpha/n sum of a^2 over the window"""
 
     def forward(ctx, x, *, size, alpha, beta, k):
-        a = rows_of(x)  # (P, C)
+        a = as_rows(x)  # (P, C)
         b, d = FastLocalResponseNorm.respond(a, size, alpha, beta, k)
         if overflows(d, a):  # the square of 1e20: so everything in float64
             a = a.astype(np.float64)
@@ -156,7 +156,7 @@ class FastLocalResponseNorm(LocalResponseNorm):
             direct = gb * xp.exp(-beta * xp.log(d))
             of_windows = channel_sums(direct * (a / d), (size - 1) // 2, size // 2)
             ga[...] = direct - 2 * beta * ctx.alpha / size * a * of_windows
-        in_blocks(block, a, d, rows_of(gy), ga)
+        in_blocks(block, a, d, as_rows(gy), ga)
         return from_rows(ga.astype(gy.dtype, copy=False), ctx.shape_in)
 
 
@@ -178,4 +178,4 @@ def channel_sums(m: Array, before: int, after: int) -> Array:
 
 def in_blocks(work, *matrices: Array) -> None:
     """Call ``work`` for blocks of rows of (P, C) matrices, by several threads."""
-    parallel(lambda span: work(*(m[span] for m in matrices)), blocks_of(matrices[0]))
+    parallel_map(lambda span: work(*(m[span] for m in matrices)), row_blocks(matrices[0]))

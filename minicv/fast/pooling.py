@@ -20,13 +20,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..backend import Array, add_at, in_range, parallel, sum_rows, xp_of
-from ..ops.adaptive_pool import AdaptiveAvgPool2d, AdaptiveMaxPool2d, bins
+from ..backend import Array, add_at, parallel_map, sum_rows, without_overflow, xp_of
+from ..ops.adaptive_pool import AdaptiveAvgPool2d, AdaptiveMaxPool2d, adaptive_bins
 from ..ops.arguments import Pair
 from ..ops.avg_pool import AvgPool2d
 from ..ops.max_pool import MaxPool2d, first_tap
 from .layout import empty_nhwc, nhwc_view
-from .windows import blocks, grid, scatter, taps
+from .windows import axis_taps, flat_offsets, map_blocks, scatter_add
 
 
 def update_argmax(best: Array, arg: Array | None, value: Array, number: Array | None) -> None:
@@ -59,7 +59,7 @@ def window_max(x: Array, arg: Array | None, axis: int, o: int, k: int, stride: i
     # first tap is read once, and rows of pixels are dense enough: those stay where they are.
     phases = {r: xp.ascontiguousarray(x[at(r, None, stride)])
               for r in {(dilation * t - padding) % stride for t in range(1, k)}} if axis == 2 else {}
-    for t, (q, windows, pixels) in enumerate(taps(i, o, k, stride, padding, dilation)):
+    for t, (q, windows, pixels) in enumerate(axis_taps(i, o, k, stride, padding, dilation)):
         here = at(windows.start, windows.stop)
         tap = None if numbers is None else number(t, pixels.start, pixels.stop, stride)
         value = x[at(pixels.start, pixels.stop, stride)]
@@ -101,7 +101,7 @@ class FastMaxPool2d(MaxPool2d):
             if arg is not None:
                 arg[n, begin:end] = m_arg
 
-        parallel(work, blocks(x, OH))
+        parallel_map(work, map_blocks(x, OH))
         ctx.save(arg)
         ctx.windows = (H, W), kernel, stride, padding, dilation
         return (y, positions(arg, *ctx.windows)) if return_indices else y
@@ -110,15 +110,15 @@ class FastMaxPool2d(MaxPool2d):
         (arg,), xp, (N, C, OH, OW) = ctx.saved, xp_of(gy), gy.shape
         (H, W), (KH, KW), (sh, sw), (ph, pw), (dh, dw) = ctx.windows
         gx = xp.empty((N, H, W, C), gy.dtype)
-        parts = blocks(gx, OH, least=(dh * (KH - 1) + sh) // sh)
+        parts = map_blocks(gx, OH, least=(dh * (KH - 1) + sh) // sh)
         whole = all(end - begin == OH for _, begin, end in parts)  # pictures, each of them in one part
         if not whole:
             gx[...] = 0
         n_most = max((n.stop - n.start for n, _, _ in parts), default=0)
         rows_most = max((end - begin for _, begin, end in parts), default=0)
         # Where tap (i, j) of window (a, b) lies in gx is a sum of what depends on the tap and on the window
-        of_tap = grid((KH, KW), (dh * W * C, dw * C)).ravel()
-        of_window = xp.asarray(grid((n_most, rows_most, OW, C), (H * W * C, sh * W * C, sw * C, 1)))
+        of_tap = flat_offsets((KH, KW), (dh * W * C, dw * C)).ravel()
+        of_window = xp.asarray(flat_offsets((n_most, rows_most, OW, C), (H * W * C, sh * W * C, sw * C, 1)))
 
         def work(block):
             n, begin, end = block
@@ -130,22 +130,22 @@ class FastMaxPool2d(MaxPool2d):
             add_at(gx.reshape(-1), place.reshape(-1), nhwc_view(gy)[n, begin:end].reshape(-1))
 
         for half in 0, 1:  # neighboring parts may share rows of gx: one after the other
-            parallel(work, parts[half::2])
+            parallel_map(work, parts[half::2])
         return gx.transpose(0, 3, 1, 2)
 
 
 def positions(arg: Array, size: Pair, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair) -> Array:
     """h * W + w of the taps ``arg`` (N, OH, OW, C) of the windows: (N, C, OH, OW), int64."""
     xp, W = xp_of(arg), size[1]
-    of_tap = grid(kernel, (dilation[0] * W, dilation[1])).ravel()
-    of_window = grid(arg.shape[1:3], (stride[0] * W, stride[1])) - padding[0] * W - padding[1]
+    of_tap = flat_offsets(kernel, (dilation[0] * W, dilation[1])).ravel()
+    of_window = flat_offsets(arg.shape[1:3], (stride[0] * W, stride[1])) - padding[0] * W - padding[1]
     return (xp.take(xp.asarray(of_tap), arg) + xp.asarray(of_window)[..., None]).transpose(0, 3, 1, 2)
 
 
 def window_sum(x: Array, axis: int, o: int, k: int, stride: int, padding: int) -> Array:
     """A x: the sums over o windows along an axis, which becomes o long."""
     y, before = xp_of(x).zeros(x.shape[:axis] + (o,) + x.shape[axis + 1:], x.dtype), (slice(None),) * axis
-    for _, windows, pixels in taps(x.shape[axis], o, k, stride, padding):
+    for _, windows, pixels in axis_taps(x.shape[axis], o, k, stride, padding):
         y[(*before, windows)] += x[(*before, pixels)]
     return y
 
@@ -153,7 +153,7 @@ def window_sum(x: Array, axis: int, o: int, k: int, stride: int, padding: int) -
 def window_spread(y: Array, axis: int, i: int, k: int, stride: int, padding: int) -> Array:
     """A' y, the adjoint of ``window_sum``: each number goes to all of its window's pixels; the axis becomes i long."""
     x, before = xp_of(y).zeros(y.shape[:axis] + (i,) + y.shape[axis + 1:], y.dtype), (slice(None),) * axis
-    for _, windows, pixels in taps(i, y.shape[axis], k, stride, padding):
+    for _, windows, pixels in axis_taps(i, y.shape[axis], k, stride, padding):
         x[(*before, pixels)] += y[(*before, windows)]
     return x
 
@@ -170,9 +170,9 @@ class FastAvgPool2d(AvgPool2d):
             return window_sum(window_sum(x, 1, OH, *rows), 2, OW, *columns) / ctx.divisor
 
         def work(block):
-            nhwc_view(y)[block[0]] = in_range(means, nhwc_view(x)[block[0]])
+            nhwc_view(y)[block[0]] = without_overflow(means, nhwc_view(x)[block[0]])
 
-        parallel(work, blocks(x))
+        parallel_map(work, map_blocks(x))
         return y
 
     def backward(ctx, gy):  # gx = A' (gy / divisor)
@@ -183,14 +183,14 @@ class FastAvgPool2d(AvgPool2d):
             g = nhwc_view(gy)[block[0]] / ctx.divisor
             nhwc_view(gx)[block[0]] = window_spread(window_spread(g, 2, W, *columns), 1, H, *rows)
 
-        parallel(work, blocks(gx))
+        parallel_map(work, map_blocks(gx))
         return gx
 
 
 def bin_pixels(i: int, o: int) -> np.ndarray:
     """(k, o): pixel t of each of o bins over i pixels. Shorter bins repeat their last pixel."""
-    k = max(end - begin for begin, end in bins(i, o))
-    return np.array([[min(begin + t, end - 1) for begin, end in bins(i, o)] for t in range(k)])
+    k = max(end - begin for begin, end in adaptive_bins(i, o))
+    return np.array([[min(begin + t, end - 1) for begin, end in adaptive_bins(i, o)] for t in range(k)])
 
 
 class FastAdaptiveMaxPool2d(AdaptiveMaxPool2d):
@@ -218,7 +218,7 @@ class FastAdaptiveMaxPool2d(AdaptiveMaxPool2d):
             m = largest_along(2, columns, xp.ascontiguousarray(nhwc_view(x)[n]), None, numbers[0])  # (n, H, OW, C)
             nhwc_view(y)[n], arg[n] = largest_along(1, rows, *m, numbers[:, 0])
 
-        parallel(work, blocks(x))
+        parallel_map(work, map_blocks(x))
         i, j = arg.astype(np.int64) // KW, arg.astype(np.int64) % KW
         position = xp.take(xp.asarray(rows * W), i * OH + xp.arange(OH)[:, None, None])
         position += xp.take(xp.asarray(columns), j * OW + xp.arange(OW)[:, None])
@@ -228,7 +228,7 @@ class FastAdaptiveMaxPool2d(AdaptiveMaxPool2d):
 
     def backward(ctx, gy):  # gx[position of the maximum of bin (a, b)] += gy[a, b]
         (position,), (N, C, H, W) = ctx.saved, ctx.x_shape
-        return scatter(position, nhwc_view(gy), H * W).reshape(N, H, W, C).transpose(0, 3, 1, 2)
+        return scatter_add(position, nhwc_view(gy), H * W).reshape(N, H, W, C).transpose(0, 3, 1, 2)
 
 
 class FastAdaptiveAvgPool2d(AdaptiveAvgPool2d):
@@ -236,7 +236,7 @@ class FastAdaptiveAvgPool2d(AdaptiveAvgPool2d):
 
     def forward(ctx, x, *, size):
         xp, (N, C, H, W) = xp_of(x), x.shape
-        ctx.x_shape, ctx.bins = x.shape, (bins(H, size[0]), bins(W, size[1]))
+        ctx.x_shape, ctx.bins = x.shape, (adaptive_bins(H, size[0]), adaptive_bins(W, size[1]))
         y = empty_nhwc(x, N, C, *size)
 
         def means(x):  # of pictures (n, H, W, C)
@@ -248,9 +248,9 @@ class FastAdaptiveAvgPool2d(AdaptiveAvgPool2d):
             return y
 
         def work(block):
-            nhwc_view(y)[block[0]] = in_range(means, nhwc_view(x)[block[0]])
+            nhwc_view(y)[block[0]] = without_overflow(means, nhwc_view(x)[block[0]])
 
-        parallel(work, blocks(x))
+        parallel_map(work, map_blocks(x))
         return y
 
     def backward(ctx, gy):  # each gy, divided, to all pixels of its bin
@@ -264,5 +264,5 @@ class FastAdaptiveAvgPool2d(AdaptiveAvgPool2d):
                     row[:, w:w_end] += nhwc_view(gy)[n, a, b][:, None] * (1 / ((h_end - h) * (w_end - w)))
                 gx[n, h:h_end] += row[:, None]
 
-        parallel(work, blocks(gx))
+        parallel_map(work, map_blocks(gx))
         return gx.transpose(0, 3, 1, 2)

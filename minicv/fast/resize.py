@@ -18,14 +18,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..backend import Array, device_of, parallel, to_device, weigh, xp_of
-from ..ops.interpolate import Interpolate, Nearest, hat
+from ..backend import Array, apply_weights, device_of, parallel_map, to_device, xp_of
+from ..ops.interpolate import Interpolate, Nearest, hat_weights
 from .layout import nhwc_view
 
 PARTS = 2  # of the pictures or their lines, for the threads; there are blocks of the matrix besides
 
 
-def spans(count: int, x: Array, parts: int) -> list[slice]:
+def split_range(count: int, x: Array, parts: int) -> list[slice]:
     """0..count in parts for the threads; in one where a GPU does it."""
     parts = min(count, parts) if device_of(x) == "numpy" else 1
     return [slice(i * count // parts, (i + 1) * count // parts) for i in range(parts)]
@@ -52,8 +52,8 @@ def banded_product(matrix: np.ndarray, x: Array) -> Array:
         met = np.flatnonzero(matrix[rows].any(axis=0))
         columns = slice(met[0], met[-1] + 1) if len(met) else slice(0, 1)
         block = np.ascontiguousarray(matrix[rows, columns], x.dtype)
-        tasks += [(some, rows, columns, block) for some in spans(M, x, PARTS)]
-    parallel(work, tasks)
+        tasks += [(some, rows, columns, block) for some in split_range(M, x, PARTS)]
+    parallel_map(work, tasks)
     return y
 
 
@@ -64,7 +64,7 @@ def sparse_product(matrix: np.ndarray, x: Array) -> Array:
     weights = np.take_along_axis(matrix, order, axis=1).astype(x.dtype)  # those of each row, then zeros
     for pixel, weight in zip(order.T, weights.T, strict=True):
         pixel, weight = (to_device(np.ascontiguousarray(a), device_of(x)) for a in (pixel, weight))
-        y += weigh(xp_of(x).take(x, pixel, axis=1), weight[:, None])
+        y += apply_weights(xp_of(x).take(x, pixel, axis=1), weight[:, None])
     return y
 
 
@@ -108,7 +108,7 @@ class FastNearest(Nearest):
 
     def forward(ctx, x, *, rows, columns):  # the positions
         N, C, H, W = x.shape
-        ctx.save(hat(rows, H), hat(columns, W))
+        ctx.save(hat_weights(rows, H), hat_weights(columns, W))
         pixels = xp_of(x).ascontiguousarray(nhwc_view(x)).reshape(N, H * W, C)
         index = to_device((rows[:, None] * W + columns).ravel(), device_of(x))
         y = xp_of(x).empty((N, len(index), C), x.dtype)
@@ -116,7 +116,7 @@ class FastNearest(Nearest):
         def work(task):
             n, some = task
             y[n, some] = pixels[n].take(index[some], axis=0)
-        parallel(work, [(n, some) for n in range(N) for some in spans(len(index), x, PARTS)])
+        parallel_map(work, [(n, some) for n in range(N) for some in split_range(len(index), x, PARTS)])
         return y.reshape(N, len(rows), len(columns), C).transpose(0, 3, 1, 2)
 
     def backward(ctx, gy):  # the transpose: the sum over those that chose a pixel

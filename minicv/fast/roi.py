@@ -16,16 +16,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..backend import Array, add_at, device_of, matmul, parallel, to_device, xp_of
+from ..backend import Array, add_at, device_of, matmul, parallel_map, to_device, xp_of
 from ..ops.roi import RoIAlign, RoIPool, round_half_away
 from .layout import nhwc_view
-from .resize import spans
+from .resize import split_range
 
 BLOCK_BYTES = 1 << 18  # of output, in RoI pooling: so all that is compared stays in cache; 1.4 times as fast as 1 << 20
 PARTS = 4  # in RoIAlign, of the boxes, or pictures and their rows, for the threads
 
 
-def bins(start: np.ndarray, end: np.ndarray, count: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+def roi_bins(start: np.ndarray, end: np.ndarray, count: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Along an axis, of every RoI and bin inside the map: first pixel and number of pixels, (R, count) each."""
     start, end = round_half_away(start)[:, None], round_half_away(end)[:, None]
     h, p = np.maximum(end - start + 1, 1), np.arange(count)
@@ -40,7 +40,7 @@ class FastRoIPool(RoIPool):
     def forward(ctx, x, *, boxes, output_size, spatial_scale):
         xp, (N, C, H, W), (PH, PW), R = xp_of(x), x.shape, output_size, len(boxes)
         n, (x1, y1, x2, y2) = boxes[:, 0].astype(int), boxes[:, 1:].T * spatial_scale
-        (top, height), (left, width) = bins(y1, y2, PH, H), bins(x1, x2, PW, W)  # (R, PH), (R, PW)
+        (top, height), (left, width) = roi_bins(y1, y2, PH, H), roi_bins(x1, x2, PW, W)  # (R, PH), (R, PW)
         empty = (height == 0)[:, :, None] | (width == 0)[:, None, :]  # (R, PH, PW)
         line = n[:, None] * H + np.minimum(top, H - 1)  # through all pictures; of an empty bin any
         first = line[:, :, None] * W + np.minimum(left, W - 1)[:, None, :]  # (R, PH, PW), in ``pixels``
@@ -66,7 +66,7 @@ class FastRoIPool(RoIPool):
             if ctx.needs_input_grad[0]:
                 offset[move(some, x)] = after
         order = np.lexsort((-width.max(axis=1), -height.max(axis=1)))  # by height, then width, largest first
-        parallel(work, [order[some] for some in blocks(y)])
+        parallel_map(work, [order[some] for some in blocks(y)])
         ctx.save(first, empty, offset)
         ctx.x_shape = x.shape
         return y.transpose(0, 3, 1, 2)
@@ -142,7 +142,7 @@ class FastRoIAlign(RoIAlign):
             for r in range(some.start, some.stop):
                 lines = B[r] @ X[n[r], rows[r], columns[r]]  # (PW, w) @ (h, w, C) -> (h, PW, C)
                 matmul(A[r], lines.reshape(-1, PW * C), out=y[r].reshape(PH, PW * C))  # (PH, h) @ (h, PW*C)
-        parallel(work, spans(R, x, PARTS))
+        parallel_map(work, split_range(R, x, PARTS))
         return y.transpose(0, 3, 1, 2)
 
     def backward(ctx, gy):  # gx = A' gy B, the transpose, summed over the RoIs
@@ -159,5 +159,5 @@ class FastRoIAlign(RoIAlign):
                     part = A[r][:, begin - rows[r].start:end - rows[r].start]
                     lines = (part.T @ gy[r]).reshape(end - begin, PW, C)  # (h, PH) @ (PH, PW*C)
                     gx[picture, begin:end, columns[r]] += B[r].T @ lines  # (w, PW) @ (h, PW, C) -> (h, w, C)
-        parallel(work, [(i, band) for i in range(N) for band in spans(H, gy, -(-PARTS // N))])
+        parallel_map(work, [(i, band) for i in range(N) for band in split_range(H, gy, -(-PARTS // N))])
         return gx.transpose(0, 3, 1, 2)

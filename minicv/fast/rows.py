@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import Array, parallel, xp_of
+from ..backend import Array, parallel_map, xp_of
 
 BLOCK = 1 << 17  # numbers: the few arrays of this size that a step works on stay near the processor
 LINE = 1 << 13  # numbers: NumPy adds a vector to each line of a matrix fast if lines are at least this long
 
 
-def rows_of(x: Array, dim: int = 1) -> Array:
+def as_rows(x: Array, dim: int = 1) -> Array:
     """The vectors along ``dim`` as the rows of a (P, C) matrix: a view where ``dim`` is innermost in memory."""
     others = [i for i in range(x.ndim) if i != dim % x.ndim]
     C = x.shape[dim]
@@ -30,14 +30,14 @@ def from_rows(rows: Array, shape: tuple[int, ...], dim: int = 1) -> Array:
     return rows.reshape(*others, shape[dim]).transpose(order)
 
 
-def blocks_of(rows: Array) -> list[slice]:
+def row_blocks(rows: Array) -> list[slice]:
     """Spans of rows of up to ``BLOCK`` numbers; all in one span where the array is not NumPy's."""
     P, C = rows.shape
     step = max(BLOCK // max(C, 1), 1) if type(rows) is np.ndarray else max(P, 1)
     return [slice(i, min(i + step, P)) for i in range(0, P, step)]
 
 
-def put_columns(rows: Array, z: Array) -> None:
+def assign_transposed(rows: Array, z: Array) -> None:
     """``rows[...] = z.T``. NumPy copies (C, B) into (B, C) faster row by row of z, if C is small."""
     if len(z) <= 32 and type(rows) is np.ndarray:
         for c, column in enumerate(z):
@@ -71,4 +71,4 @@ def channelwise(work: Callable[..., Any], matrices: list[Array], vectors: list[A
     def block(span):
         start, stop, width = span
         return work(*(m[start:stop].reshape(-1, width) for m in matrices), *(v[:width] for v in repeated))
-    return parallel(block, spans)
+    return parallel_map(block, spans)

@@ -13,21 +13,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..backend import Array, parallel, xp_of
-from ..ops.softmax import LogSoftmax, Softmax, exp_and_others
-from .rows import blocks_of, from_rows, put_columns, rows_of
+from ..backend import Array, parallel_map, xp_of
+from ..ops.softmax import LogSoftmax, Softmax, exp_and_sum_of_others
+from .rows import as_rows, assign_transposed, from_rows, row_blocks
 
 
-def along(f: Callable[..., Array], dim: int, *arrays: Array) -> Array:
+def apply_along(f: Callable[..., Array], dim: int, *arrays: Array) -> Array:
     """The result of ``f`` on blocks (K, B) of the arrays, with the vectors along ``dim`` as columns."""
-    xp, rows = xp_of(arrays[0]), [rows_of(a, dim) for a in arrays]
+    xp, rows = xp_of(arrays[0]), [as_rows(a, dim) for a in arrays]
     y = xp.empty_like(rows[0])
 
     def work(span):
-        put_columns(y[span], f(*(xp.ascontiguousarray(r[span].T) for r in rows)))
+        assign_transposed(y[span], f(*(xp.ascontiguousarray(r[span].T) for r in rows)))
 
     if y.size:
-        parallel(work, blocks_of(y))
+        parallel_map(work, row_blocks(y))
     return from_rows(y, arrays[0].shape, dim)
 
 
@@ -40,7 +40,7 @@ class FastSoftmax(Softmax):
         def f(z):
             e = xp.exp(z - z.max(axis=0))
             return e / e.sum(axis=0)
-        p = along(f, dim, x)
+        p = apply_along(f, dim, x)
         ctx.save(p)
         ctx.dim = dim
         return p
@@ -56,7 +56,7 @@ class FastSoftmax(Softmax):
             gp -= (gp * p).sum(axis=0)
             gp *= p
             return gp
-        return along(f, ctx.dim, p, gp)
+        return apply_along(f, ctx.dim, p, gp)
 
 
 class FastLogSoftmax(LogSoftmax):
@@ -67,8 +67,8 @@ class FastLogSoftmax(LogSoftmax):
 
         def f(z):
             z = z - z.max(axis=0)
-            return z - xp.log1p(exp_and_others(z)[1])
-        y = along(f, dim, x)
+            return z - xp.log1p(exp_and_sum_of_others(z)[1])
+        y = apply_along(f, dim, x)
         ctx.save(y)
         ctx.dim = dim
         return y
@@ -83,4 +83,4 @@ class FastLogSoftmax(LogSoftmax):
             gx *= gy
             gx += p
             return xp.negative(gx, out=gx)
-        return along(f, ctx.dim, y, gy)
+        return apply_along(f, ctx.dim, y, gy)

@@ -4,11 +4,11 @@ from __future__ import annotations
 import numpy as np
 
 from ..autograd import Function, Tensor
-from ..backend import keep, xp_of
-from .arguments import check_floats, number
+from ..backend import apply_mask, xp_of
+from .arguments import as_number, check_floats
 from .case import Case
-from .dtypes import floats, refuse_bool
-from .precision import Wide
+from .dtypes import check_not_bool, to_floats
+from .precision import Float16Safe
 
 
 class ReLU(Function):
@@ -20,7 +20,7 @@ class ReLU(Function):
         return y
 
     def backward(ctx, gy):  # the derivative at 0 is taken as 0
-        return keep(gy, ctx.saved[0])
+        return apply_mask(gy, ctx.saved[0])
 
 
 class LeakyReLU(Function):
@@ -36,7 +36,7 @@ class LeakyReLU(Function):
         return xp_of(x).where(x > 0, gy, gy * ctx.slope)
 
 
-class Sigmoid(Wide):
+class Sigmoid(Float16Safe):
     """y = s(x) = 1 / (1 + exp(-x)); the derivative is s(x) s(-x), as 1 - y has no digits left where y rounds to 1"""
 
     def forward(ctx, x):
@@ -48,7 +48,7 @@ class Sigmoid(Wide):
         return gy * ctx.saved[0]
 
 
-class Tanh(Wide):
+class Tanh(Float16Safe):
     """y = tanh(x); the derivative is 1 / cosh(x)^2, as 1 - y^2 has no digits left where y rounds to 1"""
 
     def forward(ctx, x):
@@ -62,25 +62,25 @@ class Tanh(Wide):
 
 def relu(input: Tensor) -> Tensor:
     """max(x, 0), any shape; integers stay integers. At 0 the gradient is 0. Krizhevsky et al. (2012), sec. 3.1."""
-    refuse_bool("relu", input)
+    check_not_bool("relu", input)
     return ReLU.apply(input)
 
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:
     """x where positive, else ``negative_slope`` * x, any shape. YOLO (Redmon et al., 2016), eq. (2): slope 0.1."""
     check_floats("leaky_relu", input=input)
-    slope = number(negative_slope, "leaky_relu(negative_slope)")
+    slope = as_number(negative_slope, "leaky_relu(negative_slope)")
     return LeakyReLU.apply(input, slope=slope) if slope else ReLU.apply(input)
 
 
 def sigmoid(input: Tensor) -> Tensor:
     """1 / (1 + exp(-x)), any shape."""
-    return Sigmoid.apply(floats(input))
+    return Sigmoid.apply(to_floats(input))
 
 
 def tanh(input: Tensor) -> Tensor:
     """Hyperbolic tangent, any shape."""
-    return Tanh.apply(floats(input))
+    return Tanh.apply(to_floats(input))
 
 
 AT_ZERO = np.array([-1.5, 0.0, 2.5])  # a kink of (leaky) ReLU

@@ -11,22 +11,22 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ..autograd import Tensor
-from ..backend import Array, add_at, total, xp_of
+from ..backend import Array, accurate_sum, add_at, xp_of
 from .arguments import Pair, check_floats, pair
 from .case import Case
 from .max_pool import TIES
-from .precision import Wide
+from .precision import Float16Safe
 from .shape import concatenate, flatten
 
 
-def bins(i: int, o: int) -> list[Pair]:
+def adaptive_bins(i: int, o: int) -> list[Pair]:
     """(begin, end) of each of o bins over i pixels: floor(a i / o) and ceil((a+1) i / o)."""
     return [(a * i // o, -(-(a + 1) * i // o)) for a in range(o)]
 
 
 def adaptive_loop(x, output_size, reduce):
     """Adaptive pooling on a plain array, in loops: ``reduce`` of every bin."""
-    (OH, OW), (N, C, H, W) = adaptive_size(output_size, x.shape), x.shape
+    (OH, OW), (N, C, H, W) = adaptive_output_size(output_size, x.shape), x.shape
     y = np.empty((N, C, OH, OW), x.dtype)
     for n, c, a, b in np.ndindex(y.shape):
         y[n, c, a, b] = reduce(x[n, c, a * H // OH:-(-(a + 1) * H // OH), b * W // OW:-(-(b + 1) * W // OW)])
@@ -39,15 +39,15 @@ def spatial_pyramid_pool_loop(x, levels, mode="max"):
     return np.concatenate([adaptive_loop(x, n, reduce).reshape(len(x), -1) for n in levels], axis=1)
 
 
-class AdaptiveMaxPool2d(Wide):
+class AdaptiveMaxPool2d(Float16Safe):
     """y[n, c, a, b] = the largest value in bin (a, b), and gx at that pixel += gy[n, c, a, b]"""
 
     def forward(ctx, x, *, size, return_indices):
         xp, (N, C, H, W) = xp_of(x), x.shape
         ctx.x_shape = x.shape
         y, arg = xp.zeros((N, C, *size), x.dtype), xp.zeros((N, C, *size), np.int64)
-        for a, (top, bottom) in enumerate(bins(H, size[0])):
-            for b, (left, right) in enumerate(bins(W, size[1])):
+        for a, (top, bottom) in enumerate(adaptive_bins(H, size[0])):
+            for b, (left, right) in enumerate(adaptive_bins(W, size[1])):
                 values = x[:, :, top:bottom, left:right].reshape(N, C, (bottom - top) * (right - left))
                 t = argmax(values)  # (N, C), in the bin
                 y[:, :, a, b] = xp.take_along_axis(values, t[..., None], axis=2)[..., 0]
@@ -70,20 +70,21 @@ def argmax(x: Array) -> Array:
     return xp.where(nan.any(axis=-1), last, x.argmax(axis=-1))
 
 
-class AdaptiveAvgPool2d(Wide):
+class AdaptiveAvgPool2d(Float16Safe):
     """y[n, c, a, b] = the mean of bin (a, b)"""
 
     def forward(ctx, x, *, size):
         ctx.x_shape, y = x.shape, xp_of(x).zeros((*x.shape[:2], *size), x.dtype)
-        for a, (top, bottom) in enumerate(bins(x.shape[2], size[0])):
-            for b, (left, right) in enumerate(bins(x.shape[3], size[1])):
-                y[:, :, a, b] = total(x[:, :, top:bottom, left:right] / ((bottom - top) * (right - left)), (2, 3))
+        for a, (top, bottom) in enumerate(adaptive_bins(x.shape[2], size[0])):
+            for b, (left, right) in enumerate(adaptive_bins(x.shape[3], size[1])):
+                share = x[:, :, top:bottom, left:right] / ((bottom - top) * (right - left))
+                y[:, :, a, b] = accurate_sum(share, (2, 3))
         return y
 
     def backward(ctx, gy):
         gx = xp_of(gy).zeros(ctx.x_shape, gy.dtype)
-        for a, (top, bottom) in enumerate(bins(gx.shape[2], gy.shape[2])):
-            for b, (left, right) in enumerate(bins(gx.shape[3], gy.shape[3])):
+        for a, (top, bottom) in enumerate(adaptive_bins(gx.shape[2], gy.shape[2])):
+            for b, (left, right) in enumerate(adaptive_bins(gx.shape[3], gy.shape[3])):
                 share = gy[:, :, a, b] / ((bottom - top) * (right - left))  # (N, C)
                 gx[:, :, top:bottom, left:right] += share[:, :, None, None]
         return gx
@@ -97,7 +98,7 @@ def adaptive_avg_pool2d(input: Tensor, output_size: int | Sequence[int | None] |
     PSPNet (Zhao et al., 2017), sec. 3.2: 1, 2, 3 and 6.
     """
     check_floats("adaptive_avg_pool2d", input=input)
-    return AdaptiveAvgPool2d.apply(input, size=adaptive_size(output_size, input.shape, "adaptive_avg_pool2d"))
+    return AdaptiveAvgPool2d.apply(input, size=adaptive_output_size(output_size, input.shape, "adaptive_avg_pool2d"))
 
 
 def adaptive_max_pool2d(input: Tensor, output_size: int | Sequence[int | None] | None,
@@ -107,7 +108,7 @@ def adaptive_max_pool2d(input: Tensor, output_size: int | Sequence[int | None] |
     ``output_size`` and errors as in ``adaptive_avg_pool2d``, ``return_indices`` and ties as in ``max_pool2d``.
     """
     check_floats("adaptive_max_pool2d", input=input)
-    return AdaptiveMaxPool2d.apply(input, size=adaptive_size(output_size, input.shape, "adaptive_max_pool2d"),
+    return AdaptiveMaxPool2d.apply(input, size=adaptive_output_size(output_size, input.shape, "adaptive_max_pool2d"),
                                    return_indices=return_indices)
 
 
@@ -129,7 +130,8 @@ def spatial_pyramid_pool(input: Tensor, levels: Sequence[int], mode: str = "max"
     return concatenate([flatten(pool(input, n), 1) for n in levels], 1)
 
 
-def adaptive_size(output_size: int | Sequence[int | None] | None, shape: tuple[int, ...], name: str = "") -> Pair:
+def adaptive_output_size(output_size: int | Sequence[int | None] | None, shape: tuple[int, ...],
+                         name: str = "") -> Pair:
     """(OH, OW), None replaced by the input's size; ValueError for what cannot be pooled."""
     if len(shape) != 4 or 0 in shape[2:]:
         raise ValueError(f"{name}: input must be (N, C, H, W) with at least one pixel, got shape {shape}")

@@ -23,7 +23,7 @@ def pair(value: int | Pair, where: str, least: int) -> Pair:
     return int(both[0]), int(both[1])
 
 
-def number(value: float, where: str) -> float:
+def as_number(value: float, where: str) -> float:
     """A Python number, from NumPy's too: those have a width of their own, and would make float64 of float32."""
     value = value.item() if isinstance(value, np.number) else value
     if not isinstance(value, int | float):

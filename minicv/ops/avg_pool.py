@@ -15,8 +15,8 @@ from ..autograd import Tensor
 from ..backend import xp_of
 from .arguments import Pair, pair
 from .case import Case
-from .precision import Wide
-from .windows import pool_size, window_axes
+from .precision import Float16Safe
+from .windows import pool_output_size, window_axes
 
 
 def avg_pool2d_loop(x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True,
@@ -24,7 +24,8 @@ def avg_pool2d_loop(x, kernel_size, stride=None, padding=0, ceil_mode=False, cou
     """``avg_pool2d`` on a plain array, in loops: every window, tap by tap."""
     (KH, KW), (ph, pw) = (pair(v, "", 0) for v in (kernel_size, padding))
     (sh, sw), (N, C, H, W) = pair(stride or kernel_size, "", 1), x.shape
-    y = np.zeros((N, C, pool_size(H, KH, sh, ph, 1, ceil_mode), pool_size(W, KW, sw, pw, 1, ceil_mode)), x.dtype)
+    OH, OW = pool_output_size(H, KH, sh, ph, 1, ceil_mode), pool_output_size(W, KW, sw, pw, 1, ceil_mode)
+    y = np.zeros((N, C, OH, OW), x.dtype)
     for n, c, a, b in np.ndindex(y.shape):
         inside = padded = 0
         for i, j in np.ndindex(KH, KW):
@@ -37,7 +38,7 @@ def avg_pool2d_loop(x, kernel_size, stride=None, padding=0, ceil_mode=False, cou
     return y
 
 
-class AvgPool2d(Wide):
+class AvgPool2d(Float16Safe):
     """y[n, c, a, b] = sum_{i,j} x[n, c, s a + i - p, s b + j - p] / divisor[a, b]"""
 
     def forward(ctx, x, *, size, kernel, stride, padding, divisor):
@@ -61,7 +62,7 @@ class AvgPool2d(Wide):
 
 def avg_pool2d(input: Tensor, kernel_size: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0,
                ceil_mode: bool = False, count_include_pad: bool = True, divisor_override: int | None = None) -> Tensor:
-    """The mean of each window: (N, C, H, W) -> (N, C, OH, OW), sizes as ``pool_size``.
+    """The mean of each window: (N, C, H, W) -> (N, C, OH, OW), sizes as ``pool_output_size``.
 
     The sum is divided by ``divisor_override``, or else by the number of pixels, of padding too if
     ``count_include_pad``. Where windows of k x k do not overlap, ``unpool_nearest`` is k^2 times the adjoint.

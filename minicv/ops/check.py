@@ -36,7 +36,7 @@ def functions(case: Case) -> frozenset[type[Function]]:
     return frozenset()
 
 
-def check(case: Case, device: str = "numpy") -> dict[str, GradcheckResult]:
+def check_case(case: Case, device: str = "numpy") -> dict[str, GradcheckResult]:
     """The verdict on each of the case's storeys."""
     found, reference = {}, None
     for storey in storeys(case):

@@ -15,18 +15,18 @@ import numpy as np
 import scipy.sparse
 
 from ..autograd import Tensor
-from ..backend import Array, to_numpy, total, xp_of
+from ..backend import Array, accurate_sum, to_numpy, xp_of
 from .arguments import Pair, check_floats, pair
 from .case import Case
-from .precision import Wide
+from .precision import Float16Safe
 
 
-def conv_size(i: int, k: int, stride: int, padding: int, dilation: int) -> int:
+def conv_output_size(i: int, k: int, stride: int, padding: int, dilation: int) -> int:
     """Output size of a convolution, floor((i + 2p - d(k-1) - 1) / s) + 1."""
     return (i + 2 * padding - dilation * (k - 1) - 1) // stride + 1
 
 
-def conv_transpose_size(i: int, k: int, stride: int, padding: int, output_padding: int, dilation: int) -> int:
+def conv_transpose_output_size(i: int, k: int, stride: int, padding: int, output_padding: int, dilation: int) -> int:
     """Output size of a transposed convolution, s(i-1) + d(k-1) + 1 - 2p + output_padding; sec. 4.2."""
     return stride * (i - 1) + dilation * (k - 1) + 1 - 2 * padding + output_padding
 
@@ -58,8 +58,8 @@ def conv_transpose2d_loop(x, w, bias=None, stride=1, padding=0, output_padding=0
     (sh, sw), (ph, pw), (dh, dw) = (pair(v, "", 0) for v in (stride, padding, dilation))
     oph, opw = pair(output_padding, "", 0)
     (N, C, H, W), (_, OG, KH, KW) = x.shape, w.shape
-    y = np.zeros((N, OG * groups, conv_transpose_size(H, KH, sh, ph, oph, dh),
-                  conv_transpose_size(W, KW, sw, pw, opw, dw)), x.dtype)
+    y = np.zeros((N, OG * groups, conv_transpose_output_size(H, KH, sh, ph, oph, dh),
+                  conv_transpose_output_size(W, KW, sw, pw, opw, dw)), x.dtype)
     for n, c, a, b in np.ndindex(x.shape):
         first = c // (C // groups) * OG
         for i, j in np.ndindex(KH, KW):
@@ -83,7 +83,7 @@ def conv_matrix(weight: Tensor | Array, input_size: Pair, stride: int | Pair = 1
     (O, C, KH, KW), (H, W) = weight.shape, pair(input_size, "conv_matrix(input_size)", 1)
     (sh, sw), (ph, pw) = pair(stride, "conv_matrix(stride)", 1), pair(padding, "conv_matrix(padding)", 0)
     dh, dw = pair(dilation, "conv_matrix(dilation)", 1)
-    OH, OW = conv_size(H, KH, sh, ph, dh), conv_size(W, KW, sw, pw, dw)
+    OH, OW = conv_output_size(H, KH, sh, ph, dh), conv_output_size(W, KW, sw, pw, dw)
     if min(OH, OW) < 1:
         raise ValueError(f"conv_matrix: the padded picture is {H + 2 * ph}x{W + 2 * pw}, smaller than the dilated "
                          f"kernel {dh * (KH - 1) + 1}x{dw * (KW - 1) + 1}")
@@ -118,7 +118,7 @@ def padded_size(in_size: Pair, out_size: Pair, kernel: Pair, offset: Pair, strid
                  zip(in_size, out_size, kernel, offset, stride, dilation, strict=True))
 
 
-class Conv2d(Wide):
+class Conv2d(Float16Safe):
     """y[n, o, a, b] = bias[o] + sum_{c,i,j} w[o, c, i, j] x[n, c, s a + d i - p, s b + d j - p]"""
 
     def forward(ctx, x, w, b, *, out_size, offset, stride, dilation, groups):
@@ -142,10 +142,10 @@ class Conv2d(Wide):
             pixels = x[at].reshape(N, G, CG, OH * OW)
             gw[..., i, j] = (g @ pixels.swapaxes(-1, -2)).sum(axis=0)  # (O/G, P) @ (P, C/G), all pictures together
         gx = gx.reshape(N, G * CG, *x.shape[3:])[:, :, *ctx.inside]  # without the padding
-        return gx, gw.reshape(O, CG, KH, KW), total(gy, (0, 2, 3))
+        return gx, gw.reshape(O, CG, KH, KW), accurate_sum(gy, (0, 2, 3))
 
 
-class ConvTranspose2d(Wide):
+class ConvTranspose2d(Float16Safe):
     """y[n, o, s a + d i - p, s b + d j - p] += w[c, o, i, j] x[n, c, a, b], from y = bias: x stamps the kernel"""
 
     def forward(ctx, x, w, b, *, out_size, offset, stride, dilation, groups):
@@ -168,7 +168,7 @@ class ConvTranspose2d(Wide):
             stamped = g[at].reshape(N, G, OG, P)
             gx += w[..., i, j] @ stamped  # (C/G, O/G) @ (O/G, P)
             gw[..., i, j] = (x @ stamped.swapaxes(-1, -2)).sum(axis=0)  # (C/G, P) @ (P, O/G), all pictures together
-        return gx.reshape(N, G * CG, *ctx.in_size), gw.reshape(G * CG, OG, *w.shape[3:]), total(gy, (0, 2, 3))
+        return gx.reshape(N, G * CG, *ctx.in_size), gw.reshape(G * CG, OG, *w.shape[3:]), accurate_sum(gy, (0, 2, 3))
 
 
 def sides(padding: int | Pair | str, kernel: Pair, dilation: Pair) -> tuple[Pair, Pair]:
@@ -182,7 +182,7 @@ def sides(padding: int | Pair | str, kernel: Pair, dilation: Pair) -> tuple[Pair
 
 def conv2d(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int | Pair = 1,
            padding: int | Pair | str = 0, dilation: int | Pair = 1, groups: int = 1) -> Tensor:
-    """Convolve (N, C, H, W) with ``weight`` (O, C/groups, KH, KW): (N, O, OH, OW), sizes as ``conv_size``.
+    """Convolve (N, C, H, W) with ``weight`` (O, C/groups, KH, KW): (N, O, OH, OW), sizes as ``conv_output_size``.
 
     ``padding`` in zeros on every side, or "valid" (none), or "same" (output as large as the input, stride 1 only).
     Channels are dealt into ``groups``, each with its own O/groups filters. Raises ``ValueError`` when channels do not
@@ -197,7 +197,7 @@ def conv2d(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: in
         raise ValueError(f"conv2d(padding={padding!r}): a number, a pair, 'valid' or 'same'")
     (top, bottom), (left, right) = sides(padding, kernel, (dh, dw))
     padded = (input.shape[2] + top + bottom, input.shape[3] + left + right)
-    size = conv_size(padded[0], KH, sh, 0, dh), conv_size(padded[1], KW, sw, 0, dw)
+    size = conv_output_size(padded[0], KH, sh, 0, dh), conv_output_size(padded[1], KW, sw, 0, dw)
     if min(size) < 1:
         raise ValueError(f"conv2d: the padded input is {padded[0]}x{padded[1]}, smaller than the dilated kernel "
                          f"{dh * (KH - 1) + 1}x{dw * (KW - 1) + 1}")
@@ -212,7 +212,7 @@ def conv_transpose2d(input: Tensor, weight: Tensor, bias: Tensor | None = None, 
 
     Every input pixel stamps the kernel onto the output, ``stride`` pixels apart; ``padding`` is cut off on each side
     and ``output_padding`` (less than stride or dilation) rows and columns are kept at the end; sizes as
-    ``conv_transpose_size``. Raises ``ValueError`` when channels do not fit. FCN, sec. 3.3.
+    ``conv_transpose_output_size``. Raises ``ValueError`` when channels do not fit. FCN, sec. 3.3.
     """
     check_shapes("conv_transpose2d", input, weight, bias, groups, (0, 1))
     (sh, sw), (dh, dw) = pair(stride, "conv_transpose2d(stride)", 1), pair(dilation, "conv_transpose2d(dilation)", 1)
@@ -222,8 +222,8 @@ def conv_transpose2d(input: Tensor, weight: Tensor, bias: Tensor | None = None, 
         raise ValueError(f"conv_transpose2d(output_padding={output_padding}) must be less than stride ({sh}, {sw}) or "
                          f"dilation ({dh}, {dw})")
     KH, KW = weight.shape[2:]
-    size = (conv_transpose_size(input.shape[2], KH, sh, ph, oph, dh),
-            conv_transpose_size(input.shape[3], KW, sw, pw, opw, dw))
+    size = (conv_transpose_output_size(input.shape[2], KH, sh, ph, oph, dh),
+            conv_transpose_output_size(input.shape[3], KW, sw, pw, opw, dw))
     if min(size) < 1:
         raise ValueError(f"conv_transpose2d: input {input.shape} with kernel {KH}x{KW}, padding ({ph}, {pw}) gives an "
                          f"output of {size[0]}x{size[1]}; use less padding")

@@ -15,10 +15,10 @@ import numpy as np
 
 from .. import backend
 from ..autograd import Tensor
-from ..backend import Array, keep
+from ..backend import Array, apply_mask
 from .arguments import check_floats
 from .case import Case
-from .precision import Wide
+from .precision import Float16Safe
 
 STEPS = 1 << 16  # values of a 16-bit draw
 
@@ -56,16 +56,16 @@ def scale(p: float) -> float:
     return STEPS / (STEPS - dropped) if dropped < STEPS else 1.0
 
 
-class Dropout(Wide):
+class Dropout(Float16Safe):
     """y = m x: x times the scale 1 / (1 - p) where the mask holds, exactly 0 elsewhere"""
 
     def forward(ctx, x, *, mask, scale):
         ctx.save(mask, scale)
-        return keep(x, mask) * scale
+        return apply_mask(x, mask) * scale
 
     def backward(ctx, gy):
         mask, scale = ctx.saved
-        return keep(gy, mask) * scale
+        return apply_mask(gy, mask) * scale
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:

@@ -48,12 +48,12 @@ def astype(input: Tensor, dtype: Any) -> Tensor:
 Tensor.astype = astype
 
 
-def floats(input: Tensor) -> Tensor:
+def to_floats(input: Tensor) -> Tensor:
     """Floats as they are, integers and bools as float32: for what has no integer result."""
     return input if not isinstance(input, Tensor) or input.dtype.kind == "f" else astype(input, "float32")
 
 
-def operands(name: str, *values: Any, shapes: tuple[tuple[int, ...], ...] = ()) -> list[Tensor]:
+def promote(name: str, *values: Any, shapes: tuple[tuple[int, ...], ...] = ()) -> list[Tensor]:
     """Tensors of one dtype, which the op of that name combines, from Tensors, arrays and numbers.
 
     ``ValueError`` where shapes, theirs and more, do not broadcast, and for a number that the integers beside it cannot
@@ -101,7 +101,7 @@ def as_operand(name: str, value: Tensor | Numeric, dtype: np.dtype, like: Tensor
         return Tensor(xp_of(like.data).asarray(value, dtype=dtype))
 
 
-def refuse_bool(name: str, *values: Tensor | Numeric) -> None:
+def check_not_bool(name: str, *values: Tensor | Numeric) -> None:
     """``TypeError`` for Tensors of bools, and for True and False."""
     if any(isinstance(v, bool | np.bool_) or (isinstance(v, Tensor) and v.dtype == bool) for v in values):
         raise TypeError(f"{name}: got bool, which has no sign; convert it with .astype('int64'), or invert a mask "

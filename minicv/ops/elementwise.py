@@ -10,11 +10,11 @@ import math
 import numpy as np
 
 from ..autograd import Function, Tensor
-from ..backend import Array, keep, total, xp_of
-from .arguments import number
+from ..backend import Array, accurate_sum, apply_mask, xp_of
+from .arguments import as_number
 from .case import Case
-from .dtypes import astype, check_fits, floats, operands, refuse_bool
-from .precision import Wide
+from .dtypes import astype, check_fits, check_not_bool, promote, to_floats
+from .precision import Float16Safe
 from .protocols import operator_of
 
 
@@ -24,7 +24,7 @@ def unbroadcast(g: Array, shape: tuple[int, ...]) -> Array:
         return g
     extra = g.ndim - len(shape)
     repeated = tuple(range(extra)) + tuple(i + extra for i, n in enumerate(shape) if n == 1 and g.shape[i + extra] != 1)
-    return total(g, repeated).reshape(shape)
+    return accurate_sum(g, repeated).reshape(shape)
 
 
 class Add(Function):
@@ -63,7 +63,7 @@ class Mul(Function):
                 unbroadcast(gy * a, b.shape) if ctx.needs_input_grad[1] else None)
 
 
-class Div(Wide):
+class Div(Float16Safe):
     """y = a / b"""
 
     def forward(ctx, a, b):
@@ -87,7 +87,7 @@ class Neg(Function):
         return -gy
 
 
-class Pow(Wide):
+class Pow(Float16Safe):
     """y = x^p for a number p"""
 
     def forward(ctx, x, *, p):
@@ -146,34 +146,34 @@ class Abs(Function):
 
     def backward(ctx, gy):
         sign, not_zero = ctx.saved
-        return keep(gy * sign, not_zero)
+        return apply_mask(gy * sign, not_zero)
 
 
 def add(input: Tensor | float, other: Tensor | float) -> Tensor:
     """a + b; shapes broadcast. One of the two may be a number."""
-    return Add.apply(*operands("add", input, other))
+    return Add.apply(*promote("add", input, other))
 
 
 def sub(input: Tensor | float, other: Tensor | float) -> Tensor:
     """a - b; shapes broadcast. Raises ``TypeError`` for bools, which have no difference."""
-    a, b = operands("sub", input, other)
-    refuse_bool("sub", input, other)
+    a, b = promote("sub", input, other)
+    check_not_bool("sub", input, other)
     return Sub.apply(a, b)
 
 
 def mul(input: Tensor | float, other: Tensor | float) -> Tensor:
     """a * b, elementwise; shapes broadcast."""
-    return Mul.apply(*operands("mul", input, other))
+    return Mul.apply(*promote("mul", input, other))
 
 
 def div(input: Tensor | float, other: Tensor | float) -> Tensor:
     """a / b, elementwise; shapes broadcast. Of two integers a float32."""
-    return Div.apply(*map(floats, operands("div", input, other)))
+    return Div.apply(*map(to_floats, promote("div", input, other)))
 
 
 def neg(input: Tensor) -> Tensor:
     """-x, any shape; ``TypeError`` for bools. Unsigned integers wrap around, as the smallest signed one does."""
-    refuse_bool("neg", input)
+    check_not_bool("neg", input)
     return Neg.apply(input)
 
 
@@ -182,9 +182,9 @@ def pow(input: Tensor, exponent: float) -> Tensor:
 
     Raises ``ValueError`` for integers to a negative integer: only 1 and -1 have such a power.
     """
-    p = number(exponent, "pow(exponent)")
+    p = as_number(exponent, "pow(exponent)")
     if input.dtype.kind != "f" and isinstance(p, float):
-        input = floats(input)
+        input = to_floats(input)
     elif input.dtype.kind != "f":
         input = astype(input, "int64") if input.dtype == bool else input
         check_fits("pow(exponent)", p, input.dtype)
@@ -196,22 +196,22 @@ def pow(input: Tensor, exponent: float) -> Tensor:
 
 def exp(input: Tensor) -> Tensor:
     """e^x, any shape; float32 of integers."""
-    return Exp.apply(floats(input))
+    return Exp.apply(to_floats(input))
 
 
 def log(input: Tensor) -> Tensor:
     """Natural logarithm, any shape; x must be positive; float32 of integers."""
-    return Log.apply(floats(input))
+    return Log.apply(to_floats(input))
 
 
 def sqrt(input: Tensor) -> Tensor:
     """Square root, any shape; the derivative at 0 is infinite; float32 of integers."""
-    return Sqrt.apply(floats(input))
+    return Sqrt.apply(to_floats(input))
 
 
 def abs(input: Tensor) -> Tensor:
     """|x|, any shape; the gradient at 0 is 0. ``TypeError`` for bools; the smallest integer stays negative."""
-    refuse_bool("abs", input)
+    check_not_bool("abs", input)
     return Abs.apply(input)
 
 
@@ -224,7 +224,7 @@ Tensor.__pow__ = operator_of(pow)
 Tensor.exp, Tensor.log, Tensor.sqrt, Tensor.abs = exp, log, sqrt, abs
 
 
-def each_element(f):
+def elementwise_loop(f):
     """A loop oracle: f of the broadcast elements, one at a time."""
     def loop(*arrays, **options):
         full = np.broadcast_arrays(*arrays)
@@ -234,18 +234,18 @@ def each_element(f):
 
 POSITIVE = np.array([[0.5, 1.3], [2.7, 4.1]])
 CASES = [
-    Case(add, "same shape", (2, 3), (2, 3), loop=each_element(lambda a, b: a + b)),
-    Case(add, "broadcast, leading and inner axes", (2, 1, 4), (3, 1), loop=each_element(lambda a, b: a + b)),
-    Case(sub, "broadcast 0-d", (2, 3), (), loop=each_element(lambda a, b: a - b)),
-    Case(mul, "broadcast channels", (2, 3, 2, 2), (3, 1, 1), loop=each_element(lambda a, b: a * b)),
-    Case(div, "broadcast", (3, 1), (1, 4), loop=each_element(lambda a, b: a / b)),
-    Case(neg, "2-D", (2, 3), loop=each_element(lambda a: -a)),
-    Case(pow, "square", (2, 3), exponent=2, loop=each_element(lambda a, exponent: a * a)),
-    Case(pow, "square root", POSITIVE, exponent=0.5, loop=each_element(lambda a, exponent: math.sqrt(a))),
-    Case(pow, "zeroth", (2, 3), exponent=0, loop=each_element(lambda a, exponent: 1.0)),
-    Case(exp, "2-D", (2, 3), loop=each_element(math.exp)),
-    Case(log, "positive", POSITIVE, loop=each_element(math.log)),
-    Case(sqrt, "positive", POSITIVE, loop=each_element(math.sqrt)),
-    Case(abs, "2-D", (2, 3), loop=each_element(math.fabs)),
-    Case(abs, "at zero", np.array([0.0, -2.0]), loop=each_element(math.fabs), gradients=[[0, -2]]),
+    Case(add, "same shape", (2, 3), (2, 3), loop=elementwise_loop(lambda a, b: a + b)),
+    Case(add, "broadcast, leading and inner axes", (2, 1, 4), (3, 1), loop=elementwise_loop(lambda a, b: a + b)),
+    Case(sub, "broadcast 0-d", (2, 3), (), loop=elementwise_loop(lambda a, b: a - b)),
+    Case(mul, "broadcast channels", (2, 3, 2, 2), (3, 1, 1), loop=elementwise_loop(lambda a, b: a * b)),
+    Case(div, "broadcast", (3, 1), (1, 4), loop=elementwise_loop(lambda a, b: a / b)),
+    Case(neg, "2-D", (2, 3), loop=elementwise_loop(lambda a: -a)),
+    Case(pow, "square", (2, 3), exponent=2, loop=elementwise_loop(lambda a, exponent: a * a)),
+    Case(pow, "square root", POSITIVE, exponent=0.5, loop=elementwise_loop(lambda a, exponent: math.sqrt(a))),
+    Case(pow, "zeroth", (2, 3), exponent=0, loop=elementwise_loop(lambda a, exponent: 1.0)),
+    Case(exp, "2-D", (2, 3), loop=elementwise_loop(math.exp)),
+    Case(log, "positive", POSITIVE, loop=elementwise_loop(math.log)),
+    Case(sqrt, "positive", POSITIVE, loop=elementwise_loop(math.sqrt)),
+    Case(abs, "2-D", (2, 3), loop=elementwise_loop(math.fabs)),
+    Case(abs, "at zero", np.array([0.0, -2.0]), loop=elementwise_loop(math.fabs), gradients=[[0, -2]]),
 ]

@@ -26,10 +26,11 @@ from ..autograd import Tensor
 from ..backend import Array, add_at, xp, xp_of
 from .arguments import Pair, check_floats, pair
 from .case import Case
-from .precision import Wide
+from .precision import Float16Safe
 
 
-def positions(size: int, out_size: int, scale_factor: float | None, mode: str, align_corners: bool) -> np.ndarray:
+def source_positions(size: int, out_size: int, scale_factor: float | None, mode: str,
+                     align_corners: bool) -> np.ndarray:
     """Where in the input each output pixel lies, along one axis: (out_size,), between 0 and size - 1."""
     a = np.arange(out_size)
     if mode == "nearest":  # in float32 as PyTorch, so that rounding picks the same pixel
@@ -42,7 +43,7 @@ def positions(size: int, out_size: int, scale_factor: float | None, mode: str, a
     return np.clip(s, 0, size - 1)
 
 
-def hat(position: np.ndarray, size: int) -> np.ndarray:
+def hat_weights(position: np.ndarray, size: int) -> np.ndarray:
     """The weight max(0, 1 - |s - i|) of every pixel i < size at every position s: (len(position), size)."""
     return np.maximum(0, 1 - abs(position[:, None] - np.arange(size)))
 
@@ -83,7 +84,7 @@ def weighted_rows(matrix: np.ndarray, x: Array) -> Array:
     return y
 
 
-class Interpolate(Wide):
+class Interpolate(Float16Safe):
     """y = rows @ x @ columns.T, for each channel, with the weights of the pixels at each row and column of y"""
 
     def forward(ctx, x, *, rows, columns):  # (OH, H), (OW, W)
@@ -95,7 +96,7 @@ class Interpolate(Wide):
         return weighted_rows(rows.T, weighted_rows(columns.T, gy.swapaxes(2, 3)).swapaxes(2, 3))
 
 
-class Nearest(Wide):
+class Nearest(Float16Safe):
     """y[n, c, a, b] = x[n, c, rows[a], columns[b]]"""
 
     def forward(ctx, x, *, rows, columns):
@@ -149,11 +150,11 @@ def interpolate(input: Tensor, size: int | Pair | None = None, scale_factor: flo
             raise ValueError(f"interpolate(scale_factor={scale_factor}): {H}x{W} would become "
                              f"{out_size[0]}x{out_size[1]}; use a larger factor")
         factors = (None, None) if recompute_scale_factor else factors
-    rows, columns = (positions(n, out, f, mode, bool(align_corners))
+    rows, columns = (source_positions(n, out, f, mode, bool(align_corners))
                      for n, out, f in zip((H, W), out_size, factors, strict=True))
     if mode == "nearest":
         return Nearest.apply(input, rows=rows, columns=columns)
-    return Interpolate.apply(input, rows=hat(rows, H), columns=hat(columns, W))
+    return Interpolate.apply(input, rows=hat_weights(rows, H), columns=hat_weights(columns, W))
 
 
 # ---------------------------------------------------------------------------------------------------------

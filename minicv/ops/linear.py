@@ -7,13 +7,13 @@ from ..autograd import Tensor
 from ..backend import parallel_matmul, sum_rows
 from .arguments import check_floats
 from .case import Case
-from .dtypes import as_operand, common_dtype, refuse_bool
+from .dtypes import as_operand, check_not_bool, common_dtype
 from .elementwise import unbroadcast
-from .precision import Wide
+from .precision import Float16Safe
 from .shape import reshape
 
 
-class MatMul(Wide):
+class MatMul(Float16Safe):
     """y = a b, over the last two axes; the others broadcast"""
 
     def forward(ctx, a, b):
@@ -26,7 +26,7 @@ class MatMul(Wide):
                 unbroadcast(parallel_matmul(a.swapaxes(-1, -2), gy), b.shape) if ctx.needs_input_grad[1] else None)
 
 
-class Linear(Wide):
+class Linear(Float16Safe):
     """y = x W' + b, for rows x"""
 
     def forward(ctx, x, w, b):
@@ -63,7 +63,7 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
         np.broadcast_shapes(input.shape[:-2], other.shape[:-2])
     except ValueError:
         raise ValueError(f"matmul: {input.shape} @ {other.shape}: the leading sizes do not broadcast") from None
-    refuse_bool("matmul", input, other)
+    check_not_bool("matmul", input, other)
     dtype = common_dtype("matmul", [input, other])
     input, other = (as_operand("matmul", t, dtype, t) for t in (input, other))
     a = reshape(input, (1, -1)) if input.ndim == 1 else input

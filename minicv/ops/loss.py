@@ -14,12 +14,12 @@ from __future__ import annotations
 import numpy as np
 
 from ..autograd import Tensor
-from ..backend import Array, in_range, is_array, keep, to_device, weigh, xp_of
-from .arguments import number
+from ..backend import Array, apply_mask, apply_weights, is_array, to_device, without_overflow, xp_of
+from .arguments import as_number
 from .case import Case
 from .dtypes import astype
-from .precision import Wide
-from .softmax import exp_and_others
+from .precision import Float16Safe
+from .softmax import exp_and_sum_of_others
 
 
 def cross_entropy_loop(x, target, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0,
@@ -60,7 +60,7 @@ def _reduced_loop(loss, total, reduction):
     return loss.sum() if reduction == "sum" else loss
 
 
-class CrossEntropy(Wide):
+class CrossEntropy(Float16Safe):
     """loss = - sum_k q_k log p_k,   p = softmax(x),   q_k = v w_k ((1 - s) [k = t] + s / K)
 
     v is the pixel's weight, or 0 where the target t is to be ignored, w_k the weight of class k, s the smoothing.
@@ -70,28 +70,28 @@ class CrossEntropy(Wide):
         xp, axis, s = xp_of(x), min(1, x.ndim - 1), label_smoothing
         K, counts = x.shape[axis], target != ignore_index  # (N, ...)
         t = target.astype(np.int64) * counts  # an ignored target reads class 0, with weight 0
-        check_range("cross_entropy", t, K, ignore_index)
+        check_target_range("cross_entropy", t, K, ignore_index)
         classes = xp.arange(K).reshape(-1, *(1,) * (x.ndim - axis - 1))  # (K, 1, ...)
         v = counts.astype(x.dtype) if pixel_weight is None else pixel_weight * counts  # (N, ...)
         vw = xp.expand_dims(v, axis) * (1 if weight is None else weight.reshape(classes.shape))  # (N, K, ...)
         one_hot = (xp.expand_dims(t, axis) == classes).astype(x.dtype)
         q, total = vw * ((1 - s) * one_hot + s / K), (vw * one_hot).sum()
-        z = keep(x, (q != 0).any(axis=axis, keepdims=True))  # a pixel that does not count may have any scores
+        z = apply_mask(x, (q != 0).any(axis=axis, keepdims=True))  # a pixel that does not count may have any scores
         z = z - z.max(axis=axis, keepdims=True)
-        log_p = z - xp.log1p(exp_and_others(z, axis, keepdims=True)[1])
+        log_p = z - xp.log1p(exp_and_sum_of_others(z, axis, keepdims=True)[1])
         ctx.save(log_p, q, total)
         ctx.axis, ctx.reduction = axis, reduction
-        return reduced(-weigh(log_p, q).sum(axis=axis), total, reduction)  # U-Net, eq. (1)
+        return reduce_loss(-apply_weights(log_p, q).sum(axis=axis), total, reduction)  # U-Net, eq. (1)
 
     def backward(ctx, gy):  # dloss/dx_k = p_k sum_j q_j - q_k = p_k (sum of the other q) - q_k (1 - p_k)
         (log_p, q, total), xp, axis = ctx.saved, xp_of(gy), ctx.axis
         others = q.sum(axis=axis, keepdims=True) - q
-        g = each(gy, total, ctx.reduction)
+        g = reduce_loss_backward(gy, total, ctx.reduction)
         g = xp.expand_dims(g, axis) if ctx.reduction == "none" else g
-        return weigh(g, xp.exp(log_p) * others + q * xp.expm1(log_p)), None, None, None
+        return apply_weights(g, xp.exp(log_p) * others + q * xp.expm1(log_p)), None, None, None
 
 
-class SoftCrossEntropy(Wide):
+class SoftCrossEntropy(Float16Safe):
     """loss = - v sum_k w_k q_k log p_k,   q = (1 - s) t + s / K: v the pixel's weight, t its class probabilities"""
 
     def forward(ctx, x, t, weight, v, *, reduction, label_smoothing):
@@ -100,21 +100,21 @@ class SoftCrossEntropy(Wide):
         w = 1 if weight is None else weight.reshape(per_class)
         wq = w * ((1 - s) * t + s / K)
         v = xp.ones(x.shape[:axis] + x.shape[axis + 1:], x.dtype) if v is None else v
-        z = keep(x, xp.expand_dims(v != 0, axis))  # a pixel that does not count may have any scores
+        z = apply_mask(x, xp.expand_dims(v != 0, axis))  # a pixel that does not count may have any scores
         z = z - z.max(axis=axis, keepdims=True)
-        log_p = z - xp.log1p(exp_and_others(z, axis, keepdims=True)[1])
+        log_p = z - xp.log1p(exp_and_sum_of_others(z, axis, keepdims=True)[1])
         total = v.sum()
         ctx.save(wq, log_p, w, v, total)
         ctx.axis, ctx.s, ctx.reduction = axis, s, reduction
-        return reduced(-weigh(weigh(log_p, wq).sum(axis=axis), v), total, reduction)
+        return reduce_loss(-apply_weights(apply_weights(log_p, wq).sum(axis=axis), v), total, reduction)
 
     def backward(ctx, gy):  # dloss/dx = v (p sum_k w_k q_k - w q) = v (p sum of the others - w q (1 - p))
         wq, log_p, w, v, total = ctx.saved
         xp, axis = xp_of(gy), ctx.axis
-        g = xp.expand_dims(weigh(each(gy, total, ctx.reduction), v), axis)
+        g = xp.expand_dims(apply_weights(reduce_loss_backward(gy, total, ctx.reduction), v), axis)
         others = wq.sum(axis=axis, keepdims=True) - wq
         gx = (xp.exp(log_p) * others + wq * xp.expm1(log_p)) * g if ctx.needs_input_grad[0] else None
-        gt = weigh(log_p, (ctx.s - 1) * w * g) if ctx.needs_input_grad[1] else None  # - v (1 - s) w log p
+        gt = apply_weights(log_p, (ctx.s - 1) * w * g) if ctx.needs_input_grad[1] else None  # - v (1 - s) w log p
         return gx, gt, None, None
 
 
@@ -132,7 +132,7 @@ def cross_entropy(input: Tensor, target: Tensor | Array, weight: Tensor | Array 
     Raises ``ValueError`` for shapes that do not fit and for a target that is no class (checked on NumPy arrays only:
     elsewhere it would mean to wait for the device).
     """
-    name, label_smoothing = "cross_entropy", number(label_smoothing, "cross_entropy(label_smoothing)")
+    name, label_smoothing = "cross_entropy", as_number(label_smoothing, "cross_entropy(label_smoothing)")
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"{name}(label_smoothing={label_smoothing}) must lie in [0, 1]")
     target = target if isinstance(target, Tensor) else Tensor(target)
@@ -148,22 +148,23 @@ def cross_entropy(input: Tensor, target: Tensor | Array, weight: Tensor | Array 
                               label_smoothing=label_smoothing)
 
 
-class NLLLoss(Wide):
+class NLLLoss(Float16Safe):
     """loss = - a x_t, x the log-probabilities, a = class weight of t, or 0 where t is to be ignored"""
 
     def forward(ctx, x, target, weight, *, ignore_index, reduction):
         xp, axis, counts = xp_of(x), min(1, x.ndim - 1), target != ignore_index
         t = target.astype(np.int64) * counts
-        check_range("nll_loss", t, x.shape[axis], ignore_index)
+        check_target_range("nll_loss", t, x.shape[axis], ignore_index)
         a, at = counts.astype(x.dtype) if weight is None else weight[t] * counts, xp.expand_dims(t, axis)
         log_p, total = xp.take_along_axis(x, at, axis=axis).reshape(t.shape), a.sum()
         ctx.save(at == xp.arange(x.shape[axis]).reshape(-1, *(1,) * (x.ndim - axis - 1)), a, total)
         ctx.axis, ctx.reduction = axis, reduction
-        return in_range(lambda log_p: reduced(-weigh(log_p, a), total, reduction), log_p)
+        return without_overflow(lambda log_p: reduce_loss(-apply_weights(log_p, a), total, reduction), log_p)
 
     def backward(ctx, gy):  # dloss/dx_t = -a
         (one_hot, a, total), xp = ctx.saved, xp_of(gy)
-        return keep(xp.expand_dims(-weigh(each(gy, total, ctx.reduction), a), ctx.axis), one_hot), None, None
+        gx = -apply_weights(reduce_loss_backward(gy, total, ctx.reduction), a)  # where the target is, along the classes
+        return apply_mask(xp.expand_dims(gx, ctx.axis), one_hot), None, None
 
 
 def nll_loss(input: Tensor, target: Tensor | Array, weight: Tensor | Array | None = None, ignore_index: int = -100,
@@ -176,14 +177,14 @@ def nll_loss(input: Tensor, target: Tensor | Array, weight: Tensor | Array | Non
 # ---------------------------------------------------------------------------------------------------------
 # Reductions and errors
 # ---------------------------------------------------------------------------------------------------------
-def reduced(loss: Array, total: Array | int, reduction: str) -> Array:
+def reduce_loss(loss: Array, total: Array | int, reduction: str) -> Array:
     """The losses, their sum, or their sum divided by ``total``: the sum of their weights, or their number."""
     if reduction == "none":
         return loss
-    return in_range(lambda loss: loss.sum() / total, loss) if reduction == "mean" else loss.sum()
+    return without_overflow(lambda loss: loss.sum() / total, loss) if reduction == "mean" else loss.sum()
 
 
-def each(gy: Array, total: Array | int, reduction: str) -> Array:
+def reduce_loss_backward(gy: Array, total: Array | int, reduction: str) -> Array:
     """The gradient of each single loss, from that of ``reduced``: one number for all, or of the losses' shape."""
     return gy / (total + (total == 0)) if reduction == "mean" else gy  # where nothing counts: 0, not nan
 
@@ -194,7 +195,7 @@ def check_reduction(name: str, reduction: str) -> None:
         raise ValueError(f"{name}(reduction={reduction!r}): 'none', 'mean' or 'sum'")
 
 
-def constant(where: str, value: Tensor | Array | None, dtype: np.dtype | None = None) -> Tensor | None:
+def as_constant(where: str, value: Tensor | Array | None, dtype: np.dtype | None = None) -> Tensor | None:
     """A Tensor outside the graph, in the dtype asked for; ``ValueError`` for one that requires a gradient."""
     if value is None:
         return None
@@ -208,7 +209,7 @@ def check_classes(name: str, input: Tensor, target, weight, pixel_weight, ignore
                   reduction: str) -> list[Tensor | None]:
     """Errors of both losses with class numbers; target, weight and pixel_weight as Tensors outside the graph."""
     weights = check_weights(name, input, weight, pixel_weight, reduction)
-    target, shape = constant(f"{name}(target)", target), per_pixel(input)
+    target, shape = as_constant(f"{name}(target)", target), pixel_shape(input)
     if target.dtype.kind not in "iu":
         or_those = f", or class probabilities, floats of input's shape {input.shape}" if name == "cross_entropy" else ""
         raise TypeError(f"{name}: target must be integer class numbers of shape {shape}{or_those}; got {target.dtype} "
@@ -223,7 +224,7 @@ def check_classes(name: str, input: Tensor, target, weight, pixel_weight, ignore
     return [target, *weights]
 
 
-def per_pixel(input: Tensor) -> tuple[int, ...]:
+def pixel_shape(input: Tensor) -> tuple[int, ...]:
     """The shape without the axis of the classes."""
     axis = min(1, input.ndim - 1)
     return input.shape[:axis] + input.shape[axis + 1:]
@@ -235,8 +236,8 @@ def check_weights(name: str, input: Tensor, weight, pixel_weight, reduction: str
     if input.dtype.kind != "f" or input.ndim < 1 or input.shape[axis] < 1:
         raise ValueError(f"{name}: input must be float scores (N, K, ...) of at least one class, got {input.dtype} "
                          f"{input.shape}")
-    K, shape = input.shape[axis], per_pixel(input)
-    weight, pixel_weight = (constant(f"{name}({argument})", value, input.dtype)
+    K, shape = input.shape[axis], pixel_shape(input)
+    weight, pixel_weight = (as_constant(f"{name}({argument})", value, input.dtype)
                             for argument, value in (("weight", weight), ("pixel_weight", pixel_weight)))
     if weight is not None and weight.shape != (K,):
         raise ValueError(f"{name}: weight has shape {weight.shape}; input {input.shape} has {K} classes: ({K},)")
@@ -247,7 +248,7 @@ def check_weights(name: str, input: Tensor, weight, pixel_weight, reduction: str
     return [weight, pixel_weight]
 
 
-def check_range(name: str, t: Array, K: int, ignore_index: int) -> None:
+def check_target_range(name: str, t: Array, K: int, ignore_index: int) -> None:
     """ValueError for a class number below 0 or above K - 1, on NumPy arrays."""
     if type(t) is np.ndarray and t.size and not 0 <= t.min() <= t.max() < K:
         wrong = t.min() if t.min() < 0 else t.max()

@@ -17,12 +17,12 @@ from __future__ import annotations
 import numpy as np
 
 from ..autograd import Function, Tensor
-from ..backend import Array, in_range, keep, weigh, xp_of
-from .arguments import number
+from ..backend import Array, apply_mask, apply_weights, without_overflow, xp_of
+from .arguments import as_number
 from .case import Case
 from .dtypes import astype
-from .loss import check_reduction, constant, each, on_device_of_input, reduced
-from .precision import Wide
+from .loss import as_constant, check_reduction, on_device_of_input, reduce_loss, reduce_loss_backward
+from .precision import Float16Safe
 
 
 def _elementwise_loop(loss):
@@ -63,7 +63,7 @@ def hinge_loss_loop(x, y):
     return max(0.0, 1 - y * x)
 
 
-class BinaryCrossEntropyWithLogits(Wide):
+class BinaryCrossEntropyWithLogits(Float16Safe):
     """loss = w (p t softplus(-x) + (1 - t) softplus(x)),   p = pos_weight,   softplus(x) = log(1 + exp(x))
 
     Of exp(x) and exp(-x) one overflows. a = min(exp(x), 1) and b = min(exp(-x), 1) do not, and one of them is 1:
@@ -74,8 +74,8 @@ class BinaryCrossEntropyWithLogits(Wide):
         xp = xp_of(x)
         c = 1 if pos_weight is None else 1 + (pos_weight - 1) * t
         if pos_weight is not None:
-            x = keep(x, (t != 1) | (c != 0))  # what does not count may have any score
-        x = x if weight is None else keep(x, xp.broadcast_to(weight != 0, x.shape))
+            x = apply_mask(x, (t != 1) | (c != 0))  # what does not count may have any score
+        x = x if weight is None else apply_mask(x, xp.broadcast_to(weight != 0, x.shape))
         above, below = xp.maximum(x, 0), xp.maximum(-x, 0)
         a, b = xp.exp(-below), xp.exp(-above)
         ab, p = a * b, 1 if pos_weight is None else pos_weight
@@ -88,14 +88,14 @@ class BinaryCrossEntropyWithLogits(Wide):
             of_target = None if of_target is None else of_target * weight
         ctx.save(slope, of_target)
         ctx.reduction = reduction
-        return reduced(loss, x.size, reduction)
+        return reduce_loss(loss, x.size, reduction)
 
     def backward(ctx, gy):
-        return *(None if slope is None else weigh(each(gy, slope.size, ctx.reduction), slope)
+        return *(None if slope is None else apply_weights(reduce_loss_backward(gy, slope.size, ctx.reduction), slope)
                  for slope in ctx.saved), None, None
 
 
-class SmoothL1Loss(Wide):
+class SmoothL1Loss(Float16Safe):
     """loss = c (d - beta c / 2), where c = d / beta, clipped to [-1, 1], is also its slope"""
 
     def forward(ctx, x, t, *, reduction, beta):
@@ -103,35 +103,35 @@ class SmoothL1Loss(Wide):
         slope = xp.clip(d / beta, -1, 1) if beta else xp.sign(d)
         ctx.save(slope)
         ctx.reduction = reduction
-        return reduced(slope * (d - slope * (beta / 2)), x.size, reduction)  # Fast R-CNN, eq. (3)
+        return reduce_loss(slope * (d - slope * (beta / 2)), x.size, reduction)  # Fast R-CNN, eq. (3)
 
     def backward(ctx, gy):
         g = _weigh(ctx, gy)
         return g, -g
 
 
-class MSELoss(Wide):
+class MSELoss(Float16Safe):
     """loss = d^2"""
 
     def forward(ctx, x, t, *, reduction):
         d = x - t
         ctx.save(d)
         ctx.reduction = reduction
-        return in_range(lambda d: reduced(d * d, d.size, reduction), d)
+        return without_overflow(lambda d: reduce_loss(d * d, d.size, reduction), d)
 
     def backward(ctx, gy):
         g = 2 * _weigh(ctx, gy)
         return g, -g
 
 
-class HingeLoss(Wide):
+class HingeLoss(Float16Safe):
     """loss = max(0, 1 - y x); at the margin, y x = 1, the gradient is 0"""
 
     def forward(ctx, x, y, *, reduction):
         short = 1 - y * x  # of the margin
         ctx.save(-y * (short > 0))
         ctx.reduction = reduction
-        return reduced(xp_of(x).maximum(short, 0), x.size, reduction)
+        return reduce_loss(xp_of(x).maximum(short, 0), x.size, reduction)
 
     def backward(ctx, gy):
         return _weigh(ctx, gy), None
@@ -140,7 +140,7 @@ class HingeLoss(Wide):
 def _weigh(ctx: Function, gy: Array) -> Array:
     """Each loss's slope, which forward saved, times its share of gy."""
     (slope,) = ctx.saved
-    return weigh(each(gy, slope.size, ctx.reduction), slope)
+    return apply_weights(reduce_loss_backward(gy, slope.size, ctx.reduction), slope)
 
 
 def binary_cross_entropy_with_logits(input: Tensor, target: Tensor | Array, weight: Tensor | Array | None = None,
@@ -155,7 +155,7 @@ def binary_cross_entropy_with_logits(input: Tensor, target: Tensor | Array, weig
     name = "binary_cross_entropy_with_logits"
     target = astype(target, input.dtype) if isinstance(target, Tensor) else target
     target = _check(name, input, target, reduction)
-    weights = [constant(f"{name}({argument})", value, input.dtype)
+    weights = [as_constant(f"{name}({argument})", value, input.dtype)
                for argument, value in (("weight", weight), ("pos_weight", pos_weight))]
     for argument, value in zip(("weight", "pos_weight"), weights, strict=True):
         if value is not None and not _broadcasts(value.shape, input.shape):
@@ -169,7 +169,7 @@ def smooth_l1_loss(input: Tensor, target: Tensor | Array, reduction: str = "mean
     Outliers pull with a force of 1, however far. beta = 0 gives |d|. ``reduction`` and errors as
     ``binary_cross_entropy_with_logits``. Fast R-CNN, eq. (3).
     """
-    beta = number(beta, "smooth_l1_loss(beta)")
+    beta = as_number(beta, "smooth_l1_loss(beta)")
     if not beta >= 0:
         raise ValueError(f"smooth_l1_loss(beta={beta}) must not be negative: it is where the parabola ends")
     return SmoothL1Loss.apply(input, _check("smooth_l1_loss", input, target, reduction), reduction=reduction, beta=beta)
@@ -186,7 +186,7 @@ def hinge_loss(input: Tensor, target: Tensor | Array, reduction: str = "mean") -
     Only input is differentiated. ``reduction`` and errors as ``smooth_l1_loss``; other targets raise ``ValueError``
     (checked on NumPy arrays only). R-CNN, sec. 2.3.
     """
-    target = _check("hinge_loss", input, constant("hinge_loss(target)", target, input.dtype), reduction)
+    target = _check("hinge_loss", input, as_constant("hinge_loss(target)", target, input.dtype), reduction)
     if type(target.data) is np.ndarray and not (abs(target.data) == 1).all():
         wrong = target.data[abs(target.data) != 1].flat[0]
         raise ValueError(f"hinge_loss: target must be -1 or +1, got {wrong:g}; for 0 and 1 pass 2 * target - 1")
@@ -195,7 +195,7 @@ def hinge_loss(input: Tensor, target: Tensor | Array, reduction: str = "mean") -
 
 def _check(name: str, input: Tensor, target: Tensor | Array, reduction: str) -> Tensor:
     """Errors of all four; target as a Tensor."""
-    target = target if isinstance(target, Tensor) else constant(f"{name}(target)", target, input.dtype)
+    target = target if isinstance(target, Tensor) else as_constant(f"{name}(target)", target, input.dtype)
     if input.dtype.kind != "f" or target.dtype.kind != "f":
         raise TypeError(f"{name}: input and target must be floats, got {input.dtype} and {target.dtype}; convert with "
                         ".astype('float32')")

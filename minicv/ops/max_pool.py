@@ -13,15 +13,15 @@ from ..autograd import Tensor
 from ..backend import add_at, xp_of
 from .arguments import Pair, pair
 from .case import Case
-from .precision import Wide
-from .windows import pool_size, window_axes
+from .precision import Float16Safe
+from .windows import pool_output_size, window_axes
 
 
 def max_pool2d_loop(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
     """``max_pool2d`` on a plain array, in loops: every window, tap by tap."""
     (KH, KW), (ph, pw), (dh, dw) = (pair(v, "", 0) for v in (kernel_size, padding, dilation))
     (sh, sw), (N, C, H, W) = pair(stride or kernel_size, "", 1), x.shape
-    y = np.full((N, C, pool_size(H, KH, sh, ph, dh, ceil_mode), pool_size(W, KW, sw, pw, dw, ceil_mode)),
+    y = np.full((N, C, pool_output_size(H, KH, sh, ph, dh, ceil_mode), pool_output_size(W, KW, sw, pw, dw, ceil_mode)),
                 -np.inf, x.dtype)
     indices = np.full(y.shape, -1)
     for n, c, a, b in np.ndindex(y.shape):
@@ -39,7 +39,7 @@ def first_tap(start: int, dilation: int) -> int:
     return max(0, -(start // dilation))
 
 
-class MaxPool2d(Wide):
+class MaxPool2d(Float16Safe):
     """y[n, c, a, b] = max_{i,j} x[n, c, s a + d i - p, s b + d j - p], and gx at that pixel += gy[n, c, a, b]"""
 
     def forward(ctx, x, *, size, kernel, stride, padding, dilation, return_indices):
@@ -69,7 +69,7 @@ class MaxPool2d(Wide):
 def max_pool2d(input: Tensor, kernel_size: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0,
                dilation: int | Pair = 1, ceil_mode: bool = False,
                return_indices: bool = False) -> Tensor | tuple[Tensor, Tensor]:
-    """The largest value of each window: (N, C, H, W) -> (N, C, OH, OW), sizes as ``pool_size``.
+    """The largest value of each window: (N, C, H, W) -> (N, C, OH, OW), sizes as ``pool_output_size``.
 
     ``stride`` None is the kernel size. ``return_indices`` also gives the maxima's positions h * W + w in each plane
     (int64; DeconvNet's switches) for ``max_unpool2d``, which for windows that do not overlap is the adjoint of this

@@ -23,9 +23,9 @@ import numpy as np
 
 from ..autograd import Tensor
 from ..backend import Array, device_of, is_array, to_device, xp_of
-from .arguments import check_floats, number
+from .arguments import as_number, check_floats
 from .case import Case
-from .precision import Wide
+from .precision import Float16Safe
 
 
 def batch_norm_loop(x, weight, bias, running_mean=None, running_var=None, training=False, momentum=0.1, eps=1e-5):
@@ -58,7 +58,7 @@ def local_response_norm_loop(x, size, alpha=1e-4, beta=0.75, k=1.0):
 # ---------------------------------------------------------------------------------------------------------
 # Batch normalization
 # ---------------------------------------------------------------------------------------------------------
-class BatchNorm(Wide):
+class BatchNorm(Float16Safe):
     """y = w xn + b,   xn = (x - mean) / sqrt(var + eps),   for each channel"""
 
     def forward(ctx, x, w, b, *, running_mean, running_var, training, momentum, eps, group=None):
@@ -107,7 +107,7 @@ def batch_norm(input: Tensor, running_mean: Tensor | Array | None, running_var: 
     if len(shape) < 2:
         raise ValueError(f"{name}: input must be (N, C, ...), got {shape}")
     C = shape[1]
-    running_mean, running_var = (running_array(name, argument, value, input) for argument, value in (
+    running_mean, running_var = (running_average(name, argument, value, input) for argument, value in (
         ("running_mean", running_mean), ("running_var", running_var)))
     if training and input.size * (group.size if group else 1) == C > 0:
         raise ValueError(f"{name}(training=True): input {shape} has one value per channel, which has no variance; use "
@@ -119,11 +119,11 @@ def batch_norm(input: Tensor, running_mean: Tensor | Array | None, running_var: 
         if value is not None and value.shape != (C,):
             raise ValueError(f"{name}: {argument} has shape {value.shape}; input {shape} has {C} channels: ({C},)")
     return BatchNorm.apply(input, weight, bias, running_mean=running_mean, running_var=running_var,
-                           training=bool(training), momentum=number(momentum, "batch_norm(momentum)"),
-                           eps=number(eps, "batch_norm(eps)"), group=group)
+                           training=bool(training), momentum=as_number(momentum, "batch_norm(momentum)"),
+                           eps=as_number(eps, "batch_norm(eps)"), group=group)
 
 
-def running_array(name: str, argument: str, value: Tensor | Array | None, input: Tensor) -> Array | None:
+def running_average(name: str, argument: str, value: Tensor | Array | None, input: Tensor) -> Array | None:
     """The array to update: floats, where input lies, outside any graph."""
     if isinstance(value, Tensor):
         if value.requires_grad:
@@ -142,7 +142,7 @@ def running_array(name: str, argument: str, value: Tensor | Array | None, input:
 # ---------------------------------------------------------------------------------------------------------
 # Local response normalization
 # ---------------------------------------------------------------------------------------------------------
-class LocalResponseNorm(Wide):
+class LocalResponseNorm(Float16Safe):
     """b_i = a_i d_i^-beta,   d_i = k + alpha/n sum_j a_j^2"""
 
     def forward(ctx, a, *, size, alpha, beta, k):
@@ -178,7 +178,7 @@ def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: flo
         raise ValueError(f"local_response_norm: input must be (N, C, ...), got {input.shape}")
     if not isinstance(size, int | np.integer) or size < 1:
         raise ValueError(f"local_response_norm(size={size!r}): the channels in a window, an integer of at least 1")
-    alpha, beta, k = (number(v, "local_response_norm(alpha, beta, k)") for v in (alpha, beta, k))
+    alpha, beta, k = (as_number(v, "local_response_norm(alpha, beta, k)") for v in (alpha, beta, k))
     return LocalResponseNorm.apply(input, size=int(size), alpha=alpha, beta=beta, k=k)
 
 

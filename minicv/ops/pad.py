@@ -11,26 +11,26 @@ import numpy as np
 
 from ..autograd import Tensor
 from ..backend import Array, xp_of
-from .arguments import number
+from .arguments import as_number
 from .case import Case
 from .dtypes import check_fits
-from .precision import Wide
+from .precision import Float16Safe
 from .shape import getitem
 
 
-def ends(mode: str, n: int, before: int, after: int) -> tuple[list[int], list[int]]:
+def border_sources(mode: str, n: int, before: int, after: int) -> tuple[list[int], list[int]]:
     """The input rows that the rows before the first and after the last are copies of."""
     if mode == "reflect":  # the edge itself is not repeated: 3 2 1 | 0 1 2 3
         return list(range(before, 0, -1)), list(range(n - 2, n - 2 - after, -1))
     return [0] * before, [n - 1] * after
 
 
-def along(axis: int, index: slice | int | list[int]) -> tuple:
+def index_along(axis: int, index: slice | int | list[int]) -> tuple:
     """An index for one axis, everything along the others."""
     return (slice(None),) * axis + (index,)
 
 
-class Pad(Wide):
+class Pad(Float16Safe):
     """y = x with copies of its rows, or a constant, around it; with zeros it is the adjoint of ``shape.crop``"""
 
     def forward(ctx, x, *, widths, mode, value):
@@ -39,21 +39,21 @@ class Pad(Wide):
             return xp.pad(x, widths, mode="constant", constant_values=value)
         for axis, (before, after) in enumerate(widths):
             if before or after:
-                first, last = ends(mode, x.shape[axis], before, after)
-                row = [x[along(axis, slice(i, i + 1))] for i in first + last]
+                first, last = border_sources(mode, x.shape[axis], before, after)
+                row = [x[index_along(axis, slice(i, i + 1))] for i in first + last]
                 x = xp.concatenate([*row[:before], x, *row[before:]], axis=axis)
         return x
 
     def backward(ctx, gy: Array):
         for axis, (before, after) in reversed(list(enumerate(ctx.widths))):
             n, g = ctx.x_shape[axis], gy
-            gy = g[along(axis, slice(before, before + n))]
+            gy = g[index_along(axis, slice(before, before + n))]
             if ctx.mode != "constant" and (before or after):
                 gy = gy.copy()
-                first, last = ends(ctx.mode, n, before, after)
+                first, last = border_sources(ctx.mode, n, before, after)
                 rows = [*enumerate(first), *enumerate(last, before + n)]
                 for row, source in rows:
-                    gy[along(axis, source)] += g[along(axis, row)]
+                    gy[index_along(axis, source)] += g[index_along(axis, row)]
         return gy
 
 
@@ -81,9 +81,9 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
                              f"{max(n - 1, 0)}")
         if mode == "replicate" and max(pair) and not n:
             raise ValueError(f"pad(pad={pad}, mode='replicate'): input {input.shape} has an empty axis, without edge")
-    check_fits("pad(value)", number(value, "pad(value)"), input.dtype)
+    check_fits("pad(value)", as_number(value, "pad(value)"), input.dtype)
     widths = tuple((max(a, 0), max(b, 0)) for a, b in pairs)
-    y = Pad.apply(input, widths=widths, mode=mode, value=number(value, "pad(value)"))
+    y = Pad.apply(input, widths=widths, mode=mode, value=as_number(value, "pad(value)"))
     if min(pad, default=0) >= 0:
         return y
     return getitem(y, tuple(slice(max(-a, 0), n + min(b, 0)) for n, (a, b) in zip(y.shape, pairs, strict=True)))

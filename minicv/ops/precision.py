@@ -1,8 +1,8 @@
 """float16 that is computed in float32.
 
 float16 ends at 65504 and has 11 bits: a sum of squares overflows, a mean of 5000 numbers has three bits left. So an
-operation that adds up, or computes in several steps, is a ``Wide`` function: its float16 arguments become float32, and
-its result is rounded once.
+operation that adds up, or computes in several steps, is a ``Float16Safe`` function: its float16 arguments become
+float32, and its result is rounded once.
 """
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from .dtypes import AsType
 HALF = np.dtype(np.float16)
 
 
-def wide(dtype: np.dtype) -> np.dtype:
+def accumulation_dtype(dtype: np.dtype) -> np.dtype:
     """The dtype to add up in: float32 for float16, itself for others."""
     return np.dtype(np.float32) if dtype == np.float16 else dtype
 
 
-class Wide(Function):
+class Float16Safe(Function):
     """A function that computes float16 in float32, forward and backward, and rounds each result once."""
 
     @classmethod

@@ -16,7 +16,7 @@ from .. import backend
 from ..autograd import Function, Tensor
 from ..autograd.function import grad_enabled
 from ..backend import Array
-from .dtypes import operands
+from .dtypes import promote
 
 NAMES: set[str] = set()  # of the operations, which ops/__init__.py puts here
 
@@ -107,7 +107,7 @@ def arithmetic(symbol: str, f: Callable[[Any, Any], Any], instead: str = "") -> 
     def method(t: Tensor, value: Any) -> Any:
         if not isinstance(value, Tensor | numbers.Real | np.generic) and not backend.is_array(value):
             return NotImplemented
-        a, b = operands(symbol, t, value)
+        a, b = promote(symbol, t, value)
         if instead and (a.requires_grad or b.requires_grad) and grad_enabled():
             raise TypeError(f"{symbol} has no gradient for Tensors; write {instead}, or use t.detach()")
         if a.dtype != b.dtype or a.device != b.device:

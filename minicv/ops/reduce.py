@@ -6,15 +6,15 @@ import math
 import numpy as np
 
 from ..autograd import Tensor
-from ..backend import in_range, keep, total, xp_of
+from ..backend import accurate_sum, apply_mask, without_overflow, xp_of
 from .arguments import check_floats
 from .case import Case
-from .precision import Wide
+from .precision import Float16Safe
 
 Dims = int | tuple[int, ...] | None
 
 
-def axes(where: str, ndim: int, dim: Dims) -> tuple[int, ...]:
+def normalize_dims(where: str, ndim: int, dim: Dims) -> tuple[int, ...]:
     """The axes to reduce, counted from 0, all for None and (); ValueError for one that is not there."""
     dims = tuple(dim) if isinstance(dim, tuple | list) else () if dim is None else (dim,)
     n = max(ndim, 1)  # a number has an axis to reduce, too: itself
@@ -24,20 +24,20 @@ def axes(where: str, ndim: int, dim: Dims) -> tuple[int, ...]:
     return tuple(int(d) % n for d in dims) if dims and ndim else tuple(range(ndim))
 
 
-def kept(shape: tuple[int, ...], over: tuple[int, ...]) -> tuple[int, ...]:
+def keepdim_shape(shape: tuple[int, ...], over: tuple[int, ...]) -> tuple[int, ...]:
     """The shape with reduced axes as 1, which broadcasts against the input."""
     return tuple(1 if i in over else n for i, n in enumerate(shape))
 
 
-class Sum(Wide):
+class Sum(Float16Safe):
     """y = sum of x over the axes; its adjoint repeats gy along them, ``shape.Expand``"""
 
     def forward(ctx, x, *, over, keepdim):
         ctx.x_shape, ctx.over = x.shape, over
-        return xp_of(x).asarray(total(x, over, keepdim))
+        return xp_of(x).asarray(accurate_sum(x, over, keepdim))
 
     def backward(ctx, gy):
-        return xp_of(gy).broadcast_to(gy.reshape(kept(ctx.x_shape, ctx.over)), ctx.x_shape)
+        return xp_of(gy).broadcast_to(gy.reshape(keepdim_shape(ctx.x_shape, ctx.over)), ctx.x_shape)
 
 
 class Mean(Sum):
@@ -45,13 +45,13 @@ class Mean(Sum):
 
     def forward(ctx, x, *, over, keepdim):
         ctx.x_shape, ctx.over, ctx.n = x.shape, over, math.prod(x.shape[i] for i in over)
-        return xp_of(x).asarray(in_range(lambda x: total(x, over, keepdim) / ctx.n, x))
+        return xp_of(x).asarray(without_overflow(lambda x: accurate_sum(x, over, keepdim) / ctx.n, x))
 
     def backward(ctx, gy):
         return super().backward(gy / ctx.n)
 
 
-class Amax(Wide):
+class Amax(Float16Safe):
     """y = max of x over the axes; ties share the gradient evenly, as several NaN do"""
 
     @staticmethod
@@ -66,8 +66,8 @@ class Amax(Wide):
 
     def backward(ctx, gy):
         (winners,) = ctx.saved
-        gy = gy.reshape(kept(winners.shape, ctx.over))
-        return keep(gy / winners.sum(axis=ctx.over, keepdims=True).astype(gy.dtype), winners)
+        gy = gy.reshape(keepdim_shape(winners.shape, ctx.over))
+        return apply_mask(gy / winners.sum(axis=ctx.over, keepdims=True).astype(gy.dtype), winners)
 
 
 class Amin(Amax):
@@ -78,9 +78,9 @@ class Amin(Amax):
         return x.min(axis=over, keepdims=True)
 
 
-def not_empty(where: str, input: Tensor, dim: Dims) -> tuple[int, ...]:
-    """``axes`` with something along each; ``ValueError`` where there is nothing."""
-    over = axes(where, input.ndim, dim)
+def nonempty_dims(where: str, input: Tensor, dim: Dims) -> tuple[int, ...]:
+    """``normalize_dims`` with something along each; ``ValueError`` where there is nothing."""
+    over = normalize_dims(where, input.ndim, dim)
     if 0 in (input.shape[i] for i in over):
         raise ValueError(f"{where}: input {input.shape} is empty along dim={dim}, and nothing has no {where}")
     return over
@@ -91,23 +91,23 @@ def sum(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
 
     Of integers and bools an int64.
     """
-    return Sum.apply(input, over=axes("sum", input.ndim, dim), keepdim=keepdim)
+    return Sum.apply(input, over=normalize_dims("sum", input.ndim, dim), keepdim=keepdim)
 
 
 def mean(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """Mean over ``dim`` (all axes if None). Raises ``TypeError`` for integers, ``ValueError`` for empty input."""
     check_floats("mean", input=input)
-    return Mean.apply(input, over=not_empty("mean", input, dim), keepdim=keepdim)
+    return Mean.apply(input, over=nonempty_dims("mean", input, dim), keepdim=keepdim)
 
 
 def amax(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """Largest element over ``dim``. Elements that tie share the gradient. Raises ``ValueError`` for empty input."""
-    return Amax.apply(input, over=not_empty("amax", input, dim), keepdim=keepdim)
+    return Amax.apply(input, over=nonempty_dims("amax", input, dim), keepdim=keepdim)
 
 
 def amin(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """Smallest element over ``dim``; ties and errors as in ``amax``."""
-    return Amin.apply(input, over=not_empty("amin", input, dim), keepdim=keepdim)
+    return Amin.apply(input, over=nonempty_dims("amin", input, dim), keepdim=keepdim)
 
 
 Tensor.sum, Tensor.mean, Tensor.amax, Tensor.amin = sum, mean, amax, amin
@@ -116,8 +116,8 @@ Tensor.sum, Tensor.mean, Tensor.amax, Tensor.amin = sum, mean, amax, amin
 def _loop(f):
     """A loop oracle: f of the list of elements that each output stands for."""
     def loop(x, dim=None, keepdim=False):
-        over = axes("", x.ndim, dim)
-        y = np.empty(kept(x.shape, over))
+        over = normalize_dims("", x.ndim, dim)
+        y = np.empty(keepdim_shape(x.shape, over))
         for place in np.ndindex(y.shape):
             inside = [x[i] for i in np.ndindex(x.shape) if all(d in over or i[d] == place[d] for d in range(x.ndim))]
             y[place] = f(inside)

@@ -29,7 +29,7 @@ from ..autograd import Tensor
 from ..backend import Array, add_at, is_array, to_numpy, xp_of
 from .arguments import Pair, check_floats, pair
 from .case import Case
-from .precision import Wide
+from .precision import Float16Safe
 
 LARGEST = 1e5  # pixels; no feature map is that large
 
@@ -42,7 +42,7 @@ Boxes = Tensor | Array | Sequence[Tensor | Array]
 def roi_pool_loop(x, boxes, output_size, spatial_scale=1.0):
     """``roi_pool`` on plain arrays, in loops: every pixel of every bin."""
     (_, C, H, W), (PH, PW) = x.shape, pair(output_size, "", 1)
-    rois = box_rows("roi_pool_loop", x.shape, boxes, spatial_scale).tolist()
+    rois = to_rois("roi_pool_loop", x.shape, boxes, spatial_scale).tolist()
     y = np.zeros((len(rois), C, PH, PW), x.dtype)
     for r, (n, *ends) in enumerate(rois):
         x1, y1, x2, y2 = (math.trunc(v) + math.trunc(2 * math.fmod(v, 1)) for v in (e * spatial_scale for e in ends))
@@ -58,7 +58,7 @@ def roi_pool_loop(x, boxes, output_size, spatial_scale=1.0):
 def roi_align_loop(x, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1, aligned=False):
     """``roi_align`` on plain arrays, in loops: every point of every bin, from the pixels around it."""
     (_, C, H, W), (PH, PW) = x.shape, pair(output_size, "", 1)
-    rois = box_rows("roi_align_loop", x.shape, boxes, spatial_scale).tolist()
+    rois = to_rois("roi_align_loop", x.shape, boxes, spatial_scale).tolist()
     y = np.zeros((len(rois), C, PH, PW), x.dtype)
     for r, (n, *ends) in enumerate(rois):
         x1, y1, x2, y2 = (v * spatial_scale - (0.5 if aligned else 0) for v in ends)
@@ -83,7 +83,7 @@ def round_half_away(v: np.ndarray) -> np.ndarray:
     return (whole + np.sign(v) * (abs(v - whole) >= 0.5)).astype(int)
 
 
-def bins(start: float, end: float, count: int, size: int) -> list[Pair]:
+def roi_bins(start: float, end: float, count: int, size: int) -> list[Pair]:
     """Along an axis of a map, the pixels [first, stop) of each of ``count`` bins of a box from start to end."""
     start, end = round_half_away(np.array([start, end])).tolist()
     h = max(end - start + 1, 1)
@@ -92,7 +92,7 @@ def bins(start: float, end: float, count: int, size: int) -> list[Pair]:
     return [tuple(np.clip(ends, 0, size).tolist()) for ends in zip(first, stop, strict=True)]
 
 
-class RoIPool(Wide):
+class RoIPool(Float16Safe):
     """y[r, c, p, q] = the largest value in bin (p, q) of box r, and gx at that pixel += gy[r, c, p, q]"""
 
     def forward(ctx, x, *, boxes, output_size, spatial_scale):
@@ -100,7 +100,7 @@ class RoIPool(Wide):
         y, arg = xp.zeros((len(boxes), C, PH, PW), x.dtype), xp.full((len(boxes), C, PH, PW), -1)  # -1: an empty bin
         for r, (n, *ends) in enumerate(boxes.tolist()):
             x1, y1, x2, y2 = (v * spatial_scale for v in ends)
-            rows, columns = bins(y1, y2, PH, H), bins(x1, x2, PW, W)
+            rows, columns = roi_bins(y1, y2, PH, H), roi_bins(x1, x2, PW, W)
             for p, q in np.ndindex(PH, PW):
                 (top, bottom), (left, right) = rows[p], columns[q]
                 if top < bottom and left < right:
@@ -139,7 +139,7 @@ def sampling(start: float, end: float, count: int, ratio: int, aligned: bool, si
     return span, matrix[:, span]
 
 
-class RoIAlign(Wide):
+class RoIAlign(Float16Safe):
     """y[r] = A x B', for each channel: x the pixels that box r meets, A and B from ``sampling``"""
 
     def forward(ctx, x, *, boxes, output_size, spatial_scale, sampling_ratio, aligned):
@@ -164,7 +164,7 @@ class RoIAlign(Wide):
 # ---------------------------------------------------------------------------------------------------------
 # The public functions
 # ---------------------------------------------------------------------------------------------------------
-def box_rows(name: str, shape: tuple[int, ...], boxes: Boxes, spatial_scale: float) -> np.ndarray:
+def to_rois(name: str, shape: tuple[int, ...], boxes: Boxes, spatial_scale: float) -> np.ndarray:
     """Boxes of either form, checked, as (R, 5) on the host: the picture's number, x1, y1, x2, y2."""
     def read(value):
         value = value.data if isinstance(value, Tensor) else value
@@ -209,7 +209,7 @@ def roi_pool(input: Tensor, boxes: Boxes, output_size: int | Pair, spatial_scale
     picture that is not there. Fast R-CNN (Girshick, 2015), sec. 2.1; details in this file's docstring.
     """
     check_input("roi_pool", input)
-    return RoIPool.apply(input, boxes=box_rows("roi_pool", input.shape, boxes, spatial_scale),
+    return RoIPool.apply(input, boxes=to_rois("roi_pool", input.shape, boxes, spatial_scale),
                          output_size=pair(output_size, "roi_pool(output_size)", 1),
                          spatial_scale=float(spatial_scale))
 
@@ -226,7 +226,7 @@ def roi_align(input: Tensor, boxes: Boxes, output_size: int | Pair, spatial_scal
     check_input("roi_align", input)
     if not isinstance(sampling_ratio, int | np.integer):
         raise ValueError(f"roi_align(sampling_ratio={sampling_ratio!r}): an integer; 0 or less adapts to the box")
-    return RoIAlign.apply(input, boxes=box_rows("roi_align", input.shape, boxes, spatial_scale),
+    return RoIAlign.apply(input, boxes=to_rois("roi_align", input.shape, boxes, spatial_scale),
                           output_size=pair(output_size, "roi_align(output_size)", 1),
                           spatial_scale=float(spatial_scale), sampling_ratio=int(sampling_ratio), aligned=bool(aligned))
 

@@ -9,10 +9,10 @@ import math
 import numpy as np
 
 from ..autograd import Function, Tensor
-from ..backend import Array, device_of, is_array, keep, xp_of
+from ..backend import Array, apply_mask, device_of, is_array, xp_of
 from .case import Case
-from .dtypes import operands
-from .elementwise import each_element, unbroadcast
+from .dtypes import promote
+from .elementwise import elementwise_loop, unbroadcast
 
 
 class Maximum(Function):
@@ -25,8 +25,8 @@ class Maximum(Function):
     def backward(ctx, gy):
         a_loses, b_loses, tie, a_shape, b_shape = ctx.saved
         g = gy / (1 + tie.view(np.uint8))  # by 2 or by 1
-        return (unbroadcast(keep(g, ~a_loses), a_shape) if ctx.needs_input_grad[0] else None,
-                unbroadcast(keep(g, ~b_loses), b_shape) if ctx.needs_input_grad[1] else None)
+        return (unbroadcast(apply_mask(g, ~a_loses), a_shape) if ctx.needs_input_grad[0] else None,
+                unbroadcast(apply_mask(g, ~b_loses), b_shape) if ctx.needs_input_grad[1] else None)
 
 
 class Minimum(Maximum):
@@ -53,7 +53,7 @@ class Clamp(Function):
         return y
 
     def backward(ctx, gy):
-        return tuple(unbroadcast(keep(gy, mask), shape) if mask is not None else None
+        return tuple(unbroadcast(apply_mask(gy, mask), shape) if mask is not None else None
                      for mask, shape in zip(*ctx.saved, strict=True))
 
 
@@ -66,18 +66,18 @@ class Where(Function):
 
     def backward(ctx, gy):
         condition, a_shape, b_shape = ctx.saved
-        return (unbroadcast(keep(gy, condition), a_shape) if ctx.needs_input_grad[0] else None,
-                unbroadcast(keep(gy, ~condition), b_shape) if ctx.needs_input_grad[1] else None)
+        return (unbroadcast(apply_mask(gy, condition), a_shape) if ctx.needs_input_grad[0] else None,
+                unbroadcast(apply_mask(gy, ~condition), b_shape) if ctx.needs_input_grad[1] else None)
 
 
 def maximum(input: Tensor | float, other: Tensor | float) -> Tensor:
     """The larger of a and b, elementwise; shapes broadcast. A tie shares the gradient."""
-    return Maximum.apply(*operands("maximum", input, other))
+    return Maximum.apply(*promote("maximum", input, other))
 
 
 def minimum(input: Tensor | float, other: Tensor | float) -> Tensor:
     """The smaller of a and b, elementwise; shapes broadcast. A tie shares the gradient."""
-    return Minimum.apply(*operands("minimum", input, other))
+    return Minimum.apply(*promote("minimum", input, other))
 
 
 def clamp(input: Tensor, min: Tensor | float | None = None, max: Tensor | float | None = None) -> Tensor:
@@ -91,7 +91,7 @@ def clamp(input: Tensor, min: Tensor | float | None = None, max: Tensor | float 
     for name, bound in (("min", min), ("max", max)):
         if not isinstance(bound, Tensor | int | float | np.number | None) and not is_array(bound):
             raise TypeError(f"clamp({name}) must be a number or a Tensor, got {bound!r}")
-    given = iter(operands("clamp", input, *(bound for bound in (min, max) if bound is not None)))
+    given = iter(promote("clamp", input, *(bound for bound in (min, max) if bound is not None)))
     return Clamp.apply(next(given), *(None if bound is None else next(given) for bound in (min, max)))
 
 
@@ -104,7 +104,7 @@ def where(condition: Tensor | Array, input: Tensor | float, other: Tensor | floa
     condition = np.asarray(condition) if isinstance(condition, np.generic) else condition  # of arrays of 0 dimensions
     if not is_array(condition) or condition.dtype != bool:
         raise TypeError(f"where(condition): needs a boolean array, got {getattr(condition, 'dtype', type(condition))}")
-    input, other = operands("where", input, other, shapes=(condition.shape,))
+    input, other = promote("where", input, other, shapes=(condition.shape,))
     if device_of(condition) != input.device:
         raise TypeError(f"where: condition lies on {device_of(condition)}, input on {input.device}; move one of them")
     return Where.apply(input, other, condition=condition)
@@ -123,19 +123,19 @@ def _between(x, min=None, max=None):
 
 
 CASES = [
-    Case(maximum, "broadcast", (2, 3), (3,), loop=each_element(lambda a, b: a if a > b else b)),
-    Case(maximum, "tie", TIE, TIE.copy(), loop=each_element(lambda a, b: a), gradients=[[[0.5, 1], [2, 4]]] * 2),
-    Case(minimum, "same shape", (2, 3), (2, 3), loop=each_element(lambda a, b: a if a < b else b)),
-    Case(minimum, "tie", TIE, TIE.copy(), loop=each_element(lambda a, b: a), gradients=[[[0.5, 1], [2, 4]]] * 2),
-    Case(clamp, "both ends", (3, 4), min=-1.0, max=0.5, loop=each_element(_between)),
-    Case(clamp, "one end", (3, 4), min=0.0, loop=each_element(_between)),
-    Case(clamp, "at the edges", EDGES, min=-1.0, max=0.5, loop=each_element(_between), gradients=[[1, 2, 4, 0]]),
-    Case(clamp, "tensors, one pair in the wrong order", (3, 4), LOW, HIGH, loop=each_element(_between)),
-    Case(clamp, "a lower tensor", (3,), (2, 1), loop=each_element(_between)),
+    Case(maximum, "broadcast", (2, 3), (3,), loop=elementwise_loop(lambda a, b: a if a > b else b)),
+    Case(maximum, "tie", TIE, TIE.copy(), loop=elementwise_loop(lambda a, b: a), gradients=[[[0.5, 1], [2, 4]]] * 2),
+    Case(minimum, "same shape", (2, 3), (2, 3), loop=elementwise_loop(lambda a, b: a if a < b else b)),
+    Case(minimum, "tie", TIE, TIE.copy(), loop=elementwise_loop(lambda a, b: a), gradients=[[[0.5, 1], [2, 4]]] * 2),
+    Case(clamp, "both ends", (3, 4), min=-1.0, max=0.5, loop=elementwise_loop(_between)),
+    Case(clamp, "one end", (3, 4), min=0.0, loop=elementwise_loop(_between)),
+    Case(clamp, "at the edges", EDGES, min=-1.0, max=0.5, loop=elementwise_loop(_between), gradients=[[1, 2, 4, 0]]),
+    Case(clamp, "tensors, one pair in the wrong order", (3, 4), LOW, HIGH, loop=elementwise_loop(_between)),
+    Case(clamp, "a lower tensor", (3,), (2, 1), loop=elementwise_loop(_between)),
     Case(clamp, "an upper tensor", (2, 3), (3,), call=lambda x, high: clamp(x, max=high),
-         loop=each_element(lambda x, high: _between(x, max=high))),
+         loop=elementwise_loop(lambda x, high: _between(x, max=high))),
     Case(clamp, "tensors at the edges", EDGES, np.array([-1.0, 0.5, 0.3, 0.0]), np.array([1.0, 1.0, 0.5, 3.0]),
-         loop=each_element(_between), gradients=[[1, 0, 4, 8], [0, 2, 0, 0], [0, 0, 0, 0]]),
+         loop=elementwise_loop(_between), gradients=[[1, 0, 4, 8], [0, 2, 0, 0], [0, 0, 0, 0]]),
     Case(where, "broadcast", np.array([[True], [False]]), (2, 3), (3,),
-         call=lambda c, a, b: where(c, a, b), loop=each_element(lambda c, a, b: a if c else b)),
+         call=lambda c, a, b: where(c, a, b), loop=elementwise_loop(lambda c, a, b: a if c else b)),
 ]

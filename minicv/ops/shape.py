@@ -12,7 +12,7 @@ from ..backend import add_at, is_array, xp_of
 from .case import Case
 from .dtypes import as_operand, common_dtype
 from .elementwise import unbroadcast
-from .precision import wide
+from .precision import accumulation_dtype
 
 
 class Reshape(Function):
@@ -61,7 +61,7 @@ class GetItem(Function):
         if all(isinstance(p, int | slice | EllipsisType | None) for p in parts):
             gx[ctx.index] = gy  # nothing is taken twice
         else:
-            gx = gx.astype(wide(gy.dtype))
+            gx = gx.astype(accumulation_dtype(gy.dtype))
             add_at(gx, ctx.index, gy.astype(gx.dtype))
         return gx.astype(gy.dtype, copy=False)
 
@@ -90,7 +90,7 @@ class Flip(Function):
         return xp_of(gy).flip(gy, ctx.dims)
 
 
-def axis(where: str, ndim: int, dim: int) -> int:
+def normalize_dim(where: str, ndim: int, dim: int) -> int:
     """An axis, counted from 0; ``ValueError`` for one that is not there, which ``dim % ndim`` would silently find.
 
     A number, of no axes, takes 0 and -1, as in PyTorch.
@@ -114,7 +114,7 @@ def reshape(input: Tensor, shape: Sequence[int]) -> Tensor:
 
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """Merge the axes ``start_dim`` to ``end_dim`` into one."""
-    first, last = (axis("flatten", max(input.ndim, 1), dim) for dim in (start_dim, end_dim))
+    first, last = (normalize_dim("flatten", max(input.ndim, 1), dim) for dim in (start_dim, end_dim))
     if first > last:
         raise ValueError(f"flatten(start_dim={start_dim}, end_dim={end_dim}): axis {first} comes after axis {last}")
     merged = int(np.prod(input.shape[first:last + 1]))
@@ -123,7 +123,7 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 
 def permute(input: Tensor, dims: Sequence[int]) -> Tensor:
     """The axes in another order: axis i of the result is axis ``dims[i]`` of the input."""
-    found = tuple(axis("permute", input.ndim, dim) for dim in dims)
+    found = tuple(normalize_dim("permute", input.ndim, dim) for dim in dims)
     if sorted(found) != list(range(input.ndim)):
         raise ValueError(f"permute(dims={tuple(dims)}): must name each of the {input.ndim} axes of {input.shape} once")
     return Permute.apply(input, dims=found)
@@ -132,7 +132,7 @@ def permute(input: Tensor, dims: Sequence[int]) -> Tensor:
 def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     """Swap two axes."""
     dims = list(range(input.ndim))
-    dim0, dim1 = (axis("transpose", input.ndim, dim) for dim in (dim0, dim1))
+    dim0, dim1 = (normalize_dim("transpose", input.ndim, dim) for dim in (dim0, dim1))
     if input.ndim:
         dims[dim0], dims[dim1] = dims[dim1], dims[dim0]
     return permute(input, dims)
@@ -141,13 +141,13 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
 def squeeze(input: Tensor, dim: int | Sequence[int] | None = None) -> Tensor:
     """Drop axis ``dim``, or several, where its size is 1; all axes of size 1 if None."""
     dims = range(input.ndim) if dim is None else dim if isinstance(dim, tuple | list) else (dim,)
-    drop = [axis("squeeze", input.ndim, d) for d in dims]
+    drop = [normalize_dim("squeeze", input.ndim, d) for d in dims]
     return reshape(input, [n for i, n in enumerate(input.shape) if n != 1 or i not in drop])
 
 
 def unsqueeze(input: Tensor, dim: int) -> Tensor:
     """Insert an axis of size 1 before axis ``dim``."""
-    place = axis("unsqueeze", input.ndim + 1, dim)
+    place = normalize_dim("unsqueeze", input.ndim + 1, dim)
     return reshape(input, (*input.shape[:place], 1, *input.shape[place:]))
 
 
@@ -178,7 +178,7 @@ def concatenate(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     if () in shapes or not shapes:
         raise ValueError("concatenate(tensors): got none" if not shapes else
                          f"concatenate: shapes {shapes}: numbers have no axis to be joined along; use stack")
-    along = axis("concatenate", len(shapes[0]), dim)
+    along = normalize_dim("concatenate", len(shapes[0]), dim)
     if len({(*s[:along], *s[along + 1:]) for s in shapes}) != 1 or len({len(s) for s in shapes}) != 1:
         raise ValueError(f"concatenate: shapes {shapes} must agree in every axis but dim={dim}")
     dtype = common_dtype("concatenate", tensors)
@@ -192,14 +192,14 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Join tensors of one shape along a new axis ``dim``."""
     if len({t.shape for t in tensors}) != 1:
         raise ValueError(f"stack: needs tensors of one shape, got {[t.shape for t in tensors]}")
-    along = axis("stack", tensors[0].ndim + 1, dim)
+    along = normalize_dim("stack", tensors[0].ndim + 1, dim)
     return concatenate([unsqueeze(t, along) for t in tensors], along)
 
 
 def flip(input: Tensor, dims: int | Sequence[int]) -> Tensor:
     """Reverse the order along an axis, or several. The op is its own adjoint."""
     dims = (dims,) if isinstance(dims, int | np.integer) else tuple(dims)
-    found = tuple(axis("flip", input.ndim, dim) for dim in dims)
+    found = tuple(normalize_dim("flip", input.ndim, dim) for dim in dims)
     if len(set(found)) < len(found):
         raise ValueError(f"flip(dims={dims}): names an axis twice, which would turn it back")
     return Flip.apply(input, dims=found if input.ndim else ())

@@ -17,8 +17,8 @@ from ..autograd import Function, Tensor
 from ..backend import Array, xp_of
 from .arguments import check_floats
 from .case import Case
-from .precision import Wide
-from .shape import axis, reshape
+from .precision import Float16Safe
+from .shape import normalize_dim, reshape
 
 
 def softmax_loop(x, dim):
@@ -35,7 +35,7 @@ def log_softmax_loop(x, dim):
     return np.log(softmax_loop(x, dim))
 
 
-def exp_and_others(z: Array, axis: int = 0, keepdims: bool = False) -> tuple[Array, Array]:
+def exp_and_sum_of_others(z: Array, axis: int = 0, keepdims: bool = False) -> tuple[Array, Array]:
     """exp(z), where the largest z along the axis is 0, and the sums of exp(z) without that one's 1."""
     xp = xp_of(z)
     e = xp.exp(z)
@@ -47,7 +47,7 @@ def exp_and_others(z: Array, axis: int = 0, keepdims: bool = False) -> tuple[Arr
 # ---------------------------------------------------------------------------------------------------------
 # The operations
 # ---------------------------------------------------------------------------------------------------------
-class Softmax(Wide):
+class Softmax(Float16Safe):
     """p_k = exp(x_k) / sum_j exp(x_j)"""
 
     def forward(ctx, x, *, dim):
@@ -66,12 +66,12 @@ class Softmax(Wide):
         return p * gp
 
 
-class LogSoftmax(Wide):
+class LogSoftmax(Float16Safe):
     """y_k = x_k - log sum_j exp(x_j)"""
 
     def forward(ctx, x, *, dim):
         xp, z = xp_of(x), x - x.max(axis=dim, keepdims=True)
-        y = z - xp.log1p(exp_and_others(z, dim, keepdims=True)[1])
+        y = z - xp.log1p(exp_and_sum_of_others(z, dim, keepdims=True)[1])
         ctx.save(y)
         ctx.dim = dim
         return y
@@ -94,7 +94,7 @@ def log_softmax(input: Tensor, dim: int) -> Tensor:
 
 def _along(function: type[Function], name: str, input: Tensor, dim: int) -> Tensor:
     check_floats(name, input=input)
-    along = axis(name, input.ndim, dim)
+    along = normalize_dim(name, input.ndim, dim)
     if not input.size:  # an axis of no scores has no largest one
         return reshape(input, input.shape)
     return function.apply(input, dim=along) if input.ndim else function.apply(input.reshape(1), dim=0).reshape(())

@@ -15,11 +15,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..autograd import Function, Tensor
-from ..backend import add_at, keep, xp_of
+from ..backend import add_at, apply_mask, xp_of
 from .arguments import Pair, pair
 from .case import Case
 from .max_pool import max_pool2d_loop
-from .precision import Wide
+from .precision import Float16Safe
 from .windows import check_map
 
 
@@ -46,7 +46,7 @@ def unpool_bed_of_nails_loop(x, scale_factor):
 
 def max_unpool2d_loop(x, indices, kernel_size, stride=None, padding=0, output_size=None):
     """``max_unpool2d`` on plain arrays: one value after the other, so the last of two at one position stays."""
-    size = unpool_size(x.shape, kernel_size, stride, padding, output_size)
+    size = unpool_output_size(x.shape, kernel_size, stride, padding, output_size)
     y = np.zeros((*x.shape[:2], size[0] * size[1]), x.dtype)
     for n, c, h, w in np.ndindex(x.shape):
         y[n, c, indices[n, c, h, w]] = x[n, c, h, w]
@@ -56,7 +56,7 @@ def max_unpool2d_loop(x, indices, kernel_size, stride=None, padding=0, output_si
 # ---------------------------------------------------------------------------------------------------------
 # The operations
 # ---------------------------------------------------------------------------------------------------------
-class UnpoolNearest(Wide):
+class UnpoolNearest(Float16Safe):
     """y[h, w] = x[h // sh, w // sw]: every pixel fills a block"""
 
     def forward(ctx, x, *, scale):
@@ -93,12 +93,12 @@ class MaxUnpool2d(Function):
         xp.maximum.at(last, at.ravel(), number.ravel())  # the number of the last value at each position
         ctx.save(at, last[at] == number)
         y = xp.zeros(N * C * OH * OW, x.dtype)
-        add_at(y, at.ravel(), keep(x, ctx.saved[1]).ravel())  # the others add 0
+        add_at(y, at.ravel(), apply_mask(x, ctx.saved[1]).ravel())  # the others add 0
         return y.reshape(N, C, OH, OW)
 
     def backward(ctx, gy):  # gx = gy[indices], 0 for those that did not stay
         at, stays = ctx.saved
-        return keep(gy.ravel()[at], stays), None
+        return apply_mask(gy.ravel()[at], stays), None
 
 
 def unpool_nearest(input: Tensor, scale_factor: int | Pair) -> Tensor:
@@ -138,7 +138,7 @@ def max_unpool2d(input: Tensor, indices: Tensor, kernel_size: int | Pair, stride
     if indices.shape != input.shape or indices.dtype != np.int64:
         raise ValueError(f"max_unpool2d: indices must be int64 of input's shape {input.shape}, as max_pool2d returns "
                          f"them; got {indices.dtype} of shape {indices.shape}")
-    size = unpool_size(input.shape, kernel_size, stride, padding, output_size)
+    size = unpool_output_size(input.shape, kernel_size, stride, padding, output_size)
     if type(indices.data) is np.ndarray and indices.size:
         low, high = indices.data.min(), indices.data.max()
         if low < 0 or high >= size[0] * size[1]:
@@ -147,7 +147,7 @@ def max_unpool2d(input: Tensor, indices: Tensor, kernel_size: int | Pair, stride
     return MaxUnpool2d.apply(input, indices, size=size)
 
 
-def unpool_size(shape: tuple[int, ...], kernel_size: int | Pair, stride: int | Pair | None, padding: int | Pair,
+def unpool_output_size(shape: tuple[int, ...], kernel_size: int | Pair, stride: int | Pair | None, padding: int | Pair,
                 output_size: Sequence[int] | None) -> Pair:
     """The size of ``max_unpool2d``'s output, checked."""
     kernel = pair(kernel_size, "max_unpool2d(kernel_size)", 1)

@@ -9,7 +9,7 @@ from ..autograd import Tensor
 from .arguments import Pair, check_floats, pair
 
 
-def pool_size(i: int, k: int, stride: int, padding: int, dilation: int, ceil_mode: bool) -> int:
+def pool_output_size(i: int, k: int, stride: int, padding: int, dilation: int, ceil_mode: bool) -> int:
     """Number of windows along an axis: (i + 2p - d(k-1) - 1) / s rounded down, or up with ceil_mode, plus 1."""
     room = i + 2 * padding - dilation * (k - 1) - 1
     if not ceil_mode:
@@ -20,7 +20,7 @@ def pool_size(i: int, k: int, stride: int, padding: int, dilation: int, ceil_mod
 
 def window_axes(name: str, input: Tensor, kernel_size: int | Pair, stride: int | Pair | None, padding: int | Pair,
                 dilation: int | Pair, ceil_mode: bool) -> list[tuple[int, ...]]:
-    """For height and width (i, o, k, stride, padding, dilation), checked; o as ``pool_size``."""
+    """For height and width (i, o, k, stride, padding, dilation), checked; o as ``pool_output_size``."""
     check_map(name, input)
     kernel = pair(kernel_size, f"{name}(kernel_size)", 1)
     stride = kernel if stride is None or stride == () else pair(stride, f"{name}(stride)", 1)
@@ -30,7 +30,7 @@ def window_axes(name: str, input: Tensor, kernel_size: int | Pair, stride: int |
         if 2 * p > k:
             raise ValueError(f"{name}(padding={padding}) is more than half of the kernel, {kernel[0]}x{kernel[1]}; use "
                              "less padding, or pad() before pooling")
-        o = pool_size(i, k, s, p, d, ceil_mode)
+        o = pool_output_size(i, k, s, p, d, ceil_mode)
         if o < 1:
             raise ValueError(f"{name}: no window of {d * (k - 1) + 1} pixels fits into {i} and a padding of {p}; use a "
                              "smaller kernel_size or dilation")

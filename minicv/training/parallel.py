@@ -78,7 +78,7 @@ class MPIGroup(Group):
         here = self.comm.Split_type(MPI.COMM_TYPE_SHARED)  # processes on this machine, which share its cores
         os.environ.setdefault("MINICV_THREADS", str(max(1, backend.cores() // here.size)))
         self.nccl = None
-        if backend.current() == "cupy":
+        if backend.current_device() == "cupy":
             own_gpu = nccl.choose(here.rank)
             if self.comm.allreduce(own_gpu, MPI.LAND):  # NCCL wants a GPU for each process
                 self.nccl = nccl.NCCL(self.size, self.rank)

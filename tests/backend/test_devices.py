@@ -25,7 +25,7 @@ def four_threads(monkeypatch):
 
 
 def set_threads(monkeypatch, n):
-    monkeypatch.setattr(workers, "threads", lambda: n)
+    monkeypatch.setattr(workers, "num_threads", lambda: n)
     monkeypatch.setattr(workers, "_calls", functools.cache(workers._calls.__wrapped__))  # threads of its own
 
 
@@ -34,22 +34,22 @@ def set_threads(monkeypatch, n):
 # ---------------------------------------------------------------------------------------------------------
 @pytest.fixture
 def in_use():
-    before = backend.current()
+    before = backend.current_device()
     yield
     minicv.use(before)
 
 
 def test_numpy_is_the_device_unless_another_is_chosen(in_use):
-    assert backend.current() == "numpy" and backend.xp() is np
+    assert backend.current_device() == "numpy" and backend.xp() is np
     minicv.use("strict")
-    assert backend.current() == "strict" and backend.xp() is strict
+    assert backend.current_device() == "strict" and backend.xp() is strict
     assert type(backend.to_device(np.zeros(2))) is StrictArray
 
 
 def test_an_unknown_device_is_an_error_that_lists_them(in_use):
     with pytest.raises(ValueError, match=r"use\('abacus'\): no such device; there are \['cupy', 'numpy', 'strict'\]"):
         minicv.use("abacus")
-    assert backend.current() == "numpy"
+    assert backend.current_device() == "numpy"
 
 
 def test_without_cupy_the_error_says_how_to_get_it(in_use, monkeypatch):
@@ -57,7 +57,7 @@ def test_without_cupy_the_error_says_how_to_get_it(in_use, monkeypatch):
     monkeypatch.setattr(devices, "_modules", {"numpy": np})
     with pytest.raises(RuntimeError, match=r"CuPy cannot be imported; install it with `pip install -e '.\[cuda\]'`"):
         minicv.use("cupy")
-    assert backend.current() == "numpy"
+    assert backend.current_device() == "numpy"
 
 
 @pytest.mark.parametrize("value", [[1.0], 1.0, None, "array"])
@@ -101,26 +101,26 @@ def test_parallel_results_keep_the_order_of_the_blocks(four_threads, count):
     def work(i):
         time.sleep(0.002 * (i % 3 == 0))  # some finish late
         return i * i
-    assert backend.parallel(work, list(range(count))) == [i * i for i in range(count)]
+    assert backend.parallel_map(work, list(range(count))) == [i * i for i in range(count)]
 
 
 def test_parallel_uses_several_threads(four_threads):
     together = threading.Barrier(4, timeout=10)  # passes only if four come at the same time
-    names = backend.parallel(lambda i: (together.wait(), threading.current_thread().name)[1], [0, 1, 2, 3])
+    names = backend.parallel_map(lambda i: (together.wait(), threading.current_thread().name)[1], [0, 1, 2, 3])
     assert len(set(names)) == 4
 
 
 def test_parallel_leaves_no_call_behind(four_threads):
     """A helper that wakes after all is done would find the call, and until then keep the arrays alive."""
     for _ in range(50):
-        assert backend.parallel(lambda i: i, [0, 1]) == [0, 1]
+        assert backend.parallel_map(lambda i: i, [0, 1]) == [0, 1]
         assert workers._calls().empty()
 
 
 @pytest.mark.parametrize("n", [1, 3])
 def test_threads_by_number(monkeypatch, n):
     set_threads(monkeypatch, n)
-    names = backend.parallel(lambda i: (time.sleep(0.01), threading.current_thread().name)[1], list(range(12)))
+    names = backend.parallel_map(lambda i: (time.sleep(0.01), threading.current_thread().name)[1], list(range(12)))
     assert len(set(names)) == n
 
 
@@ -134,8 +134,8 @@ def test_an_exception_in_a_worker_reaches_the_caller(four_threads, bad):
 
     for _ in range(3):  # and the threads work on after it
         with pytest.raises(KeyError, match=f"block {bad}"):
-            backend.parallel(work, list(range(20)))
-    assert backend.parallel(work, [1, 2, 3]) == [1, 2, 3]
+            backend.parallel_map(work, list(range(20)))
+    assert backend.parallel_map(work, [1, 2, 3]) == [1, 2, 3]
 
 
 def test_after_an_exception_nothing_runs_on(four_threads):
@@ -152,7 +152,7 @@ def test_after_an_exception_nothing_runs_on(four_threads):
         running.discard(i)
 
     with pytest.raises(KeyError):
-        backend.parallel(work, [0, 1, 2, 3])
+        backend.parallel_map(work, [0, 1, 2, 3])
     assert running == set()
 
 
@@ -162,9 +162,9 @@ def test_parallel_inside_parallel(monkeypatch):
     result = []
 
     def outer(i):
-        return backend.parallel(lambda j: (time.sleep(0.002), (i, j))[1], [0, 1, 2])
+        return backend.parallel_map(lambda j: (time.sleep(0.002), (i, j))[1], [0, 1, 2])
 
-    thread = threading.Thread(target=lambda: result.append(backend.parallel(outer, [0, 1, 2, 3])), daemon=True)
+    thread = threading.Thread(target=lambda: result.append(backend.parallel_map(outer, [0, 1, 2, 3])), daemon=True)
     thread.start()
     thread.join(10)
     assert result == [[[(i, j) for j in range(3)] for i in range(4)]]
@@ -174,7 +174,7 @@ def test_two_callers_at_once(four_threads):
     results = {}
 
     def caller(name):
-        results[name] = backend.parallel(lambda i: (time.sleep(0.001), (name, i))[1], list(range(30)))
+        results[name] = backend.parallel_map(lambda i: (time.sleep(0.001), (name, i))[1], list(range(30)))
 
     callers = [threading.Thread(target=caller, args=(name,)) for name in "abc"]
     for thread in callers:
@@ -185,15 +185,15 @@ def test_two_callers_at_once(four_threads):
 
 
 def _in_child(queue):
-    queue.put(backend.parallel(lambda i: i * i, list(range(8))))
+    queue.put(backend.parallel_map(lambda i: i * i, list(range(8))))
 
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system does not fork")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # that is what is tested
 def test_a_forked_process_starts_its_own_threads(monkeypatch):
     """A fork copies the queue, but not its threads: waiting for them would never end."""
-    monkeypatch.setattr(workers, "threads", lambda: 3)
-    backend.parallel(lambda i: time.sleep(0.001), list(range(8)))  # the pool is there
+    monkeypatch.setattr(workers, "num_threads", lambda: 3)
+    backend.parallel_map(lambda i: time.sleep(0.001), list(range(8)))  # the pool is there
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
     child = context.Process(target=_in_child, args=(queue,))
@@ -209,8 +209,8 @@ def test_a_forked_process_starts_its_own_threads(monkeypatch):
 @pytest.mark.parametrize("given_threads, expected", [("3", "3"), ("1", "1"), ("0", None), ("", None)])
 def test_the_number_of_threads_comes_from_the_environment(given_threads, expected):
     program = ("import os; from minicv import backend; "
-               "print(backend.threads() == len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') "
-               "else backend.threads() == os.cpu_count(), backend.threads(), "
+               "print(backend.num_threads() == len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') "
+               "else backend.num_threads() == os.cpu_count(), backend.num_threads(), "
                "backend.workers._set_blas_threads is not None)")
     env = {**os.environ, "MINICV_THREADS": given_threads}
     if not given_threads:
@@ -225,7 +225,7 @@ def test_a_number_of_threads_that_is_none_is_named(monkeypatch, asked):
     monkeypatch.setenv("MINICV_THREADS", asked)
     monkeypatch.setattr(workers, "_set_blas_threads", len)  # as if the BLAS were a known one
     with pytest.raises(ValueError, match=f"MINICV_THREADS={asked} in the environment: must be how many threads"):
-        backend.threads.__wrapped__()
+        backend.num_threads.__wrapped__()
 
 
 LAYOUTS = [(0, 1, 2, 3), (0, 3, 1, 2), (3, 2, 1, 0), (1, 0, 2, 3)]

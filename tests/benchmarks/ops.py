@@ -161,6 +161,6 @@ if __name__ == "__main__":
     elif sys.argv[1:2] == ["minicv"] and os.environ.get("MINICV_BENCHMARK"):
         from minicv import backend
         from minicv.backend import blas
-        serve(with_minicv, {"BLAS kernel": blas.kernel(), "threads": backend.threads()})
+        serve(with_minicv, {"BLAS kernel": blas.kernel(), "threads": backend.num_threads()})
     else:
         main()

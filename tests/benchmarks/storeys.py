@@ -99,7 +99,7 @@ def compare(f: Callable[..., Tensor], arrays: list[np.ndarray], turns: int = 7) 
 def main(names: list[str]) -> int:
     """Print the table; 1 if a class gains too little everywhere."""
     slow = []
-    print(f"{datetime.date.today()}, {processor()}, {workers.threads()} threads, NumPy {np.__version__}\n")
+    print(f"{datetime.date.today()}, {processor()}, {workers.num_threads()} threads, NumPy {np.__version__}\n")
     print(f"{'':<40}{'plain':>9}{'fast':>9}{'gain':>7}")
     for plain in FAST:
         if names and plain.__name__ not in names:

@@ -2,9 +2,9 @@
 import pytest
 
 from minicv.autograd import Function
-from minicv.ops.dtypes import refuse_bool
+from minicv.ops.dtypes import check_not_bool
 from minicv.ops.elementwise import unbroadcast
-from minicv.ops.precision import Wide
+from minicv.ops.precision import Float16Safe
 from tests.benchmarks import reading
 
 
@@ -21,7 +21,7 @@ def half(x):
     return x / 2
 
 
-class Short(Wide):
+class Short(Float16Safe):
     """y = 2 x"""
 
     def forward(ctx, x):
@@ -42,7 +42,7 @@ class Inherits(Short):
     """y = x + 1"""
 
     def forward(ctx, x):
-        refuse_bool("inherits", x)
+        check_not_bool("inherits", x)
 
         y = ctx.plus(x)  # a comment beside code
 

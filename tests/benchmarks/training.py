@@ -88,7 +88,7 @@ if __name__ == "__main__":
     elif sys.argv[1:2] == ["minicv"] and serving:
         from minicv import backend
         from minicv.backend import blas
-        serve(make({}), {"BLAS kernel": blas.kernel(), "threads": backend.threads()})
+        serve(make({}), {"BLAS kernel": blas.kernel(), "threads": backend.num_threads()})
     else:
         parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.training", description=__doc__)
         parser.add_argument("models", nargs="*", metavar="MODEL", help=", ".join(c["model"] for c in CASES))

@@ -12,7 +12,7 @@ from minicv.fast.pooling import window_spread, window_sum
 from minicv.ops.adaptive_pool import adaptive_avg_pool2d, adaptive_max_pool2d
 from minicv.ops.avg_pool import avg_pool2d
 from minicv.ops.max_pool import max_pool2d
-from minicv.ops.windows import pool_size
+from minicv.ops.windows import pool_output_size
 
 overlaps = pytest.mark.parametrize("options", [
     {"kernel_size": 2}, {"kernel_size": 3, "stride": 2, "padding": 1}, {"kernel_size": 3, "stride": 1, "padding": 1},
@@ -62,7 +62,7 @@ def test_blocks_that_run_at_the_same_time_write_to_different_places(monkeypatch,
     monkeypatch.setattr(windows, "BLOCK_BYTES", 1)  # blocks as small as they may be
     y = max_pool2d(x, **options)
     monkeypatch.setattr(pooling, "add_at", add_at)
-    monkeypatch.setattr(pooling, "parallel", parallel)
+    monkeypatch.setattr(pooling, "parallel_map", parallel)
     y.backward(y.data)
     assert len(touched) > 2
 
@@ -72,7 +72,7 @@ def test_spread_is_the_adjoint_of_the_sum(i, k, stride, data, axis):
     padding = data.draw(st.integers(0, k // 2))
     if i + 2 * padding < k:
         return
-    o, rng = pool_size(i, k, stride, padding, 1, data.draw(st.booleans())), np.random.default_rng(i)
+    o, rng = pool_output_size(i, k, stride, padding, 1, data.draw(st.booleans())), np.random.default_rng(i)
     x, y = (rng.standard_normal((2, n, 3, 2) if axis == 1 else (2, 3, n, 2)) for n in (i, o))
     Ax, Aty = window_sum(x, axis, o, k, stride, padding), window_spread(y, axis, i, k, stride, padding)
     np.testing.assert_allclose(np.vdot(Ax, y), np.vdot(x, Aty), rtol=1e-12, atol=1e-12)

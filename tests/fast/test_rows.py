@@ -11,20 +11,20 @@ from minicv.fast import rows
 def test_there_and_back(shape, data):
     dim = data.draw(st.integers(-len(shape), len(shape) - 1))
     x = np.arange(int(np.prod(shape))).reshape(shape)
-    matrix = rows.rows_of(x, dim)
+    matrix = rows.as_rows(x, dim)
     assert matrix.shape[1] == shape[dim]
     np.testing.assert_array_equal(rows.from_rows(matrix, tuple(shape), dim), x)
 
 
 def test_channels_last_memory_is_not_copied():
     x = np.zeros((2, 4, 5, 3)).transpose(0, 3, 1, 2)
-    assert np.shares_memory(rows.rows_of(x), x)
-    assert rows.from_rows(rows.rows_of(x), x.shape).strides == x.strides
+    assert np.shares_memory(rows.as_rows(x), x)
+    assert rows.from_rows(rows.as_rows(x), x.shape).strides == x.strides
 
 
 @given(st.integers(0, 40), st.integers(1, 9))
 def test_blocks_cover_each_row_once(P, C):
-    spans = rows.blocks_of(np.zeros((P, C)))
+    spans = rows.row_blocks(np.zeros((P, C)))
     assert [i for span in spans for i in range(P)[span]] == list(range(P))
 
 
@@ -44,5 +44,5 @@ def test_channelwise_meets_every_row_once(P):
 @pytest.mark.parametrize("K", [1, 2, 32, 33])
 def test_put_columns(K):
     z, out = np.arange(K * 5).reshape(K, 5), np.zeros((5, K))
-    rows.put_columns(out, z)
+    rows.assign_transposed(out, z)
     np.testing.assert_array_equal(out, z.T)

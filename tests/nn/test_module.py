@@ -279,7 +279,7 @@ def test_call_passes_keywords_on():
 
 
 def test_the_test_device_is_not_left_in_use():
-    assert backend.current() == "numpy"
+    assert backend.current_device() == "numpy"
 
 
 # ---------------------------------------------------------------------------------------------------------

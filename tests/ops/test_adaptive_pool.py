@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minicv import Tensor
-from minicv.ops.adaptive_pool import adaptive_avg_pool2d, adaptive_max_pool2d, bins, spatial_pyramid_pool
+from minicv.ops.adaptive_pool import adaptive_avg_pool2d, adaptive_bins, adaptive_max_pool2d, spatial_pyramid_pool
 from minicv.ops.max_pool import max_pool2d
 from tests.ops.pooling import assert_like_torch, assert_own_adjoint, inf, numbers, picture, pooled, sides, values
 from tests.oracle import require
@@ -15,8 +15,8 @@ from tests.oracle import require
 
 def test_bins_may_share_pixels():
     # 7 pixels, 3 bins: floor(0), floor(7/3), floor(14/3) up to ceil(7/3), ceil(14/3), 7
-    assert bins(7, 3) == [(0, 3), (2, 5), (4, 7)]
-    assert bins(2, 3) == [(0, 1), (0, 2), (1, 2)]
+    assert adaptive_bins(7, 3) == [(0, 3), (2, 5), (4, 7)]
+    assert adaptive_bins(2, 3) == [(0, 1), (0, 2), (1, 2)]
     x = [[0, 3, 6, 1, 2, 3, 10]]
     y, gx = pooled(adaptive_avg_pool2d, x, (1, 3))
     np.testing.assert_allclose(y, [[9 / 3, 9 / 3, 15 / 3]], rtol=1e-15)
@@ -60,7 +60,7 @@ def test_pyramid_is_the_sliding_window_of_section_2_3(n, m, rest, seed):
 @given(n=st.integers(1, 7), a=st.integers(1, 40))
 def test_pyramid_leaves_no_pixel_out(n, a):
     covered = np.zeros(a)
-    for begin, end in bins(a, n):
+    for begin, end in adaptive_bins(a, n):
         assert end > begin
         covered[begin:end] += 1
     assert covered.min() >= 1

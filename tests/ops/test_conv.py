@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import minicv.ops as F
 from minicv import Tensor
-from minicv.ops.conv import conv_size, conv_transpose_size
+from minicv.ops.conv import conv_output_size, conv_transpose_output_size
 from tests.oracle import require
 
 
@@ -74,9 +74,9 @@ def test_conv_and_transposed_conv_are_adjoint(options):
 
 @pytest.mark.parametrize("i, k, s, p, d, size", [(572, 3, 1, 0, 1, 570), (224, 7, 2, 3, 1, 112), (7, 3, 1, 2, 2, 7)])
 def test_sizes(i, k, s, p, d, size):
-    assert conv_size(i, k, s, p, d) == size
+    assert conv_output_size(i, k, s, p, d) == size
     left = (i + 2 * p - d * (k - 1) - 1) % s
-    assert conv_transpose_size(size, k, s, p, left, d) == i
+    assert conv_transpose_output_size(size, k, s, p, left, d) == i
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -126,7 +126,7 @@ def test_conv2d_against_pytorch(n, c, o, groups, h, w, kernel, stride, dilation,
 def test_conv_transpose2d_against_pytorch(n, c, o, groups, h, w, kernel, stride, dilation, padding, extra, bias):
     torch = require("torch")
     extra = tuple(min(e, max(s, d) - 1) for e, s, d in zip(extra, stride, dilation, strict=True))
-    sizes = [conv_transpose_size(*a) for a in zip((h, w), kernel, stride, padding, extra, dilation, strict=True)]
+    sizes = [conv_transpose_output_size(*a) for a in zip((h, w), kernel, stride, padding, extra, dilation, strict=True)]
     if min(sizes) < 1:
         return
     options = {"stride": stride, "padding": padding, "output_padding": extra, "groups": groups, "dilation": dilation}

@@ -120,7 +120,7 @@ cuda = types.SimpleNamespace(Stream=Stream, get_current_stream=lambda: current,
                              Device=lambda n: types.SimpleNamespace(use=lambda: note("GPU", n)))
 sys.modules["cupy"] = types.SimpleNamespace(cuda=cuda)
 sys.modules["cupyx"] = sys.modules["cupyx.distributed"] = types.SimpleNamespace(NCCLBackend=NCCLBackend)
-backend.register("cupy", strict, StrictArray)
+backend.register_device("cupy", strict, StrictArray)
 StrictArray.get = lambda self: self._array.copy()
 backend.use("cupy")
 """

@@ -364,7 +364,7 @@ model = models.build("unet", "compact")
 config = SegmentationConfig(steps=3, lr=0.02, tile=68, weight_map=True, elastic=4.0, warmup=2, seed=seed)
 losses = list(train_steps(model, Cells(2, 80, seed=0), config))
 digest = hashlib.sha256(b"".join(value.tobytes() for value in model.state_dict().values())).hexdigest()
-print(json.dumps({"losses": losses, "weights": digest, "threads": backend.threads()}))
+print(json.dumps({"losses": losses, "weights": digest, "threads": backend.num_threads()}))
 """
 
 

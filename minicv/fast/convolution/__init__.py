@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from types import ModuleType
 
-from ...backend import Array, total, xp_of
+from ...backend import Array, accurate_sum, xp_of
 from ...ops.arguments import Pair
 from ...ops.conv import Conv2d, ConvTranspose2d
 from ..layout import empty_nhwc, nhwc_view
@@ -31,7 +31,7 @@ def way(w: Array, groups: int, offset: Pair, stride: Pair, dilation: Pair) -> Mo
     return next((m for m in (patches, winograd) if m.supports(w.shape[2:], offset, stride, dilation)), shifted)
 
 
-def each_group(w: Array, groups: int) -> Iterator[tuple[slice, slice, Array]]:
+def channel_groups(w: Array, groups: int) -> Iterator[tuple[slice, slice, Array]]:
     """(input channels, output channels, weight as a view (KH, KW, C, O)) of each group; depthwise: one for all."""
     if groups > 1 and w.shape[1] == 1:
         yield slice(None), slice(None), w.transpose(2, 3, 1, 0)
@@ -44,7 +44,7 @@ def each_group(w: Array, groups: int) -> Iterator[tuple[slice, slice, Array]]:
 def convolve(x: Array, w: Array, b: Array | None, out_size: Pair, groups: int, geometry: tuple) -> Array:
     """y = C x + b, (N, O, OH, OW). ``geometry``: (offset, stride, dilation)."""
     y = empty_nhwc(x, len(x), len(w), *out_size)
-    for C, O, weight in each_group(w, groups):
+    for C, O, weight in channel_groups(w, groups):
         way(w, groups, *geometry).correlate(nhwc_view(x[:, C]), weight, nhwc_view(y[:, O]), *geometry,
                                             bias=None if b is None else b[O])
     return y
@@ -53,7 +53,7 @@ def convolve(x: Array, w: Array, b: Array | None, out_size: Pair, groups: int, g
 def convolve_transpose(y: Array, w: Array, b: Array | None, in_size: Pair, groups: int, geometry: tuple) -> Array:
     """x = C' y + b, (N, C, H, W)"""
     x = empty_nhwc(y, len(y), w.shape[1] * groups, *in_size)
-    for C, O, weight in each_group(w, groups):
+    for C, O, weight in channel_groups(w, groups):
         way(w, groups, *geometry).correlate_input(nhwc_view(y[:, O]), weight, nhwc_view(x[:, C]), *geometry,
                                                   bias=None if b is None else b[C])
     return x
@@ -62,7 +62,7 @@ def convolve_transpose(y: Array, w: Array, b: Array | None, in_size: Pair, group
 def weight_gradient(x: Array, y: Array, w: Array, groups: int, geometry: tuple) -> Array:
     """The gradient of <y, C x> with respect to the weight, of w's shape."""
     parts = [way(w, groups, *geometry).correlate_weight(nhwc_view(x[:, C]), nhwc_view(y[:, O]), w.shape[2:], *geometry)
-             for C, O, _ in each_group(w, groups)]  # (KH, KW, C, O) of each group
+             for C, O, _ in channel_groups(w, groups)]  # (KH, KW, C, O) of each group
     taps = parts[0] if len(parts) == 1 else xp_of(w).concatenate(parts, axis=3)
     return taps.transpose(3, 2, 0, 1)
 
@@ -79,7 +79,7 @@ class FastConv2d(Conv2d):
         x, w = ctx.saved
         return (convolve_transpose(gy, w, None, x.shape[2:], *ctx.how) if ctx.needs_input_grad[0] else None,
                 weight_gradient(x, gy, w, *ctx.how) if ctx.needs_input_grad[1] else None,
-                total(gy, (0, 2, 3)) if ctx.needs_input_grad[2] else None)
+                accurate_sum(gy, (0, 2, 3)) if ctx.needs_input_grad[2] else None)
 
 
 class FastConvTranspose2d(ConvTranspose2d):
@@ -94,4 +94,4 @@ class FastConvTranspose2d(ConvTranspose2d):
         x, w = ctx.saved
         return (convolve(gy, w, None, x.shape[2:], *ctx.how) if ctx.needs_input_grad[0] else None,
                 weight_gradient(gy, x, w, *ctx.how) if ctx.needs_input_grad[1] else None,
-                total(gy, (0, 2, 3)) if ctx.needs_input_grad[2] else None)
+                accurate_sum(gy, (0, 2, 3)) if ctx.needs_input_grad[2] else None)

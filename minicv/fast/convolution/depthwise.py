@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from ...backend import Array, as_strided, parallel, xp_of
+from ...backend import Array, as_strided, parallel_map, xp_of
 from ...ops.arguments import Pair
 from . import shifted
 from .shifted import blocks, overlap
@@ -65,7 +65,7 @@ def correlate(x: Array, w: Array, out: Array, offset: Pair, stride: Pair, dilati
         if bias is not None:
             y += xp_of(x).tile(bias, OW)
         out[n0:n1, r0:r1] = y.reshape(n1 - n0, r1 - r0, OW, C)
-    parallel(work, blocks(x, out.shape, stride))
+    parallel_map(work, blocks(x, out.shape, stride))
 
 
 def correlate_input(gy: Array, w: Array, gx: Array, offset: Pair, stride: Pair, dilation: Pair,
@@ -86,4 +86,5 @@ def correlate_weight(x: Array, gy: Array, kernel: Pair, offset: Pair, stride: Pa
             line = xp.einsum("ijnaq,naq->ijq", pixels, lines)  # summed over the columns after the rows
             part[:, columns, 0] = line.reshape(*line.shape[:2], OW, O).sum(axis=2)
         return part
-    return shifted.total(parallel(work, blocks(x, gy.shape, stride)) if x.size and gy.size else [], (*kernel, 1, O), x)
+    parts = parallel_map(work, blocks(x, gy.shape, stride)) if x.size and gy.size else []
+    return shifted.sum_parts(parts, (*kernel, 1, O), x)

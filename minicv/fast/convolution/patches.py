@@ -7,9 +7,9 @@ functions of the same names and arguments; forward and backward it takes 1.4 tim
 """
 from __future__ import annotations
 
-from ...backend import Array, matmul, parallel, xp_of
+from ...backend import Array, matmul, parallel_map, xp_of
 from ...ops.arguments import Pair
-from .shifted import SMALL_PRODUCT, blocks, contiguous, total
+from .shifted import SMALL_PRODUCT, blocks, contiguous, sum_parts
 
 
 def supports(kernel: Pair, offset: Pair, stride: Pair, dilation: Pair) -> bool:
@@ -57,7 +57,7 @@ def correlate(x: Array, w: Array, out: Array, offset: Pair, stride: Pair, dilati
             y += xp_of(x).tile(bias, OW)
         if not part.flags.c_contiguous:
             part[...] = y.reshape(part.shape)
-    parallel(work, blocks(x, out.shape, stride) if out.size else [])
+    parallel_map(work, blocks(x, out.shape, stride) if out.size else [])
 
 
 def correlate_input(gy: Array, w: Array, gx: Array, offset: Pair, stride: Pair, dilation: Pair,
@@ -76,7 +76,7 @@ def correlate_input(gy: Array, w: Array, gx: Array, offset: Pair, stride: Pair, 
             y += xp_of(gy).tile(bias, OW * KH * KW)
         if not part.flags.c_contiguous:
             part[...] = y.reshape(part.shape)
-    parallel(work, blocks(gx, gy.shape, stride) if gy.size else [])
+    parallel_map(work, blocks(gx, gy.shape, stride) if gy.size else [])
 
 
 def correlate_weight(x: Array, gy: Array, kernel: Pair, offset: Pair, stride: Pair, dilation: Pair) -> Array:
@@ -96,4 +96,4 @@ def correlate_weight(x: Array, gy: Array, kernel: Pair, offset: Pair, stride: Pa
             part += rows[whole:].T @ g[whole:]
         return part.reshape(*kernel, C, O)
     spans = blocks(x, gy.shape, stride, max(2, 4 * (x.size + gy.size) // (K * O))) if gy.size else []
-    return total(parallel(work, spans), (*kernel, C, O), x)
+    return sum_parts(parallel_map(work, spans), (*kernel, C, O), x)

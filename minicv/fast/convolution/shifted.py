@@ -23,7 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 
-from ...backend import Array, as_strided, device_of, matmul, parallel, xp_of
+from ...backend import Array, as_strided, device_of, matmul, parallel_map, xp_of
 from ...ops.arguments import Pair
 
 ALONE = 1 << 18  # bytes of maps below which a convolution takes less time than it takes to wake a thread
@@ -202,7 +202,7 @@ def correlate(x: Array, w: Array, out: Array, offset: Pair, stride: Pair, dilati
         for columns, picture in pictures:
             out[n0:n1, r0:r1, columns] = picture
 
-    parallel(work, blocks(x, out.shape, stride))
+    parallel_map(work, blocks(x, out.shape, stride))
 
 
 def adjoint_parts(w: Array, gx: Array, offset: Pair, stride: Pair,
@@ -239,7 +239,7 @@ def correlate_input(gy: Array, w: Array, gx: Array, offset: Pair, stride: Pair, 
         for part in parts:
             work(part)
     else:
-        parallel(work, parts)
+        parallel_map(work, parts)
 
 
 def correlate_weight(x: Array, gy: Array, kernel: Pair, offset: Pair, stride: Pair, dilation: Pair) -> Array:
@@ -259,9 +259,10 @@ def correlate_weight(x: Array, gy: Array, kernel: Pair, offset: Pair, stride: Pa
             part[i, columns] = across(pixels, matrices).reshape(-1, C, O)
         return part
 
-    return total(parallel(work, blocks(x, gy.shape, stride, most)) if x.size and gy.size else [], (*kernel, C, O), x)
+    parts = parallel_map(work, blocks(x, gy.shape, stride, most)) if x.size and gy.size else []
+    return sum_parts(parts, (*kernel, C, O), x)
 
 
-def total(parts: list[Array], shape: tuple[int, ...], like: Array) -> Array:
+def sum_parts(parts: list[Array], shape: tuple[int, ...], like: Array) -> Array:
     """The sum of the blocks' weight gradients, in their order: the same for any number of threads."""
     return sum(parts[1:], parts[0]) if parts else xp_of(like).zeros(shape, like.dtype)

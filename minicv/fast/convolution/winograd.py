@@ -14,7 +14,7 @@ inputs exceed half of the largest number, in float32 1.7e38: the one place where
 """
 from __future__ import annotations
 
-from ...backend import Array, as_strided, matmul, parallel, xp_of
+from ...backend import Array, as_strided, matmul, parallel_map, xp_of
 from ...ops.arguments import Pair
 from . import shifted
 from .shifted import Block, blocks
@@ -89,7 +89,7 @@ def correlate(x: Array, w: Array, out: Array, offset: Pair, stride: Pair, dilati
             xp.add(p0.reshape(y0.shape), p2.reshape(y0.shape), out=y0)
             xp.subtract(p1.reshape(y1.shape), p3.reshape(y1.shape), out=y1)
 
-    parallel(work, blocks(x, out.shape, stride, None, 2 * dilation[0], BLOCK_BYTES))
+    parallel_map(work, blocks(x, out.shape, stride, None, 2 * dilation[0], BLOCK_BYTES))
 
 
 def correlate_input(gy: Array, w: Array, gx: Array, offset: Pair, stride: Pair, dilation: Pair,
@@ -122,4 +122,4 @@ def correlate_weight(x: Array, gy: Array, kernel: Pair, offset: Pair, stride: Pa
         return part
 
     spans = blocks(x, gy.shape, stride, most, 2 * dilation[0], BLOCK_BYTES)
-    return shifted.total(parallel(work, spans), (*kernel, C, O), x)
+    return shifted.sum_parts(parallel_map(work, spans), (*kernel, C, O), x)

@@ -46,7 +46,7 @@ from ... import nn
 from ... import ops as F
 from ...autograd import Tensor
 from ...backend import xp
-from ...ops.interpolate import Interpolate, hat
+from ...ops.interpolate import Interpolate, hat_weights
 from .. import model_class
 from ..backbones.classifier import Classifier
 from .base import SegmentationNetwork
@@ -136,7 +136,7 @@ class FCN(SegmentationNetwork):
 
     def upsampling(self, size: int, positions: int) -> np.ndarray:
         """The matrix (size, positions) of the last transposed convolution with its crop, in one direction."""
-        matrix = hat((np.arange(size) - self.first) / self.jump, positions)  # weight max(0, 1 - distance / jump)
+        matrix = hat_weights((np.arange(size) - self.first) / self.jump, positions)
         if not matrix.any(axis=1).all():
             raise ValueError(f"FCN: {positions} scores, the first at pixel {self.first}, do not reach all of {size} "
                              "pixels; build it with more padding")
@@ -234,7 +234,7 @@ class Skip(nn.Module):
         self.offset = int(distance - (k - 1) / 2)
         with nn.init.blank():
             self.up = nn.ConvTranspose2d(num_classes, num_classes, k, stride=2, bias=False)
-        kernel = hat((np.arange(k) - (k - 1) / 2) / 2, 1)  # bilinear
+        kernel = hat_weights((np.arange(k) - (k - 1) / 2) / 2, 1)  # bilinear
         for c in range(num_classes):
             self.up.weight.data[c, c] = xp().asarray((kernel @ kernel.T).astype(np.float32))  # each class by itself
         self.score = zero_score(channels, num_classes)

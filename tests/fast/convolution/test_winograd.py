@@ -98,7 +98,7 @@ def test_float32_loses_no_digits():
 def test_the_number_of_threads_makes_no_difference(monkeypatch):
     results = []
     for threads in 1, 2:
-        monkeypatch.setattr(workers, "threads", lambda threads=threads: threads)
+        monkeypatch.setattr(workers, "num_threads", lambda threads=threads: threads)
         results.append(layer(4, 16, 64, 64, 16, np.float32, padding=1))
     for a, b in zip(*results, strict=True):
         np.testing.assert_array_equal(a, b)
