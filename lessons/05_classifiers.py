@@ -23,7 +23,7 @@ from minicv import models, nn
 from minicv.data import Pictures
 from minicv.summary import summarise
 from minicv.training import save_checkpoint
-from minicv.training.classification import accuracy, classifier_scores, classifier_steps
+from minicv.training.classification import accuracy, classifier_scores, train_classifier
 from minicv.viz import PALETTE, show_images
 
 COLOURS = dict(zip(CLASSIFIERS, PALETTE[[1, 3, 7, 5]] / 255, strict=True))
@@ -61,7 +61,7 @@ print(f"by colours alone {by_colour:.1%} right, by chance 10.0%")
 # 2. The networks, and their training
 # -----------------------------------
 # All are the compact presets, but without dropout: half of 128 neurons is much to lose when there are a few hundred steps
-# only. `classifier_steps` draws a batch, mirrors some of it, and does what training always is: scores, cross entropy,
+# only. `train_classifier` draws a batch, mirrors some of it, and does what training always is: scores, cross entropy,
 # gradients, a step of Adam. The networks have batch norm, but for AlexNet; GoogLeNet has it instead of the auxiliary
 # classifiers, which were there to help the lower layers.
 
@@ -69,7 +69,7 @@ print(f"by colours alone {by_colour:.1%} right, by chance 10.0%")
 def trained(model, data, test, steps, seed=lesson.seed, checks=1, **config):
     """Train; the losses, and (step, seconds of training, accuracy on ``test``) of ``checks`` moments."""
     losses, moments, seconds, start = [], [], 0.0, time.perf_counter()
-    for loss in classifier_steps(model, *data, steps, seed=seed, **config):
+    for loss in train_classifier(model, *data, steps, seed=seed, **config):
         losses.append(loss)
         if len(losses) * checks // steps > len(moments):
             seconds += time.perf_counter() - start

@@ -27,7 +27,7 @@ from minicv.metrics.boundary import BoundaryFScore
 from minicv.models.segmentation.patchwise import PixelwiseNet
 from minicv.optim import Adam
 from minicv.summary import summarise
-from minicv.training.segmentation import SegmentationConfig, train_steps
+from minicv.training.segmentation import SegmentationConfig, train_segmentation
 from minicv.viz import PALETTE
 from minicv.viz.segmentation import segmentation_sheet
 
@@ -65,7 +65,7 @@ def fit(net, seed, steps=3 * stage, data=train, augment=False, part=0):
     """Train a network further; each ``part`` of a seed's training has an order of the pictures of its own."""
     config = SegmentationConfig(steps=steps, batch=4, optimizer="adam", lr=0.004, schedule="constant", warmup=5,
                                 augment=augment, seed=lesson.seed + 10 * seed + part)
-    losses = list(train_steps(net, data, config))
+    losses = list(train_segmentation(net, data, config))
     print(f"  seed {seed}, {type(net).__name__}, {steps} steps: loss {np.mean(losses[-10:]):.2f}")
     return net
 

@@ -22,8 +22,8 @@ from minicv.data import UNetAugment, elastic_displacement, open_dataset, warp, w
 from minicv.data.windows import Windows
 from minicv.metrics import connected_components, pixel_error, rand_error
 from minicv.metrics.instances import count_instances
-from minicv.training import SegmentationConfig, train_steps
-from minicv.training.evaluate import evaluate
+from minicv.training import SegmentationConfig, train_segmentation
+from minicv.training.evaluate import evaluate_segmentation
 from minicv.viz import PALETTE, color_instances, label_edges, show_images
 from minicv.viz.unet import draw_unet, feature_maps
 
@@ -87,7 +87,7 @@ def trained(data, seed, augment, skip="concatenate", **changes):
     minicv.seed(lesson.seed + seed)
     net = models.build("unet", **NETWORK, skip=skip)
     config = SegmentationConfig(optimizer="adam", lr=0.003, warmup=20, seed=lesson.seed + seed, augment=augment, **changes)
-    losses = list(train_steps(net, data, config))
+    losses = list(train_segmentation(net, data, config))
     print(f"  {len(data)} pictures, elastic {augment.elastic}, seed {seed}, {skip}, {changes}: {np.mean(losses[-30:]):.3f}")
     return net
 
@@ -164,7 +164,7 @@ lesson.save(figure, "summary")
 # of the ISBI 2012 challenge (sec. 4, table 1), at the best threshold on training pictures, on all of the test split:
 
 for w in p:
-    result = evaluate(nets[w, 0], open_dataset(lesson.data, "test") if lesson.data else test, train)
+    result = evaluate_segmentation(nets[w, 0], open_dataset(lesson.data, "test") if lesson.data else test, train)
     print(f"{'eq. (2)' if w else 'w = 1  '}: pixel error {result['pixel_error']:.4f}; at P > {result['threshold']:.2f} "
           f"Rand F-score {result['rand_f_score']:.3f}, warping error {result['warping_error']:.6f}")
 

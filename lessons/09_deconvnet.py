@@ -25,7 +25,7 @@ from minicv.metrics.boundary import BoundaryFScore
 from minicv.metrics.object_size import ObjectSizeScores
 from minicv.models.segmentation.deconvnet import ensemble
 from minicv.summary import summarise
-from minicv.training.segmentation import SegmentationConfig, train_steps
+from minicv.training.segmentation import SegmentationConfig, train_segmentation
 from minicv.viz import PALETTE, show_images
 from minicv.viz.segmentation import segmentation_sheet
 
@@ -85,7 +85,7 @@ def trained(name, seed):
     minicv.seed(lesson.seed + seed)
     model, options = NETS[name]
     net = models.build(model, **options)
-    losses = list(train_steps(net, train, SegmentationConfig(
+    losses = list(train_segmentation(net, train, SegmentationConfig(
         steps=steps, batch=4, optimizer="adam", lr=0.02 if model == "deconvnet" else 0.005, warmup=5, augment=False,
         seed=lesson.seed + seed)))
     print(f"  {name}, seed {seed}: loss {np.mean(losses[-10:]):.2f}, {net.num_parameters():,} parameters, "

@@ -26,7 +26,7 @@ from minicv.metrics import ConfusionMatrix
 from minicv.models.segmentation.pspnet import ROWS, PyramidPooling
 from minicv.optim import Adam, Schedule, poly
 from minicv.summary import summarise
-from minicv.training.segmentation import SegmentationConfig, train_steps
+from minicv.training.segmentation import SegmentationConfig, train_segmentation
 from minicv.viz import PALETTE, segmentation_sheet, show_images
 
 BLUE, ORANGE = PALETTE[5] / 255, PALETTE[1] / 255
@@ -74,7 +74,7 @@ start = time.perf_counter()
 first = network("baseline", 0)
 config = SegmentationConfig(steps=10 if lesson.quick else 400, batch=4, optimizer="adam", lr=0.003, warmup=10,
                             augment=False, seed=lesson.seed)
-losses = list(train_steps(first, train, config))
+losses = list(train_segmentation(first, train, config))
 print(f"trunk: {first.trunk.num_parameters():,} parameters, loss {np.mean(losses[-20:]):.2f} after {len(losses)} steps, "
       f"{time.perf_counter() - start:.0f} s")
 field = max(max(row.field) for row in summarise(first, (3, size, size)).rows if row.name.startswith("trunk"))

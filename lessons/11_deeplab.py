@@ -27,7 +27,7 @@ from minicv.metrics.boundary import BoundaryFScore
 from minicv.metrics.object_size import ObjectSizeScores
 from minicv.optim import Adam, Schedule, poly
 from minicv.summary import summarise
-from minicv.training.segmentation import SegmentationConfig, train_steps
+from minicv.training.segmentation import SegmentationConfig, train_segmentation
 from minicv.viz import PALETTE, segmentation_sheet
 
 BLUE, ORANGE, GREEN = PALETTE[5] / 255, PALETTE[1] / 255, PALETTE[3] / 255
@@ -57,7 +57,7 @@ start = time.perf_counter()
 first = network(output_stride=16, auxiliary=0.4)
 config = SegmentationConfig(steps=10 if lesson.quick else 450, batch=8, optimizer="adam", lr=0.003, warmup=10,
                             augment=False, seed=lesson.seed)
-losses = list(train_steps(first, train, config))
+losses = list(train_segmentation(first, train, config))
 print(f"trunk: {first.trunk.num_parameters():,} parameters, loss {np.mean(losses[-20:]):.2f} after {len(losses)} steps, "
       f"{time.perf_counter() - start:.0f} s")
 

@@ -23,7 +23,7 @@ from minicv.data.scenes import Scenes
 from minicv.metrics import ConfusionMatrix
 from minicv.metrics.boundary import BoundaryFScore
 from minicv.summary import summarise
-from minicv.training.segmentation import SegmentationConfig, train_steps
+from minicv.training.segmentation import SegmentationConfig, train_segmentation
 from minicv.viz import PALETTE, segmentation_sheet
 
 ORANGE, BLUE = PALETTE[1] / 255, PALETTE[5] / 255
@@ -55,7 +55,7 @@ def trained(name, seed):
     model, options, lr = NETWORKS[name]
     minicv.seed(lesson.seed + seed)
     net, start = models.build(model, num_classes=train.num_classes, **options), time.perf_counter()
-    losses = list(train_steps(net, train, SegmentationConfig(
+    losses = list(train_segmentation(net, train, SegmentationConfig(
         steps=steps, batch=4, optimizer="adam", lr=lr, warmup=10, augment=False, seed=lesson.seed + seed)))
     seconds = time.perf_counter() - start
     print(f"  {name}, seed {seed}: loss {np.mean(losses[-20:]):.2f} after {seconds:.0f} s")

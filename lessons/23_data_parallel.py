@@ -143,12 +143,12 @@ import json, sys, time
 import minicv
 from minicv import models
 from minicv.data import Cells
-from minicv.training import SegmentationConfig, SegmentationTask, Training, group
-processes = group()
+from minicv.training import SegmentationConfig, SegmentationTask, Training, process_group
+processes = process_group()
 minicv.seed(0)
 model = models.build("unet")
 config = SegmentationConfig(steps=int(sys.argv[1]), batch=2, tile=116, optimizer="adam", warmup=100)
-training = Training(model, SegmentationTask(Cells(4, 256), config, model), processes)
+training = Training(SegmentationTask(model, Cells(4, 256), config), processes)
 steps = iter(training)
 for _ in range(3):
     next(steps)

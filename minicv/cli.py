@@ -257,8 +257,8 @@ def run_summary(args: argparse.Namespace) -> int:
 def run_train(args: argparse.Namespace) -> int:
     """minicv train MODEL"""
     from . import kinds, training
-    group = training.group()
-    with training.all_or_none(group):
+    group = training.process_group()
+    with training.abort_on_error(group):
         if args.workers < 1:
             raise UserError(f"--workers {args.workers}: must be at least 1")
         if not args.save_every >= 0:
@@ -277,17 +277,17 @@ def run_train(args: argparse.Namespace) -> int:
         if args.start is not None:
             begin_with(model, args.model, args.start, args.resume)
         for number, (folder, task) in enumerate(kind.tasks(dataset, config, model, args)):
-            job = training.Training(model, task, group, args.workers, args.sync_batch_norm)
+            job = training.Training(task, group, args.workers, args.sync_batch_norm)
             with blame_user("--validate"):
                 validation = kind.validation(model, args) if args.validate else None
             run = training.Run(job, args.out / folder, {"data": args.data, **kind.about(dataset)}, args.quiet,
-                               args.save_every, validation)
-            there = [path for path in (run.last, args.out / run.last.name) if path.exists()]
-            if args.resume and (run.last in there or number == 0):  # later trainings may not have begun
+                               save_every=args.save_every, validate=validation)
+            there = [path for path in (run.last_path, args.out / run.last_path.name) if path.exists()]
+            if args.resume and (run.last_path in there or number == 0):  # later trainings may not have begun
                 run.resume()
-                if args.alternating and run.steps_before != config.steps:
-                    raise UserError(f"--steps {config.steps}: {run.last} is of {run.steps_before} steps, and the four "
-                                    "trainings of --alternating build on each other; choose another --out")
+                if args.alternating and run.previous_steps != config.steps:
+                    raise UserError(f"--steps {config.steps}: {run.last_path} is of {run.previous_steps} steps, and "
+                                    "the four trainings of --alternating build on each other; choose another --out")
             elif there and not args.resume:
                 raise UserError(f"{there[0]} already exists: add --resume to continue it, or choose another --out")
             if group.rank == 0:
@@ -295,16 +295,16 @@ def run_train(args: argparse.Namespace) -> int:
                       f"{config}"
                       + (f", {group.size} processes" if group.size > 1 else "")
                       + (f", from step {job.step}" if args.resume else ""), flush=True)
-                if run.steps_before != config.steps:
-                    print(f"{config.steps} steps in place of {run.steps_before}: the schedule of the learning rate is "
-                          f"from here on that over {config.steps} steps, now {job.optimizer.groups[0]['lr']:.3g}")
+                if run.previous_steps != config.steps:
+                    print(f"{config.steps} steps in place of {run.previous_steps}: the schedule of the learning rate "
+                          f"is from here on that over {config.steps} steps, now {job.optimizer.groups[0]['lr']:.3g}")
             if group.rank == 0 and number == job.step == 0:
                 for line in training.missing_targets(task):
                     print(f"warning: {line}", flush=True)
             run.run(partial(kind.after, model, task, args))
             if group.rank == 0:
                 print(f"{job.step} steps in {run.seconds:.0f} s, loss {run.mean_loss():.4f} over the last "
-                      f"{min(100, job.step)}\n{run.last}")
+                      f"{min(100, job.step)}\n{run.last_path}")
     return 0
 
 

@@ -164,12 +164,12 @@ class Segmentation(Kind):
     suffixes = "_labels.png", "_overlay.png"
 
     def task(self, dataset, config, model, args):
-        return training.SegmentationTask(dataset, config, model)
+        return training.SegmentationTask(model, dataset, config)
 
     def validation(self, model, args):
-        from .training.evaluate import evaluate
+        from .training.evaluate import evaluate_segmentation
         pictures = self.open(args.data, "val", args.model)
-        return lambda model: evaluate(model, pictures)["mean_iu"]
+        return lambda model: evaluate_segmentation(model, pictures)["mean_iu"]
 
     def check(self, args, config, dataset, model, processes=1):
         super().check(args, config, dataset, model, processes)
@@ -188,13 +188,14 @@ class Segmentation(Kind):
                     "may be turned: they are bent, by --elastic"))
 
     def evaluate(self, model, info, args):
-        from .training.evaluate import evaluate
+        from .training.evaluate import evaluate_segmentation
         measured = self.open_as_trained(model, info, args)
         chosen_on = None  # the images for the threshold
         if getattr(measured, "membranes", False):
             chosen_on = self.open(args.data, "train", model.build_args["model"])
         with blame_user():
-            return evaluate(model, measured, chosen_on, quiet=args.json, tile=args.tile, average=args.average)
+            return evaluate_segmentation(model, measured, chosen_on, quiet=args.json, tile=args.tile,
+                                         average=args.average)
 
     def writer(self, model, info, args):
         from .viz import render_segmentation
@@ -222,7 +223,7 @@ class Detection(Kind):
     suffixes = ".json", "_boxes.png"
 
     def task(self, dataset, config, model, args):
-        return training.DetectionTask(dataset, config, model, proposer(model, args, args.out))
+        return training.DetectionTask(model, dataset, config, proposer(model, args, args.out))
 
     def tasks(self, dataset, config, model, args):
         if not args.alternating or not isinstance(model, FasterRCNN):

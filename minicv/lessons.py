@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 LIMIT = 90.0  # seconds that a full lesson may take on two cores
 FOLDER = Path(__file__).resolve().parent.parent / "lessons"  # beside the package, in a checkout
 
-# The classifiers of lesson 05: options of models.build, and of training.classifier_steps for 4000 pictures of 64 x 64.
+# The classifiers of lesson 05: options of models.build, and of training.train_classifier for 4000 pictures of 64 x 64.
 # Without dropout, because each trains for a quarter of a minute: that is too little to learn by heart.
 CLASSIFIERS: dict[str, tuple[dict, dict]] = {
     "alexnet": ({"dropout": 0.0}, {"steps": 1000, "batch": 32, "lr": 0.001}),
@@ -187,7 +187,7 @@ def pretrained(name: str, quick: bool = False) -> Module:
     from . import models, seed
     from .data import Pictures
     from .training import load_checkpoint, save_checkpoint
-    from .training.classification import classifier_steps
+    from .training.classification import train_classifier
     path = weights_file(name, quick)
     if not path.exists():
         options, config = CLASSIFIERS[name]
@@ -196,7 +196,7 @@ def pretrained(name: str, quick: bool = False) -> Module:
         pictures = Pictures(100 if quick else 4000)
         steps = 10 if quick else config["steps"]
         print(f"training {name}, which lesson 05 has not left in {path}", flush=True)
-        for _ in classifier_steps(model, *pictures.arrays(), **{**config, "steps": steps}):
+        for _ in train_classifier(model, *pictures.arrays(), **{**config, "steps": steps}):
             pass
         path.parent.mkdir(parents=True, exist_ok=True)
         save_checkpoint(path, model, pictures=len(pictures), steps=steps)

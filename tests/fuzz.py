@@ -224,7 +224,7 @@ def tiny():
 def job():
     model = tiny()
     config = training.SegmentationConfig(steps=4, batch=1, tile=20)
-    return training.Training(model, training.SegmentationTask(data.Cells(1, 32), config, model))
+    return training.Training(training.SegmentationTask(model, data.Cells(1, 32), config))
 
 
 def make_checkpoint(folder):

@@ -44,13 +44,13 @@ def make_targets(dataset: Any) -> None:
     if isinstance(dataset, LabelledPictures):
         minicv.seed(0)
         model = models.build("unet", in_channels=3, num_classes=dataset.num_classes, width=1, depth=1)
-        task = training.SegmentationTask(dataset, training.SegmentationConfig(steps=1, tile=20), model)
+        task = training.SegmentationTask(model, dataset, training.SegmentationConfig(steps=1, tile=20))
         for i in range(len(dataset)):
             task.example(i)
         return
     masks = any(sample.masks is not None for sample in dataset)
     model = detector("mask_rcnn" if masks else "faster_rcnn", dataset.num_classes)
-    task = training.DetectionTask(dataset, training.DetectionConfig(steps=1), model)
+    task = training.DetectionTask(model, dataset, training.DetectionConfig(steps=1))
     for i in range(len(dataset)):
         task.example(i)
 

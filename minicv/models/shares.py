@@ -2,7 +2,7 @@
 
 Data-parallel training averages the processes' gradients. A mean over n pixels or RoIs that differ in number from
 process to process is then not the mean over all of them, unless each process divides its sum by the same number: the
-mean of the processes' n. ``group`` is a ``training.Group``, or None for a process on its own.
+mean of the processes' n. ``group`` is a ``training.ProcessGroup``, or None for a process on its own.
 """
 from __future__ import annotations
 

@@ -130,8 +130,9 @@ class BatchNorm2d(Module):
     """Each channel to mean 0 and variance 1 over batch and pixels, then times ``weight`` plus ``bias``, both (C,).
 
     Running averages of mean and variance, used in evaluation, are buffers, as in PyTorch. ``group``: processes over
-    whose whole batch it normalises (``Training(synchronise=True)`` sets it); None for this process's own. ``frozen``:
-    it normalises by the running averages in training, too, and changes none of its numbers (``freeze_bn``).
+    whose whole batch it normalizes (``Training(sync_batch_norm=True)`` sets it); None for this process's own.
+    ``frozen``: it normalizes by the running averages in training, too, and changes none of its numbers
+    (``freeze_bn``).
     """
 
     group = None

@@ -99,8 +99,8 @@ def batch_norm(input: Tensor, running_mean: Tensor | Array | None, running_var: 
     In training by the batch's own mean and variance. ``running_mean`` and ``running_var``, arrays or Tensors (C,), move
     by the share ``momentum`` towards them: they are changed in place, as nothing else in ``minicv.ops`` is. Both may
     be None. In evaluation by ``running_mean`` and ``running_var``. Raises ``ValueError`` for shapes that do not fit,
-    and in training for one value per channel, which has no variance. ``group`` (``training.Group``): the batch is
-    spread over its processes, and normalized as one. Ioffe and Szegedy (2015), algorithm 1.
+    and in training for one value per channel, which has no variance. ``group`` (``training.ProcessGroup``): the batch
+    is spread over its processes, and normalized as one. Ioffe and Szegedy (2015), algorithm 1.
     """
     name, shape = "batch_norm", input.shape
     check_floats(name, input=input, weight=weight, bias=bias)

@@ -1,20 +1,20 @@
-"""Training: the loop, its configs, runs in a folder, checkpoints, and weights that PyTorch saved."""
+"""Training: the loop, its configuration, runs in a folder, checkpoints, and weights saved by PyTorch."""
 from .alternating import alternating_tasks, train_alternating
 from .checkpoint import CheckpointError, load_checkpoint, load_training, save_checkpoint, save_training
 from .config import ADAM_DEFAULTS, ConfigError, TrainConfig
 from .detection import CachedProposals, DetectionConfig, DetectionTask, Proposer, evaluate_detector, train_detector
+from .evaluate import evaluate_segmentation
 from .loop import Task, Training
-from .parallel import Group, all_or_none, group
+from .parallel import ProcessGroup, abort_on_error, process_group
 from .run import Diverged, Interrupted, Run
-from .segmentation import SegmentationConfig, SegmentationTask, train_steps
+from .segmentation import SegmentationConfig, SegmentationTask, train_segmentation
 from .targets import missing_targets
 from .weights import load_pretrained, read_weights
 
 __all__ = [
-    "ADAM_DEFAULTS", "CachedProposals", "CheckpointError", "DetectionConfig", "DetectionTask", "Diverged", "Group",
-    "Interrupted", "Proposer", "TrainConfig", "ConfigError", "Run", "SegmentationConfig", "SegmentationTask", "Task",
-    "Training", "all_or_none",
-    "alternating_tasks", "evaluate_detector", "group", "load_checkpoint", "load_pretrained", "load_training",
-    "missing_targets", "read_weights", "save_checkpoint", "save_training", "train_alternating", "train_detector",
-    "train_steps",
+    "ADAM_DEFAULTS", "CachedProposals", "CheckpointError", "ConfigError", "DetectionConfig", "DetectionTask",
+    "Diverged", "Interrupted", "ProcessGroup", "Proposer", "Run", "SegmentationConfig", "SegmentationTask", "Task",
+    "TrainConfig", "Training", "abort_on_error", "alternating_tasks", "evaluate_detector", "evaluate_segmentation",
+    "load_checkpoint", "load_pretrained", "load_training", "missing_targets", "process_group", "read_weights",
+    "save_checkpoint", "save_training", "train_alternating", "train_detector", "train_segmentation",
 ]

@@ -19,7 +19,7 @@ def train_alternating(model: FasterRCNN, dataset: Any,
                       config: DetectionConfig) -> Iterator[tuple[int, dict[str, float]]]:
     """Train in four steps of ``config.steps`` each; yields the number of the step, 1 to 4, and the losses by name."""
     for number, task in enumerate(alternating_tasks(model, dataset, config), start=1):
-        for losses in Training(model, task):
+        for losses in Training(task):
             yield number, losses
 
 
@@ -41,7 +41,7 @@ def alternating_tasks(model: FasterRCNN, dataset: Any, config: DetectionConfig) 
 def _task(model: FasterRCNN, dataset: Any, config: DetectionConfig, part: str, trunk: bool = True,
           proposer: CachedProposals | None = None) -> DetectionTask:
     model.learn(part, trunk=trunk)
-    return DetectionTask(dataset, config, model, proposer)
+    return DetectionTask(model, dataset, config, proposer)
 
 
 def made(model: FasterRCNN, dataset: Any) -> CachedProposals:

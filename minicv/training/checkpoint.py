@@ -1,4 +1,5 @@
-"""Checkpoints: one safetensors file that says which model it is for. Written whole or not at all, never unpickled."""
+"""Checkpoints: one safetensors file with the weights and how to build their model. Written atomically, never unpickled.
+"""
 from __future__ import annotations
 
 import hashlib
@@ -22,15 +23,15 @@ if TYPE_CHECKING:
     from .loop import Training
 
 FORMAT = "minicv 2"
-OPTIMIZER = "optimizer."  # what the names of its arrays begin with
+OPTIMIZER = "optimizer."  # prefix of its arrays' names
 
 
 class CheckpointError(UserError):
-    """A checkpoint that cannot be used; the message names the file and the reason."""
+    """A checkpoint cannot be used; the message names the file and the reason."""
 
 
 def checksum(description: str, state: dict[str, np.ndarray]) -> str:
-    """SHA-256 of all that a checkpoint holds: safetensors notices a damaged structure, not a damaged number."""
+    """Return the SHA-256 of a checkpoint's contents; safetensors itself detects no damaged numbers."""
     digest = hashlib.sha256(description.encode())
     for name, array in sorted(state.items()):
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
@@ -38,17 +39,17 @@ def checksum(description: str, state: dict[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def save_checkpoint(path: str | os.PathLike, model: Module, more: dict[str, np.ndarray] | None = None,
+def save_checkpoint(path: str | os.PathLike, model: Module, extra_arrays: dict[str, np.ndarray] | None = None,
                     **info: Any) -> None:
-    """Write the model's weights, how it was built, and ``info`` (anything JSON can hold; null for NaN) to ``path``.
+    """Write the model's weights, ``extra_arrays``, how the model was built, and ``info`` to ``path``.
 
-    ``more`` are further arrays. The model must come from ``minicv.models.build``. The file appears under its name only
-    when complete.
+    The model must come from ``minicv.models.build``. ``info`` is anything that JSON can hold; NaN becomes null. The
+    file appears under its name only when it is complete.
     """
     if not hasattr(model, "build_args"):
         raise ValueError(f"save_checkpoint: {type(model).__name__} was not made by minicv.models.build, so the "
                          "checkpoint could not say how to build it again")
-    state = {**model.state_dict(), **(more or {})}
+    state = {**model.state_dict(), **(extra_arrays or {})}
     args, info = to_json(model.build_args), to_json(info)
     metadata = {"format": FORMAT, "build_args": args, "info": info, "checksum": checksum(args + info, state)}
     with atomic_write(path) as temporary:
@@ -56,14 +57,17 @@ def save_checkpoint(path: str | os.PathLike, model: Module, more: dict[str, np.n
 
 
 def read_checkpoint(path: str | os.PathLike) -> tuple[dict, dict, dict[str, np.ndarray]]:
-    """What a checkpoint holds: how its model was built, ``info``, and all arrays by name. ``CheckpointError``."""
+    """Return what a checkpoint holds: ``model.build_args``, ``info``, and all arrays by name.
+
+    Files of older versions are returned in today's names, see ``old_names.py``. Raises ``CheckpointError``.
+    """
     if not Path(path).is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
     try:
         with safe_open(path, "numpy") as file:
             metadata = file.metadata() or {}
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError, ValueError, TypeError) as error:  # TypeError: numbers that NumPy has not
+    except (SafetensorError, OSError, ValueError, TypeError) as error:  # TypeError: a dtype that NumPy lacks
         raise CheckpointError(f"{path}: not a safetensors file, or a damaged one ({error}); what minicv "
                               "train writes is one; load_pretrained reads PyTorch's weights") from error
     if old := metadata.get("format") == OLD_FORMAT:
@@ -85,10 +89,10 @@ def read_checkpoint(path: str | os.PathLike) -> tuple[dict, dict, dict[str, np.n
 
 
 def load_checkpoint(path: str | os.PathLike, expect: str | None = None) -> tuple[Module, dict]:
-    """The model of a checkpoint, built anew with its weights, and the ``info`` that was saved with it.
+    """Build the model of a checkpoint and load its weights; return it and the ``info`` that was saved with it.
 
-    Raises ``CheckpointError`` for a file that is missing, damaged, not minicv's, of a newer format, of another model
-    than ``expect``, or whose weights do not fit.
+    Raises ``CheckpointError`` if the file is missing, damaged, not minicv's, of a newer format, of another model than
+    ``expect``, or has weights that do not fit.
     """
     args, info, state = read_checkpoint(path)
     if expect is not None and args["model"] != expect:
@@ -103,27 +107,27 @@ def load_checkpoint(path: str | os.PathLike, expect: str | None = None) -> tuple
 
 
 def model_arguments(args: dict) -> dict[str, Any]:
-    """All arguments of a model, whether its preset, its options or its class says them, as JSON gives them back."""
+    """Return all arguments of a model, from its options, its preset or its class's defaults, as JSON stores them."""
     cls = models.model_class(args["model"])
     defaults = {name: parameter.default for name, parameter in inspect.signature(cls).parameters.items()}
     return json.loads(to_json({"name": args["model"], **defaults, **cls.PRESETS[args["preset"]],
                                **args["options"]}, default=str))
 
 
-def same_place(spec: str) -> str:
-    """A data set's spec with the whole path of its folder, however that was spelled."""
+def resolve_spec(spec: str) -> str:
+    """Return a data set's NAME:PATH with the real path of its folder."""
     name, colon, path = spec.partition(":")
     return f"{name}:{os.path.realpath(path)}" if colon else spec
 
 
 def save_training(path: str | os.PathLike, training: Training, **info: Any) -> None:
-    """A checkpoint of a model in training, from which ``load_training`` goes on bit for bit."""
+    """Write a checkpoint from which ``load_training`` continues bit for bit."""
     state = {OPTIMIZER + name: np.asarray(value) for name, value in training.optimizer.state_dict().items()}
     save_checkpoint(path, training.model, state, **info, step=training.step)
 
 
 def check_training_info(path: str | os.PathLike, info: dict[str, Any]) -> None:
-    """``CheckpointError`` unless ``info`` holds numbers where a training needs them to continue."""
+    """Raise ``CheckpointError`` unless ``info`` holds the numbers that a training needs to continue."""
     if "step" not in info:
         raise CheckpointError(f"{path}: holds a model, but not the state of its training")
     config = info.get("config", {"steps": 0})
@@ -137,30 +141,22 @@ def check_training_info(path: str | os.PathLike, info: dict[str, Any]) -> None:
         raise CheckpointError(f"{path}: damaged: its best is {best!r:.80}, which no training writes")
 
 
-def load_training(path: str | os.PathLike, training: Training, same: dict[str, Any]) -> dict:
-    """Take over weights, optimizer and step; the ``info``, in which everything in ``same`` must be as it is there.
+def load_training(path: str | os.PathLike, training: Training, metadata: dict[str, Any]) -> dict:
+    """Load weights, optimizer and step into a training; return the checkpoint's ``info``.
 
-    A training may get more steps than it had. Raises ``CheckpointError``, with nothing taken over, for what
-    ``load_checkpoint`` refuses, for another model, other data or another config, and for fewer steps than are done.
+    The checkpoint must have the same model and the same ``metadata``, but may have had fewer steps in its
+    configuration. Raises ``CheckpointError``, with nothing loaded, for what ``load_checkpoint`` refuses, for another
+    model, other metadata, and if more steps are done than the configuration has.
     """
     args, info, state = read_checkpoint(path)
     check_training_info(path, info)
     try:
-        wanted = {"model": model_arguments(args), **{name: info.get(name) for name in same}}
+        saved = {"model": model_arguments(args), **{name: info.get(name) for name in metadata}}
     except (KeyError, ValueError) as error:
         raise CheckpointError(f"{path}: {error}") from error
-    given = {"model": model_arguments(training.model.build_args), **same}
-    for name, (there, here) in {name: (wanted[name], json.loads(to_json(given[name]))) for name in wanted}.items():
-        if isinstance(there, dict) and isinstance(here, dict):
-            apart = [key for key in {**there, **here} if there.get(key) != here.get(key) and key != "steps"]
-            there, here = (", ".join(f"{key} {each.get(key)}" for key in apart) for each in (there, here))
-        if name == "data" and isinstance(there, str):
-            there, here = same_place(there), same_place(here)
-        if there != here:
-            raise CheckpointError(f"{path}: this run was started with {name} {there}, not {here}; continue it with "
-                                  "that, or choose another --out")
-    if info["step"] > training.task.config.steps:
-        raise CheckpointError(f"{path}: {info['step']} steps are done, more than the {training.task.config.steps} that "
+    check_same(path, saved, json.loads(to_json({"model": model_arguments(training.model.build_args), **metadata})))
+    if info["step"] > training.config.steps:
+        raise CheckpointError(f"{path}: {info['step']} steps are done, more than the {training.config.steps} that "
                               "are asked for")
     optimizer = {name.removeprefix(OPTIMIZER): array if array.ndim else array.item()
                  for name, array in state.items() if name.startswith(OPTIMIZER)}
@@ -172,3 +168,17 @@ def load_training(path: str | os.PathLike, training: Training, same: dict[str, A
     training.step = training.schedule.count = info["step"]
     training.schedule.apply()
     return info
+
+
+def check_same(path: str | os.PathLike, saved: dict[str, Any], given: dict[str, Any]) -> None:
+    """Raise ``CheckpointError`` at the first name whose values differ, the number of steps aside."""
+    for name, there in saved.items():
+        here = given[name]
+        if isinstance(there, dict) and isinstance(here, dict):
+            apart = [key for key in {**there, **here} if there.get(key) != here.get(key) and key != "steps"]
+            there, here = (", ".join(f"{key} {each.get(key)}" for key in apart) for each in (there, here))
+        if name == "data" and isinstance(there, str):
+            there, here = resolve_spec(there), resolve_spec(here)
+        if there != here:
+            raise CheckpointError(f"{path}: this run was started with {name} {there}, not {here}; continue it with "
+                                  "that, or choose another --out")

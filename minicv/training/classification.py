@@ -1,8 +1,10 @@
-"""Training a classifier on images in memory, and measuring it.
+"""Train and evaluate a classifier on images in memory.
 
-Differs from the papers, which train for weeks on ImageNet with SGD: AlexNet and VGG at 0.01 and ResNet at 0.1, divided
-by ten whenever the validation stalls, GoogLeNet at a rate that falls by 4% every 8 epochs, with batches of 128 to 256,
-crops and colors drawn at random. Here Adam, mirrored images and a cosine train the compact presets in minutes."""
+Differs from the papers, which train on ImageNet for weeks with SGD, batches of 128 to 256 and random crops and colors:
+AlexNet and VGG at a rate of 0.01 and ResNet at 0.1, divided by ten whenever the validation error stalls; GoogLeNet at a
+rate that falls by 4% every 8 epochs. Here Adam with a cosine schedule and mirrored images trains the compact presets in
+minutes.
+"""
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -16,16 +18,16 @@ from ..nn import Module
 from ..optim import Adam, Schedule, cosine, warmup
 
 
-def classifier_steps(model: Module, images: np.ndarray, labels: np.ndarray, steps: int, *, batch: int = 32,
+def train_classifier(model: Module, images: np.ndarray, labels: np.ndarray, steps: int, *, batch: int = 32,
                      lr: float = 1e-3, seed: int = 0) -> Iterator[float]:
-    """Train with Adam and cross entropy; yields the loss of every step, after the weights have changed.
+    """Train with Adam and cross entropy; yield the loss of every step, after the weights have changed.
 
-    images (N, C, H, W) in 0..1, normalised as ``model.predict`` does; labels (N,), 0..K-1. Every epoch takes the
-    pictures in a new order, each mirrored or not at random. The rate rises over the first twentieth of the steps and
-    falls to 0 along a cosine. ``ValueError`` where the numbers do not fit.
+    images: (N, C, H, W) in 0..1, normalized as in ``model.predict``; labels: (N,), 0..K-1. Every epoch takes the images
+    in a new order, each mirrored with probability 0.5. The rate rises during the first twentieth of the steps and falls
+    to 0 along a cosine. Raises ``ValueError`` if labels and images differ in number or the batch is too large.
     """
     if len(images) != len(labels) or not 0 < batch <= len(images):
-        raise ValueError(f"classifier_steps: needs one label per image and a batch of 1 to {len(images)}, got "
+        raise ValueError(f"train_classifier: needs one label per image and a batch of 1 to {len(images)}, got "
                          f"{len(images)} images, {len(labels)} labels and batch {batch}")
     optimizer = Adam(model.parameters(), lr)
     schedule = Schedule(optimizer, warmup(steps // 20, cosine(steps)))
@@ -34,11 +36,11 @@ def classifier_steps(model: Module, images: np.ndarray, labels: np.ndarray, step
     for _ in range(steps):
         if len(order) < batch:
             order = rng.permutation(len(images))
-        now, order = order[:batch], order[batch:]
-        x = normalise(images[now])
+        chosen, order = order[:batch], order[batch:]
+        x = normalise(images[chosen])
         mirrored = rng.random(batch) < 0.5
         x[mirrored] = x[mirrored, :, :, ::-1]
-        loss = F.cross_entropy(model(Tensor(x).to(device)), Tensor(labels[now]).to(device))
+        loss = F.cross_entropy(model(Tensor(x).to(device)), Tensor(labels[chosen]).to(device))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -48,7 +50,7 @@ def classifier_steps(model: Module, images: np.ndarray, labels: np.ndarray, step
 
 @no_grad()
 def classifier_scores(model: Module, images: np.ndarray, batch: int = 100) -> np.ndarray:
-    """The model's scores in evaluation mode for images (N, C, H, W) in 0..1, ``batch`` at a time: float32 (N, K)."""
+    """Return the scores, float32 (N, K), of images (N, C, H, W) in 0..1; the model runs in evaluation mode."""
     was_training, device = model.training, model.parameters()[0].device
     model.eval()
     try:
@@ -59,5 +61,5 @@ def classifier_scores(model: Module, images: np.ndarray, batch: int = 100) -> np
 
 
 def accuracy(model: Module, images: np.ndarray, labels: np.ndarray) -> float:
-    """The share of images (N, C, H, W) whose highest score is that of its label (N,)."""
+    """Return the fraction of images (N, C, H, W) whose highest score is that of their label (N,)."""
     return float((classifier_scores(model, images).argmax(axis=1) == labels).mean())

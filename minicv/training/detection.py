@@ -20,7 +20,7 @@ from ..files import atomic_write
 from ..metrics import CocoEvaluator, VOCEvaluator
 from ..models.detection.base import Detector, Proposer, Target
 from .config import TrainConfig
-from .loop import Training
+from .loop import Training, shuffled
 
 
 @dataclasses.dataclass
@@ -39,7 +39,7 @@ class DetectionConfig(TrainConfig):
     shift: float = 0.0
     exposure: float = 1.0
 
-    MINIMUMS: ClassVar[dict[str, int]] = {**TrainConfig.MINIMUMS, "scale": 1, "jitter": 0, "shift": 0, "exposure": 1}
+    MINIMUMS: ClassVar[dict[str, float]] = {**TrainConfig.MINIMUMS, "scale": 1, "jitter": 0, "shift": 0, "exposure": 1}
 
 
 class DetectionTask:
@@ -49,7 +49,7 @@ class DetectionTask:
     on the picture as it is and changed with it, so that ``CachedProposals`` can keep them.
     """
 
-    def __init__(self, dataset: Any, config: DetectionConfig, model: Detector, proposer: Proposer | None = None):
+    def __init__(self, model: Detector, dataset: Any, config: DetectionConfig, proposer: Proposer | None = None):
         if len(dataset) == 0:
             raise DataError("train: the data set has no images")
         if model.learns_masks and not has_masks(dataset):
@@ -62,10 +62,8 @@ class DetectionTask:
 
     def example(self, i: int) -> tuple[np.ndarray, Target]:
         """The i-th example, see ``Detector.example``; the same for the same seed."""
-        epoch, place = divmod(i, len(self.dataset))
-        order = np.random.default_rng([self.config.seed, 0, epoch]).permutation(len(self.dataset))
-        rng = np.random.default_rng([self.config.seed, 1, i])
-        whole = self.dataset[int(order[place])]
+        order, rng = shuffled(self.config.seed, i, len(self.dataset))
+        whole = self.dataset[order[0]]
         try:
             if self.proposer is None:
                 return self.model.example(self.augment(whole.for_training(), rng))
@@ -87,10 +85,10 @@ class DetectionTask:
             sample = dataclasses.replace(sample, masks=None)
         return self.augment(sample, rng), moved
 
-    def batch(self, examples: list, device: str) -> tuple[Tensor, list[Target]]:
-        """Pictures (N, C, H, W) and their targets: what ``losses`` takes."""
-        pictures, targets = zip(*examples, strict=True)
-        return self.model.batch(pictures, device), list(targets)
+    def collate(self, examples: list) -> tuple[Tensor, list[Target]]:
+        """Return images (N, C, H, W) and their targets: what ``losses`` takes."""
+        images, targets = zip(*examples, strict=True)
+        return self.model.batch(images, "numpy"), list(targets)
 
 
 def has_masks(dataset: Any) -> bool:
@@ -107,7 +105,7 @@ def has_masks(dataset: Any) -> bool:
 def train_detector(model: Detector, dataset: Any, config: DetectionConfig,
                    proposer: Proposer | None = None) -> Iterator[dict[str, float]]:
     """Train; yields the losses of every step by name, "total" their sum, after the weights have changed."""
-    yield from Training(model, DetectionTask(dataset, config, model, proposer))
+    yield from Training(DetectionTask(model, dataset, config, proposer))
 
 
 class CachedProposals:

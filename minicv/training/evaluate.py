@@ -1,4 +1,4 @@
-"""Evaluating a network that labels every pixel: the field's numbers on a data set."""
+"""Evaluate a segmentation network on a data set."""
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -13,44 +13,46 @@ from ..metrics.checks import mean_without_nan
 from ..nn import Module
 
 
-def predictions(model: Module, dataset: Any, quiet: bool, **how: Any) -> Iterator[tuple[Any, Any]]:
-    """(sample, what ``model.predict`` says of it) for every picture; ``how`` are predict's options.
+def predictions(model: Module, dataset: Any, quiet: bool, **options: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield (sample, prediction) for every image; ``options`` are those of ``model.predict``.
 
-    A progress bar, if not ``quiet`` and a terminal is there to show it.
+    Shows a progress bar unless ``quiet``, or without a terminal.
     """
     for i in tqdm(range(len(dataset)), disable=True if quiet else None, unit="image", leave=False):
         sample = dataset[i]
-        yield sample, model.predict([sample.image], **how)[0]
+        yield sample, model.predict([sample.image], **options)[0]
 
 
-def evaluate(model: Module, dataset: Any, training: Any = None, quiet: bool = True, **how: Any) -> dict[str, float]:
-    """Pixel accuracy, mean accuracy, mean IU, frequency-weighted IU (FCN, sec. 5) over a whole data set, void left out.
+def evaluate_segmentation(model: Module, dataset: Any, threshold_data: Any = None, quiet: bool = True,
+                          **options: Any) -> dict[str, float]:
+    """Return pixel accuracy, mean accuracy, mean IU and frequency-weighted IU (FCN, sec. 5) over a data set, without
+    void, the boundary F-score, and each class's IU.
 
-    Beside them the boundary F-score and each class's IU. Given ``training`` images to choose a threshold on, the
-    classes are 0 membrane or gap and 1 cell, and the ISBI 2012 measures stand in place of the classes' IU, means over
-    images: pixel error at threshold 0.5; Rand F-score and warping error at the threshold that has the best mean Rand
-    F-score on ``training``. A number is NaN where there is nothing to measure.
+    With ``threshold_data``, the classes are 0, membrane or gap, and 1, cell, and the ISBI 2012 measures replace the
+    classes' IU. They are means over the images: the pixel error at threshold 0.5, and the Rand F-score and warping
+    error at the threshold with the best mean Rand F-score on ``threshold_data``. A number is NaN where there is nothing
+    to measure.
     """
-    matrix, cells, of_membranes = ConfusionMatrix(dataset.num_classes, IGNORE), [], training is not None
+    matrix, cells, membranes = ConfusionMatrix(dataset.num_classes, IGNORE), [], threshold_data is not None
     counted = False
     borders = BoundaryFScore(dataset.num_classes)
-    for sample, result in predictions(model, dataset, quiet, **how):
+    for sample, result in predictions(model, dataset, quiet, **options):
         counted |= bool((sample.label != IGNORE).any())
         matrix.update(result.labels, sample.label)
         borders.update(result.labels, sample.label)
-        if of_membranes:  # of streets, a thousand pictures' probabilities would fill the memory
+        if membranes:  # only then: the probabilities of a large data set would fill the memory
             cells.append((result.probabilities[1], sample.label == 1))
     found = {name: getattr(matrix, name) if counted else np.nan
              for name in ("pixel_accuracy", "mean_accuracy", "mean_iu", "frequency_weighted_iu")}
     if borders.pictures.any():
         found["boundary_f_score"] = borders.mean
-    if not of_membranes and counted:
+    if not membranes and counted:
         found |= {f"iu {name}": float(iu) for name, iu in zip(dataset.class_names, matrix.per_class_iu, strict=True)
                   if not np.isnan(iu)}
-    if not of_membranes or not len(training):
+    if not membranes or not len(threshold_data):
         return found
-    seen = [(r.probabilities[1], s.label == 1) for s, r in predictions(model, training, quiet, **how)]
-    threshold = best_threshold(*zip(*seen, strict=True))
+    scored = [(r.probabilities[1], s.label == 1) for s, r in predictions(model, threshold_data, quiet, **options)]
+    threshold = best_threshold(*zip(*scored, strict=True))
     return {**found, "pixel_error": mean_without_nan([pixel_error(p, truth) for p, truth in cells]),
             "threshold": threshold,
             "rand_f_score": mean_without_nan([rand_f_score_at(p, truth, threshold) for p, truth in cells]),

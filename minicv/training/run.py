@@ -1,9 +1,9 @@
-"""A training run in a folder: watched, saved as it goes, and able to go on after any end.
+"""A training run in a folder: monitored, saved as it goes, and resumable.
 
-    last.safetensors    weights, optimiser and step: the run goes on from here (--resume)
-    best.safetensors    the same, when it was best
-    metrics.jsonl       a line of JSON every few steps
-    curve.png           the losses drawn
+    last.safetensors    weights, optimizer and step; --resume continues from here
+    best.safetensors    the same at the best step
+    metrics.jsonl       one line of JSON every few steps
+    curve.png           the losses, plotted
 """
 from __future__ import annotations
 
@@ -25,140 +25,143 @@ from ..errors import UserError
 from ..files import atomic_write, to_json
 from ..nn import Module
 from .checkpoint import CheckpointError, load_training, save_training
-from .loop import Losses, Training, fetch
+from .loop import Losses, Training, fetch_losses
 
-EVERY = 10  # steps to a line in metrics.jsonl
+LOG_EVERY = 10  # steps per line of metrics.jsonl
 
 
 class Diverged(UserError, RuntimeError):
-    """The loss is no longer a finite number; the message names the step and what may help."""
+    """The loss is not finite; the message names the step and what may help."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C, after the state of the run was saved; the message says how to go on."""
+    """Ctrl-C, after the run was saved; the message says how to continue."""
 
 
 class Run:
-    """``Run(training, folder).run()`` trains to the config's last step.
+    """``Run(training, folder).run()`` trains up to the last step of the configuration.
 
-    ``validate(model)`` is a number, the higher the better, asked ten times in a run; without one the run is best where
-    the mean loss is lowest. ``save_every``: seconds between saves. ``about`` is kept in the files: what the data were.
+    ``validate(model)`` returns a score, higher is better, and is called ten times in a run; without it the best step is
+    the one with the lowest mean loss. ``save_every``: seconds between saves. ``metadata``, which describes the data, is
+    stored in the checkpoints.
     """
 
-    def __init__(self, training: Training, folder: Path, about: dict[str, Any] | None = None, quiet: bool = False,
-                 save_every: float = 60.0, validate: Callable[[Module], float] | None = None):
-        self.training, self.folder, self.quiet, self.save_every = training, Path(folder), quiet, save_every
-        self.validate, self.about = validate, {**(about or {}), "config": vars(training.task.config)}
-        self.lines: list[dict] = []
+    def __init__(self, training: Training, folder: Path, metadata: dict[str, Any] | None = None, quiet: bool = False,
+                 *, save_every: float = 60.0, validate: Callable[[Module], float] | None = None):
+        self.training, self.config, self.folder, self.quiet = training, training.config, Path(folder), quiet
+        self.metadata = {**(metadata or {}), "config": vars(self.config)}
+        self.save_every, self.validate = save_every, validate
+        self.lines: list[dict] = []  # of metrics.jsonl
         self.recent: list[Losses] = []  # of the steps since the last line
         self.best, self.best_by, self.seconds = -np.inf, "validation" if validate else "loss", 0.0
-        self.steps_before = training.task.config.steps  # of the run that is continued
+        self.previous_steps = self.config.steps  # in the configuration of the run that is resumed
+        self.leader = training.group.rank == 0
 
     @property
-    def last(self) -> Path:
+    def last_path(self) -> Path:
         return self.folder / "last.safetensors"
 
     @property
-    def metrics(self) -> Path:
+    def metrics_path(self) -> Path:
         return self.folder / "metrics.jsonl"
 
     def resume(self) -> None:
-        """Continue from ``last.safetensors``, perhaps with more steps than before: the schedule is then that over all
-        steps, from here on. ``CheckpointError`` if the file is not this run's, or metrics.jsonl is damaged."""
-        lines = read_metrics(self.metrics) if self.metrics.exists() else []
-        info = load_training(self.last, self.training, self.about)
-        self.seconds, self.steps_before = info.get("seconds", 0.0), info["config"]["steps"]
+        """Continue from ``last.safetensors``. With more steps than before, the learning rate follows the schedule of
+        all steps from here on. Raises ``CheckpointError`` for the file of another run or a damaged metrics.jsonl."""
+        lines = read_metrics(self.metrics_path) if self.metrics_path.exists() else []
+        info = load_training(self.last_path, self.training, self.metadata)
+        self.seconds, self.previous_steps = info.get("seconds", 0.0), info["config"]["steps"]
         if info.get("best") is not None and info.get("best_by") == self.best_by:
             self.best = info["best"]
-        self.lines = [line for line in lines if line["step"] <= self.training.step]  # later steps are done again
+        self.lines = [line for line in lines if line["step"] <= self.training.step]  # later steps are repeated
 
     def run(self, finish: Callable[[], bool] | None = None) -> list[dict]:
-        """Train; the lines of metrics.jsonl. ``Diverged`` as soon as a loss is not finite.
+        """Train; return the lines of metrics.jsonl. Raises ``Diverged`` as soon as a loss is not finite.
 
-        ``finish`` trains what the steps did not, and says whether there was anything; the curve is drawn after it.
+        ``finish`` trains what the steps do not train, and returns whether it changed the model.
         """
-        training, config, leader = self.training, self.training.task.config, self.training.group.rank == 0
-        if leader:
+        training, steps, batch = self.training, self.config.steps, self.config.batch
+        if self.leader:
             self.folder.mkdir(parents=True, exist_ok=True)
         start = self.saved = time.perf_counter()
         before = self.seconds
-        bar = tqdm(total=config.steps * config.batch, initial=training.step * config.batch, unit="image",
-                   disable=self.quiet or not leader)
+        bar = tqdm(total=steps * batch, initial=training.step * batch, unit="image",
+                   disable=self.quiet or not self.leader)
         with warnings.catch_warnings(), bar:
-            # A run that diverges is reported once, below, not by every operation that it overflows in.
+            # A run that diverges is reported once, below, not by every operation that overflows.
             warnings.filterwarnings("ignore", "(overflow|invalid value) encountered", RuntimeWarning)
-            with after_a_step() as asked:
+            with defer_sigint() as signals:
                 for losses in training:
                     self.seconds = before + time.perf_counter() - start
-                    self.note(losses, bar)
-                    stop = training.group.sum(np.array([len(asked)]))[0] > 0  # any process: all stop after this step
-                    if leader and (self.due() or stop):
+                    self.record(losses, bar)
+                    stop = training.group.sum(np.array([len(signals)]))[0] > 0  # one process interrupted: all stop
+                    if self.leader and (self.save_is_due() or stop):
                         self.save()
                     if stop:
-                        raise Interrupted(f"interrupted after step {training.step} of {config.steps}; {self.last} is "
+                        raise Interrupted(f"interrupted after step {training.step} of {steps}; {self.last_path} is "
                                           "saved: rerun with --resume to continue")
-        if leader:
+        if self.leader:
             self.save()
         training.group.barrier()
-        if leader:
+        if self.leader:
             if finish is not None and finish():
                 self.save()
-            self.draw()
+            self.draw_curve()
         return self.lines
 
-    def note(self, losses: Losses, bar: tqdm) -> None:
-        """Watch one step."""
-        step, config = self.training.step, self.training.task.config
+    def record(self, losses: Losses, bar: tqdm) -> None:
+        """Record the losses of a step; every ``LOG_EVERY`` steps write a line, and ten times in a run validate."""
+        step, steps = self.training.step, self.config.steps
         self.recent.append(losses)
-        bar.update(config.batch)
-        if losses.floats is not None:  # at hand, without waiting for a device
-            self.check()
-        if step % EVERY == 0 or step == config.steps:
-            self.check()
+        bar.update(self.config.batch)
+        if losses.floats is not None:  # readable without waiting for a device
+            self.check_finite()
+        if step % LOG_EVERY == 0 or step == steps:
+            self.check_finite()
             means = {name: float(np.mean([each.get(name, 0.0) for each in self.recent])) for name in losses}
-            lr = self.training.optimizer.groups[0]["lr"]
-            self.lines.append({"step": step, **means, "lr": lr, "seconds": round(self.seconds, 2), "memory": memory()})
-            bar.set_postfix(loss=f"{self.mean_loss():.4f}", lr=f"{lr:.2g}", memory=f"{memory() / 2**20:.0f}M")
+            lr, memory = self.training.optimizer.groups[0]["lr"], max_memory()
+            self.lines.append({"step": step, **means, "lr": lr, "seconds": round(self.seconds, 2), "memory": memory})
+            bar.set_postfix(loss=f"{self.mean_loss():.4f}", lr=f"{lr:.2g}", memory=f"{memory / 2**20:.0f}M")
             self.recent.clear()
-        if self.validate and self.training.group.rank == 0 and step % max(1, config.steps // 10) == 0:
-            self.check()
-            value = self.validate(self.training.model)
-            if not np.isfinite(value):
+        if self.validate and self.leader and step % max(1, steps // 10) == 0:
+            self.check_finite()
+            score = self.validate(self.training.model)
+            if not np.isfinite(score):
                 warnings.warn("validation: the split val has nothing to measure", RuntimeWarning, stacklevel=2)
             self.training.model.train()
-            self.lines.append({"step": step, "validation": value})
-            if value > self.best:
-                self.best = value
-                self.write("best.safetensors")
+            self.lines.append({"step": step, "validation": score})
+            if score > self.best:
+                self.best = score
+                self.write_checkpoint("best.safetensors")
 
-    def check(self) -> None:
-        """``Diverged`` if a loss since the last line is not finite."""
-        fetch(self.recent)
+    def check_finite(self) -> None:
+        """Raise ``Diverged`` if a loss since the last line is not finite."""
+        fetch_losses(self.recent)
         for step, losses in enumerate(self.recent, start=self.training.step - len(self.recent)):
             if not np.isfinite(losses["total"]):
                 raise Diverged(f"the loss became {losses['total']} at step {step}; a smaller learning rate than "
-                               f"{self.training.task.config.lr} may help")
+                               f"{self.config.lr} may help")
 
     def mean_loss(self) -> float:
-        """Over the last 100 steps that have a line."""
-        return float(np.mean([line["total"] for line in self.lines[-100 // EVERY:] if "total" in line] or [np.inf]))
+        """Return the mean loss of the last 100 steps that have a line."""
+        return float(np.mean([line["total"] for line in self.lines[-100 // LOG_EVERY:] if "total" in line] or [np.inf]))
 
-    def due(self) -> bool:
+    def save_is_due(self) -> bool:
         return time.perf_counter() - self.saved >= self.save_every
 
     def save(self) -> None:
-        """Write the checkpoints and metrics.jsonl, each whole or not at all."""
-        self.check()
+        """Write the checkpoints and metrics.jsonl, each atomically."""
+        self.check_finite()
         if not self.validate and -self.mean_loss() > self.best:
             self.best = -self.mean_loss()
-            self.write("best.safetensors")
-        with atomic_write(self.metrics) as temporary:
+            self.write_checkpoint("best.safetensors")
+        with atomic_write(self.metrics_path) as temporary:
             temporary.write_text("".join(to_json(line) + "\n" for line in self.lines), encoding="utf-8")
-        self.write("last.safetensors")
+        self.write_checkpoint("last.safetensors")
         self.saved = time.perf_counter()
 
-    def draw(self) -> None:
-        """Draw curve.png; a warning where that fails, because nothing depends on it."""
+    def draw_curve(self) -> None:
+        """Write curve.png; only warn if that fails, because nothing depends on it."""
         try:
             from ..viz.curves import loss_curve
             with atomic_write(self.folder / "curve.png") as temporary:
@@ -166,39 +169,41 @@ class Run:
         except Exception as error:
             warnings.warn(f"{self.folder / 'curve.png'}: not drawn ({error})", RuntimeWarning, stacklevel=2)
 
-    def write(self, name: str) -> None:
+    def write_checkpoint(self, name: str) -> None:
         best = float(self.best) if np.isfinite(self.best) else None
-        save_training(self.folder / name, self.training, **self.about, seconds=round(self.seconds, 2), best=best,
+        save_training(self.folder / name, self.training, **self.metadata, seconds=round(self.seconds, 2), best=best,
                       best_by=self.best_by)
 
 
 @contextlib.contextmanager
-def after_a_step() -> Iterator[list[int]]:
-    """Inside, Ctrl-C is noted in the list, to be heeded between two steps; a second one ends the program at once.
+def defer_sigint() -> Iterator[list[int]]:
+    """Inside, append the first Ctrl-C to the list instead of raising; a second Ctrl-C ends the program at once.
 
-    In the middle of a step some weights, or batch norm's statistics, are already those of the next one: what was saved
-    then would not go on bit for bit.
+    The caller handles it between two steps. In the middle of a step some weights or batch norm's statistics are those
+    of the next step already, so a state saved there could not be resumed bit for bit.
     """
-    asked: list[int] = []
+    signals: list[int] = []
 
-    def note(number: int, frame: Any) -> None:
-        if asked:
+    def handle(number: int, frame: Any) -> None:
+        if signals:
             raise KeyboardInterrupt
-        asked.append(number)
+        signals.append(number)
 
-    if threading.current_thread() is not threading.main_thread():  # only the main thread is told of signals
-        yield asked
+    if threading.current_thread() is not threading.main_thread():  # only the main thread receives signals
+        yield signals
         return
-    before = signal.signal(signal.SIGINT, note)
+    before = signal.signal(signal.SIGINT, handle)
     try:
-        yield asked
+        yield signals
     finally:
         signal.signal(signal.SIGINT, before)
 
 
 def read_metrics(path: Path) -> list[dict]:
-    """The lines of metrics.jsonl; the last one may be torn. ``CheckpointError`` for one that no run wrote: steps never
-    fall, and all else are numbers or null."""
+    """Return the lines of metrics.jsonl, without a last line that is cut short.
+
+    Raises ``CheckpointError`` for a line that no run writes: steps never decrease, other values are numbers or null.
+    """
     lines, bad = [], "it is not text"
     try:
         written = path.read_text(encoding="utf-8-sig").splitlines()
@@ -217,8 +222,8 @@ def read_metrics(path: Path) -> list[dict]:
     return lines
 
 
-def memory() -> int:
-    """The most bytes that this process has held so far; 0 where the system does not say."""
+def max_memory() -> int:
+    """Return the most bytes that this process has used so far; 0 where the system does not report it."""
     try:
         import resource
     except ImportError:

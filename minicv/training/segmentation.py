@@ -1,4 +1,4 @@
-"""Training a network that labels every pixel: what its examples are."""
+"""Train a segmentation network: its configuration, its task, and ``train_segmentation``."""
 from __future__ import annotations
 
 import dataclasses
@@ -24,28 +24,28 @@ from ..data import (
 )
 from ..nn import Module
 from .config import TrainConfig
-from .loop import Training
-from .two_stage import TwoStages
+from .loop import Training, shuffled
+from .two_stage import Tile, TwoStageCrops
 
-TRIES = 50  # to find a part of an image in which any pixel has a label
+MAX_TRIES = 50  # random parts of an image, until one has a labeled pixel
 
 
-class Unusable(Exception):
-    """An image that gives no example; the message says why."""
+class UnusableImage(Exception):
+    """An image gives no example; the message says why."""
 
 
 @dataclasses.dataclass
 class SegmentationConfig(TrainConfig):
-    """How to train a network that labels every pixel; the defaults are U-Net's (sec. 3).
+    """How to train a segmentation network; the defaults are U-Net's (sec. 3).
 
-    ``tile``: side of the output tile that one step looks at, in pixels; None for the whole picture. ``augment``: none,
-    one of your own, or what fits the pictures: those that may be turned (cells) are turned, flipped, bent by
-    ``elastic`` pixels and changed in grey value (``UNetAugment``); those that are upright (streets) are scaled by a
-    factor between 1/``scale`` and ``scale``, flipped left to right and changed in color by up to ``jitter``,
-    turned by up to ``rotation`` degrees and blurred (``SegmentationAugment``).
-    ``weight_map``: U-Net's eq. (2), or 1 everywhere. ``class_weights``: pixels of rare classes weigh more, see
-    ``data.class_weights``; times the weight map, if both are asked for. ``two_stage``: DeconvNet's crops of objects,
-    then of proposals, in place of tiles, see ``two_stage.py``.
+    ``tile``: side of the output tile of one example, in pixels; None for the whole image. ``augment``: False, an
+    augmentation, or True for the one that suits the images. Images without an upright direction (cells) are rotated,
+    flipped, deformed by ``elastic`` pixels and changed in gray value (``UNetAugment``). Upright images (streets) are
+    scaled by a factor between 1/``scale`` and ``scale``, flipped left to right, changed in color by up to ``jitter``,
+    rotated by up to ``rotation`` degrees and blurred (``SegmentationAugment``). ``weight_map``: weigh pixels by U-Net's
+    eq. (2). ``class_weights``: weigh pixels of rare classes more, see ``data.class_weights``; with both, the weights
+    are multiplied. ``two_stage``: DeconvNet's crops of objects, then of proposals, instead of tiles; see
+    ``two_stage.py``.
     """
 
     momentum: float = 0.99  # U-Net, sec. 3: "we use a high momentum (0.99)"
@@ -60,106 +60,111 @@ class SegmentationConfig(TrainConfig):
     class_weights: bool = False
     two_stage: bool = False
 
-    MINIMUMS: ClassVar[dict[str, int]] = {**TrainConfig.MINIMUMS, "tile": 1, "elastic": 0, "scale": 1, "jitter": 0,
-                                          "rotation": 0}
+    MINIMUMS: ClassVar[dict[str, float]] = {**TrainConfig.MINIMUMS, "tile": 1, "elastic": 0, "scale": 1, "jitter": 0,
+                                            "rotation": 0}
 
 
 class SegmentationTask:
-    """A data set seen through random tiles: every epoch goes through it in a new order.
+    """Random tiles of the images of a data set, for a network that labels every pixel.
 
-    An example is an image (C, h, w), its label (h', w') and the weight of its pixels (h', w') or None, where h' is the
+    An example is an image (C, h, w), its label (h', w') and the weights of its pixels (h', w') or None, where h' is the
     model's output side for h.
     """
 
-    def __init__(self, dataset: Any, config: SegmentationConfig, model: Module):
+    def __init__(self, model: Any, dataset: Any, config: SegmentationConfig):
         if len(dataset) == 0:
             raise DataError("train: the data set has no images")
+        self.model, self.config = model, config
         self.dataset = WithWeightMap(dataset) if config.weight_map else dataset
-        self.config, self.model, self.augment = config, model, config.augment
+        self.augment = config.augment
         if self.augment is True:
             upright = getattr(dataset, "upright", False)
             self.augment = UNetAugment(elastic=config.elastic) if not upright else SegmentationAugment(
                 (1 / config.scale, config.scale), jitter=config.jitter, rotation=config.rotation, blur=config.blur)
-        self.weight_of = None  # of a label, 0 to 255
+        self.label_weights = None  # the weight of each label, 0 to 255
         if config.class_weights:
-            self.weight_of = np.zeros(IGNORE + 1, np.float32)
-            self.weight_of[:dataset.num_classes] = class_weights(dataset)
-        self.stages = TwoStages(dataset.class_names) if config.two_stage else None
-        self.passed_over: set[str] = set()  # names of images that gave no example, which were warned of
-
-    def stage(self, i: int) -> int:
-        """1 or 2: that of the i-th example in a two-stage training."""
-        return 1 if 3 * (i // self.config.batch) < self.config.steps else 2  # DeconvNet, sec. 5.1: 20K and 40K steps
+            self.label_weights = np.zeros(IGNORE + 1, np.float32)
+            self.label_weights[:dataset.num_classes] = class_weights(dataset)
+        self.two_stage = TwoStageCrops(dataset.class_names) if config.two_stage else None
+        self.skipped: set[str] = set()  # names of unusable images; each is warned about once
 
     def example(self, i: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """The i-th example; the same for the same seed.
+        """Return the i-th example, which depends on the seed and i alone.
 
-        An image that gives none, as its label is void everywhere or it is too small for a tile, is passed over with
-        one ``DataWarning``: the next one takes its place. ``DataError`` if no image of the data set gives one.
+        An unusable image (all of its label is void, or it is smaller than a tile) is skipped with one ``DataWarning``,
+        and the next image takes its place. Raises ``DataError`` if no image of the data set is usable.
         """
-        epoch, place = divmod(i, len(self.dataset))
-        order = np.random.default_rng([self.config.seed, 0, epoch]).permutation(len(self.dataset))
-        rng = np.random.default_rng([self.config.seed, 1, i])
-        reasons = {}
-        for number in np.roll(order, -place).tolist():
-            whole = self.dataset[number]
+        order, rng = shuffled(self.config.seed, i, len(self.dataset))
+        reasons: dict[str, UnusableImage] = {}
+        for number in order:
+            sample = self.dataset[number]
             try:
-                part = self.part_of(whole, i, rng)
-            except Unusable as error:
-                reasons[whole.name] = error
+                example = self.example_from(sample, i, rng)
+            except UnusableImage as error:
+                reasons[sample.name] = error
                 continue
-            for name in reasons.keys() - self.passed_over:
-                self.passed_over.add(name)
-                warnings.warn(f"train: {name} is passed over: {reasons[name]}", DataWarning, stacklevel=2)
-            return part
-        raise DataError(f"train: none of the {len(order)} images gives an example; {whole.name}: {reasons[whole.name]}")
+            for name in reasons.keys() - self.skipped:
+                self.skipped.add(name)
+                warnings.warn(f"train: {name} is skipped: {reasons[name]}", DataWarning, stacklevel=2)
+            return example
+        raise DataError(f"train: none of the {len(order)} images gives an example; {sample.name}: "
+                        f"{reasons[sample.name]}")
 
-    def part_of(self, whole: Sample, i: int,
-                rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """A random part of an image as the i-th example. Raises ``Unusable``."""
-        if (whole.label == IGNORE).all():
-            raise Unusable("no pixel of it has a label")
-        sample = dataclasses.replace(whole, instances=None)  # the loss has no use for them
+    def example_from(self, sample: Sample, i: int,
+                     rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Return a random part of an image as the i-th example. Raises ``UnusableImage``."""
+        if (sample.label == IGNORE).all():
+            raise UnusableImage("no pixel of it has a label")
         try:
-            wanted = whole.label.shape if self.config.tile is None else (self.config.tile,) * 2
-            tile_in = tuple(self.model.input_size(side) for side in wanted)
-            tile_out = tuple(self.model.output_size(side) for side in tile_in)
-            margin = tuple((a - b) // 2 for a, b in zip(tile_in, tile_out, strict=True))
-            cut = self.stages is None and not isinstance(self.augment, SegmentationAugment)  # as it is, not filled up
-            if cut and (np.array(whole.label.shape) < tile_out).any():
-                raise Unusable(f"its {' x '.join(map(str, whole.label.shape))} pixels are fewer than the "
-                               f"{' x '.join(map(str, tile_out))} of a tile; use a smaller tile")
-            for _ in range(TRIES):
-                if self.stages is not None:
-                    part = self.stages(whole, self.stage(i), tile_in, tile_out, rng, bool(self.augment))
-                elif isinstance(self.augment, SegmentationAugment):
-                    part = dataclasses.replace(self.augment, crop=tile_out, margin=margin)(sample, rng)
-                else:
-                    window = random_window(whole.label.shape, tile_in, tile_out, rng)
-                    part = self.augment(sample, rng, window) if self.augment else window.cut(sample)
-                label = centre(part.label, tile_out)
+            tile = self.tile_of(sample)
+            for _ in range(MAX_TRIES):
+                part = self.random_part(sample, tile, i, rng)
+                label = centre(part.label, tile.output)
                 if (label != IGNORE).any():  # a loss over no pixel is 0/0
                     break
             else:
-                raise Unusable(f"no pixel with a label in {TRIES} random parts of it")
+                raise UnusableImage(f"no pixel with a label in {MAX_TRIES} random parts of it")
         except ValueError as error:
-            raise DataError(f"{whole.name}: {error}") from error
-        weight = None if part.weight is None else centre(part.weight, tile_out)
-        if self.weight_of is not None:
-            weight = self.weight_of[label] if weight is None else self.weight_of[label] * weight
-        return standardise(part.image, like=whole.image), label, weight
+            raise DataError(f"{sample.name}: {error}") from error
+        weight = None if part.weight is None else centre(part.weight, tile.output)
+        if self.label_weights is not None:
+            weight = self.label_weights[label] if weight is None else self.label_weights[label] * weight
+        return standardise(part.image, like=sample.image), label, weight
 
-    def batch(self, examples: list, device: str) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Images (N, C, h, w), labels (N, h', w') and weights (N, h', w') or None: what ``losses`` takes."""
-        image, label, weight = zip(*examples, strict=True)
-        if len({each.shape for each in image}) > 1:
-            raise DataError(f"train: images of a batch differ in size, {image[0].shape} and others; name a tile, or "
+    def tile_of(self, sample: Sample) -> Tile:
+        """Return the model's input and output size for a part of an image, or for the whole image."""
+        H, W = sample.label.shape if self.config.tile is None else (self.config.tile,) * 2
+        h, w = self.model.input_size(H), self.model.input_size(W)
+        return Tile((h, w), (self.model.output_size(h), self.model.output_size(w)))
+
+    def random_part(self, sample: Sample, tile: Tile, i: int, rng: np.random.Generator) -> Sample:
+        """Return a random part of an image, as large as the tile's input, augmented."""
+        if self.two_stage is not None:
+            return self.two_stage(sample, self.stage(i), tile, rng, augment=bool(self.augment))
+        sample = dataclasses.replace(sample, instances=None)  # the loss does not need them
+        if isinstance(self.augment, SegmentationAugment):  # fills up small images with void
+            return dataclasses.replace(self.augment, crop=tile.output, margin=tile.margin)(sample, rng)
+        if (np.array(sample.label.shape) < tile.output).any():
+            raise UnusableImage(f"its {' x '.join(map(str, sample.label.shape))} pixels are fewer than the "
+                                f"{' x '.join(map(str, tile.output))} of a tile; use a smaller tile")
+        window = random_window(sample.label.shape, tile.input, tile.output, rng)
+        return self.augment(sample, rng, window) if self.augment else window.cut(sample)
+
+    def stage(self, i: int) -> int:
+        """Return the stage of the i-th example in a two-stage training, 1 or 2."""
+        return 1 if 3 * (i // self.config.batch) < self.config.steps else 2  # DeconvNet, sec. 5.1: 20K and 40K steps
+
+    def collate(self, examples: list) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return images (N, C, h, w), labels (N, h', w') and weights (N, h', w') or None."""
+        images, labels, weights = zip(*examples, strict=True)
+        if len({image.shape for image in images}) > 1:
+            raise DataError(f"train: images of a batch differ in size, {images[0].shape} and others; name a tile, or "
                             "use a batch of 1")
-        together = (image, label, None if weight[0] is None else weight)
-        return tuple(None if a is None else Tensor(np.stack(a)).to(device) for a in together)
+        return (Tensor(np.stack(images)), Tensor(np.stack(labels)),
+                None if weights[0] is None else Tensor(np.stack(weights)))
 
 
-def train_steps(model: Module, dataset: Any, config: SegmentationConfig) -> Iterator[float]:
-    """Train; yields the loss of every step, after the weights have changed."""
-    for losses in Training(model, SegmentationTask(dataset, config, model)):
+def train_segmentation(model: Module, dataset: Any, config: SegmentationConfig) -> Iterator[float]:
+    """Train; yield the loss of every step, after the weights have changed."""
+    for losses in Training(SegmentationTask(model, dataset, config)):
         yield losses["total"]

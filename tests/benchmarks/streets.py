@@ -13,7 +13,7 @@ from typing import Any
 from minicv.data import open_dataset
 from minicv.files import atomic_write
 from minicv.training import load_checkpoint
-from minicv.training.evaluate import evaluate
+from minicv.training.evaluate import evaluate_segmentation
 from minicv.training.run import read_metrics
 from minicv.viz import segmentation_sheet
 
@@ -26,7 +26,7 @@ def measure(run: Path, dataset: Any) -> tuple[dict[str, float], list]:
     """The numbers of one run, and its labels of the pictures SHOWN."""
     model, info = load_checkpoint(run / "last.safetensors")
     model.eval()
-    found = evaluate(model, dataset)
+    found = evaluate_segmentation(model, dataset)
     start = time.perf_counter()
     labels = [model.predict([dataset[i % len(dataset)].image])[0].labels for i in SHOWN]
     found["ms"] = 1000 * (time.perf_counter() - start) / len(SHOWN)

@@ -194,7 +194,7 @@ def seen(spec):
     if isinstance(dataset[0], Sample):
         model = models.build("unet", width=1, depth=1, in_channels=dataset[0].image.shape[0],
                              num_classes=dataset.num_classes)
-        task = SegmentationTask(dataset, SegmentationConfig(steps=1, batch=1, tile=4, augment=False), model)
+        task = SegmentationTask(model, dataset, SegmentationConfig(steps=1, batch=1, tile=4, augment=False))
         found += [part for i in range(3) for part in task.example(i)[:2]]
     return found
 

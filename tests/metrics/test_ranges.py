@@ -9,7 +9,7 @@ from minicv.data.detection import DetectionSample
 from minicv.detection import Detections
 from minicv.metrics.detection import descending_order, overlaps, precision_recall, shared_pixels
 from minicv.metrics.instances import count_instances
-from minicv.training.evaluate import evaluate
+from minicv.training.evaluate import evaluate_segmentation
 from minicv.viz import color_instances, color_labels, overlay_labels
 from minicv.viz.images import to_rgb
 
@@ -100,11 +100,11 @@ def test_evaluating_images_without_a_cell_or_without_a_label():
             from minicv.models.segmentation.base import Segmentation
             return [Segmentation(np.zeros((6, 6), int), np.full((2, 6, 6), 0.5, np.float32))]
 
-    result = evaluate(Model(), Set([Sample()]), Set([Sample()]))
+    result = evaluate_segmentation(Model(), Set([Sample()]), Set([Sample()]))
     assert result["pixel_accuracy"] == 1 and result["pixel_error"] == 0 and np.isnan(result["rand_f_score"])
-    assert np.isnan(evaluate(Model(), Set(), Set([Sample()]))["mean_iu"])
+    assert np.isnan(evaluate_segmentation(Model(), Set(), Set([Sample()]))["mean_iu"])
     Sample.label = np.full((6, 6), 255)
-    assert np.isnan(evaluate(Model(), Set([Sample()]), Set())["mean_iu"])
+    assert np.isnan(evaluate_segmentation(Model(), Set([Sample()]), Set())["mean_iu"])
 
 
 # --------------------------------------------------------------------------------------------- integers of all types

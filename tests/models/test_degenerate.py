@@ -89,7 +89,7 @@ def test_two_steps_of_every_detector(name, data, proposals):
         proposer = None
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        steps = list(Training(model, DetectionTask(Few(DATA[data]), config, model, proposer)))
+        steps = list(Training(DetectionTask(model, Few(DATA[data]), config, proposer)))
         found = model.predict([DATA[data][0].image], None if proposer is None else [proposer(DATA[data][0].image)])
     for losses in steps:
         assert list(losses) == [*LOSSES[name], "total"]
@@ -135,7 +135,7 @@ def test_two_steps_of_every_segmentation_network(name, data, tmp_path):
     config = SegmentationConfig(steps=2, batch=2, lr=0.01, warmup=0, scale=1.0, class_weights=True)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        lines = Run(Training(model, SegmentationTask(Pixels(LABELS[data]), config, model)), tmp_path, quiet=True).run()
+        lines = Run(Training(SegmentationTask(model, Pixels(LABELS[data]), config)), tmp_path, quiet=True).run()
         found = model.predict([LABELS[data][0].image])[0]
     names = ["loss", "auxiliary", "total"] if model.__dict__.get("auxiliary_head") is not None else ["loss", "total"]
     assert [name for name in lines[-1] if name in ("loss", "auxiliary", "total")] == names

@@ -35,11 +35,11 @@ def losses_of_a_step(name: str, device: str):
     pictures = dataset(2, (64, 64))
     model = models.build(name, num_classes=pictures.num_classes, in_channels=3).to(device)
     changes = {"steps": 10, "batch": 2, "warmup": 0, **({"tile": None} if kind == "segmentation" else {})}
-    task = task(pictures, config(**{**cls.TRAIN_DEFAULTS["compact"], **changes}), model)
-    job = training.Training(model.train(), task)
-    batch = task.batch([task.example(0), task.example(1)], device)
+    task = task(model.train(), pictures, config(**{**cls.TRAIN_DEFAULTS["compact"], **changes}))
+    job = training.Training(task)
+    batch = training.loop.to_device(task.collate([task.example(0), task.example(1)]), device)
     StrictArray.reads.clear()
-    return model, job.advance(*batch)
+    return model, job.train_step(*batch)
 
 
 @pytest.mark.parametrize("device", ["strict", pytest.param("cupy", marks=pytest.mark.gpu)])

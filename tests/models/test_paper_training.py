@@ -118,13 +118,13 @@ def test_biases_that_do_not_decay():
 class Once:
     """One step on a given batch."""
 
-    def __init__(self, *batch, **config):
-        self.config, self.given = TrainConfig(steps=1, lr=0.1, **config), batch
+    def __init__(self, model, *batch, **config):
+        self.model, self.config, self.given = model, TrainConfig(steps=1, lr=0.1, **config), batch
 
     def example(self, i):
         return i
 
-    def batch(self, examples, device):
+    def collate(self, examples):
         return self.given
 
 
@@ -139,14 +139,14 @@ def test_frozen_batch_norm_keeps_its_numbers_and_normalizes_by_them(freeze):
     x = Tensor(rng.standard_normal((2, 3, 16, 16)).astype(np.float32))
     label = Tensor(rng.integers(0, 3, (2, 16, 16)))
     before = {name: np.array(value) for name, value in model.state_dict().items()}
-    for _ in Training(model, Once(x, label, batch=1, freeze_bn=freeze)):
+    for _ in Training(Once(model, x, label, batch=1, freeze_bn=freeze)):
         pass
     changed = {name for name, value in model.state_dict().items() if not np.array_equal(value, before[name])}
     norms = {f"{name}.{part}" for name, m in model.modules() if isinstance(m, minicv.nn.BatchNorm2d)
              for part in ("weight", "bias", "running_mean", "running_var")}
     assert (changed & norms == set()) if freeze else (norms <= changed)
     assert {name for name in before if name.endswith("weight")} - norms <= changed
-    for _ in Training(model, Once(x, label, batch=1)):  # and thawed by the next training that does not freeze it
+    for _ in Training(Once(model, x, label, batch=1)):  # and thawed by the next training that does not freeze it
         pass
     assert all(m.weight.requires_grad and not m.frozen for _, m in model.modules()
                if isinstance(m, minicv.nn.BatchNorm2d))

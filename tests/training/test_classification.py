@@ -5,7 +5,7 @@ import minicv
 import minicv.ops as F
 from minicv import Tensor, models, nn
 from minicv.models.backbones.classifier import normalise
-from minicv.training.classification import accuracy, classifier_scores, classifier_steps
+from minicv.training.classification import accuracy, classifier_scores, train_classifier
 
 
 class Means(nn.Module):
@@ -31,7 +31,7 @@ def test_it_learns():
     images, labels = red_or_blue(200)
     minicv.seed(0)
     model = Means()
-    losses = list(classifier_steps(model, images, labels, 150, batch=20, lr=0.1))
+    losses = list(train_classifier(model, images, labels, 150, batch=20, lr=0.1))
     assert len(losses) == 150 and np.mean(losses[-10:]) < 0.3 < np.log(2) - 0.2
     assert accuracy(model, *red_or_blue(100, seed=1)) > 0.9
 
@@ -40,7 +40,7 @@ def test_the_loss_and_the_first_step_by_hand():
     images, labels = red_or_blue(8)
     model = Means()
     model.fc.weight.data[:] = 0  # all scores are 0, each of 2 classes has probability 1/2
-    steps = classifier_steps(model, images, labels, 40, batch=8, lr=0.1)
+    steps = train_classifier(model, images, labels, 40, batch=8, lr=0.1)
     assert next(steps) == pytest.approx(np.log(2))
     # Adam's first step is its rate, whatever the gradient: half of 0.1 in the first of 40 / 20 = 2 steps of warm-up.
     np.testing.assert_allclose(np.abs(model.fc.weight.data), 0.05, rtol=1e-3)
@@ -49,7 +49,7 @@ def test_the_loss_and_the_first_step_by_hand():
 def test_every_epoch_sees_every_picture_once_in_a_new_order():
     images = np.broadcast_to(np.arange(12, dtype=np.float32)[:, None, None, None] / 12, (12, 3, 4, 4)).copy()
     model = Means()
-    list(classifier_steps(model, images, np.arange(12) % 2, 9, batch=4))
+    list(train_classifier(model, images, np.arange(12) % 2, 9, batch=4))
     first = normalise(np.zeros((3, 1, 1)))[0, 0, 0]
     numbers = [np.rint((x[:, 0, 0, 0] - first) * 0.229 * 12).astype(int) for x in model.seen]  # 0.229: red's deviation
     epochs = [np.concatenate(numbers[i:i + 3]).tolist() for i in (0, 3, 6)]
@@ -61,7 +61,7 @@ def test_half_of_the_pictures_are_mirrored():
     images = np.zeros((64, 3, 2, 4), np.float32)
     images[:, :, :, 0] = 1
     model = Means()
-    list(classifier_steps(model, images, np.zeros(64, int), 4, batch=64))
+    list(train_classifier(model, images, np.zeros(64, int), 4, batch=64))
     seen = np.concatenate(model.seen)
     mirrored = seen[:, 0, 0, -1] > seen[:, 0, 0, 0]
     assert 100 < mirrored.sum() < 156  # of 256: 128 +- 8
@@ -72,7 +72,7 @@ def test_half_of_the_pictures_are_mirrored():
 def test_a_seed_decides():
     def losses(seed):
         minicv.seed(1)
-        return list(classifier_steps(Means(), *red_or_blue(30), 5, batch=10, seed=seed))
+        return list(train_classifier(Means(), *red_or_blue(30), 5, batch=10, seed=seed))
     assert losses(3) == losses(3) != losses(4)
 
 
@@ -81,7 +81,7 @@ def test_steps_errors():
     for few, batch in ((labels[:5], 2), (labels, 7), (labels, 0)):
         with pytest.raises(ValueError, match=rf"one label per image and a batch of 1 to 6, got 6 images, "
                                              rf"{len(few)} labels and batch {batch}"):
-            next(classifier_steps(Means(), images, few, 1, batch=batch))
+            next(train_classifier(Means(), images, few, 1, batch=batch))
 
 
 def test_scores_are_those_of_evaluation():

@@ -57,11 +57,11 @@ def digest(model):
 
 def test_an_epoch_has_every_picture_once_and_a_seed_gives_the_same():
     data, model = BoxScenes(5, 48, keep=True), tiny()
-    task = DetectionTask(data, SMALL.replace(flip=False), model)
+    task = DetectionTask(model, data, SMALL.replace(flip=False))
     first = [task.example(i)[1].boxes.tobytes() for i in range(5)]
     assert sorted(first) == sorted(model.example(data[i])[1].boxes.tobytes() for i in range(5))
     assert first != [task.example(i)[1].boxes.tobytes() for i in range(5, 10)]
-    changed = DetectionTask(data, SMALL.replace(scale=1.5, jitter=0.2, turn=True), model)
+    changed = DetectionTask(model, data, SMALL.replace(scale=1.5, jitter=0.2, turn=True))
     one, two = (changed.example(3) for _ in range(2))
     np.testing.assert_array_equal(one[0], two[0])
     np.testing.assert_array_equal(one[1].boxes, two[1].boxes)
@@ -72,7 +72,7 @@ def test_proposals_are_changed_with_their_picture():
     data = BoxScenes(4, (48, 64), keep=True)
     boxes = {s.image.tobytes(): s.boxes for s in data}
     config = SMALL.replace(scale=1.6, turn=True, jitter=0.3)
-    task = DetectionTask(data, config, tiny("fast_rcnn"), lambda image: boxes[image.tobytes()])
+    task = DetectionTask(tiny("fast_rcnn"), data, config, lambda image: boxes[image.tobytes()])
     for i in range(12):
         _, target = task.example(i)
         assert target.proposals.dtype == np.float32
@@ -84,9 +84,9 @@ def test_proposals_are_changed_with_their_picture():
 def test_a_network_that_needs_proposals_gets_its_own_by_default():
     model = tiny("fast_rcnn")
     model.proposer = lambda image: np.array([[1, 2, 30, 40]], np.float32)
-    _, target = DetectionTask(BoxScenes(1, 48, keep=True), SMALL.replace(flip=False), model).example(0)
+    _, target = DetectionTask(model, BoxScenes(1, 48, keep=True), SMALL.replace(flip=False)).example(0)
     np.testing.assert_allclose(target.proposals, [[1, 2, 30, 40]])
-    assert DetectionTask(BoxScenes(1, 48, keep=True), SMALL, tiny()).example(0)[1].proposals is None
+    assert DetectionTask(tiny(), BoxScenes(1, 48, keep=True), SMALL).example(0)[1].proposals is None
 
 
 def test_a_bad_picture_is_named():
@@ -97,9 +97,9 @@ def test_a_bad_picture_is_named():
             return dataclasses.replace(whole, image=whole.image[:1])
 
     with pytest.raises(DataError, match=r"boxes-train-0-0: FasterRCNN.example: a picture must be \(3, H, W\)"):
-        DetectionTask(Grey(1, 48), SMALL, tiny()).example(0)
+        DetectionTask(tiny(), Grey(1, 48), SMALL).example(0)
     with pytest.raises(ValueError, match="train: the data set has no images"):
-        DetectionTask(BoxScenes(0, 48), SMALL, tiny())
+        DetectionTask(tiny(), BoxScenes(0, 48), SMALL)
 
 
 # ----------------------------------------------------------------------------------------------------------- training

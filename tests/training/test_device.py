@@ -15,7 +15,7 @@ from minicv.training import (
     Training,
     load_checkpoint,
 )
-from minicv.training.run import memory
+from minicv.training.run import max_memory
 from tests import strict_device
 
 CONFIG = SegmentationConfig(steps=4, batch=2, tile=20, elastic=2.0, weight_map=True)
@@ -24,13 +24,13 @@ CONFIG = SegmentationConfig(steps=4, batch=2, tile=20, elastic=2.0, weight_map=T
 def training(config=CONFIG, depth=1):
     minicv.seed(0)
     model = models.build("unet", width=2, depth=depth)
-    return Training(model, SegmentationTask(Cells(3, 32), config, model))
+    return Training(SegmentationTask(model, Cells(3, 32), config))
 
 
 def on_strict(config=CONFIG):
     job = training(config)
     job.model.to("strict")
-    return Training(job.model, job.task)
+    return Training(job.task)
 
 
 def test_a_step_reads_its_losses_when_somebody_looks():
@@ -69,7 +69,7 @@ def detector():
     minicv.seed(0)
     pictures = BoxScenes(4, (64, 64))
     model = models.build("faster_rcnn", num_classes=pictures.num_classes, short=64, long=64)
-    return Training(model, DetectionTask(pictures, DetectionConfig(steps=2300, lr=0.001), model))
+    return Training(DetectionTask(model, pictures, DetectionConfig(steps=2300, lr=0.001)))
 
 
 @pytest.mark.slow
@@ -81,5 +81,5 @@ def test_memory_does_not_grow_over_2000_steps(make):
         if job.step in (300, 2300):
             with open("/proc/self/statm") as file:
                 most.append(int(file.read().split()[1]) * resource.getpagesize())
-    assert np.isfinite(losses["total"]) and memory() > 0
+    assert np.isfinite(losses["total"]) and max_memory() > 0
     assert most[1] - most[0] < 1 << 20  # bytes: 500 a step

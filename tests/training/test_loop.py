@@ -12,7 +12,7 @@ from minicv.autograd import graph
 from minicv.data import Cells
 from minicv.errors import UserError
 from minicv.training import Run, SegmentationConfig, SegmentationTask, Training
-from minicv.training.loop import ahead
+from minicv.training.loop import prefetch
 
 SMALL = SegmentationConfig(steps=6, batch=2, tile=20, warmup=0, elastic=2.0)
 
@@ -20,7 +20,7 @@ SMALL = SegmentationConfig(steps=6, batch=2, tile=20, warmup=0, elastic=2.0)
 def training(config=SMALL, workers=1, **options):
     minicv.seed(0)
     model = models.build("unet", **{"width": 4, "depth": 1, "dropout": 0.5, **options})
-    return Training(model, SegmentationTask(Cells(3, 32), config, model), workers=workers)
+    return Training(SegmentationTask(model, Cells(3, 32), config), workers=workers)
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda run: pickle.loads(pickle.dumps(run))])
@@ -50,8 +50,8 @@ def test_ahead_keeps_the_order_whoever_is_first(workers):
         time.sleep(0.002 * (i % 3))
         return i * i
 
-    assert list(ahead(make, iter(range(20)), workers)) == [i * i for i in range(20)]
-    assert list(ahead(make, iter([]), workers)) == []
+    assert list(prefetch(make, iter(range(20)), workers)) == [i * i for i in range(20)]
+    assert list(prefetch(make, iter([]), workers)) == []
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -63,7 +63,7 @@ def test_ahead_is_bounded(workers):
             asked.append(i)
             yield i
 
-    items = ahead(made.append, numbers(), workers)
+    items = prefetch(made.append, numbers(), workers)
     for _ in range(4):
         next(items)
     assert len(asked) == 4 + 2 * workers
@@ -80,7 +80,7 @@ def test_ahead_works_while_the_other_does():
             made.set()
         return i
 
-    items = ahead(make, iter(range(9)))
+    items = prefetch(make, iter(range(9)))
     next(items)
     assert made.wait(10)  # 1 is made although nobody has asked for it
 
@@ -93,7 +93,7 @@ def test_what_a_worker_raises_comes_in_its_turn():
 
     seen = []
     with pytest.raises(OSError, match="picture 5: unreadable"):
-        for i in ahead(make, iter(range(100)), 4):
+        for i in prefetch(make, iter(range(100)), 4):
             seen.append(i)
     assert seen == [0, 1, 2, 3, 4]
 
@@ -139,23 +139,26 @@ class Irregular(minicv.nn.Linear):
 
 
 class Counting:
+    def __init__(self):
+        self.model = Irregular(2, 1)
+
     config = SegmentationConfig(steps=20, batch=1, warmup=0, lr=1e-4)
 
     def example(self, i):
         return i
 
-    def batch(self, examples, device):
+    def collate(self, examples):
         return (Tensor(np.full((1, 2), examples[0], np.float32)),)
 
 
 def test_a_loss_that_is_missing_at_some_steps_counts_as_0_there(tmp_path):
     minicv.seed(0)
-    steps = list(Training(Irregular(2, 1), Counting()))
+    steps = list(Training(Counting()))
     assert [list(each) for each in steps[:3]] == [["always", "total"], *[["always", "odd", "total"]] * 2]
     assert steps[2]["odd"] == 0 < steps[3]["odd"]
     assert all(each["total"] == pytest.approx(each["always"] + each.get("odd", 0)) for each in steps)
     minicv.seed(0)
-    lines = Run(Training(Irregular(2, 1), Counting()), tmp_path, quiet=True).run()
+    lines = Run(Training(Counting()), tmp_path, quiet=True).run()
     odd = [each.get("odd", 0) for each in steps]
     assert [line["odd"] for line in lines] == pytest.approx([np.mean(odd[:10]), np.mean(odd[10:])])
     assert (tmp_path / "curve.png").stat().st_size > 1000
@@ -186,8 +189,8 @@ def test_named_losses_are_added_up():
 
 
 def test_every_epoch_sees_every_picture_in_a_new_order():
-    task = SegmentationTask(Cells(5, 24), SMALL.replace(augment=False, tile=24, seed=4), models.build(
-        "unet", width=1, depth=0, padding="same"))
+    task = SegmentationTask(models.build(
+        "unet", width=1, depth=0, padding="same"), Cells(5, 24), SMALL.replace(augment=False, tile=24, seed=4))
     pictures = [task.dataset[i].label.tobytes() for i in range(5)]
     seen = [pictures.index(task.example(i)[1].tobytes()) for i in range(15)]
     epochs = [seen[i:i + 5] for i in (0, 5, 10)]
@@ -197,7 +200,7 @@ def test_every_epoch_sees_every_picture_in_a_new_order():
 
 def test_a_batch_that_cannot_fit_into_the_memory_is_refused():
     model = models.build("unet", in_channels=1, num_classes=2, width=1, depth=1)
-    task = SegmentationTask(Cells(2, (32, 32)), SegmentationConfig(steps=1, batch=10 ** 12, tile=8), model)
+    task = SegmentationTask(model, Cells(2, (32, 32)), SegmentationConfig(steps=1, batch=10 ** 12, tile=8))
     with pytest.raises(UserError, match=r"a batch of 1000000000000: its images alone take \S+ GiB, and \S+ GiB are "
                                         r"free; use a smaller batch"):
-        next(iter(Training(model, task)))
+        next(iter(Training(task)))

@@ -18,7 +18,7 @@ from minicv.training import (
     load_pretrained,
 )
 from minicv.training.checkpoint import checksum
-from minicv.training.evaluate import evaluate
+from minicv.training.evaluate import evaluate_segmentation
 from minicv.training.old_names import OLD_NAMES, rename_all
 
 CONFIG = SegmentationConfig(steps=3, tile=16, batch=1)
@@ -27,7 +27,7 @@ CONFIG = SegmentationConfig(steps=3, tile=16, batch=1)
 def training(config=CONFIG):
     minicv.seed(0)
     model = models.build("unet", width=1, depth=1)
-    return Training(model, SegmentationTask(Cells(2, 32), config, model))
+    return Training(SegmentationTask(model, Cells(2, 32), config))
 
 
 def write(path, job, data, **names):
@@ -60,7 +60,7 @@ def test_an_old_checkpoint_loads_and_evaluates(tmp_path, renamed):
     model, info = load_checkpoint(tmp_path / "old.safetensors", expect="unet")
     assert model.build_args == {"model": "unet", "preset": "compact", "options": {"width": 1, "depth": 1}}
     assert info["config"] == json.loads(json.dumps(vars(CONFIG))) and info["data"] == "cells" and info["step"] == 0
-    assert evaluate(model, Cells(2, 32)) == evaluate(job.model, Cells(2, 32))
+    assert evaluate_segmentation(model, Cells(2, 32)) == evaluate_segmentation(job.model, Cells(2, 32))
 
 
 def test_an_old_run_continues_bit_for_bit(tmp_path, renamed):

@@ -30,25 +30,25 @@ def mpirun(*arguments, n=2):
 
 
 def test_buckets_hold_every_parameter_once_last_first(monkeypatch):
-    monkeypatch.setattr(parallel, "BUCKET", 40)
+    monkeypatch.setattr(parallel, "BUCKET_SIZE", 40)
     sizes = [3, 20, 1, 2, 6, 7]
     params = [Tensor(np.zeros(n, np.float64 if n == 2 else np.float32)) for n in sizes]
-    found = [[p.size for p in bucket] for bucket in parallel.buckets(params)]
+    found = [[p.size for p in bucket] for bucket in parallel.gradient_buckets(params)]
     assert found == [[7, 6], [2], [1, 20], [3]]  # 28 + 24 bytes; another dtype; 4 + 80; 12
 
 
 def test_a_process_on_its_own():
-    group = parallel.group()
+    group = parallel.process_group()
     assert (group.rank, group.size) == (0, 1) and group.sum(np.ones(2)).tolist() == [1.0, 1.0]
 
 
 def test_a_batch_that_cannot_be_shared():
-    class Three(parallel.Group):
+    class Three(parallel.ProcessGroup):
         size = 3
     model = models.build("unet", width=1)
-    task = SegmentationTask(Cells(1, 32), SegmentationConfig(batch=4, tile=20), model)
+    task = SegmentationTask(model, Cells(1, 32), SegmentationConfig(batch=4, tile=20))
     with pytest.raises(ValueError, match="a batch of 4 cannot be shared evenly by 3 processes; use a batch of 6"):
-        Training(model, task, Three())
+        Training(task, Three())
 
 
 GRADIENTS = """
@@ -57,12 +57,12 @@ import numpy as np
 import minicv
 from minicv import models
 from minicv.data import Cells
-from minicv.training import SegmentationConfig, SegmentationTask, Training, group
-processes = group()
+from minicv.training import SegmentationConfig, SegmentationTask, Training, process_group
+processes = process_group()
 minicv.seed(processes.rank)  # other first weights in each: they get those of process 0
 model = models.build("unet", width=4, depth=2, dropout=0.0)
 config = SegmentationConfig(steps=2, batch=4, lr=0.05, momentum=0.5, warmup=0, tile=20, elastic=2.0)
-training = Training(model, SegmentationTask(Cells(4, 40), config, model), processes)
+training = Training(SegmentationTask(model, Cells(4, 40), config), processes)
 steps = iter(training)
 losses = [next(steps)["total"]]
 gradients = {name: p.grad.copy() for name, p in model.named_parameters()}
@@ -168,8 +168,8 @@ import sys
 import numpy as np
 import minicv, minicv.ops as F
 from minicv import Tensor, nn
-from minicv.training import group, parallel
-processes = group()
+from minicv.training import process_group, parallel
+processes = process_group()
 rng = np.random.default_rng(0)
 x, gy = rng.normal(3, 2, (4, 3, 5, 6)), rng.normal(0, 1, (4, 3, 5, 6))  # float64
 weight, bias = rng.normal(1, 1, 3), rng.normal(0, 1, 3)
@@ -205,8 +205,8 @@ import sys
 import numpy as np
 import minicv.ops as F
 from minicv import Tensor
-from minicv.training import group
-processes = group()
+from minicv.training import process_group
+processes = process_group()
 x, gy = np.random.default_rng(0).normal(3, 2, (2, 1, 3, 1, 7))  # 7 values per channel: 1 in process 0, 6 in process 1
 cut = slice(None) if processes.size == 1 else (slice(0, 1), slice(1, 7))[processes.rank]
 part, mean, var = Tensor(x[..., cut], requires_grad=True), np.zeros(3), np.ones(3)
@@ -236,8 +236,8 @@ from minicv import Tensor, models, ops as F
 from minicv.data import IGNORE
 from minicv.models.detection import roi_heads
 from minicv.models.detection.base import Target
-from minicv.training import DetectionConfig, Training, group
-processes = group()
+from minicv.training import DetectionConfig, Training, process_group
+processes = process_group()
 kind = sys.argv[2]
 rng = np.random.default_rng(0)
 
@@ -245,7 +245,7 @@ class Task:  # a batch of two: an image each where there are two processes
     config = DetectionConfig(steps=1, batch=2, warmup=0)
     def example(self, i):
         return i
-    def batch(self, examples, device):
+    def collate(self, examples):
         x = Tensor(np.stack([X[i] for i in examples]))
         return (x, Tensor(np.stack([LABEL[i] for i in examples]))) if kind == "unet" else (x, [T[i] for i in examples])
 
@@ -278,7 +278,8 @@ def counted(*arguments):
     drawn.append(len(rois.boxes))
     return rois
 roi_heads.sample_rois = counted
-losses = next(iter(Training(model, Task(), processes)))
+Task.model = model
+losses = next(iter(Training(Task(), processes)))
 names = [name for name, p in model.named_parameters() if p.grad is not None]
 drawn = processes.sum(np.array([sum(drawn)]))
 if processes.rank == 0:
@@ -304,24 +305,25 @@ import json, sys
 import numpy as np
 import minicv
 from minicv import Tensor
-from minicv.training import DetectionConfig, Run, Training, group
-processes = group()
+from minicv.training import DetectionConfig, Run, Training, process_group
+processes = process_group()
 
 class Irregular(minicv.nn.Linear):  # each process has a loss of its own, and one has another from its second step on
-    config = {"model": "irregular"}
+    build_args = {"model": "irregular"}
     def losses(self, x):
         own = {"ab"[processes.rank]: (self(x) ** 2).mean()}
         return own | ({"late": own["ab"[processes.rank]] * 0 + 3} if processes.rank and x.data[0, 0] > 2 else {})
 
+minicv.seed(0)
 class Task:
+    model = Irregular(2, 1)
     config = DetectionConfig(steps=10, batch=2, warmup=0, lr=0.0)
     def example(self, i):
         return i
-    def batch(self, examples, device):
+    def collate(self, examples):
         return (Tensor(np.full((1, 2), examples[0], np.float32)),)
 
-minicv.seed(0)
-Run(Training(Irregular(2, 1), Task(), processes), sys.argv[1], quiet=True).run()
+Run(Training(Task(), processes), sys.argv[1], quiet=True).run()
 """
 
 
@@ -335,25 +337,25 @@ def test_losses_that_only_one_process_has(tmp_path):
 
 
 def test_training_synchronises_if_asked():
-    class Two(parallel.Group):
+    class Two(parallel.ProcessGroup):
         size = 2
     minicv.seed(0)
     model = models.build("resnet18")
     norms = [m for _, m in model.modules() if isinstance(m, minicv.nn.BatchNorm2d)]
-    task = SegmentationTask(Cells(1, 32), SegmentationConfig(batch=2), models.build("unet", width=1))
+    task = SegmentationTask(model, Cells(1, 32), SegmentationConfig(batch=2))
     group = Two()
-    Training(model, task, group, synchronise=True)
+    Training(task, group, sync_batch_norm=True)
     assert norms and all(m.group is group for m in norms)
-    Training(model, task, group)
+    Training(task, group)
     assert all(m.group is None for m in norms)
 
 
 def test_a_process_that_fails_ends_all_with_its_own_error(tmp_path):
     (tmp_path / "fail.py").write_text("""
 from minicv.data import DataError
-from minicv.training import all_or_none, group
-processes = group()
-with all_or_none(processes):
+from minicv.training import abort_on_error, process_group
+processes = process_group()
+with abort_on_error(processes):
     if processes.rank == 1:
         raise DataError("picture 7 is unreadable")
     processes.barrier()  # process 0 would wait here for ever
@@ -372,13 +374,13 @@ import sys
 import minicv.data
 from minicv import cli
 from minicv.training import Run, Training, run
-run.Run.due = lambda self: True  # saved after every step
-advance = Training.advance
+run.Run.save_is_due = lambda self: True  # saved after every step
+train_step = Training.train_step
 def failing(self, *batch):
     if self.group.rank == 1 and self.step == 5:
         raise minicv.data.DataError("this one is worn out")
-    return advance(self, *batch)
-Training.advance = failing
+    return train_step(self, *batch)
+Training.train_step = failing
 sys.exit(cli.main())
 """)
     failed = mpirun(tmp_path / "fail.py", *options, tmp_path / "failed")

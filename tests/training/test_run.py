@@ -36,7 +36,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(minicv.__file__).parents[1])
 def training(config=SMALL, seed=0, **options):
     minicv.seed(seed)
     model = models.build("unet", **{"width": 4, "depth": 1, **options})
-    return Training(model, SegmentationTask(Cells(3, 32), config, model))
+    return Training(SegmentationTask(model, Cells(3, 32), config))
 
 
 def run(folder, config=SMALL, **options):
@@ -115,13 +115,13 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_one_error(tmp_path):
 def interrupted_at(folder, steps, **options):
     """A run that Ctrl-C ends after so many steps."""
     job = run(folder, **options)
-    note = job.note
+    record = job.record
 
     def stop(losses, bar):
-        note(losses, bar)
+        record(losses, bar)
         if job.training.step == steps:
             signal.raise_signal(signal.SIGINT)
-    job.note = stop
+    job.record = stop
     with pytest.raises(Interrupted, match=rf"interrupted after step {steps} of 30; .*last.safetensors is saved: rerun "
                                           "with --resume to continue"):
         job.run()
@@ -147,7 +147,7 @@ def test_ctrl_c_in_the_middle_of_a_step_waits_for_its_end(tmp_path, where):
         minicv.seed(0)
         model = models.build("fcn8s", width=4, hidden=8, pooled=1, num_classes=9)
         config = SegmentationConfig(steps=4, batch=2, warmup=0, lr=0.01, augment=False)
-        job = Training(model, SegmentationTask(Scenes(4, 32, keep=True), config, model), parallel.Group())
+        job = Training(SegmentationTask(model, Scenes(4, 32, keep=True), config), parallel.ProcessGroup())
         return Run(job, folder, quiet=True)
 
     job(tmp_path / "whole").run()
@@ -194,12 +194,12 @@ def test_a_finished_run_may_get_more_steps(tmp_path, whole):
     shutil.copytree(whole, tmp_path / "more")
     job = run(tmp_path / "more", SMALL.replace(steps=40))
     job.resume()
-    assert (job.training.step, job.steps_before) == (30, 30)
+    assert (job.training.step, job.previous_steps) == (30, 30)
     assert job.training.optimizer.groups[0]["lr"] == pytest.approx(0.01 * (1 - 30 / 40) ** 0.9)
     lines = job.run()
     assert [line["step"] for line in lines] == [10, 20, 30, 40] and lines[-1]["lr"] == 0
-    assert load_checkpoint(job.last)[1]["config"]["steps"] == 40
-    assert not same(job.last, whole / "last.safetensors")
+    assert load_checkpoint(job.last_path)[1]["config"]["steps"] == 40
+    assert not same(job.last_path, whole / "last.safetensors")
 
 
 def test_what_changes_nothing_may_change_when_a_run_is_resumed(tmp_path, monkeypatch):
@@ -311,7 +311,7 @@ def test_what_cannot_be_resumed_is_refused(tmp_path, whole):
         assert job.training.step == 0
         for name, value in job.training.model.state_dict().items():
             np.testing.assert_array_equal(value, before[name])
-        return str(error.value).removeprefix(f"{job.last}: ")
+        return str(error.value).removeprefix(f"{job.last_path}: ")
 
     assert message(run(tmp_path)) == "no such checkpoint"
     wider = Run(training(width=5), whole, {"data": "cells"}, quiet=True)

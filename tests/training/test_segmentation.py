@@ -14,7 +14,7 @@ import minicv
 from minicv import models, nn
 from minicv.data import IGNORE, Cells, DataWarning, Sample, WithWeightMap, class_weights, standardise
 from minicv.models.segmentation.base import SegmentationNetwork
-from minicv.training import SegmentationConfig, SegmentationTask, Training, train_steps
+from minicv.training import SegmentationConfig, SegmentationTask, Training, train_segmentation
 from tests import strict_device  # noqa: F401 - makes the device "strict" known
 from tests.models.torch_unet import torch_unet, torch_with_one_thread  # noqa: F401 - the fixture torch
 
@@ -52,12 +52,12 @@ class Numbered:
 
 def take(count, dataset, config, model):
     """The first examples, each as a batch of one."""
-    task = SegmentationTask(dataset, config, model)
+    task = SegmentationTask(model, dataset, config)
     return [tuple(None if a is None else a[None] for a in task.example(i)) for i in range(count)]
 
 
 def train(model, dataset, config):
-    return list(train_steps(model, dataset, config))
+    return list(train_segmentation(model, dataset, config))
 
 
 def test_every_epoch_goes_through_all_pictures_in_a_new_order():
@@ -229,14 +229,14 @@ class Fog(Numbered):
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_images_that_give_no_example_are_passed_over_with_one_warning_each(workers):
-    task = SegmentationTask(Fog(), SMALL.replace(tile=24, steps=20, batch=1),
-                            unet(depth=0, padding="same", num_classes=5))
+    model = unet(depth=0, padding="same", num_classes=5)
+    task = SegmentationTask(model, Fog(), SMALL.replace(tile=24, steps=20, batch=1))
     with pytest.warns(DataWarning) as warned:
-        steps = list(Training(task.model, task, workers=workers))
+        steps = list(Training(task, workers=workers))
     assert len(steps) == 20 and all(np.isfinite(each["total"]) for each in steps)
     assert sorted(str(w.message) for w in warned) == [
-        "train: 1 is passed over: no pixel of it has a label", "train: 2 is passed over: no pixel of it has a label",
-        "train: 4 is passed over: its 20 x 20 pixels are fewer than the 24 x 24 of a tile; use a smaller tile"]
+        "train: 1 is skipped: no pixel of it has a label", "train: 2 is skipped: no pixel of it has a label",
+        "train: 4 is skipped: its 20 x 20 pixels are fewer than the 24 x 24 of a tile; use a smaller tile"]
     taken = set(task.dataset.asked[-100:])
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # none of it a second time
@@ -246,7 +246,7 @@ def test_images_that_give_no_example_are_passed_over_with_one_warning_each(worke
 
 def test_what_takes_the_place_of_a_void_image_depends_on_the_seed_alone():
     def examples(numbers):
-        task = SegmentationTask(Fog(), SMALL.replace(tile=24), unet(depth=0, padding="same"))
+        task = SegmentationTask(unet(depth=0, padding="same"), Fog(), SMALL.replace(tile=24))
         with pytest.warns(DataWarning):
             return {i: task.example(i)[0] for i in numbers}
     forward, backward = examples(range(12)), examples(range(11, -1, -1))
@@ -357,12 +357,12 @@ import numpy as np
 import minicv
 from minicv import backend, models
 from minicv.data import Cells
-from minicv.training import SegmentationConfig, train_steps
+from minicv.training import SegmentationConfig, train_segmentation
 seed = int(sys.argv[1])
 minicv.seed(seed)
 model = models.build("unet", "compact")
 config = SegmentationConfig(steps=3, lr=0.02, tile=68, weight_map=True, elastic=4.0, warmup=2, seed=seed)
-losses = list(train_steps(model, Cells(2, 80, seed=0), config))
+losses = list(train_segmentation(model, Cells(2, 80, seed=0), config))
 digest = hashlib.sha256(b"".join(value.tobytes() for value in model.state_dict().values())).hexdigest()
 print(json.dumps({"losses": losses, "weights": digest, "threads": backend.num_threads()}))
 """
@@ -397,9 +397,9 @@ def test_the_seed_of_the_config_decides_about_dropout_and_no_other():
 
 def test_a_batch_is_so_many_examples():
     model, config = unet(), SMALL.replace(batch=3, weight_map=True)
-    task = SegmentationTask(Cells(4, 32), config, model)
+    task = SegmentationTask(model, Cells(4, 32), config)
     examples = [task.example(i) for i in range(3)]
-    image, label, weight = task.batch(examples, "numpy")
+    image, label, weight = task.collate(examples)
     assert image.shape[0] == label.shape[0] == weight.shape[0] == 3
     np.testing.assert_array_equal(image.data[2], examples[2][0])
     losses = model.losses(image, label, weight)

@@ -43,14 +43,14 @@ def image(*labels, masks=True, size=(48, 64), **parts):
 
 def objects(name, *samples, **options):
     model = models.build(name, **{**(TINY if name == "fast_rcnn" else {**TINY, **PROPOSING}), **options})
-    return DetectionTask(Few(*samples), DetectionConfig(), model, lambda image: np.zeros((0, 4)))
+    return DetectionTask(model, Few(*samples), DetectionConfig(), lambda image: np.zeros((0, 4)))
 
 
 def test_nothing_is_missing():
     assert missing_targets(objects("mask_rcnn", image(0, 1), image(2))) == []
     data = BoxScenes(4, 48)
     assert len(data.class_names) == 5
-    assert missing_targets(DetectionTask(data, DetectionConfig(), models.build("yolo", num_classes=5))) == []
+    assert missing_targets(DetectionTask(models.build("yolo", num_classes=5), data, DetectionConfig())) == []
 
 
 def test_classes_without_an_object():
@@ -96,7 +96,7 @@ def test_anchors_that_do_not_fit_into_the_images():
 def pixels(*samples, **config):
     data = Few(*samples)
     data.class_names = ("background", "dot", "bar")
-    return SegmentationTask(data, SegmentationConfig(**config), models.build("unet", num_classes=3, in_channels=3))
+    return SegmentationTask(models.build("unet", num_classes=3, in_channels=3), data, SegmentationConfig(**config))
 
 
 def scene(*places, size=(40, 40), instances=None):
@@ -141,6 +141,6 @@ def test_labels_are_read_without_their_images(monkeypatch, tmp_path):
     (tmp_path / "ImageSets/Segmentation/train.txt").write_text("0")
     data = VOCSegmentation(tmp_path, "train")
     np.testing.assert_array_equal(data.label_of(0), [[0, 3], [255, 0]])
-    line, = missing_targets(SegmentationTask(data, SegmentationConfig(), models.build("unet", num_classes=21)))
+    line, = missing_targets(SegmentationTask(models.build("unet", num_classes=21), data, SegmentationConfig()))
     assert line.startswith("no pixel of the 19 classes 'aeroplane', 'bicycle', 'boat', 'bottle', 'bus', ... in the 1 ")
     assert minicv.data.IGNORE == 255

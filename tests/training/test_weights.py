@@ -367,7 +367,7 @@ def test_load_pretrained_takes_checkpoints_of_minicv(tmp_path):
     """Also those of a training, which hold the optimizer's state beside the weights."""
     config = training.SegmentationConfig(steps=1, tile=20, momentum=0.9)
     model, other = (models.build("unet", width=2, depth=1) for _ in range(2))
-    job = training.Training(model, training.SegmentationTask(Cells(1, 32), config, model))
+    job = training.Training(training.SegmentationTask(model, Cells(1, 32), config))
     list(job)
     save_training(tmp_path / "last.safetensors", job)
     assert any(name.startswith("optimizer.") for name in read_weights(tmp_path / "last.safetensors"))

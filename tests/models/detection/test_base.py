@@ -75,8 +75,8 @@ def test_the_number_of_workers_changes_nothing_where_an_rpn_proposes():
         minicv.seed(1)
         model = models.build("fast_rcnn", **{**TINY, "num_classes": 5})
         config = DetectionConfig(steps=4, batch=2, jitter=0.1, scale=1.2, turn=True)
-        task = DetectionTask(data, config, model, CachedProposals(rpn.propose))
-        return [step["total"] for step in Training(model, task, workers=workers)]
+        task = DetectionTask(model, data, config, CachedProposals(rpn.propose))
+        return [step["total"] for step in Training(task, workers=workers)]
 
     assert losses(1) == losses(4) == losses(4)
     for name, array in rpn.state_dict().items():
@@ -241,11 +241,11 @@ def test_a_degenerate_box_makes_no_nan(name):
     targets = [Target(STRANGE[some], labels[some], size, masks[some] if name == "mask_rcnn" else None, proposals)
                for some in (slice(None), slice(1), slice(0))]
     x = np.random.default_rng(0).random((3, 3, *size), dtype=np.float32)
-    task = SimpleNamespace(config=DetectionConfig(steps=2, optimizer="adam", warmup=0))
-    job = Training(model, task)
+    task = SimpleNamespace(model=model, config=DetectionConfig(steps=2, optimizer="adam", warmup=0))
+    job = Training(task)
     model.train()
     for _ in range(2):  # the second with weights that the first has changed
-        losses = job.advance(Tensor(x), targets)
+        losses = job.train_step(Tensor(x), targets)
         assert all(np.isfinite(value) for value in losses.values()), dict(losses)
         assert all(p.grad is None or np.isfinite(p.grad).all() for p in model.parameters())
     assert all(np.isfinite(p.data).all() for p in model.parameters())

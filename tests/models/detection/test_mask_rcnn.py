@@ -134,13 +134,13 @@ def test_proposals_from_elsewhere_leave_it_its_masks():
     boxes = {s.image.tobytes(): s.boxes for s in data}
     config = DetectionConfig(turn=True, scale=1.3, jitter=0.2)
     model = tiny(num_classes=data.num_classes)
-    task = DetectionTask(data, config, model, lambda image: boxes[image.tobytes()])
+    task = DetectionTask(model, data, config, lambda image: boxes[image.tobytes()])
     for i in range(8):
         _, target = task.example(i)
         assert target.masks.shape == (len(target.boxes), *target.size)
         assert abs(boxes_of_masks(target.masks) - target.boxes).max() < 2  # a mask ends with a pixel, scaled
         np.testing.assert_allclose(box_iou(target.boxes, target.proposals).max(axis=1), 1, rtol=1e-5)
-    x, targets = task.batch([task.example(0), task.example(1)], "numpy")
+    x, targets = task.collate([task.example(0), task.example(1)])
     assert list(step(model, x.data, targets))[:5] == LOSSES
 
 
