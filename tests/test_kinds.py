@@ -209,13 +209,13 @@ def test_alternating_training(run, fails, few_boxes, monkeypatch, tmp_path):  # 
                for before, after in zip(states[1:-1], states[2:], strict=True)]
     assert learned == [{"rpn"}, {"head"}]  # on the trunk of the second
 
-    def stop(self, *arguments, original=training.Training.advance):
+    def stop(self, *arguments, original=training.Training.train_step):
         if self.model.parts == ("rpn",) and self.model.trunk.frozen and self.step == 1:
             raise KeyboardInterrupt
         return original(self, *arguments)
 
     with monkeypatch.context() as m:
-        m.setattr(training.Training, "advance", stop)
+        m.setattr(training.Training, "train_step", stop)
         assert run(*again, "--out", tmp_path / "b")[0] == 130
     assert not (tmp_path / "b" / "last.safetensors").exists()
     assert run(*again, "--out", tmp_path / "b", "--resume")[0] == 0
