@@ -26,7 +26,7 @@ nitpick_ignore_regex = []
 toc_object_entries = False
 python_use_unqualified_type_names = True
 maximum_signature_line_length = 100
-myst_enable_extensions = ["dollarmath"]
+myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 
 html_theme = "furo"

@@ -1,11 +1,12 @@
-"""The site: it builds without a warning, its links and pictures are there, and a browser opens it without a complaint.
+"""The site builds without a warning, has its links and pictures, and opens in a browser without an error.
 
-MINICV_SITE names a folder with a built site to look at instead of building one; MINICV_SCREENSHOTS a folder to leave
-pictures of the pages in.
+Environment: MINICV_SITE, the folder of a built site, to be tested instead of building one; MINICV_SCREENSHOTS, a folder
+for a screenshot of each page; MINICV_CHROMIUM, the browser, if it is not on the path.
 """
 import html.parser
 import os
 import re
+import shutil
 import subprocess
 import sys
 import urllib.parse
@@ -13,8 +14,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-
-from tests import browser
 
 ROOT = Path(__file__).resolve().parent.parent
 NEEDED = ("sphinx", "sphinx_gallery", "myst_parser", "furo")
@@ -153,45 +152,67 @@ def test_every_public_name_says_what_it_is():
 
 @pytest.fixture(scope="session")
 def chromium():
-    path = browser.find()
+    """Chromium without a window, driven by Playwright, and without a network, whatever a page asks for."""
+    names = [os.environ.get("MINICV_CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome", "chrome"]
+    path = next((path for path in map(shutil.which, filter(None, names)) if path), None)
     if path is None:
         pytest.skip("no Chromium: apt-get install chromium, or set MINICV_CHROMIUM")
-    with browser.Browser(path) as opened:
-        yield opened
+    api = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install -e '.[docs]'")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--host-resolver-rules=MAP * ~NOTFOUND"])
+        yield browser
+        browser.close()
+
+
+class Opened:
+    """A page in a window of its own; ``errors``: of its scripts, of its console, and what did not load."""
+
+    def __init__(self, chromium, address, width=1280, dark=False):
+        self.page = chromium.new_page(viewport={"width": width, "height": 900},
+                                      color_scheme="dark" if dark else "light")
+        self.errors = []
+        self.page.on("pageerror", lambda error: self.errors.append(f"script: {error}"))
+        self.page.on("requestfailed", lambda request: self.errors.append(f"not loaded: {request.url}"))
+        self.page.on("console", lambda said: self.errors.append(said.text) if said.type == "error" else None)
+        self.page.goto(address)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.page.close()
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390], ids=["wide", "narrow"])
 @pytest.mark.parametrize("page", PAGES)
-def test_a_page_opens_without_a_complaint(site, chromium, page, width, dark):
-    opened = chromium.open((site / page).as_uri(), width=width, dark=dark)
-    opened.ask("document.querySelectorAll('img').forEach(i => i.loading = 'eager')")
-    opened.wait_for("[...document.images].every(i => i.complete)")
-    assert opened.complaints == []
-    assert opened.ask("[...document.images].filter(i => !i.naturalWidth).map(i => i.src)") == []
-    assert opened.ask("document.documentElement.scrollWidth") <= width  # nothing sticks out
-    colour = opened.ask("getComputedStyle(document.body).backgroundColor")
-    assert (sum(map(int, re.findall(r"\d+", colour)[:3])) < 3 * 128) is dark
-    if "MINICV_SCREENSHOTS" in os.environ:
-        name = f"{page.replace('/', '_')}_{width}_{'dark' if dark else 'light'}.png"
-        opened.picture(Path(os.environ["MINICV_SCREENSHOTS"]) / name)
-    chromium.close(opened)
+def test_a_page_opens_without_an_error(site, chromium, page, width, dark):
+    with Opened(chromium, (site / page).as_uri(), width, dark) as opened:
+        ask = opened.page.evaluate
+        ask("document.querySelectorAll('img').forEach(i => i.loading = 'eager')")
+        opened.page.wait_for_function("[...document.images].every(i => i.complete)")
+        assert opened.errors == []
+        assert ask("[...document.images].filter(i => !i.naturalWidth).map(i => i.src)") == []
+        assert ask("document.documentElement.scrollWidth") <= width  # nothing sticks out
+        color = ask("getComputedStyle(document.body).backgroundColor")
+        assert (sum(map(int, re.findall(r"\d+", color)[:3])) < 3 * 128) is dark
+        if "MINICV_SCREENSHOTS" in os.environ:
+            name = f"{page.replace('/', '_')}_{width}_{'dark' if dark else 'light'}.png"
+            opened.page.screenshot(path=Path(os.environ["MINICV_SCREENSHOTS"]) / name)
 
 
 def test_search_works_from_the_file_system(site, chromium):
-    opened = chromium.open((site / "search.html").as_uri() + "?q=conv_transpose2d")
-    opened.wait_for("document.querySelectorAll('#search-results li a').length > 0")
-    assert any("minicv.ops.conv_transpose2d" in link for link in opened.ask(
-        "[...document.querySelectorAll('#search-results li a')].map(a => a.href)"))
-    assert opened.complaints == []
-    chromium.close(opened)
+    with Opened(chromium, (site / "search.html").as_uri() + "?q=conv_transpose2d") as opened:
+        opened.page.wait_for_selector("#search-results li a")
+        assert any("minicv.ops.conv_transpose2d" in link for link in opened.page.eval_on_selector_all(
+            "#search-results li a", "links => links.map(a => a.href)"))
+        assert opened.errors == []
 
 
-def test_the_browser_notices(tmp_path, chromium):
+def test_errors_of_a_page_are_seen(tmp_path, chromium):
     bad = tmp_path / "bad.html"
     bad.write_text('<title>bad</title><img src="none.png"><script>nothing.at.all()</script>')
-    opened = chromium.open(bad.as_uri())
-    opened.wait_for("document.images[0].complete")
-    said = "\n".join(opened.complaints)
-    assert "nothing is not defined" in said and "none.png" in said
-    chromium.close(opened)
+    with Opened(chromium, bad.as_uri()) as opened:
+        opened.page.wait_for_function("document.images[0].complete")
+        said = "\n".join(opened.errors)
+        assert "nothing is not defined" in said and "none.png" in said
