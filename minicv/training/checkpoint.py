@@ -50,8 +50,8 @@ def save_checkpoint(path: str | os.PathLike, model: Module, extra_arrays: dict[s
         raise ValueError(f"save_checkpoint: {type(model).__name__} was not made by minicv.models.build, so the "
                          "checkpoint could not say how to build it again")
     state = {**model.state_dict(), **(extra_arrays or {})}
-    args, info = to_json(model.build_args), to_json(info)
-    metadata = {"format": FORMAT, "build_args": args, "info": info, "checksum": checksum(args + info, state)}
+    args, notes = to_json(model.build_args), to_json(info)
+    metadata = {"format": FORMAT, "build_args": args, "info": notes, "checksum": checksum(args + notes, state)}
     with atomic_write(path) as temporary:
         temporary.write_bytes(save(state, metadata))  # its save_file makes files that only their owner may read
 
@@ -108,7 +108,7 @@ def load_checkpoint(path: str | os.PathLike, expect: str | None = None) -> tuple
 
 def model_arguments(args: dict) -> dict[str, Any]:
     """Return all arguments of a model, from its options, its preset or its class's defaults, as JSON stores them."""
-    cls = models.model_class(args["model"])
+    cls: Any = models.model_class(args["model"])
     defaults = {name: parameter.default for name, parameter in inspect.signature(cls).parameters.items()}
     return json.loads(to_json({"name": args["model"], **defaults, **cls.PRESETS[args["preset"]],
                                **args["options"]}, default=str))

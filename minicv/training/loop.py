@@ -36,7 +36,10 @@ class Task(Protocol):
     """What a model learns: the examples of a data set. ``SegmentationTask`` and ``DetectionTask`` are tasks."""
 
     model: Any
-    config: TrainConfig
+
+    @property
+    def config(self) -> TrainConfig:
+        """How to train."""
 
     def example(self, i: int) -> Any:
         """Return the i-th example as NumPy arrays; its random numbers come from (seed, i) alone."""

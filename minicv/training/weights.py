@@ -1,24 +1,25 @@
-"""Weights that PyTorch saved, read without PyTorch: ``.safetensors`` and ``.pth`` files.
+"""Weights saved by PyTorch, read without PyTorch: ``.safetensors`` and ``.pth`` files.
 
-What ``torch.save(model.state_dict(), path)`` writes is a pickle with the numbers beside it. A pickle is a program for a
-small stack machine, and what makes it dangerous is that one instruction fetches any function of any module by name
-(GLOBAL) and another calls it (REDUCE): a file can run whatever it likes. The machine here is our own. It knows the
-instructions that a table of tensors needs, and instead of looking names up it has a list of the few it accepts, each
-with a stand-in that only notes what was asked for. Everything else is an error that says what the file wanted.
+``torch.save(model.state_dict(), path)`` writes a pickle, and the numbers beside it. A pickle is a program for a small
+stack machine. It is dangerous because one instruction (GLOBAL) fetches any function of any module by name and another
+(REDUCE) calls it: a file can run any code. ``WeightsUnpickler`` is Python's machine without that danger. It knows only
+the instructions that a table of tensors needs. GLOBAL gives no object but its name, if that is on a short list; REDUCE
+builds only records of this module. Everything else is an error that names what the file asked for.
 
-The numbers, in the zip format (PyTorch 1.6 and later): one uncompressed entry data/KEY per storage, beside data.pkl.
-In the older format, which files of before 2020 have: after four pickles (a magic number, a version, the machine, the
-table) comes a fifth with the storages' keys, then each storage as its length in int64 and its numbers.
+In the zip format (PyTorch 1.6 and later) the numbers of each storage are an uncompressed entry data/KEY beside
+data.pkl. In the older format, files before 2020, four pickles (a magic number, a version, the machine, the table) are
+followed by a fifth with the keys of the storages, and by each storage: its length in int64 and its numbers.
 """
 from __future__ import annotations
 
 import io
 import os
+import pickle
 import pickletools
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from safetensors import safe_open
@@ -29,20 +30,20 @@ from .old_names import OLD_FORMAT, rename_arrays
 
 MAGIC = 0x1950a86a20f9469cfc6c  # the first pickle of the older format
 SAVE = "save the weights with torch.save(model.state_dict(), path)"
-SAFE = {"F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL"}  # what NumPy has, too
+NUMPY_DTYPES = {"F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL"}  # of safetensors
 DTYPES = {"FloatStorage": "f4", "DoubleStorage": "f8", "HalfStorage": "f2", "LongStorage": "i8", "IntStorage": "i4",
           "ShortStorage": "i2", "CharStorage": "i1", "ByteStorage": "u1", "BoolStorage": "?"}
 
 
 def load_pretrained(model: Module, path: str | os.PathLike) -> None:
-    """Fill a model with the weights of a file, by name. Raises ``CheckpointError`` if they do not fit, and for damage.
+    """Load the weights of a file, by name, into a model. Raises ``CheckpointError`` if they do not fit or are damaged.
 
     The file is PyTorch's or a checkpoint of minicv. PyTorch's counters ``num_batches_tracked``, the state of minicv's
-    optimizer and what the model lists as ``NOT_LOADED`` are passed over.
+    optimizer and the names that the model lists as ``NOT_LOADED`` are ignored.
     """
-    passed_over = (OPTIMIZER, *getattr(model, "NOT_LOADED", ()))
+    ignored = (OPTIMIZER, *getattr(model, "NOT_LOADED", ()))
     state = {name: array for name, array in read_weights(path).items()
-             if not name.endswith("num_batches_tracked") and not name.startswith(passed_over)}
+             if not name.endswith("num_batches_tracked") and not name.startswith(ignored)}
     try:
         model.load_state_dict(state)
     except ValueError as error:
@@ -50,7 +51,7 @@ def load_pretrained(model: Module, path: str | os.PathLike) -> None:
 
 
 def hint(names: list[str]) -> str:
-    """What to save in place of weights whose names do not fit, where the names tell."""
+    """Return what to save instead, if all names of weights that do not fit have the prefix of a wrapper."""
     for prefix, save in (("module.", "model.module.state_dict()"), ("_orig_mod.", "model._orig_mod.state_dict()")):
         if names and all(name.startswith(prefix) for name in names):
             return f". Every name begins with {prefix!r}: save {save} instead"
@@ -58,10 +59,10 @@ def hint(names: list[str]) -> str:
 
 
 def read_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """The arrays of a ``.safetensors`` file or of a state_dict saved by ``torch.save``, by name. Nothing is executed.
+    """Return the arrays of a ``.safetensors`` file or of a state_dict saved by ``torch.save``, by name.
 
-    Arrays may share memory, as the tensors did, and may be read-only. Raises ``CheckpointError`` naming the file for
-    one that is missing, damaged, of another format, or holds anything but numbers by name.
+    Nothing in the file is executed. Arrays may share memory, as the tensors did, and may be read-only. Raises
+    ``CheckpointError`` if the file is missing, damaged, of another format, or holds anything but tensors by name.
     """
     try:
         with open(path, "rb") as file:
@@ -83,7 +84,7 @@ def read_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:
 def _read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
     with safe_open(path, "numpy") as file:
         kinds = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118 - not a dict
-        unknown = sorted({kind for kind in kinds.values() if kind not in SAFE})
+        unknown = sorted({kind for kind in kinds.values() if kind not in NUMPY_DTYPES})
         if unknown:
             raise ValueError(f"numbers of type {', '.join(unknown)} are not read, convert the tensors to float32 first")
         state = {name: file.get_tensor(name) for name in kinds}
@@ -112,16 +113,16 @@ def _read_zip(file: BinaryIO) -> dict[str, np.ndarray]:
             if s.key not in arrays:
                 arrays[s.key] = _numbers(archive.read(f"{folder}data/{s.key}"), s.dtype, order.decode())
             return arrays[s.key]
-        table = _checked(run(io.BytesIO(archive.read(tables[0]))))
+        table = _checked(unpickle(io.BytesIO(archive.read(tables[0]))))
         return {name: _view(name, t, storage(t.storage)) for name, t in table.items()}
 
 
 def _read_legacy(file: BinaryIO) -> dict[str, np.ndarray]:
-    if run(file) != MAGIC:
+    if unpickle(file) != MAGIC:
         raise ValueError("a pickle, but not one of torch.save's")
-    run(file)  # the format's version, 1001 ever since
-    order = "little" if run(file)["little_endian"] else "big"
-    table, keys, arrays = _checked(run(file)), run(file), {}
+    unpickle(file)  # the format's version, always 1001
+    order: Literal["little", "big"] = "little" if unpickle(file)["little_endian"] else "big"
+    table, keys, arrays = _checked(unpickle(file)), unpickle(file), {}
     dtypes = {t.storage.key: t.storage.dtype for t in table.values()}
     for key in keys:
         nbytes = int.from_bytes(file.read(8), order) * np.dtype(dtypes[key]).itemsize
@@ -132,14 +133,14 @@ def _read_legacy(file: BinaryIO) -> dict[str, np.ndarray]:
     return {name: _view(name, t, arrays[t.storage.key]) for name, t in table.items()}
 
 
-def _numbers(content: bytes, dtype: str, order: str) -> np.ndarray:
-    """Stored bytes as an array of the machine's own byte order."""
+def _numbers(content: bytes, dtype: str, order: Any) -> np.ndarray:
+    """Return stored bytes as an array in the machine's byte order."""
     stored = np.frombuffer(content, np.dtype(dtype).newbyteorder(order))
     return stored.astype(dtype, copy=False)
 
 
 def _checked(table: Any) -> dict[str, StoredTensor]:
-    """The table, if it is a state_dict."""
+    """Return the table if it is a state_dict; ``ValueError`` otherwise."""
     if not isinstance(table, dict):
         what = "one tensor" if isinstance(table, StoredTensor) else f"a {type(table).__name__}"
         raise ValueError(f"holds {what}, not a state_dict; {SAVE}")
@@ -153,7 +154,7 @@ def _checked(table: Any) -> dict[str, StoredTensor]:
 
 
 def _view(name: str, t: StoredTensor, numbers: np.ndarray) -> np.ndarray:
-    """The tensor as a view of its storage's numbers."""
+    """Return the tensor as a view of its storage's numbers."""
     count = int(np.prod(t.size, dtype=object))
     end = t.offset + 1 + sum((n - 1) * s for n, s in zip(t.size, t.stride, strict=True)) if count else 0
     if numbers.dtype != t.storage.dtype or end > len(numbers):
@@ -166,11 +167,11 @@ def _view(name: str, t: StoredTensor, numbers: np.ndarray) -> np.ndarray:
 
 
 # ---------------------------------------------------------------------------------------------------------
-# The stack machine
+# The pickle
 # ---------------------------------------------------------------------------------------------------------
 @dataclass
 class Storage:
-    """Numbers kept beside the pickle under a key."""
+    """The key of numbers beside the pickle, and their dtype."""
 
     dtype: str
     key: str
@@ -178,7 +179,7 @@ class Storage:
 
 @dataclass
 class StoredTensor:
-    """Which numbers of a storage make up a tensor; offset and strides in numbers."""
+    """Which numbers of a storage make up a tensor; offset and strides are counted in numbers."""
 
     storage: Storage
     offset: int
@@ -194,14 +195,14 @@ class StoredTensor:
 
 @dataclass
 class Global:
-    """A name that the pickle has asked for; never the object of that name."""
+    """The name of an object that the pickle asks for; never the object."""
 
     name: str
 
 
 def ordered_dict(pairs: list | None = None) -> dict:
-    """A dict from [[key, value], ...], as Python 2 wrote it. The list is used up: many dicts of one list would fill
-    the memory from a small file."""
+    """Return a dict of [[key, value], ...], as Python 2 wrote it. Empties the list: many dicts of the same list would
+    fill the memory from a small file."""
     made: dict = {}
     update(made, [part for pair in pairs or () for part in pair])
     if pairs:
@@ -209,7 +210,7 @@ def ordered_dict(pairs: list | None = None) -> dict:
     return made
 
 
-CALLS: dict[str, Callable[..., Any]] = {
+CONSTRUCTORS: dict[str, Callable[..., Any]] = {
     "collections.OrderedDict": ordered_dict,
     "torch._utils._rebuild_tensor": lambda storage, offset, size, stride: StoredTensor(storage, offset, size, stride),
     "torch._utils._rebuild_tensor_v2": lambda *args: StoredTensor(*args[:4]),  # then: requires_grad, hooks
@@ -217,112 +218,98 @@ CALLS: dict[str, Callable[..., Any]] = {
     "torch.nn.parameter.Parameter": lambda data, *rest: data,
     "torch.Size": lambda size: size,
 }
-KNOWN = {*CALLS, *(f"torch.{name}" for name in DTYPES)}
+KNOWN = {*CONSTRUCTORS, *(f"torch.{name}" for name in DTYPES)}
 
 
 def update(target: Any, items: list) -> None:
-    """target[key] = value, for key, value, key, value ..."""
+    """Set target[key] = value for items = [key, value, key, value, ...]; keys are checked before they are hashed."""
     if not isinstance(target, dict) or len(items) % 2 or not all(isinstance(k, str | int) for k in items[::2]):
         raise ValueError("damaged: entries of something that is no table")
     target.update(zip(items[::2], items[1::2], strict=True))
 
 
-def known(module: Any, name: Any) -> Global:
-    """The stand-in of a global; ``ValueError`` naming it if it is not on the list."""
-    if not isinstance(module, str) or not isinstance(name, str):
-        raise ValueError("damaged: a global without a name")
-    full = f"{module}.{name}"
-    if full not in KNOWN:
-        hint = ("; numbers of this type are not read, convert the tensors to float32 first" if "Storage" in name else
-                f", which no table of weights needs: refused, and not run; {SAVE}, not the whole model")
-        raise ValueError(f"the file asks for {full[:200]}{hint}")
-    return Global(full)
+class Instructions(dict):
+    """Methods of an unpickler by instruction code; any other instruction is an error that names it."""
+
+    def __missing__(self, code: int) -> None:
+        name = next((op.name for op in pickletools.opcodes if op.code == chr(code)), f"{code:#x}")
+        raise ValueError(f"the pickle instruction {name}, which torch.save does not write for weights")
 
 
-def call(function: Global, args: tuple) -> Any:
-    """What the accepted functions give."""
-    if not isinstance(function, Global) or function.name not in CALLS or not isinstance(args, tuple):
-        raise ValueError("damaged: it calls what is no function")
+class WeightsUnpickler(pickle._Unpickler):
+    """Python's unpickler, restricted to tables of tensors.
+
+    Its base is the Python version, in which single instructions can be left out and replaced. ``pickle.Unpickler``,
+    the same in C, allows that for GLOBAL and persistent ids alone; a small file could still fill its memory.
+    """
+
+    stack: list[Any]
+    append: Any
+    pop_mark: Any
+    read: Any
+    dispatch = Instructions((code, pickle._Unpickler.dispatch[code]) for code in (getattr(pickle, name)[0] for name in (
+        "PROTO", "STOP", "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT",
+        "BINUNICODE", "SHORT_BINUNICODE", "BINSTRING", "SHORT_BINSTRING", "EMPTY_TUPLE", "EMPTY_LIST", "EMPTY_DICT",
+        "MARK", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "APPEND", "APPENDS", "BINPUT", "LONG_BINPUT", "MEMOIZE",
+        "BINGET", "LONG_BINGET", "GLOBAL", "STACK_GLOBAL", "BINPERSID")))
+
+    def find_class(self, module: str, name: str) -> Global:
+        full = f"{module}.{name}"
+        if full not in KNOWN:
+            hint = ("; numbers of this type are not read, convert the tensors to float32 first" if "Storage" in name
+                    else f", which no table of weights needs: refused, and not run; {SAVE}, not the whole model")
+            raise ValueError(f"the file asks for {full[:200]}{hint}")
+        return Global(full)
+
+    def persistent_load(self, reference: Any) -> Storage:
+        """("storage", type, key, device, length), in the older format followed by a view."""
+        if not isinstance(reference, tuple) or len(reference) not in (5, 6) or reference[0] != "storage":
+            raise ValueError("damaged: a reference to something that is no storage")
+        kind, key = reference[1], reference[2]
+        if not isinstance(kind, Global) or kind.name in CONSTRUCTORS or not isinstance(key, str):
+            raise ValueError("damaged: a storage without a type or key")
+        if reference[5:] not in ((), (None,)):
+            raise ValueError("a storage that is a view of another, as PyTorch before 0.4 wrote; save it again")
+        return Storage(DTYPES[kind.name.removeprefix("torch.")], key)
+
+    def load_reduce(self) -> None:
+        args, function = self.stack.pop(), self.stack.pop()
+        if not isinstance(function, Global) or function.name not in CONSTRUCTORS or not isinstance(args, tuple):
+            raise ValueError("damaged: it calls what is no function")
+        try:
+            self.append(CONSTRUCTORS[function.name](*args))
+        except TypeError as error:
+            raise ValueError(f"damaged: {function.name} with arguments that it does not take") from error
+    dispatch[pickle.REDUCE[0]] = dispatch[pickle.NEWOBJ[0]] = load_reduce
+
+    def load_build(self) -> None:  # sets attributes, such as a state_dict's _metadata: not needed
+        self.stack.pop()
+    dispatch[pickle.BUILD[0]] = load_build
+
+    def load_frame(self) -> None:  # the length of the next piece: not needed
+        self.read(8)
+    dispatch[pickle.FRAME[0]] = load_frame
+
+    def load_setitem(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        update(self.stack[-1], [key, value])
+    dispatch[pickle.SETITEM[0]] = load_setitem
+
+    def load_setitems(self) -> None:
+        items = self.pop_mark()
+        update(self.stack[-1], items)
+    dispatch[pickle.SETITEMS[0]] = load_setitems
+
+
+def unpickle(stream: BinaryIO) -> Any:
+    """Return what the pickle at the stream's position builds; the stream is left behind it."""
     try:
-        return CALLS[function.name](*args)
-    except TypeError as error:
-        raise ValueError(f"damaged: {function.name} with arguments that it does not take") from error
-
-
-def persistent(reference: Any) -> Storage:
-    """("storage", type, key, device, length) or, in the older format, ("storage", ..., length, view)."""
-    if not isinstance(reference, tuple) or len(reference) not in (5, 6) or reference[0] != "storage":
-        raise ValueError("damaged: a reference to something that is no storage")
-    kind, key = reference[1], reference[2]
-    if not isinstance(kind, Global) or kind.name in CALLS or not isinstance(key, str):
-        raise ValueError("damaged: a storage without a type or key")
-    if reference[5:] not in ((), (None,)):
-        raise ValueError("a storage that is a view of another, as PyTorch before 0.4 wrote; save it anew")
-    return Storage(DTYPES[kind.name.removeprefix("torch.")], key)
-
-
-def run(stream: BinaryIO) -> Any:
-    """What the pickle at the stream's position builds. The stream is left behind it."""
-    stack: list = []
-    marks: list[int] = []  # where in the stack a MARK was set
-    memo: dict[int, Any] = {}
-
-    def since_mark() -> list:
-        at = marks.pop()
-        items = stack[at:]
-        del stack[at:]
-        return items
-
-    def pop(count: int) -> list:
-        if count > len(stack) - (marks[-1] if marks else 0):
-            raise ValueError("damaged: the pickle takes more from its stack than there is")
-        items = stack[len(stack) - count:]
-        del stack[len(stack) - count:]
-        return items
-
-    for opcode, argument, _ in pickletools.genops(stream):
-        match opcode.name:
-            case "PROTO" | "FRAME":
-                pass
-            case "STOP":
-                return pop(1)[0]
-            case "NONE" | "NEWTRUE" | "NEWFALSE":
-                stack.append({"NONE": None, "NEWTRUE": True, "NEWFALSE": False}[opcode.name])
-            case "BININT" | "BININT1" | "BININT2" | "LONG1" | "BINFLOAT" | "BINUNICODE" | "SHORT_BINUNICODE" | (
-                    "BINSTRING" | "SHORT_BINSTRING"):
-                stack.append(argument)
-            case "EMPTY_TUPLE" | "EMPTY_LIST" | "EMPTY_DICT":
-                stack.append({"EMPTY_TUPLE": tuple, "EMPTY_LIST": list, "EMPTY_DICT": dict}[opcode.name]())
-            case "MARK":
-                marks.append(len(stack))
-            case "TUPLE":
-                stack.append(tuple(since_mark()))
-            case "TUPLE1" | "TUPLE2" | "TUPLE3":
-                stack.append(tuple(pop(int(opcode.name[-1]))))
-            case "APPEND" | "APPENDS":
-                items = pop(1) if opcode.name == "APPEND" else since_mark()
-                if not isinstance(stack[-1], list):
-                    raise ValueError("damaged: it appends to what is no list")
-                stack[-1].extend(items)
-            case "SETITEM" | "SETITEMS":
-                items = pop(2) if opcode.name == "SETITEM" else since_mark()
-                update(stack[-1], items)
-            case "BINPUT" | "LONG_BINPUT":
-                memo[argument] = stack[-1]
-            case "MEMOIZE":
-                memo[len(memo)] = stack[-1]
-            case "BINGET" | "LONG_BINGET":
-                stack.append(memo[argument])
-            case "GLOBAL":
-                stack.append(known(*argument.split(" ", 1)))
-            case "STACK_GLOBAL":
-                stack.append(known(*pop(2)))
-            case "REDUCE" | "NEWOBJ":
-                stack.append(call(*pop(2)))
-            case "BUILD":  # attributes, as a state_dict's _metadata: not needed
-                pop(1)
-            case "BINPERSID":
-                stack.append(persistent(pop(1)[0]))
-            case _:
-                raise ValueError(f"the pickle instruction {opcode.name}, which torch.save does not write for weights")
-    raise ValueError("damaged: a pickle without an end")
+        return WeightsUnpickler(stream, encoding="latin-1").load()
+    except pickle.UnpicklingError as error:
+        raise ValueError(f"damaged: {error}") from error
+    except EOFError as error:
+        raise ValueError("damaged: pickle exhausted before seeing STOP") from error
+    except IndexError as error:
+        raise ValueError("damaged: the pickle takes more from its stack than there is") from error
+    except AttributeError as error:
+        raise ValueError("damaged: it appends to what is no list") from error

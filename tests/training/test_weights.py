@@ -1,4 +1,5 @@
 import collections
+import copyreg
 import io
 import os
 import pickle
@@ -13,7 +14,7 @@ from safetensors.numpy import save_file
 from minicv import models, nn, training
 from minicv.data import Cells
 from minicv.training import CheckpointError, load_pretrained, read_weights, save_training
-from minicv.training.weights import run
+from minicv.training.weights import Global, Storage, StoredTensor, unpickle
 from tests.oracle import require
 
 
@@ -146,7 +147,7 @@ def test_nothing_is_executed(tmp_path, function, protocol):
     (b"\x80\x02(cposix\nsystem\no.", "asks for posix.system"),
     (b"\x80\x02ctorch\nhub.load\n.", "asks for torch.hub.load"),
     (b"\x80\x04" + text("torch.serialization") + text("load") + b"\x93.", "asks for torch.serialization.load"),
-    (b"\x80\x04]]\x93.", "a global without a name"),
+    (b"\x80\x04]]\x93.", "STACK_GLOBAL requires str"),
     (b"\x80\x02\x82\x01.", "the pickle instruction EXT1"),
     (b"\x80\x02ctorch\nFloatStorage\n)R.", "it calls what is no function"),
     (b"\x80\x02X\x01\x00\x00\x00a)R.", "it calls what is no function"),
@@ -162,7 +163,22 @@ def test_nothing_is_executed(tmp_path, function, protocol):
     (b"\x80\x02}(]Nu.", "entries of something that is no table"),  # a list as a key
     (b"\x80\x02](NNu.", "entries of something that is no table"),
     (b"\x80\x02})a.", "it appends to what is no list"),
-    (b"\x80\x02}h\x05.", "5"),  # never put there
+    (b"\x80\x02}h\x05.", "Memo value not found at index 5"),
+    (b"\x80\x02]K\x00Ns.", "entries of something that is no table"),
+    (b"\x80\x02ccodecs\nencode\n.", "asks for codecs.encode"),
+    (b"\x80\x02cbuiltins\ngetattr\n.", "asks for builtins.getattr"),
+    (b"\x80\x02c__builtin__\neval\n.", "asks for __builtin__.eval"),
+    (b"\x80\x04" + text("torch._utils") + text("_rebuild_tensor_v2.__globals__") + b"\x93.", "asks for torch._u"),
+    (b"\x80\x04" + text("torch") + text("Size.__class__.__base__") + b"\x93.", "asks for torch.Size.__class__"),
+    (b"\x80\x02ctorch\nSize\n)\x85R)R.", "it calls what is no function"),  # the result of a call
+    (b"\x80\x02ctorch\nSize\nK\x01R.", "it calls what is no function"),  # with arguments that are no tuple
+    (b"\x80\x04ctorch\nSize\n)}\x92.", "the pickle instruction NEWOBJ_EX"),
+    (b"\x80\x02(ctorch\nSize\no.", "the pickle instruction OBJ"),
+    (b"\x80\x04\x8f.", "the pickle instruction EMPTY_SET"),
+    (b"\x80\x05\x96" + b"\xff" * 6 + b"\x3f\x00.", "the pickle instruction BYTEARRAY8"),
+    (b"\x80\x04\x8e" + b"\xff" * 6 + b"\x3f\x00.", "the pickle instruction BINBYTES8"),
+    (b"\x80\x02\x8b\xff\xff\xff\x7f.", "the pickle instruction LONG4"),
+    (b"\x80\x02\xff.", "the pickle instruction 0xff"),
 ])
 def test_other_instructions(tmp_path, pickled, message):
     for path in containers(tmp_path, pickled):
@@ -171,7 +187,46 @@ def test_other_instructions(tmp_path, pickled, message):
                 read_weights(path)
 
 
+def test_no_attribute_is_set_and_no_method_is_called(tmp_path):
+    """BUILD calls __setstate__, or fills __dict__ and sets attributes: of the name of a function, a table, a tensor."""
+    state = b"}(" + text("__setstate__") + text("x") + text("__class__") + text("y") + text("name") + text(
+        "collections.OrderedDict") + b"u"
+    for target, expected in ((b"ctorch\nSize\n", Global("torch.Size")), (b"}", {}),
+                             (b"ctorch\nSize\n))\x86\x85R", ((), ())),
+                             (tensor("0", (), ()), StoredTensor(Storage("f4", "0"), 0, (), ()))):
+        for attributes in (state, b"N" + state + b"\x86", state + state + b"\x86"):
+            assert unpickle(io.BytesIO(b"\x80\x02" + target + attributes + b"b.")) == expected
+    assert vars(Global("a")) == {"name": "a"} and not hasattr(Global, "__setstate__")
+
+
+def test_extensions_that_the_program_has_registered_are_refused():
+    """EXT fetches these without asking find_class, once they are in the cache."""
+    copyreg.add_extension("os", "system", 1)
+    copyreg._extension_cache[1] = os.system
+    try:
+        assert pickle.loads(b"\x80\x02\x82\x01.") is os.system
+        for code in (b"\x82\x01", b"\x83\x01\x00", b"\x84\x01\x00\x00\x00"):
+            with pytest.raises(ValueError, match="the pickle instruction EXT"):
+                unpickle(io.BytesIO(b"\x80\x02" + code + b"."))
+    finally:
+        copyreg.remove_extension("os", "system", 1)
+        copyreg.clear_extension_cache()
+
+
+def test_every_instruction_is_known_or_refused():
+    """Whatever the instruction, no object comes out that the file could not have spelled out."""
+    for code in range(256):
+        for before in (b"", b"}", b"](", b"ctorch\nSize\n", b"ctorch\nSize\n)", b"(" + text("a")):
+            try:
+                found = unpickle(io.BytesIO(b"\x80\x04" + before + bytes([code]) + b"\x01" * 9 + b"\n\n."))
+            except (ValueError, TypeError, struct.error):
+                continue
+            assert type(found) in (dict, list, tuple, str, int, float, bool, type(None), Global), (code, found)
+
+
 def test_small_files_cannot_fill_the_memory(tmp_path):
+    frame = b"\x80\x04\x95" + b"\xff" * 6 + b"\x3f\x00}."  # a frame of 2^54 bytes
+    assert read_weights(write_zip(tmp_path / "frame.pth", frame, {})) == {}
     giant = b"\x80\x02}r\xff\xff\xff\x7f."  # memo number 2^31 - 1: CPython's own machine would make a table as long
     assert read_weights(write_zip(tmp_path / "giant.pth", giant, {})) == {}
     laughs = b"\x80\x02}q\x01)q\x00" + b"h\x00h\x00\x86q\x00" * 60 + b"Ns."  # a key with 2^60 leaves, never hashed
@@ -179,7 +234,7 @@ def test_small_files_cannot_fill_the_memory(tmp_path):
         read_weights(write_zip(tmp_path / "laughs.pth", laughs, {}))
     pairs = b"](" + b"".join(b"](" + number(i) + b"Ne" for i in range(1000)) + b"eq\x00"
     again = b"\x80\x02](" + pairs + b"ccollections\nOrderedDict\nh\x00\x85R" * 1000 + b"e."
-    lists = run(io.BytesIO(again))
+    lists = unpickle(io.BytesIO(again))
     assert len(lists) == 1001 and len(lists[1]) == 1000 and not any(lists[2:])  # each pair is in one dict only
     bomb = write_zip(tmp_path / "bomb.pth", table(x=tensor("0", (1 << 22,), (1,))), {"0": bytes(1 << 24)},
                      compression=zipfile.ZIP_DEFLATED)
