@@ -1,5 +1,7 @@
 """Checks of arguments, shared by the measures: each returns the array or raises with the function's name."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ..backend import is_array, to_numpy
@@ -48,7 +50,7 @@ def check_same_shape(function: str, name_a: str, a: np.ndarray, name_b: str, b: 
         )
 
 
-def mean_without_nan(values: np.ndarray) -> float:
+def mean_without_nan(values: np.ndarray | Sequence[float]) -> float:
     """The mean of the values that are not NaN; NaN where none is, without a warning."""
     values = np.asarray(values, np.float64)
     values = values[~np.isnan(values)]

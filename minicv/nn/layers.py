@@ -4,6 +4,8 @@ One thing differs from PyTorch: weights start as He et al. (2015) propose, std s
 """
 from __future__ import annotations
 
+from typing import Any
+
 from .. import ops as F
 from ..autograd import Tensor
 from ..ops.arguments import pair
@@ -135,7 +137,7 @@ class BatchNorm2d(Module):
     (``freeze_bn``).
     """
 
-    group = None
+    group: Any = None
     frozen = False
 
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1):

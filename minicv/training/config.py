@@ -86,15 +86,14 @@ class TrainConfig:
         The groups are those of ``model.parameter_groups()``, if it has that method; a group's "lr" is a factor of the
         config's.
         """
-        groups = model.parameter_groups() if hasattr(model, "parameter_groups") else [{"params": model.parameters()}]
+        groups: list[dict[str, Any]] = (model.parameter_groups() if hasattr(model, "parameter_groups") else
+                                        [{"params": model.parameters()}])
         groups = [{**group, "lr": self.lr * group.get("lr", 1)} for group in groups]
         if not self.decay_biases:
             biases = {id(p) for name, p in model.named_parameters() if name.endswith("bias")}
             groups = [{**group, "params": params, **decay} for group in groups for params, decay in (
                 ([p for p in group["params"] if id(p) not in biases], {}),
                 ([p for p in group["params"] if id(p) in biases], {"weight_decay": 0.0})) if params]
-        if self.optimizer == "sgd":
-            optimizer = SGD(groups, self.lr, self.momentum, self.weight_decay)
-        else:
-            optimizer = Adam(groups, self.lr, weight_decay=self.weight_decay)
+        optimizer: Optimizer = (SGD(groups, self.lr, self.momentum, self.weight_decay) if self.optimizer == "sgd" else
+                                Adam(groups, self.lr, weight_decay=self.weight_decay))
         return optimizer, Schedule(optimizer, self.lr_factor)

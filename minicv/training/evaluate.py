@@ -10,10 +10,9 @@ from tqdm import tqdm
 from ..data import IGNORE
 from ..metrics import BoundaryFScore, ConfusionMatrix, best_threshold, pixel_error, rand_f_score_at, warping_error
 from ..metrics.checks import mean_without_nan
-from ..nn import Module
 
 
-def predictions(model: Module, dataset: Any, quiet: bool, **options: Any) -> Iterator[tuple[Any, Any]]:
+def predictions(model: Any, dataset: Any, quiet: bool, **options: Any) -> Iterator[tuple[Any, Any]]:
     """Yield (sample, prediction) for every image; ``options`` are those of ``model.predict``.
 
     Shows a progress bar unless ``quiet``, or without a terminal.
@@ -23,7 +22,7 @@ def predictions(model: Module, dataset: Any, quiet: bool, **options: Any) -> Ite
         yield sample, model.predict([sample.image], **options)[0]
 
 
-def evaluate_segmentation(model: Module, dataset: Any, threshold_data: Any = None, quiet: bool = True,
+def evaluate_segmentation(model: Any, dataset: Any, threshold_data: Any = None, quiet: bool = True,
                           **options: Any) -> dict[str, float]:
     """Return pixel accuracy, mean accuracy, mean IU and frequency-weighted IU (FCN, sec. 5) over a data set, without
     void, the boundary F-score, and each class's IU.
@@ -49,11 +48,19 @@ def evaluate_segmentation(model: Module, dataset: Any, threshold_data: Any = Non
     if not membranes and counted:
         found |= {f"iu {name}": float(iu) for name, iu in zip(dataset.class_names, matrix.per_class_iu, strict=True)
                   if not np.isnan(iu)}
-    if not membranes or not len(threshold_data):
-        return found
-    scored = [(r.probabilities[1], s.label == 1) for s, r in predictions(model, threshold_data, quiet, **options)]
-    threshold = best_threshold(*zip(*scored, strict=True))
-    return {**found, "pixel_error": mean_without_nan([pixel_error(p, truth) for p, truth in cells]),
+    if membranes and len(threshold_data):
+        found |= membrane_measures(cells, [(result.probabilities[1], sample.label == 1) for sample, result in
+                                           predictions(model, threshold_data, quiet, **options)])
+    return found
+
+
+def membrane_measures(cells: list[tuple], threshold_cells: list[tuple]) -> dict[str, float]:
+    """Return the ISBI 2012 measures of ``cells``, the threshold chosen on ``threshold_cells``.
+
+    Both are lists of (probability, truth), float and bool (H, W), that a pixel belongs to a cell.
+    """
+    threshold = best_threshold([p for p, _ in threshold_cells], [truth for _, truth in threshold_cells])
+    return {"pixel_error": mean_without_nan([pixel_error(p, truth) for p, truth in cells]),
             "threshold": threshold,
             "rand_f_score": mean_without_nan([rand_f_score_at(p, truth, threshold) for p, truth in cells]),
             "warping_error": mean_without_nan([warping_error(p > threshold, truth) for p, truth in cells])}

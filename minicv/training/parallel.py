@@ -53,6 +53,9 @@ class ProcessGroup:
     def barrier(self) -> None:
         """Wait until all processes have reached this point."""
 
+    def abort(self) -> None:
+        """End all processes."""
+
 
 SINGLE_PROCESS = ProcessGroup()
 
@@ -142,6 +145,9 @@ class MPIGroup(ProcessGroup):
     def barrier(self) -> None:
         self.comm.Barrier()
 
+    def abort(self) -> None:
+        self.comm.Abort(2)
+
 
 def pack_gradients(bucket: list[Tensor]) -> Array:
     """Return the bucket's gradients in one flat array; a missing gradient is 0."""
@@ -191,7 +197,7 @@ def abort_on_error(group: ProcessGroup) -> Iterator[None]:
         known = isinstance(error, UserError | OSError)
         text = str(error) if known else traceback.format_exc()
         print(f"minicv: process {group.rank} of {group.size}: {text}", file=sys.stderr, flush=True)
-        group.comm.Abort(2)
+        group.abort()
         raise
 
 

@@ -75,8 +75,8 @@ class SegmentationTask:
         if len(dataset) == 0:
             raise DataError("train: the data set has no images")
         self.model, self.config = model, config
-        self.dataset = WithWeightMap(dataset) if config.weight_map else dataset
-        self.augment = config.augment
+        self.dataset: Any = WithWeightMap(dataset) if config.weight_map else dataset
+        self.augment: Any = config.augment
         if self.augment is True:
             upright = getattr(dataset, "upright", False)
             self.augment = UNetAugment(elastic=config.elastic) if not upright else SegmentationAugment(

@@ -48,7 +48,7 @@ def _detection_targets(task: DetectionTask) -> Iterator[str]:
     yield from _anchors(model, sizes)
 
 
-def _anchors(model: Detector, sizes: set[tuple[int, int]]) -> Iterator[str]:
+def _anchors(model: Detector, sizes: set[tuple]) -> Iterator[str]:
     """Yield a line if the RPN has no anchor in images of some ``sizes`` (H, W); ``DataError`` if it has none in any."""
     if not isinstance(model, FasterRCNN):
         return
@@ -67,10 +67,10 @@ def _pixel_targets(task: SegmentationTask) -> Iterator[str]:
     K, N = dataset.num_classes, len(dataset)
     pixels, objects, instances = np.zeros(K, int), 0, 0
     for i in range(N):
-        sample = dataset[i] if config.two_stage or config.weight_map or not hasattr(dataset, "label_of") else None
+        sample: Any = dataset[i] if config.two_stage or config.weight_map or not hasattr(dataset, "label_of") else None
         label = dataset.label_of(i) if sample is None else sample.label
         pixels += np.bincount(label[label != IGNORE].ravel(), minlength=K)[:K]
-        if config.two_stage:
+        if task.two_stage is not None:
             objects += len(find_objects(sample, task.two_stage.background))
         if config.weight_map:
             instances += int(sample.instances.any())
