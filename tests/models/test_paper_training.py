@@ -183,7 +183,7 @@ def row(name, preset):
 
 
 def table(preset):
-    head = "| network | steps | images | rate | momentum | decay | schedule | else |\n| --- " + "| --- " * 7 + "|\n"
+    head = "| network | steps | images | rate | momentum | decay | schedule | other |\n| --- " + "| --- " * 7 + "|\n"
     return head + "\n".join(row(name, preset) for name in sorted(PAPERS)) + "\n"
 
 
