@@ -22,13 +22,13 @@ import numpy as np
 from minicv.data import open_dataset
 from minicv.data.errors import DataWarning
 from minicv.detection import box_iou, sliding_windows
-from minicv.detection.colour import to_space
+from minicv.detection.color import convert_color
 from minicv.detection.graph_segmentation import graph_segmentation
 from minicv.detection.selective_search import (
     MODES,
-    adjacent,
-    colour_histograms,
-    group,
+    color_histograms,
+    group_regions,
+    neighbor_pairs,
     region_boxes,
     selective_search,
     texture_histograms,
@@ -65,7 +65,7 @@ def regions_of(mean_colours, regions):
 
 sample = max(pictures(12, lesson.seed), key=lambda s: len(s.boxes))
 image = sample.image
-maps = {k: graph_segmentation(to_space(image, "HSV"), k, min_size=MIN_SIZE) for k in KS}
+maps = {k: graph_segmentation(convert_color(image, "HSV"), k, min_size=MIN_SIZE) for k in KS}
 print("regions:", ", ".join(f"k = {k}: {m.max() + 1}" for k, m in maps.items()))
 
 figure, axes = plt.subplots(1, 4, figsize=(12.5, 3.4))
@@ -83,10 +83,10 @@ lesson.save(figure, "1_regions")
 # holes). Here are the four parts for the first pair that joins, computed from the definition.
 
 regions = maps[KS[0]]
-hsv = to_space(image, "HSV")
-colour, texture = colour_histograms(hsv, regions), texture_histograms(hsv, regions)
-hierarchy = group(regions, colour, texture, "CTSF")
-i, j = hierarchy.steps[0]
+hsv = convert_color(image, "HSV")
+colour, texture = color_histograms(hsv, regions), texture_histograms(hsv, regions)
+hierarchy = group_regions(regions, colour, texture, "CTSF")
+i, j = hierarchy.merges[0]
 size, boxes = np.bincount(regions.ravel()), region_boxes(regions)
 around = np.concatenate([np.minimum(boxes[i], boxes[j])[:2], np.maximum(boxes[i], boxes[j])[2:]])
 filled = (around[2] - around[0]) * (around[3] - around[1])
@@ -95,13 +95,13 @@ parts = {"colour": sum(min(a, b) for a, b in zip(colour[i], colour[j], strict=Tr
          "size": 1 - (size[i] + size[j]) / regions.size,
          "fill": 1 - (filled - size[i] - size[j]) / regions.size}
 print(f"regions {i} and {j} join first: " + " + ".join(f"{v:.3f} ({k})" for k, v in parts.items())
-      + f" = {sum(parts.values()):.4f}; group says {hierarchy.similarity[0]:.4f}; of {len(adjacent(regions))} pairs")
+      + f" = {sum(parts.values()):.4f}; group_regions gives {hierarchy.similarity[0]:.4f}; of {len(neighbor_pairs(regions))} pairs")
 
 
 def level(left):
     """The map when so many regions are left."""
     name = np.arange(2 * len(colour) - 1)
-    for m, (i, j) in enumerate(hierarchy.steps[:len(colour) - left]):
+    for m, (i, j) in enumerate(hierarchy.merges[:len(colour) - left]):
         name[name == i] = name[name == j] = len(colour) + m
     return np.unique(name[:len(colour)], return_inverse=True)[1][regions]
 

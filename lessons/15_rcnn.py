@@ -6,7 +6,7 @@ Girshick, Donahue, Darrell and Malik, "Rich feature hierarchies for accurate obj
 (CVPR 2014), step by step: boxes from selective search, a warp for each (app. A), a network that is fine-tuned on them
 (sec. 2.3), one SVM per class with hard negatives (app. B), and a regression that moves the boxes (app. C). Claim D2 is
 measured: three separate trainings, slow, and hungry for storage. Beside it: `minicv/models/detection/rcnn.py`,
-`svm_detector.py` and `machines.py`.
+`svm_detector.py` and `minicv/training/svm.py`.
 """
 
 # %%
@@ -27,14 +27,13 @@ from minicv.backend import to_numpy
 from minicv.data import open_dataset
 from minicv.data.detection import DetectionPictures
 from minicv.detection import box_iou, match_proposals
-from minicv.detection.ridge import BoxRegression
+from minicv.detection.ridge import BoxRegressors
 from minicv.detection.selective_search import selective_search
 from minicv.models.backbones.classifier import normalise
-from minicv.models.detection.machines import extract_features, train_box_regression, train_svms
 from minicv.models.detection.rcnn import warp, with_context
 from minicv.nn import evaluating
 from minicv.training.detection import CachedProposals, DetectionConfig, evaluate_detector
-from minicv.training.rcnn import fine_tune
+from minicv.training.svm import extract_features, fine_tune, fit_box_regressors, fit_svms
 from minicv.viz import PALETTE, draw_boxes, draw_image
 
 BLUE, ORANGE, GREEN = PALETTE[[5, 1, 3]] / 255
@@ -74,7 +73,7 @@ def pictures(split, count):
 
 
 train, test = pictures("train", 10 if lesson.quick else 200), pictures("test", 4 if lesson.quick else 60)
-propose = CachedProposals(lambda image: selective_search(image, "fast", count=120, min_side=5, min_size=15))
+propose = CachedProposals(lambda image: selective_search(image, "fast", max_boxes=120, min_side=5, min_size=15))
 start = time.perf_counter()
 counts = [len(propose(sample.image)) for sample in [*train, *test]]
 seconds = {"proposals": (time.perf_counter() - start) / len(counts)}
@@ -147,7 +146,7 @@ print(f"{passes} boxes through the network in {seconds['features']:.1f} s; {file
 # only those with a score above -1 have a say in where the plane lies.
 
 start = time.perf_counter()
-histories = train_svms(model, cache, retrain_after=500)
+histories = fit_svms(model, cache, retrain_limit=500)
 seconds["2 SVMs"] = time.perf_counter() - start
 model.svm = True
 found["SVMs"] = evaluate_detector(model, test, proposer=propose)["mAP@0.5"]
@@ -162,14 +161,14 @@ for name, history in zip(train.class_names, histories, strict=True):
 # A ridge regression for each class learns from all proposals with an IoU of more than 0.6, on the features of pool5.
 
 start = time.perf_counter()
-pairs = train_box_regression(model, cache)
+pairs = fit_box_regressors(model, cache)
 seconds["3 regressions"] = time.perf_counter() - start
 found["SVMs and moved boxes"] = evaluate_detector(model, test, proposer=propose)["mAP@0.5"]
 
-fitted, before, after = BoxRegression(*map(to_numpy, (model.box_weight, model.box_bias))), [], []
+fitted, before, after = BoxRegressors(*map(to_numpy, (model.box_weight, model.box_bias))), [], []
 for s in test:
     iou = box_iou(propose(s.image), s.boxes)
-    near = np.flatnonzero(iou.max(axis=1, initial=0) > model.near)
+    near = np.flatnonzero(iou.max(axis=1, initial=0) > model.regression_iou)
     if len(near):
         of, boxes = iou[near].argmax(axis=1), propose(s.image)[near]
         x = model.features(s.image, boxes).pool5

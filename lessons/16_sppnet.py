@@ -27,7 +27,7 @@ from minicv.data import open_dataset
 from minicv.detection.selective_search import selective_search
 from minicv.models.detection.sppnet import map_windows, pool_windows
 from minicv.training.detection import CachedProposals, DetectionConfig, evaluate_detector
-from minicv.training.rcnn import fine_tune, train_machines
+from minicv.training.svm import fine_tune, fit_svm_detector
 from minicv.viz import PALETTE, draw_boxes, draw_image
 
 BLUE, ORANGE, GREEN = PALETTE[[5, 1, 3]] / 255
@@ -36,7 +36,7 @@ SCENES = {"size": 64, "objects": (1, 4), "radius": (0.12, 0.3), "crowding": 0.2,
           "noise": 0.02, "class_names": ("disc", "square", "cross"), "seed": lesson.seed, "keep": True}
 train, test = (open_dataset("boxes", split, count=count, **SCENES)
                for split, count in (("train", 10 if lesson.quick else 200), ("test", 4 if lesson.quick else 60)))
-propose = CachedProposals(lambda image: selective_search(image, "fast", count=120, min_side=5, min_size=15))
+propose = CachedProposals(lambda image: selective_search(image, "fast", max_boxes=120, min_side=5, min_size=15))
 
 # %%
 # 1. One length for any size (sec. 2.2)
@@ -118,9 +118,9 @@ def three_trainings(name, seed):
     seconds = time.perf_counter() - start
     net.sizes = (1.0,)
     with tempfile.TemporaryDirectory() as folder:
-        took = dataclasses.replace(train_machines(net, train, folder, propose), fine_tuning=seconds)
+        took = dataclasses.replace(fit_svm_detector(net, train, folder, propose), fine_tuning=seconds)
     print(f"{name}, seed {seed}: fine-tuning {took.fine_tuning:.1f} s ({steps} steps), features {took.features:.1f} s, "
-          f"{took.nbytes / 1e6:.0f} MB, SVMs {took.svms:.1f} s, regressions {took.regressions:.1f} s", flush=True)
+          f"{took.nbytes / 1e6:.0f} MB, SVMs {took.svms:.1f} s, regressions {took.regressors:.1f} s", flush=True)
     return net, took
 
 

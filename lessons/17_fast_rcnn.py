@@ -23,7 +23,7 @@ from minicv import ops as F
 from minicv.data import open_dataset
 from minicv.data.joint_boxes import resize, resize_image
 from minicv.detection import box_iou, decode_boxes
-from minicv.detection.linear_svm import train_with_hard_negatives
+from minicv.detection.linear_svm import train_svm_with_mining
 from minicv.detection.selective_search import selective_search
 from minicv.metrics import VOCEvaluator
 from minicv.models.detection.base import select
@@ -92,7 +92,7 @@ class Some:
 
 
 train, test = Some("train", 8 if lesson.quick else 200), Some("test", 4 if lesson.quick else 60)
-propose = CachedProposals(lambda image: selective_search(image, "fast", count=120, min_side=5, min_size=15))
+propose = CachedProposals(lambda image: selective_search(image, "fast", max_boxes=120, min_side=5, min_size=15))
 start = time.perf_counter()
 counts = [len(propose(s.image)) for s in [*train, *test]]
 searching = (time.perf_counter() - start) / len(counts)
@@ -164,7 +164,7 @@ for k in range(train.num_classes):
     positives = np.concatenate([fc7[:len(s.boxes)][s.labels == k] for s, _, fc7 in learned]) * length
     negatives = (fc7[box_iou(boxes, s.boxes[s.labels == k]).max(axis=1, initial=0) < 0.3] * length
                  for s, boxes, fc7 in learned)
-    svms.append(train_with_hard_negatives(positives, negatives)[0])
+    svms.append(train_svm_with_mining(positives, negatives)[0])
 seen = [look(s, propose(s.image)) for s in test]
 by_softmax, as_proposed = [(p, b) for _, p, b in seen], [(p, propose(s.image)) for s, (_, p, _) in zip(test, seen,
                                                                                                    strict=True)]

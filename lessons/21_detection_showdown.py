@@ -25,14 +25,14 @@ from minicv import models, nn
 from minicv.data import open_dataset
 from minicv.detection.selective_search import selective_search
 from minicv.training.detection import CachedProposals, DetectionConfig, evaluate_detector, train_detector
-from minicv.training.rcnn import train_machines
+from minicv.training.svm import fit_svm_detector
 from minicv.viz import PALETTE, draw_boxes, draw_image, overlay_masks
 
 SCENES = {"size": 64, "objects": (1, 4), "radius": (0.12, 0.3), "crowding": 0.2, "strength": 0.15, "contrast": 0.5,
           "noise": 0.02, "class_names": ("disc", "square", "cross"), "seed": lesson.seed, "keep": True}
 train, test = (open_dataset("boxes", split, count=count, **SCENES)
                for split, count in (("train", 8 if lesson.quick else 200), ("test", 4 if lesson.quick else 80)))
-propose = CachedProposals(lambda image: selective_search(image, "fast", count=120, min_side=5, min_size=15))
+propose = CachedProposals(lambda image: selective_search(image, "fast", max_boxes=120, min_side=5, min_size=15))
 
 
 def seconds_of(call, inputs):
@@ -113,7 +113,7 @@ for name, (kind, options, batch) in PLANS.items():
         pass
     if kind in ("rcnn", "sppnet"):
         with tempfile.TemporaryDirectory() as folder:
-            row.disk = train_machines(net, train, folder, given).nbytes
+            row.disk = fit_svm_detector(net, train, folder, given).nbytes
         row.trainings = 3
     row.training = time.perf_counter() - start
     row.mean_ap = evaluate_detector(net, test, proposer=given)["mAP@0.5"]

@@ -240,7 +240,7 @@ class Detection(Kind):
         return lambda model: training.evaluate_detector(model, pictures, True, given)["mAP@0.5"]
 
     def after(self, model, task, args):
-        return model.after_training(task.dataset, task.proposer, args.quiet)
+        return training.finish_training(model, task.dataset, task.proposer, args.quiet)
 
     def evaluate(self, model, info, args):
         given = proposer(model, args, Path(args.checkpoint).parent)

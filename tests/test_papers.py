@@ -80,7 +80,7 @@ def test_names_of_papers_are_not_used_twice():
 @pytest.mark.parametrize(("paper", "where", "file"), [
     ("selective_search", "sec. 3.2", "minicv/detection/selective_search.py"),
     ("selective_search", "eq. (2)", "minicv/detection/selective_search.py"),
-    ("rcnn", "sec. 2.3", "minicv/models/detection/machines.py"),
+    ("rcnn", "sec. 2.3", "minicv/training/svm.py"),
     ("rcnn", "app. A", "minicv/models/detection/rcnn.py"),
     ("rcnn", "app. C", "minicv/detection/ridge.py"),
     *[("rcnn", f"eq. ({n})", "minicv/detection/boxes.py") for n in (1, 2, 3, 4, 6, 7, 8, 9)],

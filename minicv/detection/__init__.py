@@ -1,4 +1,4 @@
-"""Box arithmetic on plain arrays: it knows nothing of models. Boxes are (x1, y1, x2, y2) in pixels, see ``boxes``."""
+"""Box arithmetic on plain arrays, without any model. Boxes are (x1, y1, x2, y2) in pixels, see ``boxes``."""
 from .anchors import base_anchors, grid_anchors
 from .boxes import (
     box_area,
@@ -8,13 +8,13 @@ from .boxes import (
     decode_boxes,
     encode_boxes,
     inside_image,
-    large_enough,
+    remove_small_boxes,
 )
-from .linear_svm import LinearSVM, train_svm, train_with_hard_negatives
+from .linear_svm import LinearSVM, train_svm, train_svm_with_mining
 from .matching import NEGATIVE, NEITHER, POSITIVE, match_anchors, match_proposals
 from .nms import batched_nms, nms
 from .result import Detections
-from .ridge import BoxRegression, fit_box_regression
+from .ridge import BoxRegressors
 from .sampling import sample_boxes
 from .selective_search import selective_search, sliding_windows
 
@@ -22,7 +22,7 @@ __all__ = [
     "NEGATIVE",
     "NEITHER",
     "POSITIVE",
-    "BoxRegression",
+    "BoxRegressors",
     "Detections",
     "LinearSVM",
     "base_anchors",
@@ -33,16 +33,15 @@ __all__ = [
     "clip_boxes_to_image",
     "decode_boxes",
     "encode_boxes",
-    "fit_box_regression",
     "grid_anchors",
     "inside_image",
-    "large_enough",
     "match_anchors",
     "match_proposals",
     "nms",
+    "remove_small_boxes",
     "sample_boxes",
     "selective_search",
     "sliding_windows",
     "train_svm",
-    "train_with_hard_negatives",
+    "train_svm_with_mining",
 ]

@@ -1,12 +1,12 @@
-"""Boxes: area, intersection over union, clipping, and the offsets that a box regressor learns.
+"""Boxes: area, intersection over union, clipping, and the deltas that a box regressor learns.
 
 The convention, everywhere in minicv: a box is ``(x1, y1, x2, y2)`` in pixels, floating point, and continuous. Pixel
 (i, j) reaches from i to i + 1 and from j to j + 1, so a box around one pixel is (j, i, j + 1, i + 1), its width is
-``x2 - x1`` without a "+ 1", and a picture of H x W pixels is the box (0, 0, W, H). Data sets that count pixels
-inclusively, from 1 (PASCAL VOC), are converted once, in their readers. A box with ``x2 <= x1`` or ``y2 <= y1`` is
-degenerate: its area is 0, it overlaps nothing, and nothing below makes a NaN or an infinity of it.
+``x2 - x1`` without a "+ 1", and an image of H x W pixels is the box (0, 0, W, H). Readers convert data sets that
+count pixels inclusively, from 1 (PASCAL VOC). A box with ``x2 <= x1`` or ``y2 <= y1`` is degenerate: its area is 0, it
+overlaps nothing, and no function below turns it into NaN or infinity.
 
-All functions take plain arrays of NumPy or CuPy, also without any box in them, and return the same kind.
+All functions take NumPy or CuPy arrays, empty ones too, and return the same kind.
 """
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ import numpy as np
 
 from ..backend import Array, xp_of
 
-SMALLEST = 1e-3
-"""encode_boxes takes a side that is shorter than this, in pixels, for this long: log(0) is minus infinity."""
+MIN_SIDE = 1e-3
+"""encode_boxes lengthens shorter sides to this many pixels, since log(0) is minus infinity."""
 
-LARGEST_LOG = math.log(1000 / 16)
-"""decode_boxes lets no side grow by more than this factor's logarithm, so that exp cannot overflow (as torchvision)."""
+MAX_LOG_RATIO = math.log(1000 / 16)
+"""decode_boxes caps t_w and t_h here, so that exp cannot overflow (as torchvision)."""
 
 
 def box_area(boxes: Array) -> Array:
-    """Areas (R,) of boxes (R, 4), in square pixels; 0 for a degenerate box."""
+    """Return the areas (R,) of boxes (R, 4), in square pixels; 0 for a degenerate box."""
     check_boxes("box_area", "boxes", boxes)
     xp = xp_of(boxes)
     width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
@@ -33,23 +33,23 @@ def box_area(boxes: Array) -> Array:
 
 
 def box_iou(boxes1: Array, boxes2: Array) -> Array:
-    """Intersection over union of each pair: (N, M) from (N, 4) and (M, 4); 0 where both boxes are degenerate.
+    """Return the intersection over union of each pair: (N, M) from (N, 4) and (M, 4); 0 if both are degenerate.
 
-    An area overflows or vanishes long before its sides do, in float16 that of 300 x 300 pixels: such are computed in
+    Areas overflow or vanish long before sides do (in float16, from 300 x 300 pixels), so such boxes are computed in
     float64.
     """
     check_boxes("box_iou", "boxes1", boxes1)
     check_boxes("box_iou", "boxes2", boxes2)
     xp, dtype = xp_of(boxes1), np.result_type(boxes1.dtype, boxes2.dtype)
-    if not (areas_in_range(boxes1) and areas_in_range(boxes2)):
+    if not (_areas_in_range(boxes1) and _areas_in_range(boxes2)):
         boxes1, boxes2 = boxes1.astype(np.float64), boxes2.astype(np.float64)
     inter = box_intersection(boxes1, boxes2)  # (N, M)
     union = box_area(boxes1)[:, None] + box_area(boxes2)[None, :] - inter
     return (inter / xp.maximum(union, xp.finfo(union.dtype).tiny)).astype(dtype, copy=False)  # VOC, eq. (3)
 
 
-def areas_in_range(boxes: Array) -> bool:
-    """Whether areas keep their digits in the boxes' dtype, or are 0. No on a GPU, which would have to wait."""
+def _areas_in_range(boxes: Array) -> bool:
+    """Return whether every area is 0 or precise in the boxes' dtype; False on a GPU, where checking has to wait."""
     if boxes.dtype == np.float64:
         return True
     if type(boxes) is not np.ndarray or boxes.dtype == np.float16:
@@ -62,7 +62,7 @@ def areas_in_range(boxes: Array) -> bool:
 
 
 def box_intersection(boxes1: Array, boxes2: Array) -> Array:
-    """Area that each pair has in common: (N, M) from (N, 4) and (M, 4), in square pixels."""
+    """Return the area that each pair has in common: (N, M) from (N, 4) and (M, 4), in square pixels."""
     check_boxes("box_intersection", "boxes1", boxes1)
     check_boxes("box_intersection", "boxes2", boxes2)
     xp = xp_of(boxes1)
@@ -85,40 +85,41 @@ def box_iou_loop(boxes1: np.ndarray, boxes2: np.ndarray) -> np.ndarray:
 
 
 def clip_boxes_to_image(boxes: Array, size: tuple[int, int]) -> Array:
-    """Boxes (..., 4) with what lies outside a picture of ``size`` (H, W) cut off; one wholly outside gets no area."""
+    """Clip boxes (..., 4) to an image of ``size`` (H, W); a box wholly outside gets area 0."""
     check_boxes("clip_boxes_to_image", "boxes", boxes, ndim=None)
     xp, (H, W) = xp_of(boxes), size
-    x, y = xp.clip(boxes[..., 0::2], 0, W), xp.clip(boxes[..., 1::2], 0, H)  # (..., 2): begin and end
+    x, y = xp.clip(boxes[..., 0::2], 0, W), xp.clip(boxes[..., 1::2], 0, H)  # (..., 2): start and end
     return xp.stack([x[..., 0], y[..., 0], x[..., 1], y[..., 1]], axis=-1)
 
 
-def inside_image(boxes: Array, size: tuple[int, int], allowed: float = 0.0) -> Array:
-    """True (R,) for the boxes (R, 4) that reach at most ``allowed`` pixels over a border of a picture (H, W)."""
+def inside_image(boxes: Array, size: tuple[int, int], allowed_border: float = 0.0) -> Array:
+    """Return True (R,) for boxes (R, 4) that cross no border of an image (H, W) by over ``allowed_border`` pixels."""
     check_boxes("inside_image", "boxes", boxes)
     (H, W), x, y = size, boxes[:, 0::2], boxes[:, 1::2]
-    return (((x >= -allowed) & (x <= W + allowed)).all(axis=1)
-            & ((y >= -allowed) & (y <= H + allowed)).all(axis=1))
+    return (((x >= -allowed_border) & (x <= W + allowed_border)).all(axis=1)
+            & ((y >= -allowed_border) & (y <= H + allowed_border)).all(axis=1))
 
 
-def large_enough(boxes: Array, min_size: float) -> Array:
-    """True (R,) for the boxes (R, 4) whose sides are both at least ``min_size`` pixels long."""
-    check_boxes("large_enough", "boxes", boxes)
-    return (boxes[:, 2] - boxes[:, 0] >= min_size) & (boxes[:, 3] - boxes[:, 1] >= min_size)
+def remove_small_boxes(boxes: Array, min_size: float) -> Array:
+    """Return the indices of the boxes (R, 4) with both sides at least ``min_size`` pixels long, as torchvision's."""
+    check_boxes("remove_small_boxes", "boxes", boxes)
+    large = (boxes[:, 2] - boxes[:, 0] >= min_size) & (boxes[:, 3] - boxes[:, 1] >= min_size)
+    return xp_of(boxes).flatnonzero(large)
 
 
 def encode_boxes(boxes: Array, proposals: Array, weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0)) -> Array:
-    """The offsets t (..., 4) that take ``proposals`` P (..., 4) to ``boxes`` G (..., 4).
+    """Return the deltas t (..., 4) that move ``proposals`` P (..., 4) onto ``boxes`` G (..., 4).
 
     R-CNN, app. C; Faster R-CNN, eq. (2), where P is an anchor. ``weights`` multiply (t_x, t_y, t_w, t_h): Fast R-CNN's
-    normalisation of the targets by their deviations (0.1, 0.1, 0.2, 0.2) is weights = (10, 10, 5, 5).
+    normalization of the targets by their deviations (0.1, 0.1, 0.2, 0.2) is weights = (10, 10, 5, 5).
     """
     check_boxes("encode_boxes", "boxes", boxes, ndim=None)
     check_boxes("encode_boxes", "proposals", proposals, ndim=None)
     xp = xp_of(boxes)
-    (_, _, p_w, p_h), (_, _, g_w, g_h) = _centre_and_size(proposals), _centre_and_size(boxes)
-    p_w, p_h, g_w, g_h = (xp.maximum(side, SMALLEST) for side in (p_w, p_h, g_w, g_h))
+    (_, _, p_w, p_h), (_, _, g_w, g_h) = _center_and_size(proposals), _center_and_size(boxes)
+    p_w, p_h, g_w, g_h = (xp.maximum(side, MIN_SIDE) for side in (p_w, p_h, g_w, g_h))
     w_x, w_y, w_w, w_h = weights
-    # Of two corners at 4000 pixels the difference is exact, of two centers it is not
+    # At 4000 pixels the difference of two corners is exact, that of two centers is not
     left, top, right, bottom = (boxes[..., k] - proposals[..., k] for k in range(4))
     t_x = w_x * (left + right) / 2 / p_w  # R-CNN, eq. (6)
     t_y = w_y * (top + bottom) / 2 / p_h  # R-CNN, eq. (7)
@@ -128,30 +129,30 @@ def encode_boxes(boxes: Array, proposals: Array, weights: Sequence[float] = (1.0
 
 
 def decode_boxes(deltas: Array, proposals: Array, weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0)) -> Array:
-    """The boxes (..., 4) that offsets t (..., 4) make of ``proposals`` (..., 4): the inverse of ``encode_boxes``.
+    """Return ``proposals`` (..., 4) moved by the deltas t (..., 4): the inverse of ``encode_boxes``.
 
-    The shapes broadcast: deltas (R, K, 4), one per class, go with proposals (R, 1, 4).
+    The shapes broadcast: one delta per class, (R, K, 4), goes with proposals (R, 1, 4).
     """
     check_boxes("decode_boxes", "deltas", deltas, ndim=None)
     check_boxes("decode_boxes", "proposals", proposals, ndim=None)
     xp = xp_of(deltas)
-    p_x, p_y, p_w, p_h = _centre_and_size(proposals)
+    p_x, p_y, p_w, p_h = _center_and_size(proposals)
     t_x, t_y, t_w, t_h = (deltas[..., k] / w for k, w in enumerate(weights))
     g_x = p_w * t_x + p_x  # R-CNN, eq. (1)
     g_y = p_h * t_y + p_y  # R-CNN, eq. (2)
-    g_w = p_w * xp.exp(xp.minimum(t_w, LARGEST_LOG))  # R-CNN, eq. (3)
-    g_h = p_h * xp.exp(xp.minimum(t_h, LARGEST_LOG))  # R-CNN, eq. (4)
+    g_w = p_w * xp.exp(xp.minimum(t_w, MAX_LOG_RATIO))  # R-CNN, eq. (3)
+    g_h = p_h * xp.exp(xp.minimum(t_h, MAX_LOG_RATIO))  # R-CNN, eq. (4)
     return xp.stack([g_x - g_w / 2, g_y - g_h / 2, g_x + g_w / 2, g_y + g_h / 2], axis=-1)
 
 
-def _centre_and_size(boxes: Array) -> tuple[Array, Array, Array, Array]:
-    """x, y of the centre, width, height."""
+def _center_and_size(boxes: Array) -> tuple[Array, Array, Array, Array]:
+    """Return x and y of the center, width and height."""
     x1, y1, x2, y2 = (boxes[..., k] for k in range(4))
     return (x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1
 
 
 def check_boxes(function: str, name: str, boxes: Array, ndim: int | None = 2) -> None:
-    """TypeError or ValueError, with the function's name, for what is no floating point array (R, 4), or (..., 4)."""
+    """Raise TypeError or ValueError, naming the function, unless boxes are floating point (R, 4), or (..., 4)."""
     wanted = "(R, 4)" if ndim == 2 else "(..., 4)"
     if not hasattr(boxes, "dtype") or boxes.dtype.kind != "f":
         raise TypeError(f"{function}: {name} must be a floating point array {wanted} of (x1, y1, x2, y2), got "

@@ -1,16 +1,17 @@
-"""What a detector found on one picture."""
+"""The result of a detector for one image."""
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
 
 @dataclasses.dataclass(frozen=True)
 class Detections:
-    """The objects found on a picture, by falling score; what a detector's ``predict`` returns for each picture.
+    """The objects found in an image, by falling score; ``predict`` of a detector returns one for each image.
 
-    boxes: float32 (R, 4), (x1, y1, x2, y2) in pixels of the picture. scores: float32 (R,). labels: int64 (R,), numbers
+    boxes: float32 (R, 4), (x1, y1, x2, y2) in pixels of the image. scores: float32 (R,). labels: int64 (R,), numbers
     into the data set's ``class_names`` (0 is the first class of objects, not background). masks: bool (R, H, W), or
     None from a detector of boxes only.
     """
@@ -20,7 +21,7 @@ class Detections:
     labels: np.ndarray
     masks: np.ndarray | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         R = len(self.boxes)
         if self.boxes.shape != (R, 4) or self.scores.shape != (R,) or self.labels.shape != (R,):
             raise ValueError("Detections: needs boxes (R, 4), scores (R,) and labels (R,), got "
@@ -31,14 +32,13 @@ class Detections:
     def __len__(self) -> int:
         return len(self.boxes)
 
-    def __getitem__(self, index) -> Detections:
-        """Some of them: by a slice, a mask or an array of indices."""
-        parts = (None if part is None else part[index]
-                 for part in (self.boxes, self.scores, self.labels, self.masks))
-        return Detections(*parts)
+    def __getitem__(self, index: Any) -> Detections:
+        """Return some of them, by a slice, a boolean mask or an array of indices."""
+        masks = None if self.masks is None else self.masks[index]
+        return Detections(self.boxes[index], self.scores[index], self.labels[index], masks)
 
     @classmethod
-    def none(cls, masks_of: tuple[int, int] | None = None) -> Detections:
-        """Nothing found; with empty masks (0, H, W) where ``masks_of`` gives a picture's size."""
-        masks = None if masks_of is None else np.zeros((0, *masks_of), bool)
+    def empty(cls, mask_size: tuple[int, int] | None = None) -> Detections:
+        """Return no detections; with ``mask_size`` (H, W), also masks (0, H, W)."""
+        masks = None if mask_size is None else np.zeros((0, *mask_size), bool)
         return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64), masks)

@@ -1,4 +1,4 @@
-"""Which of the positive and negative boxes a training step uses."""
+"""Draw the positive and negative boxes of a training step."""
 from __future__ import annotations
 
 import numpy as np
@@ -9,12 +9,12 @@ from .matching import NEGATIVE, POSITIVE
 
 def sample_boxes(labels: Array, count: int, positive_fraction: float,
                  rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Draw boxes without putting back: rising indices of positives and of negatives, NumPy int64 on any device.
+    """Draw boxes without replacement; return the indices of positives and of negatives, rising NumPy int64.
 
     ``labels`` (R,): 1 positive, 0 negative, others are never drawn (``matching``). At most ``count *
-    positive_fraction`` positives, rounded down; negatives fill up to ``count``, as far as there are any. Faster R-CNN,
-    sec. 3.1.3: 256 anchors of a picture, fraction 0.5; Fast R-CNN, sec. 2.3: 64 proposals, 0.25; R-CNN, sec. 2.3: 128
-    from all pictures of a batch, 0.25.
+    positive_fraction`` positives, rounded down; negatives fill up to ``count`` as far as they last. Faster R-CNN,
+    sec. 3.1.3: 256 anchors of an image, fraction 0.5; Fast R-CNN, sec. 2.3: 64 proposals, 0.25; R-CNN, sec. 2.3: 128
+    from all images of a batch, 0.25.
     """
     if count < 0 or not 0 <= positive_fraction <= 1:
         raise ValueError(f"sample_boxes: needs count >= 0 and 0 <= positive_fraction <= 1, got {count} and "

@@ -8,6 +8,7 @@ from .loop import Task, Training
 from .parallel import ProcessGroup, abort_on_error, process_group
 from .run import Diverged, Interrupted, Run
 from .segmentation import SegmentationConfig, SegmentationTask, train_segmentation
+from .svm import finish_training
 from .targets import missing_targets
 from .weights import load_pretrained, read_weights
 
@@ -15,6 +16,6 @@ __all__ = [
     "ADAM_DEFAULTS", "CachedProposals", "CheckpointError", "ConfigError", "DetectionConfig", "DetectionTask",
     "Diverged", "Interrupted", "ProcessGroup", "Proposer", "Run", "SegmentationConfig", "SegmentationTask", "Task",
     "TrainConfig", "Training", "abort_on_error", "alternating_tasks", "evaluate_detector", "evaluate_segmentation",
-    "load_checkpoint", "load_pretrained", "load_training", "missing_targets", "process_group", "read_weights",
-    "save_checkpoint", "save_training", "train_alternating", "train_detector", "train_segmentation",
+    "finish_training", "load_checkpoint", "load_pretrained", "load_training", "missing_targets", "process_group",
+    "read_weights", "save_checkpoint", "save_training", "train_alternating", "train_detector", "train_segmentation",
 ]

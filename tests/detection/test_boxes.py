@@ -11,7 +11,7 @@ from minicv.detection import (
     decode_boxes,
     encode_boxes,
     inside_image,
-    large_enough,
+    remove_small_boxes,
 )
 from minicv.detection.boxes import box_iou_loop
 from tests.detection.strategies import boxes as some_boxes
@@ -61,8 +61,8 @@ def test_clip_by_hand():
     np.testing.assert_array_equal(clip_boxes_to_image(boxes, (6, 10)),
                                   [[0, 1, 5, 6], [10, 2, 10, 3], [1, 1, 2, 2.5]])
     np.testing.assert_array_equal(inside_image(boxes, (6, 10)), [False, False, True])
-    np.testing.assert_array_equal(inside_image(boxes, (6, 10), allowed=3), [True, False, True])  # 3 out is 3 at most
-    np.testing.assert_array_equal(large_enough(boxes, 1.5), [True, False, False])  # 8x8, 2x1, 1x1.5
+    np.testing.assert_array_equal(inside_image(boxes, (6, 10), allowed_border=3), [True, False, True])  # 3 out
+    np.testing.assert_array_equal(remove_small_boxes(boxes, 1.5), [0])  # 8x8, 2x1, 1x1.5
 
 
 def test_encode_by_hand():

@@ -65,8 +65,8 @@ def test_is_scikit_image(size, k):
     assert ours.max() > 3 and same_parts(ours, theirs)
 
 
-def test_plain_pictures_and_errors():
+def test_plain_images_and_errors():
     assert graph_segmentation(np.zeros((3, 5, 4), np.float32)).max() == 0
     assert graph_segmentation(np.zeros((1, 1, 1), np.float32)).tolist() == [[0]]
-    with pytest.raises(ValueError, match=r"graph_segmentation: needs a picture \(C, H, W\) and k >= 0, got \(5, 4\)"):
+    with pytest.raises(ValueError, match=r"graph_segmentation: needs an image \(C, H, W\) and k >= 0, got \(5, 4\)"):
         graph_segmentation(np.zeros((5, 4)))

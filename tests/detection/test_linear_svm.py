@@ -6,7 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize
 
-from minicv.detection.linear_svm import LinearSVM, Mining, objective, projected, train_svm, train_with_hard_negatives
+from minicv.detection.linear_svm import (
+    LinearSVM,
+    MiningRound,
+    projected_gradient,
+    svm_objective,
+    train_svm,
+    train_svm_with_mining,
+)
 
 
 def clouds(n, d, seed=0, apart=1.0):
@@ -34,9 +41,9 @@ def test_objective_by_hand():
     svm = LinearSVM(np.array([2.0, 0.0]), 3.0)
     x, y = np.array([[0.5, 9.0], [-1.0, 9.0], [-3.0, 9.0]]), np.array([-1, 1, -1])
     # scores 4, 1, -3: losses 5, 0, 0; 1/2 (4 + (3/10)^2) + 0.1 * 5
-    assert objective(svm, x, y, C=0.1) == pytest.approx(2.045 + 0.5)
+    assert svm_objective(svm, x, y, C=0.1) == pytest.approx(2.045 + 0.5)
     # the positive at -1 weighs 2: scores 4, -1 with bias 1
-    assert objective(LinearSVM(np.array([2.0, 0.0]), 1.0), x, y, C=0.1) == pytest.approx(
+    assert svm_objective(LinearSVM(np.array([2.0, 0.0]), 1.0), x, y, C=0.1) == pytest.approx(
         0.5 * (4 + 0.01) + 0.1 * (3 + 2 * 2 + 0))
 
 
@@ -50,10 +57,10 @@ def test_equals_the_quadratic_programme_of_scipy(n, d, C):
                               jac=True, bounds=[(0, c) for c in most], method="L-BFGS-B",
                               options={"ftol": 1e-15, "gtol": 1e-9, "maxiter": 20000, "maxfun": 100000})
     w = found.x @ yx
-    svm = train_svm(x, y, C, bias_scale=2, tolerance=1e-7, sweeps=20000)
+    svm = train_svm(x, y, C, bias_scale=2, tolerance=1e-7, max_sweeps=20000)
     np.testing.assert_allclose(svm.weight, w[:-1], atol=2e-4 * abs(w).max())  # L-BFGS-B's own accuracy
     # strong duality: the primal's value is the dual's
-    assert objective(svm, x, y, C, bias_scale=2) == pytest.approx(-found.fun, rel=1e-5)
+    assert svm_objective(svm, x, y, C, bias_scale=2) == pytest.approx(-found.fun, rel=1e-5)
 
 
 @settings(max_examples=20, deadline=None)
@@ -61,18 +68,18 @@ def test_equals_the_quadratic_programme_of_scipy(n, d, C):
 def test_nothing_near_is_better(n, d, C, seed):
     """The problem is convex: if no small step improves, nothing does."""
     x, y = clouds(n, d, seed)
-    svm = train_svm(x, y, C, bias_scale=1, tolerance=1e-6, sweeps=5000)
-    best, rng = objective(svm, x, y, C, bias_scale=1), np.random.default_rng(seed)
+    svm = train_svm(x, y, C, bias_scale=1, tolerance=1e-6, max_sweeps=5000)
+    best, rng = svm_objective(svm, x, y, C, bias_scale=1), np.random.default_rng(seed)
     for size in (1e-3, 0.1):
         for _ in range(10):
             step = size * rng.standard_normal(d + 1)
             other = LinearSVM(svm.weight + step[:-1], svm.bias + step[-1])
-            assert objective(other, x, y, C, bias_scale=1) >= best - 1e-6 * (1 + best)  # weights are float32
+            assert svm_objective(other, x, y, C, bias_scale=1) >= best - 1e-6 * (1 + best)  # weights are float32
 
 
 def test_projected_gradient_by_hand():
     # at 0 only a negative gradient lets alpha grow, at the end only a positive one lets it fall, inside both count
-    np.testing.assert_array_equal(projected(np.array([3.0, -3, 3, -3, 3, -3]), np.array([0, 0, 1, 1, 2, 2]),
+    np.testing.assert_array_equal(projected_gradient(np.array([3.0, -3, 3, -3, 3, -3]), np.array([0, 0, 1, 1, 2, 2]),
                                             np.full(6, 2.0)), [0, -3, 3, -3, 3, 0])
 
 
@@ -112,10 +119,10 @@ def pictures_of(x, size):
 def test_mining_comes_close_to_training_on_all_negatives():
     x, y = clouds(2000, 8, apart=0.8)
     everything = train_svm(x, y, C=1e-2)
-    mined, history = train_with_hard_negatives(x[y > 0], pictures_of(x[y < 0], 100), C=1e-2, retrain_after=300)
+    mined, history = train_svm_with_mining(x[y > 0], pictures_of(x[y < 0], 100), C=1e-2, retrain_limit=300)
     few = train_svm(np.concatenate([x[y > 0], x[y < 0][:history[-1].kept]]),
                     np.repeat([1, -1], [(y > 0).sum(), history[-1].kept]), C=1e-2)
-    best, found, blind = (objective(svm, x, y, C=1e-2) for svm in (everything, mined, few))
+    best, found, blind = (svm_objective(svm, x, y, C=1e-2) for svm in (everything, mined, few))
     assert history[-1].kept < 0.7 * (y < 0).sum() and history[-1].seen == (y < 0).sum()
     assert found < best + 0.5 * (blind - best)  # better than as many negatives that nobody chose
     assert found < 1.02 * best
@@ -124,24 +131,24 @@ def test_mining_comes_close_to_training_on_all_negatives():
 def test_mining_step_by_step():
     # Pictures of two negatives each, a training after every two that are hard.
     pictures = [np.array([[-1.0], [-9.0]]), np.array([[-8.0], [-7.0]]), np.array([[0.5], [-6.0]])]
-    svm, history = train_with_hard_negatives(np.array([[1.0], [2.0]]), pictures, C=100.0, retrain_after=2,
+    svm, history = train_svm_with_mining(np.array([[1.0], [2.0]]), pictures, C=100.0, retrain_limit=2,
                                              bias_scale=1, tolerance=1e-9)
     # 1: both score 0 before any training, so both are kept; then 1 and -1 are the margin's ends: w = 1, b = 0, and -9
     # is forgotten. 2: -8 and -7 are easy, nothing comes. 3: 0.5 scores 0.5, -6 is easy; at the end -1 and 0.5 are left.
-    assert history == [Mining(seen=2, kept=2, support=1), Mining(seen=6, kept=2, support=1)]
+    assert history == [MiningRound(seen=2, kept=2, support=1), MiningRound(seen=6, kept=2, support=1)]
     # the margin lies between 0.5 and 1: w + b = 1, w/2 + b = -1
     np.testing.assert_allclose([svm.weight[0], svm.bias], [4, -3], atol=1e-5)
 
 
 @pytest.mark.parametrize("pictures", [[], [np.zeros((0, 3))]])
 def test_mining_without_negatives(pictures):
-    svm, history = train_with_hard_negatives(np.ones((4, 3)), pictures, C=1.0)
+    svm, history = train_svm_with_mining(np.ones((4, 3)), pictures, C=1.0)
     assert (svm.scores(np.ones((4, 3))) > 0.9).all() and len(history) == 1 and history[0].seen == 0
 
 
 def test_mining_without_positives_rejects_everything():
     x = np.random.default_rng(0).standard_normal((40, 3)).astype(np.float32)
-    svm, _ = train_with_hard_negatives(np.zeros((0, 3), np.float32), pictures_of(x, 10), C=1.0)
+    svm, _ = train_svm_with_mining(np.zeros((0, 3), np.float32), pictures_of(x, 10), C=1.0)
     assert (svm.scores(x) < 0).all()
 
 
@@ -152,5 +159,5 @@ def test_every_picture_is_looked_at_once():
         for _ in range(3):
             next(looked)
             yield np.full((2, 1), -1.0)
-    train_with_hard_negatives(np.ones((1, 1)), pictures())
+    train_svm_with_mining(np.ones((1, 1)), pictures())
     assert next(looked) == 3

@@ -33,7 +33,7 @@ def test_rounding_parts_no_ties():
     for _ in range(40):
         x, y = rng.integers(4, 16) * 16, (rng.integers(4, 16) + 0.5) * 16  # in the middle between two anchors of a row
         w, h = rng.integers(10, 40, 2)
-        labels, _ = match_anchors(anchors, np.array([[x - w, y - h, x + w, y + h]], np.float32), positive=1.0)
+        labels, _ = match_anchors(anchors, np.array([[x - w, y - h, x + w, y + h]], np.float32), positive_iou=1.0)
         assert labels.tolist().count(1) % 2 == 0
 
 
@@ -49,7 +49,7 @@ def test_an_object_without_area_matches_nothing():
     anchors = np.array([[0, 0, 10, 10], [50, 50, 60, 60.0]])
     bad = np.array([[5, 5, 5, 5], [9, 9, 3, 3.0]])
     assert match_anchors(anchors, bad)[0].tolist() == [0, 0]
-    assert match_proposals(anchors, bad, background=(0, 0.5))[0].tolist() == [0, 0]
+    assert match_proposals(anchors, bad, background_iou=(0, 0.5))[0].tolist() == [0, 0]
 
 
 def test_proposals_by_hand():
@@ -60,9 +60,9 @@ def test_proposals_by_hand():
     assert match_proposals(proposals, truth, 0.7, (0.1, 0.3))[0].tolist() == [-1, -1, 0, -1]
 
 
-def test_pictures_without_objects_and_without_boxes():
+def test_images_without_objects_and_without_boxes():
     none = np.zeros((0, 4))
-    for match, some in ((match_anchors, {}), (match_proposals, {"background": (0, 0.5)})):
+    for match, some in ((match_anchors, {}), (match_proposals, {"background_iou": (0, 0.5)})):
         labels, matched = match(np.tile(truth, (3, 1)), none, **some)
         assert labels.tolist() == [0, 0, 0] and matched.tolist() == [0, 0, 0]
         labels, matched = match(none, truth, **some)
@@ -95,7 +95,7 @@ def test_on_the_strict_device():
 
 
 def test_wrong_thresholds():
-    with pytest.raises(ValueError, match=r"match_anchors: needs 0 <= negative <= positive <= 1, got 0.8 and 0.7"):
+    with pytest.raises(ValueError, match="match_anchors: needs 0 <= negative_iou <= positive_iou <= 1, got 0.8"):
         match_anchors(truth, truth, 0.7, 0.8)
-    with pytest.raises(ValueError, match=r"match_proposals: .*got background \(0.1, 0.6\) and foreground 0.5"):
+    with pytest.raises(ValueError, match=r"match_proposals: .*got background_iou \(0.1, 0.6\) and foreground_iou 0.5"):
         match_proposals(truth, truth, 0.5, (0.1, 0.6))

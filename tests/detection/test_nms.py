@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minicv.detection import batched_nms, box_iou, nms
-from minicv.detection.nms import BLOCK, nms_loop
+from minicv.detection.nms import CHUNK, nms_loop
 from tests.detection.strategies import boxes as some_boxes
 from tests.oracle import require
 from tests.strict_device import strict
@@ -57,11 +57,11 @@ def test_is_the_loop_and_torch(data, threshold):
 
 def test_several_blocks_are_torchs():
     torch, torch_boxes = require("torch"), require("tests.detection.torch_boxes")
-    boxes, scores = many(3 * BLOCK + 17, size=300.0)
+    boxes, scores = many(3 * CHUNK + 17, size=300.0)
     expected = torch_boxes.nms(torch.tensor(boxes), torch.tensor(scores), 0.3).tolist()
-    assert BLOCK < len(expected) < len(boxes)
+    assert CHUNK < len(expected) < len(boxes)
     assert nms(boxes, scores, 0.3).tolist() == expected
-    assert nms(boxes, scores, 0.3, max_keep=BLOCK + 1).tolist() == expected[:BLOCK + 1]
+    assert nms(boxes, scores, 0.3, max_keep=CHUNK + 1).tolist() == expected[:CHUNK + 1]
 
 
 def test_twenty_thousand_boxes_fit():
@@ -98,7 +98,7 @@ def test_empty_and_wrong():
 
 
 def test_on_the_strict_device():
-    boxes, scores = many(2 * BLOCK, size=200.0)
+    boxes, scores = many(2 * CHUNK, size=200.0)
     classes = np.arange(len(boxes)) % 3
     there = [strict.asarray(v) for v in (boxes, scores, classes)]
     np.testing.assert_array_equal(nms(*there[:2], 0.3).get(), nms(boxes, scores, 0.3))

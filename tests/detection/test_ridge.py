@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy import optimize
 
 from minicv.detection import encode_boxes
-from minicv.detection.ridge import BoxRegression, fit_box_regression, ridge
+from minicv.detection.ridge import BoxRegressors, ridge
 
 
 def test_by_hand():
@@ -66,7 +66,7 @@ def test_classes_are_told_apart_and_boxes_move_to_their_objects():
     G[30:, 1] -= 0.5 * h[30:]
     G[30:, 3] += 0.5 * h[30:]
     x = rng.standard_normal((60, 5))
-    fitted = fit_box_regression(x, encode_boxes(G, P), labels, 3)
+    fitted = BoxRegressors.fit(x, encode_boxes(G, P), labels, 3)
     np.testing.assert_allclose(fitted.boxes(x[:30], P[:30], 0), G[:30], rtol=1e-4)
     np.testing.assert_allclose(fitted.boxes(x[30:], P[30:], 1), G[30:], rtol=1e-4, atol=1e-3)
     np.testing.assert_allclose(fitted.boxes(x, P, 2), P, rtol=1e-6)
@@ -75,15 +75,15 @@ def test_classes_are_told_apart_and_boxes_move_to_their_objects():
 
 
 def test_no_boxes():
-    fitted = BoxRegression(np.zeros((2, 5, 4), np.float32), np.zeros((2, 4), np.float32))
+    fitted = BoxRegressors(np.zeros((2, 5, 4), np.float32), np.zeros((2, 4), np.float32))
     assert fitted.boxes(np.zeros((0, 5), np.float32), np.zeros((0, 4), np.float32), 1).shape == (0, 4)
 
 
 @pytest.mark.parametrize(("call", "message"), [
     (lambda: ridge(np.zeros((3, 2)), np.zeros((2, 4))), r"ridge: needs features .* got \(3, 2\) and \(2, 4\)"),
     (lambda: ridge(np.zeros((3, 2)), np.zeros((3, 4)), 0), "ridge: lambda must be positive, got 0"),
-    (lambda: fit_box_regression(np.zeros((3, 2)), np.zeros((3, 4)), np.zeros(2), 1),
-     r"fit_box_regression: needs .* got \(3, 2\), \(3, 4\) and \(2,\)"),
+    (lambda: BoxRegressors.fit(np.zeros((3, 2)), np.zeros((3, 4)), np.zeros(2), 1),
+     r"BoxRegressors.fit: needs .* got \(3, 2\), \(3, 4\) and \(2,\)"),
 ])
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):

@@ -63,8 +63,8 @@ def test_detections():
     assert len(found) == 3
     best = found[found.scores > 0.3]
     assert best.labels.tolist() == [2, 0] and best.masks.shape == (2, 5, 6)
-    assert len(Detections.none()) == 0 and Detections.none().masks is None
-    assert Detections.none((5, 6)).masks.shape == (0, 5, 6)
+    assert len(Detections.empty()) == 0 and Detections.empty().masks is None
+    assert Detections.empty((5, 6)).masks.shape == (0, 5, 6)
     with pytest.raises(ValueError, match=r"Detections: needs boxes \(R, 4\).*got \(3, 4\), \(2,\) and \(3,\)"):
         Detections(found.boxes, found.scores[:2], found.labels)
     with pytest.raises(ValueError, match=r"Detections: masks must be \(3, H, W\), one per box, got \(2, 5, 6\)"):

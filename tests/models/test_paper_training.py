@@ -91,7 +91,7 @@ def test_papers_boxes_and_batch_norm():
     assert 2 * fast.rois_per_image == faster.rois_per_image == 128  # Fast R-CNN, sec. 2.3; the released code
     assert mask.rois_per_image == 64  # Mask R-CNN, sec. 3.1, C4
     assert (faster.rpn.samples, faster.rpn.after, faster.rpn.border) == (256, (2000, 300), 0)  # sec. 3.1.3 and 3.3
-    assert (sppnet.near, sppnet.distinct, sppnet.alternate) == (0.5, 0.7, False)  # SPPNet, sec. 4.1
+    assert (sppnet.regression_iou, sppnet.negative_nms_iou, sppnet.alternate) == (0.5, 0.7, False)  # SPPNet, sec. 4.1
     assert yolo.shuffle and yolo.dropout.p == 0.5
     norms = [m for _, m in deeplab.modules() if isinstance(m, minicv.nn.BatchNorm2d)]
     assert len(norms) > 100 and {m.momentum for m in norms} == {0.0003}  # DeepLabv3, sec. 4.1: a decay of 0.9997

@@ -50,7 +50,7 @@ def test_what_counts_depends_on_the_iou_and_not_on_difficult_objects():
     # 4 x 4 of 4 x 5 pixels: IoU 16 / 20 = 0.8
     assert draw_detections(plt.figure().gca(), answers(), truth(), 0.81) == (0, 2, 3)
     assert draw_detections(plt.figure().gca(), answers(), truth(difficult=np.array([False, True, False]))) == (1, 1, 1)
-    assert draw_detections(plt.figure().gca(), Detections.none(), truth()) == (0, 0, 3)
+    assert draw_detections(plt.figure().gca(), Detections.empty(), truth()) == (0, 0, 3)
 
 
 def test_masks_are_outlined_at_the_edges_of_their_pixels():
@@ -66,7 +66,7 @@ def test_masks_are_outlined_at_the_edges_of_their_pixels():
 
 
 def test_sheet():
-    both = {"one": [answers(), answers()], "other": [Detections.none(), answers()]}
+    both = {"one": [answers(), answers()], "other": [Detections.empty(), answers()]}
     figure = detection_sheet([truth(), truth()], both, ["cat", "dog"], ["best", "worst"])
     assert [ax.get_title() for ax in figure.axes] == [
         "best\n1 found, 1 false, 2 missed", "worst\n1 found, 1 false, 2 missed", "0 found, 0 false, 3 missed",

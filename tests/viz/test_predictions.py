@@ -35,7 +35,7 @@ def test_of_a_single_class_the_name_would_only_hide_neighbors():
 
 def test_nothing_found_is_said():
     large = np.full((3, 60, 200), 0.5, np.float32)
-    empty = render_detections(large, Detections.none(), ("a", "b"))
+    empty = render_detections(large, Detections.empty(), ("a", "b"))
     assert 300 < (empty != 128).any(axis=2).sum() < 4000 and (empty[30:] == 128).all()
     truth = DetectionSample(large, np.zeros((0, 4), np.float32), np.zeros(0, int), "x")
     assert (render_detections(large, truth, ("a", "b")) == 128).all()  # nobody looked for something

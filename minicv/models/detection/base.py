@@ -18,7 +18,7 @@ from ... import nn
 from ...autograd import Tensor, no_grad
 from ...data.detection import DetectionSample
 from ...data.joint_boxes import resize, resize_image
-from ...detection import Detections, batched_nms, clip_boxes_to_image, large_enough
+from ...detection import Detections, batched_nms, clip_boxes_to_image, remove_small_boxes
 from ..backbones.classifier import normalise
 
 Proposer = Callable[[np.ndarray], np.ndarray]
@@ -85,14 +85,7 @@ class Detector(nn.Module):
         original = image.shape[1:]
         size = tuple(max(1, round(n * min(1, self.search / max(original)))) for n in original)
         small = np.repeat(resize_image(image, size), 3 // len(image), axis=0)
-        return selective_search(small, count=2000) * factors(size, original)  # R-CNN, sec. 2.1: "around 2000"
-
-    def after_training(self, dataset: Any, proposer: Proposer | None, quiet: bool = False) -> bool:
-        """Learn what is left when the steps of the training loop are done (R-CNN's SVMs and box regressors).
-
-        True if there was anything: the model is then saved again.
-        """
-        return False
+        return selective_search(small, max_boxes=2000) * factors(size, original)  # R-CNN, sec. 2.1: "around 2000"
 
     # ------------------------------------------------------------------------------------------------------
     # Pictures in
@@ -191,7 +184,7 @@ def select(boxes: np.ndarray, scores: np.ndarray, size: tuple[int, int], score: 
     boxes = np.broadcast_to(boxes if boxes.ndim == 3 else boxes[:, None], (R, K, 4))
     r, k = np.nonzero(scores >= score)
     boxes, scores = clip_boxes_to_image(boxes[r, k].astype(np.float32), size), scores[r, k].astype(np.float32)
-    whole = np.flatnonzero(large_enough(boxes, 1e-3))
-    boxes, scores, labels = boxes[whole], scores[whole], k[whole].astype(np.int64)
+    large = remove_small_boxes(boxes, 1e-3)
+    boxes, scores, labels = boxes[large], scores[large], k[large].astype(np.int64)
     kept = batched_nms(boxes, scores, labels, iou, most)
     return Detections(boxes[kept], scores[kept], labels[kept])

@@ -34,7 +34,7 @@ import numpy as np
 from ... import nn
 from ...autograd import Tensor, no_grad
 from ...detection import Detections, inside_image
-from ...detection.anchors import RATIOS, SCALES
+from ...detection.anchors import ANCHOR_RATIOS, ANCHOR_SCALES
 from .base import Target, factors
 from .base import resize_image as resized
 from .fast_rcnn import FastRCNN
@@ -59,8 +59,8 @@ class FasterRCNN(FastRCNN):
                  trunk_options: dict[str, Any] | None = None, hidden: int = 4096, pooled: int = 7, pool: str = "pool",
                  dropout: float = 0.5, rois_per_image: int = 128, foreground: float = 0.25,
                  background: tuple[float, float] = (0.0, 0.5), short: int = 600, long: int = 1000,
-                 score: float = 0.05, nms_iou: float = 0.3, most: int = 100, scales: Sequence[float] = SCALES,
-                 ratios: Sequence[float] = RATIOS, border: float = 0.0, before: tuple[int, int] = (12000, 6000),
+                 score: float = 0.05, nms_iou: float = 0.3, most: int = 100, scales: Sequence[float] = ANCHOR_SCALES,
+                 ratios: Sequence[float] = ANCHOR_RATIOS, border: float = 0.0, before: tuple[int, int] = (12000, 6000),
                  after: tuple[int, int] = (2000, 300), rpn_nms_iou: float = 0.7, min_size: float = 16.0,
                  rpn_samples: int = 256):
         super().__init__(in_channels, num_classes, trunk, stage, trunk_options, hidden, pooled, pool, dropout,

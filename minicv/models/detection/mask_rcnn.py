@@ -35,7 +35,7 @@ from ...backend import to_device
 from ...detection import Detections
 from ..shares import per_process
 from .base import Target
-from .faster_rcnn import RATIOS, SCALES, FasterRCNN
+from .faster_rcnn import ANCHOR_RATIOS, ANCHOR_SCALES, FasterRCNN
 from .roi_heads import RoISample, draw_rois, roi_features
 from .trunk import COMPACT
 
@@ -75,8 +75,8 @@ class MaskRCNN(FasterRCNN):
                  trunk_options: dict[str, Any] | None = None, hidden: int = 4096, pooled: int = 7, pool: str = "align",
                  dropout: float = 0.5, rois_per_image: int = 64, foreground: float = 0.25,
                  background: tuple[float, float] = (0.0, 0.5), short: int = 600, long: int = 1000,
-                 score: float = 0.05, nms_iou: float = 0.5, most: int = 100, scales: Sequence[float] = SCALES,
-                 ratios: Sequence[float] = RATIOS, border: float = 0.0, before: tuple[int, int] = (12000, 6000),
+                 score: float = 0.05, nms_iou: float = 0.5, most: int = 100, scales: Sequence[float] = ANCHOR_SCALES,
+                 ratios: Sequence[float] = ANCHOR_RATIOS, border: float = 0.0, before: tuple[int, int] = (12000, 6000),
                  after: tuple[int, int] = (2000, 300), rpn_nms_iou: float = 0.7, min_size: float = 16.0,
                  rpn_samples: int = 256, mask_pooled: int = 14, mask_width: int = 256, mask_depth: int = 4):
         super().__init__(in_channels, num_classes, trunk, stage, trunk_options, hidden, pooled, pool, dropout,

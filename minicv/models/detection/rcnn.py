@@ -11,7 +11,7 @@ Figure 1; the network looks at every box by itself:
      +  a ridge regression for each class, on pool5                    R x K boxes            app. C
      v  NMS for each class
 
-The trainings are three, see ``svm_detector`` and ``machines``. Where a warp reaches out of the picture, it has the
+The trainings are three, see ``svm_detector`` and ``training.svm``. Where a warp reaches out of the picture, it has the
 mean colour (app. A).
 
 Differs from the paper: a step's 32 windows of objects and 96 of background come from two images, 64 of each, where the

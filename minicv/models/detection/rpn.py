@@ -32,12 +32,12 @@ from ...detection import (
     encode_boxes,
     grid_anchors,
     inside_image,
-    large_enough,
     match_anchors,
     nms,
+    remove_small_boxes,
     sample_boxes,
 )
-from ...detection.anchors import RATIOS, SCALES
+from ...detection.anchors import ANCHOR_RATIOS, ANCHOR_SCALES
 from ...nn import init
 from .base import Target
 
@@ -61,7 +61,8 @@ class RPN(nn.Module):
     scores are kept at most ``after``, with sides of at least ``min_size`` pixels; both (training, test). sec. 3.3
     """
 
-    def __init__(self, channels: int, stride: int, scales: Sequence[float] = SCALES, ratios: Sequence[float] = RATIOS,
+    def __init__(self, channels: int, stride: int, scales: Sequence[float] = ANCHOR_SCALES, ratios: Sequence[float] =
+                 ANCHOR_RATIOS,
                  border: float = 0.0, before: tuple[int, int] = (12000, 6000), after: tuple[int, int] = (2000, 300),
                  nms_iou: float = 0.7, min_size: float = 16.0, samples: int = 256):
         self.base = base_anchors(scales, ratios)  # (k, 4)
@@ -136,6 +137,6 @@ class RPN(nn.Module):
             best = np.argpartition(-score, before - 1)[:before]
             score, offset, anchors = score[best], offset[best], anchors[best]
         boxes = clip_boxes_to_image(decode_boxes(offset.astype(np.float32), anchors), size)
-        large = large_enough(boxes, self.min_size)
+        large = remove_small_boxes(boxes, self.min_size)
         boxes, score = boxes[large], score[large]
         return boxes[nms(boxes, score, self.nms_iou, after)]

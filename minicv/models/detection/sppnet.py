@@ -77,7 +77,7 @@ class SPPNet(SVMDetector):
         self.in_channels, self.num_classes, self.short, self.long = in_channels, num_classes, short, long
         self.levels, self.sizes, self.area = tuple(levels), tuple(sizes), area
         self.rois_per_image, self.background, self.svm, self.search = rois_per_image, tuple(background), svm, search
-        self.near, self.distinct, self.alternate = near, distinct, alternate
+        self.regression_iou, self.negative_nms_iou, self.alternate = near, distinct, alternate
         self.trunk = ZF5(in_channels) if trunk == "zf5" else Trunk(in_channels, trunk, stage, trunk_options)
         self.trunk.frozen, self.stride = frozen, self.trunk.stride
         self.offset = 0.5 if trunk == "zf5" else self.stride / 2

@@ -4,15 +4,13 @@
                           |
                           +->  K ridge regressions: a better box per class
 
-Three trainings, one after the other (R-CNN, sec. 2.3 and app. B, C; in ``machines``): the network learns to
+Three trainings, one after the other (R-CNN, sec. 2.3 and app. B, C; in ``training.svm``): the network learns to
 classify boxes by softmax (``losses``), then it is only used to write the features of all boxes to disk; from these
 the SVMs are trained, and then the regressions.
 """
 from __future__ import annotations
 
 import dataclasses
-import tempfile
-from typing import Any
 
 import numpy as np
 
@@ -23,13 +21,13 @@ from ...backend import to_device, to_numpy
 from ...data.joint_boxes import resize_image
 from ...detection import Detections
 from ...detection.linear_svm import LinearSVM
-from ...detection.ridge import BoxRegression
+from ...detection.ridge import BoxRegressors
 from ...nn import init
 from ..shares import per_process
-from .base import Detector, Proposer, Target, factors, select
+from .base import Detector, Target, factors, select
 from .roi_heads import draw_rois
 
-NOTHING = -2.0  # a score that is no detection
+NO_DETECTION = -2.0  # a score that is no detection
 
 
 @dataclasses.dataclass
@@ -53,8 +51,8 @@ class SVMDetector(Detector):
     rois_per_image: int
     background: tuple[float, float]
     svm: bool
-    near = 0.6  # R-CNN, app. C: IoU with an object, above which a box regression learns from a proposal
-    distinct = 1.0  # IoU of two negatives, above which one of them is dropped before the SVMs are trained
+    regression_iou = 0.6  # R-CNN, app. C: IoU with an object, above which a box regression learns from a proposal
+    negative_nms_iou = 1.0  # IoU of two negatives, above which one of them is dropped before the SVMs are trained
     chunk = 1 << 30  # boxes whose features are computed at a time
 
     @property
@@ -77,7 +75,7 @@ class SVMDetector(Detector):
         """Room for K SVMs on D features and K regressions on P; not trained by gradients, but kept in checkpoints."""
         K = self.num_classes
         self.buffer("svm_weight", init.zeros((K, D)))
-        self.buffer("svm_bias", init.zeros((K,)) + NOTHING)
+        self.buffer("svm_bias", init.zeros((K,)) + NO_DETECTION)
         self.buffer("svm_scale", init.ones((1,)))
         self.buffer("box_weight", init.zeros((K, P, 4)))
         self.buffer("box_bias", init.zeros((K, 4)))
@@ -87,7 +85,7 @@ class SVMDetector(Detector):
         self._keep(svm_weight=np.stack([s.weight for s in svms]), svm_bias=np.array([s.bias for s in svms]),
                    svm_scale=np.array([scale]))
 
-    def set_box_regression(self, fitted: BoxRegression) -> None:
+    def set_box_regressors(self, fitted: BoxRegressors) -> None:
         """Take over regressions of pool5 features."""
         self._keep(box_weight=fitted.weight, box_bias=fitted.bias)
 
@@ -116,16 +114,6 @@ class SVMDetector(Detector):
     # ------------------------------------------------------------------------------------------------------
     # Afterwards
     # ------------------------------------------------------------------------------------------------------
-    def after_training(self, dataset: Any, proposer: Proposer | None, quiet: bool = False) -> bool:
-        """The second and third training, on features in a temporary folder."""
-        from .machines import train_machines
-        with tempfile.TemporaryDirectory(prefix="minicv_features_") as folder:
-            steps = train_machines(self, dataset, folder, proposer)
-        if not quiet:
-            print(f"features of {steps.boxes} boxes in {steps.features:.0f} s, {steps.nbytes / 1e6:.0f} MB; SVMs in "
-                  f"{steps.svms:.0f} s; box regressions in {steps.regressions:.0f} s")
-        return True
-
     @no_grad()
     def features(self, image: np.ndarray, boxes: np.ndarray) -> BoxFeatures:
         """Of boxes (R, 4) on a picture (C, H, W) in 0..1, in evaluation mode."""
@@ -149,7 +137,7 @@ class SVMDetector(Detector):
     def detect(self, x: Tensor, sizes: list[tuple[int, int]],
                proposals: list[np.ndarray] | None = None) -> list[Detections]:
         weight, bias, scale = (to_numpy(a) for a in (self.svm_weight, self.svm_bias, self.svm_scale))
-        fitted, found = BoxRegression(to_numpy(self.box_weight), to_numpy(self.box_bias)), []
+        fitted, found = BoxRegressors(to_numpy(self.box_weight), to_numpy(self.box_bias)), []
         for n, (size, boxes) in enumerate(zip(sizes, proposals, strict=True)):
             seen, softmax = self._features(x[n:n + 1], boxes)
             scores = scale * seen.fc7 @ weight.T + bias if self.svm else softmax  # (R, K)

@@ -143,7 +143,7 @@ def test_proposals_by_default_are_those_of_selective_search(monkeypatch):
     module = import_module("minicv.detection.selective_search")
     asked = []
     monkeypatch.setattr(module, "selective_search",
-                        lambda image, count: asked.append((image.shape, count)) or np.zeros((1, 4), np.float32))
+                        lambda image, max_boxes: asked.append((image.shape, max_boxes)) or np.zeros((1, 4), np.float32))
     Whole().propose(picture(8, 9))
     Whole().propose(picture(8, 9)[:1])
     assert asked == [((3, 8, 9), 2000)] * 2
@@ -156,7 +156,7 @@ def test_selective_search_sees_large_pictures_small(monkeypatch):
     module = import_module("minicv.detection.selective_search")
     seen = []
     monkeypatch.setattr(module, "selective_search",
-                        lambda image, count: seen.append(image) or np.array([[1, 2, 3, 4]], np.float32))
+                        lambda image, max_boxes: seen.append(image) or np.array([[1, 2, 3, 4]], np.float32))
     model, image = Whole(), picture(6, 20)
     model.search = 10
     boxes = model.propose(image)
@@ -218,7 +218,6 @@ def test_the_base_has_no_network():
         Detector().losses(Tensor([1.0]), [])
     with pytest.raises(TypeError, match="Detector has no detect"):
         Detector().detect(Tensor([1.0]), [])
-    assert not Detector().after_training([], None)
 
 
 # ----------------------------------------------------------------------------------------------------- degenerate boxes

@@ -6,13 +6,13 @@ from minicv import Tensor, models
 from minicv.data.scenes_boxes import BoxScenes
 from minicv.detection import encode_boxes
 from minicv.detection.linear_svm import LinearSVM
-from minicv.detection.ridge import BoxRegression
+from minicv.detection.ridge import BoxRegressors
 from minicv.models.detection.rcnn import warp, with_context
 from minicv.nn import init
 from minicv.training.detection import DetectionConfig, evaluate_detector
-from minicv.training.rcnn import train_in_three_steps
+from minicv.training.svm import fine_tune, finish_training, fit_svm_detector
 from tests.models.detection.proposals import NearObjects
-from tests.models.detection.training_step import check_no_objects_and_degenerate_boxes, check_with_machines, pictures
+from tests.models.detection.training_step import check_no_objects_and_degenerate_boxes, check_with_svms, pictures
 from tests.oracle import require
 
 SMALL = {"side": 48, "context": 3.4, "rois_per_image": 32, "backbone_options": {
@@ -84,7 +84,7 @@ def test_warp_equals_pytorchs_grid_sample():
 # ------------------------------------------------------------------------------------------------------ three trainings
 
 def test_training_step_equals_pytorchs_operations_and_the_strict_devices():
-    check_with_machines(lambda: small(rois_per_image=8), 64)
+    check_with_svms(lambda: small(rois_per_image=8), 64)
 
 
 def test_the_loss_is_of_128_boxes_a_quarter_of_them_objects(monkeypatch):
@@ -106,7 +106,7 @@ def test_scores_and_boxes_of_a_detection_by_hand():
     model.set_svms([LinearSVM(np.zeros(64, np.float32), b) for b in (-1.5, 0.5, -0.5)], 1.0)
     bias = np.zeros((3, 4), np.float32)
     bias[1] = encode_boxes(np.array([[20, 10, 40, 30]], "f4"), np.array([[10, 10, 30, 30]], "f4"))[0]
-    model.set_box_regression(BoxRegression(np.zeros((3, 64, 4), np.float32), bias))
+    model.set_box_regressors(BoxRegressors(np.zeros((3, 64, 4), np.float32), bias))
     found, = model.predict([np.zeros((3, 60, 60), np.float32)], [np.array([[10, 10, 30, 30]], np.float32)])
     assert found.labels.tolist() == [1, 2] and found.scores.tolist() == [0.5, -0.5]  # -1.5 is below the margin
     np.testing.assert_allclose(found.boxes, [[20, 10, 40, 30], [10, 10, 30, 30]], rtol=1e-5)
@@ -148,8 +148,9 @@ def test_it_learns_eight_pictures_by_heart(tmp_path):
     data = BoxScenes(8, 96, seed=1, objects=(1, 3), crowding=0.0)
     model, proposer = small(5), NearObjects(data)
     config = DetectionConfig(steps=150, batch=2, optimizer="adam", lr=0.002, weight_decay=0.0, flip=False, warmup=10)
-    steps = train_in_three_steps(model, data, config, tmp_path, proposer)
-    assert steps.boxes == sum(len(proposer(data[i].image)) + len(data[i].boxes) for i in range(8))
+    fine_tune(model, data, config, proposer)
+    costs = fit_svm_detector(model, data, tmp_path, proposer)
+    assert costs.boxes == sum(len(proposer(data[i].image)) + len(data[i].boxes) for i in range(8))
     assert evaluate_detector(model, data, proposer=proposer)["mAP@0.5"] > 0.95
 
 
@@ -160,9 +161,10 @@ def test_after_the_training_loop_the_machines_are_trained_too(name, capsys):
     proposer, options = NearObjects(data, 3, 10), {"short": 48, "long": 48} if name == "sppnet" else SMALL
     minicv.seed(0)
     model = models.build(name, num_classes=2, **options)
-    assert model.after_training(data, proposer) is True
+    assert finish_training(model, data, proposer)
     assert model.svm_weight.any() and model.box_bias.any()
     boxes = sum(len(proposer(data[i].image)) + len(data[i].boxes) for i in range(3))
     assert f"features of {boxes} boxes in " in capsys.readouterr().out
-    model.after_training(data, proposer, quiet=True)
+    finish_training(model, data, proposer, quiet=True)
     assert not capsys.readouterr().out
+    assert not finish_training(models.build("fast_rcnn"), data, proposer)

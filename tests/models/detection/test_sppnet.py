@@ -10,9 +10,9 @@ from minicv.data.scenes_boxes import BoxScenes
 from minicv.models.detection.sppnet import map_windows, pool_windows
 from minicv.nn import init
 from minicv.training.detection import DetectionConfig, evaluate_detector
-from minicv.training.rcnn import train_in_three_steps
+from minicv.training.svm import fine_tune, fit_svm_detector
 from tests.models.detection.proposals import NearObjects
-from tests.models.detection.training_step import check_no_objects_and_degenerate_boxes, check_with_machines
+from tests.models.detection.training_step import check_no_objects_and_degenerate_boxes, check_with_svms
 
 
 def small(num_classes=3, **options):
@@ -136,7 +136,7 @@ def test_training_takes_all_sizes_in_turn(monkeypatch):
 
 @pytest.mark.parametrize("sizes", [(1.0,), (0.8, 1.0)])
 def test_training_step_equals_pytorchs_operations_and_the_strict_devices(sizes):
-    check_with_machines(lambda: small(sizes=sizes), 32)
+    check_with_svms(lambda: small(sizes=sizes), 32)
 
 
 def test_pictures_without_objects_or_proposals_and_degenerate_boxes():
@@ -164,5 +164,6 @@ def test_it_learns_eight_pictures_by_heart(tmp_path):
     model, proposer = small(5, short=96, long=96, hidden=128, rois_per_image=32,
                             trunk_options={"depth": 11, "width": 16, "batch_norm": True}), NearObjects(data)
     config = DetectionConfig(steps=250, batch=2, optimizer="adam", lr=0.002, weight_decay=0.0, flip=False, warmup=10)
-    train_in_three_steps(model, data, config, tmp_path, proposer)
+    fine_tune(model, data, config, proposer)
+    fit_svm_detector(model, data, tmp_path, proposer)
     assert evaluate_detector(model, data, proposer=proposer)["mAP@0.5"] > 0.95

@@ -12,7 +12,7 @@ import pytest
 import minicv
 from minicv.data.scenes_boxes import BoxScenes
 from minicv.detection.linear_svm import LinearSVM
-from minicv.detection.ridge import BoxRegression
+from minicv.detection.ridge import BoxRegressors
 from minicv.models.detection import svm_detector
 from minicv.models.detection.base import Target, select
 from tests.models.detection.learning import PROPOSING, step
@@ -81,7 +81,7 @@ def pictures(side=40, count=2):
         Target(s.boxes, s.labels, s.image.shape[1:], proposals=proposer(s.image)) for s in data]
 
 
-def check_with_machines(make, hidden):
+def check_with_svms(make, hidden):
     """A training step, by PyTorch's operations and on the strict device, where SVMs and regressors find the same."""
     x, targets = pictures()
     model = make()
@@ -98,7 +98,7 @@ def check_with_machines(make, hidden):
         found = step(model, x, targets)
         model.set_svms([LinearSVM(np.full(hidden, s, np.float32), 1.0) for s in (0.01, -0.01, 0)], 1.0)
         n = model.box_weight.shape[1]
-        model.set_box_regression(BoxRegression(np.full((3, n, 4), 0.06 / n, "f4"), np.full((3, 4), 0.1, "f4")))
+        model.set_box_regressors(BoxRegressors(np.full((3, n, 4), 0.06 / n, "f4"), np.full((3, 4), 0.1, "f4")))
         with mock.patch.object(svm_detector, "select", everything):  # of near scores NMS would choose by a rounding
             detections.extend(model.predict([x[0] + np.float32(0.5)], [targets[0].proposals]))
         return found
