@@ -256,7 +256,7 @@ SHAPES: dict[type[Function], Callable[[tuple, dict], tuple[int, ...]]] = {
     ConvTranspose2d: lambda a, o: (a[0].shape[0], a[1].shape[1] * o["groups"], *o["out_size"]),
     Linear: lambda a, o: (*a[0].shape[:-1], len(a[1])),
     **dict.fromkeys((MaxPool2d, AvgPool2d, AdaptiveMaxPool2d, AdaptiveAvgPool2d, MaxUnpool2d),
-                    lambda a, o: (*a[0].shape[:2], *o["size"])),
+                    lambda a, o: (*a[0].shape[:2], *o["out_size"])),
 }
 MACS: dict[type[Function], Callable[[tuple, tuple], int]] = {
     Conv2d: lambda a, shape: math.prod(shape) * math.prod(a[1].shape[1:]),  # each output: C/groups KH KW taps
@@ -268,10 +268,7 @@ MACS: dict[type[Function], Callable[[tuple, tuple], int]] = {
 
 def _windows(arrays: tuple, options: dict, shape: tuple) -> Iterator[tuple]:
     """Convolution and pooling: position a takes taps s a - p, s a - p + d, ... s a - p + d (k - 1)."""
-    kernel = options["kernel"] if "kernel" in options else arrays[1].shape[2:]
-    padding = options["offset"] if "offset" in options else options["padding"]
-    dilation = options.get("dilation", (1, 1))
-    for out, k, s, p, d in zip(shape[2:], kernel, options["stride"], padding, dilation, strict=True):
+    for out, k, s, p, d in zip(shape[2:], *options["windows"], strict=True):
         first = s * np.arange(out) - p
         yield first, first + d * (k - 1), s
 
@@ -285,8 +282,7 @@ def _adaptive(arrays: tuple, options: dict, shape: tuple) -> Iterator[tuple]:
 
 def _transposed(arrays: tuple, options: dict, shape: tuple) -> Iterator[tuple]:
     """Position o takes every input a with o = s a - p + d i for one of the taps i."""
-    for out, k, s, p, d in zip(shape[2:], arrays[1].shape[2:], options["stride"], options["offset"],
-                               options["dilation"], strict=True):
+    for out, k, s, p, d in zip(shape[2:], *options["windows"], strict=True):
         a = [[(o + p - d * i) // s for i in range(k) if (o + p - d * i) % s == 0] or [0] for o in range(out)]
         yield [min(each) for each in a], [max(each) for each in a], Fraction(1, s)
 
@@ -350,11 +346,11 @@ MOVING = {Reshape, Permute}  # the same numbers in another order
 def describe(cls: type[Function], arrays: tuple, options: dict) -> str:
     """As in "conv2d 3x3, stride 2, padding 1"; what is usual is left out."""
     name = re.sub(r"(?<=[a-zI])(?=[A-Z][a-z])", "_", cls.__name__).lower()
-    kernel = options.get("kernel") or (arrays[1].shape[2:] if cls in (Conv2d, ConvTranspose2d) else ())
-    parts = [f"{name} {'x'.join(map(str, kernel))}".rstrip()]
-    values = {"padding": options.get("offset"), **options, "groups": (options.get("groups", 1),)}
+    if "windows" not in options:
+        return name
+    values = {**options["windows"]._asdict(), "groups": (options.get("groups", 1),)}
+    parts = [f"{name} {'x'.join(map(str, values['kernel']))}"]
     for what, usual in (("stride", 1), ("padding", 0), ("dilation", 1), ("groups", 1)):
-        value = values.get(what)
-        if value and set(value) != {usual}:
-            parts.append(f"{what} {text(tuple(value))}")
-    return ", ".join(parts) if kernel else name
+        if set(values[what]) != {usual}:
+            parts.append(f"{what} {text(tuple(values[what]))}")
+    return ", ".join(parts)

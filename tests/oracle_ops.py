@@ -192,49 +192,49 @@ def _(x, *, widths, mode, value):
 # Convolution and pooling
 # ---------------------------------------------------------------------------------------------------------
 @twin_of(Conv2d)
-def _(x, w, b, *, out_size, offset, stride, dilation, groups):
-    after = [s * (o - 1) + d * (k - 1) + 1 - n - before for o, k, n, before, s, d in zip(
-        out_size, w.shape[2:], x.shape[2:], offset, stride, dilation, strict=True)]
-    symmetric = all(before - s < a <= before for a, before, s in zip(after, offset, stride, strict=True))
+def _(x, w, b, *, windows, out_size, groups):
+    _, stride, padding, dilation = windows
+    after = [s * (o - 1) + d * (k - 1) + 1 - n - p
+             for o, n, k, s, p, d in zip(out_size, x.shape[2:], *windows, strict=True)]
+    symmetric = all(p - s < a <= p for a, p, s in zip(after, padding, stride, strict=True))
     if not symmetric:  # "same" with an even kernel
-        x = TF.pad(x, (offset[1], after[1], offset[0], after[0]))
-    return TF.conv2d(x, w, b, stride, offset if symmetric else 0, dilation, groups)
+        x = TF.pad(x, (padding[1], after[1], padding[0], after[0]))
+    return TF.conv2d(x, w, b, stride, padding if symmetric else 0, dilation, groups)
 
 
 @twin_of(ConvTranspose2d)
-def _(x, w, b, *, out_size, offset, stride, dilation, groups):
-    rest = [o - (s * (n - 1) + d * (k - 1) + 1 - 2 * p) for o, k, n, p, s, d in zip(
-        out_size, w.shape[2:], x.shape[2:], offset, stride, dilation, strict=True)]
-    return TF.conv_transpose2d(x, w, b, stride, offset, rest, groups, dilation)
+def _(x, w, b, *, windows, out_size, groups):
+    rest = [o - (s * (n - 1) + d * (k - 1) + 1 - 2 * p)
+            for o, n, k, s, p, d in zip(out_size, x.shape[2:], *windows, strict=True)]
+    _, stride, padding, dilation = windows
+    return TF.conv_transpose2d(x, w, b, stride, padding, rest, groups, dilation)
 
 
-def rounds_up(x, size, kernel, stride, padding, dilation=(1, 1)) -> bool:
+def rounds_up(x, windows, out_size) -> bool:
     """Whether the number of windows is that of ``ceil_mode``."""
     return any(o != (n + 2 * p - d * (k - 1) - 1) // s + 1
-               for o, n, k, s, p, d in zip(size, x.shape[2:], kernel, stride, padding, dilation, strict=True))
+               for o, n, k, s, p, d in zip(out_size, x.shape[2:], *windows, strict=True))
 
 
 @twin_of(MaxPool2d)
-def _(x, *, size, kernel, stride, padding, dilation, return_indices):
-    ceil_mode = rounds_up(x, size, kernel, stride, padding, dilation)
-    return TF.max_pool2d(x, kernel, stride, padding, dilation, ceil_mode, return_indices)
+def _(x, *, windows, out_size, return_indices):
+    return TF.max_pool2d(x, *windows, rounds_up(x, windows, out_size), return_indices)
 
 
 @twin_of(AvgPool2d)
-def _(x, *, size, kernel, stride, padding, divisor):
-    ceil_mode = rounds_up(x, size, kernel, stride, padding)
-    sums = TF.avg_pool2d(x, kernel, stride, padding, ceil_mode, divisor_override=1)
+def _(x, *, windows, out_size, divisor):
+    sums = TF.avg_pool2d(x, *windows[:3], rounds_up(x, windows, out_size), divisor_override=1)
     return sums / torch.from_numpy(np.asarray(divisor)).to(x.dtype).reshape(divisor.shape[:2])
 
 
 @twin_of(AdaptiveAvgPool2d)
-def _(x, *, size):
-    return TF.adaptive_avg_pool2d(x, size)
+def _(x, *, out_size):
+    return TF.adaptive_avg_pool2d(x, out_size)
 
 
 @twin_of(AdaptiveMaxPool2d)
-def _(x, *, size, return_indices):
-    return TF.adaptive_max_pool2d(x, size, return_indices)
+def _(x, *, out_size, return_indices):
+    return TF.adaptive_max_pool2d(x, out_size, return_indices)
 
 
 @twin_of(UnpoolNearest)
@@ -250,15 +250,15 @@ def _(x, *, scale):
 
 
 @twin_of(MaxUnpool2d)
-def _(x, indices, *, size):
+def _(x, indices, *, out_size):
     # PyTorch's result for indices that occur twice depends on its threads: the first ones go elsewhere and are cut off
     planes = indices.flatten(2)
     ordered, order = planes.sort(dim=-1, stable=True)
     again = ordered[..., :-1] == ordered[..., 1:]  # the same index comes once more
     later = torch.zeros_like(planes, dtype=torch.bool).scatter(2, order[..., :-1], again)
-    places = torch.where(later, size[0] * size[1], planes)
-    y = torch.zeros(*x.shape[:2], size[0] * size[1] + 1, dtype=x.dtype).scatter(2, places, x.flatten(2))
-    return y[..., :-1].reshape(*x.shape[:2], *size)
+    places = torch.where(later, out_size[0] * out_size[1], planes)
+    y = torch.zeros(*x.shape[:2], out_size[0] * out_size[1] + 1, dtype=x.dtype).scatter(2, places, x.flatten(2))
+    return y[..., :-1].reshape(*x.shape[:2], *out_size)
 
 
 @twin_of(Interpolate)

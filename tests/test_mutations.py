@@ -48,7 +48,7 @@ class Mutant:
                 source = source.replace(self.mutation.old, self.mutation.new)
             exec(compile(source, str(path), "exec"), vars(sys.modules[name]))
             if name.endswith(".winograd"):
-                vars(sys.modules[name]).update(CHANNELS=1, PIXELS=1)  # else no case is large enough for it
+                vars(sys.modules[name]).update(MIN_CHANNELS=1, MIN_PIXELS=1)  # else no case is large enough for it
         # The table leads from the Functions as they are now to the fast versions as they are now.
         function._fast.update({getattr(sys.modules[p.__module__], p.__name__): getattr(sys.modules[f.__module__],
                                                                                        f.__name__)

@@ -1,6 +1,7 @@
-"""Windows over a channels-last map, and blocks of maps: what the fast poolings share."""
+"""What the fast poolings share: taps along an axis, blocks of channels-last maps, and positions in them."""
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -10,21 +11,24 @@ from ..backend import Array, add_at, xp_of
 BLOCK_BYTES = 1 << 21  # of input: smaller ones would stay in a core's cache, but then threads wait for Python
 
 
-def axis_taps(i: int, o: int, k: int, stride: int, padding: int,
-              dilation: int = 1) -> Iterator[tuple[int, slice, slice]]:
-    """(q, windows, pixels) of each tap, q = d t - p: the span of the o windows a for which stride * a + q is one of the
-    i pixels, and those pixels."""
+def axis_taps(in_size: int, out_size: int, window: tuple[int, int, int, int]) -> Iterator[tuple[int, slice, slice]]:
+    """Yield (q, windows, pixels) of each tap along an axis, ``window`` = (kernel, stride, padding, dilation).
+
+    q = d t - p is where the tap lies in window 0; the windows a are those for which s a + q is a pixel, one of
+    ``pixels``.
+    """
+    k, stride, padding, dilation = window
     for t in range(k):
         q = dilation * t - padding
-        a = min(o, max(0, -(q // stride)))
-        end = max(a, min(o, (i - 1 - q) // stride + 1))
+        a = min(out_size, max(0, -(q // stride)))
+        end = max(a, min(out_size, (in_size - 1 - q) // stride + 1))
         yield q, slice(a, end), slice(max(0, stride * a + q), max(0, stride * (end - 1) + q + 1), stride)
 
 
 def map_blocks(x: Array, rows: int = 1, least: int = 1) -> list[tuple[slice, int, int]]:
-    """(pictures, begin, end): the ``rows`` rows of windows over N pictures x, dealt into blocks of BLOCK_BYTES.
+    """Split the ``rows`` rows of windows over N images x into blocks of BLOCK_BYTES: (images, begin, end) of each.
 
-    A block is several small pictures, or a part, of at least ``least`` rows, of a large one.
+    A block is several small images, or a part of a large one, of at least ``least`` rows.
     """
     N, size = len(x), max(1, x[:1].nbytes)
     if type(x) is not np.ndarray:
@@ -35,12 +39,12 @@ def map_blocks(x: Array, rows: int = 1, least: int = 1) -> list[tuple[slice, int
 
 
 def flat_offsets(shape: Sequence[int], strides: Sequence[int]) -> np.ndarray:
-    """The sum over k of strides[k] * index[k], for every index into an array of that shape."""
-    return sum(np.ix_(*(np.arange(n) * s for n, s in zip(shape, strides, strict=True))))
+    """sum_k strides[k] * index[k] for every index into an array of that shape: offsets in flat memory."""
+    return functools.reduce(np.add, np.ix_(*(np.arange(n) * s for n, s in zip(shape, strides, strict=True))))
 
 
 def flat_positions(position: Array, size: int) -> Array:
-    """Positions in planes of ``size`` pixels, (N, h, w, C), as flat ones in an array (N, size, C)."""
+    """Positions in planes of ``size`` pixels, (N, h, w, C), as positions in a flat (N, size, C) array."""
     xp, (N, _, _, C) = xp_of(position), position.shape
     return position * C + xp.asarray(flat_offsets((N, 1, 1, C), (size * C, 0, 0, 1)))
 

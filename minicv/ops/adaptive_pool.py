@@ -42,12 +42,12 @@ def spatial_pyramid_pool_loop(x, levels, mode="max"):
 class AdaptiveMaxPool2d(Float16Safe):
     """y[n, c, a, b] = the largest value in bin (a, b), and gx at that pixel += gy[n, c, a, b]"""
 
-    def forward(ctx, x, *, size, return_indices):
+    def forward(ctx, x, *, out_size, return_indices):
         xp, (N, C, H, W) = xp_of(x), x.shape
         ctx.x_shape = x.shape
-        y, arg = xp.zeros((N, C, *size), x.dtype), xp.zeros((N, C, *size), np.int64)
-        for a, (top, bottom) in enumerate(adaptive_bins(H, size[0])):
-            for b, (left, right) in enumerate(adaptive_bins(W, size[1])):
+        y, arg = xp.zeros((N, C, *out_size), x.dtype), xp.zeros((N, C, *out_size), np.int64)
+        for a, (top, bottom) in enumerate(adaptive_bins(H, out_size[0])):
+            for b, (left, right) in enumerate(adaptive_bins(W, out_size[1])):
                 values = x[:, :, top:bottom, left:right].reshape(N, C, (bottom - top) * (right - left))
                 t = argmax(values)  # (N, C), in the bin
                 y[:, :, a, b] = xp.take_along_axis(values, t[..., None], axis=2)[..., 0]
@@ -73,10 +73,10 @@ def argmax(x: Array) -> Array:
 class AdaptiveAvgPool2d(Float16Safe):
     """y[n, c, a, b] = the mean of bin (a, b)"""
 
-    def forward(ctx, x, *, size):
-        ctx.x_shape, y = x.shape, xp_of(x).zeros((*x.shape[:2], *size), x.dtype)
-        for a, (top, bottom) in enumerate(adaptive_bins(x.shape[2], size[0])):
-            for b, (left, right) in enumerate(adaptive_bins(x.shape[3], size[1])):
+    def forward(ctx, x, *, out_size):
+        ctx.x_shape, y = x.shape, xp_of(x).zeros((*x.shape[:2], *out_size), x.dtype)
+        for a, (top, bottom) in enumerate(adaptive_bins(x.shape[2], out_size[0])):
+            for b, (left, right) in enumerate(adaptive_bins(x.shape[3], out_size[1])):
                 share = x[:, :, top:bottom, left:right] / ((bottom - top) * (right - left))
                 y[:, :, a, b] = accurate_sum(share, (2, 3))
         return y
@@ -98,7 +98,8 @@ def adaptive_avg_pool2d(input: Tensor, output_size: int | Sequence[int | None] |
     PSPNet (Zhao et al., 2017), sec. 3.2: 1, 2, 3 and 6.
     """
     check_floats("adaptive_avg_pool2d", input=input)
-    return AdaptiveAvgPool2d.apply(input, size=adaptive_output_size(output_size, input.shape, "adaptive_avg_pool2d"))
+    return AdaptiveAvgPool2d.apply(
+        input, out_size=adaptive_output_size(output_size, input.shape, "adaptive_avg_pool2d"))
 
 
 def adaptive_max_pool2d(input: Tensor, output_size: int | Sequence[int | None] | None,
@@ -108,8 +109,9 @@ def adaptive_max_pool2d(input: Tensor, output_size: int | Sequence[int | None] |
     ``output_size`` and errors as in ``adaptive_avg_pool2d``, ``return_indices`` and ties as in ``max_pool2d``.
     """
     check_floats("adaptive_max_pool2d", input=input)
-    return AdaptiveMaxPool2d.apply(input, size=adaptive_output_size(output_size, input.shape, "adaptive_max_pool2d"),
-                                   return_indices=return_indices)
+    return AdaptiveMaxPool2d.apply(
+        input, out_size=adaptive_output_size(output_size, input.shape, "adaptive_max_pool2d"),
+        return_indices=return_indices)
 
 
 def spatial_pyramid_pool(input: Tensor, levels: Sequence[int], mode: str = "max") -> Tensor:

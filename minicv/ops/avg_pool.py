@@ -1,13 +1,11 @@
 """Average pooling: the mean of each window.
 
-    y[n, c, a, b] = sum_{i,j} x[n, c, s a + i - p, s b + j - p] / (how many; with or without padding)
+    y[n, c, a, b] = sum_{i,j} x[n, c, s a + i - p, s b + j - p] / (number of pixels, with or without the padding)
 
-Convention: PyTorch's signature and sizes (``windows.py``). The mean is linear; its adjoint gives each gy,
-divided, to all pixels of its window.
+Signature and sizes are PyTorch's (``windows.py``). The mean is linear; its adjoint gives each gy, divided, to all
+pixels of its window.
 """
 from __future__ import annotations
-
-import itertools
 
 import numpy as np
 
@@ -16,7 +14,7 @@ from ..backend import xp_of
 from .arguments import Pair, pair
 from .case import Case
 from .precision import Float16Safe
-from .windows import pool_output_size, window_axes
+from .windows import pool_output_size, pool_windows
 
 
 def avg_pool2d_loop(x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True,
@@ -24,13 +22,13 @@ def avg_pool2d_loop(x, kernel_size, stride=None, padding=0, ceil_mode=False, cou
     """``avg_pool2d`` on a plain array, in loops: every window, tap by tap."""
     (KH, KW), (ph, pw) = (pair(v, "", 0) for v in (kernel_size, padding))
     (sh, sw), (N, C, H, W) = pair(stride or kernel_size, "", 1), x.shape
-    OH, OW = pool_output_size(H, KH, sh, ph, 1, ceil_mode), pool_output_size(W, KW, sw, pw, 1, ceil_mode)
+    OH, OW = pool_output_size(H, (KH, sh, ph, 1), ceil_mode), pool_output_size(W, (KW, sw, pw, 1), ceil_mode)
     y = np.zeros((N, C, OH, OW), x.dtype)
     for n, c, a, b in np.ndindex(y.shape):
         inside = padded = 0
         for i, j in np.ndindex(KH, KW):
             h, w = sh * a + i - ph, sw * b + j - pw
-            padded += h < H + ph and w < W + pw  # a window may reach past the padding: that counts in no case
+            padded += h < H + ph and w < W + pw  # what reaches past the padding never counts
             if 0 <= h < H and 0 <= w < W:
                 inside += 1
                 y[n, c, a, b] += x[n, c, h, w]
@@ -41,46 +39,40 @@ def avg_pool2d_loop(x, kernel_size, stride=None, padding=0, ceil_mode=False, cou
 class AvgPool2d(Float16Safe):
     """y[n, c, a, b] = sum_{i,j} x[n, c, s a + i - p, s b + j - p] / divisor[a, b]"""
 
-    def forward(ctx, x, *, size, kernel, stride, padding, divisor):
-        (H, W), (OH, OW), (sh, sw) = x.shape[2:], size, stride
-        border = [(0, 0), (0, 0), *((p, max(0, s * (o - 1) + k - p - i)) for i, o, k, s, p in
-                                    zip((H, W), size, kernel, stride, padding, strict=True))]
-        ctx.taps = [[(..., slice(i, i + sh * (OH - 1) + 1, sh), slice(j, j + sw * (OW - 1) + 1, sw))
-                     for j in range(kernel[1])] for i in range(kernel[0])]  # what each tap meets, for all windows
-        ctx.inside = (..., slice(padding[0], padding[0] + H), slice(padding[1], padding[1] + W))
+    def forward(ctx, x, *, windows, out_size, divisor):
+        ctx.taps, ctx.inside = [at for _, _, at in windows.taps(out_size)], windows.inside(x.shape[2:])
         ctx.divisor = xp_of(x).asarray(divisor, x.dtype)  # (OH, OW), or one number
-        x = xp_of(x).pad(x, border)
-        ctx.padded = x.shape
-        return sum(sum(x[at] / ctx.divisor for at in row) for row in ctx.taps)  # divided first: no sum overflows
+        x = windows.pad(x, windows.padded_size(x.shape[2:], out_size))
+        ctx.padded_shape, KW = x.shape, windows.kernel[1]
+        rows = [ctx.taps[t:t + KW] for t in range(0, len(ctx.taps), KW)]  # of the kernel
+        return sum(sum(x[at] / ctx.divisor for at in row) for row in rows)  # dividing first, no sum overflows
 
     def backward(ctx, gy):
-        gx = xp_of(gy).zeros(ctx.padded, gy.dtype)
-        for at in itertools.chain(*ctx.taps):
+        gx = xp_of(gy).zeros(ctx.padded_shape, gy.dtype)
+        for at in ctx.taps:
             gx[at] += gy / ctx.divisor
         return gx[ctx.inside]
 
 
 def avg_pool2d(input: Tensor, kernel_size: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0,
                ceil_mode: bool = False, count_include_pad: bool = True, divisor_override: int | None = None) -> Tensor:
-    """The mean of each window: (N, C, H, W) -> (N, C, OH, OW), sizes as ``pool_output_size``.
+    """The mean of each window: (N, C, H, W) -> (N, C, OH, OW), sizes as in ``pool_output_size``.
 
-    The sum is divided by ``divisor_override``, or else by the number of pixels, of padding too if
-    ``count_include_pad``. Where windows of k x k do not overlap, ``unpool_nearest`` is k^2 times the adjoint.
+    The sum is divided by ``divisor_override``, or else by the number of pixels; pixels of the padding count if
+    ``count_include_pad``. For k x k windows that do not overlap, ``unpool_nearest`` is k^2 times the adjoint.
     Raises ``ValueError`` as ``max_pool2d`` does, and for a divisor of 0.
     """
-    axes = window_axes("avg_pool2d", input, kernel_size, stride, padding, 1, ceil_mode)
+    windows, out_size = pool_windows("avg_pool2d", input, kernel_size, stride, padding=padding, ceil_mode=ceil_mode)
     if divisor_override is not None and not divisor_override:
         raise ValueError("avg_pool2d(divisor_override=0) would divide by zero; None counts the pixels")
     counts = []
-    for i, o, k, s, p, _ in axes:
-        starts = [s * a - p for a in range(o)]  # a window may reach past the padding: that does not count
-        first, end = (-p, i + p) if count_include_pad else (0, i)
-        counts.append([min(start + k, end) - max(start, first) for start in starts])
+    for i, o, k, s, p in zip(input.shape[2:], out_size, *windows[:3], strict=True):
+        first, end = (-p, i + p) if count_include_pad else (0, i)  # what reaches past the padding never counts
+        counts.append([min(s * a - p + k, end) - max(s * a - p, first) for a in range(o)])
     divisor = np.multiply.outer(*counts) if divisor_override is None else np.array(divisor_override)
     if divisor.size and (divisor == divisor.flat[0]).all():
         divisor = divisor.flat[0]  # dividing by one number is faster
-    _, size, kernel, stride, padding, _ = zip(*axes, strict=True)
-    return AvgPool2d.apply(input, size=size, kernel=kernel, stride=stride, padding=padding, divisor=divisor)
+    return AvgPool2d.apply(input, windows=windows, out_size=out_size, divisor=divisor)
 
 
 def _avg(label, *inputs, **options):

@@ -2,14 +2,12 @@
 
     y[n, o, a, b] = bias[o] + sum_{c,i,j} w[o, c, i, j] x[n, c, s a + d i - p, s b + d j - p]
 
-with stride s, dilation d, and x zero outside its borders (p is the padding). This is a cross-correlation: the kernel is
-not flipped. Every convolution is a sparse matrix C (``conv_matrix``): conv2d is C @ x, and conv_transpose2d is its
+with stride s, dilation d and padding p; x is zero outside its borders. This is a cross-correlation: the kernel is not
+flipped. Every convolution is a sparse matrix C (``conv_matrix``): conv2d is C @ x, and conv_transpose2d is its
 transpose, C.T @ y. So the backward pass of each with respect to its input is the forward pass of the other. Signatures
 and sizes are PyTorch's; Dumoulin and Visin, "A guide to convolution arithmetic for deep learning" (2016), draw them.
 """
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 import numpy as np
 import scipy.sparse
@@ -19,6 +17,7 @@ from ..backend import Array, accurate_sum, to_numpy, xp_of
 from .arguments import Pair, check_floats, pair
 from .case import Case
 from .precision import Float16Safe
+from .windows import Windows
 
 
 def conv_output_size(i: int, k: int, stride: int, padding: int, dilation: int) -> int:
@@ -32,13 +31,13 @@ def conv_transpose_output_size(i: int, k: int, stride: int, padding: int, output
 
 
 # ---------------------------------------------------------------------------------------------------------
-# By the definition, in loops
+# The definition, in loops
 # ---------------------------------------------------------------------------------------------------------
 def conv2d_loop(x, w, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """``conv2d`` on plain arrays, in loops: every output, tap by tap."""
     (sh, sw), (dh, dw) = pair(stride, "stride", 1), pair(dilation, "dilation", 1)
     (O, C, KH, KW), (N, _, H, W) = w.shape, x.shape
-    (top, bottom), (left, right) = sides(padding, (KH, KW), (dh, dw))
+    (top, bottom), (left, right) = padding_sides(padding, (KH, KW), (dh, dw))
     OH = (H + top + bottom - dh * (KH - 1) - 1) // sh + 1
     OW = (W + left + right - dw * (KW - 1) - 1) // sw + 1
     y = np.zeros((N, O, OH, OW), x.dtype)
@@ -58,24 +57,25 @@ def conv_transpose2d_loop(x, w, bias=None, stride=1, padding=0, output_padding=0
     (sh, sw), (ph, pw), (dh, dw) = (pair(v, "", 0) for v in (stride, padding, dilation))
     oph, opw = pair(output_padding, "", 0)
     (N, C, H, W), (_, OG, KH, KW) = x.shape, w.shape
-    y = np.zeros((N, OG * groups, conv_transpose_output_size(H, KH, sh, ph, oph, dh),
-                  conv_transpose_output_size(W, KW, sw, pw, opw, dw)), x.dtype)
+    OH = conv_transpose_output_size(H, KH, sh, ph, oph, dilation=dh)
+    OW = conv_transpose_output_size(W, KW, sw, pw, opw, dilation=dw)
+    y = np.zeros((N, OG * groups, OH, OW), x.dtype)
     for n, c, a, b in np.ndindex(x.shape):
-        first = c // (C // groups) * OG
+        first = c // (C // groups) * OG  # the first output channel of c's group
         for i, j in np.ndindex(KH, KW):
             h, v = sh * a + dh * i - ph, sw * b + dw * j - pw
-            if 0 <= h < y.shape[2] and 0 <= v < y.shape[3]:
+            if 0 <= h < OH and 0 <= v < OW:
                 y[n, first:first + OG, h, v] += x[n, c, a, b] * w[c, :, i, j]
     return y if bias is None else y + bias[:, None, None]
 
 
 def conv_matrix(weight: Tensor | Array, input_size: Pair, stride: int | Pair = 1, padding: int | Pair = 0,
                 dilation: int | Pair = 1) -> scipy.sparse.csr_array:
-    """The sparse matrix C of a convolution: ``C @ x.ravel()`` is ``conv2d(x, weight)`` of a picture, raveled; sec. 4.1.
+    """The sparse matrix C of a convolution: ``C @ x.ravel()`` is ``conv2d(x, weight).ravel()`` of one image; sec. 4.1.
 
-    ``weight`` (O, C, KH, KW), ``input_size`` (H, W); the result is (O*OH*OW, C*H*W). For a 3x3 kernel on a 4x4 picture
-    it is 4x16, and its transpose, 16x4, is the transposed convolution. Raises ``ValueError`` for a weight that is not
-    4-D, or larger, dilated, than the padded picture.
+    ``weight`` is (O, C, KH, KW), ``input_size`` (H, W), the result (O*OH*OW, C*H*W). For a 3x3 kernel on a 4x4 image it
+    is 4x16, and its transpose, 16x4, is the transposed convolution. Raises ``ValueError`` for a weight that is not 4-D,
+    or whose dilated kernel is larger than the padded image.
     """
     weight = to_numpy(weight.data) if isinstance(weight, Tensor) else np.asarray(weight)
     if weight.ndim != 4 or 0 in weight.shape[2:]:
@@ -85,7 +85,7 @@ def conv_matrix(weight: Tensor | Array, input_size: Pair, stride: int | Pair = 1
     dh, dw = pair(dilation, "conv_matrix(dilation)", 1)
     OH, OW = conv_output_size(H, KH, sh, ph, dh), conv_output_size(W, KW, sw, pw, dw)
     if min(OH, OW) < 1:
-        raise ValueError(f"conv_matrix: the padded picture is {H + 2 * ph}x{W + 2 * pw}, smaller than the dilated "
+        raise ValueError(f"conv_matrix: the padded image is {H + 2 * ph}x{W + 2 * pw}, smaller than the dilated "
                          f"kernel {dh * (KH - 1) + 1}x{dw * (KW - 1) + 1}")
     o, a, b, c, i, j = np.ix_(*map(np.arange, (O, OH, OW, C, KH, KW)))
     h, v = sh * a + dh * i - ph, sw * b + dw * j - pw
@@ -99,37 +99,18 @@ def conv_matrix(weight: Tensor | Array, input_size: Pair, stride: int | Pair = 1
 # ---------------------------------------------------------------------------------------------------------
 # The operations: one tap of the kernel after the other, for all windows at once
 # ---------------------------------------------------------------------------------------------------------
-def taps(kernel: Pair, out_size: Pair, stride: Pair, dilation: Pair) -> Iterator[tuple[int, int, tuple]]:
-    """For each tap (i, j) of the kernel i, j and ``at``: x[at] (..., OH, OW) are the pixels that it meets."""
-    for i, j in np.ndindex(*kernel):
-        yield i, j, (..., *(slice(d * t, d * t + s * (o - 1) + 1, s)
-                            for t, o, s, d in zip((i, j), out_size, stride, dilation, strict=True)))
-
-
-def pad(x: Array, before: Pair, size: Pair) -> Array:
-    """The maps x (N, C, H, W) among zeros, (N, C, *size), with ``before`` rows above and columns to the left."""
-    after = [n - p - i for n, p, i in zip(size, before, x.shape[2:], strict=True)]
-    return xp_of(x).pad(x, ((0, 0), (0, 0), (before[0], after[0]), (before[1], after[1])))
-
-
-def padded_size(in_size: Pair, out_size: Pair, kernel: Pair, offset: Pair, stride: Pair, dilation: Pair) -> Pair:
-    """Height and width of the map with its padding, as far as windows reach."""
-    return tuple(max(p + i, s * (o - 1) + d * (k - 1) + 1) for i, o, k, p, s, d in
-                 zip(in_size, out_size, kernel, offset, stride, dilation, strict=True))
-
-
 class Conv2d(Float16Safe):
     """y[n, o, a, b] = bias[o] + sum_{c,i,j} w[o, c, i, j] x[n, c, s a + d i - p, s b + d j - p]"""
 
-    def forward(ctx, x, w, b, *, out_size, offset, stride, dilation, groups):
-        (N, _, H, W), (O, CG, KH, KW), G, P = x.shape, w.shape, groups, out_size[0] * out_size[1]
-        size = padded_size((H, W), out_size, (KH, KW), offset, stride, dilation)
-        x, w = pad(x, offset, size).reshape(N, G, CG, *size), w.reshape(G, O // G, CG, KH, KW)
-        y, ctx.taps = xp_of(x).zeros((N, G, O // G, P), x.dtype), list(taps((KH, KW), out_size, stride, dilation))
+    def forward(ctx, x, w, b, *, windows, out_size, groups):
+        (N, _, *in_size), (O, CG, KH, KW), G, P = x.shape, w.shape, groups, out_size[0] * out_size[1]
+        size = windows.padded_size(in_size, out_size)
+        x, w = windows.pad(x, size).reshape(N, G, CG, *size), w.reshape(G, O // G, CG, KH, KW)
+        y, ctx.taps = xp_of(x).zeros((N, G, O // G, P), x.dtype), list(windows.taps(out_size))
         for i, j, at in ctx.taps:
-            y += w[..., i, j] @ x[at].reshape(N, G, CG, P)  # (O/G, C/G) @ (C/G, P), for each picture and group
+            y += w[..., i, j] @ x[at].reshape(N, G, CG, P)  # (O/G, C/G) @ (C/G, P), for each image and group
         ctx.save(x, w)
-        ctx.inside = slice(offset[0], offset[0] + H), slice(offset[1], offset[1] + W)
+        ctx.inside = windows.inside(in_size)
         y = y.reshape(N, O, *out_size)
         return y if b is None else y + b[:, None, None]
 
@@ -140,69 +121,73 @@ class Conv2d(Float16Safe):
         for i, j, at in ctx.taps:
             gx[at] += (w[..., i, j].swapaxes(-1, -2) @ g).reshape(N, G, CG, OH, OW)  # (C/G, O/G) @ (O/G, P)
             pixels = x[at].reshape(N, G, CG, OH * OW)
-            gw[..., i, j] = (g @ pixels.swapaxes(-1, -2)).sum(axis=0)  # (O/G, P) @ (P, C/G), all pictures together
-        gx = gx.reshape(N, G * CG, *x.shape[3:])[:, :, *ctx.inside]  # without the padding
+            gw[..., i, j] = (g @ pixels.swapaxes(-1, -2)).sum(axis=0)  # (O/G, P) @ (P, C/G), over all images
+        gx = gx.reshape(N, G * CG, *x.shape[3:])[ctx.inside]  # without the padding
         return gx, gw.reshape(O, CG, KH, KW), accurate_sum(gy, (0, 2, 3))
 
 
 class ConvTranspose2d(Float16Safe):
-    """y[n, o, s a + d i - p, s b + d j - p] += w[c, o, i, j] x[n, c, a, b], from y = bias: x stamps the kernel"""
+    """y[n, o, s a + d i - p, s b + d j - p] += w[c, o, i, j] x[n, c, a, b], starting from y = bias
 
-    def forward(ctx, x, w, b, *, out_size, offset, stride, dilation, groups):
-        (N, C, H, W), (_, OG, KH, KW), G, (OH, OW) = x.shape, w.shape, groups, out_size
-        ctx.size = padded_size((OH, OW), (H, W), (KH, KW), offset, stride, dilation)
+    ``windows`` lie on y: they are those of the convolution whose transpose this is.
+    """
+
+    def forward(ctx, x, w, b, *, windows, out_size, groups):
+        (N, C, H, W), (_, OG, KH, KW), G = x.shape, w.shape, groups
+        ctx.windows, ctx.in_size, ctx.size = windows, (H, W), windows.padded_size(out_size, (H, W))
         x, w = x.reshape(N, G, C // G, H * W), w.reshape(G, C // G, OG, KH, KW)
-        y, ctx.taps = xp_of(x).zeros((N, G, OG, *ctx.size), x.dtype), list(taps((KH, KW), (H, W), stride, dilation))
-        for i, j, at in ctx.taps:
+        y = xp_of(x).zeros((N, G, OG, *ctx.size), x.dtype)
+        for i, j, at in windows.taps((H, W)):
             y[at] += (w[..., i, j].swapaxes(-1, -2) @ x).reshape(N, G, OG, H, W)  # (O/G, C/G) @ (C/G, P)
         ctx.save(x, w)
-        ctx.in_size, ctx.offset = (H, W), offset
-        y = y.reshape(N, G * OG, *ctx.size)[:, :, offset[0]:offset[0] + OH, offset[1]:offset[1] + OW]
+        y = y.reshape(N, G * OG, *ctx.size)[windows.inside(out_size)]  # without the padding
         return y if b is None else y + b[:, None, None]
 
     def backward(ctx, gy):
         (x, w), (N, G, CG, P) = ctx.saved, ctx.saved[0].shape
         OG, gx, gw = w.shape[2], xp_of(x).zeros_like(x), xp_of(w).zeros_like(w)
-        g = pad(gy, ctx.offset, ctx.size).reshape(N, G, OG, *ctx.size)
-        for i, j, at in ctx.taps:
+        g = ctx.windows.pad(gy, ctx.size).reshape(N, G, OG, *ctx.size)
+        for i, j, at in ctx.windows.taps(ctx.in_size):
             stamped = g[at].reshape(N, G, OG, P)
             gx += w[..., i, j] @ stamped  # (C/G, O/G) @ (O/G, P)
-            gw[..., i, j] = (x @ stamped.swapaxes(-1, -2)).sum(axis=0)  # (C/G, P) @ (P, O/G), all pictures together
-        return gx.reshape(N, G * CG, *ctx.in_size), gw.reshape(G * CG, OG, *w.shape[3:]), accurate_sum(gy, (0, 2, 3))
+            gw[..., i, j] = (x @ stamped.swapaxes(-1, -2)).sum(axis=0)  # (C/G, P) @ (P, O/G), over all images
+        gw = gw.reshape(G * CG, OG, *w.shape[3:])
+        return gx.reshape(N, G * CG, *ctx.in_size), gw, accurate_sum(gy, (0, 2, 3))
 
 
-def sides(padding: int | Pair | str, kernel: Pair, dilation: Pair) -> tuple[Pair, Pair]:
-    """((top, bottom), (left, right)) from a number, a pair, "valid" or "same" (the odd one at the end)."""
+def padding_sides(padding: int | Pair | str, kernel: Pair, dilation: Pair) -> tuple[Pair, Pair]:
+    """((top, bottom), (left, right)) from a number, a pair, "valid" or "same" (an odd pixel goes to the end)."""
     if padding == "same":
-        total = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
-        return tuple((t // 2, t - t // 2) for t in total)
-    ph, pw = (0, 0) if padding == "valid" else pair(padding, "conv2d(padding)", 0)
+        vertical, horizontal = (d * (k - 1) for k, d in zip(kernel, dilation, strict=True))
+        return (vertical // 2, vertical - vertical // 2), (horizontal // 2, horizontal - horizontal // 2)
+    ph, pw = (0, 0) if isinstance(padding, str) else pair(padding, "conv2d(padding)", 0)
     return (ph, ph), (pw, pw)
 
 
 def conv2d(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int | Pair = 1,
            padding: int | Pair | str = 0, dilation: int | Pair = 1, groups: int = 1) -> Tensor:
-    """Convolve (N, C, H, W) with ``weight`` (O, C/groups, KH, KW): (N, O, OH, OW), sizes as ``conv_output_size``.
+    """Convolve (N, C, H, W) with ``weight`` (O, C/groups, KH, KW): (N, O, OH, OW), sizes as in ``conv_output_size``.
 
-    ``padding`` in zeros on every side, or "valid" (none), or "same" (output as large as the input, stride 1 only).
-    Channels are dealt into ``groups``, each with its own O/groups filters. Raises ``ValueError`` when channels do not
-    fit or the padded input is smaller than the dilated kernel, ``TypeError`` for integers.
+    ``padding``: zeros on every side, or "valid" (none), or "same" (output as large as the input, stride 1 only). The
+    channels are split into ``groups``, each with its own O/groups filters. Raises ``ValueError`` when the channels do
+    not fit or the padded input is smaller than the dilated kernel, ``TypeError`` for integers.
     """
-    check_shapes("conv2d", input, weight, bias, groups, (1, 0))
-    (sh, sw), (dh, dw) = pair(stride, "conv2d(stride)", 1), pair(dilation, "conv2d(dilation)", 1)
-    KH, KW = kernel = weight.shape[2:]
-    if padding == "same" and (sh, sw) != (1, 1):
+    check_conv("conv2d", input, weight, bias, groups=groups, in_axis=1, out_axis=0)
+    strides, dilations = pair(stride, "conv2d(stride)", 1), pair(dilation, "conv2d(dilation)", 1)
+    kernel = weight.shape[2:]
+    if padding == "same" and strides != (1, 1):
         raise ValueError(f"conv2d(padding='same') needs stride 1, got stride {stride}")
     if isinstance(padding, str) and padding not in ("same", "valid"):
-        raise ValueError(f"conv2d(padding={padding!r}): a number, a pair, 'valid' or 'same'")
-    (top, bottom), (left, right) = sides(padding, kernel, (dh, dw))
-    padded = (input.shape[2] + top + bottom, input.shape[3] + left + right)
-    size = conv_output_size(padded[0], KH, sh, 0, dh), conv_output_size(padded[1], KW, sw, 0, dw)
-    if min(size) < 1:
+        raise ValueError(f"conv2d(padding={padding!r}): use a number, a pair, 'valid' or 'same'")
+    sides = padding_sides(padding, kernel, dilations)
+    padded = [n + sum(side) for n, side in zip(input.shape[2:], sides, strict=True)]
+    OH, OW = (conv_output_size(n, k, s, 0, d) for n, k, s, d in zip(padded, kernel, strides, dilations, strict=True))
+    if min(OH, OW) < 1:
+        dilated = [d * (k - 1) + 1 for k, d in zip(kernel, dilations, strict=True)]
         raise ValueError(f"conv2d: the padded input is {padded[0]}x{padded[1]}, smaller than the dilated kernel "
-                         f"{dh * (KH - 1) + 1}x{dw * (KW - 1) + 1}")
-    return Conv2d.apply(input, weight, bias, out_size=size, offset=(top, left), stride=(sh, sw),
-                        dilation=(dh, dw), groups=groups)
+                         f"{dilated[0]}x{dilated[1]}")
+    windows = Windows(kernel, strides, (sides[0][0], sides[1][0]), dilations)
+    return Conv2d.apply(input, weight, bias, windows=windows, out_size=(OH, OW), groups=groups)
 
 
 def conv_transpose2d(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int | Pair = 1,
@@ -210,11 +195,11 @@ def conv_transpose2d(input: Tensor, weight: Tensor, bias: Tensor | None = None, 
                      dilation: int | Pair = 1) -> Tensor:
     """The transpose of a convolution: (N, C, H, W), ``weight`` (C, O/groups, KH, KW) -> (N, O, OH, OW).
 
-    Every input pixel stamps the kernel onto the output, ``stride`` pixels apart; ``padding`` is cut off on each side
-    and ``output_padding`` (less than stride or dilation) rows and columns are kept at the end; sizes as
-    ``conv_transpose_output_size``. Raises ``ValueError`` when channels do not fit. FCN, sec. 3.3.
+    Every input pixel stamps the kernel onto the output, ``stride`` pixels apart. ``padding`` is cut off on each side;
+    ``output_padding`` (less than stride or dilation) keeps that many rows and columns at the end. Sizes are as in
+    ``conv_transpose_output_size``. Raises ``ValueError`` when the channels do not fit. FCN, sec. 3.3.
     """
-    check_shapes("conv_transpose2d", input, weight, bias, groups, (0, 1))
+    check_conv("conv_transpose2d", input, weight, bias, groups=groups, in_axis=0, out_axis=1)
     (sh, sw), (dh, dw) = pair(stride, "conv_transpose2d(stride)", 1), pair(dilation, "conv_transpose2d(dilation)", 1)
     ph, pw = pair(padding, "conv_transpose2d(padding)", 0)
     oph, opw = pair(output_padding, "conv_transpose2d(output_padding)", 0)
@@ -222,17 +207,18 @@ def conv_transpose2d(input: Tensor, weight: Tensor, bias: Tensor | None = None, 
         raise ValueError(f"conv_transpose2d(output_padding={output_padding}) must be less than stride ({sh}, {sw}) or "
                          f"dilation ({dh}, {dw})")
     KH, KW = weight.shape[2:]
-    size = (conv_transpose_output_size(input.shape[2], KH, sh, ph, oph, dh),
-            conv_transpose_output_size(input.shape[3], KW, sw, pw, opw, dw))
-    if min(size) < 1:
+    OH = conv_transpose_output_size(input.shape[2], KH, sh, ph, oph, dilation=dh)
+    OW = conv_transpose_output_size(input.shape[3], KW, sw, pw, opw, dilation=dw)
+    if min(OH, OW) < 1:
         raise ValueError(f"conv_transpose2d: input {input.shape} with kernel {KH}x{KW}, padding ({ph}, {pw}) gives an "
-                         f"output of {size[0]}x{size[1]}; use less padding")
-    return ConvTranspose2d.apply(input, weight, bias, out_size=size, offset=(ph, pw), stride=(sh, sw),
-                                 dilation=(dh, dw), groups=groups)
+                         f"output of {OH}x{OW}; use less padding")
+    windows = Windows((KH, KW), (sh, sw), (ph, pw), (dh, dw))
+    return ConvTranspose2d.apply(input, weight, bias, windows=windows, out_size=(OH, OW), groups=groups)
 
 
-def check_shapes(name: str, input: Tensor, weight: Tensor, bias: Tensor | None, groups: int, axes: Pair) -> None:
-    """Errors of both ops. ``axes``: where in the weight the (input, output) channels stand."""
+def check_conv(name: str, input: Tensor, weight: Tensor, bias: Tensor | None, *, groups: int, in_axis: int,
+               out_axis: int) -> None:
+    """Check the arguments of both operations; ``in_axis`` and ``out_axis`` are the weight's axes of channels."""
     check_floats(name, input=input, weight=weight, bias=bias)
     if input.ndim != 4 or weight.ndim != 4:
         raise ValueError(f"{name}: input must be (N, C, H, W) and weight 4-D, got {input.shape} and {weight.shape}")
@@ -240,13 +226,12 @@ def check_shapes(name: str, input: Tensor, weight: Tensor, bias: Tensor | None, 
         raise ValueError(f"{name}: weight {weight.shape} has no channels")
     if not isinstance(groups, int | np.integer) or groups < 1 or weight.shape[0] % groups:
         raise ValueError(f"{name}(groups={groups}) must divide weight's first axis, {weight.shape[0]}")
-    C = weight.shape[axes[0]] * (groups if axes[0] == 1 else 1)
-    O = weight.shape[axes[1]] * (groups if axes[1] == 1 else 1)
+    C, O = (weight.shape[axis] * (groups if axis == 1 else 1) for axis in (in_axis, out_axis))
     if input.shape[1] != C:
         raise ValueError(f"{name}: input {input.shape} has {input.shape[1]} channels, weight {weight.shape} with "
                          f"groups={groups} takes {C}")
     if bias is not None and bias.shape != (O,):
-        raise ValueError(f"{name}: bias has shape {bias.shape}, the output has {O} channels: ({O},)")
+        raise ValueError(f"{name}: bias has shape {bias.shape}, but the output has {O} channels: ({O},)")
     if 0 in weight.shape[2:]:
         raise ValueError(f"{name}: weight {weight.shape} has an empty kernel")
 

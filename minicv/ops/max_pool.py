@@ -1,9 +1,9 @@
 """Max pooling: the largest value of each window.
 
-    y[n, c, a, b] = max_{i,j} x[n, c, s a + d i - p, s b + d j - p]    over positions inside the picture
+    y[n, c, a, b] = max_{i,j} x[n, c, s a + d i - p, s b + d j - p]    over the positions inside the image
 
-Convention: PyTorch's signature and sizes (``windows.py``). The padding is minus infinity: it never wins. The first of
-equal values in a window, row by row, takes the gradient; NaN wins over everything.
+Signature and sizes are PyTorch's (``windows.py``). The padding is minus infinity: it never wins. Of equal values in a
+window, the first, row by row, receives the gradient; NaN wins over everything.
 """
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ from ..backend import add_at, xp_of
 from .arguments import Pair, pair
 from .case import Case
 from .precision import Float16Safe
-from .windows import pool_output_size, window_axes
+from .windows import pool_output_size, pool_windows
 
 
 def max_pool2d_loop(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
     """``max_pool2d`` on a plain array, in loops: every window, tap by tap."""
     (KH, KW), (ph, pw), (dh, dw) = (pair(v, "", 0) for v in (kernel_size, padding, dilation))
     (sh, sw), (N, C, H, W) = pair(stride or kernel_size, "", 1), x.shape
-    y = np.full((N, C, pool_output_size(H, KH, sh, ph, dh, ceil_mode), pool_output_size(W, KW, sw, pw, dw, ceil_mode)),
-                -np.inf, x.dtype)
-    indices = np.full(y.shape, -1)
+    OH, OW = pool_output_size(H, (KH, sh, ph, dh), ceil_mode), pool_output_size(W, (KW, sw, pw, dw), ceil_mode)
+    y, indices = np.full((N, C, OH, OW), -np.inf, x.dtype), np.full((N, C, OH, OW), -1)
     for n, c, a, b in np.ndindex(y.shape):
         for i, j in np.ndindex(KH, KW):
             h, w = sh * a + dh * i - ph, sw * b + dw * j - pw
@@ -34,25 +33,18 @@ def max_pool2d_loop(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mod
     return (y, indices) if return_indices else y
 
 
-def first_tap(start: int, dilation: int) -> int:
-    """The first tap t with start + dilation * t >= 0."""
-    return max(0, -(start // dilation))
-
-
 class MaxPool2d(Float16Safe):
     """y[n, c, a, b] = max_{i,j} x[n, c, s a + d i - p, s b + d j - p], and gx at that pixel += gy[n, c, a, b]"""
 
-    def forward(ctx, x, *, size, kernel, stride, padding, dilation, return_indices):
-        xp, (N, C, H, W), (OH, OW), (sh, sw), (dh, dw) = xp_of(x), x.shape, size, stride, dilation
-        border = [(0, 0), (0, 0), *((p, max(0, s * (o - 1) + d * (k - 1) + 1 - p - i)) for i, o, k, s, p, d in
-                                    zip((H, W), size, kernel, stride, padding, dilation, strict=True))]
-        place = xp.pad(xp.arange(H * W).reshape(1, 1, H, W), border, constant_values=-1)  # h W + w; -1 in the padding
-        x = xp.pad(x, border)
-        y, arg = xp.zeros((N, C, OH, OW), x.dtype), xp.full((N, C, OH, OW), -1)
-        for i, j in np.ndindex(*kernel):  # one tap of all windows
-            at = (..., slice(dh * i, dh * i + sh * (OH - 1) + 1, sh), slice(dw * j, dw * j + sw * (OW - 1) + 1, sw))
+    def forward(ctx, x, *, windows, out_size, return_indices):
+        xp, (N, C, H, W) = xp_of(x), x.shape
+        size = windows.padded_size((H, W), out_size)
+        place = windows.pad(xp.arange(H * W).reshape(1, 1, H, W), size, value=-1)  # h W + w; -1 in the padding
+        x = windows.pad(x, size)
+        y, arg = xp.zeros((N, C, *out_size), x.dtype), xp.full((N, C, *out_size), -1)
+        for _, _, at in windows.taps(out_size):  # one tap of all windows at once
             better = (x[at] > y) | (x[at] != x[at]) | (arg < 0)  # the first of equal values stays; NaN wins
-            better &= place[at] >= 0  # the padding never does
+            better &= place[at] >= 0  # the padding never wins
             y, arg = xp.where(better, x[at], y), xp.where(better, place[at], arg)
         ctx.save(arg)
         ctx.x_shape = N, C, H, W
@@ -60,30 +52,34 @@ class MaxPool2d(Float16Safe):
 
     def backward(ctx, gy):
         (arg,), xp, (N, C, H, W) = ctx.saved, xp_of(gy), ctx.x_shape
-        plane = xp.arange(0, N * C * H * W, H * W).reshape(N, C, 1, 1)  # where each begins in gx
+        plane = xp.arange(0, N * C * H * W, H * W).reshape(N, C, 1, 1)  # where each plane begins in gx
         gx = xp.zeros(N * C * H * W, gy.dtype)
         add_at(gx, (plane + arg).ravel(), gy.ravel())
         return gx.reshape(N, C, H, W)
 
 
+def first_tap(start: int, dilation: int) -> int:
+    """The first tap t with start + dilation * t >= 0."""
+    return max(0, -(start // dilation))
+
+
 def max_pool2d(input: Tensor, kernel_size: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0,
                dilation: int | Pair = 1, ceil_mode: bool = False,
                return_indices: bool = False) -> Tensor | tuple[Tensor, Tensor]:
-    """The largest value of each window: (N, C, H, W) -> (N, C, OH, OW), sizes as ``pool_output_size``.
+    """The largest value of each window: (N, C, H, W) -> (N, C, OH, OW), sizes as in ``pool_output_size``.
 
-    ``stride`` None is the kernel size. ``return_indices`` also gives the maxima's positions h * W + w in each plane
-    (int64; DeconvNet's switches) for ``max_unpool2d``, which for windows that do not overlap is the adjoint of this
-    op at fixed positions. Raises ``ValueError`` when a window would lie outside the input or the padding is more than
-    half of the kernel. Krizhevsky et al. (2012), sec. 3.4: windows that overlap.
+    ``stride`` defaults to the kernel size. With ``return_indices`` the result is a pair: the second Tensor holds the
+    positions h * W + w of the maxima in their planes (int64; DeconvNet's switches), for ``max_unpool2d``. Raises
+    ``ValueError`` when a window would lie outside the input, and for a padding of more than half of the kernel.
+    Krizhevsky et al. (2012), sec. 3.4: overlapping windows.
     """
-    axes = window_axes("max_pool2d", input, kernel_size, stride, padding, dilation, ceil_mode)
-    for i, o, k, s, p, d in axes:
+    windows, out_size = pool_windows("max_pool2d", input, kernel_size, stride, padding=padding, dilation=dilation,
+                                     ceil_mode=ceil_mode)
+    for i, o, (k, s, p, d) in zip(input.shape[2:], out_size, zip(*windows, strict=True), strict=True):
         if any(d * first_tap(start, d) + start not in range(i) for start in range(-p, min(0, s * o - p), s)):
-            raise ValueError(f"max_pool2d: with dilation {d} and padding {p} all {k} taps of a window miss the {i} "
+            raise ValueError(f"max_pool2d: with dilation {d} and padding {p}, all {k} taps of a window miss the {i} "
                              "pixels of the input; use less padding")
-    _, size, kernel, stride, padding, dilation = zip(*axes, strict=True)
-    return MaxPool2d.apply(input, size=size, kernel=kernel, stride=stride, padding=padding, dilation=dilation,
-                           return_indices=return_indices)
+    return MaxPool2d.apply(input, windows=windows, out_size=out_size, return_indices=return_indices)
 
 
 def _max(label, *inputs, loop=max_pool2d_loop, **options):

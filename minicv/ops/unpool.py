@@ -85,8 +85,8 @@ class UnpoolBedOfNails(Function):
 class MaxUnpool2d(Function):
     """y[indices] = x, zero elsewhere; of several at one position the last"""
 
-    def forward(ctx, x, indices, *, size):
-        xp, (N, C), (OH, OW) = xp_of(x), x.shape[:2], size
+    def forward(ctx, x, indices, *, out_size):
+        xp, (N, C), (OH, OW) = xp_of(x), x.shape[:2], out_size
         plane = xp.arange(0, N * C * OH * OW, OH * OW).reshape(N, C, 1, 1)  # where each begins in y
         at, number = plane + indices, xp.arange(x.size).reshape(x.shape)
         last = xp.zeros(N * C * OH * OW, np.int64)
@@ -144,7 +144,7 @@ def max_unpool2d(input: Tensor, indices: Tensor, kernel_size: int | Pair, stride
         if low < 0 or high >= size[0] * size[1]:
             raise ValueError(f"max_unpool2d: indices reach from {low} to {high}, the {size[0]}x{size[1]} output has "
                              f"positions 0 to {size[0] * size[1] - 1}; pass the size of the pooled map as output_size")
-    return MaxUnpool2d.apply(input, indices, size=size)
+    return MaxUnpool2d.apply(input, indices, out_size=size)
 
 
 def unpool_output_size(shape: tuple[int, ...], kernel_size: int | Pair, stride: int | Pair | None, padding: int | Pair,

@@ -1,45 +1,89 @@
-"""Windows over a map: sizes and errors that the poolings share.
+"""Sliding windows over a map: which pixels they cover, how many there are, and the checks that the poolings share.
 
-Convention: PyTorch's sizes. A window covers k pixels, ``dilation`` apart, and the next one begins ``stride`` pixels on.
-With ``ceil_mode`` the last windows may reach past the padding, but a window that would start there is dropped.
+A window has one tap for each element of its kernel. Tap (i, j) of window (a, b) lies on the pixel
+
+    (s a + d i - p, s b + d j - p)         stride s, dilation d, padding p
+
+Sizes are PyTorch's. With ``ceil_mode`` the last windows may reach past the padding; a window that would start there is
+dropped.
 """
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
 from ..autograd import Tensor
+from ..backend import Array, xp_of
 from .arguments import Pair, check_floats, pair
 
 
-def pool_output_size(i: int, k: int, stride: int, padding: int, dilation: int, ceil_mode: bool) -> int:
-    """Number of windows along an axis: (i + 2p - d(k-1) - 1) / s rounded down, or up with ceil_mode, plus 1."""
-    room = i + 2 * padding - dilation * (k - 1) - 1
+class Windows(NamedTuple):
+    """The geometry of a kernel's windows; each field is (height, width)."""
+
+    kernel: Pair
+    stride: Pair
+    padding: Pair  # above and to the left; below and to the right it reaches as far as the windows
+    dilation: Pair
+
+    def taps(self, out_size: Pair) -> Iterator[tuple[int, int, tuple]]:
+        """Yield (i, j, at) for each tap: ``x[at]``, (..., OH, OW), is its pixel in each window on the padded map x."""
+        for i, j in np.ndindex(*self.kernel):
+            yield i, j, (..., *(slice(d * t, d * t + s * (o - 1) + 1, s)
+                                for t, o, s, d in zip((i, j), out_size, self.stride, self.dilation, strict=True)))
+
+    def padded_size(self, in_size: Pair, out_size: Pair) -> Pair:
+        """Return the height and width of the padded map: as far as the map and its windows reach."""
+        height, width = (max(p + i, s * (o - 1) + d * (k - 1) + 1)
+                         for i, o, k, s, p, d in zip(in_size, out_size, *self, strict=True))
+        return height, width
+
+    def pad(self, x: Array, size: Pair, value: float = 0) -> Array:
+        """Return the maps (N, C, H, W) padded to (N, C, *size)."""
+        widths = [(p, n - p - i) for n, p, i in zip(size, self.padding, x.shape[2:], strict=True)]
+        return xp_of(x).pad(x, [(0, 0), (0, 0), *widths], constant_values=value)
+
+    def inside(self, in_size: Pair) -> tuple:
+        """Return the index of the map in its padded version: ``padded[inside]`` undoes ``pad``."""
+        return (..., *(slice(p, p + n) for p, n in zip(self.padding, in_size, strict=True)))
+
+
+def pool_output_size(in_size: int, window: tuple[int, int, int, int], ceil_mode: bool = False) -> int:
+    """The number of windows along an axis: (i + 2p - d(k-1) - 1) / s + 1, rounded down, or up with ``ceil_mode``.
+
+    ``window``: (kernel, stride, padding, dilation) along that axis.
+    """
+    k, s, p, d = window
+    room = in_size + 2 * p - d * (k - 1) - 1
     if not ceil_mode:
-        return room // stride + 1
-    o = -(-room // stride) + 1
-    return o - 1 if (o - 1) * stride >= i + padding else o  # the last would start in the padding at the end
+        return room // s + 1
+    o = -(-room // s) + 1
+    return o - 1 if (o - 1) * s >= in_size + p else o  # the last window would start in the padding at the end
 
 
-def window_axes(name: str, input: Tensor, kernel_size: int | Pair, stride: int | Pair | None, padding: int | Pair,
-                dilation: int | Pair, ceil_mode: bool) -> list[tuple[int, ...]]:
-    """For height and width (i, o, k, stride, padding, dilation), checked; o as ``pool_output_size``."""
+def pool_windows(name: str, input: Tensor, kernel_size: int | Pair, stride: int | Pair | None, *, padding: int | Pair,
+                 dilation: int | Pair = 1, ceil_mode: bool = False) -> tuple[Windows, Pair]:
+    """Check the arguments of a pooling; return its windows and how many there are, (OH, OW)."""
     check_map(name, input)
     kernel = pair(kernel_size, f"{name}(kernel_size)", 1)
     stride = kernel if stride is None or stride == () else pair(stride, f"{name}(stride)", 1)
     padding, dilation = pair(padding, f"{name}(padding)", 0), pair(dilation, f"{name}(dilation)", 1)
-    axes = []
-    for i, k, s, p, d in zip(input.shape[2:], kernel, stride, padding, dilation, strict=True):
+    windows, out_size = Windows(kernel, stride, padding, dilation), []
+    for i, window in zip(input.shape[2:], zip(*windows, strict=True), strict=True):
+        k, _, p, d = window
         if 2 * p > k:
             raise ValueError(f"{name}(padding={padding}) is more than half of the kernel, {kernel[0]}x{kernel[1]}; use "
                              "less padding, or pad() before pooling")
-        o = pool_output_size(i, k, s, p, d, ceil_mode)
-        if o < 1:
-            raise ValueError(f"{name}: no window of {d * (k - 1) + 1} pixels fits into {i} and a padding of {p}; use a "
-                             "smaller kernel_size or dilation")
-        axes.append((i, o, k, s, p, d))
-    return axes
+        out_size.append(pool_output_size(i, window, ceil_mode))
+        if out_size[-1] < 1:
+            raise ValueError(f"{name}: a window of {d * (k - 1) + 1} pixels does not fit into {i} pixels and a "
+                             f"padding of {p}; use a smaller kernel_size or dilation")
+    return windows, (out_size[0], out_size[1])
 
 
 def check_map(name: str, input: Tensor) -> None:
-    """TypeError unless it is floats, ValueError unless (N, C, H, W) with at least one pixel."""
+    """Raise ``TypeError`` unless the input holds floats, ``ValueError`` unless it is (N, C, H, W) with H, W >= 1."""
     check_floats(name, input=input)
     if input.ndim != 4 or 0 in input.shape[2:]:
         raise ValueError(f"{name}: input must be (N, C, H, W) with at least one pixel, got {input.shape}")

@@ -72,9 +72,10 @@ def test_spread_is_the_adjoint_of_the_sum(i, k, stride, data, axis):
     padding = data.draw(st.integers(0, k // 2))
     if i + 2 * padding < k:
         return
-    o, rng = pool_output_size(i, k, stride, padding, 1, data.draw(st.booleans())), np.random.default_rng(i)
+    window = k, stride, padding, 1
+    o, rng = pool_output_size(i, window, data.draw(st.booleans())), np.random.default_rng(i)
     x, y = (rng.standard_normal((2, n, 3, 2) if axis == 1 else (2, 3, n, 2)) for n in (i, o))
-    Ax, Aty = window_sum(x, axis, o, k, stride, padding), window_spread(y, axis, i, k, stride, padding)
+    Ax, Aty = window_sum(x, axis, o, window), window_spread(y, axis, i, window)
     np.testing.assert_allclose(np.vdot(Ax, y), np.vdot(x, Aty), rtol=1e-12, atol=1e-12)
 
 

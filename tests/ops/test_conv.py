@@ -76,7 +76,7 @@ def test_conv_and_transposed_conv_are_adjoint(options):
 def test_sizes(i, k, s, p, d, size):
     assert conv_output_size(i, k, s, p, d) == size
     left = (i + 2 * p - d * (k - 1) - 1) % s
-    assert conv_transpose_output_size(size, k, s, p, left, d) == i
+    assert conv_transpose_output_size(size, k, s, p, left, dilation=d) == i
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -165,7 +165,7 @@ def test_large_float32_layers_agree_with_pytorch():
     (((1, 3, 5, 5), (2, 3, 3, 3)), {"stride": None}, r"conv2d\(stride\) must be an integer of at least 1.*got None"),
     (((1, 3, 5, 5), (2, 3, 3, 3)), {"stride": 2.0}, r"conv2d\(stride\) must be an integer of at least 1.*got 2.0"),
     (((1, 3, 5, 5), (2, 3, 3, 3)), {"padding": -1}, r"conv2d\(padding\) must be an integer of at least 0"),
-    (((1, 3, 5, 5), (2, 3, 3, 3)), {"padding": "full"}, r"conv2d\(padding='full'\): a number, a pair, 'valid' or 's"),
+    (((1, 3, 5, 5), (2, 3, 3, 3)), {"padding": "full"}, r"conv2d\(padding='full'\): use a number, a pair, 'valid' or 's"),
     (((1, 3, 5, 5), (2, 3, 3, 3)), {"padding": "same", "stride": 2}, r"conv2d\(padding='same'\) needs stride 1"),
     (((1, 3, 5, 5), (2, 3, 0, 3)), {}, r"conv2d: weight \(2, 3, 0, 3\) has an empty kernel"),
 ])
@@ -191,7 +191,7 @@ def test_conv_transpose2d_errors(shapes, options, message):
     ((np.ones((1, 1, 2, 2)), (4, 4)), {"dilation": 0}, r"conv_matrix\(dilation\) must be an integer of at least 1"),
     ((np.ones((1, 1, 2, 2)), (4, 4)), {"padding": -1}, r"conv_matrix\(padding\) must be an integer of at least 0"),
     ((np.ones((1, 1, 2, 2)), (0, 4)), {}, r"conv_matrix\(input_size\) must be an integer of at least 1.*\(0, 4\)"),
-    ((np.ones((1, 1, 3, 2)), (2, 4)), {"dilation": 2}, "conv_matrix: the padded picture is 2x4, smaller than the "
+    ((np.ones((1, 1, 3, 2)), (2, 4)), {"dilation": 2}, "conv_matrix: the padded image is 2x4, smaller than the "
                                                        "dilated kernel 5x3"),
     ((np.ones((3, 3)), (4, 4)), {}, r"conv_matrix: weight must be \(O, C, KH, KW\), got \(3, 3\)"),
 ])
@@ -213,5 +213,5 @@ def test_numbers_may_be_numpys():
 
 
 def test_a_bias_of_the_wrong_length():
-    with pytest.raises(ValueError, match=r"conv2d: bias has shape \(3,\), the output has 2 channels: \(2,\)"):
+    with pytest.raises(ValueError, match=r"conv2d: bias has shape \(3,\), but the output has 2 channels: \(2,\)"):
         F.conv2d(Tensor(np.ones((1, 3, 5, 5))), Tensor(np.ones((2, 3, 3, 3))), Tensor(np.ones(3)))

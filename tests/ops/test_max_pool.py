@@ -127,5 +127,5 @@ def all_taps_miss(size, windows, kernel, stride, padding, dilation) -> bool:
 # Errors
 # ---------------------------------------------------------------------------------------------------------
 def test_errors_of_max_pool2d():
-    with pytest.raises(ValueError, match="dilation 2 and padding 1 all 2 taps of a window miss the 1 pixels"):
+    with pytest.raises(ValueError, match="dilation 2 and padding 1, all 2 taps of a window miss the 1 pixels"):
         max_pool2d(Tensor(np.zeros((1, 1, 4, 1))), (1, 2), padding=(0, 1), dilation=(1, 2))

@@ -22,8 +22,8 @@ CASES = [case for case in conv.CASES if case.op is F.conv2d]
 @pytest.fixture(scope="module", autouse=True)
 def at_every_size():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(winograd, "CHANNELS", 1)
-        patch.setattr(winograd, "PIXELS", 1)
+        patch.setattr(winograd, "MIN_CHANNELS", 1)
+        patch.setattr(winograd, "MIN_PIXELS", 1)
         yield
 
 
@@ -45,7 +45,7 @@ def layer(N, C, H, W, O, dtype=np.float64, **options):
 
 def without_winograd(*sizes, **options):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(winograd, "PIXELS", 1 << 40)
+        patch.setattr(winograd, "MIN_PIXELS", 1 << 40)
         return layer(*sizes, **options)
 
 
@@ -57,8 +57,8 @@ def test_by_hand():
 
 @pytest.mark.parametrize("H, dilation, pairs", [(8, 1, True), (7, 1, False), (8, 2, True), (6, 2, False)])
 def test_it_is_taken_for_pairs_of_rows(H, dilation, pairs, monkeypatch):
-    made, tiles = [], winograd.Tiles
-    monkeypatch.setattr(winograd, "Tiles", lambda *args, **options: made.append(1) or tiles(*args, **options))
+    made, tiles = [], winograd.RowPairs
+    monkeypatch.setattr(winograd, "RowPairs", lambda *args, **options: made.append(1) or tiles(*args, **options))
     layer(1, 2, H, 5, 3, padding=dilation, dilation=dilation)
     assert len(made) == (3 if pairs else 0)  # forward and the two gradients
 
@@ -80,7 +80,7 @@ def test_it_is_the_same_convolution(sizes, options):
 def test_blocks_hold_pairs_of_rows():
     x = np.zeros((1, 512, 600, 16), np.float32)
     for unit in 1, 2, 8:
-        spans = shifted.blocks(x, x.shape, (1, 1), unit=unit)
+        spans = shifted.output_blocks(x, x.shape, (1, 1), unit=unit)
         assert len(spans) > 4 and spans[0][2] == 0 and spans[-1][3] == 512
         assert all(r0 % unit == 0 and r0 < r1 for _, _, r0, r1 in spans)
         assert all(a[3] == b[2] for a, b in zip(spans, spans[1:], strict=False))
