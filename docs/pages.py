@@ -24,7 +24,8 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
 import minicv
-from minicv import claims, models, ops, papers
+from minicv import models, ops
+from minicv.course import claims, papers
 from minicv.viz.architecture import blocks, describe, draw_architecture
 from minicv.viz.operation import draw_arrays, draw_operation
 from minicv.viz.pyplot import import_pyplot

@@ -5,7 +5,7 @@ Training asks, for each number of a network, how the loss would change if that n
 for all of them in one walk. We do it with a pencil, check it, and train a network with it. Beside it, read
 ``tensor.py``, ``function.py``, ``graph.py`` and ``gradcheck.py`` in ``minicv/autograd``.
 """
-from minicv.lessons import Lesson
+from minicv.course.lessons import Lesson
 
 lesson = Lesson("00_autograd", __doc__)
 

@@ -9,7 +9,7 @@ for the definition, `minicv/fast/convolution/` for the fast ways.
 """
 
 # %%
-from minicv.lessons import Lesson
+from minicv.course.lessons import Lesson
 
 lesson = Lesson("01_convolution", __doc__)
 
@@ -19,7 +19,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import minicv.ops as F
-from minicv import Tensor, doctor, no_grad
+from minicv import Tensor, no_grad
+from minicv.cli import doctor
 from minicv.ops.conv import conv2d_loop
 from minicv.viz import PALETTE
 

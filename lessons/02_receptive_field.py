@@ -9,7 +9,7 @@ sec. 3.1; MobileNets (Howard et al., 2017), sec. 3.1; `minicv/ops/conv.py`, `min
 """
 
 # %%
-from minicv.lessons import Lesson
+from minicv.course.lessons import Lesson
 
 lesson = Lesson("02_receptive_field", __doc__)
 
@@ -22,8 +22,8 @@ import minicv
 import minicv.ops as F
 from minicv import Tensor, nn, no_grad
 from minicv.data import draw_cells
+from minicv.models.summary import summarise
 from minicv.optim import Adam
-from minicv.summary import summarise
 from minicv.viz import PALETTE
 
 rng = np.random.default_rng(lesson.seed)

@@ -9,7 +9,7 @@ checkerboards come from. Beside it: `minicv/ops/conv.py`, FCN (Long et al., 2015
 """
 
 # %%
-from minicv.lessons import Lesson
+from minicv.course.lessons import Lesson
 
 lesson = Lesson("03_transposed_convolution", __doc__)
 

@@ -9,7 +9,7 @@ up, and measures what came back. Beside it, in `minicv/ops`: `max_pool.py`, `avg
 """
 
 # %%
-from minicv.lessons import Lesson, compare, every
+from minicv.course.lessons import Lesson, compare, every
 
 lesson = Lesson("04_pooling_and_unpooling", __doc__)
 

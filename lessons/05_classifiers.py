@@ -9,7 +9,7 @@ go on from them. Beside it: `minicv/models/backbones/`.
 """
 
 # %%
-from minicv.lessons import CLASSIFIERS, Lesson, weights_file
+from minicv.course.lessons import CLASSIFIERS, Lesson, weights_file
 
 lesson = Lesson("05_classifiers", __doc__)
 
@@ -21,7 +21,7 @@ import numpy as np
 import minicv
 from minicv import models, nn
 from minicv.data import Pictures
-from minicv.summary import summarise
+from minicv.models.summary import summarise
 from minicv.training import save_checkpoint
 from minicv.training.classification import accuracy, classifier_scores, train_classifier
 from minicv.viz import PALETTE, show_images

@@ -8,7 +8,7 @@ classifying the patch around it, one pixel after the other. Beside it, in `minic
 """
 
 # %%
-from minicv.lessons import Lesson, compare, every
+from minicv.course.lessons import Lesson, compare, every
 
 lesson = Lesson("06_from_classifier_to_fcn", __doc__)
 
@@ -28,8 +28,8 @@ from minicv.metrics.boundary import near_boundary
 from minicv.models.segmentation.convolutionalise import convolutionalise
 from minicv.models.segmentation.patchwise import PatchNet, sampled, slide
 from minicv.models.segmentation.shift_and_stitch import shift_and_stitch
+from minicv.models.summary import summarise
 from minicv.optim import Adam
-from minicv.summary import summarise
 from minicv.viz import PALETTE, show_images
 from minicv.viz.segmentation import class_colors, color_labels
 

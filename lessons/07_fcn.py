@@ -8,7 +8,7 @@ as convolutions, scores on three grids, and what the paper measured of them, sma
 """
 
 # %%
-from minicv.lessons import Lesson, compare, every
+from minicv.course.lessons import Lesson, compare, every
 
 lesson = Lesson("07_fcn", __doc__)
 
@@ -25,8 +25,8 @@ from minicv.data.scenes import Scenes
 from minicv.metrics import ConfusionMatrix
 from minicv.metrics.boundary import BoundaryFScore
 from minicv.models.segmentation.patchwise import PixelwiseNet
+from minicv.models.summary import summarise
 from minicv.optim import Adam
-from minicv.summary import summarise
 from minicv.training.segmentation import SegmentationConfig, train_segmentation
 from minicv.viz import PALETTE
 from minicv.viz.segmentation import segmentation_sheet

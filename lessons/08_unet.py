@@ -9,7 +9,7 @@ paper's electron micrographs. Beside it: `minicv/models/segmentation/unet.py`.
 """
 
 # %%
-from minicv.lessons import Lesson, compare, every
+from minicv.course.lessons import Lesson, compare, every
 
 lesson = Lesson("08_unet", __doc__)
 

@@ -8,7 +8,7 @@ back where pooling had found it. Beside it: `minicv/models/segmentation/deconvne
 """
 
 # %%
-from minicv.lessons import Lesson, compare, every
+from minicv.course.lessons import Lesson, compare, every
 
 lesson = Lesson("09_deconvnet", __doc__)
 
@@ -24,7 +24,7 @@ from minicv.metrics import ConfusionMatrix
 from minicv.metrics.boundary import BoundaryFScore
 from minicv.metrics.object_size import ObjectSizeScores
 from minicv.models.segmentation.deconvnet import ensemble
-from minicv.summary import summarise
+from minicv.models.summary import summarise
 from minicv.training.segmentation import SegmentationConfig, train_segmentation
 from minicv.viz import PALETTE, show_images
 from minicv.viz.segmentation import segmentation_sheet

@@ -8,7 +8,7 @@ around them. Beside it: `minicv/models/segmentation/pspnet.py`.
 """
 
 # %%
-from minicv.lessons import Lesson, compare, every
+from minicv.course.lessons import Lesson, compare, every
 
 lesson = Lesson("10_pspnet", __doc__)
 
@@ -24,8 +24,8 @@ from minicv.data import standardise
 from minicv.data.scenes import BOAT, CAR, CLASSES, Scenes
 from minicv.metrics import ConfusionMatrix
 from minicv.models.segmentation.pspnet import ROWS, PyramidPooling
+from minicv.models.summary import summarise
 from minicv.optim import Adam, Schedule, poly
-from minicv.summary import summarise
 from minicv.training.segmentation import SegmentationConfig, train_segmentation
 from minicv.viz import PALETTE, segmentation_sheet, show_images
 

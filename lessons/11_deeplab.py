@@ -8,7 +8,7 @@ Convolution" (ECCV 2018, v3+): a decoder. Beside it: `minicv/models/segmentation
 """
 
 # %%
-from minicv.lessons import Lesson, compare, every
+from minicv.course.lessons import Lesson, compare, every
 
 lesson = Lesson("11_deeplab", __doc__)
 
@@ -25,8 +25,8 @@ from minicv.data.scenes import CLASSES, THINGS, Scenes
 from minicv.metrics import ConfusionMatrix
 from minicv.metrics.boundary import BoundaryFScore
 from minicv.metrics.object_size import ObjectSizeScores
+from minicv.models.summary import summarise
 from minicv.optim import Adam, Schedule, poly
-from minicv.summary import summarise
 from minicv.training.segmentation import SegmentationConfig, train_segmentation
 from minicv.viz import PALETTE, segmentation_sheet
 

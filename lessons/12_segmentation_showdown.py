@@ -8,7 +8,7 @@ itself.
 """
 
 # %%
-from minicv.lessons import Lesson, compare, every
+from minicv.course.lessons import Lesson, compare, every
 
 lesson = Lesson("12_segmentation_showdown", __doc__)
 
@@ -22,7 +22,7 @@ from minicv import models
 from minicv.data.scenes import Scenes
 from minicv.metrics import ConfusionMatrix
 from minicv.metrics.boundary import BoundaryFScore
-from minicv.summary import summarise
+from minicv.models.summary import summarise
 from minicv.training.segmentation import SegmentationConfig, train_segmentation
 from minicv.viz import PALETTE, segmentation_sheet
 

@@ -9,7 +9,7 @@ Beside it: `minicv/detection/boxes.py`, `nms.py` and `minicv/metrics/detection.p
 """
 
 # %%
-from minicv.lessons import Lesson
+from minicv.course.lessons import Lesson
 
 lesson = Lesson("13_boxes_and_average_precision", __doc__)
 

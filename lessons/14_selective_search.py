@@ -9,7 +9,7 @@ the way gives a box. R-CNN, SPPNet and Fast R-CNN stand on it. Beside it: `minic
 """
 
 # %%
-from minicv.lessons import Lesson
+from minicv.course.lessons import Lesson
 
 lesson = Lesson("14_selective_search", __doc__)
 

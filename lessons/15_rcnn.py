@@ -10,7 +10,7 @@ measured: three separate trainings, slow, and hungry for storage. Beside it: `mi
 """
 
 # %%
-from minicv.lessons import Lesson
+from minicv.course.lessons import Lesson
 
 lesson = Lesson("15_rcnn", __doc__)
 

@@ -9,7 +9,7 @@ and the speed against R-CNN with the same boxes. Beside it: `minicv/models/detec
 """
 
 # %%
-from minicv.lessons import Lesson, compare
+from minicv.course.lessons import Lesson, compare
 
 lesson = Lesson("16_sppnet", __doc__)
 

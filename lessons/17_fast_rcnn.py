@@ -8,7 +8,7 @@ together, by one loss (claim D4). Beside it: `minicv/ops/roi.py` and `minicv/mod
 """
 
 # %%
-from minicv.lessons import Lesson
+from minicv.course.lessons import Lesson
 
 lesson = Lesson("17_fast_rcnn", __doc__)
 

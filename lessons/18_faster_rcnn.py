@@ -8,7 +8,7 @@ move onto it (claims D5, D6). Beside it: `minicv/models/detection/rpn.py` and `f
 """
 
 # %%
-from minicv.lessons import Lesson, compare, every
+from minicv.course.lessons import Lesson, compare, every
 
 lesson = Lesson("18_faster_rcnn", __doc__)
 

@@ -9,7 +9,7 @@ D7 is measured: faster than Faster R-CNN and less accurate, and its grid misses 
 """
 
 # %%
-from minicv.lessons import Lesson
+from minicv.course.lessons import Lesson
 
 lesson = Lesson("19_yolo", __doc__)
 

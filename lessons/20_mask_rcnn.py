@@ -9,7 +9,7 @@ a class does not mind and a mask does. *RoIAlign* rounds nothing (claim D8). Bes
 """
 
 # %%
-from minicv.lessons import Lesson, compare, every
+from minicv.course.lessons import Lesson, compare, every
 
 lesson = Lesson("20_mask_rcnn", __doc__)
 

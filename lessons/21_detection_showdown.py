@@ -9,7 +9,7 @@ and third training, the search for proposals. Beside it: `minicv/models/detectio
 """
 
 # %%
-from minicv.lessons import Lesson
+from minicv.course.lessons import Lesson
 
 lesson = Lesson("21_detection_showdown", __doc__)
 

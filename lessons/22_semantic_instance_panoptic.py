@@ -10,7 +10,7 @@ Beside it: `minicv/metrics/panoptic.py`, `detection.py`, `segmentation.py`.
 """
 
 # %%
-from minicv.lessons import Lesson
+from minicv.course.lessons import Lesson
 
 lesson = Lesson("22_semantic_instance_panoptic", __doc__)
 

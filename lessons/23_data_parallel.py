@@ -9,7 +9,7 @@ an MPI (`pip install -e '.[mpi]' mpich`) and is left out where there is none.
 """
 
 # %%
-from minicv.lessons import Lesson
+from minicv.course.lessons import Lesson
 
 lesson = Lesson("23_data_parallel", __doc__)
 

@@ -8,7 +8,7 @@ trained. Beside it: `minicv/metrics/segmentation.py`, `boundary.py` and `membran
 """
 
 # %%
-from minicv.lessons import Lesson
+from minicv.course.lessons import Lesson
 
 lesson = Lesson("24_measures_of_segmentation", __doc__)
 

@@ -21,7 +21,7 @@ try:
     if os.environ.get("MINICV_BACKEND"):
         use(os.environ["MINICV_BACKEND"])
 except (ValueError, RuntimeError) as error:
-    if os.path.basename(sys.argv[0]) != "minicv" and "minicv.cli" not in sys.orig_argv:
+    if os.path.basename(sys.argv[0]) not in ("minicv", "-m"):  # -m: while Python looks for what to run
         raise
     print(f"minicv: {error}", file=sys.stderr)  # the command, whose main has not begun: one line as for other values
     sys.exit(2)

@@ -27,7 +27,9 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 import minicv
-from minicv import claims, cli, data, models, training
+from minicv import data, models, training
+from minicv.cli import main as cli
+from minicv.course import claims
 from minicv.data.coco import CocoDetection
 from minicv.data.download import read_manifest
 from minicv.data.panoptic import CocoPanoptic

@@ -5,8 +5,8 @@ and backward, is PyTorch's.
 """
 import sys
 
-from minicv import cli
 from minicv.autograd import substitute
+from minicv.cli import main as cli
 
 if __name__ == "__main__":
     from tests.oracle_ops import TABLE

@@ -10,7 +10,8 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from minicv import claims, training
+from minicv import training
+from minicv.course import claims
 from minicv.data.download import read_manifest
 from minicv.training.checkpoint import checksum
 from minicv.training.run import read_metrics

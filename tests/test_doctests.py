@@ -12,7 +12,7 @@ import minicv
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "README.ko.md", *sorted((ROOT / "docs").glob("*.md")),
          *sorted((ROOT / "docs" / "guides").glob("*.md"))]
-MODULES = [info.name for info in pkgutil.walk_packages(minicv.__path__, "minicv.")]
+MODULES = [info.name for info in pkgutil.walk_packages(minicv.__path__, "minicv.") if info.name != "minicv.__main__"]
 
 
 def examples(text):

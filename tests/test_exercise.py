@@ -30,7 +30,7 @@ def break_backward(source, cls):
 
 def gradcheck(name, folder):
     """Exit code and lines of ``minicv gradcheck NAME`` for the package in ``folder``."""
-    done = subprocess.run([sys.executable, "-m", "minicv.cli", "gradcheck", name], cwd=folder, capture_output=True,
+    done = subprocess.run([sys.executable, "-m", "minicv", "gradcheck", name], cwd=folder, capture_output=True,
                           text=True, check=False, env={**os.environ, "PYTHONPATH": str(folder), "MINICV_PLAIN": ""})
     assert not done.stderr, done.stderr[-3000:]
     return done.returncode, done.stdout.splitlines()

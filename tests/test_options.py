@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 
 import minicv.data
-from minicv import cli, kinds, models
+from minicv import models
+from minicv.cli import kinds
+from minicv.cli import main as cli
 from minicv.data import Cells, Scenes
 from minicv.data.scenes_boxes import BoxScenes
 from minicv.errors import UserError
-from tests.test_cli import fails, run  # noqa: F401 - fixtures
+from tests.cli.test_main import fails, run  # noqa: F401 - fixtures
 
 # Of each option what it changes: "config", numbers of the training; "model", the network; "command", something that
 # every network has (files, messages, threads, the data), tested with the command; or what decides if it is refused.
@@ -181,7 +183,7 @@ def test_evaluate_and_predict_refuse_options_of_another_kind(name):
 @pytest.mark.parametrize(("name", "value"), [("MINICV_THREADS", "many"), ("MINICV_THREADS", "-3"),
                                              ("MINICV_BACKEND", "abacus"), ("MINICV_PLAIN", "yes")])
 def test_the_environment_is_not_passed_over(name, value):
-    done = subprocess.run([sys.executable, "-m", "minicv.cli", "papers"], capture_output=True, text=True,
+    done = subprocess.run([sys.executable, "-m", "minicv", "papers"], capture_output=True, text=True,
                           env={**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[1]), name: value})
     assert done.returncode == 2 and value in done.stderr and done.stderr.startswith(("minicv papers: ", "minicv: "))
     assert done.stderr.count("\n") == 1

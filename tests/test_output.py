@@ -13,18 +13,19 @@ import pytest
 from PIL import Image
 
 import minicv
-from minicv import cli, models
+from minicv import models
 from minicv.autograd import Function
+from minicv.cli import main as cli
 from minicv.data import Cells, Scenes
 from minicv.files import to_json
 from minicv.ops.activation import ReLU
 from minicv.training import save_checkpoint
-from tests.test_cli import fails, run  # noqa: F401 - fixtures
+from tests.cli.test_main import fails, run  # noqa: F401 - fixtures
 
 
 def command(*arguments, **environment):
     """A command in a process of its own; its output as bytes."""
-    return subprocess.run([sys.executable, "-m", "minicv.cli", *map(os.fsencode, map(os.fspath, arguments))],
+    return subprocess.run([sys.executable, "-m", "minicv", *map(os.fsencode, map(os.fspath, arguments))],
                           capture_output=True, env={**os.environ, "PYTHONPATH": str(Path(minicv.__file__).parents[1]),
                                                     **environment})
 

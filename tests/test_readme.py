@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from minicv import cli, lessons, models
+from minicv import models
+from minicv.cli import main as cli
+from minicv.course import lessons
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from ..autograd import Function, no_grad, substitute
+from ..models.summary import Tracer, functions, traced
 from ..nn import Module, evaluating
-from ..summary import Tracer, functions, traced
 from .images import PALETTE
 from .pyplot import import_pyplot
 

@@ -30,7 +30,7 @@ MPIRUN = shutil.which("mpirun", path=os.pathsep.join([str(Path(sys.executable).p
 def train(model: str, folder: Path, more: list[str] = (), processes: int = 1, kill: bool = False,
           **environment: str) -> dict[str, np.ndarray]:
     """The weights after a training in a process of its own; with ``kill``, it is killed on its way and resumed."""
-    command = [sys.executable, "-m", "minicv.cli", "train", model, *NETWORKS[model], "--steps", str(STEPS), "--quiet",
+    command = [sys.executable, "-m", "minicv", "train", model, *NETWORKS[model], "--steps", str(STEPS), "--quiet",
                "--out", str(folder), *more]
     if processes > 1:
         command = [MPIRUN, "-n", str(processes), *command]

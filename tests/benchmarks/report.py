@@ -10,8 +10,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from minicv import backend, doctor
+from minicv import backend
 from minicv.backend.blas import recommended_kernel
+from minicv.cli import doctor
 from minicv.files import atomic_write
 
 from . import growth, memory, training

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from minicv import cli
+from minicv.cli import main as cli
 from minicv.data import write_png
 from minicv.data.check import check
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from minicv import cli
+from minicv.cli import main as cli
 from minicv.data import DataError, open_dataset
 from minicv.data.download import MANIFESTS, SOURCES, download, read_manifest
 

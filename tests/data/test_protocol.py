@@ -6,7 +6,8 @@ import warnings
 import numpy as np
 import pytest
 
-from minicv import cli, data, models, training
+from minicv import data, models, training
+from minicv.cli import main as cli
 from minicv.data import DataError, DataWarning, open_dataset
 from tests import fuzz
 

@@ -4,8 +4,8 @@ import pytest
 import minicv
 from minicv import Tensor, backend, nn
 from minicv.autograd import graph
+from minicv.models.summary import summarise
 from minicv.optim import SGD
-from minicv.summary import summarise
 from minicv.training.checkpoint import read_checkpoint, save_checkpoint
 from tests.oracle import require
 from tests.strict_device import StrictArray

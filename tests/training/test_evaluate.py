@@ -119,7 +119,7 @@ def test_validation_of_the_command_line_is_the_mean_iu(monkeypatch, tmp_path):
     import json
 
     import minicv.data
-    from minicv import cli
+    from minicv.cli import main as cli
     from minicv.data import Scenes
     from minicv.training import load_checkpoint
     monkeypatch.setattr(minicv.data, "open_dataset",

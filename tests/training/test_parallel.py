@@ -386,9 +386,9 @@ sys.exit(cli.main())
     failed = mpirun(tmp_path / "fail.py", *options, tmp_path / "failed")
     assert failed.returncode != 0 and "minicv: process 1 of 2: this one is worn out" in failed.stderr
     assert load_checkpoint(tmp_path / "failed" / "last.safetensors")[1]["step"] in (4, 5)
-    resumed = mpirun("-m", "minicv.cli", *options, tmp_path / "failed", "--resume")
+    resumed = mpirun("-m", "minicv", *options, tmp_path / "failed", "--resume")
     assert resumed.returncode == 0, resumed.stderr
-    whole = mpirun("-m", "minicv.cli", *options, tmp_path / "whole")
+    whole = mpirun("-m", "minicv", *options, tmp_path / "whole")
     assert whole.returncode == 0, whole.stderr
     one, two = (load_checkpoint(tmp_path / name / "last.safetensors") for name in ("failed", "whole"))
     assert one[1]["step"] == two[1]["step"] == 8
@@ -397,7 +397,7 @@ sys.exit(cli.main())
 
 
 def test_by_the_command(tmp_path):
-    result = mpirun("-m", "minicv.cli", "train", "unet", "--data", "cells", "--width", "2", "--tile", "20", "--steps",
+    result = mpirun("-m", "minicv", "train", "unet", "--data", "cells", "--width", "2", "--tile", "20", "--steps",
                     "4", "--batch", "2", "--quiet", "--out", tmp_path)
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("unet compact") == 1 and ", 2 processes" in result.stdout

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 import minicv
-from minicv import cli, models
+from minicv import models
+from minicv.cli import main as cli
 from minicv.data import Cells
 from minicv.data.scenes import Scenes
 from minicv.training import (
@@ -331,7 +332,7 @@ def test_what_cannot_be_resumed_is_refused(tmp_path, whole):
 
 # --------------------------------------------------------------------------------------------------------- hard endings
 
-COMMAND = [sys.executable, "-m", "minicv.cli", "train", "unet", "--data", "cells", "--width", "2", "--tile", "20",
+COMMAND = [sys.executable, "-m", "minicv", "train", "unet", "--data", "cells", "--width", "2", "--tile", "20",
            "--steps", "60", "--save-every", "0"]
 
 

@@ -7,7 +7,7 @@ from minicv.data import Cells, Sample
 from minicv.data.scenes import Scenes
 from minicv.training import SegmentationConfig, SegmentationTask, load_checkpoint, train_segmentation
 from minicv.training.two_stage import Tile, TwoStageCrops, find_objects
-from tests.test_cli import run  # noqa: F401 - the fixture
+from tests.cli.test_main import run  # noqa: F401 - the fixture
 
 NAMES = ("background", "disc", "bar")
 

@@ -43,14 +43,14 @@ def test_figures_of_the_library(python):
 
 
 def test_a_training_draws_its_curve(python, tmp_path):
-    done = python("-m", "minicv.cli", "train", "unet", "--data", "cells", "--out", "run", "--steps", 1, "--tile", 20,
+    done = python("-m", "minicv", "train", "unet", "--data", "cells", "--out", "run", "--steps", 1, "--tile", 20,
                   "--width", 2, "--quiet")
     assert (done.returncode, done.stderr) == (0, "") and (tmp_path / "run" / "curve.png").exists()
 
 
 def test_a_lesson(python, tmp_path):
     lesson = tmp_path / "01_try.py"
-    lesson.write_text('"""Try"""\nfrom minicv.lessons import Lesson\nlesson = Lesson("01_try", __doc__)\n'
+    lesson.write_text('"""Try"""\nfrom minicv.course.lessons import Lesson\nlesson = Lesson("01_try", __doc__)\n'
                       "import matplotlib.pyplot as plt\nfigure, _ = plt.subplots()\nlesson.save(figure, 'x')\n"
                       "lesson.finish()\n", encoding="utf-8")
     done = python("-c", f"import os, runpy, sys; os.environ['MINICV_LESSONS_OUT'] = '.'; sys.argv = [r'{lesson}']; "

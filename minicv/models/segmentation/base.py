@@ -13,8 +13,8 @@ from ...autograd import Tensor, no_grad
 from ...backend import device_of
 from ...backend.memory import free_memory, peak_memory
 from ...data.transforms import mirror_pad, standardise
-from ...summary import reach
 from ..shares import mean_cross_entropy
+from ..summary import reach
 
 SHARE = 0.5  # of the free memory, that the prediction of one image may take
 PROBE = 512  # side of the input on which the memory of a network is measured

@@ -4,9 +4,9 @@ import pytest
 import minicv
 import minicv.ops as F
 from minicv import Tensor, models
+from minicv.models.summary import summarise
 from minicv.nn import init
 from minicv.optim import SGD
-from minicv.summary import summarise
 from tests.oracle import require
 
 

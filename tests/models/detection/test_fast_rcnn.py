@@ -44,7 +44,7 @@ def test_paper_parameters():
 
 
 def test_paper_map_of_600_by_1000_is_37_by_62():
-    from minicv.summary import summarise
+    from minicv.models.summary import summarise
     with init.blank():
         rows = summarise(models.build("fast_rcnn", "paper"), (3, 600, 1000)).rows
     assert [row.shape for row in rows if row.name == "trunk.net.features.28"] == [(512, 37, 62)]

@@ -8,8 +8,8 @@ from minicv import Tensor, models, nn
 from minicv.models.backbones.alexnet import AlexNet
 from minicv.models.segmentation.convolutionalise import as_convolution, convolutionalise
 from minicv.models.segmentation.patchwise import slide
+from minicv.models.summary import summarise
 from minicv.nn import init
-from minicv.summary import summarise
 
 
 def pictures(*shape):

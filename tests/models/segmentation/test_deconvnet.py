@@ -4,8 +4,8 @@ import pytest
 import minicv
 from minicv import Tensor, models
 from minicv.models.segmentation.deconvnet import ensemble
+from minicv.models.summary import summarise
 from minicv.nn import init
-from minicv.summary import summarise
 from tests.models.segmentation.dispatched import check_dispatched, check_strict_step, lively
 
 

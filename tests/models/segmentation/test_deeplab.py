@@ -3,8 +3,8 @@ import pytest
 
 from minicv import Tensor, models
 from minicv.models.segmentation.deeplab import ASPP
+from minicv.models.summary import summarise
 from minicv.nn import init
-from minicv.summary import summarise
 
 
 def paper(name="deeplabv3", **options):

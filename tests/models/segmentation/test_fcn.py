@@ -5,9 +5,9 @@ import minicv
 import minicv.ops as F
 from minicv import Tensor, models, nn
 from minicv.models.segmentation.fcn import TRUNKS, Skip, taps
+from minicv.models.summary import summarise
 from minicv.nn import init
 from minicv.optim import SGD
-from minicv.summary import summarise
 from tests.models.segmentation.dispatched import check_dispatched, check_strict_step, lively
 from tests.models.torch_unet import torch_with_one_thread  # noqa: F401 - the fixture torch
 

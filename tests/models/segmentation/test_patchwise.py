@@ -7,7 +7,7 @@ from minicv.data import mirror_pad
 from minicv.models.segmentation.convolutionalise import convolutionalise
 from minicv.models.segmentation.patchwise import PatchNet, PixelwiseNet, sampled, slide
 from minicv.models.segmentation.shift_and_stitch import shift_and_stitch
-from minicv.summary import summarise
+from minicv.models.summary import summarise
 from tests.models.segmentation.dispatched import check_dispatched, check_strict_step
 
 

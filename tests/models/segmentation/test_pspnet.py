@@ -5,8 +5,8 @@ import minicv
 from minicv import Tensor, models
 from minicv.autograd import no_grad
 from minicv.models.segmentation.pspnet import ROWS, PyramidPooling
+from minicv.models.summary import summarise
 from minicv.nn import init
-from minicv.summary import summarise
 from tests.models.segmentation.dispatched import check_dispatched
 
 

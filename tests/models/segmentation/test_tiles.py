@@ -9,7 +9,7 @@ from minicv import models
 from minicv.backend import memory
 from minicv.models.segmentation import base
 from minicv.models.segmentation.patchwise import PixelwiseNet
-from minicv.summary import reach
+from minicv.models.summary import reach
 from tests import strict_device  # noqa: F401 - makes the device "strict" known
 
 MiB = 2 ** 20

@@ -4,9 +4,9 @@ import pytest
 import minicv
 import minicv.ops as F
 from minicv import Tensor, models, nn
-from minicv.cli import main
+from minicv.cli.main import main
+from minicv.models.summary import summarise
 from minicv.nn import init
-from minicv.summary import summarise
 
 
 def paper(name, size):

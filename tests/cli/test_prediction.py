@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 import minicv
-from minicv import cli, models
+from minicv import models
+from minicv.cli import main as cli
 from minicv.data import Cells, read_image, read_label
 from minicv.data.images import as_float, read_integers
 from minicv.data.rle import decode_rle

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from . import data
-from .data.decode import header_size
-from .errors import UserError, blame_user
-from .files import one_line
-from .nn import Module
+from .. import data
+from ..data.decode import header_size
+from ..errors import UserError, blame_user
+from ..files import one_line
+from ..nn import Module
 
 
 def predict_files(model: Module, info: dict, kind: Any, args: argparse.Namespace) -> int:

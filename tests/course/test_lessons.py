@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 import minicv
-from minicv import cli, lessons
-from minicv.lessons import Lesson
+from minicv.cli import main as cli
+from minicv.course import lessons
+from minicv.course.lessons import Lesson
 from tests import strict_device  # noqa: F401 - makes the device "strict" known
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = lessons.find()
 
 # ---------------------------------------------------------------------------------------------------------
@@ -28,7 +29,7 @@ GOOD = '''"""A lesson that works
 import os
 import sys
 
-from minicv.lessons import Lesson
+from minicv.course.lessons import Lesson
 
 lesson = Lesson("03_good", __doc__)
 print("ran with", sys.argv[1:], lesson.data)

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from . import data, models, training
-from .errors import UserError, blame_user
-from .files import atomic_write
-from .models.detection.faster_rcnn import FasterRCNN
-from .nn import BatchNorm2d, Module
+from .. import data, models, training
+from ..errors import UserError, blame_user
+from ..files import atomic_write
+from ..models.detection.faster_rcnn import FasterRCNN
+from ..nn import BatchNorm2d, Module
 
 ALL = ("steps", "batch", "optimizer", "lr", "momentum", "weight_decay", "schedule", "milestones", "gamma", "warmup",
        "freeze_bn", "seed")  # options of every config
@@ -167,7 +167,7 @@ class Segmentation(Kind):
         return training.SegmentationTask(model, dataset, config)
 
     def validation(self, model, args):
-        from .training.evaluate import evaluate_segmentation
+        from ..training.evaluate import evaluate_segmentation
         pictures = self.open(args.data, "val", args.model)
         return lambda model: evaluate_segmentation(model, pictures)["mean_iu"]
 
@@ -188,7 +188,7 @@ class Segmentation(Kind):
                     "may be turned: they are bent, by --elastic"))
 
     def evaluate(self, model, info, args):
-        from .training.evaluate import evaluate_segmentation
+        from ..training.evaluate import evaluate_segmentation
         measured = self.open_as_trained(model, info, args)
         chosen_on = None  # the images for the threshold
         if getattr(measured, "membranes", False):
@@ -198,7 +198,7 @@ class Segmentation(Kind):
                                          average=args.average)
 
     def writer(self, model, info, args):
-        from .viz import render_segmentation
+        from ..viz import render_segmentation
         names = class_names(model, info)
         model.predict([], args.tile)  # the tile is checked before the first image
 
@@ -249,8 +249,8 @@ class Detection(Kind):
             return training.evaluate_detector(model, images, args.json, given)
 
     def writer(self, model, info, args):
-        from .data.rle import encode_rle
-        from .viz import render_detections
+        from ..data.rle import encode_rle
+        from ..viz import render_detections
         names, given = class_names(model, info), proposer(model, args, None)
         score = model.sure if args.score is None else args.score
 

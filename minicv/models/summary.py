@@ -28,19 +28,19 @@ from typing import Any
 
 import numpy as np
 
-from .autograd import Function, Tensor, no_grad, substitute
-from .backend import Array, xp, xp_of
-from .nn import Module, evaluating
-from .ops.adaptive_pool import AdaptiveAvgPool2d, AdaptiveMaxPool2d, adaptive_bins
-from .ops.avg_pool import AvgPool2d
-from .ops.conv import Conv2d, ConvTranspose2d
-from .ops.interpolate import Interpolate, Nearest
-from .ops.linear import Linear, MatMul
-from .ops.max_pool import MaxPool2d
-from .ops.pad import Pad
-from .ops.roi import RoIAlign, RoIPool
-from .ops.shape import GetItem, Permute, Reshape
-from .ops.unpool import MaxUnpool2d, UnpoolBedOfNails, UnpoolNearest
+from ..autograd import Function, Tensor, no_grad, substitute
+from ..backend import Array, xp, xp_of
+from ..nn import Module, evaluating
+from ..ops.adaptive_pool import AdaptiveAvgPool2d, AdaptiveMaxPool2d, adaptive_bins
+from ..ops.avg_pool import AvgPool2d
+from ..ops.conv import Conv2d, ConvTranspose2d
+from ..ops.interpolate import Interpolate, Nearest
+from ..ops.linear import Linear, MatMul
+from ..ops.max_pool import MaxPool2d
+from ..ops.pad import Pad
+from ..ops.roi import RoIAlign, RoIPool
+from ..ops.shape import GetItem, Permute, Reshape
+from ..ops.unpool import MaxUnpool2d, UnpoolBedOfNails, UnpoolNearest
 
 
 @dataclass

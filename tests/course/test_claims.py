@@ -4,7 +4,9 @@ import re
 
 import pytest
 
-from minicv import claims, cli, doctor, lessons
+from minicv.cli import doctor
+from minicv.cli import main as cli
+from minicv.course import claims, lessons
 
 
 def run(lesson, *found, date="2026-01-02", quick=False, **more):

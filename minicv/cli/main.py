@@ -16,10 +16,11 @@ from pathlib import Path
 
 import minicv
 
-from . import backend, lessons, models
-from .errors import UserError, blame_user
-from .files import check_folder, print_anything, to_json
-from .nn import Module
+from .. import backend, models
+from ..course import lessons
+from ..errors import UserError, blame_user
+from ..files import check_folder, print_anything, to_json
+from ..nn import Module
 
 EXAMPLES = """examples:
   minicv lessons run --quick                       every lesson, small; figures in lessons/out/
@@ -210,8 +211,8 @@ def run_lessons(args: argparse.Namespace) -> int:
 
 def run_gradcheck(args: argparse.Namespace) -> int:
     """minicv gradcheck [OP...]"""
-    from . import ops
-    from .ops.check import check_case
+    from .. import ops
+    from ..ops.check import check_case
     with blame_user():
         cases = ops.cases(args.ops)
     start, wrong = time.perf_counter(), {}  # wrong: (operation, storey) -> how many cases
@@ -239,8 +240,8 @@ def run_doctor(args: argparse.Namespace) -> int:
 
 def run_summary(args: argparse.Namespace) -> int:
     """minicv summary MODEL"""
-    from .nn import init
-    from .summary import summarise
+    from ..models.summary import summarise
+    from ..nn import init
     size = models.model_class(args.model).INPUT[args.preset]
     if args.input is not None:
         parts = args.input.split("x")
@@ -256,7 +257,8 @@ def run_summary(args: argparse.Namespace) -> int:
 
 def run_train(args: argparse.Namespace) -> int:
     """minicv train MODEL"""
-    from . import kinds, training
+    from .. import training
+    from . import kinds
     group = training.process_group()
     with training.abort_on_error(group):
         if args.workers < 1:
@@ -310,7 +312,7 @@ def run_train(args: argparse.Namespace) -> int:
 
 def refuse_unreadable(dataset: object, args: argparse.Namespace) -> None:
     """Read all that the training will read; ``UserError`` with the files that cannot be read."""
-    from .data.check import check_readable
+    from ..data.check import check_readable
     faults = check_readable(dataset, args.quiet)
     if faults:
         more = f" (and {len(faults) - 1} more files; minicv data check {args.data} names them)" if faults[1:] else ""
@@ -322,7 +324,7 @@ def begin_with(model: Module, name: str, start: str, resumed: bool) -> None:
 
     A run that is ``resumed`` has begun with them before.
     """
-    from .training import load_checkpoint
+    from ..training import load_checkpoint
     if not hasattr(model, "initialise_from"):
         raise UserError(f"--start is not for {name}; it is for the FCNs, DeconvNet, PSPNet and DeepLab")
     if not resumed:
@@ -386,7 +388,7 @@ def run_predict(args: argparse.Namespace) -> int:
 
 def run_papers(args: argparse.Namespace) -> int:
     """minicv papers [NAME]"""
-    from . import papers
+    from ..course import papers
     wide = shutil.get_terminal_size().columns if sys.stdout.isatty() else None  # a file or pipe gets whole lines
     with blame_user():
         table = papers.table(args.name)
@@ -396,7 +398,7 @@ def run_papers(args: argparse.Namespace) -> int:
 
 def run_claims(args: argparse.Namespace) -> int:
     """minicv claims [ID ...]"""
-    from . import claims
+    from ..course import claims
     if args.keep and args.quick:
         raise UserError("--keep: only full runs are kept, so leave out --quick")
     runs = claims.runs(quick=args.quick)
@@ -408,7 +410,7 @@ def run_claims(args: argparse.Namespace) -> int:
 
 def run_data_check(args: argparse.Namespace) -> int:
     """minicv data check NAME:PATH"""
-    from .data.check import check
+    from ..data.check import check
     with blame_user():
         report = check(args.data)
     print("\n".join([*report.contents, *report.faults, f"faults: {len(report.faults)}"]))
@@ -417,7 +419,7 @@ def run_data_check(args: argparse.Namespace) -> int:
 
 def run_data_download(args: argparse.Namespace) -> int:
     """minicv data download NAME --root DIR"""
-    from .data.download import SOURCES, download
+    from ..data.download import SOURCES, download
     with blame_user():
         count, fetched = download(args.name, args.root, args.mirror, connections=args.connections, quiet=args.quiet)
     print(f"{args.root}: {count} files, {fetched} fetched\n{SOURCES[args.name].origin}; licence: "
@@ -463,7 +465,3 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         print(f"minicv {args.command}: {str(stop) or 'interrupted'}", file=sys.stderr)
         return 130
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -17,17 +17,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import backend
-from .autograd import plain
-from .errors import UserError
-from .files import atomic_write, print_anything, to_json
+from .. import backend
+from ..autograd import plain
+from ..errors import UserError
+from ..files import atomic_write, print_anything, to_json
 
 if TYPE_CHECKING:
-    from . import Tensor
-    from .nn import Module
+    from .. import Tensor
+    from ..nn import Module
 
 LIMIT = 90.0  # seconds that a full lesson may take on two cores
-FOLDER = Path(__file__).resolve().parent.parent / "lessons"  # beside the package, in a checkout
+FOLDER = Path(__file__).resolve().parents[2] / "lessons"  # beside the package, in a checkout
 
 # The classifiers of lesson 05: options of models.build, and of training.train_classifier for 4000 pictures of 64 x 64.
 # Without dropout, because each trains for a quarter of a minute: that is too little to learn by heart.
@@ -74,18 +74,18 @@ class Lesson:
         self.claims: list[Claim] = []
         self.start = time.perf_counter()
         if script:  # a figure goes to a file; whatever the environment says, that needs no screen
-            from .viz.pyplot import import_matplotlib
+            from ..viz.pyplot import import_matplotlib
             os.environ["MPLBACKEND"] = "agg"
             import_matplotlib().use("agg")
 
     def tensor(self, array: np.ndarray) -> Tensor:
         """An array as a Tensor on the device in use, where new parameters lie, too."""
-        from . import Tensor
+        from .. import Tensor
         return Tensor(backend.to_device(np.asarray(array)))
 
     def save(self, figure: Any, name: str) -> None:
         """Write a figure to ``out``/LESSON_NAME.png and say so."""
-        from .viz.fonts import set_fonts
+        from ..viz.fonts import set_fonts
         set_fonts(figure)
         self.out.mkdir(parents=True, exist_ok=True)
         path = self.out / f"{self.name}_{name}.png"
@@ -102,7 +102,8 @@ class Lesson:
 
         The lesson ends with exit code 1, and keeps nothing, where a number found is ``impossible``.
         """
-        from . import __version__, doctor
+        from .. import __version__
+        from ..cli import doctor
         seconds = time.perf_counter() - self.start
         print(f"\nClaims measured by {self.name} ({'quick, so only a try; ' if self.quick else ''}seed {self.seed}, "
               f"{self.data or 'generated data'}, {seconds:.0f} s):")
@@ -184,10 +185,10 @@ def pretrained(name: str, quick: bool = False) -> Module:
     """
     if name not in CLASSIFIERS:
         raise ValueError(f"pretrained: no classifier {name!r}; there are: {', '.join(CLASSIFIERS)}")
-    from . import models, seed
-    from .data import Pictures
-    from .training import load_checkpoint, save_checkpoint
-    from .training.classification import train_classifier
+    from .. import models, seed
+    from ..data import Pictures
+    from ..training import load_checkpoint, save_checkpoint
+    from ..training.classification import train_classifier
     path = weights_file(name, quick)
     if not path.exists():
         options, config = CLASSIFIERS[name]

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from . import __version__, backend
-from .backend import blas
+from .. import __version__, backend
+from ..backend import blas
 
 
 def best_of(work: Callable[[], object], seconds: float = 0.4) -> float:

@@ -5,14 +5,16 @@ import numpy as np
 import pytest
 
 import minicv
-from minicv import cli, kinds, models, training
+from minicv import models, training
+from minicv.cli import kinds
+from minicv.cli import main as cli
 from minicv.data import Scenes, read_image, read_label, write_png
 from minicv.data.rle import decode_rle
 from minicv.data.scenes_boxes import BoxScenes
 from minicv.detection import Detections
 from minicv.training import load_checkpoint, save_checkpoint
+from tests.cli.test_main import fails, run  # noqa: F401 - fixtures
 from tests.models.detection.learning import PROPOSING, TINY
-from tests.test_cli import fails, run  # noqa: F401 - fixtures
 
 OPTIONS = [f"--option={name}={json.dumps(value)}" for name, value in
            {**TINY, **PROPOSING, "border": 1e9, "mask_width": 4}.items() if name != "num_classes"]

@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 
 import minicv
-from minicv import cli, doctor, lessons, models, nn
+from minicv import models, nn
 from minicv.autograd import Function
+from minicv.cli import doctor
+from minicv.cli import main as cli
+from minicv.course import lessons
 from minicv.data import Cells, read_image, read_label, write_png
 from minicv.fast.activation import FastSigmoid
 from minicv.models.segmentation.unet import UNet
@@ -107,7 +110,7 @@ def test_interrupted(run, monkeypatch, checkpoint, picture, tmp_path):
 @pytest.mark.skipif(os.name != "posix", reason="a POSIX shell")
 def test_a_reader_that_has_enough_is_no_error():
     root = Path(minicv.__file__).parents[1]
-    done = subprocess.run(["sh", "-c", f"'{sys.executable}' -m minicv.cli papers | head -1"], text=True, cwd=root,
+    done = subprocess.run(["sh", "-c", f"'{sys.executable}' -m minicv papers | head -1"], text=True, cwd=root,
                           capture_output=True, check=True)
     assert done.stdout.startswith("adam ") and done.stderr == ""
 
@@ -131,7 +134,7 @@ def test_cupy_where_there_is_none_says_what_to_install(run, monkeypatch):
 def test_as_a_program():
     """The exit code reaches the shell, and no traceback the reader."""
     environment = {**os.environ, "PYTHONPATH": str(Path(minicv.__file__).parents[1])}
-    result = subprocess.run([sys.executable, "-m", "minicv.cli", "gradcheck", "reluu"], capture_output=True, text=True,
+    result = subprocess.run([sys.executable, "-m", "minicv", "gradcheck", "reluu"], capture_output=True, text=True,
                             env=environment)
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.startswith("minicv gradcheck: no operation named reluu; there are: ")
@@ -407,7 +410,7 @@ def test_gradcheck_of_an_unknown_operation(fails):
 # --------------------------------------------------------------------------------------------------- lessons and doctor
 
 LESSON = '''"""{title}"""
-from minicv.lessons import Lesson
+from minicv.course.lessons import Lesson
 lesson = Lesson("{name}", __doc__)
 print("quick", lesson.quick, "seed", lesson.seed, "data", lesson.data, flush=True)
 {more}

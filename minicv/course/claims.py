@@ -10,13 +10,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..data.errors import DataError
+from ..data.text import read_json
+from ..errors import UserError
+from ..files import atomic_write, to_json
 from . import lessons
-from .data.errors import DataError
-from .data.text import read_json
-from .errors import UserError
-from .files import atomic_write, to_json
 
-KEPT = Path(__file__).resolve().parent.parent / "docs" / "claims.json"
+KEPT = Path(__file__).resolve().parents[2] / "docs" / "claims.json"
 WRITTEN = {"lesson": str, "quick": bool, "claims": list, "date": str, "seed": int, "data": str | None,
            "seconds": int | float}  # of what kind each is
 VERDICTS = {True: "holds", False: "does not hold here", None: "cannot be told here"}

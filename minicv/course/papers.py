@@ -20,10 +20,10 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from ..models import MODELS
 from .citations import PAPERS, Paper
-from .models import MODELS
 
-PACKAGE = Path(__file__).resolve().parent
+PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def _name(text: str) -> str:
@@ -159,7 +159,7 @@ def read(source: str, file: str) -> tuple[list[Reference], list[Problem]]:
             before = text[:match.start()]
             paper, unknown = _last_name(before), UNKNOWN.search(before)
             if paper is None and unknown and not REFERENCE.search(unknown[1]):
-                problems.append(Problem(file, line, unknown[1] + ", " + match[0], "no paper of minicv/papers.py"))
+                problems.append(Problem(file, line, f"{unknown[1]}, {match[0]}", "no paper of minicv/course/papers.py"))
                 continue
             paper = paper or default
             if paper is None:

@@ -3,9 +3,10 @@ import re
 
 import pytest
 
-from minicv import cli, papers
+from minicv.cli import main as cli
+from minicv.course import papers
+from minicv.course.papers import PACKAGE, PAPERS, find, index, named, read
 from minicv.models import MODELS
-from minicv.papers import PACKAGE, PAPERS, find, index, named, read
 
 
 def places(source, file="minicv/ops/some.py"):
@@ -171,7 +172,7 @@ def test_names_of_papers_are_not_used_twice():
     ("deeplabv3plus", "sec. 4.1", "minicv/models/segmentation/deeplab.py"),  # 48 channels, two convolutions of 256
     ("deeplabv3plus", "Table 2", "minicv/models/segmentation/deeplab.py"),
     ("unet", "sec. 3.1", "minicv/models/segmentation/unet.py"),  # dropout
-    ("araujo", "eq. (2)", "minicv/summary.py"),  # the receptive field
+    ("araujo", "eq. (2)", "minicv/models/summary.py"),  # the receptive field
 ])
 def test_what_the_papers_fix_is_found(paper, where, file):
     assert file in {r.file for r in index()[0] if (r.paper, r.where) == (paper, where)}
