@@ -28,7 +28,6 @@ from ..backend import Array
 from ..backend.memory import free_memory
 from ..errors import UserError
 from ..nn import BatchNorm2d, Module
-from .config import TrainConfig
 from .parallel import SINGLE_PROCESS, ProcessGroup
 
 
@@ -36,10 +35,7 @@ class Task(Protocol):
     """What a model learns: the examples of a data set. ``SegmentationTask`` and ``DetectionTask`` are tasks."""
 
     model: Any
-
-    @property
-    def config(self) -> TrainConfig:
-        """How to train."""
+    config: Any  # a TrainConfig
 
     def example(self, i: int) -> Any:
         """Return the i-th example as NumPy arrays; its random numbers come from (seed, i) alone."""

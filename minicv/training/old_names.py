@@ -1,4 +1,4 @@
-"""Names of before a renaming, in checkpoints of the format "minicv 1"; ``read_checkpoint`` replaces them.
+"""Old names in checkpoints of the format "minicv 1"; ``read_checkpoint`` replaces them by today's.
 
 Every entry is old: new. In "options" and "config", "MODEL.NAME" renames for one model only. In "arrays", a name is one
 or several whole parts of a dotted name: "rpn.offset" is a part of "rpn.offset.weight".

@@ -14,7 +14,6 @@ import dataclasses
 import os
 import sys
 import traceback
-import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -52,9 +51,6 @@ class ProcessGroup:
 
     def barrier(self) -> None:
         """Wait until all processes have reached this point."""
-
-    def abort(self) -> None:
-        """End all processes."""
 
 
 SINGLE_PROCESS = ProcessGroup()
@@ -135,18 +131,10 @@ class MPIGroup(ProcessGroup):
                 p.grad = part
 
     def union(self, names: list[str]) -> list[str]:
-        number = zlib.crc32("\n".join(names).encode())
-        ends = np.array([number, -number], np.int64)
-        self.comm.Allreduce(self.MPI.IN_PLACE, ends, self.MPI.MIN)
-        if ends[0] == -ends[1]:  # smallest = largest: all have the same names
-            return names
         return list(dict.fromkeys(name for each in self.comm.allgather(names) for name in each))
 
     def barrier(self) -> None:
         self.comm.Barrier()
-
-    def abort(self) -> None:
-        self.comm.Abort(2)
 
 
 def pack_gradients(bucket: list[Tensor]) -> Array:
@@ -187,7 +175,7 @@ def process_group() -> ProcessGroup:
 
 
 @contextlib.contextmanager
-def abort_on_error(group: ProcessGroup) -> Iterator[None]:
+def abort_on_error(group: Any) -> Iterator[None]:
     """Inside, an error in one process is printed and ends all processes, which would otherwise wait forever."""
     try:
         yield
@@ -197,7 +185,7 @@ def abort_on_error(group: ProcessGroup) -> Iterator[None]:
         known = isinstance(error, UserError | OSError)
         text = str(error) if known else traceback.format_exc()
         print(f"minicv: process {group.rank} of {group.size}: {text}", file=sys.stderr, flush=True)
-        group.abort()
+        group.comm.Abort(2)
         raise
 
 

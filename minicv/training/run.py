@@ -49,6 +49,7 @@ class Run:
     def __init__(self, training: Training, folder: Path, metadata: dict[str, Any] | None = None, quiet: bool = False,
                  *, save_every: float = 60.0, validate: Callable[[Module], float] | None = None):
         self.training, self.config, self.folder, self.quiet = training, training.config, Path(folder), quiet
+        self.last_path, self.metrics_path = self.folder / "last.safetensors", self.folder / "metrics.jsonl"
         self.metadata = {**(metadata or {}), "config": vars(self.config)}
         self.save_every, self.validate = save_every, validate
         self.lines: list[dict] = []  # of metrics.jsonl
@@ -56,14 +57,6 @@ class Run:
         self.best, self.best_by, self.seconds = -np.inf, "validation" if validate else "loss", 0.0
         self.previous_steps = self.config.steps  # in the configuration of the run that is resumed
         self.leader = training.group.rank == 0
-
-    @property
-    def last_path(self) -> Path:
-        return self.folder / "last.safetensors"
-
-    @property
-    def metrics_path(self) -> Path:
-        return self.folder / "metrics.jsonl"
 
     def resume(self) -> None:
         """Continue from ``last.safetensors``. With more steps than before, the learning rate follows the schedule of
@@ -95,7 +88,7 @@ class Run:
                     self.seconds = before + time.perf_counter() - start
                     self.record(losses, bar)
                     stop = training.group.sum(np.array([len(signals)]))[0] > 0  # one process interrupted: all stop
-                    if self.leader and (self.save_is_due() or stop):
+                    if self.leader and (stop or time.perf_counter() - self.saved >= self.save_every):
                         self.save()
                     if stop:
                         raise Interrupted(f"interrupted after step {training.step} of {steps}; {self.last_path} is "
@@ -145,9 +138,6 @@ class Run:
     def mean_loss(self) -> float:
         """Return the mean loss of the last 100 steps that have a line."""
         return float(np.mean([line["total"] for line in self.lines[-100 // LOG_EVERY:] if "total" in line] or [np.inf]))
-
-    def save_is_due(self) -> bool:
-        return time.perf_counter() - self.saved >= self.save_every
 
     def save(self) -> None:
         """Write the checkpoints and metrics.jsonl, each atomically."""

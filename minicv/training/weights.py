@@ -305,11 +305,7 @@ def unpickle(stream: BinaryIO) -> Any:
     """Return what the pickle at the stream's position builds; the stream is left behind it."""
     try:
         return WeightsUnpickler(stream, encoding="latin-1").load()
-    except pickle.UnpicklingError as error:
-        raise ValueError(f"damaged: {error}") from error
-    except EOFError as error:
-        raise ValueError("damaged: pickle exhausted before seeing STOP") from error
-    except IndexError as error:
-        raise ValueError("damaged: the pickle takes more from its stack than there is") from error
-    except AttributeError as error:
-        raise ValueError("damaged: it appends to what is no list") from error
+    except (pickle.UnpicklingError, EOFError, IndexError, AttributeError) as error:
+        reasons = {EOFError: "pickle exhausted before seeing STOP", AttributeError: "it appends to what is no list",
+                   IndexError: "the pickle takes more from its stack than it holds"}
+        raise ValueError(f"damaged: {reasons.get(type(error), error)}") from error

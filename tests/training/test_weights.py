@@ -157,8 +157,8 @@ def test_nothing_is_executed(tmp_path, function, protocol):
     (b"\x80\x02(" + text("module") + text("b") * 4 + b"tQ.", "a reference to something that is no storage"),
     (b"\x80\x02})", "pickle exhausted before seeing STOP"),
     (b"\x80\x02}).", "holds a tuple, not a state_dict"),
-    (b"\x80\x02.", "takes more from its stack than there is"),
-    (b"\x80\x02}N(\x85.", "takes more from its stack than there is"),  # not across a mark
+    (b"\x80\x02.", "takes more from its stack than it holds"),
+    (b"\x80\x02}N(\x85.", "takes more from its stack than it holds"),  # not across a mark
     (b"\x80\x02}" + text("a") + b"Ns.", "its entry 'a' is a NoneType"),
     (b"\x80\x02}(]Nu.", "entries of something that is no table"),  # a list as a key
     (b"\x80\x02](NNu.", "entries of something that is no table"),
