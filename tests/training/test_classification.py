@@ -46,7 +46,7 @@ def test_the_loss_and_the_first_step_by_hand():
     np.testing.assert_allclose(np.abs(model.fc.weight.data), 0.05, rtol=1e-3)
 
 
-def test_every_epoch_sees_every_picture_once_in_a_new_order():
+def test_every_epoch_sees_every_image_once_in_a_new_order():
     images = np.broadcast_to(np.arange(12, dtype=np.float32)[:, None, None, None] / 12, (12, 3, 4, 4)).copy()
     model = Means()
     list(train_classifier(model, images, np.arange(12) % 2, 9, batch=4))
@@ -57,7 +57,7 @@ def test_every_epoch_sees_every_picture_once_in_a_new_order():
     assert epochs[0] != epochs[1] != epochs[2]
 
 
-def test_half_of_the_pictures_are_mirrored():
+def test_half_of_the_images_are_mirrored():
     images = np.zeros((64, 3, 2, 4), np.float32)
     images[:, :, :, 0] = 1
     model = Means()

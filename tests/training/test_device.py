@@ -65,11 +65,11 @@ def test_a_loss_on_a_device_that_is_not_finite_is_found_before_anything_is_saved
 
 
 def detector():
-    """Faster R-CNN on pictures of 64 x 64: how many proposals it has differs from step to step."""
+    """Faster R-CNN on images of 64 x 64: how many proposals it has differs from step to step."""
     minicv.seed(0)
-    pictures = BoxScenes(4, (64, 64))
-    model = models.build("faster_rcnn", num_classes=pictures.num_classes, short=64, long=64)
-    return Training(DetectionTask(model, pictures, DetectionConfig(steps=2300, lr=0.001)))
+    images = BoxScenes(4, (64, 64))
+    model = models.build("faster_rcnn", num_classes=images.num_classes, short=64, long=64)
+    return Training(DetectionTask(model, images, DetectionConfig(steps=2300, lr=0.001)))
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ TRUTH = np.array([[1, 1, 0, 1, 1],
 
 
 class Data:
-    """Pictures whose grey value is the P(cell) that the model below says."""
+    """Pictures whose gray value is the P(cell) that the model below says."""
 
     num_classes, class_names = 2, ("membrane", "cell")
 
@@ -27,7 +27,7 @@ class Data:
 
 
 class Repeats:
-    """Says what the picture shows; notes the tile that it was asked for."""
+    """Says what the image shows; notes the tile that it was asked for."""
 
     def __init__(self):
         self.tiles = set()
@@ -53,7 +53,7 @@ def test_a_perfect_prediction():
 
 
 def test_the_four_measures_by_hand():
-    # The second picture calls the three membrane pixels cell. Over both: 30 pixels, 24 cell (all right), 6 membrane (3
+    # The second image calls the three membrane pixels cell. Over both: 30 pixels, 24 cell (all right), 6 membrane (3
     # right). Pixels 27/30; classes (3/6 + 24/24) / 2; IU of membrane 3/6, of cell 24/27; by frequency
     # (6 * 3/6 + 24 * 24/27) / 30 = (3 + 64/3) / 30
     result = evaluate_segmentation(Repeats(), Data(certain(TRUTH == 1), certain(TRUTH >= 0)))
@@ -70,7 +70,7 @@ def test_images_without_a_label_have_nothing_to_measure():
 
 
 def test_void_is_left_out():
-    # As above, but the three membrane pixels of the second picture that were called cell are void.
+    # As above, but the three membrane pixels of the second image that were called cell are void.
     void = np.where(TRUTH == 0, 255, TRUTH)
     merged = Data(certain(TRUTH >= 0), truth=void)
     assert evaluate_segmentation(Repeats(), merged)["pixel_accuracy"] == 1
@@ -79,7 +79,7 @@ def test_void_is_left_out():
     assert evaluate_segmentation(Repeats(), both)["mean_iu"] == 1
 
 
-def test_membranes_are_means_over_the_pictures():
+def test_membranes_are_means_over_the_images():
     # Pixel error: 0 and 3 of 15. Rand: 1, and for the merged cells see the metric's own tests. Warping: the membrane of
     # the truth cannot vanish without a merger, so its pixels stay wrong but one column cannot be thinner: 3 of 15.
     merged = certain(TRUTH >= 0)
@@ -90,7 +90,7 @@ def test_membranes_are_means_over_the_pictures():
     assert result["warping_error"] == pytest.approx((0 + 3 / 15) / 2)
 
 
-def test_the_threshold_comes_from_the_training_pictures_alone():
+def test_the_threshold_comes_from_the_training_images_alone():
     training = Data(np.where(TRUTH == 1, 0.9, 0.72))  # the cells come apart only above 0.72
     test = Data(np.where(TRUTH == 1, 0.6, 0.4))  # a threshold of 0.5 would be perfect here; above 0.72 nothing is left
     result = evaluate_segmentation(Repeats(), test, training)

@@ -88,11 +88,11 @@ def test_ahead_works_while_the_other_does():
 def test_what_a_worker_raises_comes_in_its_turn():
     def make(i):
         if i == 5:
-            raise OSError("picture 5: unreadable")
+            raise OSError("image 5: unreadable")
         return i
 
     seen = []
-    with pytest.raises(OSError, match="picture 5: unreadable"):
+    with pytest.raises(OSError, match="image 5: unreadable"):
         for i in prefetch(make, iter(range(100)), 4):
             seen.append(i)
     assert seen == [0, 1, 2, 3, 4]
@@ -119,7 +119,7 @@ def test_the_number_of_workers_changes_nothing(workers):
         np.testing.assert_array_equal(value, many.model.state_dict()[name])
 
 
-def test_an_error_in_a_worker_names_the_picture():
+def test_an_error_in_a_worker_names_the_image():
     job = training(SMALL.replace(tile=40))
     with pytest.raises(ValueError, match=r"cells-0-\d: its 32 x 32 pixels are fewer than the 40 x 40 of a tile"):
         list(job)
@@ -165,7 +165,7 @@ def test_a_loss_that_is_missing_at_some_steps_counts_as_0_there(tmp_path):
 
 
 def test_it_goes_on_from_any_step():
-    """Weights, optimiser and step are all that a training is: what is random comes from (seed, step)."""
+    """Weights, optimizer and step are all that a training is: what is random comes from (seed, step)."""
     whole, first, second = training(), training(), training()
     losses = list(whole)
     steps = iter(first)
@@ -188,11 +188,11 @@ def test_named_losses_are_added_up():
         assert losses["total"] == pytest.approx(losses["loss"] + losses["twice"], rel=1e-6)
 
 
-def test_every_epoch_sees_every_picture_in_a_new_order():
+def test_every_epoch_sees_every_image_in_a_new_order():
     task = SegmentationTask(models.build(
         "unet", width=1, depth=0, padding="same"), Cells(5, 24), SMALL.replace(augment=False, tile=24, seed=4))
-    pictures = [task.dataset[i].label.tobytes() for i in range(5)]
-    seen = [pictures.index(task.example(i)[1].tobytes()) for i in range(15)]
+    images = [task.dataset[i].label.tobytes() for i in range(5)]
+    seen = [images.index(task.example(i)[1].tobytes()) for i in range(15)]
     epochs = [seen[i:i + 5] for i in (0, 5, 10)]
     assert all(sorted(epoch) == [0, 1, 2, 3, 4] for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 3

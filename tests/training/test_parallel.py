@@ -163,7 +163,7 @@ def test_gradients_on_gpus(tmp_path, monkeypatch):
         np.testing.assert_allclose(two[name], one[name], rtol=1e-4, atol=1e-5, err_msg=name)
 
 
-SYNCHRONISED = """
+SYNCHRONIZED = """
 import sys
 import numpy as np
 import minicv, minicv.ops as F
@@ -187,8 +187,8 @@ np.savez(sys.argv[1] + f"/{processes.size}-{processes.rank}.npz", y=y.data, gx=p
 """
 
 
-def test_synchronised_batch_norm_is_that_of_one_process(tmp_path):
-    (tmp_path / "bn.py").write_text(SYNCHRONISED)
+def test_synchronized_batch_norm_is_that_of_one_process(tmp_path):
+    (tmp_path / "bn.py").write_text(SYNCHRONIZED)
     two = mpirun(tmp_path / "bn.py", tmp_path)
     assert two.returncode == 0, two.stderr
     subprocess.run([sys.executable, tmp_path / "bn.py", tmp_path], env=ENVIRONMENT, check=True)
@@ -216,7 +216,7 @@ np.savez(sys.argv[1] + f"/{processes.size}-{processes.rank}.npz", y=y.data, gx=p
 """
 
 
-def test_synchronised_batch_norm_of_unequal_parts_one_of_them_a_single_value(tmp_path):
+def test_synchronized_batch_norm_of_unequal_parts_one_of_them_a_single_value(tmp_path):
     (tmp_path / "bn.py").write_text(UNEQUAL)
     two = mpirun(tmp_path / "bn.py", tmp_path)
     assert two.returncode == 0, two.stderr
@@ -336,7 +336,7 @@ def test_losses_that_only_one_process_has(tmp_path):
     assert line["a"] > 0 < line["b"] and line["total"] == pytest.approx(line["a"] + line["b"] + line["late"])
 
 
-def test_training_synchronises_if_asked():
+def test_training_synchronizes_if_asked():
     class Two(parallel.ProcessGroup):
         size = 2
     minicv.seed(0)
@@ -357,12 +357,12 @@ from minicv.training import abort_on_error, process_group
 processes = process_group()
 with abort_on_error(processes):
     if processes.rank == 1:
-        raise DataError("picture 7 is unreadable")
+        raise DataError("image 7 is unreadable")
     processes.barrier()  # process 0 would wait here for ever
 """)
     result = mpirun(tmp_path / "fail.py")
     assert result.returncode != 0
-    assert "minicv: process 1 of 2: picture 7 is unreadable" in result.stderr
+    assert "minicv: process 1 of 2: image 7 is unreadable" in result.stderr
 
 
 def test_after_a_failed_process_the_last_checkpoint_is_good(tmp_path):
@@ -372,7 +372,7 @@ def test_after_a_failed_process_the_last_checkpoint_is_good(tmp_path):
     (tmp_path / "fail.py").write_text("""
 import sys
 import minicv.data
-from minicv import cli
+from minicv.cli.main import main
 from minicv.training import Training
 train_step = Training.train_step
 def failing(self, *batch):
@@ -380,7 +380,7 @@ def failing(self, *batch):
         raise minicv.data.DataError("this one is worn out")
     return train_step(self, *batch)
 Training.train_step = failing
-sys.exit(cli.main())
+sys.exit(main())
 """)
     failed = mpirun(tmp_path / "fail.py", *options, tmp_path / "failed", "--save-every", "0")
     assert failed.returncode != 0 and "minicv: process 1 of 2: this one is worn out" in failed.stderr

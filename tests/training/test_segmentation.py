@@ -38,7 +38,7 @@ class Numbered:
 
     def __init__(self, size=(24, 28)):
         rng = np.random.default_rng(0)
-        self.pictures = [Sample(rng.random((1, *size), np.float32), np.full(size, i), np.ones(size, np.int32), f"{i}")
+        self.images = [Sample(rng.random((1, *size), np.float32), np.full(size, i), np.ones(size, np.int32), f"{i}")
                          for i in range(5)]
         self.asked = []
 
@@ -47,7 +47,7 @@ class Numbered:
 
     def __getitem__(self, index):
         self.asked.append(index)
-        return self.pictures[index]
+        return self.images[index]
 
 
 def take(count, dataset, config, model):
@@ -60,7 +60,7 @@ def train(model, dataset, config):
     return list(train_segmentation(model, dataset, config))
 
 
-def test_every_epoch_goes_through_all_pictures_in_a_new_order():
+def test_every_epoch_goes_through_all_images_in_a_new_order():
     data = Numbered()
     seen = [int(label[0, 0, 0]) for _, label, _ in take(15, data, SMALL, unet())]
     assert data.asked == seen
@@ -93,13 +93,13 @@ def test_class_weights_weigh_the_pixels_of_a_tile():
 
 def test_class_weights_of_pixels_without_a_label():
     data, model = Numbered(), unet(depth=2)
-    for sample in data.pictures:
+    for sample in data.images:
         sample.label[::2] = IGNORE
     for _, label, weight in take(3, data, SMALL.replace(class_weights=True), model):
         assert (weight[label == IGNORE] == 0).all() and (weight[label != IGNORE] > 1).all()
 
 
-def test_without_augmentation_a_tile_is_a_part_of_the_standardised_picture():
+def test_without_augmentation_a_tile_is_a_part_of_the_standardized_image():
     data, model = Cells(1, (20, 20)), unet(depth=0, padding="same")
     (image, label, weight), = take(1, WithWeightMap(data), SMALL.replace(augment=False), model)  # as large as the tile
     np.testing.assert_array_equal(image[0], standardise(data[0].image))
@@ -113,8 +113,8 @@ def test_without_augmentation_a_tile_is_a_part_of_the_standardised_picture():
     np.testing.assert_array_equal(label[0], data[0].label[y:y + 6, x:x + 6])
 
 
-def test_training_and_prediction_see_the_same_grey_values(monkeypatch):
-    """The network learns on standardised pictures; predict must standardise too."""
+def test_training_and_prediction_see_the_same_gray_values(monkeypatch):
+    """The network learns on standardized images; predict must standardize too."""
     data, model = Cells(1, (20, 20)), unet(depth=0, padding="same")
     (image, _, _), = take(1, data, SMALL.replace(augment=False), model)
     seen, forward = [], type(model).forward
@@ -136,7 +136,7 @@ def test_augmentation_depends_on_seed_and_step_alone():
 
 
 @pytest.mark.parametrize("augment", [False, True])
-def test_a_picture_is_cut_and_bent_anew_each_time(augment):
+def test_an_image_is_cut_and_bent_anew_each_time(augment):
     tiles = take(8, Cells(1, 32), SMALL.replace(augment=augment, tile=4), unet())
     assert len({image.tobytes() for image, _, _ in tiles}) == 8  # 4 x 4 of 32 x 32: 841 places
 
@@ -147,8 +147,8 @@ def test_elastic_is_the_configs():
     assert (soft != strong).any()
 
 
-def test_upright_pictures_are_scaled_and_flipped_but_never_turned():
-    """Each row of the picture has a grey value of its own, so rows stay rows in their order."""
+def test_upright_images_are_scaled_and_flipped_but_never_turned():
+    """Each row of the image has a gray value of its own, so rows stay rows in their order."""
     class Streets(Numbered):
         upright = True
 
@@ -162,15 +162,15 @@ def test_upright_pictures_are_scaled_and_flipped_but_never_turned():
         assert image.shape == (1, 1, 24, 24) and label.shape == (1, 24, 24) and weight is None
         inside = label[0] != 255
         rows, columns = inside.any(axis=1), inside.any(axis=0)
-        grey = image[0, 0][rows][:, columns]
-        np.testing.assert_allclose(grey, grey[:, :1] * np.ones_like(grey), atol=1e-4)
-        assert (np.diff(grey[:, 0]) >= -1e-5).all()
-        sizes.add(round(float(np.diff(grey[:, 0]).max()), 3))
+        gray = image[0, 0][rows][:, columns]
+        np.testing.assert_allclose(gray, gray[:, :1] * np.ones_like(gray), atol=1e-4)
+        assert (np.diff(gray[:, 0]) >= -1e-5).all()
+        sizes.add(round(float(np.diff(gray[:, 0]).max()), 3))
     assert len(sizes) > 6  # scaled anew each time
 
 
 @pytest.mark.parametrize("padding", ["valid", "same"])
-def test_without_a_tile_a_step_looks_at_the_whole_picture(padding):
+def test_without_a_tile_a_step_looks_at_the_whole_image(padding):
     """In the nearest size that the network takes: what lies beyond is void."""
     class Street(Numbered):
         upright = True
@@ -182,13 +182,13 @@ def test_without_a_tile_a_step_looks_at_the_whole_picture(padding):
     assert (label != 255).sum() == 45 * 60  # every pixel counts, once
 
 
-def test_all_places_of_an_upright_picture_count_alike():
+def test_all_places_of_an_upright_image_count_alike():
     """Also those at its border, which a network of valid convolutions sees with mirrored context."""
     class Street(Numbered):
         upright = True
 
         def __getitem__(self, index):
-            return dataclasses.replace(self.pictures[0], label=np.arange(24 * 28).reshape(24, 28) % 251)
+            return dataclasses.replace(self.images[0], label=np.arange(24 * 28).reshape(24, 28) % 251)
 
     model, seen = unet(depth=1, padding="valid"), np.zeros(251, int)
     for _, label, _ in take(300, Street(), SegmentationConfig(scale=1.0, tile=12, steps=1), model):
@@ -204,14 +204,14 @@ def test_a_part_without_labels_is_drawn_again():
         def __getitem__(self, index):
             label = np.full((24, 28), 255)
             label[:, :8] = index
-            return dataclasses.replace(self.pictures[0], label=label, name="street")
+            return dataclasses.replace(self.images[0], label=label, name="street")
 
     config = SegmentationConfig(scale=1.0, tile=8, steps=1)
     for _, label, _ in take(40, Street(), config, unet(depth=1, padding="same")):
         assert (label != 255).any()
     void = Street()
-    void.pictures = [dataclasses.replace(void.pictures[0], label=np.full((24, 28), 255), name="fog")]
-    Street.__getitem__ = lambda self, index: self.pictures[0]
+    void.images = [dataclasses.replace(void.images[0], label=np.full((24, 28), 255), name="fog")]
+    Street.__getitem__ = lambda self, index: self.images[0]
     with pytest.raises(ValueError, match="none of the 5 images gives an example; fog: no pixel of it has a label"):
         take(1, void, config, unet(depth=1, padding="same"))
 
@@ -222,9 +222,9 @@ class Fog(Numbered):
     def __init__(self):
         super().__init__()
         void = np.full((24, 28), 255)
-        self.pictures[1:3] = [dataclasses.replace(p, label=void) for p in self.pictures[1:3]]
-        small = self.pictures[4]
-        self.pictures[4] = dataclasses.replace(small, image=small.image[:, :20, :20], label=small.label[:20, :20])
+        self.images[1:3] = [dataclasses.replace(p, label=void) for p in self.images[1:3]]
+        small = self.images[4]
+        self.images[4] = dataclasses.replace(small, image=small.image[:, :20, :20], label=small.label[:20, :20])
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -254,12 +254,12 @@ def test_what_takes_the_place_of_a_void_image_depends_on_the_seed_alone():
         np.testing.assert_array_equal(image, backward[i])
 
 
-def test_pictures_of_a_batch_must_be_of_one_size():
+def test_images_of_a_batch_must_be_of_one_size():
     class Mixed(Numbered):
         upright = True
 
         def __getitem__(self, index):
-            return dataclasses.replace(self.pictures[index], image=np.zeros((1, 20 + index, 20), np.float32),
+            return dataclasses.replace(self.images[index], image=np.zeros((1, 20 + index, 20), np.float32),
                                        label=np.zeros((20 + index, 20), np.int64), instances=None)
 
     config = SegmentationConfig(steps=1, batch=2)
@@ -272,7 +272,7 @@ def test_an_empty_data_set():
         train(unet(), Cells(0, 32), SMALL)
 
 
-def test_a_tile_larger_than_the_picture():
+def test_a_tile_larger_than_the_image():
     message = "none of the 1 images gives an example; cells-0-0: its 32 x 32 pixels are fewer than the 40 x 40 of"
     with pytest.raises(ValueError, match=message):
         train(unet(), Cells(1, 32), SMALL.replace(tile=40))
@@ -336,8 +336,8 @@ def test_on_the_strict_device():
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_overfits_two_pictures(seed):
-    """Guessing gives log 2 = 0.69; the two pictures by heart, next to nothing."""
+def test_overfits_two_images(seed):
+    """Guessing gives log 2 = 0.69; the two images by heart, next to nothing."""
     data, model = Cells(2, 36, seed), unet(seed, width=8)
     config = SegmentationConfig(steps=120, lr=0.05, momentum=0.9, schedule="constant", warmup=10, tile=36,
                                 augment=False, seed=seed)

@@ -12,7 +12,7 @@ from tests.cli.test_main import run  # noqa: F401 - the fixture
 NAMES = ("background", "disc", "bar")
 
 
-def picture(instances=None):
+def scene(instances=None):
     """64x64: a disc (class 1) of 20 columns and 40 rows, a bar (class 2) below it, a speck, and a strip of void."""
     label = np.zeros((64, 64), np.int64)
     label[10:50, 20:40] = 1
@@ -20,10 +20,10 @@ def picture(instances=None):
     label[4:9, 50:55] = 2  # 5 pixels: too small
     label[10:50, 40:42] = 255
     image = np.stack([label == k for k in (0, 1, 2)]).astype(np.float32)
-    return Sample(image, label, instances, "picture")
+    return Sample(image, label, instances, "scene")
 
 
-class Pictures:
+class SceneSet:
     class_names, num_classes, upright = NAMES, 3, True
 
     def __init__(self, count=2):
@@ -33,7 +33,7 @@ class Pictures:
         return self.count
 
     def __getitem__(self, index):
-        return picture()
+        return scene()
 
 
 def deconvnet(**options):
@@ -52,17 +52,17 @@ def square(side):
 # -------------------------------------------------------------------------------------------------------------- objects
 
 def test_objects_are_connected_regions_where_instances_are_not_known():
-    found = find_objects(picture(), 0)
+    found = find_objects(scene(), 0)
     assert [(t.label, t.box) for t in found] == [(1, (20, 10, 40, 50)), (2, (2, 54, 62, 58))]
     assert [t.mask.sum() for t in found] == [800, 240] and found[0].mask[10:50, 20:40].all()
-    assert {t.label for t in find_objects(picture(), None)} == {0, 1, 2}  # no background: it is a class like others
+    assert {t.label for t in find_objects(scene(), None)} == {0, 1, 2}  # no background: it is a class like others
 
 
 def test_objects_are_instances_where_they_are_known():
     """Two halves of the disc that touch, and a bar in two pieces: three objects."""
     instances = np.zeros((64, 64), np.int32)
     instances[10:30], instances[30:50], instances[54:, :20], instances[54:, 40:] = 1, 2, 3, 3
-    found = find_objects(picture(instances), 0)
+    found = find_objects(scene(instances), 0)
     assert [(t.label, t.box) for t in found] == [(1, (20, 10, 40, 30)), (1, (20, 30, 40, 50)), (2, (2, 54, 62, 58))]
 
 
@@ -73,7 +73,7 @@ def test_stage_1_by_hand():
     so the part begins at 60 - 48 = 12. Rows 20 to 100 are at 8 to 88, columns 40 to 80 at 28 to 68."""
     stages, seen = TwoStageCrops(NAMES), set()
     for seed in range(20):
-        part = stages(picture(), 1, square(96), rng(seed), augment=False)
+        part = stages(scene(), 1, square(96), rng(seed), augment=False)
         assert part.image.shape == (3, 96, 96) and part.instances is None
         if 1 not in part.label:
             seen.add("bar")
@@ -87,13 +87,13 @@ def test_stage_1_by_hand():
 
 
 def test_without_background_stage_1_keeps_all_labels():
-    part = TwoStageCrops(("sky", "disc", "bar"))(picture(), 1, square(96), rng(1), augment=False)
+    part = TwoStageCrops(("sky", "disc", "bar"))(scene(), 1, square(96), rng(1), augment=False)
     assert {0, 1, 2} <= set(np.unique(part.label).tolist())
 
 
 def test_stage_2_takes_proposals_that_overlap_an_object_by_half():
     """Of three, one has an IoU of 1/2 with the disc, 20 of its 40 rows; the others have less with anything."""
-    stages, sample = TwoStageCrops(NAMES), picture()
+    stages, sample = TwoStageCrops(NAMES), scene()
     asked = []
     stages.propose = lambda image: asked.append(image) or np.array(
         [[20, 10, 40, 30], [20, 10, 40, 29], [0, 0, 64, 64]], np.float32)
@@ -109,11 +109,11 @@ def test_stage_2_takes_proposals_that_overlap_an_object_by_half():
 def test_stage_2_keeps_all_labels_and_takes_objects_where_no_proposal_fits():
     stages = TwoStageCrops(NAMES)
     stages.propose = lambda image: np.array([[0, 0, 64, 64]], np.float32)
-    labels = [set(np.unique(stages(picture(), 2, square(96), rng(seed)).label).tolist()) for seed in range(20)]
+    labels = [set(np.unique(stages(scene(), 2, square(96), rng(seed)).label).tolist()) for seed in range(20)]
     assert {0, 1, 2, 255} in labels
 
 
-def test_proposals_are_selective_searchs_and_made_once_for_a_picture(monkeypatch):
+def test_proposals_are_selective_searchs_and_made_once_for_an_image(monkeypatch):
     import importlib
     module = importlib.import_module("minicv.detection.selective_search")  # the function has the same name
     calls, original = [], module.selective_search
@@ -128,7 +128,7 @@ def test_parts_are_moved_and_mirrored():
     """Of 250 pixels 224 are cut: the middle lies up to 13 of 224 away, here 5.6 of 96, and all is 250/224 larger."""
     stages, middles, mirrored = TwoStageCrops(NAMES), [], 0
     for seed in range(200):
-        part = stages(picture(), 1, square(96), rng(seed))
+        part = stages(scene(), 1, square(96), rng(seed))
         rows, columns = np.nonzero(part.label == 1)
         if len(rows):
             assert len(set(columns)) in (44, 45)  # 40 * 250/224 = 44.6
@@ -140,7 +140,7 @@ def test_parts_are_moved_and_mirrored():
     assert 0.3 < mirrored / len(middles) < 0.7
 
 
-def test_a_picture_without_objects_is_taken_as_a_whole():
+def test_an_image_without_objects_is_taken_as_a_whole():
     empty = Sample(np.ones((1, 20, 40), np.float32), np.zeros((20, 40), np.int64), None, "empty")
     for stage in (1, 2):
         part = TwoStageCrops(NAMES)(empty, stage, square(48), rng(), augment=False)
@@ -150,7 +150,7 @@ def test_a_picture_without_objects_is_taken_as_a_whole():
 # ------------------------------------------------------------------------------------------------------------- training
 
 def test_a_third_of_the_steps_is_stage_1():
-    task = SegmentationTask(deconvnet(), Pictures(), SegmentationConfig(steps=9, batch=2, tile=48, two_stage=True))
+    task = SegmentationTask(deconvnet(), SceneSet(), SegmentationConfig(steps=9, batch=2, tile=48, two_stage=True))
     assert [task.stage(i) for i in range(18)] == [1] * 6 + [2] * 12
     kept = [2 in task.example(i)[1] and 1 in task.example(i)[1] for i in range(40)]
     assert not any(kept[:6]) and any(kept[6:])  # disc and bar in one part
@@ -170,14 +170,14 @@ def test_networks_with_valid_convolutions_have_the_object_in_the_middle_of_their
     minicv.seed(0)
     model = models.build("unet", in_channels=3, num_classes=3, width=4, depth=1)  # the output is 16 smaller
     config = SegmentationConfig(steps=30, tile=96, two_stage=True, augment=False)
-    task = SegmentationTask(model, Pictures(1), config)
+    task = SegmentationTask(model, SceneSet(1), config)
     image, label, _ = next(e for e in (task.example(i) for i in range(9)) if 1 in e[1])
     assert image.shape[1:] == (112, 112) and label.shape == (96, 96)
     assert (label == 1)[8:88, 28:68].all() and (label == 1).sum() == 80 * 40
 
 
 def test_two_stages_teach_deconvnet_to_draw_objects():
-    losses = list(train_segmentation(deconvnet(width=8), Pictures(), SegmentationConfig(
+    losses = list(train_segmentation(deconvnet(width=8), SceneSet(), SegmentationConfig(
         steps=100, batch=4, optimizer="adam", lr=0.02, warmup=5, tile=32, two_stage=True)))
     assert losses[0] > 1 and np.mean(losses[-10:]) < 0.3
 
