@@ -23,7 +23,7 @@ import minicv
 import minicv.ops as F
 from minicv import models, nn, no_grad
 from minicv.data import mirror_pad, standardise
-from minicv.data.scenes import BOAT, CAR, CLASSES, Scenes
+from minicv.data.generated.street_scenes import BOAT, CAR, CLASSES, Scenes
 from minicv.metrics.boundary import near_boundary
 from minicv.models.segmentation.convolutionalise import convolutionalise
 from minicv.models.segmentation.patchwise import PatchNet, sampled, slide

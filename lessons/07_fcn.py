@@ -21,7 +21,7 @@ import minicv
 import minicv.ops as F
 from minicv import models, nn
 from minicv.data import SegmentationAugment, standardise
-from minicv.data.scenes import Scenes
+from minicv.data.generated.street_scenes import Scenes
 from minicv.metrics import ConfusionMatrix
 from minicv.metrics.boundary import BoundaryFScore
 from minicv.models.segmentation.patchwise import PixelwiseNet

@@ -19,7 +19,7 @@ import numpy as np
 import minicv
 from minicv import models, nn, no_grad
 from minicv.data import UNetAugment, elastic_displacement, open_dataset, warp, weight_map
-from minicv.data.windows import Windows
+from minicv.data.augment.crops import Windows
 from minicv.metrics import connected_components, pixel_error, rand_error
 from minicv.metrics.instances import count_instances
 from minicv.training import SegmentationConfig, train_segmentation

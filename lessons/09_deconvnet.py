@@ -19,7 +19,7 @@ import minicv
 import minicv.ops as F
 from minicv import Tensor, models, nn, no_grad
 from minicv.data import standardise
-from minicv.data.scenes import THINGS, Scenes
+from minicv.data.generated.street_scenes import THINGS, Scenes
 from minicv.metrics import ConfusionMatrix
 from minicv.metrics.boundary import BoundaryFScore
 from minicv.metrics.object_size import ObjectSizeScores

@@ -21,7 +21,7 @@ import minicv
 import minicv.ops as F
 from minicv import Tensor, models, no_grad
 from minicv.data import standardise
-from minicv.data.scenes import BOAT, CAR, CLASSES, Scenes
+from minicv.data.generated.street_scenes import BOAT, CAR, CLASSES, Scenes
 from minicv.metrics import ConfusionMatrix
 from minicv.models.segmentation.pspnet import ROWS, PyramidPooling
 from minicv.models.summary import summarise

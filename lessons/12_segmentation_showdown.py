@@ -19,7 +19,7 @@ import numpy as np
 
 import minicv
 from minicv import models
-from minicv.data.scenes import Scenes
+from minicv.data.generated.street_scenes import Scenes
 from minicv.metrics import ConfusionMatrix
 from minicv.metrics.boundary import BoundaryFScore
 from minicv.models.summary import summarise

@@ -25,7 +25,7 @@ import minicv
 from minicv import Tensor, models, no_grad
 from minicv.backend import to_numpy
 from minicv.data import open_dataset
-from minicv.data.detection import DetectionPictures
+from minicv.data.readers.detection import DetectionPictures
 from minicv.detection import box_iou, match_proposals
 from minicv.detection.ridge import BoxRegressors
 from minicv.detection.selective_search import selective_search
@@ -49,7 +49,7 @@ class Some:
     """The first pictures of a data set, read once, and made smaller if they are large."""
 
     def __init__(self, data, count):
-        from minicv.data.joint_boxes import resize
+        from minicv.data.augment.detection import resize
         self.class_names, self.num_classes = data.class_names, data.num_classes
         self.samples = [data[i] for i in range(min(count, len(data)))]
         if isinstance(data, DetectionPictures):

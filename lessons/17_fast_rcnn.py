@@ -21,7 +21,7 @@ import minicv
 from minicv import Tensor, models, no_grad
 from minicv import ops as F
 from minicv.data import open_dataset
-from minicv.data.joint_boxes import resize, resize_image
+from minicv.data.augment.detection import resize, resize_image
 from minicv.detection import box_iou, decode_boxes
 from minicv.detection.linear_svm import train_svm_with_mining
 from minicv.detection.selective_search import selective_search

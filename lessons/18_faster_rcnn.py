@@ -20,7 +20,7 @@ import numpy as np
 import minicv
 from minicv import models, no_grad
 from minicv.data import open_dataset
-from minicv.data.joint_boxes import resize
+from minicv.data.augment.detection import resize
 from minicv.detection import box_iou
 from minicv.detection.selective_search import selective_search
 from minicv.metrics import ProposalRecall

@@ -22,7 +22,7 @@ import minicv
 from minicv import Tensor, models
 from minicv import ops as F
 from minicv.data import open_dataset
-from minicv.data.joint_boxes import resize
+from minicv.data.augment.detection import resize
 from minicv.models.detection.mask_rcnn import mask_targets, paste_masks
 from minicv.training.detection import DetectionConfig, evaluate_detector, train_detector
 from minicv.viz import PALETTE, draw_boxes, draw_image, overlay_masks

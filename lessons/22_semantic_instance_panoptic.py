@@ -18,9 +18,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 from scipy import ndimage
 
-from minicv.data.detection import DetectionSample, boxes_of_masks
-from minicv.data.scenes_boxes import draw_box_scene, surface
-from minicv.data.shapes import random_colour
+from minicv.data.generated.shape_boxes import draw_box_scene, surface
+from minicv.data.generated.shapes import random_colour
+from minicv.data.readers.detection import boxes_of_masks
+from minicv.data.sample import DetectionSample
 from minicv.detection import Detections
 from minicv.metrics import CocoEvaluator, ConfusionMatrix, PanopticQuality
 from minicv.viz import PALETTE, color_instances, draw_boxes, draw_image, label_edges, overlay_masks

@@ -17,7 +17,7 @@ import numpy as np
 from scipy import ndimage
 
 from minicv.data import Cells
-from minicv.data.scenes import GROUND, POLE, ROAD, SIGN, Scenes
+from minicv.data.generated.street_scenes import GROUND, POLE, ROAD, SIGN, Scenes
 from minicv.metrics import BoundaryFScore, ConfusionMatrix, connected_components, pixel_error, rand_error, warping_error
 from minicv.viz import PALETTE, color_instances, segmentation_sheet, show_images
 

@@ -30,11 +30,11 @@ import minicv
 from minicv import data, models, training
 from minicv.cli import main as cli
 from minicv.course import claims
-from minicv.data.coco import CocoDetection
 from minicv.data.download import read_manifest
-from minicv.data.panoptic import CocoPanoptic
-from minicv.data.rle import decode_rle, encode_rle
-from minicv.data.voc_boxes import VOCDetection
+from minicv.data.files.rle import decode_rle, encode_rle
+from minicv.data.readers.coco import CocoDetection
+from minicv.data.readers.panoptic import CocoPanoptic
+from minicv.data.readers.voc_detection import VOCDetection
 from tests.training.test_weights import table, tensor, write_zip
 
 SECONDS = 10  # for one file

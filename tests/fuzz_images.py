@@ -19,13 +19,13 @@ import numpy as np
 from PIL import Image
 
 from minicv.data import CamVid, DataError, read_image, read_label, write_png
-from minicv.data.camvid import GROUPS
-from minicv.data.cityscapes import LABELS, Cityscapes
-from minicv.data.dsb2018 import read_nuclei
-from minicv.data.images import read_label_colors, read_mask
-from minicv.data.isbi import read_slice
-from minicv.data.panoptic import read_segments
-from minicv.data.voc import VOCSegmentation, palette
+from minicv.data.files.images import read_label_colors, read_mask
+from minicv.data.readers.camvid import GROUPS
+from minicv.data.readers.cityscapes import LABELS, Cityscapes
+from minicv.data.readers.dsb2018 import read_nuclei
+from minicv.data.readers.isbi import read_slice
+from minicv.data.readers.panoptic import read_segments
+from minicv.data.readers.voc_segmentation import VOCSegmentation, palette
 from tests.image_corpus import (
     SMALL,
     File,

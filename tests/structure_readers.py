@@ -13,7 +13,7 @@ import minicv
 from minicv import data, models, training
 from minicv.data import CamVid, Cityscapes, CocoDetection, CocoPanoptic, VOCDetection, VOCSegmentation
 from minicv.data.check import check
-from minicv.data.pairs import LabelledPictures
+from minicv.data.readers.segmentation import LabelledPictures
 from tests.fuzz_structure import Change, Reader, json_changes, line_changes, xml_changes
 from tests.structure_files import OWN_FILES
 

@@ -16,7 +16,7 @@ from minicv import models
 from minicv.cli import kinds
 from minicv.cli import main as cli
 from minicv.data import Cells, Scenes
-from minicv.data.scenes_boxes import BoxScenes
+from minicv.data.generated.shape_boxes import BoxScenes
 from minicv.errors import UserError
 from tests.cli.test_main import fails, run  # noqa: F401 - fixtures
 

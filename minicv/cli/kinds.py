@@ -249,7 +249,7 @@ class Detection(Kind):
             return training.evaluate_detector(model, images, args.json, given)
 
     def writer(self, model, info, args):
-        from ..data.rle import encode_rle
+        from ..data.files.rle import encode_rle
         from ..viz import render_detections
         names, given = class_names(model, info), proposer(model, args, None)
         score = model.sure if args.score is None else args.score

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import data
-from ..data.decode import header_size
+from ..data.files.decode import header_size
 from ..errors import UserError, blame_user
 from ..files import one_line
 from ..nn import Module

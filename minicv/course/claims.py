@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..data.errors import DataError
-from ..data.text import read_json
+from ..data.files.text import read_json
 from ..errors import UserError
 from ..files import atomic_write, to_json
 from . import lessons

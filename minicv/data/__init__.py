@@ -4,24 +4,8 @@ A data set has `len()`, `[i]` -> Sample, DetectionSample or PanopticSample, `num
 pixel's label is IGNORE. All randomness comes from an explicit `numpy.random.Generator` or seed.
 """
 
-from minicv.data.camvid import CamVid
-from minicv.data.cells import Cells, draw_cells
-from minicv.data.cityscapes import Cityscapes
-from minicv.data.class_weights import class_weights
-from minicv.data.coco import CocoDetection
-from minicv.data.detection import DetectionSample, boxes_of_masks
-from minicv.data.dsb2018 import DSB2018
-from minicv.data.errors import DataError, DataWarning
-from minicv.data.images import read_image, read_label, write_png
-from minicv.data.isbi import ISBI2012
-from minicv.data.joint import SegmentationAugment
-from minicv.data.panoptic import CocoPanoptic, PanopticSample
-from minicv.data.pictures import Picture, Pictures, draw_picture
-from minicv.data.registry import open_dataset
-from minicv.data.sample import IGNORE, Sample
-from minicv.data.scenes import Scenes, draw_scene
-from minicv.data.scenes_boxes import BoxScenes
-from minicv.data.transforms import (
+from minicv.data.augment.segmentation import SegmentationAugment
+from minicv.data.augment.unet import (
     UNetAugment,
     Window,
     centre,
@@ -34,8 +18,24 @@ from minicv.data.transforms import (
     standardise,
     warp,
 )
-from minicv.data.voc import VOCSegmentation
-from minicv.data.voc_boxes import VOCDetection
+from minicv.data.class_weights import class_weights
+from minicv.data.errors import DataError, DataWarning
+from minicv.data.files.images import read_image, read_label, write_png
+from minicv.data.generated.cells import Cells, draw_cells
+from minicv.data.generated.shape_boxes import BoxScenes
+from minicv.data.generated.shape_images import Picture, Pictures, draw_picture
+from minicv.data.generated.street_scenes import Scenes, draw_scene
+from minicv.data.readers.camvid import CamVid
+from minicv.data.readers.cityscapes import Cityscapes
+from minicv.data.readers.coco import CocoDetection
+from minicv.data.readers.detection import boxes_of_masks
+from minicv.data.readers.dsb2018 import DSB2018
+from minicv.data.readers.isbi import ISBI2012
+from minicv.data.readers.panoptic import CocoPanoptic, PanopticSample
+from minicv.data.readers.voc_detection import VOCDetection
+from minicv.data.readers.voc_segmentation import VOCSegmentation
+from minicv.data.registry import open_dataset
+from minicv.data.sample import IGNORE, DetectionSample, Sample, Subset
 from minicv.data.weight_map import WithWeightMap, balanced_class_weights, weight_map, weight_map_loop
 
 __all__ = [
@@ -55,6 +55,7 @@ __all__ = [
     "Picture",
     "Pictures",
     "Sample",
+    "Subset",
     "Scenes",
     "SegmentationAugment",
     "UNetAugment",

@@ -16,18 +16,19 @@ import numpy as np
 from tqdm import tqdm
 
 from ..detection.boxes import box_iou
-from . import coco, dsb2018, voc_boxes
-from .camvid import CamVid
-from .cityscapes import Cityscapes
-from .decode import is_file, no_such_file
-from .detection import Record, boxes_of_masks, read_pixels
 from .errors import DataError, DataWarning
-from .isbi import numbers_of, other_pngs, read_slice, split_slices
-from .pairs import LabelledPictures
-from .panoptic import CocoPanoptic
+from .files.decode import is_file, no_such_file
+from .readers import coco, dsb2018
+from .readers import voc_detection as voc_boxes
+from .readers.camvid import CamVid
+from .readers.cityscapes import Cityscapes
+from .readers.detection import Record, boxes_of_masks, read_pixels
+from .readers.isbi import numbers_of, other_pngs, read_slice, split_slices
+from .readers.panoptic import CocoPanoptic
+from .readers.segmentation import LabelledPictures
+from .readers.voc_detection import BLOOD_CELLS
+from .readers.voc_segmentation import CLASSES, VOCSegmentation
 from .sample import IGNORE
-from .voc import CLASSES, VOCSegmentation
-from .voc_boxes import BLOOD_CELLS
 
 VOC_CLASSES = CLASSES[1:]  # without background
 SIDES = "small, below 32 x 32", "medium", "large, from 96 x 96"

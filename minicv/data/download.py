@@ -23,9 +23,9 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from ..files import atomic_write
-from .entries import listed
 from .errors import DataError
-from .text import read_text
+from .files.entries import listed
+from .files.text import read_text
 
 MANIFESTS = Path(__file__).parent / "manifests"
 HOME = "https://raw.githubusercontent.com"  # /OWNER/REPOSITORY/COMMIT/PATH

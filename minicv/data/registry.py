@@ -5,20 +5,20 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from .camvid import CamVid
-from .cells import Cells
-from .cityscapes import Cityscapes
-from .coco import CocoDetection
-from .dsb2018 import DSB2018
 from .errors import DataWarning
-from .isbi import ISBI2012
-from .pairs import LabelledPictures
-from .panoptic import CocoPanoptic
-from .pictures import Pictures
-from .scenes import Scenes
-from .scenes_boxes import BoxScenes
-from .voc import VOCSegmentation
-from .voc_boxes import BLOOD_CELLS, VOCDetection
+from .generated.cells import Cells
+from .generated.shape_boxes import BoxScenes
+from .generated.shape_images import Pictures
+from .generated.street_scenes import Scenes
+from .readers.camvid import CamVid
+from .readers.cityscapes import Cityscapes
+from .readers.coco import CocoDetection
+from .readers.dsb2018 import DSB2018
+from .readers.isbi import ISBI2012
+from .readers.panoptic import CocoPanoptic
+from .readers.segmentation import LabelledPictures
+from .readers.voc_detection import BLOOD_CELLS, VOCDetection
+from .readers.voc_segmentation import VOCSegmentation
 
 
 def open_dataset(spec: str, split: str = "train", **options):

@@ -1,8 +1,9 @@
-"""What a segmentation data set hands out."""
+"""What data sets hand out: an image with its ground truth."""
+from __future__ import annotations
 
 import dataclasses
 import operator
-from collections.abc import Sized
+from collections.abc import Callable, Iterable, Sized
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,74 @@ class Sample:
     instances: np.ndarray | None
     name: str
     weight: np.ndarray | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class DetectionSample:
+    """One picture with its objects; `dataclasses.replace` makes changed copies. R may be 0.
+
+    image: float32 (3, H, W) in [0, 1]. boxes: float32 (R, 4), (x1, y1, x2, y2) in pixels, continuous (see
+    minicv.detection.boxes). labels: int64 (R,), 0 to num_classes - 1: background is no class here. masks: bool
+    (R, H, W), or None where the set has none. difficult: bool (R,), objects that count neither as right nor as wrong
+    (VOC), and are not trained on. crowd: bool (R,), regions of many objects (COCO's iscrowd), likewise. area: float32
+    (R,), square pixels of the object itself where the set says so (COCO), or None.
+    """
+
+    image: np.ndarray
+    boxes: np.ndarray
+    labels: np.ndarray
+    name: str
+    masks: np.ndarray | None = None
+    difficult: np.ndarray | None = None
+    crowd: np.ndarray | None = None
+    area: np.ndarray | None = None
+
+    def __post_init__(self):
+        R = len(self.boxes)
+        for name in ("difficult", "crowd"):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, np.zeros(R, bool))
+        if self.boxes.shape != (R, 4) or any(
+                part is not None and len(part) != R
+                for part in (self.labels, self.masks, self.difficult, self.crowd, self.area)):
+            raise ValueError(f"DetectionSample: {self.name} has boxes {self.boxes.shape}, labels {self.labels.shape} "
+                             "and further parts that do not fit together")
+
+    def select(self, index: np.ndarray) -> DetectionSample:
+        """The same picture with some of its objects: by a mask (R,) or indices."""
+        parts = {name: None if getattr(self, name) is None else getattr(self, name)[index]
+                 for name in ("boxes", "labels", "masks", "difficult", "crowd", "area")}
+        return dataclasses.replace(self, **parts)
+
+    def for_training(self) -> DetectionSample:
+        """Without the objects that are difficult, or crowds."""
+        return self.select(~(self.difficult | self.crowd))
+
+
+class Subset:
+    """The items of a data set at ``indices``, in their order. Class names and all else are the data set's own.
+
+    Each item is read once, changed by ``transform`` if there is one, and kept.
+    """
+
+    def __init__(self, dataset: Any, indices: Iterable[int], transform: Callable[[Any], Any] | None = None):
+        self.dataset, self.indices, self.transform = dataset, list(indices), transform
+        self._kept: dict[int, Any] = {}
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Any:
+        i = item_index(self, index)
+        if i not in self._kept:
+            item = self.dataset[self.indices[i]]
+            self._kept[i] = self.transform(item) if self.transform else item
+        return self._kept[i]
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "dataset":  # not there yet, while a copy is made
+            raise AttributeError(name)
+        return getattr(self.dataset, name)
 
 
 def item_index(dataset: Sized, index: Any) -> int:

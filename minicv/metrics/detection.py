@@ -24,7 +24,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..data.detection import DetectionSample
+from ..data.sample import DetectionSample
 from ..detection import Detections, box_area, box_intersection, box_iou
 from .checks import mean_without_nan
 

@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from ..autograd import Tensor
 from ..data import DataError
-from ..data.detection import DetectionSample
-from ..data.joint_boxes import DetectionAugment
+from ..data.augment.detection import DetectionAugment
+from ..data.sample import DetectionSample
 from ..files import atomic_write
 from ..metrics import CocoEvaluator, VOCEvaluator
 from ..models.detection.base import Detector, Proposer, Target

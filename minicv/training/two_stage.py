@@ -22,7 +22,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..data import IGNORE, Sample
-from ..data.joint import scaled_window
+from ..data.augment.segmentation import scaled_window
 from ..detection import box_iou
 from ..models.detection.base import Detector
 from .detection import CachedProposals

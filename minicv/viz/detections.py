@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data.detection import DetectionSample
+from ..data.sample import DetectionSample
 from ..detection import Detections
 from ..metrics.detection import match_detections
 from .boxes import class_color

@@ -9,8 +9,8 @@ from minicv import models, training
 from minicv.cli import kinds
 from minicv.cli import main as cli
 from minicv.data import Scenes, read_image, read_label, write_png
-from minicv.data.rle import decode_rle
-from minicv.data.scenes_boxes import BoxScenes
+from minicv.data.files.rle import decode_rle
+from minicv.data.generated.shape_boxes import BoxScenes
 from minicv.detection import Detections
 from minicv.training import load_checkpoint, save_checkpoint
 from tests.cli.test_main import fails, run  # noqa: F401 - fixtures

@@ -10,8 +10,8 @@ import minicv
 from minicv import models
 from minicv.cli import main as cli
 from minicv.data import Cells, read_image, read_label
-from minicv.data.images import as_float, read_integers
-from minicv.data.rle import decode_rle
+from minicv.data.files.images import as_float, read_integers
+from minicv.data.files.rle import decode_rle
 from minicv.detection import Detections
 from minicv.models.detection.yolo import YOLO
 from minicv.training import save_checkpoint

@@ -113,7 +113,7 @@ def test_names_of_papers_are_not_used_twice():
     ("unet", "Fig. 1", "minicv/models/segmentation/unet.py"),
     ("unet", "Fig. 2", "minicv/models/segmentation/base.py"),
     ("unet", "sec. 3", "minicv/nn/init.py"),
-    ("unet", "sec. 3.1", "minicv/data/transforms.py"),
+    ("unet", "sec. 3.1", "minicv/data/augment/unet.py"),
     ("unet", "Table 1", "minicv/metrics/rand_warping.py"),
     ("pspnet", "sec. 3.2", "minicv/models/segmentation/pspnet.py"),
     ("pspnet", "sec. 3.3", "minicv/models/segmentation/dilated.py"),

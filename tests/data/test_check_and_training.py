@@ -8,7 +8,7 @@ from PIL import Image
 from minicv import models
 from minicv.data import DataError, Sample, open_dataset, write_png
 from minicv.data.check import check, check_readable
-from minicv.data.voc import palette
+from minicv.data.readers.voc_segmentation import palette
 from minicv.training import SegmentationConfig, SegmentationTask
 from tests.image_files import png
 

@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 
 from minicv.data import IGNORE, CamVid, DataError, read_image, read_label, write_png
-from minicv.data.cityscapes import LABELS, Cityscapes
-from minicv.data.images import read_label_colors, read_mask
-from minicv.data.panoptic import read_segments
-from minicv.data.voc import VOCSegmentation, palette
+from minicv.data.files.images import read_label_colors, read_mask
+from minicv.data.readers.cityscapes import LABELS, Cityscapes
+from minicv.data.readers.panoptic import read_segments
+from minicv.data.readers.voc_segmentation import VOCSegmentation, palette
 
 NUMBERS = np.array([[0, 15, 255, 20], [4, 4, 255, 1]], np.uint8)
 VOC_RGB = palette()[NUMBERS]

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from minicv.data import DataError, read_image
-from minicv.data.images import image_size, read_integers, read_label
+from minicv.data.files.images import image_size, read_integers, read_label
 
 ARRAY = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
 

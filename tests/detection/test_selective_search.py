@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from minicv.data.scenes_boxes import BoxScenes
+from minicv.data.generated.shape_boxes import BoxScenes
 from minicv.detection import inside_image
 from minicv.detection.selective_search import (
     MODES,

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minicv.data.detection import DetectionSample, boxes_of_masks
+from minicv.data.readers.detection import boxes_of_masks
+from minicv.data.sample import DetectionSample
 from minicv.detection import Detections
 from minicv.metrics.detection import (
     CocoEvaluator,

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from minicv import metrics
-from minicv.data.detection import DetectionSample
+from minicv.data.sample import DetectionSample
 from minicv.detection import Detections
 from minicv.metrics.detection import descending_order, overlaps, precision_recall, shared_pixels
 from minicv.metrics.instances import count_instances

@@ -6,7 +6,7 @@ import pytest
 import minicv
 from minicv import models, nn
 from minicv.data import DataError
-from minicv.data.scenes_boxes import BoxScenes
+from minicv.data.generated.shape_boxes import BoxScenes
 from minicv.detection import Detections, box_iou
 from minicv.models.detection.base import Detector
 from minicv.training import (

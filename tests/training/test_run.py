@@ -16,7 +16,7 @@ import minicv
 from minicv import models
 from minicv.cli import main as cli
 from minicv.data import Cells
-from minicv.data.scenes import Scenes
+from minicv.data.generated.street_scenes import Scenes
 from minicv.training import (
     CheckpointError,
     Interrupted,

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minicv.data.detection import DetectionSample
+from minicv.data.sample import DetectionSample
 from minicv.detection import encode_boxes
 from minicv.detection.linear_svm import MiningRound
 from minicv.detection.ridge import ridge

@@ -6,7 +6,7 @@ import pytest
 import minicv
 from minicv import models
 from minicv.data import DataError, DetectionSample, Sample
-from minicv.data.scenes_boxes import BoxScenes
+from minicv.data.generated.shape_boxes import BoxScenes
 from minicv.training import (
     DetectionConfig,
     DetectionTask,

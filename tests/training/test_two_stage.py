@@ -4,7 +4,7 @@ import pytest
 import minicv
 from minicv import models
 from minicv.data import Cells, Sample
-from minicv.data.scenes import Scenes
+from minicv.data.generated.street_scenes import Scenes
 from minicv.training import SegmentationConfig, SegmentationTask, load_checkpoint, train_segmentation
 from minicv.training.two_stage import Tile, TwoStageCrops, find_objects
 from tests.cli.test_main import run  # noqa: F401 - the fixture

@@ -2,7 +2,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from minicv.data.detection import DetectionSample
+from minicv.data.sample import DetectionSample
 from minicv.detection import Detections
 from minicv.viz import detection_sheet, draw_detections
 

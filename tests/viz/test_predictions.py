@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from minicv.data.detection import DetectionSample
+from minicv.data.sample import DetectionSample
 from minicv.detection import Detections
 from minicv.viz.boxes import COLORS
 from minicv.viz.fonts import text_size

@@ -16,8 +16,8 @@ import numpy as np
 
 from ... import nn
 from ...autograd import Tensor, no_grad
-from ...data.detection import DetectionSample
-from ...data.joint_boxes import resize, resize_image
+from ...data.augment.detection import resize, resize_image
+from ...data.sample import DetectionSample
 from ...detection import Detections, batched_nms, clip_boxes_to_image, remove_small_boxes
 from ..backbones.classifier import normalise
 

@@ -18,7 +18,7 @@ from ... import nn
 from ... import ops as F
 from ...autograd import Tensor, no_grad
 from ...backend import to_device, to_numpy
-from ...data.joint_boxes import resize_image
+from ...data.augment.detection import resize_image
 from ...detection import Detections
 from ...detection.linear_svm import LinearSVM
 from ...detection.ridge import BoxRegressors

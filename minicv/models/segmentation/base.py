@@ -12,7 +12,7 @@ from ... import nn
 from ...autograd import Tensor, no_grad
 from ...backend import device_of
 from ...backend.memory import free_memory, peak_memory
-from ...data.transforms import mirror_pad, standardise
+from ...data.augment.unet import mirror_pad, standardise
 from ..shares import mean_cross_entropy
 from ..summary import reach
 

@@ -5,7 +5,7 @@ import numpy as np
 
 import minicv
 from minicv import models
-from minicv.data.scenes_boxes import BoxScenes
+from minicv.data.generated.shape_boxes import BoxScenes
 from minicv.models.detection.base import Target
 from minicv.training import CachedProposals, DetectionConfig, evaluate_detector, train_detector
 

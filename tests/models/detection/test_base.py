@@ -7,9 +7,9 @@ import pytest
 
 import minicv
 from minicv import Tensor, models, nn
-from minicv.data.detection import DetectionSample
-from minicv.data.joint_boxes import resize_image
-from minicv.data.scenes_boxes import BoxScenes
+from minicv.data.augment.detection import resize_image
+from minicv.data.generated.shape_boxes import BoxScenes
+from minicv.data.sample import DetectionSample
 from minicv.detection import Detections
 from minicv.models.backbones.classifier import normalise
 from minicv.models.detection.base import Detector, Target, factors, select

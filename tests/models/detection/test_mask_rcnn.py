@@ -3,8 +3,8 @@ import pytest
 
 import minicv
 from minicv import Tensor, models
-from minicv.data.detection import boxes_of_masks
-from minicv.data.scenes_boxes import BoxScenes
+from minicv.data.generated.shape_boxes import BoxScenes
+from minicv.data.readers.detection import boxes_of_masks
 from minicv.detection import box_iou
 from minicv.models.detection.mask_rcnn import MaskHead, between, mask_targets, paste_masks
 from minicv.nn import init

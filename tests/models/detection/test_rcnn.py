@@ -3,7 +3,7 @@ import pytest
 
 import minicv
 from minicv import Tensor, models
-from minicv.data.scenes_boxes import BoxScenes
+from minicv.data.generated.shape_boxes import BoxScenes
 from minicv.detection import encode_boxes
 from minicv.detection.linear_svm import LinearSVM
 from minicv.detection.ridge import BoxRegressors

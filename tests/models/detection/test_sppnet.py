@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 import minicv
 import minicv.ops as F
 from minicv import Tensor, models
-from minicv.data.scenes_boxes import BoxScenes
+from minicv.data.generated.shape_boxes import BoxScenes
 from minicv.models.detection.sppnet import map_windows, pool_windows
 from minicv.nn import init
 from minicv.training.detection import DetectionConfig, evaluate_detector

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import minicv
 from minicv import Tensor, models, nn
 from minicv.autograd import gradcheck
-from minicv.data.scenes_boxes import BoxScenes
+from minicv.data.generated.shape_boxes import BoxScenes
 from minicv.models.detection.base import Target
 from minicv.models.detection.yolo import COMPACT_LAYERS, YOLO_LAYERS, assign, best_box, conv_layers, overlap
 from minicv.nn import init

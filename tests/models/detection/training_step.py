@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import minicv
-from minicv.data.scenes_boxes import BoxScenes
+from minicv.data.generated.shape_boxes import BoxScenes
 from minicv.detection.linear_svm import LinearSVM
 from minicv.detection.ridge import BoxRegressors
 from minicv.models.detection import svm_detector

@@ -1,0 +1,1 @@
+"""Random changes of an image together with its ground truth."""

@@ -1,0 +1,153 @@
+"""Changing a picture and its objects together: size, scale, flips, turns and colour.
+
+Boxes are continuous (minicv.detection.boxes), so resizing by a factor s takes x to s x and mirroring takes it to W - x,
+both exactly. A picture is made smaller by the mean over what each new pixel covers, as Pillow does; the pixels of a
+mask are the nearest ones'. Flips and random scales as in Faster R-CNN's and YOLO's code; the ranges are our own.
+"""
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from PIL import Image
+
+from ..sample import DetectionSample
+from .segmentation import colour_jitter
+
+LEFT = 0.3  # share of an object's box that must be left after a crop; with less it is not trained on
+
+
+def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A picture (C, H, W) in another size (h, w), float32: bilinear, and the mean of many pixels where it shrinks."""
+    if image.shape[1:] == tuple(size):
+        return image
+    return np.stack([np.asarray(Image.fromarray(np.ascontiguousarray(channel, np.float32))
+                                .resize(size[::-1], Image.Resampling.BILINEAR)) for channel in image])
+
+
+def resize_masks(masks: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Masks (R, H, W) in another size: (R, h, w), each pixel the nearest one's."""
+    y, x = ((2 * np.arange(new) + 1) * old // (2 * new) for new, old in zip(size, masks.shape[1:], strict=True))
+    return masks[:, y[:, None], x]
+
+
+def resize(sample: DetectionSample, size: tuple[int, int]) -> DetectionSample:
+    """The sample with its picture in another size (h, w)."""
+    (H, W), (h, w) = sample.image.shape[1:], size
+    factor = np.array([w / W, h / H, w / W, h / H], np.float32)
+    masks = None if sample.masks is None else resize_masks(sample.masks, size)
+    area = None if sample.area is None else sample.area * (factor[0] * factor[1])
+    return dataclasses.replace(sample, image=resize_image(sample.image, size), boxes=sample.boxes * factor, masks=masks,
+                               area=area)
+
+
+def mirror(sample: DetectionSample) -> DetectionSample:
+    """The sample turned left to right."""
+    W = sample.image.shape[2]
+    boxes = np.stack([W - sample.boxes[:, 2], sample.boxes[:, 1], W - sample.boxes[:, 0], sample.boxes[:, 3]], axis=1)
+    masks = None if sample.masks is None else sample.masks[:, :, ::-1]
+    return dataclasses.replace(sample, image=sample.image[:, :, ::-1], boxes=boxes, masks=masks)
+
+
+def transpose(sample: DetectionSample) -> DetectionSample:
+    """The sample with rows and columns exchanged; with ``mirror`` before or after it, turned by a right angle."""
+    masks = None if sample.masks is None else sample.masks.transpose(0, 2, 1)
+    return dataclasses.replace(sample, image=sample.image.transpose(0, 2, 1), boxes=sample.boxes[:, [1, 0, 3, 2]],
+                               masks=masks)
+
+
+def crop(sample: DetectionSample, corner: tuple[int, int], size: tuple[int, int]) -> DetectionSample:
+    """The window of this size (h, w) that begins at ``corner`` (y, x); beyond the picture it has the mean colour.
+
+    Boxes are cut off at the window's border, where a mask that tapers may not fill them; an object of which less than
+    ``LEFT`` is in it is left out.
+    """
+    (H, W), (y, x), (h, w) = sample.image.shape[1:], corner, size
+    rows, columns = slice(max(y, 0), min(y + h, H)), slice(max(x, 0), min(x + w, W))
+    there = slice(rows.start - y, rows.stop - y), slice(columns.start - x, columns.stop - x)
+
+    def cut(array: np.ndarray, outside: np.ndarray | float) -> np.ndarray:
+        new = np.empty((*array.shape[:-2], h, w), array.dtype)
+        new[...] = outside
+        new[(..., *there)] = array[..., rows, columns]
+        return new
+
+    moved = sample.boxes - np.array([x, y, x, y], np.float32)
+    boxes = np.clip(moved, 0, np.array([w, h, w, h], np.float32))
+    whole, left = (np.prod(b[:, 2:] - b[:, :2], axis=1) for b in (moved, boxes))
+    masks = None if sample.masks is None else cut(sample.masks, False)
+    kept = (left > 0) & (left >= LEFT * whole)
+    if masks is not None:
+        kept &= masks.any(axis=(1, 2))
+    mean = sample.image.mean(axis=(1, 2), dtype=np.float64, keepdims=True)
+    return dataclasses.replace(sample, image=cut(sample.image, mean), boxes=boxes, masks=masks).select(kept)
+
+
+def random_factor(rng: np.random.Generator, most: float) -> float:
+    """A factor between 1 and ``most``, or one over it, as likely as not (Darknet's)."""
+    factor = rng.uniform(1, most)
+    return float(factor if rng.integers(2) else 1 / factor)
+
+
+def expose(image: np.ndarray, value: float, saturation: float) -> np.ndarray:
+    """An image (C, H, W) in 0..1 with its value and saturation in HSV multiplied; stays in 0..1.
+
+    HSV's value is the largest of red, green and blue, its saturation 1 - smallest / largest; the hue stays. An image of
+    one channel has a value only.
+    """
+    high = image.max(axis=0)  # (H, W), the value
+    below = 1 - image / np.where(high > 0, high, 1)  # (C, H, W), how far each channel is below it
+    s = np.where(high > 0, below.max(axis=0), 0)  # the saturation
+    below *= np.minimum(s * saturation, 1) / np.where(s > 0, s, 1)
+    return (np.minimum(high * value, 1) * (1 - below)).astype(np.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class DetectionAugment:
+    """``augment(sample, rng)`` returns a sample of the same picture size (turned: exchanged), changed at random.
+
+    flip: left-right, every second time. turn: also by any number of right angles, for pictures that have no upright, as
+    those from a microscope. scale: the picture becomes larger by up to this factor, or smaller, and lies anywhere in
+    the window; 1 turns it off. jitter: see ``joint.colour_jitter``; 0 turns it off. shift: each of the four sides moves
+    in or out by up to this share of the image, on its own, so that size, place and aspect ratio change (YOLO, sec. 2.2,
+    as in Darknet's code); 0 turns it off. exposure: value and saturation in HSV are multiplied or divided by up to this
+    factor, each on its own; 1 turns it off.
+    """
+
+    flip: bool = True
+    turn: bool = False
+    scale: float = 1.0
+    jitter: float = 0.0
+    shift: float = 0.0
+    exposure: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.scale < 1 or not 0 <= self.jitter <= 1:
+            raise ValueError(f"DetectionAugment: needs scale >= 1 and jitter in 0..1, got {self.scale} and "
+                             f"{self.jitter}")
+        if not 0 <= self.shift < 0.5 or self.exposure < 1:
+            raise ValueError(f"DetectionAugment: needs shift in 0 to below 0.5 and exposure >= 1, got {self.shift} and "
+                             f"{self.exposure}")
+
+    def __call__(self, sample: DetectionSample, rng: np.random.Generator) -> DetectionSample:
+        if self.flip and rng.integers(2):
+            sample = mirror(sample)
+        for _ in range(rng.integers(4) if self.turn else 0):
+            sample = transpose(mirror(sample))  # by a right angle
+        if self.scale > 1:
+            size = np.array(sample.image.shape[1:])
+            scaled = np.maximum(np.rint(size * self.scale ** rng.uniform(-1, 1)), 1).astype(int)
+            room = scaled - size  # negative: what is to be filled
+            corner = rng.integers(np.minimum(room, 0), np.maximum(room, 0) + 1)
+            sample = crop(resize(sample, tuple(scaled.tolist())), tuple(corner.tolist()), tuple(size.tolist()))
+        if self.shift:
+            size = sample.image.shape[1:]
+            low, high = np.rint(rng.uniform(-self.shift, self.shift, (2, 2)) * size).astype(int)  # y, x of both ends
+            inner = np.maximum(size - low - high, 1)
+            sample = resize(crop(sample, tuple(low.tolist()), tuple(inner.tolist())), size)
+        if self.jitter:
+            sample = dataclasses.replace(sample, image=colour_jitter(sample.image, rng, self.jitter))
+        if self.exposure > 1:
+            value, saturation = (random_factor(rng, self.exposure) for _ in range(2))
+            sample = dataclasses.replace(sample, image=expose(sample.image, value, saturation))
+        return dataclasses.replace(sample, image=np.ascontiguousarray(sample.image, np.float32))

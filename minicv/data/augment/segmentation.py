@@ -1,0 +1,188 @@
+"""Changing a picture and its label together: random scale, crop, flip and colour.
+
+Scales of 0.5 to 2 and left-right flips as in PSPNet (Zhao et al., CVPR 2017, sec. 5.1) and DeepLabv3 (Chen et al.,
+2017, sec. 4.1); what lies beyond a small picture, and colours, are this project's choice. Only the picture is
+interpolated, bilinearly; a label's, an instance's and a weight's pixel is the nearest one's, so that no class appears
+between two others. Coordinates follow align_corners=False.
+"""
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from scipy import ndimage
+
+from ..sample import IGNORE, Sample
+from .unet import mirror
+
+SIGMA = 1.1  # pixels: what OpenCV takes for a kernel of 5 x 5
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # of red, green and blue in grey, ITU-R BT.601
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmentationAugment:
+    """``augment(sample, rng)`` returns a sample of the crop's size, changed at random.
+
+    scale: smallest and largest factor, drawn uniformly. crop: side in pixels, or (h, w); None keeps the picture's size.
+    Where a scaled picture is smaller, it lies anywhere in the crop, and around it are the picture's mean colour and the
+    label IGNORE. margin: (rows, columns) of context that the image has around the crop, for networks of valid
+    convolutions; then the picture is mirrored at its borders, as in prediction. flip: left-right, every second time.
+    jitter: see colour_jitter; 0 turns it off. rotation: by up to so many degrees about the middle, blur: with a
+    Gaussian over 5 x 5 pixels, each in every second image, as in PSPNet's released code; 0 and False turn them off.
+    """
+
+    scale: tuple[float, float] = (0.5, 2.0)
+    crop: int | tuple[int, int] | None = None
+    margin: tuple[int, int] = (0, 0)
+    flip: bool = True
+    jitter: float = 0.1
+    rotation: float = 0.0
+    blur: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise ValueError(f"SegmentationAugment(scale={self.scale}): needs 0 < smallest <= largest")
+        if self.crop is not None and np.min(self.crop) < 1:
+            raise ValueError(f"SegmentationAugment(crop={self.crop}): must be at least 1 pixel")
+        if not 0 <= self.jitter <= 1:
+            raise ValueError(f"SegmentationAugment(jitter={self.jitter}): must lie in 0..1")
+        if not 0 <= self.rotation <= 180:
+            raise ValueError(f"SegmentationAugment(rotation={self.rotation}): must lie in 0..180 degrees")
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        shape = np.array(sample.label.shape)
+        size = np.broadcast_to(shape if self.crop is None else self.crop, 2)
+        scaled = np.maximum(np.rint(shape * rng.uniform(*self.scale)), 1).astype(int)
+        room = scaled - size  # negative: what is to be padded
+        corner = rng.integers(np.minimum(room, 0), np.maximum(room, 0) + 1)
+        mirrored = bool(rng.integers(2)) and self.flip
+        if self.rotation and rng.integers(2):
+            sample = rotated(sample, rng.uniform(-self.rotation, self.rotation))
+        sample = scaled_window(sample, scaled, corner, size, mirrored, self.margin)
+        if self.jitter:
+            sample = dataclasses.replace(sample, image=colour_jitter(sample.image, rng, self.jitter))
+        if self.blur and rng.integers(2):
+            blurred = ndimage.gaussian_filter(sample.image, (0, SIGMA, SIGMA), radius=(0, 2, 2))
+            sample = dataclasses.replace(sample, image=blurred)
+        return sample
+
+
+def rotated(sample: Sample, degrees: float) -> Sample:
+    """The sample turned about its middle, clockwise as seen on screen; it keeps its size.
+
+    Beyond the image: its mean color, label IGNORE, instance 0, weight 0.
+    """
+    a, shape = np.deg2rad(degrees), np.array(sample.label.shape)
+    matrix = np.array([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]])  # from an output pixel to where it comes from
+    offset = (shape - 1) / 2 - matrix @ (shape - 1) / 2
+
+    def turned(array: np.ndarray, outside: float, order: int) -> np.ndarray:
+        return ndimage.affine_transform(array, matrix, offset, order=order, mode="constant", cval=outside)
+    mean = sample.image.mean(axis=(1, 2), dtype=np.float64)
+    changed = {"image": np.stack([turned(c, m, 1) for c, m in zip(sample.image, mean, strict=True)])}
+    for name, outside in (("label", IGNORE), ("instances", 0), ("weight", 0)):
+        if getattr(sample, name) is not None:
+            changed[name] = turned(getattr(sample, name), outside, 0)
+    return dataclasses.replace(sample, **changed)
+
+
+def scaled_window(sample: Sample, scaled: tuple[int, int], corner: tuple[int, int], size: tuple[int, int],
+                  mirrored: bool = False, margin: tuple[int, int] = (0, 0)) -> Sample:
+    """The window of this size, from corner, of the sample resized to ``scaled``: only that much is computed.
+
+    All in pixels, (rows, columns). mirrored: the window turned left to right. Beyond the picture: its mean colour,
+    label IGNORE, instance 0, weight 0. The image reaches ``margin`` further on all sides; with any, what lies beyond
+    the picture is the picture mirrored.
+    """
+    along = list(zip(sample.label.shape, scaled, corner, size, margin, strict=True))
+    axes = [_sources(length, n, first, count) for length, n, first, count, _ in along]
+    of_image = axes if not any(margin) else [
+        _sources(length, n, first - m, count + 2 * m, reflect=True) for length, n, first, count, m in along]
+    if mirrored:
+        axes, of_image = ([rows, columns.mirrored()] for rows, columns in (axes, of_image))
+
+    def fill(array: np.ndarray, values: np.ndarray, outside, y: _Axis, x: _Axis) -> np.ndarray:
+        """``values`` in the part of the window that lies in the picture."""
+        if y.whole and x.whole:
+            return values
+        filled = np.empty((*array.shape[:-2], y.size, x.size), array.dtype)
+        filled[:] = outside
+        filled[..., y.inside, x.inside] = values
+        return filled
+
+    image, (y, x) = sample.image, of_image
+    mean = 0 if y.whole and x.whole else image.mean(axis=(1, 2), dtype=np.float64, keepdims=True)  # (C, 1, 1)
+    changed, (y, x) = {"image": fill(image, _bilinear(image, y, x), mean, y, x)}, axes
+    for name, outside in (("label", IGNORE), ("instances", 0), ("weight", 0)):
+        array = getattr(sample, name)
+        if array is not None:
+            changed[name] = fill(array, array[y.nearest[:, None], x.nearest], outside, y, x)
+    return dataclasses.replace(sample, **changed)
+
+
+def colour_jitter(image: np.ndarray, rng: np.random.Generator, amount: float) -> np.ndarray:
+    """Brightness, contrast (about the mean grey) and, of a colour picture (3, H, W), saturation times 1 +- amount each.
+
+    Stays in [0, 1].
+    """
+    brightness, contrast, saturation = rng.uniform(1 - amount, 1 + amount, 3).astype(image.dtype)
+    image = image * brightness
+    weights = LUMA if len(image) == 3 else np.full(len(image), 1 / len(image))
+    grey = np.tensordot(weights.astype(image.dtype), image, 1)  # (H, W)
+    mean = grey.mean()
+    image *= contrast
+    image += (1 - contrast) * mean
+    if len(image) == 3:
+        image *= saturation
+        image += (1 - saturation) * (contrast * grey + (1 - contrast) * mean)
+    return np.clip(image, 0, 1, out=image)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# One axis of a window
+# ---------------------------------------------------------------------------------------------------------
+@dataclasses.dataclass
+class _Axis:
+    """Where the pixels of a window come from: those of window[inside] lie ``weight`` of the way from pixel ``low`` to
+    pixel ``high``, nearest to ``nearest``."""
+
+    inside: slice
+    whole: bool  # all of the window is inside
+    size: int
+    low: np.ndarray
+    high: np.ndarray
+    weight: np.ndarray
+    nearest: np.ndarray
+
+    def mirrored(self) -> _Axis:
+        """The same window, backwards."""
+        inside = slice(self.size - self.inside.stop, self.size - self.inside.start)
+        return _Axis(inside, self.whole, self.size, *(each[::-1] for each in (self.low, self.high, self.weight,
+                                                                              self.nearest)))
+
+
+def _sources(length: int, scaled: int, corner: int, size: int, reflect: bool = False) -> _Axis:
+    """For the window [corner, corner + size) of an axis resized from ``length`` to ``scaled``."""
+    first, last = (corner, corner + size) if reflect else np.clip((0, scaled), corner, corner + size)
+    p = np.arange(first, last)  # the part that the picture covers
+    if reflect:
+        p = mirror(p, scaled)
+    position = np.clip((p + 0.5) * (length / scaled) - 0.5, 0, length - 1)  # align_corners=False
+    low = np.floor(position).astype(int)
+    return _Axis(slice(first - corner, last - corner), last - first == size, size, low, np.minimum(low + 1, length - 1),
+                 (position - low).astype(np.float32), (2 * p + 1) * length // (2 * scaled))  # exact, unlike rint
+
+
+def _bilinear(image: np.ndarray, y: _Axis, x: _Axis) -> np.ndarray:
+    """Image (C, H, W) at the places of both axes: (C, h, w). An axis that keeps its pixels is only copied."""
+    if not (y.weight.any() or x.weight.any()):
+        return image[:, y.low[:, None], x.low]
+    if x.low.size:
+        image, x0 = image[:, :, x.low.min():x.high.max() + 1], x.low.min()  # the columns that are looked at
+    else:
+        x0 = 0
+    rows = image[:, y.low]  # (C, h, W)
+    rows += y.weight[:, None] * (image[:, y.high] - rows)
+    result = rows[:, :, x.low - x0]  # (C, h, w)
+    result += x.weight * (rows[:, :, x.high - x0] - result)
+    return result

@@ -1,0 +1,247 @@
+"""U-Net's data augmentation and tile cutting (Ronneberger et al., MICCAI 2015, secs. 2 and 3.1).
+
+Convention: geometry is a displacement field, float32 (2, H, W) in pixels, rows (dy) before columns (dx). The
+output pixel p shows what the input has at p + displacement[p]. Fields add up, so shift, rotation and elastic
+deformation together cost one resampling pass. Beyond the border the image is mirrored without repeating the
+edge pixel (np.pad's "reflect"). Training looks at tiles, so fields and resampling can be had for a part of the
+output alone: `at` = (rows, columns), coordinates in the whole picture, in any order, also beyond the border.
+
+The paper names shift, rotation, elastic deformation and grey value but gives a number only for the elastic
+one; the ranges of the others, and the flips, are this project's choice.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from scipy import ndimage
+
+from minicv.data.augment.bicubic import bicubic
+from minicv.data.sample import Sample
+
+Places = tuple[np.ndarray, np.ndarray]  # rows (h,) and columns (w,) of output pixels
+
+
+def _all(shape: tuple[int, int]) -> Places:
+    return np.arange(shape[0]), np.arange(shape[1])
+
+
+def elastic_displacement(
+    shape: tuple[int, int], rng: np.random.Generator, sigma: float = 10.0, grid: int = 3, at: Places | None = None
+) -> np.ndarray:
+    """Random smooth deformation, float32 (2, H, W), or (2, h, w) at h x w places, in pixels. U-Net, sec. 3.1.
+
+    Each node of a coarse grid, 3 x 3 over the image from corner to corner, draws a normal vector with a
+    standard deviation of sigma pixels; bicubic interpolation gives every pixel its own. The paper's images
+    have 512 pixels; on much smaller ones the same sigma bends far more, so take less.
+    """
+    if sigma < 0 or grid < 2:
+        raise ValueError(f"elastic_displacement: needs sigma >= 0 and grid >= 2, got {sigma} and {grid}")
+    vectors = rng.normal(0.0, sigma, (2, grid, grid))
+    return bicubic(vectors, shape, at)  # (2, h, w)
+
+
+def random_shift(
+    shape: tuple[int, int], rng: np.random.Generator, pixels: float, at: Places | None = None
+) -> np.ndarray:
+    """The whole image moved by up to +-pixels in each direction, uniformly: float32 (2, H, W), or at h x w places."""
+    rows, columns = at or _all(shape)
+    field = np.empty((2, len(rows), len(columns)), np.float32)
+    field[:] = rng.uniform(-pixels, pixels, (2, 1, 1))
+    return field
+
+
+def random_rotation(
+    shape: tuple[int, int], rng: np.random.Generator, degrees: float, at: Places | None = None
+) -> np.ndarray:
+    """A rotation about the image's centre by up to +-degrees, uniformly: float32 (2, H, W), or at h x w places.
+
+    A positive angle turns the picture clockwise as seen on screen (rows grow downwards).
+    """
+    angle = np.deg2rad(rng.uniform(-degrees, degrees))
+    rows, columns = at or _all(shape)
+    y = rows[:, None] - (shape[0] - 1) / 2
+    x = columns[None, :] - (shape[1] - 1) / 2
+    sin, cos = np.sin(angle), np.cos(angle)
+    # The source of output pixel (y, x) is (y, x) turned back by the angle; the field is the difference.
+    return np.stack([cos * y - sin * x - y, sin * y + cos * x - x]).astype(np.float32)
+
+
+def random_grey(
+    image: np.ndarray, rng: np.random.Generator, amount: float, mean: float | None = None
+) -> np.ndarray:
+    """Vary contrast (about the mean) by a factor of 1 +- amount, brightness by +- amount; stays in [0, 1].
+
+    mean: of the picture that image is a part of; None for the image's own.
+    """
+    contrast = 1 + rng.uniform(-amount, amount)
+    brightness = rng.uniform(-amount, amount)
+    mean = image.mean() if mean is None else mean
+    return np.clip((image - mean) * contrast + mean + brightness, 0, 1).astype(image.dtype)
+
+
+REACH = 12  # pixels that a cubic spline's coefficient reaches: 0.27 ** 12 is 1e-7
+
+
+def warp(
+    image: np.ndarray, displacement: np.ndarray, *maps: np.ndarray, order: int = 3, at: Places | None = None
+) -> tuple[np.ndarray, ...]:
+    """Resample image (C, H, W) and any number of maps (H, W) along displacement (2, H, W): a tuple of all.
+
+    The image is interpolated by splines of the given order: 3 is bicubic, clipped to the image's range
+    because a cubic overshoots; 1 is bilinear, about three times faster, but it smooths a fifth of the
+    finest detail away. Every map takes the nearest pixel's value, so labels are never mixed and label and
+    weight stay aligned. With `at`, h rows and w columns, displacement and results are (..., h, w).
+    """
+    height, width = image.shape[-2:]
+    rows, columns = at or _all((height, width))
+    fits = image.ndim == 3 and displacement.shape == (2, len(rows), len(columns))
+    if not fits or any(each.shape != (height, width) for each in maps):
+        raise ValueError(
+            f"warp: needs image (C, H, W), displacement (2, {len(rows)}, {len(columns)}) and maps (H, W), got image "
+            f"{image.shape}, displacement {displacement.shape}, maps {[each.shape for each in maps]}"
+        )
+    source = displacement + np.stack(np.broadcast_arrays(rows[:, None], columns)).astype(np.float32)  # (2, h, w)
+    y, x = (mirror(np.rint(each).astype(np.intp), size) for each, size in zip(source, (height, width), strict=True))
+    # A spline filters the picture first, so only the part that is looked at, with its reach
+    box = [slice(max(i.min() - REACH, 0), i.max() + 1 + REACH) for i in (y, x)]
+    if not (_inside(source[0], box[0], height) and _inside(source[1], box[1], width)):
+        box = [slice(0, height), slice(0, width)]  # mirrored somewhere: the box's own border must be the picture's
+    part = image[:, box[0], box[1]]
+    source -= np.array([box[0].start, box[1].start], np.float32)[:, None, None]
+    warped = np.stack([ndimage.map_coordinates(channel, source, order=order, mode="mirror") for channel in part])
+    if order > 1:
+        warped = np.clip(warped, image.min(), image.max())
+    return warped.astype(image.dtype, copy=False), *(each[y, x] for each in maps)
+
+
+def _inside(source: np.ndarray, box: slice, size: int) -> bool:
+    """No coordinate needs the mirror, or the box ends where the picture does."""
+    low, high = source.min(), source.max()
+    return (low >= 0 or box.start == 0) and (high <= size - 1 or box.stop >= size)
+
+
+@dataclasses.dataclass(frozen=True)
+class UNetAugment:
+    """U-Net's augmentation, sec. 3.1: `augment(sample, rng)` returns a changed copy of the sample.
+
+    shift: pixels. rotation: degrees. elastic: standard deviation in pixels of the 3 x 3 grid's vectors.
+    grey: range of contrast and brightness, see random_grey. flip: mirror each axis in every second
+    sample. A value of 0 (False) turns a part off. order: see warp. With a window, only that part of the
+    changed picture is made, in the time of its own size: `augment(sample, rng, window)`.
+    """
+
+    shift: float = 10.0
+    rotation: float = 180.0
+    elastic: float = 10.0
+    grey: float = 0.1
+    flip: bool = True
+    order: int = 3
+
+    def __call__(self, sample: Sample, rng: np.random.Generator, window: Window | None = None) -> Sample:
+        shape = sample.label.shape
+        rows, columns = window.places() if window else _all(shape)
+        if self.flip:  # the mirrored picture's pixel p is the other's at size - 1 - p
+            flip_y, flip_x = rng.integers(0, 2, 2)
+            rows = shape[0] - 1 - rows if flip_y else rows
+            columns = shape[1] - 1 - columns if flip_x else columns
+        names = [n for n in ("image", "label", "instances", "weight") if getattr(sample, n) is not None]
+        image, *maps = (getattr(sample, name) for name in names)
+        fields = [(random_shift, self.shift), (random_rotation, self.rotation), (elastic_displacement, self.elastic)]
+        if self.shift or self.rotation or self.elastic:
+            displacement = sum(field(shape, rng, amount, at=(rows, columns)) for field, amount in fields if amount)
+            arrays = warp(image, displacement, *maps, order=self.order, at=(rows, columns))
+        else:
+            y, x = mirror(rows, shape[0]), mirror(columns, shape[1])
+            arrays = [each[..., y[:, None], x] for each in (image, *maps)]
+        changed = dict(zip(names, arrays, strict=True))
+        if self.grey:
+            changed["image"] = random_grey(changed["image"], rng, self.grey, image.mean())
+        return dataclasses.replace(sample, **changed)
+
+
+def standardise(image: np.ndarray, like: np.ndarray | None = None) -> np.ndarray:
+    """The image (C, H, W) shifted and scaled so that `like` (the image itself) has mean 0 and standard deviation 1.
+
+    `like` is the picture that the image is a part of. A constant image becomes 0. Not in U-Net's paper: with
+    grey values around 0.5 the first steps are spent on finding the mean.
+    """
+    like = image if like is None else like
+    mean = like.mean() if np.ptp(like) else like.flat[0]  # the mean of equal numbers is rounded
+    return ((image - mean) / max(float(like.std()), 1e-6)).astype(image.dtype)
+
+
+def mirror_pad(image: np.ndarray, top: int, bottom: int, left: int, right: int) -> np.ndarray:
+    """Extend image (..., H, W) by mirroring, for U-Net's overlap-tile strategy (fig. 2).
+
+    The edge pixel is not repeated (np.pad's "reflect"); padding wider than the image reflects again and
+    again.
+    """
+    if min(top, bottom, left, right) < 0:
+        raise ValueError(f"mirror_pad: padding must not be negative, got {(top, bottom, left, right)}")
+    height, width = image.shape[-2:]
+    return _cut(image, (-top, -left), (top + height + bottom, left + width + right))
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """A rectangle of pixels of a picture; it may reach beyond the border, where the picture is mirrored."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    def places(self) -> Places:
+        """Its rows and columns."""
+        return np.arange(self.top, self.top + self.height), np.arange(self.left, self.left + self.width)
+
+    def cut(self, sample: Sample) -> Sample:
+        """This part of the sample."""
+        names = [n for n in ("image", "label", "instances", "weight") if getattr(sample, n) is not None]
+        parts = {n: _cut(getattr(sample, n), (self.top, self.left), (self.height, self.width)) for n in names}
+        return dataclasses.replace(sample, **parts)
+
+
+def random_window(
+    shape: tuple[int, int],
+    tile_in: int | tuple[int, int],
+    tile_out: int | tuple[int, int],
+    rng: np.random.Generator,
+) -> Window:
+    """Where a random training tile for a U-Net of valid convolutions lies, 572 -> 388 in the paper.
+
+    The output tile, tile_out pixels, lies inside the picture of the given shape; the window is the input tile,
+    tile_in pixels, with the same centre.
+    """
+    size_in, size_out = np.broadcast_to(tile_in, 2), np.broadcast_to(tile_out, 2)
+    margin, odd = np.divmod(size_in - size_out, 2)
+    if (margin < 0).any() or odd.any():
+        raise ValueError(
+            f"random_window: tile_in - tile_out must be even and not negative, got {tile_in} and {tile_out}"
+        )
+    room = np.array(shape) - size_out
+    if (room < 0).any():
+        raise ValueError(f"random_window: tile_out {tile_out} is larger than the picture, {shape}")
+    top, left = rng.integers(0, room + 1) - margin
+    return Window(int(top), int(left), *map(int, size_in))
+
+
+def centre(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The middle of array (..., H, W), as large as size."""
+    top, left = ((n - m) // 2 for n, m in zip(array.shape[-2:], size, strict=True))
+    return array[..., top : top + size[0], left : left + size[1]]
+
+
+def _cut(array: np.ndarray, corner: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
+    """The window of array (..., H, W) that starts at corner, which may lie outside: mirrored there."""
+    rows = mirror(np.arange(corner[0], corner[0] + size[0]), array.shape[-2])
+    columns = mirror(np.arange(corner[1], corner[1] + size[1]), array.shape[-1])
+    return np.ascontiguousarray(array[..., rows[:, None], columns])
+
+
+def mirror(index: np.ndarray, size: int) -> np.ndarray:
+    """Fold any index into 0..size-1: with size 4, -1 -> 1, 4 -> 2, 6 -> 0, 7 -> 1."""
+    last = size - 1
+    return last - np.abs(last - index % max(2 * last, 1))

@@ -1,0 +1,284 @@
+"""Decode one image file to the numbers it stores, or refuse it with a DataError that names the file and the cure.
+
+Pillow decodes; this module guards the places where Pillow returns other numbers than the file holds: grey values of
+2 and 4 bits (scaled), colors of 16 bits (reduced to 8), TIFF files that it turns or whose tags contradict their data,
+and files with several images, of which it returns the first.
+"""
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+)
+
+from ..errors import DataError
+from .jpeg import fault_of_jpeg
+
+MAX_PIXELS = 89_478_485
+"""Larger images are refused before they are decoded: 256 MiB as 8-bit RGB, Pillow's own warning limit."""
+
+FORMATS = [plugin.format for plugin in (
+    PngImagePlugin.PngImageFile, JpegImagePlugin.JpegImageFile, TiffImagePlugin.TiffImageFile,
+    BmpImagePlugin.BmpImageFile, GifImagePlugin.GifImageFile, WebPImagePlugin.WebPImageFile)]
+READABLE = "PNG, JPEG, TIFF, BMP, GIF and WebP are read"
+ORIENTATION = 0x0112  # the EXIF tag
+TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+         5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+         8: Image.Transpose.ROTATE_90}  # orientation -> what makes the image upright
+BACK = TURNS | {6: TURNS[8], 8: TURNS[6]}
+TO_RGB = "CMYK", "YCbCr", "RGBX"  # modes whose colors Pillow converts
+
+
+class Pixels(NamedTuple):
+    """The numbers of one file, in the order in which it stores them.
+
+    values: integers (H, W) for grey and palette images, (H, W, 3) for colors. top: the value of full brightness.
+    alpha: (H, W), or None where there is no such channel. palette: uint8 (n, 3) RGB, or None. orientation: 1 to 8, the
+    EXIF tag, not applied. lossy: the numbers went through a compression that changes them. inverted: a TIFF that
+    stores 0 for white; ``values`` are brightnesses all the same.
+    """
+
+    values: np.ndarray
+    top: int
+    alpha: np.ndarray | None = None
+    palette: np.ndarray | None = None
+    orientation: int = 1
+    lossy: bool = False
+    inverted: bool = False
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) as stored."""
+        return self.values.shape[:2]
+
+
+def is_file(path: str | os.PathLike) -> bool:
+    """Is this a file that can be looked at? False also for names that no system takes."""
+    try:
+        return os.path.isfile(path)
+    except (OSError, ValueError):
+        return False
+
+
+def no_such_file(path: str | os.PathLike) -> str:
+    """That a file is missing, and the name of one in its folder that differs in case only."""
+    path = Path(path)
+    with contextlib.suppress(OSError, ValueError):
+        alike = [name for name in os.listdir(path.parent) if name.casefold() == path.name.casefold()]
+        if alike and path.name not in alike:
+            return f"{path}: no such file; {alike[0]} is there, rename one of them"
+    return f"{path}: no such file"
+
+
+def decode(path: str | os.PathLike) -> Pixels:
+    """Decode a whole file, so that damage anywhere in it shows here. ``DataError`` for whatever cannot be used."""
+    path = Path(path)
+    _require_file(path)
+    try:
+        with _opened(path) as image:
+            _check_header(path, image)
+            image.verify()  # checksums: a PNG with flipped bits would often decode, to wrong pixels
+        with _opened(path) as image:
+            return _pixels(path, image)
+    except DataError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise DataError(f"{path}: more than the {MAX_PIXELS} pixels allowed") from error
+    except Exception as error:  # for damage Pillow raises OSError, SyntaxError, struct.error and more
+        raise DataError(f"{path}: not a readable image ({_short(error)}); {READABLE}") from error
+
+
+def header_size(path: str | os.PathLike) -> tuple[tuple[int, int], int]:
+    """(H, W) as stored and the EXIF orientation, from the beginning of a file; ``DataError`` as in decode."""
+    path = Path(path)
+    _require_file(path)
+    try:
+        with _opened(path) as image:
+            orientation = 1 if image.format == "PNG" and "exif" not in image.info else _orientation(image)
+            W, H = image.size
+            return ((W, H) if image.format == "TIFF" and orientation >= 5 else (H, W)), orientation
+    except Exception as error:
+        raise DataError(f"{path}: not a readable image ({_short(error)}); {READABLE}") from error
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """An image, not opened by name: Pillow would map some TIFFs into memory and mix up the pixels of turned ones."""
+    with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
+        yield image
+
+
+def _require_file(path: Path) -> None:
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DataError(no_such_file(path)) from error
+    except (OSError, ValueError) as error:  # a loop of links, a name that is too long, a folder closed to us
+        raise DataError(f"{path}: cannot be opened ({error})") from error
+    if not stat.S_ISREG(mode):
+        raise DataError(f"{path}: is a {'folder' if stat.S_ISDIR(mode) else 'device or pipe'}, not an image file")
+
+
+def _short(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "damaged at its beginning, or of another format"
+    text = str(error) or type(error).__name__
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+def _check_header(path: Path, image: Image.Image) -> None:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise DataError(f"{path}: {width} x {height} pixels are more than the {MAX_PIXELS} allowed")
+    if width * height == 0:
+        raise DataError(f"{path}: {width} x {height} pixels: an image without pixels")
+    if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:  # MPO: a photo and its previews
+        raise DataError(f"{path}: holds {image.n_frames} images; save each as its own file")
+    if image.format == "TIFF":
+        _check_tiff(path, image.tag_v2)
+    if image.format in ("JPEG", "MPO") and (fault := fault_of_jpeg(path.read_bytes())):
+        raise DataError(f"{path}: a damaged JPEG ({fault}); get or save it again")
+
+
+def _check_tiff(path: Path, tags) -> None:
+    """Refuse tags that contradict each other, or the length of the data: Pillow would read other pixels."""
+    names = {256: "ImageWidth", 257: "ImageLength", 258: "BitsPerSample", 262: "PhotometricInterpretation"}
+    missing = [name for tag, name in names.items() if tag not in tags]
+    if missing:
+        raise DataError(f"{path}: damaged, the TIFF tag {missing[0]} is missing; save it again")
+    width, height, bits, photo = (tags[tag] for tag in names)
+    samples, planar = tags.get(277, 1), tags.get(284, 1)
+    wanted = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3, 8: 3}.get(photo)
+    if wanted is None or samples != wanted + len(tags.get(338, ())) or len(bits) not in (1, samples):
+        raise DataError(f"{path}: damaged, or a TIFF of another kind: {samples} samples of {bits} bits with "
+                        f"PhotometricInterpretation {photo}; save it as PNG")
+    if 2 in tags.get(339, ()) and bits[0] == 8:
+        raise DataError(f"{path}: holds signed 8-bit numbers; save it as 8 or 16 bit without sign")
+    if planar == 2 and samples > 1 and bits[0] != 8:
+        raise DataError(f"{path}: stores {bits[0]}-bit colors as separate planes; save it as PNG")
+    w, h = (tags.get(322), tags.get(323)) if 324 in tags else (width, min(tags.get(278, height), height))
+    offsets, counts = (tags.get(tag) for tag in ((324, 325) if 324 in tags else (273, 279)))
+    if not isinstance(w, int) or not isinstance(h, int) or min(w, h) < 1 or offsets is None or counts is None:
+        raise DataError(f"{path}: damaged, the TIFF tags of its strips or tiles are missing; save it again")
+    rows, planes = -(-height // h), samples if planar == 2 else 1
+    blocks = {len(counts), len(offsets), len(set(offsets)), rows * -(-width // w) * planes}
+    if len(blocks) > 1 or min(offsets) < 8:
+        raise DataError(f"{path}: damaged, {min(blocks)} strips or tiles for {width} x {height} pixels; save it again")
+    if tags.get(259, 1) == 1:  # not compressed
+        line = -(-w * sum(bits * (samples if len(bits) == 1 else 1)) // (8 * planes))  # bytes
+        high = h * rows if 324 in tags else height
+        if sum(counts) != line * high * -(-width // w) * planes:
+            raise DataError(f"{path}: damaged, {sum(counts)} bytes for {width} x {height} pixels of {bits} bits; save "
+                            "it again")
+
+
+def _orientation(image: Image.Image) -> int:
+    tag = image.getexif().get(ORIENTATION, 1)
+    return tag if tag in TURNS else 1
+
+
+def _pixels(path: Path, image: Image.Image) -> Pixels:
+    rawmode = _rawmode(image)  # first, since a PNG is decoded for its EXIF tags
+    orientation = _orientation(image)
+    inverted = image.format == "TIFF" and image.tag_v2.get(262) == 0
+    lossy = image.format in ("JPEG", "MPO") or image.info.get("compression") in ("jpeg", "tiff_jpeg")
+    if image.format == "WEBP":
+        with path.open("rb") as file:
+            lossy = b"VP8L" not in file.read(4096)
+    low = None
+    if ";16" in rawmode and image.mode in ("RGB", "RGBA", "CMYK"):
+        low = _low_bytes(path, rawmode)
+    image.load()
+    if image.format == "TIFF" and _orientation(image) != orientation:  # Pillow turned it
+        image = image.transpose(BACK[orientation])
+        low = None if low is None else low.transpose(BACK[orientation])
+    found = _stored(path, image, rawmode, low)
+    if inverted and image.mode.startswith("I;16"):
+        found = found._replace(values=found.top - found.values)
+    return found._replace(orientation=orientation, lossy=lossy, inverted=inverted)
+
+
+def _stored(path: Path, image: Image.Image, rawmode: str, low: Image.Image | None) -> Pixels:
+    mode, transparent = image.mode, image.info.pop("transparency", None)  # colors that a viewer does not draw
+    if mode == "1":
+        return Pixels(np.asarray(image).astype(np.uint8), 1)
+    if mode == "F":
+        raise DataError(f"{path}: pixels are 32-bit floats of unknown range; store it as 8 or 16 bit")
+    if mode == "L":
+        bits = next((b for b in (2, 4) if f"L;{b}" in rawmode), 8)
+        return Pixels(np.asarray(image) // (255 // (2 ** bits - 1)), 2 ** bits - 1)
+    if mode == "I" or mode.startswith("I;16"):
+        grey = np.asarray(image).astype(np.int64)
+        if grey.min() < 0 or grey.max() > 65535:
+            raise DataError(f"{path}: grey values {grey.min()}..{grey.max()} do not fit into 16 bits")
+        return Pixels(grey.astype(np.uint16), 4095 if rawmode == "I;12" else 65535)
+    if mode in ("P", "PA"):
+        index = np.asarray(image.getchannel("P") if mode == "PA" else image)
+        palette = np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
+        if index.max() >= len(palette):
+            raise DataError(f"{path}: a pixel has the palette number {index.max()}, of a palette of {len(palette)} "
+                            "colors")
+        alpha = np.asarray(image.getchannel("A")) if mode == "PA" else None
+        if transparent is not None:  # a palette number, or the alpha of the first ones
+            table = np.full(256, 255, np.uint8)
+            if isinstance(transparent, bytes):
+                table[:len(transparent)] = list(transparent)
+            else:
+                table[transparent] = 0
+            alpha = table[index]
+        return Pixels(index, 255, alpha, palette)
+    if mode in TO_RGB:
+        if low is not None:
+            raise DataError(f"{path}: holds CMYK colors of 16 bits; save it as RGB")
+        return Pixels(np.asarray(image.convert("RGB")), 255)
+    if mode not in ("LA", "RGB", "RGBA"):
+        raise DataError(f"{path}: holds colors of the kind {mode}; save it as RGB")
+    values, top = np.asarray(image), 255
+    if low is not None:
+        values, top = values.astype(np.uint16) * 256 + np.asarray(low), 65535
+    if rawmode == "LA;16B":  # opened as RGBA with grey three times; `low` holds the four bytes of a pixel
+        high, lower = np.asarray(low)[..., ::2].astype(np.uint16), np.asarray(low)[..., 1::2]
+        values = high * 256 + lower
+    channels = values.shape[2]
+    alpha = values[..., -1] if channels in (2, 4) else None
+    return Pixels(values[..., 0] if channels == 2 else np.ascontiguousarray(values[..., :3]), top, alpha)
+
+
+def _rawmode(image: Image.Image) -> str:
+    """How Pillow's decoder is told that the pixels lie in the file."""
+    args = image.tile[0][3] if getattr(image, "tile", None) else ""
+    return str(args[0] if isinstance(args, tuple) and args else args or "")
+
+
+def _low_bytes(path: Path, rawmode: str) -> Image.Image:
+    """The lower bytes of colors of 16 bits: Pillow reads the upper, unless it is told the other byte order."""
+    name, _, order = rawmode.partition(";16")
+    native = "L" if np.little_endian else "B"
+    other = "L" if (native if order == "N" else order) == "B" else "B"
+    with _opened(path) as image:
+        tiles = [(*tile[:3], (f"{name};16{other}", *tile[3][1:]) if isinstance(tile[3], tuple)
+                  else ("RGBA" if name == "LA" else f"{name};16{other}")) for tile in image.tile]
+        image.tile = [getattr(type(old), "_make", tuple)(new) for old, new in zip(image.tile, tiles, strict=True)]
+        image.load()
+        return image.copy()
+
+
+def turned(array: np.ndarray, orientation: int) -> np.ndarray:
+    """An array (H, W) or (H, W, C) as the orientation tag says that it is to be looked at."""
+    across = array.swapaxes(0, 1)
+    return {1: array, 2: array[:, ::-1], 3: array[::-1, ::-1], 4: array[::-1], 5: across, 6: across[:, ::-1],
+            7: across[::-1, ::-1], 8: across[::-1]}[orientation]

@@ -1,0 +1,200 @@
+"""Image files as arrays: images, labels and masks; and PNGs, written whole or not at all.
+
+An image is a measurement: `read_image` scales it to [0, 1] whatever its depth. A label's numbers are names:
+`read_label` returns them as stored, or refuses a file whose numbers cannot be trusted. Pixels are taken as stored;
+`upright` and `size` apply the EXIF orientation.
+"""
+
+import os
+
+import numpy as np
+from PIL import Image
+
+from minicv.data.errors import DataError
+from minicv.data.files.decode import Pixels, decode, header_size, turned
+from minicv.files import atomic_write
+
+SAVE = "save it as PNG"
+
+
+def read_image(path: str | os.PathLike, mode: str = "L", upright: bool = False) -> np.ndarray:
+    """Read an image as float32 (C, H, W) in [0, 1]; mode "L" gives one grey channel, "RGB" three.
+
+    8-bit values are divided by 255, 16-bit values by 65535, those of a 12-bit TIFF by 4095; transparency is dropped.
+    upright: turn and mirror the image as its EXIF orientation asks, as every viewer does; otherwise pixels lie as
+    stored, so that boxes and labels keep fitting. Raises DataError for an image that is missing, damaged, truncated, of
+    a format or kind that is not read, or larger than decode.MAX_PIXELS; the message names the file.
+    """
+    return as_float(read_integers(path, mode, upright=upright))
+
+
+def read_integers(path: str | os.PathLike, mode: str = "RGB", *, upright: bool = False,
+                  size: tuple[int, int] | None = None, where: str = "its annotation") -> np.ndarray:
+    """Read an image as integers (C, H, W) that keep every bit of it: uint8 for up to 8 bits, else uint16, full range.
+
+    size: (H, W) that the image's label or annotation has, and ``where`` that says so. The image is turned by its EXIF
+    orientation if only that gives this size. Raises DataError as read_image does, if neither size fits, and if both fit
+    an image that the orientation would turn, since nothing then says which one the annotation means.
+    """
+    if mode not in ("L", "RGB"):
+        raise ValueError(f'read_image: mode must be "L" or "RGB", got {mode!r}')
+    pixels = decode(path)
+    if size is not None:
+        upright = _needs_turning(path, pixels.size, pixels.orientation, tuple(size), where)
+    values = turned(_full_range(pixels), pixels.orientation if upright else 1)
+    if values.ndim == 3 and mode == "L":  # ITU-R 601, in 16 bits of a fixed point as Pillow's
+        values = ((values.astype(np.int64) @ (19595, 38470, 7471) + 0x8000) >> 16).astype(values.dtype)
+    if values.ndim == 2:
+        return np.repeat(values[None], 1 if mode == "L" else 3, axis=0)
+    return np.ascontiguousarray(values.transpose(2, 0, 1))
+
+
+def as_float(integers: np.ndarray) -> np.ndarray:
+    """What read_integers returned as float32 in [0, 1]."""
+    return integers / np.float32(np.iinfo(integers.dtype).max)
+
+
+def image_size(path: str | os.PathLike, upright: bool = False) -> tuple[int, int]:
+    """(H, W) of an image from the beginning of its file; ``upright`` as in read_image."""
+    (H, W), orientation = header_size(path)
+    return (W, H) if upright and orientation >= 5 else (H, W)
+
+
+def _full_range(pixels: Pixels) -> np.ndarray:
+    """The brightnesses (H, W) or (H, W, 3), uint8 or uint16, of which the type's largest value is full brightness."""
+    if pixels.palette is not None:
+        return pixels.palette[pixels.values]
+    if pixels.top == 4095:
+        return ((pixels.values.astype(np.uint32) * 65535 + 2047) // 4095).astype(np.uint16)
+    return pixels.values if pixels.top > 255 else pixels.values * np.uint8(255 // pixels.top)
+
+
+def _needs_turning(path, stored: tuple[int, int], orientation: int, size: tuple[int, int], where: str) -> bool:
+    """Must an image be turned for ``size`` to be its size?"""
+    upright = stored[::-1] if orientation >= 5 else stored
+    if orientation == 1 or stored == size != upright:
+        if stored != size:
+            raise DataError(f"{path}: size {stored} (H, W) differs from that of {where}, {size}")
+        return False
+    if upright == size != stored:
+        return True
+    tag = f"its EXIF orientation is {orientation}"
+    if size != stored:
+        raise DataError(f"{path}: size {stored} (H, W), and {upright} upright ({tag}), differ from that of {where}, "
+                        f"{size}")
+    raise DataError(f"{path}: {tag}, and {where} fits it as stored and upright; save the image without the tag, turned "
+                    "as its annotation is")
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Labels and masks
+# ---------------------------------------------------------------------------------------------------------
+def read_label(path: str | os.PathLike) -> np.ndarray:
+    """Read a label map as int64 (H, W): grey values as stored, of any depth, or the numbers of a palette.
+
+    Raises DataError as read_image does, and for colors, transparency, lossy compression or an orientation tag, all of
+    which leave open which class a pixel has.
+    """
+    return numbers_of(path, label_pixels(path))
+
+
+def read_label_colors(path: str | os.PathLike) -> np.ndarray:
+    """Read a label map whose colors are its meaning as uint8 (H, W, 3), RGB, from a color or palette image.
+
+    Raises DataError as read_label does, and for grey values and colors of 16 bits.
+    """
+    return colors_of(path, label_pixels(path))
+
+
+def read_mask(path: str | os.PathLike) -> np.ndarray:
+    """Read a mask as bool (H, W): black is outside, one other color or grey value inside, or alpha if that varies.
+
+    Raises DataError as read_label does, and for a file of more values than two, or of two that are not black.
+    """
+    pixels = label_pixels(path, alpha=True)
+    values = pixels.values if pixels.palette is None else pixels.palette[pixels.values]
+    inside = values.astype(np.int64) @ (1 << 32, 1 << 16, 1) if values.ndim == 3 else values
+    found, alpha = np.unique(inside), pixels.alpha
+    if alpha is not None and np.ptp(alpha):
+        if len(found) > 1 and not np.array_equal(alpha > 0, inside > 0):
+            raise DataError(f"{path}: color and transparency are two different masks; {SAVE} without transparency")
+        inside, found = alpha, np.unique(alpha)
+    if len(found) > 2 or (len(found) == 2 and found[0] != 0):
+        raise DataError(f"{path}: a mask has two values, 0 outside and another inside; this has {_listed(values)}. "
+                        "Objects of one file belong into a file each; grey edges need a threshold at half")
+    return inside > 0
+
+
+def label_pixels(path: str | os.PathLike, alpha: bool = False) -> Pixels:
+    """Decode a file whose numbers or colors are names; ``DataError`` where they may not be what was meant.
+
+    alpha: the transparency is used. A palette's transparency changes no number and is let pass in any case.
+    """
+    pixels = decode(path)
+    if pixels.lossy:
+        raise DataError(f"{path}: a lossy compression (JPEG, WebP) has changed its numbers; {SAVE} from the original")
+    if pixels.orientation != 1:
+        raise DataError(f"{path}: a label with the orientation tag {pixels.orientation}; {SAVE} without the tag, "
+                        "turned as the image is")
+    if pixels.inverted and pixels.top > 1:
+        raise DataError(f"{path}: a TIFF that stores 0 for white: its numbers or their opposites may be meant; {SAVE}")
+    if not alpha and pixels.alpha is not None and pixels.palette is None and np.ptp(pixels.alpha):
+        raise DataError(f"{path}: some pixels of this label are transparent; {SAVE} without transparency")
+    return pixels
+
+
+def numbers_of(path: str | os.PathLike, pixels: Pixels) -> np.ndarray:
+    """The numbers of a label, int64 (H, W): also of grey that was stored as RGB. ``DataError`` for colors."""
+    values = pixels.values
+    if values.ndim == 3:
+        if (values != values[..., :1]).any():
+            raise DataError(f"{path}: a label map has one integer per pixel, this has colors; {SAVE} of class numbers")
+        values = values[..., 0]
+    return values.astype(np.int64)
+
+
+def colors_of(path: str | os.PathLike, pixels: Pixels) -> np.ndarray:
+    """The colors of a label, uint8 (H, W, 3). ``DataError`` for a grey image and for 16 bits."""
+    if pixels.top > 255 or (pixels.values.ndim == 2 and pixels.palette is None):
+        kind = "16-bit colors" if pixels.values.ndim == 3 else "grey values"
+        raise DataError(f"{path}: this label's 8-bit colors say what a pixel is, and it has {kind}; {SAVE}, 8-bit RGB")
+    return pixels.values if pixels.palette is None else pixels.palette[pixels.values]
+
+
+def _listed(values: np.ndarray) -> str:
+    """A few of the grey values or colors of an image, in words."""
+    found = np.unique(values) if values.ndim == 2 else np.unique(values.reshape(-1, 3), axis=0)
+    return f"{len(found)} of them, {found[:5].tolist()}" + (" and others" if len(found) > 5 else "")
+
+
+def write_png(path: str | os.PathLike, array: np.ndarray) -> None:
+    """Write what read_image or read_label returned, atomically, as a PNG.
+
+    array: (H, W), (1, H, W) or (3, H, W). Floats in [0, 1] are rounded to 8 bits; booleans become 0 and 255;
+    integers are stored as they are, in 8 bits if they fit and else, for one channel, in 16.
+    """
+    array = np.asarray(array)
+    if array.ndim == 3 and array.shape[0] == 1:
+        array = array[0]
+    if array.ndim != 2 and not (array.ndim == 3 and array.shape[0] == 3) or array.size == 0:
+        raise ValueError(f"write_png: array must be (H, W), (1, H, W) or (3, H, W), got shape {array.shape}")
+    pixels = _to_integers(array)
+    image = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0) if pixels.ndim == 3 else pixels))
+    with atomic_write(path) as temporary:
+        image.save(temporary, format="PNG")
+
+
+def _to_integers(array: np.ndarray) -> np.ndarray:
+    if array.dtype == bool:
+        return array.astype(np.uint8) * np.uint8(255)
+    if not np.issubdtype(array.dtype, np.floating) and not np.issubdtype(array.dtype, np.integer):
+        raise TypeError(f"write_png: array must be float, integer or bool, got {array.dtype}")
+    low, high = array.min(), array.max()
+    if np.issubdtype(array.dtype, np.floating):
+        if not (low >= 0 and high <= 1):  # also catches NaN
+            raise ValueError(f"write_png: float values must lie in [0, 1], got {low}..{high}")
+        return np.rint(array * 255).astype(np.uint8)
+    limit = 65535 if array.ndim == 2 else 255
+    if low < 0 or high > limit:
+        raise ValueError(f"write_png: integers must lie in 0..{limit} for this shape, got {low}..{high}")
+    return array.astype(np.uint8 if high <= 255 else np.uint16)

@@ -1,0 +1,195 @@
+"""Generated microscope pictures of touching cells, so that lessons and tests need no download.
+
+What makes them hard is what makes U-Net's fig. 3 hard: cells crowd together, and where two touch, the label
+has a thin background ridge between them while the image shows only a faint darker seam, in places none at
+all. Dark fibres inside the cells look like seams but are not.
+"""
+
+import dataclasses
+import inspect
+
+import numpy as np
+from scipy import ndimage
+
+from minicv.data.augment.bicubic import bicubic
+from minicv.data.sample import IGNORE, Sample, item_index
+
+FAR = 1e3  # pixels; "no cell near here"
+CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], bool)  # a pixel and the four that share a side with it
+
+
+@dataclasses.dataclass
+class _Cell:
+    """A centre and an outline: radius * (1 + a few cosine waves in the angle)."""
+
+    y: float
+    x: float
+    radius: float
+    waves: np.ndarray  # complex (3,): amplitude and phase of 2, 3 and 4 bumps around the cell
+
+
+def draw_cells(
+    size: tuple[int, int],
+    rng: np.random.Generator,
+    *,
+    radius: tuple[float, float] = (9.0, 17.0),
+    coverage: float = 0.6,
+    touching: float = 0.85,
+    ridge: int = 2,
+    noise: float = 0.05,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw one picture: image float32 (H, W) in [0, 1] and instances int32 (H, W), 0 background, 1..n cells.
+
+    radius: smallest and largest in pixels. coverage: the share of the picture that cells are to fill,
+    roughly. touching: the share of cells laid against another one. ridge: pixels of background between
+    touching cells, 1 or 2. noise: standard deviation of the camera's noise. No two cells touch in the
+    label, not even at a corner, and each is one connected piece, so the instances are the connected
+    components of `instances > 0`.
+    """
+    height, width = size
+    if min(height, width) < 1 or not 0 < radius[0] <= radius[1] or ridge not in (1, 2):
+        raise ValueError(
+            "draw_cells: needs a size of at least (1, 1), 0 < radius[0] <= radius[1] and a ridge of 1 or 2, "
+            f"got size {size}, radius {radius}, ridge {ridge}"
+        )
+    cells = _place(size, rng, radius, coverage, touching)
+    nearest, outside, gap = _partition(size, cells)
+    instances = _separate(np.where(outside < 0, nearest, 0), ridge)
+    return _render(size, rng, cells, nearest, outside, gap, noise), instances
+
+
+class Cells:
+    """A data set of drawn cells; item i depends on seed and i only, whatever the order of access.
+
+    count: how many pictures. size: (H, W), or one number for both. options: draw_cells's.
+    """
+
+    num_classes = 2
+    class_names = ("background", "cell")
+    membranes = True  # between the cells: measured as those of ISBI 2012
+    generated = True  # no file can be missing or damaged
+    ignore_index = IGNORE  # no pixel has it
+
+    def __init__(self, count: int, size: int | tuple[int, int] = (256, 256), seed: int = 0, **options):
+        if count < 0 or seed < 0:
+            raise ValueError(f"Cells: count and seed must not be negative, got {count} and {seed}")
+        inspect.signature(draw_cells).bind(size, None, **options)  # a wrong option shows now, not later
+        self.count = count
+        self.size = tuple(np.broadcast_to(size, 2).tolist())
+        self.seed = seed
+        self.options = options
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Sample:
+        index = item_index(self, index)
+        image, instances = draw_cells(self.size, np.random.default_rng([self.seed, index]), **self.options)
+        label = (instances > 0).astype(np.int64)
+        return Sample(image[None], label, instances, name=f"cells-{self.seed}-{index}")
+
+
+def _place(size, rng, radius, coverage, touching) -> list[_Cell]:
+    """Cells one after the other: against an earlier one or anywhere, where they do not overlap too much."""
+    height, width = size
+    edge = radius[0]  # centres may lie this far outside, so that the border cuts cells
+    mean_area = np.pi * (radius[0] ** 2 + radius[0] * radius[1] + radius[1] ** 2) / 3
+    wanted = max(1, round(coverage * (height + 2 * edge) * (width + 2 * edge) / mean_area))
+    placed = np.empty((wanted, 3))  # y, x, radius
+    placed[0] = rng.uniform(0, height), rng.uniform(0, width), rng.uniform(*radius)
+    count = 1
+    for _ in range(20 * wanted):
+        if count == wanted:
+            break
+        r = rng.uniform(*radius)
+        if rng.random() < touching:
+            y, x, other = placed[rng.integers(count)]
+            angle, distance = rng.uniform(0, 2 * np.pi), rng.uniform(0.8, 0.95) * (r + other)
+            y, x = y + distance * np.sin(angle), x + distance * np.cos(angle)
+        else:
+            y, x = rng.uniform(-edge, height + edge), rng.uniform(-edge, width + edge)
+        inside = -edge <= y <= height + edge and -edge <= x <= width + edge
+        near = np.hypot(placed[:count, 0] - y, placed[:count, 1] - x) < 0.78 * (placed[:count, 2] + r)
+        if inside and not near.any():
+            placed[count] = y, x, r
+            count += 1
+    waves = rng.normal(0, (0.10, 0.05, 0.03), (count, 3)) * np.exp(1j * rng.uniform(0, 2 * np.pi, (count, 3)))
+    return [_Cell(*row, wave) for row, wave in zip(placed[:count], waves, strict=True)]
+
+
+def _partition(size, cells) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Give every pixel to the cell whose outline it is deepest inside.
+
+    Returns, all (H, W): the number of the cell with the nearest outline (0 where none is near), how far
+    outside that outline the pixel is (negative: inside), and how much farther the second nearest outline
+    is, in pixels.
+    """
+    nearest = np.zeros(size, np.int32)
+    first = np.full(size, FAR, np.float32)
+    second = np.full(size, FAR, np.float32)
+    for number, cell in enumerate(cells, start=1):
+        reach = 1.4 * cell.radius + 6  # beyond it, nothing of this cell shows
+        window = tuple(
+            slice(max(0, int(centre - reach)), min(side, int(centre + reach) + 1))
+            for centre, side in zip((cell.y, cell.x), size, strict=True)
+        )
+        y, x = np.ogrid[window]
+        offset = ((x - cell.x) + 1j * (y - cell.y)).astype(np.complex64)
+        distance = np.abs(offset)
+        turn = offset / np.maximum(distance, 1e-3)  # exp(i angle), so turn**k makes k bumps
+        bumps = turn**2 * (cell.waves[0] + turn * (cell.waves[1] + turn * cell.waves[2]))
+        outside = distance - cell.radius * (1 + bumps.real)
+        nearest[window][outside < first[window]] = number
+        second[window] = np.minimum(second[window], np.maximum(first[window], outside))
+        first[window] = np.minimum(first[window], outside)
+    return nearest, first, second - first
+
+
+def _separate(owner, ridge) -> np.ndarray:
+    """Cut the owners apart by a ridge of background and number the cells, the largest piece of each."""
+    if ridge == 2:  # both sides of a contact give way, so that the ridge lies on the seam
+        cells_only = np.where(owner > 0, owner, np.iinfo(owner.dtype).max)
+        lowest = ndimage.minimum_filter(cells_only, footprint=CROSS)
+        highest = ndimage.maximum_filter(owner, footprint=CROSS)
+        owner = np.where((lowest < owner) | (highest > owner), 0, owner)
+    touches = ndimage.maximum_filter(owner, 3) > owner  # corners included; the lower number gives way
+    pieces, count = ndimage.label((owner > 0) & ~touches)
+    by_size = np.argsort(np.bincount(pieces.ravel(), minlength=count + 1)[1:]) + 1  # numbers of pieces
+    owner_of = np.zeros(count + 1, np.int32)
+    owner_of[pieces] = owner
+    largest = {owner_of[piece]: piece for piece in by_size}  # the last one written stays
+    number_of = np.zeros(count + 1, np.int32)
+    number_of[sorted(largest.values())] = np.arange(1, len(largest) + 1)
+    return number_of[pieces]
+
+
+def _render(size, rng, cells, nearest, outside, gap, noise) -> np.ndarray:
+    """Bright cells on a darker ground, seen through a blurring, unevenly lit, noisy microscope."""
+
+    def field(scale):
+        """Smooth random field of standard deviation about 1 whose bumps are about scale pixels wide."""
+        nodes = tuple(max(2, round(side / scale) + 1) for side in size)
+        return bicubic(rng.normal(0, 1, nodes), size)
+
+    def per_cell(values):
+        """(H, W): each pixel takes the value of its nearest cell."""
+        return np.concatenate([[0], values]).astype(np.float32)[nearest]
+
+    grain = ndimage.gaussian_filter(rng.normal(0, 1, size).astype(np.float32), 1.2, truncate=3) * 4.2
+    body = 1 / (1 + np.exp(np.clip(outside, -9, 9) / 1.1))  # soft edge, 0.5 on the outline
+    seam = np.clip(0.5 + 0.6 * field(14), 0, 1) * np.exp(-((gap / 2.2) ** 2))
+    fibres = np.clip(0.5 * field(20), 0, 1) * np.exp(-((field(9) / 0.16) ** 2))  # where a field crosses 0
+
+    y, x, r = (np.array([getattr(cell, name) for cell in cells]) for name in ("y", "x", "radius"))
+    shift_y, shift_x = rng.normal(0, 0.15, (2, len(cells))) * r  # the nucleus is off centre
+    rows, columns = np.ogrid[: size[0], : size[1]]
+    square = (rows - per_cell(y + shift_y)) ** 2 + (columns - per_cell(x + shift_x)) ** 2
+    spot = np.exp(-((square / per_cell(0.45 * r).clip(1) ** 2) ** 2))
+    nucleus = per_cell(rng.normal(0.05, 0.05, len(cells))) * spot
+
+    inside = 0.3 + per_cell(rng.normal(0, 0.03, len(cells))) + nucleus + 0.04 * grain - 0.14 * (seam + fibres)
+    image = 0.28 + 0.03 * field(25) + 0.015 * grain + body * inside
+    image = ndimage.gaussian_filter(image, 0.8, truncate=3)
+    lamp = 1 + 0.15 * field(max(size))  # slow changes over the whole picture
+    image = image * lamp + noise * np.sqrt(image.clip(0.05) / 0.5) * rng.normal(0, 1, size)  # photon noise
+    return image.clip(0, 1).astype(np.float32)

@@ -1,0 +1,136 @@
+"""Generated scenes of several objects, so that detectors can be trained without a download.
+
+Objects are shapes of any colour and texture (`shapes.SHAPES`): only the outline says which class it is. They are of
+several sizes and ratios, may lie on each other, and at the border; a box is around what is to be seen, as COCO's.
+"""
+from __future__ import annotations
+
+import inspect
+
+import numpy as np
+
+from ..readers.detection import boxes_of_masks
+from ..sample import DetectionSample, item_index
+from .shapes import SHAPES, TEXTURES, paint, random_colour, texture
+
+CLASSES = ("disc", "square", "triangle", "star", "cross")
+TRIES = 30  # places that are tried for an object, before the picture is full
+
+
+def draw_box_scene(size: tuple[int, int], rng: np.random.Generator, *, class_names: tuple[str, ...] = CLASSES,
+                   objects: tuple[int, int] = (1, 6), radius: tuple[float, float] = (0.08, 0.3),
+                   ratio: tuple[float, float] = (0.5, 2.0), angle: float = 0.3, crowding: float = 0.3,
+                   visible: float = 0.6, contrast: float = 0.35, strength: float = 0.3,
+                   noise: float = 0.04) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Draw one scene: image float32 (3, H, W) in [0, 1], masks bool (R, H, W) of what is to be seen, labels (R,).
+
+    objects: fewest and most; less where there is no room. radius: smallest and largest, as shares of the shorter side;
+    small and large objects are equally frequent. ratio: of height to width, before turning by up to ``angle`` radians.
+    crowding: share of the objects that are laid against or onto another one; the others touch nothing. visible: share
+    of itself that every object shows at least, of others and of the border. contrast: least difference from the ground
+    in some colour channel. strength: of the textures, 0 for plain colours. noise: standard deviation.
+    """
+    height, width = size
+    if min(size) < 1 or not 0 <= objects[0] <= objects[1] or not 0 < radius[0] <= radius[1] or not 0 < visible <= 1:
+        raise ValueError("draw_box_scene: needs a size of at least (1, 1), 0 <= objects[0] <= objects[1], "
+                         "0 < radius[0] <= radius[1] and 0 < visible <= 1, got "
+                         f"{size}, {objects}, {radius} and {visible}")
+    ground = random_colour(rng)
+    image = surface(ground, size, rng, strength)  # (3, H, W)
+    owner = np.zeros(size, np.int16)  # which object is on top, 0 for the ground
+    whole: list[int] = []  # pixels of each object, also those that do not show
+    places: list[tuple[float, float, float]] = []  # y, x, radius
+    labels: list[int] = []
+    for _ in range(rng.integers(objects[0], objects[1] + 1)):
+        for _ in range(TRIES):
+            r = np.exp(rng.uniform(*np.log(radius))) * min(size)
+            onto = bool(places) and rng.random() < crowding
+            if onto:
+                y, x, other = places[rng.integers(len(places))]
+                turn, distance = rng.uniform(0, 2 * np.pi), rng.uniform(0.55, 1.0) * (r + other)
+                y, x = y + distance * np.sin(turn), x + distance * np.cos(turn)
+            else:
+                y, x = rng.uniform(0, height), rng.uniform(0, width)
+            label, stretch = int(rng.integers(len(class_names))), np.sqrt(np.exp(rng.uniform(*np.log(ratio))))
+            window, mask, pixels = _stretched(class_names[label], size, (y, x), r, stretch, rng.uniform(-angle, angle))
+            if mask.any() and mask.sum() >= visible * pixels and _fits(owner, window, mask, whole, visible, onto):
+                colour = random_colour(rng, ground, contrast=contrast)
+                image[:, *window] = np.where(mask, surface(colour, mask.shape, rng, strength), image[:, *window])
+                owner[window][mask] = len(whole) + 1
+                whole.append(pixels)
+                places.append((y, x, r))
+                labels.append(label)
+                break
+    image += rng.standard_normal(image.shape, dtype=np.float32) * np.float32(noise)
+    masks = owner[None] == np.arange(1, len(whole) + 1)[:, None, None]
+    return image.clip(0, 1), masks, np.array(labels, np.int64)
+
+
+def surface(colour: np.ndarray, size: tuple[int, int], rng: np.random.Generator, strength: float) -> np.ndarray:
+    """A surface of this colour with any texture, up to ``strength`` lighter or darker in each channel: (3, H, W)."""
+    pattern = texture(TEXTURES[rng.integers(len(TEXTURES))], size, rng)
+    return paint(pattern, colour, colour + rng.uniform(-strength, strength, 3))
+
+
+def _stretched(name: str, size: tuple[int, int], centre: tuple[float, float], radius: float, stretch: float,
+               angle: float) -> tuple[tuple[slice, slice], np.ndarray, int]:
+    """A shape ``stretch**2`` times as high as wide: a window of the picture, the mask in it, its pixels anywhere."""
+    reach = radius * max(stretch, 1 / stretch)
+    (top, left), (bottom, right) = np.floor(np.subtract(centre, reach)), np.ceil(np.add(centre, reach))
+    y, x = np.arange(top, bottom)[:, None] + 0.5 - centre[0], np.arange(left, right) + 0.5 - centre[1]
+    u, v = np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x  # turned back
+    every = SHAPES[name](u * (stretch / radius), v / (stretch * radius))
+    ends = np.clip([[top, bottom], [left, right]], 0, np.array(size)[:, None]).astype(int)  # rows and columns
+    (y1, y2), (x1, x2) = ends - np.array([[int(top)], [int(left)]])
+    return (slice(*ends[0]), slice(*ends[1])), every[y1:y2, x1:x2], int(every.sum())
+
+
+def _fits(owner: np.ndarray, window: tuple[slice, slice], mask: np.ndarray, whole: list[int], visible: float,
+          onto: bool) -> bool:
+    """Does every object below still show enough of itself? One that is not laid onto others may touch nothing."""
+    covered = owner[window][mask]
+    if not onto:
+        return not covered.any()
+    now = np.bincount(owner.ravel(), minlength=len(whole) + 1)[1:]
+    lost = np.bincount(covered, minlength=len(whole) + 1)[1:]
+    return bool((now - lost >= visible * np.array(whole)).all())
+
+
+class BoxScenes:
+    """A data set of drawn scenes; item i is a DetectionSample that depends on split, seed and i only.
+
+    count: how many. size: (H, W), or one number for both. split: "train", "val" and "test" never share a picture. keep:
+    remember what was drawn, so that it is drawn once; such samples cannot be written to. options: draw_box_scene's.
+    """
+
+    generated = True  # no file can be missing or damaged
+
+    def __init__(self, count: int, size: int | tuple[int, int] = 128, seed: int = 0, split: str = "train",
+                 keep: bool = False, **options):
+        splits = ("train", "test", "val")
+        if count < 0 or seed < 0 or split not in splits:
+            raise ValueError(f"BoxScenes: count and seed must not be negative, split one of {', '.join(splits)}, got "
+                             f"{count}, {seed} and {split!r}")
+        inspect.signature(draw_box_scene).bind(size, None, **options)  # a wrong option shows now, not later
+        self.count, self.size, self.seed, self.split = count, tuple(np.broadcast_to(size, 2).tolist()), seed, split
+        self.options, self._part = options, splits.index(split)
+        self.class_names = tuple(options.get("class_names", CLASSES))
+        self.num_classes = len(self.class_names)
+        self.keep, self._kept = keep, {}
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> DetectionSample:
+        index = item_index(self, index)
+        if index in self._kept:
+            return self._kept[index]
+        image, masks, labels = draw_box_scene(self.size, np.random.default_rng([self.seed, self._part, index]),
+                                              **self.options)
+        boxes = boxes_of_masks(masks)
+        sample = DetectionSample(image, boxes, labels, f"boxes-{self.split}-{self.seed}-{index}", masks)
+        if self.keep:
+            for array in (image, boxes, labels, masks):
+                array.flags.writeable = False
+            self._kept[index] = sample
+        return sample

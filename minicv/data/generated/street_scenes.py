@@ -1,0 +1,201 @@
+"""Generated scenes for semantic segmentation, so that lessons and tests need no download.
+
+What makes them hard is what the papers' arguments are about:
+
+- context: cars and boats are drawn by the same lines of code; only what lies around decides, road or water. With an
+  apron, plain ground lies between, and what decides is that much farther away.
+- several sizes: trees and houses from a few pixels to half the picture, their pattern as coarse as they are large.
+- thin parts: poles one or two pixels wide; small things: the signs on top of them.
+- colours: every picture has others, so that patterns count. Stripes are water on the ground and walls on a house.
+- imbalance: poles and signs make up a hundredth of the pixels.
+- void: a strip around every object, behind it, has the label IGNORE.
+"""
+from __future__ import annotations
+
+import inspect
+import math
+
+import numpy as np
+from scipy import ndimage
+
+from ..augment.bicubic import bicubic
+from ..sample import IGNORE, Sample, item_index
+from .shapes import paint, random_colour, shape_mask, texture
+
+CLASSES = ("ground", "water", "road", "tree", "house", "car", "boat", "pole", "sign")
+GROUND, WATER, ROAD, TREE, HOUSE, CAR, BOAT, POLE, SIGN = range(9)
+THINGS = (TREE, HOUSE, CAR, BOAT, POLE, SIGN)
+SURFACES = {  # class -> the middle of its colours in all pictures, its patterns, their periods in pixels or radii
+    GROUND: ((0.50, 0.50, 0.40), ("noise",), (4, 9)), WATER: ((0.42, 0.47, 0.52), ("stripes",), (4, 9)),
+    ROAD: ((0.46, 0.46, 0.48), ("noise",), (1, 2)), TREE: ((0.38, 0.46, 0.34), ("dots",), (0.3, 0.5)),
+    HOUSE: ((0.56, 0.47, 0.42), ("checks", "stripes"), (0.3, 0.6))}
+NUMBERS = {"vehicle": 4.0, "house": 2.5, "tree": 4.5, "pole": 2.5}  # in a square picture; drawn in this order
+RADII = {"vehicle": (0.05, 0.11), "house": (0.04, 0.24), "tree": (0.03, 0.24), "pole": (0.10, 0.25)}  # of its side
+
+
+def draw_scene(size: tuple[int, int], rng: np.random.Generator, *, density: float = 1.0, apron: float = 0.0,
+               void: int = 1, noise: float = 0.03) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Draw one picture: image float32 (3, H, W) in [0, 1], label int64 (H, W), instances int32 (H, W).
+
+    density: how many objects, against the usual. apron: pixels of plain ground around cars and boats. void: width of
+    the strip around objects, pixels. noise: standard deviation. Instances count the objects from the back to the front;
+    0 is none of them, the strips included. ``ValueError`` for values that cannot be.
+    """
+    if min(size) < 1 or min(density, apron, void, noise) < 0:
+        raise ValueError("draw_scene: needs a size of at least (1, 1), and density, apron, void and noise of 0 or more,"
+                         f" got {size}, {density}, {apron}, {void} and {noise}")
+    canvas = _Canvas(size, rng, apron)
+    squares = size[0] * size[1] / min(size) ** 2
+    for name, number in NUMBERS.items():
+        for _ in range(rng.poisson(density * number * squares)):
+            radius = min(size) * np.exp(rng.uniform(*np.log(RADII[name])))  # as many of half the size as of twice
+            getattr(canvas, name)(radius)
+    return canvas.finish(void, noise)
+
+
+class Scenes:
+    """A data set of drawn scenes; item i depends on seed and i only, whatever the order of access.
+
+    count: how many pictures. size: (H, W), or one number for both. keep: remember what was drawn, so that it is drawn
+    once; such samples cannot be written to. options: draw_scene's.
+    """
+
+    class_names = CLASSES
+    num_classes = len(CLASSES)
+    generated = True  # no file can be missing or damaged
+    ignore_index = IGNORE
+    upright = True  # poles stand: augmentation does not turn these pictures
+
+    def __init__(self, count: int, size: int | tuple[int, int] = (96, 128), seed: int = 0,
+                 keep: bool = False, **options):
+        if count < 0 or seed < 0:
+            raise ValueError(f"Scenes: count and seed must not be negative, got {count} and {seed}")
+        inspect.signature(draw_scene).bind(size, None, **options)  # a wrong option shows now, not later
+        self.count, self.size, self.seed, self.options = count, tuple(np.broadcast_to(size, 2).tolist()), seed, options
+        self.keep, self._kept = keep, {}
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Sample:
+        index = item_index(self, index)
+        if index in self._kept:
+            return self._kept[index]
+        drawn = draw_scene(self.size, np.random.default_rng([self.seed, index]), **self.options)
+        sample = Sample(*drawn, name=f"scenes-{self.seed}-{index}")
+        if self.keep:
+            for array in drawn:
+                array.flags.writeable = False
+            self._kept[index] = sample
+        return sample
+
+
+class _Canvas:
+    """A picture in the making: each object is drawn over what is there."""
+
+    def __init__(self, size: tuple[int, int], rng: np.random.Generator, apron: float):
+        self.size, self.rng, self.apron, self.objects = size, rng, apron, 0
+        self.colours = {k: (np.array(middle) + rng.uniform(-0.08, 0.08) + rng.uniform(-0.05, 0.05, 3),
+                            rng.uniform(0.12, 0.25) * rng.choice([-1, 1]), patterns[rng.integers(len(patterns))])
+                        for k, (middle, patterns, _) in SURFACES.items()}  # colour, contrast, pattern
+        grounds = np.stack([self.surface(k, size) for k in (GROUND, WATER, ROAD)])  # (3, 3, H, W)
+        self.plain = grounds[GROUND]
+        # Low places are water and high ones road; some pictures lie low and some high
+        height = rng.normal(0, 0.6) + bicubic(rng.normal(0, 1, (4, 4)), size)
+        water, road = height < -0.3, height > 0.3  # (H, W)
+        self.image = np.where(water, grounds[WATER], np.where(road, grounds[ROAD], self.plain))  # (3, H, W)
+        self.label = np.where(water, WATER, np.where(road, ROAD, GROUND)).astype(np.uint8)
+        self.instances = np.zeros(size, np.int32)
+        self.paved, self.dry = road, np.flatnonzero(~water)
+        free = water | road  # where cars and boats may be: with an apron, that far from the ground's edge
+        if apron and not free.all():
+            free = ndimage.distance_transform_edt(free) > apron
+        self.open = np.flatnonzero(free)
+
+    def surface(self, k: int, size: tuple[int, int], scale: float = 1.0) -> np.ndarray:
+        """A piece of class k in this picture's colours: float32 (3, h, w)."""
+        colour, contrast, pattern = self.colours[k]
+        periods = np.multiply(SURFACES[k][2], scale)
+        return paint(texture(pattern, size, self.rng, np.maximum(periods, 1)), colour - contrast / 2,
+                     colour + contrast / 2)
+
+    def place(self, pixels: np.ndarray) -> np.ndarray | None:
+        """A random point (y, x) in one of these pixels, numbers from 0 to H * W - 1; None where there are none."""
+        if not pixels.size:
+            return None
+        return np.array(divmod(pixels[self.rng.integers(pixels.size)], self.size[1])) + self.rng.random(2)
+
+    def window(self, centre: np.ndarray, reach: float) -> tuple[tuple[slice, slice], np.ndarray]:
+        """The pixels up to ``reach`` from a point, and where the point lies among them."""
+        low = [max(0, math.floor(c - reach)) for c in centre]
+        high = [min(n, math.ceil(c + reach)) for c, n in zip(centre, self.size, strict=True)]
+        return tuple(slice(a, max(a, b)) for a, b in zip(low, high, strict=True)), centre - low
+
+    def put(self, at: tuple[slice, slice], mask: np.ndarray, surface: np.ndarray, k: int, new: bool = True) -> None:
+        """Draw ``surface`` (3, h, w) where the mask is, as a new object of class k, or no object."""
+        self.objects += new
+        self.image[:, *at] = np.where(mask, surface, self.image[:, *at])
+        self.label[at][mask] = k
+        self.instances[at][mask] = self.objects if new else 0
+
+    def vehicle(self, radius: float) -> None:
+        """A car or a boat: the same hull, in any colour, with a cabin; the ground at its middle decides."""
+        centre, apron = self.place(self.open), self.apron
+        if centre is None:
+            return
+        k = CAR if self.paved[tuple(centre.astype(int))] else BOAT
+        at, middle = self.window(centre, radius + apron)
+        size, angle = self.label[at].shape, self.rng.uniform(0, np.pi)
+        if apron:
+            self.put(at, shape_mask("disc", size, middle, radius + apron), self.plain[:, *at], GROUND, new=False)
+        hull, cabin = random_colour(self.rng), random_colour(self.rng)
+        surface = np.where(shape_mask("ellipse", size, middle, radius / 2, angle), cabin[:, None, None],
+                           hull[:, None, None])
+        self.put(at, shape_mask("ellipse", size, middle, radius, angle), surface.astype(np.float32), k)
+
+    def tree(self, radius: float) -> None:
+        self._large(radius, TREE, "disc", 0.0)
+
+    def house(self, radius: float) -> None:
+        self._large(radius, HOUSE, "square", self.rng.uniform(-0.2, 0.2))
+
+    def _large(self, radius: float, k: int, shape: str, angle: float) -> None:
+        centre = self.place(self.dry)
+        if centre is not None:
+            at, middle = self.window(centre, radius)
+            size = self.label[at].shape
+            self.put(at, shape_mask(shape, size, middle, radius, angle), self.surface(k, size, radius), k)
+
+    def pole(self, radius: float) -> None:
+        """A pole, and in two of three cases a sign on top of it."""
+        centre = self.place(self.dry)
+        if centre is None:
+            return
+        at, middle = self.window(centre, radius)
+        y, x = (np.arange(n) + 0.5 - m for n, m in zip(self.label[at].shape, middle, strict=True))
+        lean, width = self.rng.uniform(-0.15, 0.15), max(1.5, min(self.size) / 64)
+        mask = (abs(x - lean * y[:, None]) <= width / 2) & (abs(y[:, None]) <= radius)
+        grey = np.full((3, 1, 1), self.rng.choice([0.1, 0.25, 0.8]), np.float32)
+        self.put(at, mask, grey, POLE)
+        if self.rng.random() < 2 / 3:
+            small = max(2.0, min(self.size) * self.rng.uniform(0.02, 0.035))
+            at, middle = self.window(centre - (radius, lean * radius), small)
+            size, shape = self.label[at].shape, ("disc", "triangle", "square")[self.rng.integers(3)]
+            rim = np.array([0.8, 0.2, 0.2], np.float32) + self.rng.uniform(-0.15, 0.15, 3).astype(np.float32)
+            surface = np.where(shape_mask("disc", size, middle, 0.55 * small), np.float32(0.85), rim[:, None, None])
+            self.put(at, shape_mask(shape, size, middle, small), surface, SIGN)
+
+    def finish(self, void: int, noise: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Light from one side, the camera's noise, and strips of void around the objects."""
+        light = 1 + 0.1 * bicubic(self.rng.normal(0, 1, (3, 3)), self.size)
+        image = self.image * light + self.rng.standard_normal(self.image.shape, np.float32) * np.float32(noise)
+        if void:
+            H, W = self.size
+            around, front = np.pad(self.instances, void), self.instances.copy()  # front: the foremost within reach
+            for dy, dx in np.ndindex(2 * void + 1, 2 * void + 1):
+                if (dy - void) ** 2 + (dx - void) ** 2 <= void**2:
+                    np.maximum(front, around[dy:dy + H, dx:dx + W], out=front)
+            behind = front > self.instances
+            self.label[behind] = IGNORE
+            self.instances[behind] = 0
+        return image.clip(0, 1).astype(np.float32, copy=False), self.label.astype(np.int64), self.instances

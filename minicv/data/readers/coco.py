@@ -1,0 +1,275 @@
+"""COCO's annotations in JSON (Lin et al., ECCV 2014): boxes, and masks as polygons or run lengths.
+
+Layout: annotations/instances_NAME.json, and the images in NAME/ (train2017, val2017), or images/NAME/, or images/. A
+box is (x, y, width, height), continuous. Category numbers have gaps; classes are numbered 0, 1, ... in their order.
+
+What every entry needs: an image id, file_name, height and width; a category id and name; an annotation image_id,
+category_id and bbox. Without iscrowd an object is no crowd; without area it has its box's. An outline, "segmentation",
+is polygons, each a list x, y, x, y, ... of three points or more, or run lengths. Ids, file names and the names of
+categories are unique: otherwise it is unknown which object belongs where. Annotations that share an id are all kept and
+named in ``problems``.
+
+The mask of an object without an outline ([] or none) is unknown. Beside objects that have one, the object is left out;
+an image none of whose objects has one keeps its boxes and has no masks. Both are named in ``problems``, unless no
+object of the whole set has an outline.
+"""
+from __future__ import annotations
+
+import functools
+import glob
+import os
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ..errors import DataError
+from ..files.decode import MAX_PIXELS
+from ..files.entries import Entry, are_numbers, listed, shown, unique
+from ..files.rle import decode_rle, fill_polygon, polygon_runs, run_lengths
+from ..files.text import read_json
+from .detection import DetectionPictures, Record, usable_boxes
+from .segmentation import folder
+
+SLACK = 1.0  # pixels: COCO's boxes are rounded to hundredths, and reach out of the image by parts of a pixel
+EXPECTED = "COCO is expected as annotations/instances_NAME.json with the images in NAME or images"
+
+
+class CocoDetection(DetectionPictures):
+    """The images of annotations/instances_SPLIT*.json, with boxes, crowds, areas and masks.
+
+    split: the beginning of the name, "train" for train2017. ``masks=False`` does not read outlines, which is much
+    faster, and keeps objects without one.
+    """
+
+    def __init__(self, root: str | os.PathLike, split: str = "train", masks: bool = True, keep: bool = False):
+        self.split, problems = split, []
+        self.class_names, reads = find(Path(root), split, masks)
+        super().__init__([read(problems) for read in reads], problems, keep)
+
+
+class Image(NamedTuple):
+    """An entry of "images": the file, its name in the JSON, and (H, W)."""
+
+    path: Path
+    file_name: str
+    size: tuple[int, int]
+
+
+class Object(NamedTuple):
+    """An annotation, checked: box (x, y, width, height), class, polygons or run lengths or None."""
+
+    entry: Entry
+    box: list[float]
+    label: int
+    crowd: bool
+    area: float
+    outline: list[list[float]] | dict | None
+
+
+def find(root: Path, split: str, masks: bool = True) -> tuple[tuple[str, ...], list[Callable[[list[str]], Record]]]:
+    """The classes, and for each image of a split, what makes a record and adds to a list what is wrong with it."""
+    path = find_json(root, "instances", split)
+    images, annotations, categories = read_lists(path, "instances")
+    names, number, _ = read_categories(categories)
+    images = read_images(images, root, path, "instances")
+    of_image, seen, errors = defaultdict(list), {}, []
+    for annotation in annotations:
+        try:
+            of_image[image_of(annotation, images)].append(annotation)
+            if "id" in annotation.content:
+                seen.setdefault(annotation.identifier("id"), annotation)
+        except DataError as error:
+            errors.append(error)
+    if errors:
+        raise DataError(f"{errors[0]}" + (f"; {len(errors) - 1} more annotations likewise" if len(errors) > 1 else ""))
+    masked = masks and any(annotation.get("segmentation", None) for annotation in annotations)
+    return names, [functools.partial(_record, image, of_image[key], number, seen, masks, masked)
+                   for key, image in images.items()]
+
+
+def _record(image: Image, annotations: list[Entry], number: dict[int, int], seen: dict[int | str, Entry],
+            with_masks: bool, masked: bool, problems: list[str]) -> Record:
+    """``seen``: the first annotation of each id; ``masked``: any object of the set has an outline."""
+    objects, errors = [], []
+    for a in annotations:
+        try:
+            objects.append(_object(a, image.size, number, with_masks))
+        except DataError as error:
+            errors.append(error)
+        if "id" in a.content and (first := seen[a.identifier("id")]) is not a:
+            problems.append(f"{a.path}: {a} has the id of {first.place}, both kept")
+    if masked:
+        objects = _with_masks(image, objects, problems)
+    boxes = np.array([o.box for o in objects], float).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]  # x, y, width, height -> x1, y1, x2, y2
+    boxes, left = usable_boxes(boxes, image.size, [_where(image, o.entry) for o in objects], problems, SLACK)
+    if errors:
+        problems += map(str, errors[1:])
+        raise errors[0]
+    objects = [o for o, stays in zip(objects, left, strict=True) if stays]
+    outlines, masks = [o.outline for o in objects], None
+    if with_masks and None not in outlines:
+        masks = functools.partial(_masks, outlines, image.size)
+    return Record(Path(image.file_name).stem, image.path, image.size, boxes,
+                  np.array([o.label for o in objects], np.int64), None, np.array([o.crowd for o in objects], bool),
+                  np.array([o.area for o in objects], np.float32), masks)
+
+
+def _object(entry: Entry, size: tuple[int, int], number: dict[int, int], with_masks: bool) -> Object:
+    box = entry.numbers("bbox", 4)
+    return Object(entry, box, class_of(entry, number), entry.flag("iscrowd", 0),
+                  entry.number("area", abs(box[2] * box[3])), _outline(entry, size) if with_masks else None)
+
+
+def _with_masks(image: Image, objects: list[Object], problems: list[str]) -> list[Object]:
+    """The objects of an image that a set with masks keeps; what is left out, and why, goes to ``problems``."""
+    kept = []
+    for o in objects:
+        if o.outline is None or _has_pixels(o.outline, image.size):
+            kept.append(o)
+        else:
+            problems.append(f"{_where(image, o.entry)}: its mask has no pixel, left out")
+    without = [o for o in kept if o.outline is None]
+    if without and len(without) == len(kept):
+        problems.append(f"{without[0].entry.path}: {image.file_name}: none of its {len(without)} objects has an "
+                        "outline, though others of the set have; kept without masks")
+        return kept
+    problems += [f"{_where(image, o.entry)}: no outline, beside objects that have one, left out" for o in without]
+    return [o for o in kept if o.outline is not None]
+
+
+def _where(image: Image, annotation: Entry) -> str:
+    return f"{annotation.path}: {image.file_name}, {annotation}"
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Outlines
+# ---------------------------------------------------------------------------------------------------------
+def _outline(annotation: Entry, size: tuple[int, int]) -> list[list[float]] | dict | None:
+    """Polygons or run lengths, checked; None where there is no outline."""
+    outline = annotation.get("segmentation", None)
+    if outline is None or outline == []:
+        return None
+    if isinstance(outline, dict):
+        try:
+            stated, _ = run_lengths(outline)
+        except ValueError as error:
+            raise annotation.fail(f"a mask that cannot be read ({error})") from error
+        if stated != size:
+            raise annotation.fail(f"its mask is {stated} high and wide, and its image {size}")
+        return outline
+    if not isinstance(outline, list) or not all(isinstance(polygon, list) for polygon in outline):
+        raise annotation.fail("segmentation must be a list of polygons, [[x, y, x, y, ...], ...], or run lengths, got "
+                              f"{shown(outline)}")
+    for polygon in outline:
+        if len(polygon) % 2 or not are_numbers(polygon):
+            raise annotation.fail("a polygon must be pairs of finite numbers x, y, got a list of "
+                                  f"{len(polygon)}: {shown(polygon)}")
+    return outline
+
+
+def _has_pixels(outline: list[list[float]] | dict, size: tuple[int, int]) -> bool:
+    if isinstance(outline, dict):
+        return bool(run_lengths(outline)[1][1::2].any())
+    return any((enter < leave).any() for enter, leave in (polygon_runs(polygon, size) for polygon in outline))
+
+
+def _masks(outlines: list[list[list[float]] | dict], size: tuple[int, int]) -> np.ndarray:
+    masks = np.zeros((len(outlines), *size), bool)
+    for mask, outline in zip(masks, outlines, strict=True):
+        if isinstance(outline, dict):
+            mask[...] = decode_rle(outline)
+        else:
+            for polygon in outline:
+                mask |= fill_polygon(polygon, size)
+    return masks
+
+
+# ---------------------------------------------------------------------------------------------------------
+# What instances and panoptic files share
+# ---------------------------------------------------------------------------------------------------------
+def find_json(root: Path, kind: str, split: str) -> Path:
+    """annotations/KIND_SPLIT*.json; ``ValueError`` if there is none, ``DataError`` if it is not the only one."""
+    if not split:
+        raise ValueError("COCO: a split needs a name, as train or val2017, got ''")
+    every = folder(root / "annotations", EXPECTED)
+    found = sorted(every.glob(f"{kind}_{glob.escape(split)}*.json"))
+    if (exactly := every / f"{kind}_{split}.json") in found:
+        return exactly
+    if not found:
+        available = ", ".join(p.stem.removeprefix(f"{kind}_") for p in sorted(every.glob(f"{kind}_*.json"))) or "none"
+        raise ValueError(f"COCO: 0 files {kind}_{split}*.json in {every}; splits there: {available}")
+    if len(found) > 1:
+        raise DataError(f"{found[1]}: a second file for the split {split!r}, beside {found[0].name}; move one away, or "
+                        f"give the whole name, as in {found[0].stem.removeprefix(f'{kind}_')!r}")
+    return found[0]
+
+
+def read_lists(path: Path, kind: str) -> tuple[list[Entry], list[Entry], list[Entry]]:
+    """Images, annotations and categories of a file, entry by entry; of another kind of file it says what it holds."""
+    content, needed = read_json(path), ("images", "annotations", "categories")
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: needs the lists {', '.join(needed)}, got {shown(content)}; only COCO's results are a "
+                        "list, and they are no annotations")
+    if lacking := [name for name in needed if not isinstance(content.get(name), list)]:
+        got = shown(content[lacking[0]]) if lacking[0] in content else f"no such name among {listed(content)}"
+        raise DataError(f"{path}: needs the lists {', '.join(needed)} of COCO's {kind} files; {lacking[0]}: {got}")
+    images, annotations, categories = ([Entry(each, path, f"{name}[{i}]") for i, each in enumerate(content[name])]
+                                       for name in needed)
+    for entries, name in ((images, "images"), (categories, "categories")):
+        if not entries:
+            raise DataError(f"{path}: lists no {name}")
+    mine, other = ("bbox", "segments_info") if kind == "instances" else ("segments_info", "bbox")
+    for a in annotations:
+        if mine not in a.content and other in a.content:
+            raise a.fail(f"has {other} and no {mine}; open "
+                         + ("a panoptic file as coco-panoptic" if kind == "instances" else "an instances file as coco"))
+    return images, annotations, categories
+
+
+def read_categories(entries: list[Entry]) -> tuple[tuple[str, ...], dict[int, int], list[Entry]]:
+    """The names of the classes, id -> class, and the categories in that order."""
+    ids = [entry.whole("id") for entry in entries]
+    unique(entries, ids, "id")
+    unique(entries, [entry.text("name").strip() for entry in entries], "name")
+    order = sorted(range(len(ids)), key=ids.__getitem__)
+    entries = [entries[k] for k in order]
+    return tuple(e.text("name").strip() for e in entries), {ids[k]: n for n, k in enumerate(order)}, entries
+
+
+def read_images(entries: list[Entry], root: Path, path: Path, kind: str) -> dict[int | str, Image]:
+    """The images by id."""
+    place = image_folder(root, path.stem.removeprefix(f"{kind}_"))
+    ids, names = [entry.identifier("id") for entry in entries], [entry.text("file_name") for entry in entries]
+    unique(entries, ids, "id")
+    unique(entries, [os.path.normpath(name) for name in names], "file_name")
+    sizes = [(entry.whole("height", 1), entry.whole("width", 1)) for entry in entries]
+    for entry, (H, W) in zip(entries, sizes, strict=True):
+        if H * W > MAX_PIXELS:
+            raise entry.fail(f"{W} x {H} pixels are more than the {MAX_PIXELS} that are read")
+    return {key: Image(place / name, name, size) for key, name, size in zip(ids, names, sizes, strict=True)}
+
+
+def image_folder(root: Path, name: str) -> Path:
+    """Where the images of a part lie, of the places in use; ``DataError`` if in none."""
+    for place in (root / name, root / "images" / name, root / "images"):
+        if place.is_dir():
+            return place
+    raise DataError(f"{root / name}: no such folder; {EXPECTED}")
+
+
+def image_of(annotation: Entry, images: dict[int | str, Image]) -> int | str:
+    """The id of an annotation's image."""
+    if (key := annotation.identifier("image_id")) not in images:
+        raise annotation.fail(f"is of an image that is not listed: {shown(key)}; images has the ids {listed(images)}")
+    return key
+
+
+def class_of(entry: Entry, number: dict[int, int]) -> int:
+    """The class of an annotation or a segment."""
+    if (key := entry.whole("category_id")) not in number:
+        raise entry.fail(f"is of the unknown class {key}; categories has the ids {listed(number)}")
+    return number[key]

@@ -1,0 +1,83 @@
+"""Nuclei: the 2018 Data Science Bowl (Caicedo et al., Nature Methods 2019; BBBC038), and sets in its layout.
+
+Layout: stage1_train/ID/images/ID.png and stage1_train/ID/masks/*.png with one nucleus each (0 and 255), and lists
+train.txt and val.txt with one ID to a line; without a list, the split "all" takes every ID that there is.
+"""
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import DataError
+from ..files.decode import is_file
+from ..files.images import image_size, read_mask
+from .detection import DetectionPictures, Record, boxes_of_masks
+from .segmentation import folder, listed_names, pngs
+
+EXPECTED = "the nuclei are expected as stage1_train/ID/images/ID.png and stage1_train/ID/masks/*.png"
+
+
+class DSB2018(DetectionPictures):
+    """The pictures of a split with a box and a mask per nucleus; one class, "nucleus".
+
+    All masks are read and checked when the data set is opened. No pixel may belong to two nuclei: the first keeps it,
+    and ``problems`` names the other, as it names a mask without a pixel, which is left out.
+    """
+
+    class_names = ("nucleus",)
+
+    def __init__(self, root: str | os.PathLike, split: str = "train", keep: bool = False):
+        self.split = split
+        problems: list[str] = []
+        super().__init__([read(problems) for read in find(Path(root), split)], problems, keep)
+
+
+def find(root: Path, split: str) -> list[Callable[[list[str]], Record]]:
+    """For each picture of a split, what reads its masks and adds to a list what is wrong with them."""
+    pictures = folder(root / "stage1_train", EXPECTED)
+    if split == "all":
+        names = sorted(p.name for p in pictures.iterdir() if p.is_dir())
+    elif (root / f"{split}.txt").is_file():
+        names = listed_names(root / f"{split}.txt")
+    else:
+        raise ValueError(f"DSB2018: no list {root / f'{split}.txt'}; there are "
+                         f"{', '.join([*sorted(repr(p.stem) for p in root.glob('*.txt')), repr('all')])}")
+    return [functools.partial(read_nuclei, pictures / name) for name in names]
+
+
+def read_nuclei(place: Path, problems: list[str]) -> Record:
+    """The folder of one image. A mask of another size, or of other values than two, is a ``DataError``."""
+    image = place / "images" / f"{place.name}.png"
+    if not is_file(image):
+        raise DataError(f"{image}: no such file; {EXPECTED}")
+    sizes = image_size(image), image_size(image, upright=True)
+    masks = {path: read_mask(path) for path in pngs(folder(place / "masks", EXPECTED))}
+    size = next((mask.shape for mask in masks.values()), sizes[0])
+    instances, count = np.zeros(size, np.uint16), 0
+    for path, mask in masks.items():
+        if mask.shape != size or size not in sizes:
+            raise DataError(f"{path}: size {mask.shape} differs from the image's {sizes[0]} or another mask's")
+        if not mask.any():
+            problems.append(f"{path}: no pixel is set, left out")
+            continue
+        if mask.mean() > 0.5:
+            problems.append(f"{path}: set in {100 * mask.mean():.0f}% of the image; is it inverted? A nucleus is white")
+        taken = mask & (instances > 0)
+        if taken.any():
+            problems.append(f"{path}: {taken.sum()} of {mask.sum()} pixels belong to another nucleus, left to that one")
+            mask &= ~taken
+            if not mask.any():
+                continue
+        count += 1
+        instances[mask] = count
+    unpack = functools.partial(_masks, instances, count)
+    return Record(place.name, image, size, boxes_of_masks(unpack()), np.zeros(count, np.int64), masks=unpack)
+
+
+def _masks(instances: np.ndarray, count: int) -> np.ndarray:
+    """Instance numbers (H, W), 0 for none, as bool (count, H, W)."""
+    return instances[None] == np.arange(1, count + 1, dtype=instances.dtype)[:, None, None]

@@ -1,0 +1,161 @@
+"""PASCAL VOC, detection (Everingham et al., IJCV 2010), and sets in its layout, such as the blood cells of BCCD.
+
+Layout: JPEGImages/NAME.jpg, Annotations/NAME.xml, and ImageSets/Main/train.txt, val.txt, trainval.txt and test.txt with
+one NAME to a line. VOC counts pixels from 1 and includes the last: the box (xmin, ymin, xmax, ymax) of an annotation
+becomes (xmin - 1, ymin - 1, xmax, ymax), here and nowhere else. One with xmax = xmin or ymax = ymin is a slip of the
+annotator, a click without a drag, and counts as without area.
+
+An annotation is an XML file in any encoding (see ``text``) whose root is <annotation>. Each <object> in it has one
+<name> and one <bndbox> with one each of <xmin>, <ymin>, <xmax>, <ymax>, whole numbers or not, and may have <difficult>,
+0 or 1. Without <size> the size is the image's. A <bndbox> outside of <object> and <part> is a ``DataError``: some other
+tool wrote it, and its object would be missed. A <filename> of another image is named in ``problems``.
+"""
+from __future__ import annotations
+
+import functools
+import os
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path, PurePath
+from xml.etree.ElementTree import Element
+
+import numpy as np
+
+from ..errors import DataError
+from ..files.decode import MAX_PIXELS
+from ..files.entries import LIMIT, listed, shown
+from ..files.images import image_size
+from ..files.text import read_xml
+from .detection import DetectionPictures, Record, usable_boxes
+from .segmentation import folder, listed_names
+from .voc_segmentation import CLASSES
+
+EXPECTED = "VOC is expected as JPEGImages, Annotations and ImageSets/Main"
+BLOOD_CELLS = ("RBC", "WBC", "Platelets")
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+LEAVES = {"filename", "folder", "owner", "path", "segmented", "size", "source"}  # elements of VOC without objects
+FLAGS = {"0": False, "1": True, "false": False, "true": True}
+
+
+class VOCDetection(DetectionPictures):
+    """The pictures of a split, ImageSets/Main/SPLIT.txt, with boxes; no masks.
+
+    class_names: the kinds of objects that there are; another in an annotation is a ``DataError``. VOC's 20 by default.
+    """
+
+    def __init__(self, root: str | os.PathLike, split: str = "train", class_names: Sequence[str] = CLASSES[1:],
+                 keep: bool = False):
+        self.class_names, self.split = tuple(class_names), split
+        if len(set(self.class_names)) < len(self.class_names):
+            raise ValueError(f"VOCDetection: class_names must differ from each other, got {listed(class_names)}")
+        problems: list[str] = []
+        super().__init__([read(problems) for read in find(Path(root), split, self.class_names)], problems, keep)
+
+
+def find(root: Path, split: str, class_names: Sequence[str]) -> list[Callable[[list[str]], Record]]:
+    """For each image of a split, what reads its annotation and adds to a list what is wrong with it."""
+    images, annotations = (folder(root / name, EXPECTED) for name in ("JPEGImages", "Annotations"))
+    lists = folder(root / "ImageSets" / "Main", EXPECTED)
+    if not (lists / f"{split}.txt").is_file():
+        available = sorted(p.stem for p in lists.glob("*.txt"))
+        raise ValueError(f"VOCDetection: no split {split!r} in {lists}; there are {', '.join(available)}")
+    return [functools.partial(read_annotation, annotations / f"{name}.xml", images / f"{name}.jpg", class_names)
+            for name in listed_names(lists / f"{split}.txt")]
+
+
+def read_annotation(path: Path, image: Path, class_names: Sequence[str], problems: list[str]) -> Record:
+    """One XML file; what is wrong with its boxes goes to ``problems``, ``DataError`` for what cannot be read."""
+    root = read_xml(path)
+    check_layout(root, path)
+    size = read_size(root, path) or image_size(image)
+    boxes, labels, difficult, where = [], [], [], []
+    for k, thing in enumerate(root.findall("object")):
+        place = f"object[{k}]"
+        name, box = _text(thing, "name", path, place), _only(thing, "bndbox", path, place)
+        if name not in class_names:
+            raise DataError(f"{path}: {place}: unknown class {shown(name)}; there are {', '.join(class_names)}")
+        if box is None:
+            raise DataError(f"{path}: {place}: a {name} without a <bndbox>; polygons alone are not read")
+        boxes.append([_number(box, end, path, f"{place}, bndbox") for end in ("xmin", "ymin", "xmax", "ymax")])
+        labels.append(class_names.index(name))
+        difficult.append(_flag(thing, "difficult", path, place))
+        where.append(f"{path}: {place}")
+    stated = _text(root, "filename", path, "annotation", "")
+    if stated and path.stem not in ((own := PurePath(stated.replace("\\", "/"))).name, own.stem):
+        problems.append(f"{path}: <filename> is {shown(stated)}; is it the annotation of another image?")
+    boxes = to_continuous(np.array(boxes, float).reshape(-1, 4))
+    boxes, left = usable_boxes(boxes, size, where, problems)
+    return Record(path.stem, image, size, boxes, np.array(labels, np.int64)[left], np.array(difficult, bool)[left])
+
+
+def check_layout(root: Element, path: Path) -> None:
+    """``DataError`` for XML of another tool, in which the objects stand elsewhere."""
+    if root.tag != "annotation":
+        raise DataError(f"{path}: its root is <{shown(root.tag)[1:-1]}>, VOC's is <annotation>; export it as PASCAL "
+                        "VOC")
+    inside = {box for thing in root.findall("object") for place in (thing, *thing.findall("part"))
+              for box in place.findall("bndbox")}
+    for each in root.iter():
+        local = each.tag.rpartition("}")[2].lower()
+        if local == "bndbox" and each not in inside or local == "object" and each.tag != "object":
+            raise DataError(f"{path}: <{shown(each.tag)[1:-1]}> where PASCAL VOC has none; its boxes are in <object>, "
+                            "directly below <annotation>")
+    if root.find("object") is None:
+        others = [each.tag for each in root if each.tag not in LEAVES and (len(each) or each.attrib)]
+        if others or not any(root.find(name) is not None for name in ("filename", "size")):
+            raise DataError(f"{path}: no <object>, <filename> or <size> as in PASCAL VOC" if not others else
+                            f"{path}: no <object> as in PASCAL VOC, but {listed(others)}; export it as PASCAL VOC")
+
+
+def read_size(root: Element, path: Path) -> tuple[int, int] | None:
+    """(H, W) as stated, or None."""
+    stated = _only(root, "size", path, "annotation")
+    if stated is None:
+        return None
+    H, W = (_number(stated, side, path, "size") for side in ("height", "width"))
+    if not (H >= 1 and W >= 1 and H.is_integer() and W.is_integer() and H * W <= MAX_PIXELS):
+        raise DataError(f"{path}: size: {W:.10g} x {H:.10g} pixels cannot be; correct <size>, or remove it to use the "
+                        "image's own")
+    return int(H), int(W)
+
+
+def to_continuous(boxes: np.ndarray) -> np.ndarray:
+    """VOC's boxes (R, 4), first and last pixel counted from 1, as (x1, y1, x2, y2); a click keeps no area."""
+    low, high = np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])
+    swapped = boxes[:, 2:] < boxes[:, :2]
+    first, last = low - (low < high), high  # a side without length stays one
+    return np.concatenate([np.where(swapped, last, first), np.where(swapped, first, last)], axis=1)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Elements
+# ---------------------------------------------------------------------------------------------------------
+def _only(parent: Element, name: str, path: Path, place: str) -> Element | None:
+    """The one element of a name, or None."""
+    found = parent.findall(name)
+    if len(found) > 1:
+        raise DataError(f"{path}: {place}: {len(found)} times <{name}>; remove all but one")
+    return found[0] if found else None
+
+
+def _text(parent: Element, name: str, path: Path, place: str, default: str | None = None) -> str:
+    """The text of the one element of a name; without a ``default`` there must be some."""
+    element = _only(parent, name, path, place)
+    text = "".join(element.itertext()).strip() if element is not None else ""
+    if not text and default is None or element is not None and len(element):
+        raise DataError(f"{path}: {place}: needs text as <{name}>")
+    return text or default
+
+
+def _number(parent: Element, name: str, path: Path, place: str) -> float:
+    text = _text(parent, name, path, place, "")
+    if NUMBER.fullmatch(text) and abs(value := float(text)) <= LIMIT:
+        return value
+    raise DataError(f"{path}: {place}: needs a number up to {LIMIT:.0e} as <{name}>, got {shown(text)}")
+
+
+def _flag(parent: Element, name: str, path: Path, place: str) -> bool:
+    text = _text(parent, name, path, place, "0").lower()
+    if text not in FLAGS:
+        raise DataError(f"{path}: {place}: needs 0 or 1 as <{name}>, got {shown(text)}")
+    return FLAGS[text]
