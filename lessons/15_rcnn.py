@@ -89,7 +89,7 @@ minicv.seed(lesson.seed)
 model = models.build("rcnn", num_classes=train.num_classes, side=32, context=2.25, rois_per_image=32, backbone_options={
     "depth": 11, "width": 8, "hidden": 128, "pooled": 1, "batch_norm": True, "dropout": 0.0})
 sample = max(list(train)[:10], key=lambda s: len(s.boxes))
-labels, _ = match_proposals(propose(sample.image), sample.boxes, background=(0.0, 0.5))
+labels, _ = match_proposals(propose(sample.image), sample.boxes, background_iou=(0.0, 0.5))
 shown = np.concatenate([np.flatnonzero(labels == 1)[:4], np.flatnonzero(labels == 0)[:3]])
 boxes = propose(sample.image)[shown]
 warps = warp(Tensor(sample.image[None] - 0.5), [boxes], 32, 2.25).numpy() + 0.5

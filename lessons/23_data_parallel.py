@@ -29,7 +29,7 @@ import minicv
 from minicv import models
 from minicv.autograd import graph
 from minicv.backend import to_numpy
-from minicv.training.parallel import buckets
+from minicv.training.parallel import gradient_buckets
 from minicv.viz import PALETTE
 
 BLUE, ORANGE = PALETTE[5] / 255, PALETTE[1] / 255
@@ -100,7 +100,7 @@ for n in (2, 3, 4, 8):
 # 3. When can a gradient leave?
 # -----------------------------
 # Backward reaches the last layer first. Its gradient is complete long before the first layer's, and can travel while the
-# walk goes on. `graph.backward(ready=...)` tells when a weight's gradient is complete; `buckets` are the messages, of
+# walk goes on. `graph.backward(ready=...)` tells when a weight's gradient is complete; `gradient_buckets` are the messages, of
 # about 4 MB, because each message costs time of its own.
 
 minicv.seed(lesson.seed)
@@ -118,7 +118,7 @@ def complete(loss):
 for _ in range(2):  # the first is for the caches
     times, sizes = complete(minicv.ops.cross_entropy(net(x), lesson.tensor(np.arange(4))))
 share = np.cumsum(sizes) / sum(sizes)
-messages = [sum(p.data.nbytes for p in bucket) / 2**20 for bucket in buckets(net.parameters())]
+messages = [sum(p.data.nbytes for p in bucket) / 2**20 for bucket in gradient_buckets(net.parameters())]
 print(f"ResNet, {sum(sizes) / 2**20:.1f} MB of gradients in messages of {', '.join(f'{m:.1f}' for m in messages)} MB")
 half = times[share >= 0.5][0] / times[-1]
 figure, ax = plt.subplots(figsize=(7, 3.6), layout="constrained")

@@ -13,6 +13,7 @@ import minicv
 from minicv import data, models, training
 from minicv.data import CamVid, Cityscapes, CocoDetection, CocoPanoptic, VOCDetection, VOCSegmentation
 from minicv.data.check import check
+from minicv.data.readers import voc_detection
 from minicv.data.readers.segmentation import LabelledPictures
 from tests.fuzz_structure import Change, Reader, json_changes, line_changes, xml_changes
 from tests.structure_files import OWN_FILES
@@ -176,7 +177,7 @@ def open_voc(folder: Path) -> VOCDetection:
 
 def read_voc(folder, file, change, before):
     data.check.CHECKS["fuzz"] = data.check.check_detection(
-        lambda root, split: (("cat", "狗"), data.voc_boxes.find(root, split, ("cat", "狗"))))
+        lambda root, split: (("cat", "狗"), voc_detection.find(root, split, ("cat", "狗"))))
     return read_detection("fuzz", open_voc, folder, change, before, affected_voc)
 
 

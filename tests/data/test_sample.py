@@ -40,11 +40,11 @@ def test_a_copy_and_an_unknown_attribute():
     some = Subset(Counting(), [4])
     assert copy.deepcopy(some)[0] == 40
     with pytest.raises(AttributeError, match="nothing"):
-        some.nothing
+        _ = some.nothing
 
 
 def test_of_a_detection_data_set():
-    dataset = BoxScenes("val", count=4, size=48)
+    dataset = BoxScenes(4, 48)
     some = Subset(dataset, [2])
     np.testing.assert_array_equal(some[0].boxes, dataset[2].boxes)
     assert some.num_classes == dataset.num_classes

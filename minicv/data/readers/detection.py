@@ -21,7 +21,7 @@ import numpy as np
 from ..errors import DataError, DataWarning
 from ..files.decode import is_file, no_such_file
 from ..files.images import as_float, read_integers
-from ..sample import item_index
+from ..sample import DetectionSample, item_index
 
 
 @dataclasses.dataclass
