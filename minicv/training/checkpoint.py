@@ -47,8 +47,8 @@ def save_checkpoint(path: str | os.PathLike, model: Module, extra_arrays: dict[s
     file appears under its name only when it is complete.
     """
     if not hasattr(model, "build_args"):
-        raise ValueError(f"save_checkpoint: {type(model).__name__} was not made by minicv.models.build, so the "
-                         "checkpoint could not say how to build it again")
+        raise ValueError(f"save_checkpoint: {type(model).__name__} was not built by minicv.models.build, so a "
+                         "checkpoint could not record how to rebuild it")
     state = {**model.state_dict(), **(extra_arrays or {})}
     args, notes = to_json(model.build_args), to_json(info)
     metadata = {"format": FORMAT, "build_args": args, "info": notes, "checksum": checksum(args + notes, state)}
@@ -68,8 +68,8 @@ def read_checkpoint(path: str | os.PathLike) -> tuple[dict, dict, dict[str, np.n
             metadata = file.metadata() or {}
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError, ValueError, TypeError) as error:  # TypeError: a dtype that NumPy lacks
-        raise CheckpointError(f"{path}: not a safetensors file, or a damaged one ({error}); what minicv "
-                              "train writes is one; load_pretrained reads PyTorch's weights") from error
+        raise CheckpointError(f"{path}: not a safetensors file, or a damaged one ({error}); minicv train "
+                              "writes such files; load_pretrained reads PyTorch's weights") from error
     if old := metadata.get("format") == OLD_FORMAT:
         metadata = rename("metadata", metadata)
     elif metadata.get("format") != FORMAT:
@@ -156,8 +156,8 @@ def load_training(path: str | os.PathLike, training: Training, metadata: dict[st
         raise CheckpointError(f"{path}: {error}") from error
     check_same(path, saved, json.loads(to_json({"model": model_arguments(training.model.build_args), **metadata})))
     if info["step"] > training.config.steps:
-        raise CheckpointError(f"{path}: {info['step']} steps are done, more than the {training.config.steps} that "
-                              "are asked for")
+        raise CheckpointError(f"{path}: {info['step']} steps are done already, more than the requested "
+                              f"{training.config.steps}")
     optimizer = {name.removeprefix(OPTIMIZER): array if array.ndim else array.item()
                  for name, array in state.items() if name.startswith(OPTIMIZER)}
     try:
@@ -181,4 +181,4 @@ def check_same(path: str | os.PathLike, saved: dict[str, Any], given: dict[str, 
             there, here = resolve_spec(there), resolve_spec(here)
         if there != here:
             raise CheckpointError(f"{path}: this run was started with {name} {there}, not {here}; continue it with "
-                                  "that, or choose another --out")
+                                  "the same, or choose another --out")

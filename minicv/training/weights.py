@@ -7,8 +7,8 @@ the instructions that a table of tensors needs. GLOBAL gives no object but its n
 builds only records of this module. Everything else is an error that names what the file asked for.
 
 In the zip format (PyTorch 1.6 and later) the numbers of each storage are an uncompressed entry data/KEY beside
-data.pkl. In the older format, files before 2020, four pickles (a magic number, a version, the machine, the table) are
-followed by a fifth with the keys of the storages, and by each storage: its length in int64 and its numbers.
+data.pkl. In the older format, of files before 2020, four pickles (a magic number, a version, the byte order, the
+table) are followed by a fifth with the keys of the storages, then by each storage: its length in int64 and its numbers.
 """
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def load_pretrained(model: Module, path: str | os.PathLike) -> None:
     try:
         model.load_state_dict(state)
     except ValueError as error:
-        raise CheckpointError(f"{path}: {error}{hint(list(state))}") from error
+        raise CheckpointError(f"{path}: {error}{wrapper_hint(list(state))}") from error
 
 
-def hint(names: list[str]) -> str:
+def wrapper_hint(names: list[str]) -> str:
     """Return what to save instead, if all names of weights that do not fit have the prefix of a wrapper."""
     for prefix, save in (("module.", "model.module.state_dict()"), ("_orig_mod.", "model._orig_mod.state_dict()")):
         if names and all(name.startswith(prefix) for name in names):
@@ -77,7 +77,7 @@ def read_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:
         raise ValueError(f"neither a safetensors file nor one written by torch.save; {SAVE}")
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no such file") from error
-    except Exception as error:  # damage makes zipfile, pickletools and NumPy raise nearly anything
+    except Exception as error:  # damage makes zipfile, pickle and NumPy raise nearly anything
         raise CheckpointError(f"{path}: no readable weights: {error or type(error).__name__}") from error
 
 
@@ -224,7 +224,7 @@ KNOWN = {*CONSTRUCTORS, *(f"torch.{name}" for name in DTYPES)}
 def update(target: Any, items: list) -> None:
     """Set target[key] = value for items = [key, value, key, value, ...]; keys are checked before they are hashed."""
     if not isinstance(target, dict) or len(items) % 2 or not all(isinstance(k, str | int) for k in items[::2]):
-        raise ValueError("damaged: entries of something that is no table")
+        raise ValueError("damaged: entries of something that is not a table")
     target.update(zip(items[::2], items[1::2], strict=True))
 
 
@@ -264,7 +264,7 @@ class WeightsUnpickler(pickle._Unpickler):
     def persistent_load(self, reference: Any) -> Storage:
         """("storage", type, key, device, length), in the older format followed by a view."""
         if not isinstance(reference, tuple) or len(reference) not in (5, 6) or reference[0] != "storage":
-            raise ValueError("damaged: a reference to something that is no storage")
+            raise ValueError("damaged: a reference to something that is not a storage")
         kind, key = reference[1], reference[2]
         if not isinstance(kind, Global) or kind.name in CONSTRUCTORS or not isinstance(key, str):
             raise ValueError("damaged: a storage without a type or key")
@@ -275,7 +275,7 @@ class WeightsUnpickler(pickle._Unpickler):
     def load_reduce(self) -> None:
         args, function = self.stack.pop(), self.stack.pop()
         if not isinstance(function, Global) or function.name not in CONSTRUCTORS or not isinstance(args, tuple):
-            raise ValueError("damaged: it calls what is no function")
+            raise ValueError("damaged: it calls something that is not a function")
         try:
             self.append(CONSTRUCTORS[function.name](*args))
         except TypeError as error:
@@ -306,6 +306,7 @@ def unpickle(stream: BinaryIO) -> Any:
     try:
         return WeightsUnpickler(stream, encoding="latin-1").load()
     except (pickle.UnpicklingError, EOFError, IndexError, AttributeError) as error:
-        reasons = {EOFError: "pickle exhausted before seeing STOP", AttributeError: "it appends to what is no list",
-                   IndexError: "the pickle takes more from its stack than it holds"}
+        reasons = {EOFError: "pickle exhausted before seeing STOP",
+                   IndexError: "the pickle takes more from its stack than it holds",
+                   AttributeError: "it appends to something that is not a list"}
         raise ValueError(f"damaged: {reasons.get(type(error), error)}") from error

@@ -224,7 +224,7 @@ def test_a_description_that_does_not_fit(path, change, message):
 
 def test_saving_what_cannot_be_saved_changes_nothing(path):
     before = path.read_bytes()
-    with pytest.raises(ValueError, match="save_checkpoint: Linear was not made by minicv.models.build, so the"):
+    with pytest.raises(ValueError, match="save_checkpoint: Linear was not built by minicv.models.build, so a"):
         save_checkpoint(path, minicv.nn.Linear(2, 2))
     with pytest.raises(TypeError, match="not JSON serializable"):
         save_checkpoint(path, tiny(1), losses=np.zeros(3))

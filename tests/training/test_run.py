@@ -316,11 +316,11 @@ def test_what_cannot_be_resumed_is_refused(tmp_path, whole):
 
     assert message(run(tmp_path)) == "no such checkpoint"
     wider = Run(training(width=5), whole, {"data": "cells"}, quiet=True)
-    assert message(wider) == ("this run was started with model width 4, not width 5; continue it with that, or choose "
-                              "another --out")
+    assert message(wider) == ("this run was started with model width 4, not width 5; continue it with the same, or "
+                              "choose another --out")
     assert "started with data cells, not isbi2012:" in message(Run(training(), whole, {"data": "isbi2012:x"}))
     assert "started with config lr 0.01, not lr 0.02;" in message(run(whole, SMALL.replace(lr=0.02, steps=60)))
-    assert message(run(whole, SMALL.replace(steps=20))) == "30 steps are done, more than the 20 that are asked for"
+    assert message(run(whole, SMALL.replace(steps=20))) == "30 steps are done already, more than the requested 20"
     save_checkpoint(tmp_path / "last.safetensors", training().model, data="cells", config=vars(SMALL))
     assert message(run(tmp_path)) == "holds a model, but not the state of its training"
     content = (whole / "last.safetensors").read_bytes()

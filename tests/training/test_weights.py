@@ -149,29 +149,29 @@ def test_nothing_is_executed(tmp_path, function, protocol):
     (b"\x80\x04" + text("torch.serialization") + text("load") + b"\x93.", "asks for torch.serialization.load"),
     (b"\x80\x04]]\x93.", "STACK_GLOBAL requires str"),
     (b"\x80\x02\x82\x01.", "the pickle instruction EXT1"),
-    (b"\x80\x02ctorch\nFloatStorage\n)R.", "it calls what is no function"),
-    (b"\x80\x02X\x01\x00\x00\x00a)R.", "it calls what is no function"),
+    (b"\x80\x02ctorch\nFloatStorage\n)R.", "it calls something that is not a function"),
+    (b"\x80\x02X\x01\x00\x00\x00a)R.", "it calls something that is not a function"),
     (b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n)R.", "_rebuild_tensor_v2 with arguments that it does not take"),
     (b"\x80\x02Pkey\n.", "the pickle instruction PERSID"),
-    (b"\x80\x02)Q.", "a reference to something that is no storage"),
-    (b"\x80\x02(" + text("module") + text("b") * 4 + b"tQ.", "a reference to something that is no storage"),
+    (b"\x80\x02)Q.", "a reference to something that is not a storage"),
+    (b"\x80\x02(" + text("module") + text("b") * 4 + b"tQ.", "a reference to something that is not a storage"),
     (b"\x80\x02})", "pickle exhausted before seeing STOP"),
     (b"\x80\x02}).", "holds a tuple, not a state_dict"),
     (b"\x80\x02.", "takes more from its stack than it holds"),
     (b"\x80\x02}N(\x85.", "takes more from its stack than it holds"),  # not across a mark
     (b"\x80\x02}" + text("a") + b"Ns.", "its entry 'a' is a NoneType"),
-    (b"\x80\x02}(]Nu.", "entries of something that is no table"),  # a list as a key
-    (b"\x80\x02](NNu.", "entries of something that is no table"),
-    (b"\x80\x02})a.", "it appends to what is no list"),
+    (b"\x80\x02}(]Nu.", "entries of something that is not a table"),  # a list as a key
+    (b"\x80\x02](NNu.", "entries of something that is not a table"),
+    (b"\x80\x02})a.", "it appends to something that is not a list"),
     (b"\x80\x02}h\x05.", "Memo value not found at index 5"),
-    (b"\x80\x02]K\x00Ns.", "entries of something that is no table"),
+    (b"\x80\x02]K\x00Ns.", "entries of something that is not a table"),
     (b"\x80\x02ccodecs\nencode\n.", "asks for codecs.encode"),
     (b"\x80\x02cbuiltins\ngetattr\n.", "asks for builtins.getattr"),
     (b"\x80\x02c__builtin__\neval\n.", "asks for __builtin__.eval"),
     (b"\x80\x04" + text("torch._utils") + text("_rebuild_tensor_v2.__globals__") + b"\x93.", "asks for torch._u"),
     (b"\x80\x04" + text("torch") + text("Size.__class__.__base__") + b"\x93.", "asks for torch.Size.__class__"),
-    (b"\x80\x02ctorch\nSize\n)\x85R)R.", "it calls what is no function"),  # the result of a call
-    (b"\x80\x02ctorch\nSize\nK\x01R.", "it calls what is no function"),  # with arguments that are no tuple
+    (b"\x80\x02ctorch\nSize\n)\x85R)R.", "it calls something that is not a function"),  # the result of a call
+    (b"\x80\x02ctorch\nSize\nK\x01R.", "it calls something that is not a function"),  # with arguments that are no tuple
     (b"\x80\x04ctorch\nSize\n)}\x92.", "the pickle instruction NEWOBJ_EX"),
     (b"\x80\x02(ctorch\nSize\no.", "the pickle instruction OBJ"),
     (b"\x80\x04\x8f.", "the pickle instruction EMPTY_SET"),
@@ -230,7 +230,7 @@ def test_small_files_cannot_fill_the_memory(tmp_path):
     giant = b"\x80\x02}r\xff\xff\xff\x7f."  # memo number 2^31 - 1: CPython's own machine would make a table as long
     assert read_weights(write_zip(tmp_path / "giant.pth", giant, {})) == {}
     laughs = b"\x80\x02}q\x01)q\x00" + b"h\x00h\x00\x86q\x00" * 60 + b"Ns."  # a key with 2^60 leaves, never hashed
-    with pytest.raises(CheckpointError, match="entries of something that is no table"):
+    with pytest.raises(CheckpointError, match="entries of something that is not a table"):
         read_weights(write_zip(tmp_path / "laughs.pth", laughs, {}))
     pairs = b"](" + b"".join(b"](" + number(i) + b"Ne" for i in range(1000)) + b"eq\x00"
     again = b"\x80\x02](" + pairs + b"ccollections\nOrderedDict\nh\x00\x85R" * 1000 + b"e."
