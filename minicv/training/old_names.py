@@ -1,7 +1,8 @@
 """Old names in checkpoints of the format "minicv 1"; ``read_checkpoint`` replaces them by today's.
 
-Every entry is old: new. In "options" and "config", "MODEL.NAME" renames for one model only. In "arrays", a name is one
-or several whole parts of a dotted name: "rpn.offset" is a part of "rpn.offset.weight".
+Every entry is old: new. In "options" and "config", "MODEL.NAME" renames for one model only, and a new option "a.b" is
+the field b of the option a. In "arrays", a name is one or several whole parts of a dotted name: "rpn.offset" is a part
+of "rpn.offset.weight".
 """
 from __future__ import annotations
 
@@ -26,6 +27,19 @@ def rename(kind: str, old: dict[str, Any], model: str = "") -> dict[str, Any]:
     return {table.get(f"{model}.{key}", table.get(key, key)): value for key, value in old.items()}
 
 
+def rename_options(old: dict[str, Any], model: str) -> dict[str, Any]:
+    """Return the options of a model, and those of its backbone within them, in today's names."""
+    renamed: dict[str, Any] = {}
+    backbone = old.get("trunk", old.get("backbone", ""))
+    for key, value in rename("options", old, model).items():
+        *outer, last = key.split(".")
+        target = renamed
+        for part in outer:
+            target = target.setdefault(part, {})
+        target[last] = rename("options", value, backbone) if isinstance(value, dict) else value
+    return renamed
+
+
 def rename_arrays(state: dict[str, Any]) -> dict[str, Any]:
     """Return the arrays under today's names."""
     renamed = {}
@@ -40,7 +54,7 @@ def rename_arrays(state: dict[str, Any]) -> dict[str, Any]:
 def rename_all(args: dict[str, Any], info: dict[str, Any], state: dict[str, Any]) -> tuple[dict, dict, dict]:
     """Return what a checkpoint holds, see ``read_checkpoint``, in today's names."""
     model = OLD_NAMES["models"].get(args["model"], args["model"])
-    args = {**args, "model": model, "options": rename("options", args["options"], model)}
+    args = {**args, "model": model, "options": rename_options(args["options"], model)}
     info = rename("info", info)
     if isinstance(info.get("config"), dict):
         info["config"] = rename("config", info["config"], model)

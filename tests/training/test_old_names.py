@@ -1,5 +1,7 @@
 """Checkpoints of the format "minicv 1", written here field by field, as older versions wrote them."""
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,9 +9,11 @@ from safetensors.numpy import save_file
 
 import minicv
 from minicv import models
-from minicv.data import Cells
+from minicv.data import Cells, registry
+from minicv.nn import init
 from minicv.training import (
     CheckpointError,
+    DetectionConfig,
     Run,
     SegmentationConfig,
     SegmentationTask,
@@ -90,6 +94,36 @@ def test_a_damaged_old_checkpoint_is_refused(tmp_path):
     save_file({"a": np.zeros(3, np.float32)}, path, {"format": "minicv 1", "recipe": "{}", "info": "{}"})
     with pytest.raises(CheckpointError, match="do not match its checksum"):
         load_checkpoint(path)
+
+
+WRITTEN = json.loads(Path(__file__).with_name("minicv_1.json").read_text())  # the names of all networks; # is a number
+
+
+@pytest.mark.parametrize("name", WRITTEN["models"])
+def test_the_options_and_arrays_of_every_network_have_todays_names(name):
+    old = WRITTEN["models"][name]
+    args, _, state = rename_all({"model": name, "options": old["options"]}, {}, dict.fromkeys(old["arrays"].split()))
+    with init.blank():
+        model = models.build(args["model"], **args["options"])
+    assert set(state) == {re.sub(r"\d+", "#", array) for array in model.state_dict()}
+
+
+def test_the_fields_of_the_configuration_and_the_data_sets_have_todays_names():
+    for config, kind in ((SegmentationConfig(), "segmentation"), (DetectionConfig(), "detection")):
+        old = {"config": dict.fromkeys(WRITTEN["config"][kind].split())}
+        assert rename_all({"model": "", "options": {}}, old, {})[1]["config"].keys() <= vars(config).keys()
+    for name in WRITTEN["data"].split():
+        assert rename_all({"model": "", "options": {}}, {"data": name}, {})[1]["data"] in registry.DATASETS
+
+
+def test_an_option_may_become_a_field_and_a_backbone_has_options_of_its_own(monkeypatch):
+    for old, new in (("short", "resize.min_size"), ("long", "resize.max_size"), ("hidden", "units"),
+                     ("vgg16.hidden", "width_of_fc")):
+        monkeypatch.setitem(OLD_NAMES["options"], old, new)
+    args, _, _ = rename_all({"model": "fast_rcnn", "options": {
+        "short": 1, "long": 2, "hidden": 3, "trunk": "vgg16", "trunk_options": {"hidden": 4}}}, {}, {})
+    assert {"units": 3, "resize": {"min_size": 1, "max_size": 2}}.items() <= args["options"].items()
+    assert {"width_of_fc": 4} in args["options"].values()
 
 
 def test_no_new_name_is_renamed_again():
