@@ -1,7 +1,7 @@
-"""The operations, ``import minicv.ops as F``: names and arguments are those of PyTorch.
+"""The operations, ``import minicv.ops as F``, with PyTorch's names and arguments.
 
-One file per family. Each holds the mathematics, plain loops as the definition, forward and backward side by side, the
-public function, and CASES, the inputs it is tested on. ``cases()`` is all of them together.
+Each file holds one family: the equation, plain loops that define it, ``forward`` and ``backward``, the public function,
+and CASES, the inputs on which it is tested. ``cases()`` returns the cases of all files.
 """
 from importlib import import_module
 
@@ -62,7 +62,7 @@ FAMILIES = (
 
 
 def cases(names: list[str] | None = None) -> list[Case]:
-    """The cases of every operation, or of those named; ``ValueError`` for a name that is none."""
+    """The cases of every operation, or of the named ones. Raises ``ValueError`` for an unknown name."""
     every = [case for family in FAMILIES for case in import_module(f"{__name__}.{family}").CASES]
     known = {case.name for case in every}
     unknown = set(names or ()) - known

@@ -1,4 +1,4 @@
-"""Activation functions, elementwise: y has x's shape, and its memory layout."""
+"""Activation functions, elementwise: y has the shape and the memory layout of x."""
 from __future__ import annotations
 
 import numpy as np
@@ -37,10 +37,10 @@ class LeakyReLU(Function):
 
 
 class Sigmoid(Float16Safe):
-    """y = s(x) = 1 / (1 + exp(-x)); the derivative is s(x) s(-x), as 1 - y has no digits left where y rounds to 1"""
+    """y = s(x) = 1 / (1 + exp(-x)); the derivative is s(x) s(-x), since 1 - y loses all digits where y rounds to 1"""
 
     def forward(ctx, x):
-        xp, e = xp_of(x), xp_of(x).exp(-abs(x))  # of exp(x) and exp(-x) the one that cannot overflow
+        xp, e = xp_of(x), xp_of(x).exp(-abs(x))  # exp(x) or exp(-x), whichever cannot overflow
         ctx.save(e / (1 + e) ** 2)  # s(x) s(-x)
         return xp.where(x < 0, e, 1) / (1 + e)
 
@@ -49,7 +49,7 @@ class Sigmoid(Float16Safe):
 
 
 class Tanh(Float16Safe):
-    """y = tanh(x); the derivative is 1 / cosh(x)^2, as 1 - y^2 has no digits left where y rounds to 1"""
+    """y = tanh(x); the derivative is 1 / cosh(x)^2, since 1 - y^2 loses all digits where y rounds to 1"""
 
     def forward(ctx, x):
         ctx.save(x)
@@ -61,13 +61,13 @@ class Tanh(Float16Safe):
 
 
 def relu(input: Tensor) -> Tensor:
-    """max(x, 0), any shape; integers stay integers. At 0 the gradient is 0. Krizhevsky et al. (2012), sec. 3.1."""
+    """max(x, 0), any shape; integers stay integers. The gradient at 0 is 0. Krizhevsky et al. (2012), sec. 3.1."""
     check_not_bool("relu", input)
     return ReLU.apply(input)
 
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:
-    """x where positive, else ``negative_slope`` * x, any shape. YOLO (Redmon et al., 2016), eq. (2): slope 0.1."""
+    """x where x > 0, else ``negative_slope`` * x, any shape. YOLO (Redmon et al., 2016), eq. (2): slope 0.1."""
     check_floats("leaky_relu", input=input)
     slope = as_number(negative_slope, "leaky_relu(negative_slope)")
     return LeakyReLU.apply(input, slope=slope) if slope else ReLU.apply(input)

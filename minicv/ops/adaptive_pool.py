@@ -1,12 +1,13 @@
-"""Adaptive pooling: the maximum or the mean of each of a given number of bins, and the pyramid of SPPNet.
+"""Adaptive pooling: the maximum or the mean of each of a given number of bins; and the pyramid of SPPNet.
 
-It divides n pixels into m bins, bin i from floor(i n / m) up to, without it, ceil((i+1) n / m): neighbors may share a
-pixel, and there may be more bins than pixels. That is PyTorch's convention, and how SPPNet divides a map (He et al.,
-2014, app. A). Ties and NaN as in ``max_pool.py``.
+n pixels are split into m bins; bin i holds the half-open interval [floor(i n / m), ceil((i+1) n / m)). Neighboring bins
+may share a pixel, and there may be more bins than pixels. This is PyTorch's convention, and how SPPNet splits a map (He
+et al., 2014, app. A). Ties and NaN are as in ``max_pool.py``.
 """
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -20,12 +21,12 @@ from .shape import concatenate, flatten
 
 
 def adaptive_bins(i: int, o: int) -> list[Pair]:
-    """(begin, end) of each of o bins over i pixels: floor(a i / o) and ceil((a+1) i / o)."""
+    """[begin, end) of each of o bins over i pixels: floor(a i / o) and ceil((a+1) i / o)."""
     return [(a * i // o, -(-(a + 1) * i // o)) for a in range(o)]
 
 
 def adaptive_loop(x, output_size, reduce):
-    """Adaptive pooling on a plain array, in loops: ``reduce`` of every bin."""
+    """Adaptive pooling on a plain array, in loops: ``reduce`` each bin."""
     (OH, OW), (N, C, H, W) = adaptive_output_size(output_size, x.shape), x.shape
     y = np.empty((N, C, OH, OW), x.dtype)
     for n, c, a, b in np.ndindex(y.shape):
@@ -49,7 +50,7 @@ class AdaptiveMaxPool2d(Float16Safe):
         for a, (top, bottom) in enumerate(adaptive_bins(H, out_size[0])):
             for b, (left, right) in enumerate(adaptive_bins(W, out_size[1])):
                 values = x[:, :, top:bottom, left:right].reshape(N, C, (bottom - top) * (right - left))
-                t = argmax(values)  # (N, C), in the bin
+                t = argmax(values)  # (N, C), positions in the bin
                 y[:, :, a, b] = xp.take_along_axis(values, t[..., None], axis=2)[..., 0]
                 arg[:, :, a, b] = (top + t // (right - left)) * W + left + t % (right - left)  # h W + w
         ctx.save(arg)
@@ -57,14 +58,14 @@ class AdaptiveMaxPool2d(Float16Safe):
 
     def backward(ctx, gy):
         (arg,), xp, (N, C, H, W) = ctx.saved, xp_of(gy), ctx.x_shape
-        plane = xp.arange(0, N * C * H * W, H * W).reshape(N, C, 1, 1)  # where each begins in gx
+        plane = xp.arange(0, N * C * H * W, H * W).reshape(N, C, 1, 1)  # where each plane begins in gx
         gx = xp.zeros(N * C * H * W, gy.dtype)
         add_at(gx, (plane + arg).ravel(), gy.ravel())
         return gx.reshape(N, C, H, W)
 
 
 def argmax(x: Array) -> Array:
-    """Where the largest value along the last axis is: the first of equal ones, but the last NaN, as in max pooling."""
+    """The position of the maximum along the last axis: the first of equal ones, but the last NaN, as in max pooling."""
     xp, nan = xp_of(x), x != x
     last = x.shape[-1] - 1 - nan[..., ::-1].argmax(axis=-1)
     return xp.where(nan.any(axis=-1), last, x.argmax(axis=-1))
@@ -93,7 +94,7 @@ class AdaptiveAvgPool2d(Float16Safe):
 def adaptive_avg_pool2d(input: Tensor, output_size: int | Sequence[int | None] | None) -> Tensor:
     """The mean of each of OH x OW bins: (N, C, H, W) -> (N, C, OH, OW), for any H and W.
 
-    ``output_size`` is a number for both or (OH, OW); None keeps that side. Raises ``ValueError`` for an empty map and
+    ``output_size`` is (OH, OW), or a number for both; None keeps that side. Raises ``ValueError`` for an empty map and
     ``TypeError`` for integers.
     PSPNet (Zhao et al., 2017), sec. 3.2: 1, 2, 3 and 6.
     """
@@ -106,7 +107,7 @@ def adaptive_max_pool2d(input: Tensor, output_size: int | Sequence[int | None] |
                         return_indices: bool = False) -> Tensor | tuple[Tensor, Tensor]:
     """The largest value of each of OH x OW bins: (N, C, H, W) -> (N, C, OH, OW), for any H and W.
 
-    ``output_size`` and errors as in ``adaptive_avg_pool2d``, ``return_indices`` and ties as in ``max_pool2d``.
+    ``output_size`` and errors are as in ``adaptive_avg_pool2d``, ``return_indices`` and ties as in ``max_pool2d``.
     """
     check_floats("adaptive_max_pool2d", input=input)
     return AdaptiveMaxPool2d.apply(
@@ -115,18 +116,18 @@ def adaptive_max_pool2d(input: Tensor, output_size: int | Sequence[int | None] |
 
 
 def spatial_pyramid_pool(input: Tensor, levels: Sequence[int], mode: str = "max") -> Tensor:
-    """A vector of fixed length from a map of any size: (N, C, H, W) -> (N, C * bins), bins the sum of n^2.
+    """A vector of fixed length from a map of any size: (N, C, H, W) -> (N, C * bins), where bins = sum of n^2.
 
-    Level n pools n x n bins, by maximum or, with ``mode`` "avg", by mean. In the vector the levels follow each other as
-    given; in each stand all bins of the first channel, row by row, then those of the next. Levels (1, 2, 4) give 21
-    bins, (1, 2, 3, 6) give 50. Raises ``ValueError`` for another mode or a level below 1.
+    Level n pools n x n bins, by their maximum or, with ``mode`` "avg", by their mean. The vector holds the levels in
+    the given order; within a level, all bins of the first channel, row by row, then those of the next. Levels (1, 2, 4)
+    give 21 bins, (1, 2, 3, 6) give 50. Raises ``ValueError`` for an unknown mode or a level below 1.
 
-    SPPNet (He et al., 2014), sec. 2.3: a window of ceil(a/n) with stride floor(a/n). Where a mod n > 1 this would leave
-    out the last pixels; the bins here are those of SPPNet, app. A, the same where a mod n <= 1 and complete everywhere.
+    SPPNet (He et al., 2014), sec. 2.3, takes windows of ceil(a/n) with stride floor(a/n). Where a mod n > 1, these
+    leave out the last pixels. The bins here are those of app. A: equal where a mod n <= 1, and always complete.
     """
-    pool = {"max": adaptive_max_pool2d, "avg": adaptive_avg_pool2d}.get(mode)
+    pool: Any = {"max": adaptive_max_pool2d, "avg": adaptive_avg_pool2d}.get(mode)
     if pool is None:
-        raise ValueError(f"spatial_pyramid_pool(mode={mode!r}): 'max' or 'avg'")
+        raise ValueError(f"spatial_pyramid_pool(mode={mode!r}): use 'max' or 'avg'")
     if not levels or any(not isinstance(n, int | np.integer) or n < 1 for n in levels):
         raise ValueError(f"spatial_pyramid_pool(levels={levels!r}) must be integers of at least 1, such as (1, 2, 4)")
     return concatenate([flatten(pool(input, n), 1) for n in levels], 1)
@@ -134,12 +135,12 @@ def spatial_pyramid_pool(input: Tensor, levels: Sequence[int], mode: str = "max"
 
 def adaptive_output_size(output_size: int | Sequence[int | None] | None, shape: tuple[int, ...],
                          name: str = "") -> Pair:
-    """(OH, OW), None replaced by the input's size; ValueError for what cannot be pooled."""
+    """(OH, OW), with None replaced by the input's size. Raises ``ValueError`` for maps or sizes that do not fit."""
     if len(shape) != 4 or 0 in shape[2:]:
         raise ValueError(f"{name}: input must be (N, C, H, W) with at least one pixel, got shape {shape}")
     both = output_size if isinstance(output_size, Sequence) else (output_size, output_size)
     if len(both) != 2:
-        raise ValueError(f"{name}(output_size={output_size!r}) must be one size or two, (OH, OW)")
+        raise ValueError(f"{name}(output_size={output_size!r}) must be one size or a pair, (OH, OW)")
     return pair([i if o is None else o for i, o in zip(shape[2:], both, strict=True)], f"{name}(output_size)", 1)
 
 

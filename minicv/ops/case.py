@@ -1,4 +1,4 @@
-"""Example inputs of an operation, from which the tests and ``minicv gradcheck`` are made."""
+"""Example inputs of an operation, on which the tests and ``minicv gradcheck`` run it."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -13,11 +13,11 @@ from ..autograd import Tensor
 class Case:
     """``Case(op, label, *inputs, loop=..., **options)``: one call ``op(*inputs, **options)``.
 
-    An input is a shape, to be filled with shuffled values (no two equal, none zero, as ties and zeros are where max and
-    ReLU have kinks); or an array, taken as it is; or None. Float inputs are differentiated. ``loop`` computes the same
-    from plain arrays by the definition. ``call`` adapts an op whose inputs come in a list. ``gradients``, for a
-    case at a kink, is what each float input receives where the result's gradient is 1, 2, 4, 8, ...: worked out by
-    hand, as slopes do not tell.
+    An input is a shape, to be filled with shuffled values, or an array, or None. Shuffled values are distinct and not
+    zero, since max and ReLU have kinks at ties and zeros. Float inputs are differentiated. ``loop`` computes the same
+    from plain arrays, by the definition. ``call`` adapts an op whose inputs come in a list. ``gradients``, for a case
+    at a kink, is what each float input receives where the result's gradient is 1, 2, 4, 8, ...: computed by hand, since
+    finite differences mean nothing there.
     """
 
     def __init__(self, op: Callable[..., Tensor], label: str, *inputs: Any, loop: Callable[..., Any],
@@ -32,8 +32,8 @@ class Case:
     def __repr__(self) -> str:
         return f"{self.name}-{self.label.replace(' ', '_')}"
 
-    def arrays(self, dtype: Any = np.float64, seed: int = 0) -> list[np.ndarray | None]:
-        """The inputs as NumPy arrays, floats in the dtype asked for."""
+    def arrays(self, dtype: Any = np.float64, seed: int = 0) -> list[Any]:
+        """The inputs as NumPy arrays or None; floats have this dtype."""
         rng = np.random.default_rng(seed)
 
         def make(i, value):
@@ -41,17 +41,17 @@ class Case:
                 return None
             if isinstance(value, tuple):
                 n = int(np.prod(value))
-                shift = 0.3 + 0.1 / (i + 1)  # no ties between inputs either
+                shift = 0.3 + 0.1 / (i + 1)  # no ties between two inputs
                 return ((rng.permutation(n) + shift) * (4 / max(n, 1)) - 2).reshape(value).astype(dtype)
             return value.astype(dtype) if value.dtype.kind == "f" else value.copy()
         return [make(i, value) for i, value in enumerate(self.inputs)]
 
     def run(self, *tensors: Tensor | None) -> Tensor:
-        """Call the op; ``None`` inputs stay ``None``."""
+        """Call the op with these inputs and the case's options."""
         return self.call(*tensors, **self.options)
 
-    def differentiable(self, device: str = "numpy") -> tuple[Callable[..., Tensor], list[np.ndarray]]:
-        """The op as a function of its float inputs alone, and those inputs (float64): what a gradient check takes."""
+    def differentiable(self, device: str = "numpy") -> tuple[Callable[..., Tensor], list[Any]]:
+        """The op as a function of its float inputs alone, and those inputs in float64, for a gradient check."""
         arrays = [a if a is None else backend.to_device(a, device) for a in self.arrays()]
         floats = [i for i, a in enumerate(arrays) if a is not None and a.dtype.kind == "f"]
 

@@ -1,12 +1,13 @@
-"""Which dtype a result has: PyTorch's rules.
+"""The dtype of a result, by PyTorch's rules.
 
-A number, Python's or NumPy's, takes the dtype of the tensor beside it, unless its kind is higher: floats are above
-integers, those above bool. Integers beside floats take the floats' dtype. Integers of two widths meet in the narrowest
-that holds both; where none does, as for uint64 and int64, NumPy would take float64, and minicv refuses. What has no
-integer result (exp, division) makes float32 of integers.
+A number, Python's or NumPy's, takes the dtype of the tensor beside it, unless its kind is higher: floats rank above
+integers, and integers above bool. Integers beside floats become floats. Integers of two widths become the narrowest
+dtype that holds both; if there is none, as for uint64 and int64, NumPy would take float64, and minicv raises an error.
+Operations without an integer result (exp, division) turn integers into float32.
 """
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,13 @@ import numpy as np
 from ..autograd import Function, Tensor
 from ..backend import xp_of
 from .case import Case
+from .methods import add_methods
 
 Numeric = bool | int | float | np.generic
 
 
 class AsType(Function):
-    """y = x, rounded to another kind of floats"""
+    """y = x, rounded to another floating-point dtype"""
 
     def forward(ctx, x, *, dtype):
         ctx.x_dtype = x.dtype
@@ -30,54 +32,55 @@ class AsType(Function):
 
 
 def astype(input: Tensor, dtype: Any) -> Tensor:
-    """The same numbers in another dtype, such as "float32", any shape; the gradient returns in input's.
+    """The same numbers in another dtype, such as "float32", any shape; the gradient arrives in the input's dtype.
 
-    Integers have none: a result of integers, or of bool, lies outside the graph. Raises ``TypeError`` for a dtype that
-    a Tensor cannot have.
+    Integers and bools have no gradient: such a result lies outside the graph. Raises ``TypeError`` for a dtype that a
+    Tensor cannot have.
     """
     try:
         dtype = np.dtype(dtype)
     except TypeError:
-        raise TypeError(f"astype(dtype={dtype!r}): use the name of floats, integers or bool, as 'float32'") from None
+        raise TypeError(f"astype(dtype={dtype!r}): use the name of a dtype of floats, integers or bool, such as "
+                        "'float32'") from None
     if dtype.kind != "f":
-        with np.errstate(invalid="ignore"):  # NaN becomes any integer
+        with np.errstate(invalid="ignore"):  # NaN becomes an arbitrary integer
             return Tensor(input.data.astype(dtype))
     return input if input.dtype == dtype else AsType.apply(input, dtype=dtype)
 
 
-Tensor.astype = astype
+add_methods(astype=astype)
 
 
 def to_floats(input: Tensor) -> Tensor:
-    """Floats as they are, integers and bools as float32: for what has no integer result."""
+    """Floats as they are; integers and bools as float32, for operations without an integer result."""
     return input if not isinstance(input, Tensor) or input.dtype.kind == "f" else astype(input, "float32")
 
 
 def promote(name: str, *values: Any, shapes: tuple[tuple[int, ...], ...] = ()) -> list[Tensor]:
-    """Tensors of one dtype, which the op of that name combines, from Tensors, arrays and numbers.
+    """Convert Tensors, arrays and numbers to Tensors of one dtype, as operands of the operation ``name``.
 
-    ``ValueError`` where shapes, theirs and more, do not broadcast, and for a number that the integers beside it cannot
-    hold; ``TypeError`` where two kinds of integers have no common one. Floats of two widths are left to the op, which
-    refuses them.
+    Raises ``ValueError`` where their shapes, together with ``shapes``, do not broadcast, and for a number that the
+    integers beside it cannot hold; ``TypeError`` for integers without a common dtype. Floats of two widths stay as they
+    are: ``Function.apply`` raises an error for them.
     """
-    values = [v if isinstance(v, Tensor | Numeric) else Tensor(v) for v in values]
-    tensors = [v for v in values if isinstance(v, Tensor)] or [Tensor(values[0])]
-    numbers = [v.item() if isinstance(v, np.generic) else v for v in values if not isinstance(v, Tensor)]
+    given = [v if isinstance(v, Tensor | Numeric) else Tensor(v) for v in values]
+    tensors = [v for v in given if isinstance(v, Tensor)] or [Tensor(given[0])]
+    numbers = [v.item() if isinstance(v, np.generic) else v for v in given if not isinstance(v, Tensor)]
     dtype = common_dtype(name, tensors, numbers)
-    values = [as_operand(name, v, dtype, tensors[0]) for v in values]
-    shapes = [*shapes, *(v.shape for v in values)]
-    if len({*shapes, ()}) <= 2:  # equal, or numbers
-        return values
+    operands = [as_operand(name, v, dtype, tensors[0]) for v in given]
+    every = [*shapes, *(v.shape for v in operands)]
+    if len({*every, ()}) <= 2:  # equal, or numbers
+        return operands
     try:
-        np.broadcast_shapes(*shapes)
+        np.broadcast_shapes(*every)
     except ValueError:
-        raise ValueError(f"{name}: shapes {', '.join(map(str, shapes[:-1]))} and {shapes[-1]} do not broadcast: from "
-                         "the right, sizes must be equal or 1") from None
-    return values
+        raise ValueError(f"{name}: shapes {', '.join(map(str, every[:-1]))} and {every[-1]} do not broadcast: from the "
+                         "right, sizes must be equal or 1") from None
+    return operands
 
 
-def common_dtype(name: str, tensors: list[Tensor], numbers: list[bool | int | float] = ()) -> np.dtype:
-    """The dtype in which tensors and numbers meet, by the rules above."""
+def common_dtype(name: str, tensors: Sequence[Tensor], numbers: Sequence[float] = ()) -> np.dtype:
+    """The dtype of a result of tensors and numbers, by the rules above."""
     dtypes = [t.dtype for t in tensors]
     of_floats = next((d for d in dtypes if d.kind == "f"), None)
     if of_floats is not None:
@@ -92,24 +95,24 @@ def common_dtype(name: str, tensors: list[Tensor], numbers: list[bool | int | fl
 
 
 def as_operand(name: str, value: Tensor | Numeric, dtype: np.dtype, like: Tensor) -> Tensor:
-    """A Tensor in that dtype, where ``like`` lies; floats of another width stay."""
+    """The value as a Tensor of that dtype, on the device of ``like``; floats of another width stay as they are."""
     if isinstance(value, Tensor):
         return value if value.dtype.kind == "f" or value.dtype == dtype else astype(value, dtype)
-    value = value.item() if isinstance(value, np.generic) else value
-    check_fits(name, value, dtype)
+    number = value.item() if isinstance(value, np.generic) else value
+    check_fits(name, number, dtype)
     with np.errstate(over="ignore"):  # 1e6 is infinite in float16
-        return Tensor(xp_of(like.data).asarray(value, dtype=dtype))
+        return Tensor(xp_of(like.data).asarray(number, dtype=dtype))
 
 
 def check_not_bool(name: str, *values: Tensor | Numeric) -> None:
-    """``TypeError`` for Tensors of bools, and for True and False."""
+    """Raise ``TypeError`` for Tensors of bools, and for True and False."""
     if any(isinstance(v, bool | np.bool_) or (isinstance(v, Tensor) and v.dtype == bool) for v in values):
         raise TypeError(f"{name}: got bool, which has no sign; convert it with .astype('int64'), or invert a mask "
                         "with ~x")
 
 
 def check_fits(name: str, value: bool | int | float, dtype: np.dtype) -> None:
-    """``ValueError`` for a number that these integers, or bool, cannot hold: it would wrap around or be cut."""
+    """Raise ``ValueError`` for a number that an integer dtype, or bool, cannot hold: it would wrap around or be cut."""
     if dtype.kind == "f":
         return
     low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)

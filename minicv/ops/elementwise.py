@@ -1,7 +1,7 @@
 """Elementwise arithmetic with broadcasting, and the operators of ``Tensor``.
 
-Broadcasting repeats the smaller array. The adjoint of repeating is summing: ``unbroadcast``, used by every op here.
-Python numbers take the tensor's dtype.
+Broadcasting repeats the smaller array. The adjoint of repeating is summing: ``unbroadcast``, which every operation here
+uses. Python numbers take the tensor's dtype.
 """
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from ..backend import Array, accurate_sum, apply_mask, xp_of
 from .arguments import as_number
 from .case import Case
 from .dtypes import astype, check_fits, check_not_bool, promote, to_floats
+from .methods import add_methods
 from .precision import Float16Safe
 from .protocols import operator_of
 
 
 def unbroadcast(g: Array, shape: tuple[int, ...]) -> Array:
-    """Sum ``g`` over the axes along which an array of this shape was repeated; the result has the shape."""
+    """Sum ``g`` over the axes along which an array of this shape was repeated; the result has that shape."""
     if g.shape == shape:
         return g
     extra = g.ndim - len(shape)
@@ -71,7 +72,7 @@ class Div(Float16Safe):
         ctx.save(y, b, a.shape)
         return y
 
-    def backward(ctx, gy):  # gb = - gy a / b^2, where b^2 would overflow or vanish for b = 1e20 or 1e-30
+    def backward(ctx, gy):  # gb = - gy a / b^2 = - gy y / b: b^2 would overflow for b = 1e20 and vanish for 1e-30
         y, b, a_shape = ctx.saved
         return (unbroadcast(gy / b, a_shape) if ctx.needs_input_grad[0] else None,
                 unbroadcast(-gy * y / b, b.shape) if ctx.needs_input_grad[1] else None)
@@ -150,12 +151,12 @@ class Abs(Function):
 
 
 def add(input: Tensor | float, other: Tensor | float) -> Tensor:
-    """a + b; shapes broadcast. One of the two may be a number."""
+    """a + b, elementwise; shapes broadcast. Either may be a number."""
     return Add.apply(*promote("add", input, other))
 
 
 def sub(input: Tensor | float, other: Tensor | float) -> Tensor:
-    """a - b; shapes broadcast. Raises ``TypeError`` for bools, which have no difference."""
+    """a - b, elementwise; shapes broadcast. Raises ``TypeError`` for bools."""
     a, b = promote("sub", input, other)
     check_not_bool("sub", input, other)
     return Sub.apply(a, b)
@@ -167,12 +168,12 @@ def mul(input: Tensor | float, other: Tensor | float) -> Tensor:
 
 
 def div(input: Tensor | float, other: Tensor | float) -> Tensor:
-    """a / b, elementwise; shapes broadcast. Of two integers a float32."""
+    """a / b, elementwise; shapes broadcast. Two integers give float32."""
     return Div.apply(*map(to_floats, promote("div", input, other)))
 
 
 def neg(input: Tensor) -> Tensor:
-    """-x, any shape; ``TypeError`` for bools. Unsigned integers wrap around, as the smallest signed one does."""
+    """-x, any shape. Unsigned integers and the smallest signed one wrap around. Raises ``TypeError`` for bools."""
     check_not_bool("neg", input)
     return Neg.apply(input)
 
@@ -180,7 +181,7 @@ def neg(input: Tensor) -> Tensor:
 def pow(input: Tensor, exponent: float) -> Tensor:
     """x to the power of a number, any shape. Integers stay integers unless the exponent is a float.
 
-    Raises ``ValueError`` for integers to a negative integer: only 1 and -1 have such a power.
+    Raises ``ValueError`` for integers with a negative integer exponent.
     """
     p = as_number(exponent, "pow(exponent)")
     if input.dtype.kind != "f" and isinstance(p, float):
@@ -195,37 +196,36 @@ def pow(input: Tensor, exponent: float) -> Tensor:
 
 
 def exp(input: Tensor) -> Tensor:
-    """e^x, any shape; float32 of integers."""
+    """e^x, any shape. Integers give float32."""
     return Exp.apply(to_floats(input))
 
 
 def log(input: Tensor) -> Tensor:
-    """Natural logarithm, any shape; x must be positive; float32 of integers."""
+    """Natural logarithm, any shape; x must be positive. Integers give float32."""
     return Log.apply(to_floats(input))
 
 
 def sqrt(input: Tensor) -> Tensor:
-    """Square root, any shape; the derivative at 0 is infinite; float32 of integers."""
+    """Square root, any shape; the derivative at 0 is infinite. Integers give float32."""
     return Sqrt.apply(to_floats(input))
 
 
 def abs(input: Tensor) -> Tensor:
-    """|x|, any shape; the gradient at 0 is 0. ``TypeError`` for bools; the smallest integer stays negative."""
+    """|x|, any shape. The gradient at 0 is 0; the smallest integer stays negative. Raises ``TypeError`` for bools."""
     check_not_bool("abs", input)
     return Abs.apply(input)
 
 
-Tensor.__add__, Tensor.__radd__ = operator_of(add), operator_of(add, swap=True)
-Tensor.__sub__, Tensor.__rsub__ = operator_of(sub), operator_of(sub, swap=True)
-Tensor.__mul__, Tensor.__rmul__ = operator_of(mul), operator_of(mul, swap=True)
-Tensor.__truediv__, Tensor.__rtruediv__ = operator_of(div), operator_of(div, swap=True)
-Tensor.__neg__, Tensor.__abs__ = neg, abs
-Tensor.__pow__ = operator_of(pow)
-Tensor.exp, Tensor.log, Tensor.sqrt, Tensor.abs = exp, log, sqrt, abs
+add_methods(
+    __add__=operator_of(add), __radd__=operator_of(add, swap=True),
+    __sub__=operator_of(sub), __rsub__=operator_of(sub, swap=True),
+    __mul__=operator_of(mul), __rmul__=operator_of(mul, swap=True),
+    __truediv__=operator_of(div), __rtruediv__=operator_of(div, swap=True),
+    __pow__=operator_of(pow), __neg__=neg, __abs__=abs, exp=exp, log=log, sqrt=sqrt, abs=abs)
 
 
 def elementwise_loop(f):
-    """A loop oracle: f of the broadcast elements, one at a time."""
+    """The oracle as a loop: f of the broadcast elements, one at a time."""
     def loop(*arrays, **options):
         full = np.broadcast_arrays(*arrays)
         return np.array([f(*v, **options) for v in zip(*(a.flat for a in full), strict=True)]).reshape(full[0].shape)

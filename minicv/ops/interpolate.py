@@ -1,19 +1,19 @@
-"""Interpolation: resampling a picture at another size, and the bilinear kernel of FCN.
+"""Interpolation: resample an image at another size; and the bilinear kernel of FCN.
 
 Output pixel a of OH takes its value at position s of the input, which has H pixels:
 
-    align_corners=False   s = (a + 1/2) H / OH - 1/2     pixels are squares, the pictures' outer edges coincide
-    align_corners=True    s = a (H - 1) / (OH - 1)       pixels are points, the outer pixels' centers coincide
+    align_corners=False   s = (a + 1/2) H / OH - 1/2     pixels are squares; the outer edges of the images coincide
+    align_corners=True    s = a (H - 1) / (OH - 1)       pixels are points; the centers of the outer pixels coincide
     nearest               s = floor(a H / OH)
 
-clamped to 0 <= s <= H - 1. Bilinear interpolation weighs pixel i by how near it is, max(0, 1 - |s - i|), in rows and
-in columns independently. So with a matrix of these weights for the rows, (OH, H), and one for the columns, (OW, W),
-the result is ``rows @ x @ columns.T``, and the backward pass is the transpose, ``rows.T @ gy @ columns``. At most two
-entries of a row are not zero.
+clamped to 0 <= s <= H - 1. Bilinear interpolation gives pixel i the weight max(0, 1 - |s - i|), for rows and columns
+independently. With a matrix of these weights for the rows, (OH, H), and one for the columns, (OW, W), the result is
+``rows @ x @ columns.T``, and the backward pass is the transpose, ``rows.T @ gy @ columns``. At most two entries of each
+row are not zero.
 
-As in PyTorch, a given ``scale_factor`` f stands in for OH / H above, although OH = floor(H f) makes the true ratio
-smaller. Differences: only pictures (N, C, H, W), and these two modes. A pixel of weight 0 is left out, even if it is
-infinite or NaN.
+As in PyTorch, a given ``scale_factor`` f replaces OH / H above, although OH = floor(H f) makes the true ratio smaller.
+Differences: the input must be (N, C, H, W), and these are the only two modes. A pixel of weight 0 is left out, even if
+it is infinite or NaN.
 """
 from __future__ import annotations
 
@@ -31,32 +31,32 @@ from .precision import Float16Safe
 
 def source_positions(size: int, out_size: int, scale_factor: float | None, mode: str,
                      align_corners: bool) -> np.ndarray:
-    """Where in the input each output pixel lies, along one axis: (out_size,), between 0 and size - 1."""
+    """The position of each output pixel in the input along one axis: (out_size,), between 0 and size - 1."""
     a = np.arange(out_size)
-    if mode == "nearest":  # in float32 as PyTorch, so that rounding picks the same pixel
+    if mode == "nearest":  # in float32, as in PyTorch, so that rounding picks the same pixel
         step = size / out_size if scale_factor is None or out_size in (size, 2 * size) else 1 / scale_factor
         s = np.floor(a.astype(np.float32) * np.float32(step)).astype(int)
     elif align_corners:
         s = a * ((size - 1) / max(out_size - 1, 1))
-    else:  # an axis that keeps its size keeps its pixels, whatever the factor
+    else:  # an axis that keeps its size keeps its pixels for any factor
         s = (a + 0.5) * (size / out_size if scale_factor is None or out_size == size else 1 / scale_factor) - 0.5
     return np.clip(s, 0, size - 1)
 
 
 def hat_weights(position: np.ndarray, size: int) -> np.ndarray:
-    """The weight max(0, 1 - |s - i|) of every pixel i < size at every position s: (len(position), size)."""
+    """The weight max(0, 1 - |s - i|) of each pixel i < size at each position s: (len(position), size)."""
     return np.maximum(0, 1 - abs(position[:, None] - np.arange(size)))
 
 
 def interpolate_loop(x, size=None, scale_factor=None, mode="nearest", align_corners=None, recompute_scale_factor=None):
-    """``interpolate`` on plain arrays, in loops: every output pixel from the up to four around its position."""
+    """``interpolate`` on plain arrays, in loops: each output pixel from up to four pixels around its position."""
     factors = (None, None) if scale_factor is None else np.broadcast_to(scale_factor, 2)
     N, C, H, W = x.shape
     OH, OW = np.broadcast_to(size, 2) if size else (math.floor(H * factors[0]), math.floor(W * factors[1]))
     factors = (None, None) if recompute_scale_factor else factors
     y = np.zeros((N, C, OH, OW), x.dtype)
     for a, b in np.ndindex(OH, OW):
-        around = []  # of the row, of the column: (pixel, weight) twice
+        around = []  # for the row and for the column: two pairs (pixel, weight)
         for i, n, out, f in ((a, H, OH, factors[0]), (b, W, OW, factors[1])):
             ratio = n / out if f is None or n == out else 1 / f
             if mode == "nearest":
@@ -77,15 +77,15 @@ def interpolate_loop(x, size=None, scale_factor=None, mode="nearest", align_corn
 # The operations
 # ---------------------------------------------------------------------------------------------------------
 def weighted_rows(matrix: np.ndarray, x: Array) -> Array:
-    """Row a of the result is the sum of matrix[a, i] times row i of x: (OH, H), (N, C, H, W) -> (N, C, OH, W)."""
+    """Row a of the result is sum_i matrix[a, i] * (row i of x): (OH, H), (N, C, H, W) -> (N, C, OH, W)."""
     y = xp_of(x).zeros((*x.shape[:2], len(matrix), x.shape[3]), x.dtype)
-    for a, i in zip(*np.nonzero(matrix), strict=True):  # pixels of weight 0 do not count, whatever they are
+    for a, i in zip(*np.nonzero(matrix), strict=True):  # pixels of weight 0 are left out
         y[:, :, a] += float(matrix[a, i]) * x[:, :, i]
     return y
 
 
 class Interpolate(Float16Safe):
-    """y = rows @ x @ columns.T, for each channel, with the weights of the pixels at each row and column of y"""
+    """y = rows @ x @ columns.T for each channel: the weights of the input pixels for each row and column of y"""
 
     def forward(ctx, x, *, rows, columns):  # (OH, H), (OW, W)
         ctx.save(rows, columns)
@@ -104,7 +104,7 @@ class Nearest(Float16Safe):
         ctx.save(xp.asarray(rows)[:, None], xp.asarray(columns))
         return x[:, :, *ctx.saved]
 
-    def backward(ctx, gy):  # the sum over those that chose a pixel
+    def backward(ctx, gy):  # a pixel receives the sum over all outputs that copy it
         gx = xp_of(gy).zeros(ctx.x_shape, gy.dtype)
         add_at(gx, (slice(None), slice(None), *ctx.saved), gy)
         return gx
@@ -116,10 +116,10 @@ def interpolate(input: Tensor, size: int | Pair | None = None, scale_factor: flo
     """Resample (N, C, H, W) to (N, C, OH, OW): ``size`` in pixels, or floor(H * f) for ``scale_factor`` f.
 
     ``mode`` is "nearest" or "bilinear"; ``align_corners`` (bilinear only, default False) chooses between the two
-    conventions in this file's docstring. ``recompute_scale_factor``: positions by the true ratio, as for ``size``, in
-    place of f. Raises ``ValueError`` unless exactly one of ``size`` and ``scale_factor`` is given, and for a picture
-    without pixels; ``TypeError`` for integers, which only "nearest" takes: it chooses, and weighs nothing. PSPNet (Zhao
-    et al., 2017), sec. 3.2, upsamples by it.
+    conventions in this file's docstring. With ``recompute_scale_factor`` the positions follow the true ratio, as for
+    ``size``, instead of f. Raises ``ValueError`` unless exactly one of ``size`` and ``scale_factor`` is given, and for
+    an image without pixels; ``TypeError`` for integers, unless the mode is "nearest". PSPNet (Zhao et al., 2017), sec.
+    3.2, upsamples with it.
     """
     if input.ndim != 4 or 0 in input.shape[2:]:
         raise ValueError(f"interpolate: input must be (N, C, H, W) with H and W at least 1, got {input.shape}")
@@ -128,23 +128,23 @@ def interpolate(input: Tensor, size: int | Pair | None = None, scale_factor: flo
     if mode == "bilinear":
         check_floats("interpolate", input=input)
     if mode == "nearest" and align_corners is not None:
-        raise ValueError(f"interpolate(mode='nearest', align_corners={align_corners}): align_corners is an option of "
-                         "'bilinear', leave it out")
+        raise ValueError(f"interpolate(mode='nearest', align_corners={align_corners}): align_corners is an "
+                         "option of 'bilinear'; leave it out")
     if (size is None) == (scale_factor is None):
         raise ValueError(f"interpolate(size={size}, scale_factor={scale_factor}): give exactly one of the two")
     H, W = input.shape[2:]
-    factors = (None, None)
+    factors: tuple = (None, None)
     if size is not None:
         if recompute_scale_factor:
             raise ValueError(f"interpolate(size={size}, recompute_scale_factor=True): no scale_factor to recompute; "
                              "leave one of them out")
         if isinstance(size, tuple | list) and len(size) == 1:
-            raise ValueError(f"interpolate(size={size}): write {size[0]} for both sides, or two sizes, (OH, OW)")
+            raise ValueError(f"interpolate(size={size}): write {size[0]} for both sides, or a pair, (OH, OW)")
         out_size = pair(size, "interpolate(size)", 1)
     else:
         factors = tuple(scale_factor) if isinstance(scale_factor, tuple | list) else (scale_factor, scale_factor)
-        if len(factors) != 2 or not all(isinstance(f, Real) and 0 < f < math.inf for f in factors):
-            raise ValueError(f"interpolate(scale_factor={scale_factor}): a positive number, or two of them")
+        if len(factors) != 2 or not all(isinstance(f, Real) and 0 < float(f) < math.inf for f in factors):
+            raise ValueError(f"interpolate(scale_factor={scale_factor}): use a positive number, or two of them")
         out_size = math.floor(H * factors[0]), math.floor(W * factors[1])
         if 0 in out_size:
             raise ValueError(f"interpolate(scale_factor={scale_factor}): {H}x{W} would become "
@@ -161,11 +161,11 @@ def interpolate(input: Tensor, size: int | Pair | None = None, scale_factor: flo
 # Bilinear upsampling as a transposed convolution
 # ---------------------------------------------------------------------------------------------------------
 def bilinear_kernel(factor: int) -> np.ndarray:
-    """The kernel with which a transposed convolution of stride ``factor`` interpolates bilinearly: (k, k), float64.
+    """The kernel of a transposed convolution of stride ``factor`` that interpolates bilinearly: (k, k), float64.
 
-    k = 2 factor - factor % 2; the weight falls linearly from 1 at distance 0 from the kernel's center to 0 at distance
-    ``factor``. With padding factor // 2 the output is ``factor`` times as large, and that of ``interpolate`` with
-    align_corners=False, except at the border. Raises ``ValueError`` for a factor below 1. FCN (Long et al., 2015),
+    k = 2 factor - factor % 2. The weight falls linearly from 1 at the kernel's center to 0 at distance ``factor``. With
+    padding factor // 2 the output is ``factor`` times as large, and equals that of ``interpolate`` with
+    align_corners=False except at the border. Raises ``ValueError`` for a factor below 1. FCN (Long et al., 2015),
     sec. 3.3.
     """
     factor = pair(factor, "bilinear_kernel(factor)", 1)[0]
@@ -175,11 +175,11 @@ def bilinear_kernel(factor: int) -> np.ndarray:
 
 
 def bilinear_weight(channels: int, factor: int, groups: int = 1) -> Array:
-    """A weight for ``conv_transpose2d`` that upsamples every channel by itself: (C, C/groups, k, k), float32.
+    """A weight for ``conv_transpose2d`` that upsamples each channel on its own: (C, C/groups, k, k), float32.
 
-    ``bilinear_kernel`` stands where input and output channel are the same, all else is 0. So ``groups`` may be anything
-    that divides ``channels``: 1 gives the weight that FCN goes on to learn, ``channels`` the smallest, (C, 1, k, k). It
-    lies on the device in use. Raises ``ValueError`` if groups does not divide channels. FCN, sec. 4.2.
+    It holds ``bilinear_kernel`` where the input and output channel are the same, and 0 elsewhere. ``groups`` may be any
+    divisor of ``channels``: 1 gives the weight that FCN then learns, ``channels`` the smallest, (C, 1, k, k). It lies
+    on the device in use. Raises ``ValueError`` if groups does not divide channels. FCN, sec. 4.2.
     """
     if channels < 1 or groups < 1 or channels % groups:
         raise ValueError(f"bilinear_weight(channels={channels}, groups={groups}): groups must divide channels")
@@ -205,7 +205,7 @@ CASES = [
           recompute_scale_factor=True),
     _case("nearest by 1.7, the true ratio", (1, 2, 6, 7), scale_factor=1.7, recompute_scale_factor=True),
     _case("bilinear by 1.5, corners aligned", (1, 2, 5, 3), scale_factor=1.5, mode="bilinear", align_corners=True),
-    _case("bilinear, smaller: pixels that nobody meets", (2, 2, 9, 11), size=(3, 2), mode="bilinear"),
+    _case("bilinear, smaller: some pixels unused", (2, 2, 9, 11), size=(3, 2), mode="bilinear"),
     _case("bilinear, smaller, corners aligned", (2, 2, 9, 11), size=(3, 4), mode="bilinear", align_corners=True),
     _case("bilinear, taller and narrower", (1, 2, 3, 9), size=(7, 4), mode="bilinear"),
     _case("bilinear from one pixel", (2, 3, 1, 1), size=(3, 2), mode="bilinear"),

@@ -1,4 +1,4 @@
-"""Matrix products."""
+"""Matrix products, y = a b, and the linear layer, y = x W' + b."""
 from __future__ import annotations
 
 import numpy as np
@@ -9,12 +9,13 @@ from .arguments import check_floats
 from .case import Case
 from .dtypes import as_operand, check_not_bool, common_dtype
 from .elementwise import unbroadcast
+from .methods import add_methods
 from .precision import Float16Safe
 from .shape import reshape
 
 
 class MatMul(Float16Safe):
-    """y = a b, over the last two axes; the others broadcast"""
+    """y = a b over the last two axes; the others broadcast"""
 
     def forward(ctx, a, b):
         ctx.save(a, b)
@@ -27,7 +28,7 @@ class MatMul(Float16Safe):
 
 
 class Linear(Float16Safe):
-    """y = x W' + b, for rows x"""
+    """y = x W' + b for each row x"""
 
     def forward(ctx, x, w, b):
         rows = x.reshape(-1, w.shape[1])
@@ -50,15 +51,15 @@ class Linear(Float16Safe):
 def matmul(input: Tensor, other: Tensor) -> Tensor:
     """Matrix product over the last two axes, (..., M, K) @ (..., K, N) -> (..., M, N); leading axes broadcast.
 
-    A vector stands for a row on the left and a column on the right. Raises ``ValueError`` if K differs. Integers beside
-    floats become floats; ``TypeError`` for bools.
+    A vector is taken as a row on the left and as a column on the right. Integers beside floats become floats. Raises
+    ``ValueError`` if K differs, ``TypeError`` for bools.
     """
     for i, x in enumerate((input, other)):
         if not isinstance(x, Tensor):
             raise TypeError(f"MatMul: argument {i} is of type {type(x).__name__}; wrap it in minicv.Tensor")
     if input.ndim == 0 or other.ndim == 0 or input.shape[-1] != other.shape[-2 if other.ndim > 1 else 0]:
-        raise ValueError(f"matmul: {input.shape} @ {other.shape}: the last size of the first must equal the last but "
-                         "one of the second")
+        raise ValueError(f"matmul: {input.shape} @ {other.shape}: the last size of the first must equal the "
+                         "second-to-last of the second")
     try:
         np.broadcast_shapes(input.shape[:-2], other.shape[:-2])
     except ValueError:
@@ -80,7 +81,7 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Fully connected layer: (..., in), ``weight`` (out, in), ``bias`` (out,) -> (..., out).
 
-    Raises ``ValueError`` for shapes that do not fit, and an empty weight; ``TypeError`` for integers.
+    Raises ``ValueError`` for shapes that do not fit and for an empty weight, ``TypeError`` for integers.
     """
     check_floats("linear", input=input, weight=weight, bias=bias)
     if weight.ndim != 2 or weight.size == 0:
@@ -92,8 +93,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return Linear.apply(input, weight, bias)
 
 
-Tensor.__matmul__ = Tensor.matmul = matmul
-Tensor.__rmatmul__ = lambda a, b: matmul(b, a)
+add_methods(matmul=matmul, __matmul__=matmul, __rmatmul__=lambda a, b: matmul(b, a))
 
 
 def _matmul_loop(a, b):

@@ -1,13 +1,13 @@
-"""Losses of classifiers: cross entropy of scores against class numbers or probabilities; of log-probabilities.
+"""Losses of classifiers: the cross entropy of scores or log-probabilities against classes or class probabilities.
 
     E = - sum_x w(x) log p_l(x)(x)          U-Net (Ronneberger et al., 2015), eq. (1) and sec. 3
 
 p is the softmax over the classes, l(x) the true class of pixel x, w(x) its weight. (The paper prints eq. (1) without
-the minus, as something to maximize.)
+the minus, as a quantity to maximize.)
 
-PyTorch's semantics: ``reduction="mean"`` divides by the sum of the weights of the pixels that count. PyTorch has no
-pixel weights; here they join the class weights, on both sides of that fraction. So a constant map of any height changes
-nothing, the learning rate keeps its meaning, and ``reduction="sum"`` is eq. (1) as it stands.
+As in PyTorch, ``reduction="mean"`` divides by the sum of the weights of the pixels that count. PyTorch has no pixel
+weights; here they multiply the class weights, in numerator and denominator. So a constant weight map changes nothing,
+the learning rate keeps its meaning, and ``reduction="sum"`` is eq. (1) itself.
 """
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _reduced_loop(loss, total, reduction):
 class CrossEntropy(Float16Safe):
     """loss = - sum_k q_k log p_k,   p = softmax(x),   q_k = v w_k ((1 - s) [k = t] + s / K)
 
-    v is the pixel's weight, or 0 where the target t is to be ignored, w_k the weight of class k, s the smoothing.
+    v is the weight of the pixel, or 0 where the target t is ignored; w_k is the weight of class k; s is the smoothing.
     """
 
     def forward(ctx, x, target, weight, pixel_weight, *, ignore_index, reduction, label_smoothing):
@@ -76,7 +76,7 @@ class CrossEntropy(Float16Safe):
         vw = xp.expand_dims(v, axis) * (1 if weight is None else weight.reshape(classes.shape))  # (N, K, ...)
         one_hot = (xp.expand_dims(t, axis) == classes).astype(x.dtype)
         q, total = vw * ((1 - s) * one_hot + s / K), (vw * one_hot).sum()
-        z = apply_mask(x, (q != 0).any(axis=axis, keepdims=True))  # a pixel that does not count may have any scores
+        z = apply_mask(x, (q != 0).any(axis=axis, keepdims=True))  # uncounted pixels may have any scores
         z = z - z.max(axis=axis, keepdims=True)
         log_p = z - xp.log1p(exp_and_sum_of_others(z, axis, keepdims=True)[1])
         ctx.save(log_p, q, total)
@@ -92,7 +92,7 @@ class CrossEntropy(Float16Safe):
 
 
 class SoftCrossEntropy(Float16Safe):
-    """loss = - v sum_k w_k q_k log p_k,   q = (1 - s) t + s / K: v the pixel's weight, t its class probabilities"""
+    """loss = - v sum_k w_k q_k log p_k,   q = (1 - s) t + s / K, t the class probabilities, v the pixel's weight"""
 
     def forward(ctx, x, t, weight, v, *, reduction, label_smoothing):
         xp, axis, s = xp_of(x), min(1, x.ndim - 1), label_smoothing
@@ -100,7 +100,7 @@ class SoftCrossEntropy(Float16Safe):
         w = 1 if weight is None else weight.reshape(per_class)
         wq = w * ((1 - s) * t + s / K)
         v = xp.ones(x.shape[:axis] + x.shape[axis + 1:], x.dtype) if v is None else v
-        z = apply_mask(x, xp.expand_dims(v != 0, axis))  # a pixel that does not count may have any scores
+        z = apply_mask(x, xp.expand_dims(v != 0, axis))  # uncounted pixels may have any scores
         z = z - z.max(axis=axis, keepdims=True)
         log_p = z - xp.log1p(exp_and_sum_of_others(z, axis, keepdims=True)[1])
         total = v.sum()
@@ -123,14 +123,14 @@ def cross_entropy(input: Tensor, target: Tensor | Array, weight: Tensor | Array 
                   pixel_weight: Tensor | Array | None = None) -> Tensor:
     """Cross entropy of scores (N, K), (N, K, d1, ...) or (K,) against class numbers (N,), (N, d1, ...) or ().
 
-    Or against class probabilities: floats of input's shape, which are differentiated, too. ``weight`` (K,) weighs the
-    classes, ``pixel_weight`` (N, d1, ...) the pixels; neither is differentiated. Pixels whose target is
-    ``ignore_index``, and those of weight 0, do not count: loss and gradient are 0, whatever their scores.
-    ``label_smoothing`` in [0, 1] is the share of each target that is dealt evenly to all classes (Szegedy et al., 2016,
-    sec. 7). ``reduction``: "mean" divides by the weights of the pixels that count (beside probabilities without the
-    class weights), and is nan, with a gradient of 0, if none does, as in PyTorch; "sum"; "none", (N, d1, ...).
-    Raises ``ValueError`` for shapes that do not fit and for a target that is no class (checked on NumPy arrays only:
-    elsewhere it would mean to wait for the device).
+    The target may also be class probabilities: floats of the input's shape, which then receive a gradient, too.
+    ``weight`` (K,) holds weights of the classes, ``pixel_weight`` (N, d1, ...) weights of the pixels; they receive
+    none. Pixels whose target is ``ignore_index`` do not count, nor do those of weight 0: their loss and gradient are 0
+    whatever their scores. ``label_smoothing`` in [0, 1] is the share of each target that is spread evenly over all
+    classes (Szegedy et al., 2016, sec. 7). ``reduction`` is "none", (N, d1, ...), "sum", or "mean", which divides by
+    the sum of the weights of the pixels that count (for class probabilities without the class weights). If no pixel
+    counts, the mean is NaN and its gradient 0, as in PyTorch. Raises ``ValueError`` for shapes that do not fit and for
+    a target that is not a class (checked on NumPy arrays only: a GPU would have to wait).
     """
     name, label_smoothing = "cross_entropy", as_number(label_smoothing, "cross_entropy(label_smoothing)")
     if not 0 <= label_smoothing <= 1:
@@ -139,17 +139,18 @@ def cross_entropy(input: Tensor, target: Tensor | Array, weight: Tensor | Array 
     if target.dtype.kind == "f" and target.shape == input.shape:
         if ignore_index >= 0:
             raise ValueError(f"{name}(ignore_index={ignore_index}): class probabilities have no class to ignore; give "
-                             "those pixels a pixel_weight of 0")
+                             "such pixels a pixel_weight of 0")
         weight, pixel_weight = check_weights(name, input, weight, pixel_weight, reduction)
         return SoftCrossEntropy.apply(input, astype(target, input.dtype), weight, pixel_weight, reduction=reduction,
                                       label_smoothing=label_smoothing)
-    target, weight, pixel_weight = check_classes(name, input, target, weight, pixel_weight, ignore_index, reduction)
+    target, weight, pixel_weight = check_classes(name, input, target, weight, pixel_weight,
+                                                 ignore_index=ignore_index, reduction=reduction)
     return CrossEntropy.apply(input, target, weight, pixel_weight, ignore_index=ignore_index, reduction=reduction,
                               label_smoothing=label_smoothing)
 
 
 class NLLLoss(Float16Safe):
-    """loss = - a x_t, x the log-probabilities, a = class weight of t, or 0 where t is to be ignored"""
+    """loss = - a x_t, x the log-probabilities, a the weight of class t, or 0 where t is ignored"""
 
     def forward(ctx, x, target, weight, *, ignore_index, reduction):
         xp, axis, counts = xp_of(x), min(1, x.ndim - 1), target != ignore_index
@@ -169,8 +170,9 @@ class NLLLoss(Float16Safe):
 
 def nll_loss(input: Tensor, target: Tensor | Array, weight: Tensor | Array | None = None, ignore_index: int = -100,
              reduction: str = "mean") -> Tensor:
-    """The second half of ``cross_entropy``, for the results of ``log_softmax``; arguments and errors as there."""
-    target, weight, _ = check_classes("nll_loss", input, target, weight, None, ignore_index, reduction)
+    """The second half of ``cross_entropy``, for results of ``log_softmax``. Arguments and errors are as there."""
+    target, weight, _ = check_classes("nll_loss", input, target, weight, None, ignore_index=ignore_index,
+                                      reduction=reduction)
     return NLLLoss.apply(input, target, weight, ignore_index=ignore_index, reduction=reduction)
 
 
@@ -178,82 +180,82 @@ def nll_loss(input: Tensor, target: Tensor | Array, weight: Tensor | Array | Non
 # Reductions and errors
 # ---------------------------------------------------------------------------------------------------------
 def reduce_loss(loss: Array, total: Array | int, reduction: str) -> Array:
-    """The losses, their sum, or their sum divided by ``total``: the sum of their weights, or their number."""
+    """The losses, their sum, or their sum divided by ``total``: the sum of their weights or their number."""
     if reduction == "none":
         return loss
     return without_overflow(lambda loss: loss.sum() / total, loss) if reduction == "mean" else loss.sum()
 
 
 def reduce_loss_backward(gy: Array, total: Array | int, reduction: str) -> Array:
-    """The gradient of each single loss, from that of ``reduced``: one number for all, or of the losses' shape."""
-    return gy / (total + (total == 0)) if reduction == "mean" else gy  # where nothing counts: 0, not nan
+    """The gradient of each loss, from that of ``reduce_loss``: one number for all, or of the losses' shape."""
+    return gy / (total + (total == 0)) if reduction == "mean" else gy  # where nothing counts: 0, not NaN
 
 
 def check_reduction(name: str, reduction: str) -> None:
-    """ValueError unless it is one of PyTorch's three."""
+    """Raise ``ValueError`` unless it is "none", "mean" or "sum"."""
     if reduction not in ("none", "mean", "sum"):
-        raise ValueError(f"{name}(reduction={reduction!r}): 'none', 'mean' or 'sum'")
+        raise ValueError(f"{name}(reduction={reduction!r}): use 'none', 'mean' or 'sum'")
 
 
-def as_constant(where: str, value: Tensor | Array | None, dtype: np.dtype | None = None) -> Tensor | None:
-    """A Tensor outside the graph, in the dtype asked for; ``ValueError`` for one that requires a gradient."""
-    if value is None:
-        return None
+def as_constant(where: str, value: Tensor | Array, dtype: np.dtype | None = None) -> Tensor:
+    """A Tensor outside the graph, of this dtype. Raises ``ValueError`` for one that requires a gradient."""
     if isinstance(value, Tensor) and value.requires_grad:
         raise ValueError(f"{where} requires a gradient, but the loss gives it none; pass it as .detach()")
     data = value.data if isinstance(value, Tensor) else value if is_array(value) else Tensor(value).data
     return Tensor(data if dtype is None else data.astype(dtype, copy=False))
 
 
-def check_classes(name: str, input: Tensor, target, weight, pixel_weight, ignore_index: int,
-                  reduction: str) -> list[Tensor | None]:
-    """Errors of both losses with class numbers; target, weight and pixel_weight as Tensors outside the graph."""
+def check_classes(name: str, input: Tensor, target: Tensor | Array, weight: Tensor | Array | None,
+                  pixel_weight: Tensor | Array | None, *, ignore_index: int,
+                  reduction: str) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Check the arguments of a loss with class numbers; return target, weight and pixel_weight as constants."""
     weights = check_weights(name, input, weight, pixel_weight, reduction)
     target, shape = as_constant(f"{name}(target)", target), pixel_shape(input)
     if target.dtype.kind not in "iu":
-        or_those = f", or class probabilities, floats of input's shape {input.shape}" if name == "cross_entropy" else ""
-        raise TypeError(f"{name}: target must be integer class numbers of shape {shape}{or_those}; got {target.dtype} "
-                        f"{target.shape}; convert numbers with .astype('int64')")
+        alternative = f", or class probabilities of input's shape {input.shape}" if name == "cross_entropy" else ""
+        raise TypeError(f"{name}: target must be integer class numbers of shape {shape}{alternative}; got "
+                        f"{target.dtype} {target.shape}; convert numbers with .astype('int64')")
     if target.shape != shape:
         raise ValueError(f"{name}: input {input.shape} needs a target of shape {shape}, got {target.shape}")
-    if target.dtype == np.uint64:  # beyond int64 they would be negative, and one of them ignore_index
+    if target.dtype == np.uint64:  # beyond int64 they would wrap around, perhaps to ignore_index
         target = Tensor(xp_of(target.data).minimum(target.data, np.iinfo(np.int64).max))
     if not isinstance(ignore_index, int | np.integer):
-        raise TypeError(f"{name}(ignore_index={ignore_index!r}) must be an integer; a number that is no class, such as "
-                        "-100, ignores nothing")
-    return [target, *weights]
+        raise TypeError(f"{name}(ignore_index={ignore_index!r}) must be an integer; -100, which is not a class, "
+                        "ignores nothing")
+    return target, *weights
 
 
 def pixel_shape(input: Tensor) -> tuple[int, ...]:
-    """The shape without the axis of the classes."""
+    """The input's shape without the axis of the classes."""
     axis = min(1, input.ndim - 1)
     return input.shape[:axis] + input.shape[axis + 1:]
 
 
-def check_weights(name: str, input: Tensor, weight, pixel_weight, reduction: str) -> list[Tensor | None]:
-    """Errors of all classifiers' losses; weight and pixel_weight as Tensors outside the graph."""
+def check_weights(name: str, input: Tensor, weight: Tensor | Array | None, pixel_weight: Tensor | Array | None,
+                  reduction: str) -> tuple[Tensor | None, Tensor | None]:
+    """Check input, weights and reduction of a loss; return weight and pixel_weight as constants."""
     axis = min(1, input.ndim - 1)
     if input.dtype.kind != "f" or input.ndim < 1 or input.shape[axis] < 1:
-        raise ValueError(f"{name}: input must be float scores (N, K, ...) of at least one class, got {input.dtype} "
+        raise ValueError(f"{name}: input must be scores (N, K, ...), floats, of at least one class; got {input.dtype} "
                          f"{input.shape}")
     K, shape = input.shape[axis], pixel_shape(input)
-    weight, pixel_weight = (as_constant(f"{name}({argument})", value, input.dtype)
+    weight, pixel_weight = (None if value is None else as_constant(f"{name}({argument})", value, input.dtype)
                             for argument, value in (("weight", weight), ("pixel_weight", pixel_weight)))
     if weight is not None and weight.shape != (K,):
         raise ValueError(f"{name}: weight has shape {weight.shape}; input {input.shape} has {K} classes: ({K},)")
     if pixel_weight is not None and pixel_weight.shape != shape:
-        raise ValueError(f"{name}: pixel_weight has shape {pixel_weight.shape}, and must have one number a pixel, "
-                         f"{shape}")
+        raise ValueError(f"{name}: pixel_weight has shape {pixel_weight.shape}, but must have one number per "
+                         f"pixel, {shape}")
     check_reduction(name, reduction)
-    return [weight, pixel_weight]
+    return weight, pixel_weight
 
 
 def check_target_range(name: str, t: Array, K: int, ignore_index: int) -> None:
-    """ValueError for a class number below 0 or above K - 1, on NumPy arrays."""
+    """Raise ``ValueError`` for a class number below 0 or above K - 1, in NumPy arrays."""
     if type(t) is np.ndarray and t.size and not 0 <= t.min() <= t.max() < K:
         wrong = t.min() if t.min() < 0 else t.max()
-        raise ValueError(f"{name}: target {wrong} is not one of the {K} classes, 0 to {K - 1}, nor ignore_index="
-                         f"{ignore_index}")
+        raise ValueError(f"{name}: target {wrong} is neither one of the {K} classes, 0 to {K - 1}, nor "
+                         f"ignore_index={ignore_index}")
 
 
 def _case(label, shape, target, op=cross_entropy, loop=cross_entropy_loop, **options):
@@ -261,7 +263,7 @@ def _case(label, shape, target, op=cross_entropy, loop=cross_entropy_loop, **opt
 
 
 def on_device_of_input(op):
-    """For Case: arrays among the options, constants beside the inputs, go to the op on the inputs' device."""
+    """The op for a Case: arrays among its options move to the device of the inputs."""
     def call(x, t, **options):
         return op(x, t, **{name: to_device(value, x.device) if is_array(value) else value
                            for name, value in options.items()})

@@ -1,22 +1,24 @@
-"""Losses that compare number with number: binary cross entropy, smooth L1, mean squared error, hinge.
+"""Elementwise losses: binary cross entropy, smooth L1, mean squared error, hinge.
 
-With d = x - t, x the input and t the target, and y in {-1, +1}:
+x is the input, t the target, d = x - t, and y in {-1, +1}:
 
     binary cross entropy    -t log s(x) - (1 - t) log(1 - s(x)), s the sigmoid    Mask R-CNN (He et al., 2017), sec. 3
     smooth L1               d^2 / (2 beta) if |d| < beta, else |d| - beta/2       Fast R-CNN (Girshick, 2015), eq. (3)
     squared error           d^2                                                   YOLO (Redmon et al., 2016), eq. (3)
     hinge                   max(0, 1 - y x)                              R-CNN (Girshick et al., 2014), sec. 2.3
 
-Fast R-CNN's beta is 1. R-CNN has one SVM for each class, against the rest: so each score has its own y. (PyTorch has
-no such loss: hinge_embedding_loss is of distances, multi_margin_loss of one class against another.)
+Fast R-CNN's beta is 1. R-CNN has one SVM per class, against the rest, so each score has its own y. (PyTorch has no such
+loss: hinge_embedding_loss compares distances, multi_margin_loss one class with another.)
 
-``reduction="mean"`` divides by the number of elements, whatever their weights, as PyTorch does.
+As in PyTorch, ``reduction="mean"`` divides by the number of elements, whatever their weights.
 """
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from ..autograd import Function, Tensor
+from ..autograd import Tensor
 from ..backend import Array, apply_mask, apply_weights, without_overflow, xp_of
 from .arguments import as_number
 from .case import Case
@@ -26,7 +28,7 @@ from .precision import Float16Safe
 
 
 def _elementwise_loop(loss):
-    """A loop over elements, from the definition of one element's loss ``loss(x, t, **options)``."""
+    """The oracle as a loop over elements: ``loss(x, t, **options)`` is the loss of one element."""
     def loop(x, t, reduction="mean", **arrays_or_numbers):
         options = {k: np.broadcast_to(v, x.shape) for k, v in arrays_or_numbers.items()}
         y = np.zeros_like(x)
@@ -66,7 +68,7 @@ def hinge_loss_loop(x, y):
 class BinaryCrossEntropyWithLogits(Float16Safe):
     """loss = w (p t softplus(-x) + (1 - t) softplus(x)),   p = pos_weight,   softplus(x) = log(1 + exp(x))
 
-    Of exp(x) and exp(-x) one overflows. a = min(exp(x), 1) and b = min(exp(-x), 1) do not, and one of them is 1:
+    exp(x) or exp(-x) may overflow; a = min(exp(x), 1) and b = min(exp(-x), 1) do not, and one of them is 1:
     softplus(x) = log1p(a b) + max(x, 0),   s(x) = a / (1 + a b),   s(-x) = b / (1 + a b).
     """
 
@@ -74,7 +76,7 @@ class BinaryCrossEntropyWithLogits(Float16Safe):
         xp = xp_of(x)
         c = 1 if pos_weight is None else 1 + (pos_weight - 1) * t
         if pos_weight is not None:
-            x = apply_mask(x, (t != 1) | (c != 0))  # what does not count may have any score
+            x = apply_mask(x, (t != 1) | (c != 0))  # scores that do not count may be anything
         x = x if weight is None else apply_mask(x, xp.broadcast_to(weight != 0, x.shape))
         above, below = xp.maximum(x, 0), xp.maximum(-x, 0)
         a, b = xp.exp(-below), xp.exp(-above)
@@ -96,7 +98,7 @@ class BinaryCrossEntropyWithLogits(Float16Safe):
 
 
 class SmoothL1Loss(Float16Safe):
-    """loss = c (d - beta c / 2), where c = d / beta, clipped to [-1, 1], is also its slope"""
+    """loss = c (d - beta c / 2), where c = d / beta, clipped to [-1, 1], is also the slope"""
 
     def forward(ctx, x, t, *, reduction, beta):
         xp, d = xp_of(x), x - t
@@ -106,7 +108,7 @@ class SmoothL1Loss(Float16Safe):
         return reduce_loss(slope * (d - slope * (beta / 2)), x.size, reduction)  # Fast R-CNN, eq. (3)
 
     def backward(ctx, gy):
-        g = _weigh(ctx, gy)
+        g = _slope_gradient(ctx, gy)
         return g, -g
 
 
@@ -120,7 +122,7 @@ class MSELoss(Float16Safe):
         return without_overflow(lambda d: reduce_loss(d * d, d.size, reduction), d)
 
     def backward(ctx, gy):
-        g = 2 * _weigh(ctx, gy)
+        g = 2 * _slope_gradient(ctx, gy)
         return g, -g
 
 
@@ -128,17 +130,17 @@ class HingeLoss(Float16Safe):
     """loss = max(0, 1 - y x); at the margin, y x = 1, the gradient is 0"""
 
     def forward(ctx, x, y, *, reduction):
-        short = 1 - y * x  # of the margin
+        short = 1 - y * x  # how far short of the margin
         ctx.save(-y * (short > 0))
         ctx.reduction = reduction
         return reduce_loss(xp_of(x).maximum(short, 0), x.size, reduction)
 
     def backward(ctx, gy):
-        return _weigh(ctx, gy), None
+        return _slope_gradient(ctx, gy), None
 
 
-def _weigh(ctx: Function, gy: Array) -> Array:
-    """Each loss's slope, which forward saved, times its share of gy."""
+def _slope_gradient(ctx: Any, gy: Array) -> Array:
+    """The slope of each loss, which forward saved, times its share of gy."""
     (slope,) = ctx.saved
     return apply_weights(reduce_loss_backward(gy, slope.size, ctx.reduction), slope)
 
@@ -147,15 +149,15 @@ def binary_cross_entropy_with_logits(input: Tensor, target: Tensor | Array, weig
                                      reduction: str = "mean", pos_weight: Tensor | Array | None = None) -> Tensor:
     """Cross entropy of sigmoid(input) against probabilities ``target``, both of any one shape.
 
-    ``weight`` weighs elements, ``pos_weight`` the share of the positives (above 1 it favors recall over precision);
-    both broadcast to input's shape. Input and target are differentiated. Where a weight is 0, loss and gradient are 0,
-    whatever the input. ``reduction``: "mean" over all elements, "sum" or "none". Raises ``ValueError`` for shapes that
-    do not fit, and for weights that require a gradient. Mask R-CNN, sec. 3, L_mask.
+    ``weight`` multiplies the loss of each element, ``pos_weight`` its share of the positives (above 1 it favors recall
+    over precision); both broadcast to the input's shape. Input and target receive gradients. Where a weight is 0, loss
+    and gradient are 0, whatever the input. ``reduction``: "mean" over all elements, "sum" or "none". Raises
+    ``ValueError`` for shapes that do not fit, and for weights that require a gradient. Mask R-CNN, sec. 3, L_mask.
     """
     name = "binary_cross_entropy_with_logits"
     target = astype(target, input.dtype) if isinstance(target, Tensor) else target
     target = _check(name, input, target, reduction)
-    weights = [as_constant(f"{name}({argument})", value, input.dtype)
+    weights = [None if value is None else as_constant(f"{name}({argument})", value, input.dtype)
                for argument, value in (("weight", weight), ("pos_weight", pos_weight))]
     for argument, value in zip(("weight", "pos_weight"), weights, strict=True):
         if value is not None and not _broadcasts(value.shape, input.shape):
@@ -164,10 +166,10 @@ def binary_cross_entropy_with_logits(input: Tensor, target: Tensor | Array, weig
 
 
 def smooth_l1_loss(input: Tensor, target: Tensor | Array, reduction: str = "mean", beta: float = 1.0) -> Tensor:
-    """d^2 / (2 beta) for |d| < beta, else |d| - beta/2, d = input - target, both of any one shape and differentiated.
+    """d^2 / (2 beta) for |d| < beta, else |d| - beta/2, with d = input - target, both of any one shape.
 
-    Outliers pull with a force of 1, however far. beta = 0 gives |d|. ``reduction`` and errors as
-    ``binary_cross_entropy_with_logits``. Fast R-CNN, eq. (3).
+    The slope of an outlier is 1, however far it is. beta = 0 gives |d|. Input and target receive gradients.
+    ``reduction`` and errors are as in ``binary_cross_entropy_with_logits``. Fast R-CNN, eq. (3).
     """
     beta = as_number(beta, "smooth_l1_loss(beta)")
     if not beta >= 0:
@@ -176,15 +178,15 @@ def smooth_l1_loss(input: Tensor, target: Tensor | Array, reduction: str = "mean
 
 
 def mse_loss(input: Tensor, target: Tensor | Array, reduction: str = "mean") -> Tensor:
-    """(input - target)^2, both of any one shape and differentiated; ``reduction`` and errors as ``smooth_l1_loss``."""
+    """(input - target)^2, both of any one shape, with gradients. ``reduction``, errors: as ``smooth_l1_loss``."""
     return MSELoss.apply(input, _check("mse_loss", input, target, reduction), reduction=reduction)
 
 
 def hinge_loss(input: Tensor, target: Tensor | Array, reduction: str = "mean") -> Tensor:
     """max(0, 1 - y * score), y = ``target`` in {-1, +1}, both of any one shape; for one-vs-rest linear SVMs.
 
-    Only input is differentiated. ``reduction`` and errors as ``smooth_l1_loss``; other targets raise ``ValueError``
-    (checked on NumPy arrays only). R-CNN, sec. 2.3.
+    Only the input receives a gradient. ``reduction`` and errors are as in ``smooth_l1_loss``; other targets raise
+    ``ValueError`` (checked on NumPy arrays only). R-CNN, sec. 2.3.
     """
     target = _check("hinge_loss", input, as_constant("hinge_loss(target)", target, input.dtype), reduction)
     if type(target.data) is np.ndarray and not (abs(target.data) == 1).all():
@@ -194,13 +196,13 @@ def hinge_loss(input: Tensor, target: Tensor | Array, reduction: str = "mean") -
 
 
 def _check(name: str, input: Tensor, target: Tensor | Array, reduction: str) -> Tensor:
-    """Errors of all four; target as a Tensor."""
+    """Check the arguments of all four losses; return the target as a Tensor."""
     target = target if isinstance(target, Tensor) else as_constant(f"{name}(target)", target, input.dtype)
     if input.dtype.kind != "f" or target.dtype.kind != "f":
         raise TypeError(f"{name}: input and target must be floats, got {input.dtype} and {target.dtype}; convert with "
                         ".astype('float32')")
     if input.shape != target.shape:
-        raise ValueError(f"{name}: input {input.shape} and target {target.shape} must have one shape")
+        raise ValueError(f"{name}: input {input.shape} and target {target.shape} must have the same shape")
     check_reduction(name, reduction)
     return target
 

@@ -101,7 +101,7 @@ CASES = [
     _max("dilation 2", (1, 2, 7, 8), kernel_size=3, stride=1, dilation=2, padding=1),
     _max("unequal everything", (2, 2, 9, 11), kernel_size=(2, 3), stride=(3, 1), padding=(0, 1), dilation=(1, 2),
          ceil_mode=True),
-    _max("the whole picture", (2, 3, 4, 5), kernel_size=(4, 5)),
+    _max("the whole image", (2, 3, 4, 5), kernel_size=(4, 5)),
     _max("more than 256 taps", (1, 1, 17, 18), kernel_size=17, stride=1),
     _max("ties", TIES, kernel_size=2, gradients=[[[1, 0, 2, 0], [0, 0, 0, 0], [4, 0, 8, 0], [0, 0, 0, 0]]]),
     _max("overlapping ties", TIES, kernel_size=3, stride=1, padding=1, gradients=[  # 1 + 2 + 16 at the first 3; ...

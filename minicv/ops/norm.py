@@ -1,19 +1,19 @@
 """Batch normalization, and the local response normalization of AlexNet.
 
-Ioffe and Szegedy, "Batch Normalization" (2015), algorithm 1: each channel is brought to mean 0 and variance 1 over the
-batch and all pixels, then to a learned mean and scale:
+Ioffe and Szegedy, "Batch Normalization" (2015), algorithm 1: normalize each channel to mean 0 and variance 1 over the
+batch and all pixels, then scale and shift it by learned numbers:
 
     y = (x - mean) / sqrt(var + eps) * weight + bias
 
-PyTorch's conventions: the biased variance (divided by P, the number of pixels) normalizes. The running averages, which
-stand in for mean and variance in evaluation, move by ``momentum`` towards each batch's mean and unbiased variance
-(divided by P - 1).
+As in PyTorch, the biased variance (divided by P, the number of pixels) normalizes. In evaluation running averages
+replace mean and variance; in training they move by the fraction ``momentum`` towards each batch's mean and unbiased
+variance (divided by P - 1).
 
-Krizhevsky et al. (2012), sec. 3.3, n neighboring channels inhibit each other:
+Krizhevsky et al. (2012), sec. 3.3: n neighboring channels inhibit each other,
 
-    b_i = a_i / (k + alpha/n sum_j a_j^2)^beta,      j from i - n/2 to i + (n-1)/2, where there is a channel
+    b_i = a_i / (k + alpha/n sum_j a_j^2)^beta,      j from i - n/2 to i + (n-1)/2, channels outside left out
 
-The division of alpha by n is PyTorch's (and Caffe's); the paper has none, so its alpha = 1e-4 with n = 5 is 5e-4 here.
+Dividing alpha by n follows PyTorch (and Caffe); the paper does not, so its alpha = 1e-4 with n = 5 is 5e-4 here.
 """
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .precision import Float16Safe
 
 
 def batch_norm_loop(x, weight, bias, running_mean=None, running_var=None, training=False, momentum=0.1, eps=1e-5):
-    """``batch_norm`` on plain arrays, channel by channel; changes the running averages in place, too."""
+    """``batch_norm`` on plain arrays, channel by channel; also updates the running averages in place."""
     y = np.empty_like(x)
     for c in range(x.shape[1]):
         a, P = x[:, c], x[:, c].size
@@ -63,9 +63,9 @@ class BatchNorm(Float16Safe):
 
     def forward(ctx, x, w, b, *, running_mean, running_var, training, momentum, eps, group=None):
         xp, dtype, P = xp_of(x), x.dtype, x.size // max(x.shape[1], 1)
-        x = xp.moveaxis(x, 1, -1).astype(np.float64)  # (N, H, W, C); a mean of 4000 deviations needs more than float32
+        x = xp.moveaxis(x, 1, -1).astype(np.float64)  # (N, H, W, C); float32 fails for a mean of 4000 deviations
         ctx.pixels, ctx.training, ctx.group = tuple(range(x.ndim - 1)), training, group
-        every = group.sum if group else (lambda own: own)  # over the processes that share the batch
+        every = group.sum if group else (lambda own: own)  # sums over the processes that share the batch
         P = int(every(np.array([P]))[0]) if group else P
         if training and P:
             mean = every(x.sum(axis=ctx.pixels)) / P  # (C,)
@@ -73,7 +73,7 @@ class BatchNorm(Float16Safe):
             if running_mean is not None:
                 running_mean += momentum * (mean - running_mean)
                 running_var += momentum * (var * (P / (P - 1)) - running_var)
-        else:  # an empty batch has no mean of its own
+        else:  # also for an empty batch, which has no mean
             mean, var = (0, xp.ones(x.shape[-1])) if training else (running_mean, running_var.astype(np.float64))
         inv = 1 / xp.sqrt(var + eps)
         xn, a = (x - mean) * inv, inv if w is None else w * inv
@@ -85,7 +85,7 @@ class BatchNorm(Float16Safe):
     def backward(ctx, gy):
         (xn, a), xp, g = ctx.saved, xp_of(gy), xp_of(gy).moveaxis(gy, 1, -1).astype(np.float64)
         gw, gb = (g * xn).sum(axis=ctx.pixels), g.sum(axis=ctx.pixels)  # (C,)
-        if ctx.training:  # mean and var are functions of x, too: they undo what moves a whole channel, or scales it
+        if ctx.training:  # mean and var depend on x, too: moving or scaling a whole channel changes nothing
             every_gw, every_gb = (ctx.group.sum(v) for v in (gw, gb)) if ctx.group else (gw, gb)
             g = g - (every_gb + xn * every_gw) / max(ctx.P, 1)
         return tuple(v.astype(gy.dtype) for v in (xp.moveaxis(a * g, -1, 1), gw, gb))
@@ -96,11 +96,11 @@ def batch_norm(input: Tensor, running_mean: Tensor | Array | None, running_var: 
                eps: float = 1e-5, group: Any = None) -> Tensor:
     """Normalize each channel of (N, C, ...), then scale by ``weight`` (C,) and shift by ``bias`` (C,).
 
-    In training by the batch's own mean and variance. ``running_mean`` and ``running_var``, arrays or Tensors (C,), move
-    by the share ``momentum`` towards them: they are changed in place, as nothing else in ``minicv.ops`` is. Both may
-    be None. In evaluation by ``running_mean`` and ``running_var``. Raises ``ValueError`` for shapes that do not fit,
-    and in training for one value per channel, which has no variance. ``group`` (``training.ProcessGroup``): the batch
-    is spread over its processes, and normalized as one. Ioffe and Szegedy (2015), algorithm 1.
+    Training uses the batch's own mean and variance, and moves ``running_mean`` and ``running_var``, arrays or Tensors
+    (C,), by the fraction ``momentum`` towards them, in place (nothing else in ``minicv.ops`` is changed in place); both
+    may be None. Evaluation uses ``running_mean`` and ``running_var``. With ``group`` (``training.ProcessGroup``) the
+    batch is spread over the group's processes, and normalized as one. Raises ``ValueError`` for shapes that do not fit,
+    and in training for a single value per channel, which has no variance. Ioffe and Szegedy (2015), algorithm 1.
     """
     name, shape = "batch_norm", input.shape
     check_floats(name, input=input, weight=weight, bias=bias)
@@ -110,10 +110,10 @@ def batch_norm(input: Tensor, running_mean: Tensor | Array | None, running_var: 
     running_mean, running_var = (running_average(name, argument, value, input) for argument, value in (
         ("running_mean", running_mean), ("running_var", running_var)))
     if training and input.size * (group.size if group else 1) == C > 0:
-        raise ValueError(f"{name}(training=True): input {shape} has one value per channel, which has no variance; use "
-                         "a larger batch, or training=False")
+        raise ValueError(f"{name}(training=True): input {shape} has a single value per channel, which has no variance; "
+                         "use a larger batch, or training=False")
     if (running_mean is None) != (running_var is None) or (running_mean is None and not training):
-        raise ValueError(f"{name}: running_mean and running_var must both be given; only training can do without both")
+        raise ValueError(f"{name}: give both running_mean and running_var, or in training neither")
     arguments = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
     for argument, value in arguments.items():
         if value is not None and value.shape != (C,):
@@ -124,7 +124,7 @@ def batch_norm(input: Tensor, running_mean: Tensor | Array | None, running_var: 
 
 
 def running_average(name: str, argument: str, value: Tensor | Array | None, input: Tensor) -> Array | None:
-    """The array to update: floats, where input lies, outside any graph."""
+    """Check a running average; return its array, of floats on the input's device."""
     if isinstance(value, Tensor):
         if value.requires_grad:
             raise ValueError(f"{name}: {argument} requires a gradient, but is updated in place; pass it as .detach()")
@@ -160,7 +160,7 @@ class LocalResponseNorm(Float16Safe):
 
 
 def channel_sums(x: Array, before: int, after: int) -> Array:
-    """For each channel of (N, C, ...) the sum of it, of ``before`` channels before it and of ``after`` behind it."""
+    """For each channel of (N, C, ...), the sum of ``before`` channels before it, itself, and ``after`` behind it."""
     C = x.shape[1]
     before, after = min(before, C), min(after, C)
     x = xp_of(x).pad(x, [(0, 0), (before, after)] + [(0, 0)] * (x.ndim - 2))
@@ -168,9 +168,9 @@ def channel_sums(x: Array, before: int, after: int) -> Array:
 
 
 def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
-    """Divide each channel of (N, C, ...) by (k + alpha/size * the squares of ``size`` channels around it) ** beta.
+    """Divide each channel of (N, C, ...) by (k + alpha/size * sum of squares of ``size`` channels around it) ** beta.
 
-    Shape kept. Raises ``ValueError`` for a size below 1 or an input without channels. Krizhevsky et al. (2012), sec.
+    Raises ``ValueError`` for a size below 1 or an input without channels. Krizhevsky et al. (2012), sec.
     3.3, with the paper's alpha multiplied by size.
     """
     check_floats("local_response_norm", input=input)
@@ -183,7 +183,7 @@ def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: flo
 
 
 def _batch_norm(label, x, weight, bias, running=True, away=0.0, **options):
-    """Every call gets its own copy of the running averages, on the inputs' device."""
+    """A case whose calls get their own copies of the running averages, on the inputs' device."""
     C = x[1]
     mean, var = (np.linspace(-1, 1, C) + away, np.linspace(0.5, 2, C)) if running else (None, None)
 
@@ -197,7 +197,7 @@ def _batch_norm(label, x, weight, bias, running=True, away=0.0, **options):
 
 
 def _trained(label, shape, **options):
-    """Evaluation after a training step on other numbers: the running averages have moved, and count."""
+    """A case of evaluation after a training step on other numbers, which has moved the running averages."""
     first, C = np.arange(4.0 * shape[1]).reshape(4, shape[1]) ** 2, shape[1]
 
     def call(x, **options):

@@ -1,7 +1,7 @@
-"""Padding the borders of a picture: with a constant, mirrored (U-Net's overlap-tile), or with the edge repeated.
+"""Padding: around an image add a constant, its mirror image (U-Net's overlap-tile), or copies of its edge.
 
-Each axis is padded on its own. Every output row is a copy of one input row; the adjoint adds its gradient to that input
-row.
+Each axis is padded on its own. Every output row is a copy of one input row; the adjoint adds the gradient of the copy
+to that input row.
 """
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from .shape import getitem
 
 
 def border_sources(mode: str, n: int, before: int, after: int) -> tuple[list[int], list[int]]:
-    """The input rows that the rows before the first and after the last are copies of."""
+    """The input rows whose copies stand before the first row and after the last."""
     if mode == "reflect":  # the edge itself is not repeated: 3 2 1 | 0 1 2 3
         return list(range(before, 0, -1)), list(range(n - 2, n - 2 - after, -1))
     return [0] * before, [n - 1] * after
 
 
 def index_along(axis: int, index: slice | int | list[int]) -> tuple:
-    """An index for one axis, everything along the others."""
+    """The index that selects ``index`` along one axis and everything along the others."""
     return (slice(None),) * axis + (index,)
 
 
 class Pad(Float16Safe):
-    """y = x with copies of its rows, or a constant, around it; with zeros it is the adjoint of ``shape.crop``"""
+    """y = x with copies of its rows, or a constant, around it; with zeros, the adjoint of ``shape.crop``"""
 
     def forward(ctx, x, *, widths, mode, value):
         ctx.widths, ctx.mode, ctx.x_shape, xp = widths, mode, x.shape, xp_of(x)
@@ -60,10 +60,10 @@ class Pad(Float16Safe):
 def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float = 0.0) -> Tensor:
     """Pad the last axes: ``pad`` = (left, right) or (left, right, top, bottom) or more, as in PyTorch.
 
-    ``mode``: "constant" (``value``), "reflect" (mirrored, without repeating the edge; less than the size), or
-    "replicate" (the edge repeated). Negative padding cuts off, after the other end is padded. Raises ``ValueError`` for
-    a ``pad``, mode or value that does not fit. Padding with zeros is the adjoint of ``crop``. U-Net (Ronneberger et
-    al., 2015), sec. 2 mirrors.
+    ``mode``: "constant" (``value``), "reflect" (mirrored without the edge; by less than the size), or "replicate" (the
+    edge repeated). Negative padding crops, after the other end is padded. Padding with zeros is the adjoint of
+    ``crop``. Raises ``ValueError`` for a ``pad``, mode or value that does not fit. U-Net (Ronneberger et al., 2015),
+    sec. 2, mirrors its images.
     """
     if not isinstance(pad, Sequence) or any(not isinstance(n, int | np.integer) for n in pad):
         raise ValueError(f"pad(pad={pad!r}): give integers in pairs, (left, right) or (left, right, top, bottom)")
@@ -71,16 +71,16 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     if len(pad) % 2 or len(pad) > 2 * input.ndim:
         raise ValueError(f"pad(pad={pad}): give pairs (left, right, top, bottom, ...) for at most {input.ndim} axes")
     if mode not in ("constant", "reflect", "replicate"):
-        raise ValueError(f"pad(mode={mode!r}): 'constant', 'reflect' or 'replicate'")
+        raise ValueError(f"pad(mode={mode!r}): use 'constant', 'reflect' or 'replicate'")
     pairs = [(0, 0)] * (input.ndim - len(pad) // 2) + list(zip(pad[::2], pad[1::2], strict=True))[::-1]
     for n, pair in zip(input.shape, pairs, strict=True):
         if n + (sum(pair) if mode != "constant" else sum(min(p, 0) for p in pair)) < 0:
-            raise ValueError(f"pad(pad={pad}): cuts more from an axis of {n} than there is")
+            raise ValueError(f"pad(pad={pad}): crops an axis of {n} by more than its size")
         if mode == "reflect" and max(pair) > max(n - 1, 0):
-            raise ValueError(f"pad(pad={pad}, mode='reflect'): an axis of {n} can be mirrored by at most "
-                             f"{max(n - 1, 0)}")
+            raise ValueError(f"pad(pad={pad}, mode='reflect'): an axis of {n} can be mirrored by at "
+                             f"most {max(n - 1, 0)}")
         if mode == "replicate" and max(pair) and not n:
-            raise ValueError(f"pad(pad={pad}, mode='replicate'): input {input.shape} has an empty axis, without edge")
+            raise ValueError(f"pad(pad={pad}, mode='replicate'): input {input.shape} has an empty axis and no edge")
     check_fits("pad(value)", as_number(value, "pad(value)"), input.dtype)
     widths = tuple((max(a, 0), max(b, 0)) for a, b in pairs)
     y = Pad.apply(input, widths=widths, mode=mode, value=as_number(value, "pad(value)"))
@@ -108,8 +108,8 @@ CASES = [
     Case(pad, "reflect", (1, 2, 4, 5), pad=(3, 1, 2, 3), mode="reflect", loop=_loop),
     Case(pad, "reflect, one axis, as far as it goes", (2, 3), pad=(2, 2), mode="reflect", loop=_loop),
     Case(pad, "replicate", (1, 2, 3, 2), pad=(4, 1, 0, 2), mode="replicate", loop=_loop),
-    Case(pad, "constant, less than 0", (2, 4, 5), pad=(-2, 1, 3, -1), loop=_loop),
-    Case(pad, "reflect, less than 0", (2, 4, 5), pad=(-3, 3, 3, -3), mode="reflect", loop=_loop),
-    Case(pad, "replicate, less than 0", (2, 4, 5), pad=(-4, 1, -4, 2), mode="replicate", loop=_loop),
+    Case(pad, "constant, negative", (2, 4, 5), pad=(-2, 1, 3, -1), loop=_loop),
+    Case(pad, "reflect, negative", (2, 4, 5), pad=(-3, 3, 3, -3), mode="reflect", loop=_loop),
+    Case(pad, "replicate, negative", (2, 4, 5), pad=(-4, 1, -4, 2), mode="replicate", loop=_loop),
     Case(pad, "nothing", (2, 3), pad=(0, 0), loop=_loop),
 ]

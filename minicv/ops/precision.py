@@ -1,8 +1,8 @@
-"""float16 that is computed in float32.
+"""Compute float16 in float32.
 
-float16 ends at 65504 and has 11 bits: a sum of squares overflows, a mean of 5000 numbers has three bits left. So an
-operation that adds up, or computes in several steps, is a ``Float16Safe`` function: its float16 arguments become
-float32, and its result is rounded once.
+float16 ends at 65504 and has 11 bits: a sum of squares overflows, and a mean of 5000 numbers keeps three bits. So every
+operation that sums, or computes in several steps, is ``Float16Safe``: its float16 arguments become float32, and its
+result is rounded once.
 """
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HALF = np.dtype(np.float16)
 
 
 def accumulation_dtype(dtype: np.dtype) -> np.dtype:
-    """The dtype to add up in: float32 for float16, itself for others."""
+    """The dtype to sum in: float32 for float16, else the dtype itself."""
     return np.dtype(np.float32) if dtype == np.float16 else dtype
 
 
@@ -27,7 +27,7 @@ class Float16Safe(Function):
     @classmethod
     def apply(cls, *inputs: Tensor | None, **options: Any) -> Any:
         dtypes = {x.data.dtype for x in inputs if isinstance(x, Tensor)}
-        if HALF not in dtypes or any(d.kind == "f" and d != HALF for d in dtypes):  # float16 with float32 is refused
+        if HALF not in dtypes or any(d.kind == "f" and d != HALF for d in dtypes):  # float16 beside float32 is an error
             return super().apply(*inputs, **options)
         result = super().apply(*(AsType.apply(x, dtype=np.float32) if isinstance(x, Tensor) and x.dtype == HALF else x
                                  for x in inputs), **options)

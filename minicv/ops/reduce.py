@@ -1,4 +1,4 @@
-"""Reductions: sum, mean and extremes over axes. ``dim`` and ``keepdim`` as in PyTorch; None means all axes."""
+"""Reductions: sum, mean and extremes over axes. ``dim`` and ``keepdim`` are as in PyTorch; None means all axes."""
 from __future__ import annotations
 
 import math
@@ -9,15 +9,16 @@ from ..autograd import Tensor
 from ..backend import accurate_sum, apply_mask, without_overflow, xp_of
 from .arguments import check_floats
 from .case import Case
+from .methods import add_methods
 from .precision import Float16Safe
 
 Dims = int | tuple[int, ...] | None
 
 
 def normalize_dims(where: str, ndim: int, dim: Dims) -> tuple[int, ...]:
-    """The axes to reduce, counted from 0, all for None and (); ValueError for one that is not there."""
+    """The axes to reduce, counted from 0; all for None and (). Raises ``ValueError`` for an unknown axis."""
     dims = tuple(dim) if isinstance(dim, tuple | list) else () if dim is None else (dim,)
-    n = max(ndim, 1)  # a number has an axis to reduce, too: itself
+    n = max(ndim, 1)  # a number can be reduced along 0 and -1
     if any(not isinstance(d, int | np.integer) or not -n <= d < n for d in dims) \
             or len({d % n for d in dims}) < len(dims):
         raise ValueError(f"{where}(dim={dim}): input has {ndim} axes; each dim must be in {-n}..{n - 1}, once")
@@ -25,7 +26,7 @@ def normalize_dims(where: str, ndim: int, dim: Dims) -> tuple[int, ...]:
 
 
 def keepdim_shape(shape: tuple[int, ...], over: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape with reduced axes as 1, which broadcasts against the input."""
+    """The shape with its reduced axes as 1, which broadcasts against the input."""
     return tuple(1 if i in over else n for i, n in enumerate(shape))
 
 
@@ -52,7 +53,7 @@ class Mean(Sum):
 
 
 class Amax(Float16Safe):
-    """y = max of x over the axes; ties share the gradient evenly, as several NaN do"""
+    """y = max of x over the axes; ties share the gradient evenly, and so do several NaN"""
 
     @staticmethod
     def extreme(x, over):
@@ -60,7 +61,7 @@ class Amax(Float16Safe):
 
     def forward(ctx, x, *, over, keepdim):
         y = type(ctx).extreme(x, over)
-        ctx.save((x == y) | (x != x))  # if any is NaN, it is y
+        ctx.save((x == y) | (x != x))  # if any is NaN, y is NaN
         ctx.over = over
         return xp_of(x).asarray(y if keepdim else y.reshape([n for i, n in enumerate(x.shape) if i not in over]))
 
@@ -79,17 +80,17 @@ class Amin(Amax):
 
 
 def nonempty_dims(where: str, input: Tensor, dim: Dims) -> tuple[int, ...]:
-    """``normalize_dims`` with something along each; ``ValueError`` where there is nothing."""
+    """As ``normalize_dims``; raises ``ValueError`` for an axis of size 0."""
     over = normalize_dims(where, input.ndim, dim)
     if 0 in (input.shape[i] for i in over):
-        raise ValueError(f"{where}: input {input.shape} is empty along dim={dim}, and nothing has no {where}")
+        raise ValueError(f"{where}: input {input.shape} is empty along dim={dim}, so it has no {where}")
     return over
 
 
 def sum(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
-    """Sum over ``dim`` (all axes if None); the axes vanish, or stay as 1 with ``keepdim``. Adjoint of ``expand``.
+    """Sum over ``dim`` (all axes if None). The adjoint of ``expand``.
 
-    Of integers and bools an int64.
+    The axes are dropped, or stay with size 1 if ``keepdim``. Integers and bools give int64.
     """
     return Sum.apply(input, over=normalize_dims("sum", input.ndim, dim), keepdim=keepdim)
 
@@ -101,7 +102,7 @@ def mean(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
 
 
 def amax(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
-    """Largest element over ``dim``. Elements that tie share the gradient. Raises ``ValueError`` for empty input."""
+    """Largest element over ``dim``. Ties share the gradient. Raises ``ValueError`` for empty input."""
     return Amax.apply(input, over=nonempty_dims("amax", input, dim), keepdim=keepdim)
 
 
@@ -110,11 +111,11 @@ def amin(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     return Amin.apply(input, over=nonempty_dims("amin", input, dim), keepdim=keepdim)
 
 
-Tensor.sum, Tensor.mean, Tensor.amax, Tensor.amin = sum, mean, amax, amin
+add_methods(sum=sum, mean=mean, amax=amax, amin=amin)
 
 
 def _loop(f):
-    """A loop oracle: f of the list of elements that each output stands for."""
+    """The oracle as a loop: f of the list of elements behind each output."""
     def loop(x, dim=None, keepdim=False):
         over = normalize_dims("", x.ndim, dim)
         y = np.empty(keepdim_shape(x.shape, over))

@@ -1,6 +1,6 @@
-"""Ops that choose, elementwise, one of several numbers: maximum, minimum, clamp and where.
+"""Operations that choose one of several numbers, elementwise: maximum, minimum, clamp and where.
 
-What was chosen receives the gradient; all else receives exactly 0, even where the gradient is infinite or NaN.
+The chosen number receives the gradient; the others receive exactly 0, even where the gradient is infinite or NaN.
 """
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from ..backend import Array, apply_mask, device_of, is_array, xp_of
 from .case import Case
 from .dtypes import promote
 from .elementwise import elementwise_loop, unbroadcast
+from .methods import add_methods
 
 
 class Maximum(Function):
-    """y = max(a, b); where they tie each gets half of the gradient, where one is NaN each gets all of it"""
+    """y = max(a, b); a tie gives half of the gradient to each, a NaN all of it to both"""
 
     def forward(ctx, a, b):
         ctx.save(a < b, b < a, a == b, a.shape, b.shape)
@@ -38,7 +39,7 @@ class Minimum(Maximum):
 
 
 class Clamp(Function):
-    """y = min(max(x, low), high); x keeps the gradient on [low, high], else the bound that took its place gets it"""
+    """y = min(max(x, low), high); on [low, high] the gradient goes to x, elsewhere to the bound"""
 
     def forward(ctx, x, low, high):
         y = xp_of(x).clip(x, low, high)
@@ -46,7 +47,7 @@ class Clamp(Function):
 
         def inside():
             inside = x == y
-            return inside if low is None or high is None else inside & (y >= lo)  # in the wrong order all becomes high
+            return inside if low is None or high is None else inside & (y >= lo)  # where low > high, y is high
         masks = (inside, lambda: (x < lo) & (lo < hi), lambda: (x > hi) | (hi < lo))
         ctx.save([mask() if need else None for mask, need in zip(masks, ctx.needs_input_grad, strict=True)],
                  [None if a is None else a.shape for a in (x, low, high)])
@@ -61,7 +62,7 @@ class Where(Function):
     """y = a where the condition holds, b elsewhere"""
 
     def forward(ctx, a, b, *, condition):
-        ctx.save(condition.copy(order="K"), a.shape, b.shape)  # the caller may reuse it for the next batch
+        ctx.save(condition.copy(order="K"), a.shape, b.shape)  # the caller may overwrite its own
         return xp_of(a).where(condition, a, b)
 
     def backward(ctx, gy):
@@ -71,20 +72,20 @@ class Where(Function):
 
 
 def maximum(input: Tensor | float, other: Tensor | float) -> Tensor:
-    """The larger of a and b, elementwise; shapes broadcast. A tie shares the gradient."""
+    """The larger of the two, elementwise; shapes broadcast. Ties share the gradient."""
     return Maximum.apply(*promote("maximum", input, other))
 
 
 def minimum(input: Tensor | float, other: Tensor | float) -> Tensor:
-    """The smaller of a and b, elementwise; shapes broadcast. A tie shares the gradient."""
+    """The smaller of the two, elementwise; shapes broadcast. Ties share the gradient."""
     return Minimum.apply(*promote("minimum", input, other))
 
 
 def clamp(input: Tensor, min: Tensor | float | None = None, max: Tensor | float | None = None) -> Tensor:
-    """x limited to [min, max]: numbers, or Tensors that broadcast against x; at least one of the two.
+    """Limit x to [min, max]: numbers, or Tensors that broadcast against x. One of the two may be None.
 
-    x gets the gradient where it lies inside (borders included), a bound where it takes x's place. Where min > max the
-    result is max. Integers stay integers beside integer bounds and become float32 beside floats.
+    The gradient goes to x where x lies inside (bounds included), elsewhere to the bound. Where min > max the result is
+    max. Integers stay integers beside integer bounds, and become float32 beside floats.
     """
     if min is None and max is None:
         raise ValueError("clamp: min and max are both None; give at least one of them")
@@ -96,12 +97,13 @@ def clamp(input: Tensor, min: Tensor | float | None = None, max: Tensor | float 
 
 
 def where(condition: Tensor | Array, input: Tensor | float, other: Tensor | float) -> Tensor:
-    """``input`` where the boolean condition (array or Tensor, no gradient) holds, else ``other``; shapes broadcast.
+    """``input`` where the boolean ``condition`` (array or Tensor) holds, else ``other``; shapes broadcast.
 
-    One of the two may be a number. Raises ``TypeError`` for a condition that is not boolean, or on another device.
+    Either may be a number; the condition has no gradient. Raises ``TypeError`` for a condition that is not boolean or
+    lies on another device.
     """
     condition = condition.data if isinstance(condition, Tensor) else condition
-    condition = np.asarray(condition) if isinstance(condition, np.generic) else condition  # of arrays of 0 dimensions
+    condition = np.asarray(condition) if isinstance(condition, np.generic) else condition  # such as np.bool_
     if not is_array(condition) or condition.dtype != bool:
         raise TypeError(f"where(condition): needs a boolean array, got {getattr(condition, 'dtype', type(condition))}")
     input, other = promote("where", input, other, shapes=(condition.shape,))
@@ -110,7 +112,7 @@ def where(condition: Tensor | Array, input: Tensor | float, other: Tensor | floa
     return Where.apply(input, other, condition=condition)
 
 
-Tensor.clamp = clamp
+add_methods(clamp=clamp)
 
 TIE = np.array([[1.0, 2.0], [3.0, -1.0]])
 EDGES = np.array([-1.0, 0.2, 0.5, 3.0])

@@ -1,9 +1,11 @@
-"""Ops that move elements without changing them. The backward pass moves the gradient back the same way."""
+"""Operations that move elements without changing them. The backward pass moves the gradient back."""
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Sequence
 from types import EllipsisType
+from typing import Any
 
 import numpy as np
 
@@ -12,11 +14,12 @@ from ..backend import add_at, is_array, xp_of
 from .case import Case
 from .dtypes import as_operand, common_dtype
 from .elementwise import unbroadcast
+from .methods import add_methods
 from .precision import accumulation_dtype
 
 
 class Reshape(Function):
-    """y: x's elements, in order, in another shape"""
+    """y: the elements of x, in order, in another shape"""
 
     def forward(ctx, x, *, shape):
         ctx.x_shape = x.shape
@@ -49,7 +52,7 @@ class Expand(Function):
 
 
 class GetItem(Function):
-    """y = x[index]; an element taken more than once receives the sum"""
+    """y = x[index]; an element that is taken more than once receives the sum"""
 
     def forward(ctx, x, *, index):
         ctx.x_shape, ctx.index = x.shape, index
@@ -59,7 +62,7 @@ class GetItem(Function):
         gx = xp_of(gy).zeros(ctx.x_shape, gy.dtype)
         parts = ctx.index if isinstance(ctx.index, tuple) else (ctx.index,)
         if all(isinstance(p, int | slice | EllipsisType | None) for p in parts):
-            gx[ctx.index] = gy  # nothing is taken twice
+            gx[ctx.index] = gy  # no element is taken twice
         else:
             gx = gx.astype(accumulation_dtype(gy.dtype))
             add_at(gx, ctx.index, gy.astype(gx.dtype))
@@ -67,7 +70,7 @@ class GetItem(Function):
 
 
 class Concatenate(Function):
-    """y: the arrays one after the other along an axis"""
+    """y: the arrays, one after the other along an axis"""
 
     def forward(ctx, *xs, dim):
         ctx.dim, ctx.sizes = dim, [x.shape[dim] for x in xs]
@@ -91,9 +94,9 @@ class Flip(Function):
 
 
 def normalize_dim(where: str, ndim: int, dim: int) -> int:
-    """An axis, counted from 0; ``ValueError`` for one that is not there, which ``dim % ndim`` would silently find.
+    """The axis, counted from 0. Raises ``ValueError`` for an unknown axis.
 
-    A number, of no axes, takes 0 and -1, as in PyTorch.
+    A number has no axes, but takes 0 and -1, as in PyTorch.
     """
     n = max(ndim, 1)
     if not isinstance(dim, int | np.integer) or not -n <= dim < n:
@@ -117,7 +120,7 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     first, last = (normalize_dim("flatten", max(input.ndim, 1), dim) for dim in (start_dim, end_dim))
     if first > last:
         raise ValueError(f"flatten(start_dim={start_dim}, end_dim={end_dim}): axis {first} comes after axis {last}")
-    merged = int(np.prod(input.shape[first:last + 1]))
+    merged = math.prod(input.shape[first:last + 1])
     return reshape(input, (*input.shape[:first], merged, *input.shape[last + 1:]))
 
 
@@ -139,20 +142,20 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
 
 
 def squeeze(input: Tensor, dim: int | Sequence[int] | None = None) -> Tensor:
-    """Drop axis ``dim``, or several, where its size is 1; all axes of size 1 if None."""
+    """Drop the axis ``dim``, or several, where its size is 1; all axes of size 1 if None."""
     dims = range(input.ndim) if dim is None else dim if isinstance(dim, tuple | list) else (dim,)
     drop = [normalize_dim("squeeze", input.ndim, d) for d in dims]
     return reshape(input, [n for i, n in enumerate(input.shape) if n != 1 or i not in drop])
 
 
 def unsqueeze(input: Tensor, dim: int) -> Tensor:
-    """Insert an axis of size 1 before axis ``dim``."""
+    """Insert an axis of size 1 at position ``dim`` of the result."""
     place = normalize_dim("unsqueeze", input.ndim + 1, dim)
     return reshape(input, (*input.shape[:place], 1, *input.shape[place:]))
 
 
 def expand(input: Tensor, size: Sequence[int]) -> Tensor:
-    """Repeat along axes of size 1 until the shape is ``size``, where -1 keeps an axis. The adjoint of ``sum``."""
+    """Repeat along axes of size 1 to the shape ``size``, in which -1 keeps a size. The adjoint of ``sum``."""
     new = len(size) - input.ndim
     try:
         return Expand.apply(input, size=tuple(input.shape[i - new] if n == -1 and i >= new else n
@@ -161,8 +164,8 @@ def expand(input: Tensor, size: Sequence[int]) -> Tensor:
         raise ValueError(f"expand: {input.shape} does not broadcast to {tuple(size)}") from None
 
 
-def getitem(input: Tensor, index) -> Tensor:
-    """``input[index]`` with integers, slices, None, ..., or integer and boolean arrays, as NumPy indexes."""
+def getitem(input: Tensor, index: Any) -> Tensor:
+    """``input[index]`` with integers, slices, None, Ellipsis, and integer or boolean arrays, as in NumPy."""
     parts = index if isinstance(index, tuple) else (index,)
     parts = tuple(p.data if isinstance(p, Tensor) else p for p in parts)
     parts = tuple(p.copy() if is_array(p) else list(p) if isinstance(p, list) else p for p in parts)  # backward's own
@@ -172,12 +175,12 @@ def getitem(input: Tensor, index) -> Tensor:
 def concatenate(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Join tensors along axis ``dim``; all other sizes must agree. U-Net, sec. 2: copy and *concatenate*.
 
-    Integers beside floats become floats; integers of several widths meet in the narrowest that holds all.
+    Integers beside floats become floats; integers of several widths become the narrowest type that holds all.
     """
     shapes = [t.shape for t in tensors]
     if () in shapes or not shapes:
         raise ValueError("concatenate(tensors): got none" if not shapes else
-                         f"concatenate: shapes {shapes}: numbers have no axis to be joined along; use stack")
+                         f"concatenate: shapes {shapes}: numbers have no axis to join along; use stack")
     along = normalize_dim("concatenate", len(shapes[0]), dim)
     if len({(*s[:along], *s[along + 1:]) for s in shapes}) != 1 or len({len(s) for s in shapes}) != 1:
         raise ValueError(f"concatenate: shapes {shapes} must agree in every axis but dim={dim}")
@@ -185,7 +188,7 @@ def concatenate(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     return Concatenate.apply(*(as_operand("concatenate", t, dtype, t) for t in tensors), dim=along)
 
 
-cat = concatenate  # PyTorch has both names
+cat = concatenate  # both are PyTorch's names
 
 
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
@@ -197,49 +200,49 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 
 
 def flip(input: Tensor, dims: int | Sequence[int]) -> Tensor:
-    """Reverse the order along an axis, or several. The op is its own adjoint."""
+    """Reverse the order along an axis, or several. Its own adjoint."""
     dims = (dims,) if isinstance(dims, int | np.integer) else tuple(dims)
     found = tuple(normalize_dim("flip", input.ndim, dim) for dim in dims)
     if len(set(found)) < len(found):
-        raise ValueError(f"flip(dims={dims}): names an axis twice, which would turn it back")
+        raise ValueError(f"flip(dims={dims}): names an axis twice, which would undo the flip")
     return Flip.apply(input, dims=found if input.ndim else ())
 
 
 def crop(input: Tensor, top: int, left: int, height: int, width: int) -> Tensor:
-    """The rows ``top`` to top + height and columns ``left`` to left + width of (..., H, W). The adjoint of ``pad``."""
+    """Rows [top, top + height) and columns [left, left + width) of (..., H, W). The adjoint of ``pad``."""
     if input.ndim < 2:
         raise ValueError(f"crop: input must be (..., H, W), got {input.shape}")
     H, W = input.shape[-2:]
     if top < 0 or left < 0 or height < 1 or width < 1 or top + height > H or left + width > W:
-        raise ValueError(f"crop(top={top}, left={left}, height={height}, width={width}) leaves the picture {H}x{W}")
+        raise ValueError(f"crop(top={top}, left={left}, height={height}, width={width}) leaves the image, {H}x{W}")
     return getitem(input, (..., slice(top, top + height), slice(left, left + width)))
 
 
 def center_crop(input: Tensor, output_size: tuple[int, int]) -> Tensor:
-    """The center of (..., H, W); an odd remainder is cut off at the bottom and right. U-Net, sec. 2."""
+    """The center of (..., H, W); an odd row or column is cut off at the bottom or right. U-Net, sec. 2."""
     height, width = output_size
     if input.ndim < 2 or not (1 <= height <= input.shape[-2] and 1 <= width <= input.shape[-1]):
-        raise ValueError(f"center_crop: {height}x{width} must be at least 1x1 and no larger than the picture, (..., H, "
-                         f"W) = {input.shape}")
+        raise ValueError(f"center_crop: {height}x{width} must be at least 1x1 and no larger than the image, "
+                         f"(..., H, W) = {input.shape}")
     H, W = input.shape[-2:]
     return crop(input, (H - height) // 2, (W - width) // 2, height, width)
 
 
 def _sizes(values: tuple) -> tuple[int, ...]:
-    """Python's integers from ``x.reshape(2, 3)`` and ``x.reshape((2, 3))``, also of NumPy's or Tensors."""
-    values = values[0] if len(values) == 1 and isinstance(values[0], list | tuple) else values
-    return tuple(map(operator.index, values))
+    """The sizes from ``x.reshape(2, 3)`` or ``x.reshape((2, 3))`` as Python integers."""
+    sizes = values[0] if len(values) == 1 and isinstance(values[0], list | tuple) else values
+    return tuple(map(operator.index, sizes))
 
 
-Tensor.reshape = lambda x, *shape: reshape(x, _sizes(shape))
-Tensor.permute = lambda x, *dims: permute(x, _sizes(dims))
-Tensor.expand = lambda x, *size: expand(x, _sizes(size))
-Tensor.transpose, Tensor.flatten, Tensor.squeeze, Tensor.unsqueeze = transpose, flatten, squeeze, unsqueeze
-Tensor.__getitem__, Tensor.flip = getitem, flip
-Tensor.T = property(lambda x: permute(x, range(x.ndim)[::-1]))
+add_methods(
+    reshape=lambda x, *shape: reshape(x, _sizes(shape)), permute=lambda x, *dims: permute(x, _sizes(dims)),
+    expand=lambda x, *size: expand(x, _sizes(size)), T=property(lambda x: permute(x, range(x.ndim)[::-1])),
+    transpose=transpose, flatten=flatten, squeeze=squeeze, unsqueeze=unsqueeze, flip=flip, __getitem__=getitem)
 
 
-# The oracles say where each element comes from, one at a time.
+# ---------------------------------------------------------------------------------------------------------
+# The oracles: where each element comes from, one at a time
+# ---------------------------------------------------------------------------------------------------------
 def _concatenate_loop(*xs, dim=0):
     y = []
     for x in xs:

@@ -2,12 +2,12 @@
 
     softmax(x)_k = exp(x_k) / sum_j exp(x_j)          U-Net (Ronneberger et al., 2015), sec. 3
 
-The largest score is subtracted first. That changes nothing, as it divides both sides of the fraction by exp(max), but
-nothing overflows. The logarithm is x_k - max - log(sum), which stays finite where softmax rounds to 0.
+The largest score is subtracted first. This divides numerator and denominator by exp(max), so the result is the same,
+and nothing overflows. The logarithm is x_k - max - log(sum), which stays finite where softmax rounds to 0.
 
 The largest score contributes exp(0) = 1 to the sum. Where it is far above the others, 1 + 1e-9 rounds to 1, and
-everything that depends on the 1e-9 is lost: the logarithm of its probability, its gradient. So the sum of the *others*
-is computed, r, and the logarithm is log1p(r).
+everything that depends on the 1e-9 is lost: the logarithm of its probability, its gradient. So we compute r, the sum
+of the *others*, and take log1p(r).
 """
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def log_softmax_loop(x, dim):
 
 
 def exp_and_sum_of_others(z: Array, axis: int = 0, keepdims: bool = False) -> tuple[Array, Array]:
-    """exp(z), where the largest z along the axis is 0, and the sums of exp(z) without that one's 1."""
+    """exp(z), and its sum along the axis without the 1 of the largest score, which must be z = 0."""
     xp = xp_of(z)
     e = xp.exp(z)
-    ones = xp.floor(e)  # where z is 0
+    ones = xp.floor(e)  # 1 where z is 0, else 0
     ties = ones.sum(axis=axis, keepdims=keepdims) - 1
     return e, xp.subtract(e, ones, out=ones).sum(axis=axis, keepdims=keepdims) + ties
 
@@ -57,10 +57,10 @@ class Softmax(Float16Safe):
         ctx.dim = dim
         return p
 
-    def backward(ctx, gp):  # dp_k/dx_j = p_k ([j = k] - p_j): gx = p (gp - mean), the mean of gp weighed by p
+    def backward(ctx, gp):  # dp_k/dx_j = p_k ([j = k] - p_j): gx = p (gp - m), with m = sum_j p_j gp_j
         (p,) = ctx.saved
-        # Where one p is almost 1 the mean is almost that one's gp, and the difference has no digits. But nothing
-        # changes if all gp are less by one number, such as the mean itself: the second mean is made of the others.
+        # Where one p is almost 1, m is almost its gp, and the difference loses its digits. But gx is the same if one
+        # number is subtracted from all gp. After subtracting m, that gp is near 0, and the second m has all digits.
         for _ in range(2):
             gp = gp - (gp * p).sum(axis=ctx.dim, keepdims=True)
         return p * gp
@@ -79,23 +79,23 @@ class LogSoftmax(Float16Safe):
     def backward(ctx, gy):  # dy_k/dx_j = [j = k] - p_j
         (y,), xp = ctx.saved, xp_of(gy)
         others = gy.sum(axis=ctx.dim, keepdims=True) - gy
-        return -(gy * xp.expm1(y) + xp.exp(y) * others)  # gy (1 - p) - p (the other gy): all digits of 1 - p
+        return -(gy * xp.expm1(y) + xp.exp(y) * others)  # gy (1 - p) - p (sum of other gy), with all digits of 1 - p
 
 
 def softmax(input: Tensor, dim: int) -> Tensor:
-    """exp(x) / sum exp(x) along axis ``dim``; any shape, kept. ``ValueError`` for an axis that is not there."""
+    """exp(x) / sum exp(x) along the axis ``dim``, any shape. Raises ``ValueError`` for an unknown axis."""
     return _along(Softmax, "softmax", input, dim)
 
 
 def log_softmax(input: Tensor, dim: int) -> Tensor:
-    """log(softmax(x)) along axis ``dim``, finite for any finite scores; errors as ``softmax``."""
+    """log(softmax(x)) along the axis ``dim``, finite for finite scores. Errors are as in ``softmax``."""
     return _along(LogSoftmax, "log_softmax", input, dim)
 
 
 def _along(function: type[Function], name: str, input: Tensor, dim: int) -> Tensor:
     check_floats(name, input=input)
     along = normalize_dim(name, input.ndim, dim)
-    if not input.size:  # an axis of no scores has no largest one
+    if not input.size:  # without scores there is no largest one
         return reshape(input, input.shape)
     return function.apply(input, dim=along) if input.ndim else function.apply(input.reshape(1), dim=0).reshape(())
 

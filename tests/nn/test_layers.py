@@ -146,7 +146,7 @@ def test_without_bias():
     (lambda: nn.ConvTranspose2d(4, -2, 3), "ConvTranspose2d: .* out_channels=-2, all at least 1"),
     (lambda: nn.ConvTranspose2d(3, 6, 2, groups=3, stride=2)(Tensor(random(1, 2, 4, 4))),
      r"conv_transpose2d: input \(1, 2, 4, 4\) has 2 channels, .* takes 3"),
-    (lambda: nn.Conv2d(3, 4, 0), r"Conv2d\(kernel_size\) must be an integer of at least 1, or two of them; got 0"),
+    (lambda: nn.Conv2d(3, 4, 0), r"Conv2d\(kernel_size\) must be an integer of at least 1, or a pair of them; got 0"),
     (lambda: nn.ConvTranspose2d(3, 4, (2, 0)), r"ConvTranspose2d\(kernel_size\) must be .* got \(2, 0\)"),
     (lambda: nn.ConvTranspose2d(3, 4, 2, 0), r"ConvTranspose2d\(stride\) must be an integer of at least 1.* got 0"),
     (lambda: nn.MaxPool2d(2, stride=0)(Tensor(random(1, 1, 4, 4))), r"max_pool2d\(stride\) must be .* got 0"),

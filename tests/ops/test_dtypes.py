@@ -238,7 +238,7 @@ def test_labels_at_the_ends_of_their_dtype_are_no_classes():
         for label in (np.iinfo(dtype).max, np.iinfo(dtype).min):
             if label:
                 shown = min(int(label), np.iinfo("int64").max)
-                with pytest.raises(ValueError, match=f"target {shown} is not one of the 3 classes"):
+                with pytest.raises(ValueError, match=f"target {shown} is neither one of the 3 classes"):
                     F.cross_entropy(scores, np.array([label], dtype), ignore_index=-1)
 
 

@@ -70,7 +70,7 @@ def test_linear_is_pytorchs(lead, inputs, outputs, bias, seed):
     (lambda x: F.linear(x[:, :0], Tensor(np.ones((3, 0)))), r"linear: weight must be .* at least 1 each, got \(3, 0\)"),
     (lambda x: F.linear(x, Tensor(np.ones((4, 3))), Tensor(np.ones(3))),
      r"linear: bias has shape \(3,\), weight \(4, 3\) needs \(4,\)"),
-    (lambda x: x @ x, r"matmul: \(2, 3\) @ \(2, 3\): the last size of the first must equal the last but one"),
+    (lambda x: x @ x, r"matmul: \(2, 3\) @ \(2, 3\): the last size of the first must equal the second-to-last"),
     (lambda x: x @ Tensor(2.0), r"matmul: \(2, 3\) @ \(\)"),
 ])
 def test_errors(call, message):

@@ -169,16 +169,16 @@ def test_pytorch_agrees(data):
 
 @pytest.mark.parametrize(("change", "error", "message"), [
     ({"target": np.array([[0, 1]])}, ValueError, r"input \(2, 2\) needs a target of shape \(2,\), got \(1, 2\)"),
-    ({"target": np.array([0, 2])}, ValueError, r"target 2 is not one of the 2 classes, 0 to 1, nor ignore_index=-100"),
-    ({"target": np.array([-1, 0])}, ValueError, r"target -1 is not one of the 2 classes"),
+    ({"target": np.array([0, 2])}, ValueError, r"target 2 is neither one of the 2 classes, 0 to 1, nor ignore_index"),
+    ({"target": np.array([-1, 0])}, ValueError, r"target -1 is neither one of the 2 classes"),
     ({"target": np.array([0.0, 1.0])}, TypeError, r"target must be integer class numbers .* float64 \(2,\)"),
     ({"target": np.array([False, True])}, TypeError, r"target must be integer class numbers .* got bool \(2,\)"),
     ({"ignore_index": None}, TypeError, r"\(ignore_index=None\) must be an integer"),
     ({"weight": Tensor(np.ones(2), requires_grad=True)}, ValueError, r"\(weight\) requires a gradient, but the loss"),
     ({"weight": np.ones(3)}, ValueError, r"weight has shape \(3,\); input \(2, 2\) has 2 classes: \(2,\)"),
-    ({"reduction": "avg"}, ValueError, r"\(reduction='avg'\): 'none', 'mean' or 'sum'"),
-    ({"input": np.zeros((2, 0))}, ValueError, r"input must be float scores \(N, K, ...\) of at least one class"),
-    ({"input": np.zeros((2, 2), int)}, ValueError, r"input must be float scores .* got int64 \(2, 2\)"),
+    ({"reduction": "avg"}, ValueError, r"\(reduction='avg'\): use 'none', 'mean' or 'sum'"),
+    ({"input": np.zeros((2, 0))}, ValueError, r"input must be scores \(N, K, ...\), floats, of at least one class"),
+    ({"input": np.zeros((2, 2), int)}, ValueError, r"input must be scores .* got int64 \(2, 2\)"),
 ])
 @pytest.mark.parametrize("op", [cross_entropy, nll_loss])
 def test_errors(op, change, error, message):
@@ -189,11 +189,11 @@ def test_errors(op, change, error, message):
 
 
 def test_errors_of_cross_entropy_alone():
-    with pytest.raises(ValueError, match=r"pixel_weight has shape \(2, 2\), and must have one number a pixel, \(2,\)"):
+    with pytest.raises(ValueError, match=r"pixel_weight has shape \(2, 2\), but must have one number per pixel"):
         run(pixel_weight=np.ones((2, 2)))
     with pytest.raises(ValueError, match=r"cross_entropy\(label_smoothing=1.5\) must lie in \[0, 1\]"):
         run(label_smoothing=1.5)
     with pytest.raises(ValueError, match=r"\(ignore_index=255\): class probabilities have no class to ignore; give"):
         run(target=np.full((2, 2), 0.5), ignore_index=255)
-    with pytest.raises(TypeError, match=r"of shape \(2,\), or class probabilities, floats of input's shape \(2, 2\)"):
+    with pytest.raises(TypeError, match=r"of shape \(2,\), or class probabilities of input's shape \(2, 2\)"):
         run(target=np.full((2, 3), 0.5))

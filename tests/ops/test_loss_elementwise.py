@@ -110,9 +110,9 @@ def test_pytorch_agrees(data):
 @pytest.mark.parametrize("op", [binary_cross_entropy_with_logits, smooth_l1_loss, mse_loss, hinge_loss])
 def test_errors(op):
     name, x = op.__name__, Tensor(np.zeros((2, 3)))
-    with pytest.raises(ValueError, match=rf"{name}: input \(2, 3\) and target \(3,\) must have one shape"):
+    with pytest.raises(ValueError, match=rf"{name}: input \(2, 3\) and target \(3,\) must have the same shape"):
         op(x, np.ones(3))
-    with pytest.raises(ValueError, match=rf"{name}\(reduction='total'\): 'none', 'mean' or 'sum'"):
+    with pytest.raises(ValueError, match=rf"{name}\(reduction='total'\): use 'none', 'mean' or 'sum'"):
         op(x, np.ones((2, 3)), reduction="total")
     with pytest.raises(TypeError, match=rf"{name}: input and target must be floats, got int64 and "):
         op(Tensor(np.zeros((2, 3), np.int64)), np.ones((2, 3)))

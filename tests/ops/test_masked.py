@@ -315,4 +315,4 @@ def test_an_ignored_pixel_may_be_anything_in_a_whole_network():
         y.backward()
         results.append((y.item(), x.grad))
     assert results[0][0] == results[1][0] and np.array_equal(results[0][1], results[1][1])
-    assert backend.keep(np.array([inf, nan, 1.0]), np.array([False, False, True])).tolist() == [0, 0, 1]
+    assert backend.apply_mask(np.array([inf, nan, 1.0]), np.array([False, False, True])).tolist() == [0, 0, 1]

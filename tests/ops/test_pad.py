@@ -83,12 +83,12 @@ def test_padding_with_zeros_and_cropping_are_adjoint(left, right, top, bottom, H
     ((2, 3), (1.5, 1), "constant", r"pad\(pad=\(1.5, 1\)\): give integers in pairs"),
     ((2, 3), (1, 1, 1), "constant", r"pad\(pad=\(1, 1, 1\)\): give pairs .* for at most 2 axes"),
     ((3,), (1, 1, 1, 1), "constant", r"give pairs .* for at most 1 axes"),
-    ((2, 3), (1, -4), "constant", r"pad\(pad=\(1, -4\)\): cuts more from an axis of 3 than there is"),
-    ((2, 3), (-2, -2), "replicate", r"pad\(pad=\(-2, -2\)\): cuts more from an axis of 3 than there is"),
-    ((2, 3), (1, 1), "circular", r"pad\(mode='circular'\): 'constant', 'reflect' or 'replicate'"),
+    ((2, 3), (1, -4), "constant", r"pad\(pad=\(1, -4\)\): crops an axis of 3 by more than its size"),
+    ((2, 3), (-2, -2), "replicate", r"pad\(pad=\(-2, -2\)\): crops an axis of 3 by more than its size"),
+    ((2, 3), (1, 1), "circular", r"pad\(mode='circular'\): use 'constant', 'reflect' or 'replicate'"),
     ((2, 3), (0, 3), "reflect", r"pad\(pad=\(0, 3\), mode='reflect'\): an axis of 3 can be mirrored by at most 2"),
     ((2, 0), (0, 1), "reflect", r"an axis of 0 can be mirrored by at most 0"),
-    ((2, 0), (0, 1), "replicate", r"mode='replicate'\): input \(2, 0\) has an empty axis, without edge"),
+    ((2, 0), (0, 1), "replicate", r"mode='replicate'\): input \(2, 0\) has an empty axis and no edge"),
 ])
 def test_errors(shape, pad, mode, message):
     with pytest.raises(ValueError, match=message):

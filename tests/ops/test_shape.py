@@ -119,8 +119,8 @@ def test_flip_is_its_own_adjoint():
     (lambda x: F.concatenate([]), r"concatenate\(tensors\): got none"),
     (lambda x: F.concatenate([x, x.T]), r"concatenate: shapes \[\(2, 3\), \(3, 2\)\] must agree in every axis"),
     (lambda x: F.stack([x, x.T]), r"stack: needs tensors of one shape, got"),
-    (lambda x: F.crop(x, 1, 0, 2, 1), r"crop\(top=1, left=0, height=2, width=1\) leaves the picture 2x3"),
-    (lambda x: F.center_crop(x, (3, 3)), r"center_crop: 3x3 must be at least 1x1 and no larger than the picture"),
+    (lambda x: F.crop(x, 1, 0, 2, 1), r"crop\(top=1, left=0, height=2, width=1\) leaves the image, 2x3"),
+    (lambda x: F.center_crop(x, (3, 3)), r"center_crop: 3x3 must be at least 1x1 and no larger than the image"),
 ])
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):

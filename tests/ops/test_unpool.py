@@ -149,8 +149,8 @@ def test_output_sizes_are_pytorchs(output_size):
 @pytest.mark.parametrize("index", [-1, 16])
 def test_an_index_outside_is_an_error(index):
     indices = np.array([[[[0, 1], [2, index]]]])
-    with pytest.raises(ValueError, match=f"max_unpool2d: indices reach from {min(0, index)} to {max(2, index)}, "
-                                         "the 4x4 output has positions 0 to 15"):
+    with pytest.raises(ValueError, match=f"max_unpool2d: indices range from {min(0, index)} to {max(2, index)}, "
+                                         "but the 4x4 output has positions 0 to 15"):
         max_unpool2d(Tensor(SMALL), Tensor(indices), 2)
 
 
