@@ -11,7 +11,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -160,6 +160,16 @@ def every(verdicts: Iterable[bool | None]) -> bool | None:
     """
     verdicts = list(verdicts)
     return False if False in verdicts else None if None in verdicts or not verdicts else True
+
+
+def best_time(call: Callable[[], object], repeats: int = 3) -> float:
+    """Return the seconds of the fastest of ``repeats`` calls: other work on the machine only makes a call slower."""
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return min(times)
 
 
 def out_folder() -> Path:

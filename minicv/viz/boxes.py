@@ -55,6 +55,19 @@ def draw_boxes(ax: Any, boxes: np.ndarray, labels: Sequence[int] | None = None, 
         set_fonts(ax)
 
 
+def draw_predictions(ax: Any, image: np.ndarray, found: Any, class_names: Sequence[str], title: str = "") -> None:
+    """Draw an image (C, H, W) with detections: their masks if they have any, boxes, class names and scores.
+
+    found: Detections, or a DetectionSample, which has no scores.
+    """
+    scores = getattr(found, "scores", None)
+    draw_image(ax, image if found.masks is None else overlay_masks(image, found.masks, found.labels), title)
+    texts = [class_names[k] for k in found.labels]
+    if scores is not None:
+        texts = [f"{text} {score:.2f}" for text, score in zip(texts, scores, strict=True)]
+    draw_boxes(ax, found.boxes, found.labels, texts, width=1.3)
+
+
 def overlay_masks(image: np.ndarray, masks: np.ndarray, labels: Sequence[int] | None = None,
                   strength: float = 0.5) -> np.ndarray:
     """A picture (C, H, W) with masks (R, H, W) tinted, each class, or without labels each mask, in its color, and an

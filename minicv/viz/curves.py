@@ -1,10 +1,18 @@
-"""The curve of a training run."""
+"""Curves of trainings, and bars that compare measurements."""
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from .images import PALETTE
 from .pyplot import import_matplotlib
+
+COLORS = PALETTE[[5, 1, 3, 7, 2, 6]] / 255  # blue, orange, green, pink, light blue, red
+STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
+HATCHES = (None, "//", "..", "xx", "\\\\")
 
 
 def loss_curve(lines: list[dict]) -> Any:
@@ -33,3 +41,34 @@ def loss_curve(lines: list[dict]) -> Any:
         right.plot([line["step"] for line in checks], [line["validation"] for line in checks], "k.--", lw=1)
         right.set(ylabel="validation (dashed)", ylim=(0, 1))
     return figure
+
+
+def plot_losses(ax: Any, losses: Sequence[Mapping[str, float]], labels: Mapping[str, str], window: int = 20) -> None:
+    """Plot the losses named in ``labels`` against the training step, as running means over ``window`` steps.
+
+    losses: for each step, name -> value. labels: name -> its text in the legend.
+    """
+    window = min(window, len(losses))
+    for (name, label), color, style in zip(labels.items(), itertools.cycle(COLORS), itertools.cycle(STYLES)):
+        means = np.convolve([step[name] for step in losses], np.ones(window) / window, "valid")
+        ax.plot(means, linestyle=style, color=color, label=label)
+    ax.set(xlabel="step", ylabel=f"loss (mean of {window} steps)" if window > 1 else "loss")
+    ax.legend(fontsize=8)
+
+
+def grouped_bars(ax: Any, groups: Sequence[str], series: Mapping[str, Sequence[float]],
+                 errors: Mapping[str, Sequence[float]] | None = None, numbers: str | None = None) -> None:
+    """Draw a group of bars for each name in ``groups``, with one bar for each of ``series``.
+
+    series: label -> one value for each group. errors: the same for the error bars. numbers: the format of the value
+    above each bar, such as "{:.2f}"; None writes no values.
+    """
+    width = 0.8 / len(series)
+    for n, (label, values) in enumerate(series.items()):
+        at = np.arange(len(groups)) + (n - (len(series) - 1) / 2) * width
+        bars = ax.bar(at, values, 0.94 * width, yerr=None if errors is None else errors[label], label=label, capsize=2,
+                      color=COLORS[n % len(COLORS)], hatch=HATCHES[n % len(HATCHES)], edgecolor="w")
+        if numbers is not None:
+            ax.bar_label(bars, [numbers.format(v) for v in values], fontsize=8)
+    ax.set(xticks=range(len(groups)), xticklabels=groups)
+    ax.legend(fontsize=8)
