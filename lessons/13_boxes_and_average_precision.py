@@ -143,8 +143,8 @@ def detector(sample, rng, jitter, miss=0.1, extra=1.0):
 # %%
 # Average precision: right or wrong
 # ---------------------------------
-# Sort the detections of one class from all images by falling score (here all classes count as one). A detection is right
-# if the object that it overlaps most has IoU >= 0.5 and was not found before; a second box on the same object is wrong.
+# Sort the detections of one class from all images by falling score (here all classes count as one). A detection is right if
+# the object that it overlaps most has IoU >= 0.5 and was not found before; a second box on an object is wrong.
 
 few, _ = load_samples(3, lesson.seed + 1)
 given = [detector(sample, np.random.default_rng([lesson.seed, 3, i]), 0.16, 0.15, 1.7) for i, sample in enumerate(few)]
@@ -153,10 +153,9 @@ ranked = sorted([(found.scores[d], i, d) for i, found in enumerate(given) for d 
 for score, i, d in ranked:
     iou = box_iou(given[i].boxes[[d]], few[i].boxes)[0]
     g = iou.argmax()
-    right = iou[g] >= 0.5 and g not in taken[i]
+    table.append((i, d, score, iou[g], right := iou[g] >= 0.5 and g not in taken[i]))
     if right:
         taken[i].add(g)
-    table.append((i, d, score, iou[g], right))
 
 figure, axes = plt.subplots(1, 3, figsize=(10.5, 3.9), layout="constrained")
 for n, (ax, sample, found) in enumerate(zip(axes, few, given, strict=True)):
@@ -193,11 +192,8 @@ for rank, (i, _, score, iou, right) in enumerate(table, 1):
 # at this recall or a higher one. VOC since 2010 takes the exact area, VOC before took the mean at the 11 recalls 0, 0.1,
 # ..., 1, COCO takes 101 recalls.
 
-ap, at_11 = 0.0, []
-for n, r in enumerate(recall):
-    ap += (r - (recall[n - 1] if n else 0)) * max(precision[n:])
-for k in range(11):
-    at_11.append(max((p for p, r in zip(precision, recall, strict=True) if r >= k / 10), default=0))
+ap = sum((r - last) * max(precision[n:]) for n, (last, r) in enumerate(zip([0, *recall], recall, strict=False)))
+at_11 = [max((p for p, r in zip(precision, recall, strict=True) if r >= k / 10), default=0) for k in range(11)]
 curves = np.array(precision), np.array(recall)
 ap_exact, ap_11 = average_precision(*curves), average_precision(*curves, 11)
 print(f"AP by hand: {ap:.4f} exact, {sum(at_11) / 11:.4f} from 11 points; average_precision: {ap_exact:.4f}, "

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 import types
 from pathlib import Path
 
@@ -342,6 +343,12 @@ def test_compare_is_wrong_as_often_as_it_says():
     draws = np.random.default_rng(0).standard_normal((4000, 3))
     said = [lessons.compare(d)[1] for d in draws]
     assert 0.08 < np.mean([v is not None for v in said]) < 0.12  # 5% on either side
+
+
+def test_the_best_time_is_the_shortest():
+    pauses = iter([0.03, 0.0, 0.02])
+    assert lessons.best_time(lambda: time.sleep(next(pauses))) < 0.02
+    assert next(pauses, None) is None  # three calls
 
 
 def test_a_claim_in_parts_holds_if_every_part_does():

@@ -2,11 +2,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
+from minicv.data import DetectionSample
+from minicv.detection import Detections
 from minicv.viz.boxes import (
     COLORS,
     class_color,
     draw_boxes,
     draw_image,
+    draw_predictions,
     overlay_heat_map,
     overlay_masks,
 )
@@ -28,6 +31,14 @@ def test_boxes_lie_in_pixels(ax):
     first, second = ax.patches
     assert (first.get_x(), first.get_y(), first.get_width(), first.get_height()) == (2, 3, 8, 5)
     assert second.get_edgecolor()[:3] == tuple(class_color(2)) and [t.get_text() for t in ax.texts] == ["a"]
+
+
+def test_predictions_have_class_and_score(ax):
+    boxes, labels = np.array([[2, 3, 10, 8]], np.float32), np.array([1])
+    draw_predictions(ax, gray, Detections(boxes, np.array([0.876], np.float32), labels), ["disc", "cross"], "t")
+    assert [t.get_text() for t in ax.texts] == ["cross 0.88"] and ax.get_title() == "t"
+    draw_predictions(ax, gray, DetectionSample(gray, boxes, labels, ""), ["disc", "cross"])  # the truth has no scores
+    assert ax.texts[-1].get_text() == "cross"
 
 
 def test_class_colors_repeat():

@@ -41,6 +41,12 @@ def resize(sample: DetectionSample, size: tuple[int, int]) -> DetectionSample:
                                area=area)
 
 
+def resize_shorter_side(sample: DetectionSample, side: int) -> DetectionSample:
+    """Return the sample scaled so that the shorter side of its image has ``side`` pixels."""
+    H, W = sample.image.shape[1:]
+    return resize(sample, (round(H * side / min(H, W)), round(W * side / min(H, W))))
+
+
 def mirror(sample: DetectionSample) -> DetectionSample:
     """The sample turned left to right."""
     W = sample.image.shape[2]

@@ -12,6 +12,7 @@ from minicv.data.augment.detection import (
     resize,
     resize_image,
     resize_masks,
+    resize_shorter_side,
     transpose,
 )
 from minicv.data.generated.shape_boxes import BoxScenes
@@ -41,6 +42,10 @@ def test_transpose_by_hand():
     assert s.image.shape == (3, 8, 6)
     np.testing.assert_array_equal(s.boxes, [[2, 1, 5, 4], [0, 5, 3, 8]])
     np.testing.assert_array_equal(s.boxes, boxes_of_masks(s.masks))
+
+
+def test_the_shorter_side_is_set_and_the_shape_kept():
+    assert resize_shorter_side(sample(), 12).image.shape[1:] == (12, 16)  # from 6 x 8
 
 
 def test_resize_by_hand():

@@ -1,0 +1,33 @@
+import matplotlib.pyplot as plt
+import pytest
+
+from minicv.viz import grouped_bars, plot_losses
+
+
+@pytest.fixture
+def ax():
+    figure, ax = plt.subplots()
+    yield ax
+    plt.close(figure)
+
+
+def test_losses_are_running_means(ax):
+    losses = [{"a": 1.0, "b": 8.0}, {"a": 3.0, "b": 4.0}, {"a": 5.0, "b": 0.0}]
+    plot_losses(ax, losses, {"a": "L_a", "b": "L_b"}, window=2)
+    assert [line.get_ydata().tolist() for line in ax.lines] == [[2, 4], [6, 2]]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["L_a", "L_b"]
+    assert ax.get_ylabel() == "loss (mean of 2 steps)"
+
+
+def test_a_window_is_no_longer_than_the_training(ax):
+    plot_losses(ax, [{"a": 1.0}, {"a": 3.0}], {"a": "L_a"})
+    assert ax.lines[0].get_ydata().tolist() == [2]
+
+
+def test_bars_stand_in_groups(ax):
+    grouped_bars(ax, ["x", "y"], {"a": [1.0, 2.0], "b": [3.0, 4.0]}, numbers="{:.0f}")
+    middles = [bar.get_x() + bar.get_width() / 2 for bar in ax.patches]
+    assert middles == pytest.approx([-0.2, 0.8, 0.2, 1.2])
+    assert [bar.get_height() for bar in ax.patches] == [1, 2, 3, 4]
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["x", "y"]
+    assert [text.get_text() for text in ax.texts] == ["1", "2", "3", "4"]
