@@ -46,9 +46,10 @@ def loss_curve(lines: list[dict]) -> Any:
 def plot_losses(ax: Any, losses: Sequence[Mapping[str, float]], labels: Mapping[str, str], window: int = 20) -> None:
     """Plot the losses named in ``labels`` against the training step, as running means over ``window`` steps.
 
-    losses: for each step, name -> value. labels: name -> its text in the legend.
+    losses: for each step, name -> value. labels: name -> its text in the legend. The window is at most a fifth of the
+    steps.
     """
-    window = min(window, len(losses))
+    window = min(window, max(len(losses) // 5, 1))
     for (name, label), color, style in zip(labels.items(), itertools.cycle(COLORS), itertools.cycle(STYLES)):
         means = np.convolve([step[name] for step in losses], np.ones(window) / window, "valid")
         ax.plot(means, linestyle=style, color=color, label=label)

@@ -12,16 +12,18 @@ def ax():
 
 
 def test_losses_are_running_means(ax):
-    losses = [{"a": 1.0, "b": 8.0}, {"a": 3.0, "b": 4.0}, {"a": 5.0, "b": 0.0}]
+    losses = [{"a": 1.0 + 2 * step, "b": 8.0 - 4 * step} for step in range(10)]
     plot_losses(ax, losses, {"a": "L_a", "b": "L_b"}, window=2)
-    assert [line.get_ydata().tolist() for line in ax.lines] == [[2, 4], [6, 2]]
+    assert [line.get_ydata().tolist() for line in ax.lines] == [[2 + 2 * n for n in range(9)], [6 - 4 * n for n in range(9)]]
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["L_a", "L_b"]
     assert ax.get_ylabel() == "loss (mean of 2 steps)"
 
 
-def test_a_window_is_no_longer_than_the_training(ax):
+def test_a_window_is_at_most_a_fifth_of_the_training(ax):
+    plot_losses(ax, [{"a": float(step)} for step in range(10)], {"a": "L_a"})
+    assert ax.lines[0].get_ydata().tolist() == [n + 0.5 for n in range(9)]
     plot_losses(ax, [{"a": 1.0}, {"a": 3.0}], {"a": "L_a"})
-    assert ax.lines[0].get_ydata().tolist() == [2]
+    assert ax.lines[1].get_ydata().tolist() == [1, 3] and ax.get_ylabel() == "loss"
 
 
 def test_bars_stand_in_groups(ax):
