@@ -1,7 +1,7 @@
 """The fast storey: the operations of ``minicv/ops``, computed quickly.
 
-``FAST`` is the one table between the two storeys. For each Function that has a fast version it names the subclass that
-``Function.apply`` runs instead. Nothing else imports this folder: without it minicv computes the same, slowly.
+``FAST`` is the one table between the two storeys. It maps each Function that has a fast version to the subclass that
+``Function.apply`` runs instead. Nothing else imports this folder: without it minicv computes the same, only slowly.
 """
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Cross entropy, quickly.
 
-As in ``softmax.py``, blocks of pixels are transposed to (K, B). Forward keeps the probabilities of each block and where
-the true class of each pixel is; backward subtracts 1 there instead of making a one-hot array of all classes.
+As in ``softmax.py``, blocks of pixels are transposed to (K, B). Forward keeps the probabilities of each block and the
+positions of the true classes; backward subtracts 1 at these positions, instead of building a one-hot array.
 
     p of a block (K, B)    .1 .6 .2     true classes 2 0 1     backward changes     .1 -.4  .2
                            .2 .3 .7                                                 .2  .3 -.3
@@ -17,9 +17,9 @@ from .rows import as_rows, assign_transposed, from_rows, row_blocks
 
 
 class FastCrossEntropy(CrossEntropy):
-    """loss = a (log sum_j exp(x_j) - x_t), a = pixel weight * class weight of t, or 0 where t is to be ignored.
+    """loss = a (log sum_j exp(x_j) - x_t), a = pixel weight * class weight of t, or 0 where t is ignored.
 
-    Smoothing leaves 1 - s of it, and adds s/K of the loss that each class would have as the target.
+    Smoothing multiplies it by 1 - s, and adds s/K of the loss that each class would have as the target.
     """
 
     def forward(ctx, x, target, weight, pixel_weight, *, ignore_index, reduction, label_smoothing):
@@ -43,8 +43,8 @@ class FastCrossEntropy(CrossEntropy):
             z -= z.max(axis=0)
             z_t = z.ravel().take(at)
             p, e_t = xp.exp(z), xp.exp(z_t)
-            # The sum of the others alone: for a pixel that is sure of its class 1 + 1e-9 would round to 1, and leave
-            # neither loss nor gradient.
+            # Sum the other classes alone: for a confident pixel 1 + 1e-9 would round to 1, and leave neither loss nor
+            # gradient.
             p.ravel()[at] = 0
             others = p.sum(axis=0)
             sums = others + e_t

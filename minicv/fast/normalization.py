@@ -1,19 +1,21 @@
 """Normalization, quickly.
 
-Batch norm reads a channels-last map as a matrix with a row for each pixel, (P, C), in blocks that stay near the
-processor: once for the sums, once to normalize. The sums are of distances from a rough mean, that of some 256 rows, so
-that float32 keeps its digits:
+Batch norm reads a channels-last map as a matrix with one row per pixel, (P, C), in blocks that fit the cache: once for
+the sums, once to normalize. It sums distances from a rough mean, that of some 256 rows, so that float32 keeps its
+digits:
 
     rough = mean of a few rows        d = x - rough          one pass: sum d, sum d^2
     mean = rough + shift              shift = sum d / P      var = sum d^2 / P - shift^2
     y = d a + (b - shift a)           a = w / sqrt(var + eps)
 
-Local response norm adds neighboring channels by one long addition for all rows.
+Local response norm adds neighboring channels with one long addition for all rows.
 
 Measured: both 4.4 times as fast as the plain versions, which compute in float64 (``python -m
 tests.benchmarks.storeys``).
 """
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 
@@ -23,11 +25,11 @@ from .rows import as_rows, channelwise, from_rows, row_blocks
 
 
 def moments(rows: Array, near_zero: Array) -> tuple[Array, Array, Array]:
-    """A rough mean of each column of (P, C), how far the mean lies from it, and the biased variance, each (C,).
+    """For each column of (P, C): a rough mean, the distance of the mean from it, and the biased variance, each (C,).
 
-    E[x^2] - E[x]^2 would lose all digits of float32 where the mean is 4000 standard deviations. So the sums are of
-    distances from a rough mean, that of some 256 rows from all over the batch; ``near_zero`` receives the distances.
-    The matrix is read once. The mean itself has fewer digits than its distance from the rough one: 1e6 + 0.03 rounds.
+    E[x^2] - E[x]^2 would lose all digits of float32 where the mean is 4000 standard deviations. So we sum distances
+    from a rough mean, that of some 256 rows from all over the batch; ``near_zero`` receives the distances. The matrix
+    is read once. The mean itself has fewer digits than its distance from the rough mean: 1e6 + 0.03 rounds.
     """
     xp, (P, C) = xp_of(rows), rows.shape
     sample = rows[::-(-P // 256)]
@@ -49,12 +51,12 @@ class FastBatchNorm(BatchNorm):
         y = xp.empty_like(rows)
         if training and P:
             rough, shift, var = moments(rows, y)
-            if overflows(var, rows) and not group:  # the square of 1e20: so everything in float64
+            if overflows(var, rows) and not group:  # the square of 1e20: repeat everything in float64
                 rows = rows.astype(np.float64)
                 y = xp.empty_like(rows)
                 rough, shift, var = moments(rows, y)
             mean = rough + shift
-            if group:  # mean and variance of the whole batch, of which this process has P values per channel
+            if group:  # mean and variance of the whole batch; this process has P values per channel of it
                 own, total = mean, int(group.sum(np.array([P]))[0])
                 mean = group.sum(own * (P / total))
                 var = group.sum((var + (own - mean) ** 2) * (P / total))
@@ -78,7 +80,7 @@ class FastBatchNorm(BatchNorm):
             xp.subtract(x, mean, out=y)
         if training and P:  # y = (x - rough) a - shift a + b
             channelwise(normalize, [y, y], [a, b - shift * a])
-        elif type(x) is np.ndarray and (abs(rough * inv) < 16).all():  # b - mean a loses 4 bits of a deviation at most
+        elif type(x) is np.ndarray and (abs(rough * inv) < 16).all():  # b - mean a loses at most 4 bits
             channelwise(normalize, [rows, y], [a, b - rough * a])
         else:
             channelwise(center, [rows, y], [rough])
@@ -97,11 +99,11 @@ class FastBatchNorm(BatchNorm):
         zero = xp.zeros(C, rows.dtype)
         gb, gd = (sum(s, zero) for s in zip((zero, zero), *channelwise(sums, [rows, g, gx], [rough]), strict=True))
         gw = (gd - shift * gb) * inv  # sum gy (x - mean) / sqrt(var + eps)
-        if overflows(abs(gw), rows):  # the sum before the division: so everything in float64
+        if overflows(abs(gw), rows):  # the sum overflowed before the division: repeat everything in float64
             ctx.saved = (rows.astype(np.float64), *ctx.saved[1:])
             return ctx.backward(gy)
         if ctx.needs_input_grad[0] and ctx.training:
-            # Mean and var are functions of x, too: they undo what moves a whole channel, or scales it.
+            # mean and var depend on x, too: moving or scaling a whole channel changes nothing.
             # gx = a (gy - mean(gy) - xn mean(gy xn)),   xn = (x - mean) / sqrt(var + eps)
             every_gw, every_gb = (ctx.group.sum(g) for g in (gw, gb)) if ctx.group else (gw, gb)
 
@@ -120,17 +122,17 @@ class FastBatchNorm(BatchNorm):
 
 
 def overflows(result: Array, x: Array) -> bool:
-    """Whether a positive result of x in float32 is not finite. On NumPy arrays only: a GPU would have to wait."""
+    """Whether a positive result of a float32 x is not finite. NumPy arrays only: a GPU would have to wait."""
     return type(x) is np.ndarray and x.dtype == np.float32 and x.size > 0 and not result.max() < np.inf
 
 
 class FastLocalResponseNorm(LocalResponseNorm):
-    """b = a d^-beta,   d = k + alpha/n sum of a^2 over the window"""
+    """b = a d^-beta,   d = k + alpha/n * (sum of a^2 over the window)"""
 
     def forward(ctx, x, *, size, alpha, beta, k):
         a = as_rows(x)  # (P, C)
         b, d = FastLocalResponseNorm.respond(a, size, alpha, beta, k)
-        if overflows(d, a):  # the square of 1e20: so everything in float64
+        if overflows(d, a):  # the square of 1e20: repeat everything in float64
             a = a.astype(np.float64)
             b, d = FastLocalResponseNorm.respond(a, size, alpha, beta, k)
         ctx.save(a, d)
@@ -139,7 +141,7 @@ class FastLocalResponseNorm(LocalResponseNorm):
 
     @staticmethod
     def respond(a, size, alpha, beta, k):
-        """b and d."""
+        """Return b and d."""
         xp, b, d = xp_of(a), xp_of(a).empty_like(a), xp_of(a).empty_like(a)
 
         def block(a, b, d):  # (B, C)
@@ -161,9 +163,9 @@ class FastLocalResponseNorm(LocalResponseNorm):
 
 
 def channel_sums(m: Array, before: int, after: int) -> Array:
-    """The sum of each channel of (P, C), of up to ``before`` channels before it and ``after`` behind it.
+    """For each channel of (P, C), the sum of up to ``before`` channels before it, itself, and ``after`` behind it.
 
-    Rows lie one after the other with zeros between, so one long addition moves all of them by a channel.
+    The rows lie one after the other with zeros between, so one long addition adds the next channel in all of them.
     """
     P, C = m.shape
     before, after = min(before, C), min(after, C)
@@ -176,6 +178,6 @@ def channel_sums(m: Array, before: int, after: int) -> Array:
     return total.reshape(P, -1)[:, :C]
 
 
-def in_blocks(work, *matrices: Array) -> None:
-    """Call ``work`` for blocks of rows of (P, C) matrices, by several threads."""
+def in_blocks(work: Callable[..., None], *matrices: Array) -> None:
+    """Call ``work`` on blocks of rows of (P, C) matrices, in several threads."""
     parallel_map(lambda span: work(*(m[span] for m in matrices)), row_blocks(matrices[0]))

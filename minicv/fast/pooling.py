@@ -83,7 +83,7 @@ def window_max(x: Array, axis: int, out_size: int, window: tuple[int, int, int, 
 
 
 class FastMaxPool2d(MaxPool2d):
-    """y = the largest value of each window; ``arg``, the number i*KW + j of its tap, is all that backward needs."""
+    """y = the largest value of each window; ``arg``, the number i*KW + j of its tap, is all that backward needs"""
 
     def forward(ctx, x, *, windows, out_size, return_indices):
         (OH, OW), (KH, KW), (rows, columns) = out_size, windows.kernel, zip(*windows, strict=True)
@@ -189,13 +189,13 @@ class FastAvgPool2d(AvgPool2d):
 
 
 def bin_pixels(i: int, o: int) -> np.ndarray:
-    """(k, o): pixel t of each of o bins over i pixels. Shorter bins repeat their last pixel."""
+    """(k, o): the pixel t of each of o bins over i pixels. Shorter bins repeat their last pixel."""
     k = max(end - begin for begin, end in adaptive_bins(i, o))
     return np.array([[min(begin + t, end - 1) for begin, end in adaptive_bins(i, o)] for t in range(k)])
 
 
 class FastAdaptiveMaxPool2d(AdaptiveMaxPool2d):
-    """y = the largest value of each bin; its position h * W + w is all that backward needs."""
+    """y = the largest value of each bin; its position h * W + w is all that backward needs"""
 
     def forward(ctx, x, *, out_size, return_indices):
         xp, (N, C, H, W), (OH, OW) = xp_of(x), x.shape, out_size
@@ -233,7 +233,7 @@ class FastAdaptiveMaxPool2d(AdaptiveMaxPool2d):
 
 
 class FastAdaptiveAvgPool2d(AdaptiveAvgPool2d):
-    """y = the mean of each bin: sums of rows, then of columns, divided by how many"""
+    """y = the mean of each bin: sum rows, then columns, and divide by the number of pixels"""
 
     def forward(ctx, x, *, out_size):
         xp, (N, C, H, W) = xp_of(x), x.shape
@@ -254,7 +254,7 @@ class FastAdaptiveAvgPool2d(AdaptiveAvgPool2d):
         parallel_map(work, map_blocks(x))
         return y
 
-    def backward(ctx, gy):  # each gy, divided, to all pixels of its bin
+    def backward(ctx, gy):  # each gy, divided, goes to all pixels of its bin
         gx = xp_of(gy).zeros(ctx.x_shape[:1] + ctx.x_shape[2:] + ctx.x_shape[1:2], gy.dtype)  # (N, H, W, C)
 
         def work(block):

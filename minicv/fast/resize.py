@@ -1,12 +1,12 @@
 """Resizing, quickly.
 
-Bilinear interpolation multiplies with a matrix whose entries lie near its diagonal: row a of the output needs the one
-or two input rows around its position. So a block of a few rows is multiplied with only the columns that it meets:
+Bilinear interpolation multiplies by a matrix whose nonzero entries lie near its diagonal: row a of the output needs the
+one or two input rows around its position. So each block of a few rows is multiplied with the columns that it uses:
 
-    x x . . . . . .     output rows 0 1 2 meet the pixels 0 1 2
+    x x . . . . . .     output rows 0 1 2 use the pixels 0 1 2
     . x x . . . . .
     . x x . . . . .
-    . . . x x . . .     rows 3 4 5 meet 3 4 5
+    . . . x x . . .     rows 3 4 5 use 3 4 5
     . . . . x x . .
     . . . . x x . .
 
@@ -22,20 +22,20 @@ from ..backend import Array, apply_weights, device_of, parallel_map, to_device, 
 from ..ops.interpolate import Interpolate, Nearest, hat_weights
 from .layout import nhwc_view
 
-PARTS = 2  # of the pictures or their lines, for the threads; there are blocks of the matrix besides
+PARTS = 2  # into which images or their lines are split for the threads, besides the blocks of the matrix
 
 
 def split_range(count: int, x: Array, parts: int) -> list[slice]:
-    """0..count in parts for the threads; in one where a GPU does it."""
+    """Split 0..count into parts for the threads; on a GPU there is one part."""
     parts = min(count, parts) if device_of(x) == "numpy" else 1
     return [slice(i * count // parts, (i + 1) * count // parts) for i in range(parts)]
 
 
 def banded_product(matrix: np.ndarray, x: Array) -> Array:
-    """``matrix @ x[m]`` for every m, (M, I, K) -> (M, O, K), for a matrix whose entries lie near its diagonal.
+    """``matrix @ x[m]`` for every m, (M, I, K) -> (M, O, K), for a matrix whose nonzeros lie near its diagonal.
 
-    A block of its rows is multiplied with only the columns that it meets: the cost is linear in O, not O * I. Small
-    blocks meet few zeros: those of 8 or 4 rows are 3 times as fast as those of 32. For NumPy, and finite x.
+    A block of its rows is multiplied with only the columns that it uses: the cost is linear in O, not O * I. Small
+    blocks contain few zeros: blocks of 8 or 4 rows are 3 times as fast as blocks of 32. For NumPy arrays and finite x.
     """
     (M, I, K), O = x.shape, len(matrix)
     size = 8 if O >= I else 4
@@ -49,8 +49,8 @@ def banded_product(matrix: np.ndarray, x: Array) -> Array:
     tasks = []
     for start in range(0, O, size):
         rows = slice(start, min(start + size, O))
-        met = np.flatnonzero(matrix[rows].any(axis=0))
-        columns = slice(met[0], met[-1] + 1) if len(met) else slice(0, 1)
+        used = np.flatnonzero(matrix[rows].any(axis=0))
+        columns = slice(used[0], used[-1] + 1) if len(used) else slice(0, 1)
         block = np.ascontiguousarray(matrix[rows, columns], x.dtype)
         tasks += [(some, rows, columns, block) for some in split_range(M, x, PARTS)]
     parallel_map(work, tasks)
@@ -58,10 +58,10 @@ def banded_product(matrix: np.ndarray, x: Array) -> Array:
 
 
 def sparse_product(matrix: np.ndarray, x: Array) -> Array:
-    """The same, entry by entry: a pixel of weight 0 is left out, even if it is infinite or NaN."""
+    """As ``banded_product``, entry by entry: pixels of weight 0 are left out, even if infinite or NaN."""
     y = xp_of(x).zeros((x.shape[0], len(matrix), x.shape[2]), x.dtype)
     order = np.argsort(matrix == 0, axis=1, kind="stable")[:, :(matrix != 0).sum(axis=1).max(initial=0)]
-    weights = np.take_along_axis(matrix, order, axis=1).astype(x.dtype)  # those of each row, then zeros
+    weights = np.take_along_axis(matrix, order, axis=1).astype(x.dtype)  # the nonzeros of each row, then zeros
     for pixel, weight in zip(order.T, weights.T, strict=True):
         pixel, weight = (to_device(np.ascontiguousarray(a), device_of(x)) for a in (pixel, weight))
         y += apply_weights(xp_of(x).take(x, pixel, axis=1), weight[:, None])
@@ -69,7 +69,7 @@ def sparse_product(matrix: np.ndarray, x: Array) -> Array:
 
 
 def resample(rows: np.ndarray, x: Array, columns: np.ndarray) -> Array:
-    """``rows @ x @ columns.T`` for every picture and channel: (N, C, H, W) -> (N, C, OH, OW), channels-last."""
+    """``rows @ x @ columns.T`` for each image and channel: (N, C, H, W) -> (N, C, OH, OW), channels-last."""
     (N, C, H, W), OH, OW = x.shape, len(rows), len(columns)
     x = xp_of(x).ascontiguousarray(nhwc_view(x))
 
@@ -80,11 +80,11 @@ def resample(rows: np.ndarray, x: Array, columns: np.ndarray) -> Array:
         return product(columns, x.reshape(N * x.shape[1], W, C)).reshape(N, x.shape[1], OW, C)
 
     def both(product):
-        if OH < H:  # the products with ``rows`` are the larger ones: they belong where the picture is large
+        if OH < H:  # shrink the rows first: the products with ``columns`` are then smaller
             return along_columns(product, along_rows(product, x))
         return along_rows(product, along_columns(product, x))
 
-    if type(x) is np.ndarray:  # infinity and NaN show in either; the smaller one is looked through sooner
+    if type(x) is np.ndarray:  # infinity and NaN show in either; checking the smaller is faster
         y = both(banded_product)
         if np.isfinite(min(x, y, key=np.size)).all():
             return y.transpose(0, 3, 1, 2)
@@ -104,7 +104,7 @@ class FastInterpolate(Interpolate):
 
 
 class FastNearest(Nearest):
-    """The same with a single 1 in each row of the matrices: a choice of pixels"""
+    """The same with a single 1 in each row of the matrices: each output copies one pixel"""
 
     def forward(ctx, x, *, rows, columns):  # the positions
         N, C, H, W = x.shape
@@ -119,6 +119,6 @@ class FastNearest(Nearest):
         parallel_map(work, [(n, some) for n in range(N) for some in split_range(len(index), x, PARTS)])
         return y.reshape(N, len(rows), len(columns), C).transpose(0, 3, 1, 2)
 
-    def backward(ctx, gy):  # the transpose: the sum over those that chose a pixel
+    def backward(ctx, gy):  # the transpose: a pixel receives the sum over all outputs that copy it
         rows, columns = ctx.saved
         return resample(rows.T, gy, columns.T)

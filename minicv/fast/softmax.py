@@ -1,7 +1,7 @@
 """Softmax, quickly.
 
-NumPy is slow along a short innermost axis, and the classes of an NCHW tensor in channels-last memory are one. So the
-work is done in blocks of pixels, transposed: (K, B), the B pixels side by side, and sums run along axis 0.
+NumPy is slow along a short innermost axis, and in channels-last memory the classes are such an axis. So the pixels are
+processed in transposed blocks, (K, B): the B pixels lie side by side, and sums run along axis 0.
 
     pixel 0: x00 x01 x02                x00 x10 x20 ...     one long addition for each class
     pixel 1: x10 x11 x12       ->       x01 x11 x21 ...
@@ -19,7 +19,7 @@ from .rows import as_rows, assign_transposed, from_rows, row_blocks
 
 
 def apply_along(f: Callable[..., Array], dim: int, *arrays: Array) -> Array:
-    """The result of ``f`` on blocks (K, B) of the arrays, with the vectors along ``dim`` as columns."""
+    """Apply ``f`` to blocks (K, B) of the arrays, whose columns are the vectors along ``dim``."""
     xp, rows = xp_of(arrays[0]), [as_rows(a, dim) for a in arrays]
     y = xp.empty_like(rows[0])
 
@@ -49,9 +49,9 @@ class FastSoftmax(Softmax):
         (p,) = ctx.saved
 
         def f(p, gp):
-            # gx = p (gp - mean), the mean by p. Where one p is almost 1 the mean is almost that one's gp, and the
-            # difference has no digits. But nothing changes if all gp are less by the same number, such as the mean
-            # itself: then that one's is near 0, and the second mean is made of the others.
+            # gx = p (gp - m), m = sum_j p_j gp_j. Where one p is almost 1, m is almost its gp, and the difference
+            # loses its digits. But gx is the same if one number is subtracted from all gp. After subtracting m, that
+            # gp is near 0, and the second m has all digits.
             gp = gp - (gp * p).sum(axis=0)
             gp -= (gp * p).sum(axis=0)
             gp *= p
@@ -77,7 +77,7 @@ class FastLogSoftmax(LogSoftmax):
         (y,) = ctx.saved
         xp = xp_of(y)
 
-        def f(y, gy):  # gy (1 - p) - p (sum of the other gy), with all digits of 1 - p where p is almost 1
+        def f(y, gy):  # gy (1 - p) - p (sum of the other gy), with all digits of 1 - p
             p, gx = xp.exp(y), xp.expm1(y)
             p *= gy.sum(axis=0) - gy
             gx *= gy

@@ -1,6 +1,6 @@
-"""Unpooling, quickly: channels-last, so that the next convolution need not turn the map around.
+"""Unpooling, quickly: in channels-last memory, so that the next convolution need not copy the map.
 
-    pixel (h, w), all its channels side by side      ->      the s x s pixels of its block, a slice with stride s each
+    pixel (h, w), all its channels side by side      ->      the s x s pixels of its block, one strided slice each
 
 Measured: nearest 4.0, bed of nails 1.4 times as fast (``python -m tests.benchmarks.storeys``).
 """

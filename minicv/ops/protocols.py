@@ -1,6 +1,6 @@
-"""What Python and NumPy do with a Tensor: ``t == 2``, ``bool(t)``, ``for row in t``, ``t += 1``, ``np.exp(t)``, copies.
+"""Python's and NumPy's protocols on a Tensor: ``t == 2``, ``bool(t)``, ``for row in t``, ``np.exp(t)``, copies.
 
-Not needed to understand the engine. Each does what PyTorch does, or raises a ``TypeError`` that says what to write;
+The engine does not need them. Each does what PyTorch does, or raises a ``TypeError`` that says what to write instead;
 docs/tensor.md lists them in a table.
 """
 from __future__ import annotations
@@ -17,15 +17,16 @@ from ..autograd import Function, Tensor
 from ..autograd.function import grad_enabled
 from ..backend import Array
 from .dtypes import promote
+from .methods import add_methods
 
-NAMES: set[str] = set()  # of the operations, which ops/__init__.py puts here
+NAMES: set[str] = set()  # of the operations; ops/__init__.py fills it
 
 
 # ---------------------------------------------------------------------------------------------------------
 # Numbers and sequences
 # ---------------------------------------------------------------------------------------------------------
 def single(t: Tensor, what: str) -> Any:
-    """The only element as a Python number; ``TypeError``, in the name of what asked for it, if there are others."""
+    """The only element as a Python number. Raises ``TypeError``, with ``what`` in its message, for several elements."""
     if t.size != 1:
         cure = "t.numpy().any() or .all()" if what == "bool" else "t[0], t.sum() or t.mean()"
         raise TypeError(f"{what}(t): a Tensor of shape {t.shape} has {t.size} elements, and must have one; "
@@ -34,7 +35,7 @@ def single(t: Tensor, what: str) -> Any:
 
 
 def index(t: Tensor) -> int:
-    """``operator.index(t)``: what ``range(t)``, ``list[t]`` and sizes ask for."""
+    """``operator.index(t)``, which ``range(t)``, ``list[t]`` and sizes call."""
     if t.size != 1 or t.dtype.kind not in "iub":
         raise TypeError(f"an index must be an integer Tensor of one element, got {t.dtype} {t.shape}; write int(t)")
     return int(t.item())
@@ -58,11 +59,11 @@ def contains(t: Tensor, value: Any) -> bool:
     """``value in t``: whether any element equals it."""
     if not isinstance(value, Tensor | numbers.Number | np.generic):
         raise TypeError(f"value in t: the value must be a number or a Tensor, got {type(value).__name__}")
-    return bool((t == value).data.any())
+    return bool(operator.eq(t, value).data.any())
 
 
 def formatted(t: Tensor, spec: str) -> str:
-    """``f"{t:.3f}"``: of a Tensor without axes the number's, of others only ``f"{t}"``."""
+    """``f"{t:.3f}"``: a Tensor without axes is formatted as its number; others only as ``f"{t}"``."""
     if t.ndim == 0:
         return format(t.item(), spec)
     if spec:
@@ -72,7 +73,7 @@ def formatted(t: Tensor, spec: str) -> str:
 
 
 def operator_of(op: Callable[[Any, Any], Tensor], swap: bool = False) -> Callable[[Tensor, Any], Any]:
-    """The method for an operator: ``op`` of Tensors, numbers and arrays. Python refuses others, and repeats lists."""
+    """The method for an operator: ``op`` for Tensors, numbers and arrays, NotImplemented for other types."""
     def method(t: Tensor, value: Any) -> Any:
         if not isinstance(value, Tensor | int | float | np.generic) and not backend.is_array(value):
             return NotImplemented
@@ -84,7 +85,7 @@ def operator_of(op: Callable[[Any, Any], Tensor], swap: bool = False) -> Callabl
 # Operators without a derivative: their results lie outside the graph
 # ---------------------------------------------------------------------------------------------------------
 def logical(symbol: str, f: Callable[[Any, Any], Any]) -> Callable[[Tensor, Any], Any]:
-    """Comparisons and ``& | ^``: of the values as they are, of any dtypes."""
+    """The method for a comparison, or for ``& | ^``: the values are taken in their own dtypes."""
     def method(t: Tensor, value: Any) -> Any:
         array = value.data if isinstance(value, Tensor) else value.item() if isinstance(value, np.generic) else value
         if isinstance(array, list | tuple):
@@ -103,7 +104,7 @@ def logical(symbol: str, f: Callable[[Any, Any], Any]) -> Callable[[Tensor, Any]
 
 
 def arithmetic(symbol: str, f: Callable[[Any, Any], Any], instead: str = "") -> Callable[[Tensor, Any], Any]:
-    """``//``, ``%``, ``2 ** t``, in the dtype of ``+``. ``instead``: what to write for those that have a derivative."""
+    """The method for ``//``, ``%``, ``2 ** t``, in the dtype of ``+``; ``instead`` is what to write for a gradient."""
     def method(t: Tensor, value: Any) -> Any:
         if not isinstance(value, Tensor | numbers.Real | np.generic) and not backend.is_array(value):
             return NotImplemented
@@ -119,7 +120,7 @@ def arithmetic(symbol: str, f: Callable[[Any, Any], Any], instead: str = "") -> 
 
 
 def divided(f: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """``f`` of arrays, with the error for integers that Python and PyTorch have, where NumPy's result is 0."""
+    """``f`` of arrays; integers divided by 0 raise an error, as in Python and PyTorch, where NumPy returns 0."""
     def safe(a: Array, b: Array) -> Array:
         if a.dtype.kind != "f" and (b == 0).any():
             raise ZeroDivisionError("a Tensor of integers // or % 0; write .astype('float32') for inf and nan")
@@ -133,7 +134,7 @@ def swapped(f: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
 
 
 def invert(t: Tensor) -> Tensor:
-    """``~t`` of bool and integers."""
+    """``~t`` for bool and integers."""
     if t.dtype.kind not in "iub":
         raise TypeError(f"~t is for bool and integers, got {t.dtype}; write -t, or 1 - t")
     return Tensor(~t.data)
@@ -143,7 +144,7 @@ def invert(t: Tensor) -> Tensor:
 # Changes in place
 # ---------------------------------------------------------------------------------------------------------
 def in_place(symbol: str, name: str) -> Callable[[Tensor, Any], Tensor]:
-    """``t += other``: t becomes t + other. Its old array stays as it is, for the calls that saved it."""
+    """``t += other``: t becomes t + other, in a new array, since calls may have saved the old one."""
     def method(t: Tensor, other: Any) -> Any:
         if t.requires_grad and t.node is None and grad_enabled():
             raise TypeError(f"t {symbol}= ... on a leaf that requires a gradient: write t = t {symbol} ..., which is "
@@ -152,8 +153,8 @@ def in_place(symbol: str, name: str) -> Callable[[Tensor, Any], Tensor]:
         if result is NotImplemented:
             return result
         if result.shape != t.shape or result.dtype != t.dtype:
-            raise TypeError(f"t {symbol}= ...: makes {result.dtype} {result.shape} of {t.dtype} {t.shape}; write "
-                            f"t = t {symbol} ...")
+            raise TypeError(f"t {symbol}= ...: would turn {t.dtype} {t.shape} into {result.dtype} {result.shape}; "
+                            f"write t = t {symbol} ...")
         t.data = result.data
         if result.requires_grad:
             t.node, t.requires_grad = result.node, True
@@ -162,7 +163,7 @@ def in_place(symbol: str, name: str) -> Callable[[Tensor, Any], Tensor]:
 
 
 def assign(t: Tensor, key: Any, value: Any) -> None:
-    """``t[key] = value`` writes into t's array, outside the graph."""
+    """``t[key] = value``: write into t's array, outside the graph."""
     if grad_enabled() and (t.requires_grad or isinstance(value, Tensor) and value.requires_grad):
         raise TypeError("t[...] = ... has no gradient; write F.where(mask, value, t), F.cat or F.stack for a result in "
                         "the graph, or `with no_grad():` around it")
@@ -171,7 +172,7 @@ def assign(t: Tensor, key: Any, value: Any) -> None:
 
 
 def refused(what: str, cure: str) -> Callable:
-    """A method that PyTorch's tensors do not have either."""
+    """A method that raises ``TypeError``; PyTorch's tensors do not have it either."""
     def method(t: Tensor, *others: Any) -> Any:
         raise TypeError(f"{what} of a Tensor: write {cure}")
     return method
@@ -184,7 +185,7 @@ OURS = {"max": "amax", "min": "amin", "absolute": "abs", "negative": "neg", "cli
 
 
 def as_numpy(t: Tensor, caller: str) -> np.ndarray:
-    """The array of a Tensor that NumPy's function may have."""
+    """The array of a Tensor for NumPy's function ``caller``. Raises ``TypeError`` if a gradient would be lost."""
     if t.requires_grad:
         name = caller.rpartition(".")[2]
         name = OURS.get(name, name)
@@ -197,7 +198,7 @@ def as_numpy(t: Tensor, caller: str) -> np.ndarray:
 
 
 def arrays(value: Any, caller: str) -> Any:
-    """Arguments with arrays in place of Tensors, also inside lists, tuples and dicts."""
+    """Replace Tensors by their arrays, also inside lists, tuples and dicts."""
     if isinstance(value, Tensor):
         return as_numpy(value, caller)
     if isinstance(value, dict):
@@ -211,7 +212,7 @@ def as_array(t: Tensor, dtype: Any = None, copy: bool | None = None) -> np.ndarr
 
 
 def array_function(t: Tensor, function: Callable, types: Any, args: tuple, kwargs: dict) -> Any:
-    """``np.mean(t)``, ``np.stack([t, t])``: NumPy's result of the arrays."""
+    """``np.mean(t)``, ``np.stack([t, t])``: NumPy's result for the arrays."""
     if function in (np.shape, np.ndim, np.size):
         return getattr(t.data, function.__name__)
     caller = f"np.{function.__name__}"
@@ -232,13 +233,13 @@ class ArrayUfunc:
         if "out" in options:
             raise TypeError(f"np.{ufunc.__name__} into a NumPy array, as `array += t` does: write array = array + t")
         if ufunc is np.matmul:
-            return Tensor.matmul(*inputs)
+            return Tensor.__matmul__(*inputs)
         if ufunc in UFUNCS and method == "__call__" and not options:
             a, b = inputs
             a = a.item() if isinstance(a, np.generic) else Tensor(a) if isinstance(a, np.ndarray) else a
             return UFUNCS[ufunc](a, b)
         result = getattr(ufunc, method)(*arrays(inputs, f"np.{ufunc.__name__}"), **options)
-        if result is None:  # of np.add.at, which changes an array
+        if result is None:  # np.add.at, which changes an array
             return None
         return tuple(map(Tensor, result)) if isinstance(result, tuple) else Tensor(result)
 
@@ -287,38 +288,34 @@ def shallow(t: Tensor) -> Tensor:
 
 
 def no_state(ctx: Function) -> None:
-    """Refuse to copy or pickle a call."""
+    """Raise ``RuntimeError``: calls cannot be copied or pickled."""
     raise RuntimeError(f"copy or pickle of a call of {ctx.name()}: it belongs to its graph, and cannot be copied")
 
 
 # ---------------------------------------------------------------------------------------------------------
 # All of them. A Tensor's hash stays its identity, so that it can be a key although == is elementwise.
 # ---------------------------------------------------------------------------------------------------------
-Tensor.__bool__ = lambda t: bool(single(t, "bool"))
-Tensor.__float__ = lambda t: float(single(t, "float"))
-Tensor.__int__ = lambda t: int(single(t, "int"))
-Tensor.__complex__ = lambda t: complex(single(t, "complex"))
-Tensor.__index__, Tensor.__len__, Tensor.__iter__, Tensor.__contains__ = index, length, rows, contains
-Tensor.__reversed__ = lambda t: t.flip(0) if t.ndim else t
-Tensor.__format__, Tensor.__setitem__, Tensor.__invert__ = formatted, assign, invert
-Tensor.__delitem__ = refused("del t[...]", "F.cat of the parts to keep")
-Tensor.__round__ = refused("round(t)", "round(t.item(), 2) of one element, or t.numpy().round(2)")
-Tensor.__divmod__ = Tensor.__rdivmod__ = refused("divmod", "(a // b, a % b)")
-Tensor.__pos__ = lambda t: t
-Tensor.__array__, Tensor.__array_function__, Tensor.__array_ufunc__ = as_array, array_function, ArrayUfunc()
-Tensor.__copy__, Tensor.__getstate__, Tensor.__setstate__ = shallow, state, restore
-Function.__getstate__ = no_state
-
-for _name, _symbol in {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}.items():
-    setattr(Tensor, f"__{_name}__", logical(_symbol, getattr(operator, _name)))
+add_methods(
+    __bool__=lambda t: bool(single(t, "bool")), __float__=lambda t: float(single(t, "float")),
+    __int__=lambda t: int(single(t, "int")), __complex__=lambda t: complex(single(t, "complex")),
+    __index__=index, __len__=length, __iter__=rows, __contains__=contains,
+    __reversed__=lambda t: t.flip(0) if t.ndim else t, __format__=formatted, __setitem__=assign, __invert__=invert,
+    __pos__=lambda t: t, __delitem__=refused("del t[...]", "F.cat of the parts to keep"),
+    __round__=refused("round(t)", "round(t.item(), 2) of one element, or t.numpy().round(2)"),
+    __divmod__=refused("divmod", "(a // b, a % b)"), __rdivmod__=refused("divmod", "(a // b, a % b)"),
+    __array__=as_array, __array_function__=array_function, __array_ufunc__=ArrayUfunc(),
+    __copy__=shallow, __getstate__=state, __setstate__=restore)
+add_methods(**{f"__{name}__": logical(symbol, getattr(operator, name)) for name, symbol in (
+    ("eq", "=="), ("ne", "!="), ("lt", "<"), ("le", "<="), ("gt", ">"), ("ge", ">="))})
 for _name, _symbol, _f in (("and", "&", operator.and_), ("or", "|", operator.or_), ("xor", "^", operator.xor)):
-    setattr(Tensor, f"__{_name}__", logical(_symbol, _f))
-    setattr(Tensor, f"__r{_name}__", logical(_symbol, swapped(_f)))
-Tensor.__floordiv__ = arithmetic("//", divided(operator.floordiv))
-Tensor.__rfloordiv__ = arithmetic("//", swapped(divided(operator.floordiv)))
-Tensor.__mod__ = arithmetic("%", divided(operator.mod), "a - a // b * b")
-Tensor.__rmod__ = arithmetic("%", swapped(divided(operator.mod)), "a - a // b * b")
-Tensor.__rpow__ = arithmetic("**", swapped(operator.pow), "F.exp(t * math.log(base))")
-for _name, _symbol in {"add": "+", "sub": "-", "mul": "*", "truediv": "/", "floordiv": "//", "mod": "%", "pow": "**",
-                       "matmul": "@", "and": "&", "or": "|", "xor": "^"}.items():
-    setattr(Tensor, f"__i{_name}__", in_place(_symbol, f"__{_name}__"))
+    add_methods(**{f"__{_name}__": logical(_symbol, _f), f"__r{_name}__": logical(_symbol, swapped(_f))})
+add_methods(
+    __floordiv__=arithmetic("//", divided(operator.floordiv)),
+    __rfloordiv__=arithmetic("//", swapped(divided(operator.floordiv))),
+    __mod__=arithmetic("%", divided(operator.mod), "a - a // b * b"),
+    __rmod__=arithmetic("%", swapped(divided(operator.mod)), "a - a // b * b"),
+    __rpow__=arithmetic("**", swapped(operator.pow), "F.exp(t * math.log(base))"))
+add_methods(**{f"__i{name}__": in_place(symbol, f"__{name}__") for name, symbol in (
+    ("add", "+"), ("sub", "-"), ("mul", "*"), ("truediv", "/"), ("floordiv", "//"), ("mod", "%"), ("pow", "**"),
+    ("matmul", "@"), ("and", "&"), ("or", "|"), ("xor", "^"))})
+setattr(Function, "__getstate__", no_state)  # noqa: B010 - type checkers refuse the assignment of a method

@@ -56,7 +56,7 @@ def correlate(x: Array, w: Array, out: Array, windows: Windows, bias: Array | No
 
     def work(span: Span) -> None:
         n0, n1, r0, r1 = span
-        y = None
+        y: Array = None
         for columns, pixels in tap_rows(x, span, windows, OW, O // x.shape[3]):
             part = xp_of(x).einsum("ijnaq,ijq->naq", pixels, lines[:, columns])
             y = part if y is None else y + part
