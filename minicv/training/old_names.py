@@ -1,8 +1,7 @@
 """Old names in checkpoints of the format "minicv 1"; ``read_checkpoint`` replaces them by today's.
 
-Every entry is old: new. In "options" and "config", "MODEL.NAME" renames for one model only, and a new option "a.b" is
-the field b of the option a. In "arrays", a name is one or several whole parts of a dotted name: "rpn.offset" is a part
-of "rpn.offset.weight".
+Every entry is old: new. "MODEL.NAME" renames for one model only. A new option "a.b" is the field b of the option a. In
+"arrays", a name is one or several whole parts of a dotted name: "rpn.offset" is a part of "rpn.offset.weight".
 """
 from __future__ import annotations
 
@@ -21,10 +20,16 @@ OLD_NAMES: dict[str, dict[str, str]] = {
 }
 
 
+def names_of(kind: str, model: str) -> dict[str, str]:
+    """Return the entries of a kind, those for the model in place of those for all."""
+    table = OLD_NAMES[kind]
+    return table | {old.removeprefix(f"{model}."): new for old, new in table.items() if old.startswith(f"{model}.")}
+
+
 def rename(kind: str, old: dict[str, Any], model: str = "") -> dict[str, Any]:
     """Return the dict with today's keys."""
-    table = OLD_NAMES[kind]
-    return {table.get(f"{model}.{key}", table.get(key, key)): value for key, value in old.items()}
+    names = names_of(kind, model)
+    return {names.get(key, key): value for key, value in old.items()}
 
 
 def rename_options(old: dict[str, Any], model: str) -> dict[str, Any]:
@@ -40,12 +45,12 @@ def rename_options(old: dict[str, Any], model: str) -> dict[str, Any]:
     return renamed
 
 
-def rename_arrays(state: dict[str, Any]) -> dict[str, Any]:
-    """Return the arrays under today's names."""
+def rename_arrays(state: dict[str, Any], model: str) -> dict[str, Any]:
+    """Return the arrays of a model under today's names."""
     renamed = {}
     for name, array in state.items():
         dotted = f".{name}."
-        for old, new in OLD_NAMES["arrays"].items():
+        for old, new in names_of("arrays", model).items():
             dotted = dotted.replace(f".{old}.", f".{new}.")
         renamed[dotted[1:-1]] = array
     return renamed
@@ -61,4 +66,4 @@ def rename_all(args: dict[str, Any], info: dict[str, Any], state: dict[str, Any]
     if isinstance(info.get("data"), str):
         name, colon, path = info["data"].partition(":")
         info["data"] = OLD_NAMES["data"].get(name, name) + colon + path
-    return args, info, rename_arrays(state)
+    return args, info, rename_arrays(state, model)

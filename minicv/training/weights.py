@@ -13,6 +13,7 @@ table) are followed by a fifth with the keys of the storages, then by each stora
 from __future__ import annotations
 
 import io
+import json
 import os
 import pickle
 import pickletools
@@ -88,7 +89,9 @@ def _read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
         if unknown:
             raise ValueError(f"numbers of type {', '.join(unknown)} are not read, convert the tensors to float32 first")
         state = {name: file.get_tensor(name) for name in kinds}
-        return rename_arrays(state) if (file.metadata() or {}).get("format") == OLD_FORMAT else state
+        metadata = file.metadata() or {}
+        old = metadata.get("format") == OLD_FORMAT
+        return rename_arrays(state, json.loads(metadata["recipe"])["model"]) if old else state
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -136,3 +136,10 @@ def test_only_whole_parts_of_arrays_names_are_renamed(monkeypatch):
     monkeypatch.setitem(OLD_NAMES["arrays"], "top", "head")
     _, _, state = rename_all({"model": "unet", "options": {}}, {}, {"top.weight": 1, "x.top": 2, "stop.top1.a": 3})
     assert state == {"head.weight": 1, "x.head": 2, "stop.top1.a": 3}
+
+
+def test_arrays_of_one_model_may_be_renamed(monkeypatch):
+    monkeypatch.setitem(OLD_NAMES["arrays"], "top", "head")
+    monkeypatch.setitem(OLD_NAMES["arrays"], "vgg16.top", "tail")
+    states = [rename_all({"model": name, "options": {}}, {}, {"top.w": 1})[2] for name in ("vgg16", "unet")]
+    assert states == [{"tail.w": 1}, {"head.w": 1}]
