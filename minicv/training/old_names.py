@@ -22,7 +22,7 @@ OLD_NAMES: dict[str, dict[str, str]] = {
 
 def names_of(kind: str, model: str) -> dict[str, str]:
     """Return the entries of a kind, those for the model in place of those for all."""
-    table = OLD_NAMES[kind]
+    table, model = OLD_NAMES[kind], OLD_NAMES["models"].get(model, model)
     return table | {old.removeprefix(f"{model}."): new for old, new in table.items() if old.startswith(f"{model}.")}
 
 
