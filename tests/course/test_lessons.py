@@ -382,6 +382,42 @@ def test_a_lesson_is_short_and_in_form(script):
     assert modules[0].split(".")[0] == "minicv"  # before NumPy, whose matrix product it chooses
 
 
+CELL = 25  # lines of code
+TO_DIVIDE = {"01_convolution", "02_receptive_field", "03_transposed_convolution", "04_pooling_and_unpooling", "05_classifiers",
+             "06_from_classifier_to_fcn", "07_fcn", "08_unet", "09_deconvnet", "10_pspnet", "11_deeplab",
+             "12_segmentation_showdown", "18_faster_rcnn", "19_yolo", "20_mask_rcnn", "21_detection_showdown",
+             "22_semantic_instance_panoptic", "23_data_parallel", "24_measures_of_segmentation"}
+
+
+def cells(script):
+    """(line number, lines of prose, lines of code) of each cell, which begins with ``# %%``; the docstring is the first's."""
+    text = script.read_text(encoding="utf-8")
+    docstring = ast.parse(text).body[0]
+    found = [(1, text.splitlines()[:docstring.end_lineno], [])]
+    for number, line in enumerate(text.splitlines()[docstring.end_lineno:], docstring.end_lineno + 1):
+        if line == "# %%" or line.startswith("# %% "):
+            if found[-1][2] or len(found) > 1:  # the cell after the docstring is the docstring's
+                found.append((number, [], []))
+        elif line.startswith("#") and not found[-1][2]:
+            if re.fullmatch(r"# [-=]+", line):
+                found[-1][1].pop()  # a heading, above its line
+            else:
+                found[-1][1].append(line)
+        elif line.strip():
+            found[-1][2].append(line)
+    return found
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_a_cell_is_one_idea(script):
+    """At most 25 lines of code, after prose that says what they show: a sentence at least, besides a heading."""
+    if script.stem in TO_DIVIDE:
+        return
+    for number, prose, code in cells(script):
+        assert len(code) <= CELL, f"{script.name}:{number}: a cell of {len(code)} lines"
+        assert any(re.search(r"[.:?!)](\s|$)", line) for line in prose), f"{script.name}:{number}: a cell without prose"
+
+
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_headings_are_underlined_in_full(script):  # reStructuredText wants that, and the site is built without warnings
     lines = script.read_text(encoding="utf-8").splitlines()
