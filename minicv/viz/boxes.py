@@ -11,7 +11,6 @@ import numpy as np
 
 from .fonts import set_fonts
 from .images import PALETTE, to_rgb
-from .pyplot import import_matplotlib
 
 COLORS = PALETTE[[1, 2, 3, 7, 4, 5, 6]]  # one class after the other
 
@@ -85,17 +84,14 @@ def overlay_masks(image: np.ndarray, masks: np.ndarray, labels: Sequence[int] | 
     return rgb.astype(np.uint8)
 
 
-def overlay_heat_map(image: np.ndarray, heat: np.ndarray, low: float | None = None, high: float | None = None,
-             strength: float = 0.6) -> np.ndarray:
-    """A picture (C, H, W), in gray, under a map (h, w) in colors from dark blue (low) to yellow: uint8 (H, W, 3).
+def draw_heat_map(ax: Any, image: np.ndarray, heat: np.ndarray, title: str = "", low: float | None = None,
+                  high: float | None = None, alpha: float = 0.65) -> None:
+    """Draw an image (C, H, W) in gray under a map (h, w) in color, with a color bar from ``low`` to ``high``.
 
-    The map is stretched over the picture, each of its places a rectangle. low, high: the ends of the colors, the
-    map's own by default.
+    Each place of the map is a rectangle of the image. low, high: by default the smallest and largest value of the map.
     """
+    draw_image(ax, np.asarray(image).mean(axis=0), title)
     H, W = image.shape[-2:]
-    low, high = (float(heat.min()) if low is None else low), (float(heat.max()) if high is None else high)
-    scaled = np.clip((heat - low) / max(high - low, 1e-12), 0, 1)
-    rows, columns = (np.arange(side) * part // side for side, part in zip((H, W), heat.shape, strict=True))
-    colors = import_matplotlib().colormaps["cividis"](scaled[rows[:, None], columns])[..., :3] * 255  # (H, W, 3)
-    gray = to_rgb(image).mean(axis=2, keepdims=True)
-    return ((1 - strength) * gray + strength * colors).astype(np.uint8)
+    colors = ax.imshow(heat, cmap="cividis", vmin=low, vmax=high, alpha=alpha, extent=(0, W, H, 0),
+                       interpolation="nearest")
+    ax.figure.colorbar(colors, ax=ax, shrink=0.75)

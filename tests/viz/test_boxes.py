@@ -8,9 +8,9 @@ from minicv.viz.boxes import (
     COLORS,
     class_color,
     draw_boxes,
+    draw_heat_map,
     draw_image,
     draw_predictions,
-    overlay_heat_map,
     overlay_masks,
 )
 
@@ -55,8 +55,9 @@ def test_masks_by_hand():
     assert (rgb[4, 7] == 128).all()
 
 
-def test_heat_map_by_hand():
-    rgb = overlay_heat_map(gray, np.array([[0.0, 1.0]]), strength=1)
-    assert (rgb[:, :15] == [0, 34, 77]).all() and (rgb[:, 15:] == [253, 231, 55]).all()  # the ends of cividis
-    assert (overlay_heat_map(gray, np.zeros((2, 3)), strength=0) == 128).all()
-    assert (overlay_heat_map(gray, np.full((1, 1), 5.0), low=0, high=10, strength=1) == [124, 123, 120]).all()
+def test_a_heat_map_lies_on_the_image_beside_its_bar(ax):
+    draw_heat_map(ax, gray, np.array([[0.0, 1.0]]), "t", high=2)
+    below, heat = ax.get_images()
+    assert (below.get_array() == 128).all() and heat.get_extent() == [0, 30, 20, 0]
+    assert heat.get_array().tolist() == [[0, 1]] and heat.get_clim() == (0, 2)
+    assert len(ax.figure.axes) == 2 and ax.get_title() == "t"

@@ -14,7 +14,8 @@ def ax():
 def test_losses_are_running_means(ax):
     losses = [{"a": 1.0 + 2 * step, "b": 8.0 - 4 * step} for step in range(10)]
     plot_losses(ax, losses, {"a": "L_a", "b": "L_b"}, window=2)
-    assert [line.get_ydata().tolist() for line in ax.lines] == [[2 + 2 * n for n in range(9)], [6 - 4 * n for n in range(9)]]
+    assert ax.lines[0].get_ydata().tolist() == [2 + 2 * n for n in range(9)]
+    assert ax.lines[1].get_ydata().tolist() == [6 - 4 * n for n in range(9)]
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["L_a", "L_b"]
     assert ax.get_ylabel() == "loss (mean of 2 steps)"
 

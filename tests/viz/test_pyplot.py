@@ -35,9 +35,8 @@ def test_figures_of_the_library(python):
     done = python("-c", "import numpy as np\n"
                   "from minicv import Tensor\n"
                   "from minicv.viz.graph import draw_graph\n"
-                  "from minicv.viz import overlay_heat_map, show_images\n"
+                  "from minicv.viz import show_images\n"
                   "show_images({'a': np.eye(3)}).savefig('panels.png')\n"
-                  "overlay_heat_map(np.zeros((1, 4, 4)), np.eye(2))\n"
                   "draw_graph(Tensor([1.0], requires_grad=True) * 2).figure.savefig('graph.png')\n")
     assert (done.returncode, done.stderr) == (0, "")
 
