@@ -383,14 +383,15 @@ def test_a_lesson_is_short_and_in_form(script):
 
 
 CELL = 25  # lines of code
-TO_DIVIDE = {"01_convolution", "02_receptive_field", "03_transposed_convolution", "04_pooling_and_unpooling", "05_classifiers",
-             "06_from_classifier_to_fcn", "07_fcn", "08_unet", "09_deconvnet", "10_pspnet", "11_deeplab",
-             "12_segmentation_showdown", "18_faster_rcnn", "19_yolo", "20_mask_rcnn", "21_detection_showdown",
-             "22_semantic_instance_panoptic", "23_data_parallel", "24_measures_of_segmentation"}
+TO_DIVIDE = {"01_convolution", "02_receptive_field", "03_transposed_convolution", "04_pooling_and_unpooling",
+             "05_classifiers", "06_from_classifier_to_fcn", "07_fcn", "08_unet", "09_deconvnet", "10_pspnet",
+             "11_deeplab", "12_segmentation_showdown", "18_faster_rcnn", "19_yolo", "20_mask_rcnn",
+             "21_detection_showdown", "22_semantic_instance_panoptic", "23_data_parallel",
+             "24_measures_of_segmentation"}
 
 
 def cells(script):
-    """(line number, lines of prose, lines of code) of each cell, which begins with ``# %%``; the docstring is the first's."""
+    """Return for each cell (it begins with ``# %%``) its line, prose and code; the docstring is the first's prose."""
     text = script.read_text(encoding="utf-8")
     docstring = ast.parse(text).body[0]
     found = [(1, text.splitlines()[:docstring.end_lineno], [])]
