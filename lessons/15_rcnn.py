@@ -71,7 +71,7 @@ print(f"{len(train)} training images, {np.mean(counts):.0f} proposals each, {sec
 
 CONTEXT = 2.25  # pixels of the warp on each side
 minicv.seed(lesson.seed)
-model = models.build("rcnn", num_classes=train.num_classes, side=32, context=CONTEXT, rois_per_image=32,
+model = models.build("rcnn", num_classes=train.num_classes, warp_size=32, context=CONTEXT, rois_per_image=32,
                      backbone_options={"depth": 11, "width": 8, "hidden": 128, "pooled": 1, "batch_norm": True,
                                        "dropout": 0.0})
 sample = max(list(train)[:10], key=lambda s: len(s.boxes))

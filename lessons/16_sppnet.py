@@ -49,13 +49,13 @@ propose = CachedProposals(lambda image: selective_search(image, "fast", max_boxe
 # that the vectors that come out are equally long.
 
 minicv.seed(lesson.seed)
-NETWORK = {"num_classes": 3, "stage": "relu3_2", "short": 64, "long": 64, "hidden": 128, "rois_per_image": 32}
+NETWORK = {"num_classes": 3, "cut_at": "relu3_2", "min_size": 64, "max_size": 64, "hidden": 128, "rois_per_image": 32}
 model = models.build("sppnet", **NETWORK).eval()
 lengths = {}
 for H, W in ((64, 64), (48, 160), (75, 33), (224, 180)):
     with no_grad():
-        x = model.trunk(lesson.tensor(np.zeros((1, 3, H, W), np.float32)))
-        lengths[H, W] = F.spatial_pyramid_pool(x, model.levels).shape[1]
+        x = model.backbone(lesson.tensor(np.zeros((1, 3, H, W), np.float32)))
+        lengths[H, W] = F.spatial_pyramid_pool(x, model.config.levels).shape[1]
     print(f"an image of {H} x {W}: a map of {x.shape[2]} x {x.shape[3]} x {x.shape[1]}, a vector of {lengths[H, W]}")
 
 # %%
@@ -67,13 +67,13 @@ for H, W in ((64, 64), (48, 160), (75, 33), (224, 180)):
 
 sample = max(list(train)[:20], key=lambda s: len(s.boxes))
 with no_grad():
-    x = model.trunk(model.batch([model.pixels(sample.image)]))
-windows = map_windows(sample.boxes, model.stride, x.shape[2:], model.offset)
-together = pool_windows(x, [windows], model.levels).numpy()
+    x = model.backbone(model.batch([model.normalize(sample.image)]))
+windows = map_windows(sample.boxes, model.stride, x.shape[2:], model.center_offset)
+together = pool_windows(x, [windows], model.config.levels).numpy()
 largest = 0.0
 for r, (left, top, right, bottom) in enumerate(windows.astype(int)):
     piece = x[:, :, top:bottom + 1, left:right + 1]
-    largest = max(largest, abs(F.spatial_pyramid_pool(piece, model.levels).numpy()[0] - together[r]).max())
+    largest = max(largest, abs(F.spatial_pyramid_pool(piece, model.config.levels).numpy()[0] - together[r]).max())
 print(f"{len(windows)} windows, pooled together and one by one: largest difference {largest}")
 
 # %%
@@ -96,7 +96,7 @@ draw_boxes(axes[0], sample.boxes, color=ORANGE)
 draw_boxes(axes[0], (windows + [0, 0, 1, 1]) * model.stride, color="k", style=":", width=1.2)
 window = windows[np.argmax(np.prod(sample.boxes[:, 2:] - sample.boxes[:, :2], axis=1))]
 activity = x.numpy()[0].mean(axis=0)
-for ax, n in zip(axes[1:], model.levels, strict=True):
+for ax, n in zip(axes[1:], model.config.levels, strict=True):
     draw_image(ax, (activity - activity.min())[None] / np.ptp(activity), f"{n} x {n} bins")
     bins = bins_of(window, n) + [0.08, 0.08, -0.08, -0.08]
     for k, color in enumerate((BLUE, ORANGE)):
@@ -112,10 +112,10 @@ lesson.save(figure, "pyramid")
 # fine-tuned in several sizes (sec. 2.3): each step scales its images by 0.75, 1 or 1.33. SVMs and regressions learn from the
 # images as they are, for all three.
 
-RCNN = {"num_classes": 3, "side": 32, "context": 2.25, "rois_per_image": 32, "backbone_options": {
+RCNN = {"num_classes": 3, "warp_size": 32, "context": 2.25, "rois_per_image": 32, "backbone_options": {
     "depth": 11, "width": 8, "hidden": 128, "pooled": 1, "batch_norm": True, "dropout": 0.0}}
 plans = {"R-CNN": ("rcnn", RCNN), "SPPNet": ("sppnet", NETWORK),
-         "SPPNet, many sizes": ("sppnet", {**NETWORK, "sizes": (0.75, 1.0, 1.33)})}
+         "SPPNet, many sizes": ("sppnet", {**NETWORK, "image_scales": (0.75, 1.0, 1.33)})}
 steps, seeds = (10, 1) if lesson.quick else (250, 3)
 
 
@@ -129,7 +129,7 @@ def three_trainings(name, seed):
     start = time.perf_counter()
     fine_tune(net, train, config, propose)
     seconds = time.perf_counter() - start
-    net.sizes = (1.0,)
+    net.image_scales = (1.0,)
     with tempfile.TemporaryDirectory() as folder:
         costs = dataclasses.replace(fit_svm_detector(net, train, folder, propose), fine_tuning=seconds)
     print(f"{name}, seed {seed}: fine-tuning {costs.fine_tuning:.1f} s ({steps} steps), features {costs.features:.1f} s, "
@@ -150,7 +150,7 @@ for name in ("SPPNet", "SPPNet, many sizes"):
     for seed in range(seeds):
         net, trained[name] = three_trainings(name, seed)
         for k, factor in enumerate(factors):
-            net.short = net.long = round(64 * factor)
+            net.min_size = net.max_size = round(64 * factor)
             by_size[name][seed, k] = evaluate_detector(net, test, proposer=propose)["mAP@0.5"]
     mean_ap[name] = by_size[name][:, factors.index(1.0)].mean()
 print("mAP: " + ", ".join(f"{name} {value:.3f}" for name, value in mean_ap.items()))
@@ -204,8 +204,8 @@ lesson.save(figure, "speed")
 
 lesson.claim("D3", "SPPNet, sec. 2.2", "pyramid pooling gives vectors of one length for images of any size",
              f"{len(lengths)} sizes of images, lengths {sorted(set(lengths.values()))} = 50 bins x "
-             f"{model.trunk.channels} channels; windows pooled together and one by one differ by {largest:.1g}",
-             set(lengths.values()) == {50 * model.trunk.channels} and largest == 0)
+             f"{model.backbone.channels} channels; windows pooled together and one by one differ by {largest:.1g}",
+             set(lengths.values()) == {50 * model.backbone.channels} and largest == 0)
 lesson.claim("D3b", "SPPNet, sec. 4.3 (24 to 102 times)", "the convolutions run once per image, so it is many times "
              "faster than R-CNN with the same boxes",
              f"{counts[-1]} boxes: {seconds['R-CNN'][-1]:.2f} s against {seconds['SPPNet'][-1]:.3f} s, {ratio[-1]:.0f} "

@@ -26,7 +26,8 @@ from minicv.detection import box_iou, decode_boxes
 from minicv.detection.linear_svm import train_svm_with_mining
 from minicv.detection.selective_search import selective_search
 from minicv.metrics import VOCEvaluator
-from minicv.models.detection.base import select
+from minicv.models.detection.base import postprocess
+from minicv.models.detection.config import PostprocessConfig
 from minicv.nn import evaluating
 from minicv.ops.roi import EXAMPLE, roi_bins
 from minicv.training.detection import CachedProposals, DetectionConfig, evaluate_detector, train_detector
@@ -105,7 +106,7 @@ print(f"{len(train)} + {len(test)} images, {np.mean(counts):.0f} proposals each,
 
 side = min(train[0].image.shape[1:])
 minicv.seed(lesson.seed)
-model = models.build("fast_rcnn", num_classes=train.num_classes, stage="relu3_2", short=side, long=2 * side,
+model = models.build("fast_rcnn", num_classes=train.num_classes, cut_at="relu3_2", min_size=side, max_size=2 * side,
                      rois_per_image=32)
 config = DetectionConfig(steps=8 if lesson.quick else 500, batch=4, optimizer="adam", lr=0.002, warmup=20,
                          weight_decay=0.0, seed=lesson.seed)
@@ -136,20 +137,20 @@ def outputs(sample, boxes):
     """fc7 (R, D), softmax (R, K) and moved boxes (R, K, 4) of boxes (R, 4) in an image, in its pixels."""
     with evaluating(model):
         size = model.scaled_size(sample.image.shape[1:])
-        x = model.batch([model.pixels(resize_image(sample.image, size))])
+        x = model.batch([model.normalize(resize_image(sample.image, size))])
         factor = np.float32(size[0] / sample.image.shape[1])
-        pooled = model.pooled(model.trunk(x), [boxes * factor])
+        pooled = model.pool(model.backbone(x), [boxes * factor])
         fc7 = model.head.features(pooled)
-        score, offset = model.head.score(fc7), model.head.offset(fc7).reshape(-1, model.num_classes, 4)
+        score, offset = model.head.score(fc7), model.head.box_deltas(fc7).reshape(-1, model.num_classes, 4)
         moved = decode_boxes(offset.numpy(), (boxes * factor)[:, None], (10, 10, 5, 5)) / factor
         return fc7.numpy(), F.softmax(score, 1).numpy()[:, 1:], moved
 
 
 def mean_ap(answers, threshold=0.05):
     """mAP of scores (R, K) and boxes for each test image."""
-    voc = VOCEvaluator(test.num_classes)
+    voc, config = VOCEvaluator(test.num_classes), PostprocessConfig(score_threshold=threshold)
     for (score, boxes), sample in zip(answers, test, strict=True):
-        voc.update(select(boxes, score, sample.image.shape[1:], threshold), sample)
+        voc.update(postprocess(boxes, score, sample.image.shape[1:], config), sample)
     return voc.mean_ap
 
 
@@ -213,14 +214,14 @@ def learn(score, offset):
 # the next cell.
 
 image, boxes = test[0].image, propose(test[0].image)
-zeros = np.zeros((2000, model.trunk.channels, 7, 7), np.float32)
+zeros = np.zeros((2000, model.backbone.channels, 7, 7), np.float32)
 with no_grad(), evaluating(model):
-    per_box = seconds(lambda: model.head(model.trunk(lesson.tensor(model.pixels(cut_out(image, boxes))))))
+    per_box = seconds(lambda: model.head(model.backbone(lesson.tensor(model.normalize(cut_out(image, boxes))))))
     shared = seconds(lambda: model.predict([image], [boxes]))
     before = seconds(lambda: model.head(lesson.tensor(zeros)))
 with evaluating(model):
-    cuts, whole = (lesson.tensor(model.pixels(part)) for part in (cut_out(image, boxes), image[None]))
-    learn_per_box = seconds(lambda: learn(*model.head(model.trunk(cuts))))
+    cuts, whole = (lesson.tensor(model.normalize(part)) for part in (cut_out(image, boxes), image[None]))
+    learn_per_box = seconds(lambda: learn(*model.head(model.backbone(cuts))))
     learn_shared = seconds(lambda: learn(*model(whole, [boxes])))
 lesson.claim("D4d", "Fast R-CNN, sec. 1 and table 4", "sharing the convolutions makes training and detection faster, "
              "here at least twice as fast", f"{len(boxes)} boxes: {1000 * per_box:.0f} ms with the backbone for every box, "

@@ -13,6 +13,7 @@ from minicv.course.lessons import Lesson, compare, every
 
 lesson = Lesson("18_faster_rcnn", __doc__)
 
+import dataclasses
 import time
 
 import matplotlib.pyplot as plt
@@ -62,17 +63,17 @@ SCALES, RATIOS = (12.0, 24.0, 48.0), (0.5, 1.0, 2.0)
 
 def build(scales=SCALES, ratios=RATIOS, seed=lesson.seed):
     minicv.seed(seed)
-    return models.build("faster_rcnn", num_classes=train.num_classes, short=side, long=2 * side, scales=scales,
-                        ratios=ratios, rois_per_image=32)
+    return models.build("faster_rcnn", num_classes=train.num_classes, min_size=side, max_size=2 * side,
+                        anchor_scales=scales, anchor_ratios=ratios, rois_per_image=32)
 
 
 model = build()
 sample = max(list(train)[:12], key=lambda s: len(s.boxes))
 image, (pixels, target) = sample.image, model.example(sample)
 x = model.batch([pixels])
-size = model.trunk(x).shape[2:]
+size = model.backbone(x).shape[2:]
 anchors, k = model.rpn.anchors(size), len(model.rpn.base)
-channels = [len(layer.weight) for layer in (model.rpn.score, model.rpn.offset)]
+channels = [len(layer.weight) for layer in (model.rpn.score, model.rpn.box_deltas)]
 print(f"a map of {size[0]} x {size[1]} places, {len(anchors)} anchors, {channels} channels")
 
 # %%
@@ -126,7 +127,7 @@ lesson.save(figure, "targets")
 def loss_shares(model):
     """Each anchor's share of the class loss, (A,): 0 where it is neither; and its probability of an object."""
     with evaluating(model):
-        score, _ = model.rpn(model.trunk(x))
+        score, _ = model.rpn(model.backbone(x))
     s = score.numpy()[0]
     probability = 1 / (1 + np.exp(s[:, 0] - s[:, 1]))
     loss = np.where(labels == 1, -np.log(probability + 1e-12), np.where(labels == 0, -np.log(1 - probability + 1e-12), 0))
@@ -175,7 +176,7 @@ def measure(propose):
 
 
 curves, milliseconds = {}, {}
-model.rpn.after, model.rpn.before = (2000, 2000), (6000, 6000)
+model.rpn.config = dataclasses.replace(model.rpn.config, pre_nms_top_n=(6000, 6000), post_nms_top_n=(2000, 2000))
 for name, propose in (("RPN", model.propose), (
         "selective search", lambda image: selective_search(image, "fast", min_side=4, min_size=15))):
     curves[name], milliseconds[name], _ = measure(propose)
@@ -187,7 +188,7 @@ with no_grad(), evaluating(model):
     times = []  # for each image: all, and the RPN's own layers and the NMS alone, from the same call
     for sample in test:
         start = time.perf_counter()
-        features = model.trunk(model.batch([model.pixels(sample.image)]))
+        features = model.backbone(model.batch([model.normalize(sample.image)]))
         halfway = time.perf_counter()
         model.proposals(features, [sample.image.shape[1:]])
         times.append((time.perf_counter() - start, time.perf_counter() - halfway))
@@ -223,10 +224,10 @@ for name, (scales, ratios) in sets.items():
     recalls[name] = np.zeros((len(seeds), len(counts)))
     for n, seed in enumerate(seeds):
         rpn = build(scales, ratios, seed)
-        rpn.learn("rpn")
+        rpn.set_trainable("backbone", "rpn")
         for _ in train_detector(rpn, train, config.replace(steps=max(4, steps * 2 // 9), seed=seed)):
             pass
-        rpn.rpn.after, rpn.rpn.before = (2000, 2000), (6000, 6000)
+        rpn.rpn.config = dataclasses.replace(rpn.rpn.config, pre_nms_top_n=(6000, 6000), post_nms_top_n=(2000, 2000))
         recalls[name][n], _, least = measure(rpn.propose)
         fewest = min(fewest, least)
     curves[name] = recalls[name].mean(axis=0)
@@ -266,7 +267,7 @@ lesson.claim("D6", "Faster R-CNN, sec. 3.1 and table 8", "nine anchors need 18 +
 # ---------------------
 # The 20 best proposals for one test image, and detections scoring above 0.3 on three, after a few seconds of training.
 
-model.rpn.before, model.rpn.after = (1000, 500), (256, 128)
+model.rpn.config = model.config
 result = evaluate_detector(model, test)
 print("detector:", ", ".join(f"{name} {value:.3f}" for name, value in result.items()))
 figure, axes = plt.subplots(1, 4, figsize=(13, 3.6), layout="constrained")

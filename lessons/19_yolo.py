@@ -22,14 +22,14 @@ import minicv
 from minicv import models, no_grad
 from minicv.data import open_dataset
 from minicv.detection import box_iou
-from minicv.models.detection.yolo import assign
+from minicv.models.detection.yolo import assign_cells
 from minicv.nn import evaluating
 from minicv.training.detection import DetectionConfig, evaluate_detector, train_detector
 from minicv.viz import PALETTE, draw_boxes, draw_image
 from minicv.viz.boxes import class_color
 
 BLUE, ORANGE, GREEN = PALETTE[[5, 1, 3]] / 255
-TERMS = {"centre": "centre: x, y", "size": "size: roots of w, h", "object": "confidence, object",
+TERMS = {"center": "center: x, y", "size": "size: roots of w, h", "object": "confidence, object",
          "no_object": "confidence, no object", "class": "class"}
 
 SCENES = {"size": 56, "objects": (2, 9), "radius": (0.06, 0.28), "crowding": 0.8, "strength": 0.15, "contrast": 0.5,
@@ -44,17 +44,17 @@ train, test = (open_dataset("boxes", split, count=count, **SCENES)
 # first four say where it is; if two centres share a cell, the second object is lost.
 
 minicv.seed(lesson.seed)
-yolo = models.build("yolo", num_classes=3, size=56, layers="3x16 max 3x32 max 3x64 max 3x128")
+yolo = models.build("yolo", num_classes=3, image_size=56, layers="3x16 max 3x32 max 3x64 max 3x128")
 S = yolo.S
 sample = max(list(train)[:40], key=lambda s: len(s.boxes))
 _, target = yolo.example(sample)
-cells = assign([target], S)
+cells = assign_cells([target], S)
 for n in range(len(cells.label)):
     x, y, w, h = cells.box[n]
     print(f"row {cells.i[n]}, column {cells.j[n]}: x {x:.2f} y {y:.2f} of the cell, sqrt(w) {w:.2f} sqrt(h) {h:.2f} of "
           f"the picture, {train.class_names[cells.label[n]]}")
 objects = sum(len(s.boxes) for s in train)
-lost = objects - sum(len(assign([yolo.example(s)[1]], S).label) for s in train)
+lost = objects - sum(len(assign_cells([yolo.example(s)[1]], S).label) for s in train)
 print(f"of {objects} objects {lost} share their cell with one before them and cannot be learned at all")
 
 # %%
@@ -99,7 +99,7 @@ shown = sorted(list(train)[:30], key=lambda s: -len(s.boxes))[:3]
 figure, axes = plt.subplots(len(shown), 4, figsize=(10.5, 2.75 * len(shown)), layout="constrained", squeeze=False)
 for row, s in zip(axes, shown, strict=True):
     with evaluating(yolo), no_grad():
-        grid = yolo(yolo.batch([yolo.pixels(s.image)])).numpy()[0]
+        grid = yolo(yolo.batch([yolo.normalize(s.image)])).numpy()[0]
     boxes, scores = yolo.boxes_and_scores(grid)
     C = grid[..., 4:5 * yolo.B:5].reshape(-1).clip(0, 1)
     draw_image(row[0], s.image, f"{len(s.boxes)} objects")
@@ -126,8 +126,9 @@ lesson.save(figure, "boxes")
 # Faster R-CNN's map has a place every 4 pixels, with three anchors each, and one set of weights for all places.
 
 minicv.seed(lesson.seed)
-faster = models.build("faster_rcnn", num_classes=3, short=56, long=56, stage="relu3_2", scales=(8.0, 16.0, 32.0),
-                      ratios=(1.0,), hidden=128, rois_per_image=32, after=(128, 64), before=(300, 200), min_size=2.0)
+faster = models.build("faster_rcnn", num_classes=3, min_size=56, max_size=56, cut_at="relu3_2",
+                      anchor_scales=(8.0, 16.0, 32.0), anchor_ratios=(1.0,), hidden=128, rois_per_image=32,
+                      post_nms_top_n=(128, 64), pre_nms_top_n=(300, 200), rpn_min_size=2.0)
 config = config.replace(steps=20 if lesson.quick else 500, batch=2)
 start = time.perf_counter()
 for _ in train_detector(faster, train, config):

@@ -115,8 +115,8 @@ steps = 6 if lesson.quick else 180
 def trained(pool, masks, seed):
     """Mask R-CNN, or without its mask branch Faster R-CNN: the same first weights, steps and RoIs."""
     minicv.seed(lesson.seed + seed)
-    model = models.build("mask_rcnn" if masks else "faster_rcnn", num_classes=train.num_classes, short=side,
-                         long=2 * side, pool=pool, rois_per_image=16, after=(64, 32), nms_iou=0.5)
+    model = models.build("mask_rcnn" if masks else "faster_rcnn", num_classes=train.num_classes, min_size=side,
+                         max_size=2 * side, roi_pooling=pool, rois_per_image=16, post_nms_top_n=(64, 32), nms_iou=0.5)
     config = DetectionConfig(steps=steps, batch=4, optimizer="adam", lr=0.002, warmup=20, weight_decay=0.0,
                              seed=lesson.seed + seed)
     start = time.perf_counter()

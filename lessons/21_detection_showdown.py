@@ -55,16 +55,17 @@ print(f"selective search: {count:.0f} boxes and {1000 * searching:.0f} ms a pict
 # %%
 # 1. The networks
 # ---------------
-# All trunks are VGG11's first convolutions with a quarter of the channels, at stride 4; R-CNN goes through VGG11 with an
+# All backbones are VGG11's first convolutions with a quarter of the channels, at stride 4; R-CNN goes through VGG11 with an
 # eighth of them for each box. All take as many steps, so few that the whole lesson stays below its time limit, which is
 # far less than any of them could use; YOLO, which learns from 49 cells of a picture instead of many boxes, looks at 16
 # pictures a step instead of 2. Its fully connected layers, which learn every place by itself, would need many more.
 
-TRUNK = {"num_classes": 3, "stage": "relu3_2", "short": 64, "long": 64, "hidden": 128, "rois_per_image": 32}
-ANCHORS = {"scales": (10.0, 20.0, 40.0), "ratios": (1.0,), "before": (300, 150), "after": (128, 64), "min_size": 3.0}
-RCNN = {"num_classes": 3, "side": 32, "context": 2.25, "rois_per_image": 32, "backbone_options": {
+TRUNK = {"num_classes": 3, "cut_at": "relu3_2", "min_size": 64, "max_size": 64, "hidden": 128, "rois_per_image": 32}
+ANCHORS = {"anchor_scales": (10.0, 20.0, 40.0), "anchor_ratios": (1.0,), "pre_nms_top_n": (300, 150),
+           "post_nms_top_n": (128, 64), "rpn_min_size": 3.0}
+RCNN = {"num_classes": 3, "warp_size": 32, "context": 2.25, "rois_per_image": 32, "backbone_options": {
     "depth": 11, "width": 8, "hidden": 128, "pooled": 1, "batch_norm": True, "dropout": 0.0}}
-YOLO = {"num_classes": 3, "size": 56, "layers": "3x16 max 3x32 max 3x64 max 3x128"}
+YOLO = {"num_classes": 3, "image_size": 56, "layers": "3x16 max 3x32 max 3x64 max 3x128"}
 STEPS = 8 if lesson.quick else 350
 PLANS = {  # model, options, pictures in a step
     "R-CNN": ("rcnn", RCNN, 2), "SPPNet": ("sppnet", TRUNK, 2), "Fast R-CNN": ("fast_rcnn", TRUNK, 2),

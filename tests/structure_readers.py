@@ -37,7 +37,7 @@ def objects(dataset: Any) -> dict[str, list[tuple]]:
 @functools.cache
 def detector(name: str, num_classes: int) -> Any:
     minicv.seed(0)
-    return models.build(name, num_classes=num_classes, short=32, long=48)
+    return models.build(name, num_classes=num_classes, min_size=32, max_size=48)
 
 
 def make_targets(dataset: Any) -> None:

@@ -118,7 +118,7 @@ def test_train_uses_or_refuses_each_option(networks, monkeypatch, name, data):
     batch_norm = any(type(m).__name__ == "BatchNorm2d" for _, m in model.modules())
     rule = {"config": True, "with sgd": True, "pixels": segmentation, "objects": not segmentation,
             "with batch norm": batch_norm, "with batch norm and mpirun": batch_norm, "instances": segmentation,
-            "with a width": "width" in type(model).__init__.__annotations__, "with --schedule step": False,
+            "with a width": "width" in models.model_options(type(model)), "with --schedule step": False,
             "model": False,  # no network has the option "no"
             "with initialise_from": hasattr(model, "initialise_from"), "faster_rcnn": "ster" in name or "mask" in name}
     default = kinds.kind_of(name).chosen(name, cli.parser().parse_args(["train", name, "--data", data, "--out", "x"]))

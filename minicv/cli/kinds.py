@@ -252,7 +252,7 @@ class Detection(Kind):
         from ..data.files.rle import encode_rle
         from ..viz import render_detections
         names, given = class_names(model, info), proposer(model, args, None)
-        score = model.sure if args.score is None else args.score
+        score = model.display_score if args.score is None else args.score
 
         def write(image, stem):
             found = model.predict([image], None if given is None else [given(image)], score=score)[0]

@@ -98,7 +98,7 @@ def parser() -> argparse.ArgumentParser:
     add.add_argument("--preset", default="compact", choices=["compact", "paper"])
     add.add_argument("--width", type=int, help="channels of the first level, instead of the preset's")
     add.add_argument("--option", action="append", default=[], metavar="NAME=VALUE",
-                     help="any other option of the model's class, the value in JSON: short=256, 'pool=\"align\"'")
+                     help="any other option of the model, the value in JSON: min_size=256, 'roi_pooling=\"align\"'")
     add.add_argument("--steps", type=int, help="training steps")
     add.add_argument("--batch", type=int, help="pictures per step")
     add.add_argument("--optimizer", choices=["sgd", "adam"],
@@ -336,8 +336,9 @@ def begin_with(model: Module, name: str, start: str, resumed: bool) -> None:
 def model_options(args: argparse.Namespace) -> dict[str, object]:
     """Arguments for the model's class, from --option and --width; ``UserError`` for one that is not for the user."""
     options: dict[str, object] = {}
-    kinds_of = {name: kind for name, kind in models.model_class(args.model).__init__.__annotations__.items()
-                if name not in ("return", "num_classes", "in_channels")}
+    kinds_of = {name: option.annotation for name, option in
+                models.model_options(models.model_class(args.model)).items()
+                if name not in ("num_classes", "in_channels")}
     for text in args.option:
         name, equals, value = text.partition("=")
         if name in ("num_classes", "in_channels"):
@@ -351,7 +352,7 @@ def model_options(args: argparse.Namespace) -> dict[str, object]:
                 raise ValueError
             options[name] = json.loads(value)
         except ValueError:
-            raise UserError(f"--option {text}: must be NAME=VALUE with the value in JSON, as in short=256") from None
+            raise UserError(f"--option {text}: must be NAME=VALUE with the value in JSON, as in min_size=256") from None
         if not models.fits(options[name], kinds_of[name]):
             raise UserError(f"--option {text}: must be {kinds_of[name]}")
     if args.width is not None:

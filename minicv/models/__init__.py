@@ -1,8 +1,10 @@
 """The networks by name: ``minicv.models.build("unet")``. One file per paper."""
 from __future__ import annotations
 
+import inspect
 import math
 import numbers
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
@@ -57,15 +59,15 @@ def build(name: str, preset: str = "compact", **options: Any) -> Module:
     arguments of the class. Checkpoints keep the choice, ``model.build_args``. Raises ``ValueError`` for an unknown
     name, preset or option.
     """
-    cls = model_class(name)
+    cls: Any = model_class(name)
     if preset not in cls.PRESETS:
         raise ValueError(f"build({name!r}, preset={preset!r}): the presets are {', '.join(cls.PRESETS)}")
-    unknown = options.keys() - cls.__init__.__annotations__.keys()
+    known = model_options(cls)
+    unknown = options.keys() - known.keys()
     if unknown:
-        known = ", ".join(k for k in cls.__init__.__annotations__ if k != "return")
-        raise ValueError(f"build({name!r}): no option {', '.join(sorted(unknown))}; there are: {known}")
+        raise ValueError(f"build({name!r}): no option {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
     for option, value in options.items():
-        kind = cls.__init__.__annotations__[option]
+        kind = known[option].annotation
         if not fits(value, kind):
             raise ValueError(f"build({name!r}): {option}={value!r}; it must be {kind}")
     large = [f"{k}={v}" for k, v in options.items() if any(isinstance(n, int) and n > LARGEST for n in
@@ -75,6 +77,11 @@ def build(name: str, preset: str = "compact", **options: Any) -> Module:
     model = cls(**{**cls.PRESETS[preset], **options})
     model.build_args = {"model": name, "preset": preset, "options": options}
     return model
+
+
+def model_options(cls: Any) -> Mapping[str, inspect.Parameter]:
+    """Return a model class's options by name: its arguments, or the fields of its ``Config``."""
+    return inspect.signature(getattr(cls, "Config", cls)).parameters
 
 
 def fits(value: Any, kind: str) -> bool:

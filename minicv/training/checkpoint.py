@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import os
 from pathlib import Path
@@ -109,7 +108,7 @@ def load_checkpoint(path: str | os.PathLike, expect: str | None = None) -> tuple
 def model_arguments(args: dict) -> dict[str, Any]:
     """Return all arguments of a model, from its options, its preset or its class's defaults, as JSON stores them."""
     cls: Any = models.model_class(args["model"])
-    defaults = {name: parameter.default for name, parameter in inspect.signature(cls).parameters.items()}
+    defaults = {name: parameter.default for name, parameter in models.model_options(cls).items()}
     return json.loads(to_json({"name": args["model"], **defaults, **cls.PRESETS[args["preset"]],
                                **args["options"]}, default=str))
 

@@ -52,7 +52,7 @@ class DetectionTask:
     def __init__(self, model: Detector, dataset: Any, config: DetectionConfig, proposer: Proposer | None = None):
         if len(dataset) == 0:
             raise DataError("train: the data set has no images")
-        if model.learns_masks and not has_masks(dataset):
+        if model.needs_masks and not has_masks(dataset):
             raise DataError(f"train: {type(model).__name__} learns masks, and no object of the {len(dataset)} training "
                             "images has one; train faster_rcnn, which needs boxes only, or use a data set with masks")
         self.dataset, self.config, self.model = dataset, config, model
@@ -81,7 +81,7 @@ class DetectionTask:
         proposals = self.proposer(sample.image).astype(np.float32)
         beside = DetectionSample(sample.image[:1], proposals, np.zeros(len(proposals), np.int64), sample.name)
         moved = dataclasses.replace(self.augment, jitter=0.0, exposure=1.0)(beside, copy.deepcopy(rng)).boxes
-        if not self.model.learns_masks:
+        if not self.model.needs_masks:
             sample = dataclasses.replace(sample, masks=None)
         return self.augment(sample, rng), moved
 

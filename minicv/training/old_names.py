@@ -13,10 +13,25 @@ OLD_NAMES: dict[str, dict[str, str]] = {
     "metadata": {"recipe": "build_args"},  # of the file
     "info": {"recipe": "config"},  # what is saved with the model
     "models": {},
-    "options": {},  # arguments of the models' classes
+    "options": {  # arguments of the models' classes
+        "short": "min_size", "long": "max_size", "search": "proposal_max_size",
+        "foreground": "foreground_fraction", "background": "background_iou",
+        "score": "score_threshold", "most": "max_detections", "scales": "anchor_scales", "ratios": "anchor_ratios",
+        "border": "allowed_border", "before": "pre_nms_top_n", "after": "post_nms_top_n",
+        "rpn_samples": "anchors_per_image", "mask_pooled": "mask_roi_size", "coord": "lambda_coord",
+        "noobj": "lambda_noobj", "shuffle": "shuffle_objects", "near": "regression_iou",
+        "distinct": "negative_nms_iou", "alternate": "multi_size_training", "sizes": "image_scales",
+        "area": "target_area", "rcnn.side": "warp_size", "sppnet.frozen": "freeze_backbone",
+        **{f"{model}.{old}": new for model in ("fast_rcnn", "faster_rcnn", "mask_rcnn", "sppnet") for old, new in (
+            ("trunk", "backbone"), ("stage", "cut_at"), ("trunk_options", "backbone_options"), ("pooled", "roi_size"),
+            ("pool", "roi_pooling"), ("min_size", "rpn_min_size"))},
+        **{f"{model}.{old}": new for model in ("yolo", "fast_yolo") for old, new in (
+            ("size", "image_size"), ("boxes", "boxes_per_cell"))}},
     "config": {},  # fields of the training's configuration
     "data": {},  # data sets
-    "arrays": {},  # weights and buffers
+    "arrays": {  # weights and buffers
+        "trunk.net": "backbone.net", "trunk.layers": "backbone.layers", "rpn.offset": "rpn.box_deltas",
+        "head.offset": "head.box_deltas"},
 }
 
 

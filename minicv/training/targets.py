@@ -42,7 +42,7 @@ def _detection_targets(task: DetectionTask) -> Iterator[str]:
     elif not boxes.all():
         yield f"no object of {_class_names(dataset, boxes == 0)} in the {N} training images, so none will be found"
     noise = (boxes > 0) & (masks == 0)
-    if model.learns_masks and noise.any():
+    if model.needs_masks and noise.any():
         yield (f"no mask of {_class_names(dataset, noise)} in the {N} training images, so the masks of its objects "
                "will be noise; add masks, or train faster_rcnn, which needs boxes only")
     yield from _anchors(model, sizes)
@@ -55,8 +55,8 @@ def _anchors(model: Detector, sizes: set[tuple]) -> Iterator[str]:
     without = [size for size in sorted(sizes) if not model.usable_anchors(size)]
     if without:
         line = (f"no anchor of the RPN lies inside an image of {' x '.join(map(str, without[0]))} pixels, scaled to "
-                f"{' x '.join(map(str, model.scaled_size(without[0])))}; use smaller scales, as in --option "
-                "'scales=[16,32,64]', or --option border=inf, with which anchors may cross the border")
+                f"{' x '.join(map(str, model.scaled_size(without[0])))}; use smaller anchors, as in --option "
+                "'anchor_scales=[16,32,64]', or let anchors cross the border: --option allowed_border=Infinity")
         if len(without) == len(sizes):
             raise DataError(f"train: {line}")
         yield line

@@ -41,7 +41,7 @@ def finder(run: Path) -> tuple[str, Any]:
 
     def find(image: np.ndarray) -> Detections:
         found = model.predict([image], None if given is None else [given(image)])[0]
-        return found[found.scores >= model.sure]
+        return found[found.scores >= model.display_score]
 
     return name_of(model), find
 

@@ -17,7 +17,7 @@ from tests.cli.test_main import fails, run  # noqa: F401 - fixtures
 from tests.models.detection.learning import PROPOSING, TINY
 
 OPTIONS = [f"--option={name}={json.dumps(value)}" for name, value in
-           {**TINY, **PROPOSING, "border": 1e9, "mask_width": 4}.items() if name != "num_classes"]
+           {**TINY, **PROPOSING, "allowed_border": 1e9, "mask_width": 4}.items() if name != "num_classes"]
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def checkpoint(tmp_path_factory):
     """A Mask R-CNN that has learned nothing, and finds much."""
     path = tmp_path_factory.mktemp("run") / "model.safetensors"
     minicv.seed(0)
-    model = models.build("mask_rcnn", **{**TINY, **PROPOSING, "border": 1e9, "num_classes": 5, "mask_width": 4})
+    model = models.build("mask_rcnn", **{**TINY, **PROPOSING, "allowed_border": 1e9, "num_classes": 5, "mask_width": 4})
     save_checkpoint(path, model, classes=["disc", "square", "triangle", "star", "cross"])
     return path
 
@@ -94,7 +94,7 @@ def test_train_evaluate_predict(run, few_boxes, tmp_path):  # noqa: F811 - the f
     assert (code, error) == (0, "")
     assert "2 steps in" in text and "scale=1.2" in text and "turn=True" in text
     model, info = load_checkpoint(out / "last.safetensors")
-    assert info["classes"] == ["disc", "square", "triangle", "star", "cross"] and model.short == 48
+    assert info["classes"] == ["disc", "square", "triangle", "star", "cross"] and model.min_size == 48
     lines = (out / "metrics.jsonl").read_text().splitlines()
     assert {"rpn_class", "rpn_box", "class", "box", "mask", "total"} < json.loads(lines[-1]).keys()
     code, text, _ = run("evaluate", "--checkpoint", out / "last.safetensors", "--data", "boxes", "--split", "val",
@@ -152,11 +152,11 @@ def options_of(**options):
 
 
 @pytest.mark.parametrize(("name", "options"), [
-    ("rcnn", {"side": 32, "context": 2.0, "rois_per_image": 8, "search": 24, "backbone_options": {
+    ("rcnn", {"warp_size": 32, "context": 2.0, "rois_per_image": 8, "proposal_max_size": 24, "backbone_options": {
         "depth": 11, "width": 4, "hidden": 16, "pooled": 1, "batch_norm": True, "dropout": 0.0}}),
-    ("sppnet", {k: v for k, v in TINY.items() if k not in ("pooled", "num_classes")}),
+    ("sppnet", {k: v for k, v in TINY.items() if k not in ("roi_size", "num_classes")}),
     ("fast_rcnn", {k: v for k, v in TINY.items() if k != "num_classes"}),
-    ("yolo", {"layers": "3x4 max 3x5 max", "size": 24, "hidden": 8})])
+    ("yolo", {"layers": "3x4 max 3x5 max", "image_size": 24, "hidden": 8})])
 def test_networks_that_search_and_yolo(run, few_boxes, tmp_path, name, options):  # noqa: F811
     """All three commands; proposals by selective search are made once for each picture and kept beside the weights."""
     out = tmp_path / "run"
@@ -181,7 +181,7 @@ def test_networks_that_search_and_yolo(run, few_boxes, tmp_path, name, options):
     ("faster_rcnn", {}, 0.5), ("sppnet", {}, 0.0), ("sppnet", {"svm": False}, 0.5), ("yolo", {}, 0.25)])
 def test_predict_writes_what_a_network_is_sure_of(run, monkeypatch, tmp_path, name, options, sure):  # noqa: F811
     model = models.build(name, **options)
-    assert model.sure == sure
+    assert model.display_score == sure
     found = Detections(np.tile(np.array([[1, 2, 30, 40]], np.float32), (2, 1)),
                        np.array([sure, sure - 0.01], np.float32), np.array([0, 1]))
     monkeypatch.setattr(type(model), "predict", lambda self, images, proposals, score: [found[found.scores >= score]])
@@ -209,10 +209,10 @@ def test_alternating_training(run, fails, few_boxes, monkeypatch, tmp_path):  # 
     states = [load_checkpoint(file)[0].state_dict() for file in files]
     learned = [{name.partition(".")[0] for name in after if (after[name] != before[name]).any()}
                for before, after in zip(states[1:-1], states[2:], strict=True)]
-    assert learned == [{"rpn"}, {"head"}]  # on the trunk of the second
+    assert learned == [{"rpn"}, {"head"}]  # on the backbone of the second
 
     def stop(self, *arguments, original=training.Training.train_step):
-        if self.model.parts == ("rpn",) and self.model.trunk.frozen and self.step == 1:
+        if self.model.trainable == ("rpn",) and self.model.backbone.frozen and self.step == 1:
             raise KeyboardInterrupt
         return original(self, *arguments)
 
@@ -269,9 +269,9 @@ def test_proposals_of_another_checkpoint(run, few_boxes, tmp_path):  # noqa: F81
     (["unet", "--turn"], "--turn is not for unet, which labels pixels"),
     (["faster_rcnn", "--workers", "0"], "--workers 0: must be at least 1"),
     (["faster_rcnn", "--weight-map"], "--weight-map is not for faster_rcnn, which finds objects"),
-    (["faster_rcnn", "--option", "short"], "--option short: must be NAME=VALUE with the value in JSON, as in short"),
-    (["faster_rcnn", "--option", "pool=align"], "--option pool=align: must be NAME=VALUE with the value in JSON"),
-    (["faster_rcnn", "--option", "shrot=3"], "--option shrot=3: faster_rcnn has no option shrot; it has trunk,"),
+    (["faster_rcnn", "--option", "short"], "--option short: must be NAME=VALUE with the value in JSON, as in min_size"),
+    (["faster_rcnn", "--option", "roi_pooling=align"], "--option roi_pooling=align: must be NAME=VALUE with the value"),
+    (["faster_rcnn", "--option", "shrot=3"], "--option shrot=3: faster_rcnn has no option shrot; it has backbone,"),
     (["yolo", "--alternating"], "--alternating is not for yolo; it is for faster_rcnn and mask_rcnn"),
     (["fast_rcnn", "--proposals", "no.safetensors"], "no.safetensors: no such checkpoint"),
 ])

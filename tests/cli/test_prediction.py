@@ -120,7 +120,7 @@ def test_boxes_and_masks_lie_in_the_upright_image(predict, monkeypatch, tmp_path
         box = np.array([[x.min(), y.min(), x.max() + 1, y.max() + 1]], np.float32)
         return [Detections(box, np.ones(1, np.float32), np.zeros(1, int), mask[None])]
     monkeypatch.setattr(YOLO, "predict", find)
-    save_checkpoint(tmp_path / "yolo.safetensors", models.build("yolo", layers="3x4 max", size=24, num_classes=1),
+    save_checkpoint(tmp_path / "yolo.safetensors", models.build("yolo", layers="3x4 max", image_size=24, num_classes=1),
                     classes=["cell"])
     upright = np.zeros((20, 31, 3), np.uint8)
     upright[3:9, 5:25] = 255
@@ -136,7 +136,7 @@ def test_boxes_and_masks_lie_in_the_upright_image(predict, monkeypatch, tmp_path
 
 def test_nothing_found_is_said(predict, tmp_path):
     minicv.seed(0)
-    save_checkpoint(tmp_path / "yolo.safetensors", models.build("yolo", layers="3x4 max", size=24, num_classes=1))
+    save_checkpoint(tmp_path / "yolo.safetensors", models.build("yolo", layers="3x4 max", image_size=24, num_classes=1))
     path = save(tmp_path / "a.png", cells())
     code, (line,), _ = predict(tmp_path / "yolo.safetensors", path, "--score", "2")
     assert code == 0 and line.endswith("(30 x 20 pixels)  nothing with a score of 2 or more")
@@ -173,7 +173,7 @@ def test_images_of_every_mode_for_gray_and_color_networks(unet, rgb, predict, tm
                                   "mask_rcnn"])
 def test_images_of_any_size(predict, tmp_path, name, size):
     minicv.seed(0)
-    small = {"short": 32, "long": 48} if "rcnn" in name else {}
+    small = {"min_size": 32, "max_size": 48} if "rcnn" in name else {}
     save_checkpoint(tmp_path / "m.safetensors", models.build(name, num_classes=2, **small))
     path = save(tmp_path / "a.png", np.full((*size, 3), 99, np.uint8))
     code, lines, errors = predict(tmp_path / "m.safetensors", path)

@@ -111,7 +111,7 @@ def test_a_test_split_that_is_damaged_is_not_passed_over(name, tmp_path):
 
 def test_evaluate_says_that_it_reads_val(tmp_path, capsys):
     make("coco", tmp_path)
-    model = models.build("faster_rcnn", num_classes=1, short=32, long=48)
+    model = models.build("faster_rcnn", num_classes=1, min_size=32, max_size=48)
     training.save_checkpoint(tmp_path / "model.safetensors", model, classes=["car"])
     command = ["evaluate", "--checkpoint", str(tmp_path / "model.safetensors"), "--data", f"coco:{tmp_path}", "--json"]
     with warnings.catch_warnings():

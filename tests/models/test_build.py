@@ -1,4 +1,3 @@
-import inspect
 
 import numpy as np
 import pytest
@@ -17,7 +16,7 @@ def test_every_model_has_both_presets_made_of_its_own_options(name):
     cls = models.model_class(name)
     assert {"compact", "paper"} <= set(cls.PRESETS)
     for options in cls.PRESETS.values():
-        assert options.keys() <= inspect.signature(cls).parameters.keys()
+        assert options.keys() <= models.model_options(cls).keys()
 
 
 def test_the_preset_gives_the_options_and_options_win():

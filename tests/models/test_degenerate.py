@@ -15,13 +15,13 @@ from tests.models.detection.learning import PROPOSING, TINY
 SMALL_VGG = {"depth": 11, "width": 4, "hidden": 8, "pooled": 1, "batch_norm": True, "dropout": 0.0}
 DETECTORS = {
     "fast_rcnn": TINY, "faster_rcnn": {**TINY, **PROPOSING}, "mask_rcnn": {**TINY, **PROPOSING, "mask_width": 4},
-    "rcnn": {"side": 32, "context": 2.0, "rois_per_image": 16, "backbone_options": SMALL_VGG},
-    "sppnet": {**{k: v for k, v in TINY.items() if k != "pooled"}, "sizes": (0.8, 1.0)},
-    "yolo": {"size": 56, "layers": "3x4 max 3x8 max 3x8 max", "hidden": 16},
-    "fast_yolo": {"size": 56, "layers": "3x4 max 3x8 max 3x8 max", "hidden": 16}}
+    "rcnn": {"warp_size": 32, "context": 2.0, "rois_per_image": 16, "backbone_options": SMALL_VGG},
+    "sppnet": {**{k: v for k, v in TINY.items() if k != "roi_size"}, "image_scales": (0.8, 1.0)},
+    "yolo": {"image_size": 56, "layers": "3x4 max 3x8 max 3x8 max", "hidden": 16},
+    "fast_yolo": {"image_size": 56, "layers": "3x4 max 3x8 max 3x8 max", "hidden": 16}}
 LOSSES = {"fast_rcnn": ["class", "box"], "faster_rcnn": ["rpn_class", "rpn_box", "class", "box"],
           "mask_rcnn": ["rpn_class", "rpn_box", "class", "box", "mask"], "rcnn": ["class"], "sppnet": ["class"],
-          "yolo": ["centre", "size", "object", "no_object", "class"]}
+          "yolo": ["center", "size", "object", "no_object", "class"]}
 LOSSES["fast_yolo"] = LOSSES["yolo"]
 
 
@@ -170,7 +170,7 @@ def test_yolos_cells_without_an_object_learn_no_box_and_no_class_even_from_infin
 
 def test_anchors_that_are_ignored_and_other_classes_boxes_and_masks_have_no_gradient():
     minicv.seed(0)
-    model = models.build("mask_rcnn", **{**DETECTORS["mask_rcnn"], "num_classes": 3, "rpn_samples": 8})
+    model = models.build("mask_rcnn", **{**DETECTORS["mask_rcnn"], "num_classes": 3, "anchors_per_image": 8})
     anchors = model.rpn.anchors((12, 16))
     rng = np.random.default_rng(0)
     score = rng.standard_normal((1, len(anchors), 2)).astype(np.float32)

@@ -88,11 +88,12 @@ def test_papers_boxes_and_batch_norm():
         fast, faster, mask, sppnet = (models.build(name, "paper") for name in
                                       ("fast_rcnn", "faster_rcnn", "mask_rcnn", "sppnet"))
         deeplab, psp, yolo = (models.build(name, "paper") for name in ("deeplabv3", "pspnet", "yolo"))
-    assert 2 * fast.rois_per_image == faster.rois_per_image == 128  # Fast R-CNN, sec. 2.3; the released code
-    assert mask.rois_per_image == 64  # Mask R-CNN, sec. 3.1, C4
-    assert (faster.rpn.samples, faster.rpn.after, faster.rpn.border) == (256, (2000, 300), 0)  # sec. 3.1.3 and 3.3
-    assert (sppnet.regression_iou, sppnet.negative_nms_iou, sppnet.alternate) == (0.5, 0.7, False)  # SPPNet, sec. 4.1
-    assert yolo.shuffle and yolo.dropout.p == 0.5
+    assert 2 * fast.config.rois_per_image == faster.config.rois_per_image == 128  # Fast R-CNN, sec. 2.3; its code
+    assert mask.config.rois_per_image == 64  # Mask R-CNN, sec. 3.1, C4
+    rpn, spp = faster.rpn.config, sppnet.config
+    assert (rpn.anchors_per_image, rpn.post_nms_top_n, rpn.allowed_border) == (256, (2000, 300), 0)  # sec. 3.1.3, 3.3
+    assert (spp.regression_iou, spp.negative_nms_iou, spp.multi_size_training) == (0.5, 0.7, False)  # SPPNet, sec. 4.1
+    assert yolo.config.shuffle_objects and yolo.dropout.p == 0.5
     norms = [m for _, m in deeplab.modules() if isinstance(m, minicv.nn.BatchNorm2d)]
     assert len(norms) > 100 and {m.momentum for m in norms} == {0.0003}  # DeepLabv3, sec. 4.1: a decay of 0.9997
     assert psp.auxiliary == 0.4  # PSPNet, sec. 3.3

@@ -26,7 +26,7 @@ class Oracle(Detector):
     """Knows the right answers: by the grey values of a picture's first row."""
 
     def __init__(self, data, masks=False, share=1.0):
-        self.in_channels, self.num_classes, self.short, self.long = 3, data.num_classes, 64, 64
+        self.in_channels, self.num_classes, self.min_size, self.max_size = 3, data.num_classes, 64, 64
         self.weight = nn.Parameter(np.ones(1, np.float32))
         self.known = {data[i].image.tobytes(): data[i] for i in range(len(data))}
         self.with_masks, self.share = masks, share
@@ -96,7 +96,7 @@ def test_a_bad_picture_is_named():
             whole = super().__getitem__(i)
             return dataclasses.replace(whole, image=whole.image[:1])
 
-    with pytest.raises(DataError, match=r"boxes-train-0-0: FasterRCNN.example: a picture must be \(3, H, W\)"):
+    with pytest.raises(DataError, match=r"boxes-train-0-0: FasterRCNN.example: an image must be \(3, H, W\)"):
         DetectionTask(tiny(), Grey(1, 48), SMALL).example(0)
     with pytest.raises(ValueError, match="train: the data set has no images"):
         DetectionTask(tiny(), BoxScenes(0, 48), SMALL)
@@ -132,13 +132,13 @@ def test_alternating_training_changes_one_part_at_a_time():
     def changed(a, b):
         return {name.partition(".")[0] for name in a if (a[name] != b[name]).any()}
 
-    assert changed(states[0], states[1]) == {"rpn", "trunk"}
-    # the trunk of step 2 starts from the first weights: in two steps of Adam no weight moves by more than 2 rates
-    assert changed(states[1], states[2]) == {"trunk", "head"}
-    moved = [abs(states[2][n] - states[0][n]).max() for n in states[0] if n.startswith("trunk") and "running" not in n]
+    assert changed(states[0], states[1]) == {"rpn", "backbone"}
+    # the backbone of step 2 starts from the first weights: in two steps of Adam no weight moves by more than 2 rates
+    assert changed(states[1], states[2]) == {"backbone", "head"}
+    moved = [abs(states[2][n] - states[0][n]).max() for n in states[0] if n.startswith("backbone") and "run" not in n]
     assert max(moved) < 2 * 2 * 0.001 * 1.01  # biases at twice the rate
     assert changed(states[2], states[3]) == {"rpn"} and changed(states[3], states[4]) == {"head"}
-    assert not model.trunk.frozen and model.parts == ("rpn", "head")
+    assert not model.backbone.frozen and model.trainable == ("backbone", "rpn", "head")
 
 
 # ---------------------------------------------------------------------------------------------------------- proposals

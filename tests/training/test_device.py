@@ -68,7 +68,7 @@ def detector():
     """Faster R-CNN on images of 64 x 64: how many proposals it has differs from step to step."""
     minicv.seed(0)
     images = BoxScenes(4, (64, 64))
-    model = models.build("faster_rcnn", num_classes=images.num_classes, short=64, long=64)
+    model = models.build("faster_rcnn", num_classes=images.num_classes, min_size=64, max_size=64)
     return Training(DetectionTask(model, images, DetectionConfig(steps=2300, lr=0.001)))
 
 

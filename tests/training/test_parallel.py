@@ -264,12 +264,13 @@ else:
          Target(near[2:3], np.array([1]), (48, 64), None, near[1:] if kind != "mask_rcnn" else None)]
     size = {"num_classes": 3, "hidden": 8, "rois_per_image": 500, "dropout": 0.0}
     if kind == "rcnn":
-        size = {"num_classes": 3, "side": 32, "context": 2.0, "rois_per_image": 500, "backbone_options":
+        size = {"num_classes": 3, "warp_size": 32, "context": 2.0, "rois_per_image": 500, "backbone_options":
                 {"depth": 11, "width": 2, "hidden": 8, "pooled": 1, "batch_norm": False, "dropout": 0.0}}
     else:
-        size |= {"trunk_options": {"depth": 11, "width": 4}, "stage": "relu3_2", "foreground": 1.0}
+        size |= {"backbone_options": {"depth": 11, "width": 4}, "cut_at": "relu3_2", "foreground_fraction": 1.0}
     if kind == "mask_rcnn":
-        size |= {"scales": (8.0, 16.0, 32.0), "rpn_samples": 10 ** 5, "after": (40, 20), "mask_width": 4}
+        size |= {"anchor_scales": (8.0, 16.0, 32.0), "anchors_per_image": 10 ** 5, "post_nms_top_n": (40, 20),
+                 "mask_width": 4}
     model = models.build(kind, **size)
 drawn = []
 sample_rois = roi_heads.sample_rois

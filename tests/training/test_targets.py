@@ -81,14 +81,15 @@ def test_a_class_whose_objects_have_no_masks():
 
 
 def test_anchors_that_do_not_fit_into_the_images():
-    task = objects("faster_rcnn", image(0, 1, 2), scales=(128.0, 256.0), border=0.0)
-    message = "no anchor of the RPN lies inside an image of 48 x 64 pixels, scaled to 48 x 64; use smaller scales"
+    task = objects("faster_rcnn", image(0, 1, 2), anchor_scales=(128.0, 256.0), allowed_border=0.0)
+    message = "no anchor of the RPN lies inside an image of 48 x 64 pixels, scaled to 48 x 64; use smaller anchors"
     with pytest.raises(DataError, match=message):
         missing_targets(task)
     flat = image(size=(40, 400))  # scaled to 6 x 64
-    lines = missing_targets(objects("faster_rcnn", image(0, 1, 2), flat, scales=(16.0,), ratios=(1.0,), border=0.0))
+    lines = missing_targets(objects("faster_rcnn", image(0, 1, 2), flat, anchor_scales=(16.0,), anchor_ratios=(1.0,),
+                                    allowed_border=0.0))
     assert len(lines) == 1 and "40 x 400 pixels, scaled to 6 x 64" in lines[0]
-    assert missing_targets(objects("faster_rcnn", image(0, 1, 2), flat, scales=(128.0,))) == []  # may cross the border
+    assert missing_targets(objects("faster_rcnn", image(0, 1, 2), flat, anchor_scales=(128.0,))) == []  # may cross
 
 
 # --------------------------------------------------------------------------------------------------------------- pixels

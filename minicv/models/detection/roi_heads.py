@@ -2,9 +2,9 @@
 and Mask R-CNN share.
 
     map, RoIs  ->  RoI pooling 7x7  ->  fc6, ReLU  ->  fc7, ReLU  -+->  K + 1 scores, 0 for background
-               (or RoIAlign)                                       +->  K x 4 offsets, a box regressor for each class
+               (or RoIAlign)                                       +->  K x 4 box deltas, a box regressor for each class
 
-The targets of the offsets are divided by their usual deviations (0.1, 0.1, 0.2, 0.2) (sec. 2.3: "we normalize the
+The targets of the deltas are divided by their usual deviations (0.1, 0.1, 0.2, 0.2) (sec. 2.3: "we normalize the
 ground-truth regression targets to have zero mean and unit variance"), here by constants, as in the authors' later code.
 """
 from __future__ import annotations
@@ -21,60 +21,97 @@ from ...backend import rng, to_device
 from ...detection import Detections, decode_boxes, encode_boxes, match_proposals, sample_boxes
 from ...nn import init
 from ..shares import per_process
-from .base import Target, select
+from .base import Target, postprocess
+from .config import Config, PostprocessConfig
 
-WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # one over the deviations of the offsets
+WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # one over the deviations of the deltas
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RoISamplingConfig(Config):
+    """A training step uses ``rois_per_image`` RoIs of each image: up to ``foreground_fraction`` of them objects, with
+    an IoU of at least 0.5, the others background, with an IoU in the half-open interval ``background_iou``."""
+
+    rois_per_image: int = 64
+    foreground_fraction: float = 0.25
+    background_iou: tuple[float, float] = (0.1, 0.5)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RoIHeadConfig(RoISamplingConfig):
+    """RoIs are pooled to ``roi_size`` squared by RoI pooling, "pool", or RoIAlign, "align". ``hidden``: neurons of fc6
+    and of fc7; ``dropout`` behind each."""
+
+    hidden: int = 4096
+    roi_size: int = 7
+    roi_pooling: str = "pool"
+    dropout: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.roi_pooling not in ("pool", "align"):
+            self.refuse(f"roi_pooling={self.roi_pooling!r}", "'pool' or 'align'")
 
 
 @dataclasses.dataclass
 class RoISample:
-    """The RoIs of one picture for a step. boxes: float32 (R, 4). labels: int64 (R,), u: 0 background, k + 1 class k.
-    matched: int64 (R,), the object that each is of; of background meaningless. Those of objects come first."""
+    """The RoIs of one image for a step, the objects first.
+
+    boxes: float32 (R, 4). labels: int64 (R,), u: 0 background, k + 1 class k. matched: int64 (R,), the object of each
+    RoI; meaningless for background.
+    """
 
     boxes: np.ndarray
     labels: np.ndarray
     matched: np.ndarray
 
     @property
-    def objects(self) -> int:
+    def num_objects(self) -> int:
         return int((self.labels > 0).sum())
 
 
-def sample_rois(proposals: np.ndarray, target: Target, count: int, fraction: float, background: tuple[float, float],
-                random: np.random.Generator) -> RoISample:
-    """Fast R-CNN, sec. 2.3: ``count`` RoIs of an image, a quarter with an IoU of at least 0.5, the others background.
+def sample_rois(proposals: np.ndarray, target: Target, config: RoISamplingConfig,
+                rng: np.random.Generator) -> RoISample:
+    """Draw the RoIs of one image: Fast R-CNN, sec. 2.3.
 
-    The objects themselves are proposals, too. On a picture without objects every proposal is background, whatever
-    ``background`` says: its lower end is there to find hard examples near objects.
+    The objects themselves are proposals, too. In an image without objects every proposal is background, whatever its
+    IoU: the lower end of ``background_iou`` is there to find hard examples near objects.
     """
     boxes = np.concatenate([target.boxes, proposals]).astype(np.float32)
-    labels, matched = match_proposals(boxes, target.boxes, 0.5, background if len(target.boxes) else (0.0, 0.5))
-    positive, negative = sample_boxes(labels, count, fraction, random)
-    chosen = np.concatenate([positive, negative])
-    u = np.zeros(len(chosen), np.int64)
+    background_iou = config.background_iou if len(target.boxes) else (0.0, 0.5)
+    labels, matched = match_proposals(boxes, target.boxes, 0.5, background_iou)
+    positive, negative = sample_boxes(labels, config.rois_per_image, config.foreground_fraction, rng)
+    sampled = np.concatenate([positive, negative])
+    u = np.zeros(len(sampled), np.int64)
     if len(positive):
         u[:len(positive)] = target.labels[matched[positive]] + 1
-    return RoISample(boxes[chosen], u, matched[chosen])
+    return RoISample(boxes[sampled], u, matched[sampled])
 
 
-def roi_features(x: Tensor, boxes: list[np.ndarray], size: int, stride: int, pool: str) -> Tensor:
-    """A map (N, C, H, W) and boxes (R_n, 4) per picture -> (R, C, size, size), all pictures' one after the other."""
-    if pool == "pool":
+def sample_batch_rois(proposals: list[np.ndarray], targets: list[Target], config: RoISamplingConfig) -> list[RoISample]:
+    """Draw RoIs of each image of a batch: hierarchical sampling (Fast R-CNN, sec. 2.3)."""
+    generator = rng()
+    return [sample_rois(p, t, config, generator) for p, t in zip(proposals, targets, strict=True)]
+
+
+def roi_features(x: Tensor, boxes: list[np.ndarray], size: int, stride: int, pooling: str) -> Tensor:
+    """Pool a map (N, C, H, W) in boxes (R_n, 4) per image -> (R, C, size, size), the images in their order."""
+    if pooling == "pool":
         return F.roi_pool(x, boxes, size, 1 / stride)
     return F.roi_align(x, boxes, size, 1 / stride, sampling_ratio=2, aligned=True)
 
 
 class BoxHead(nn.Module):
-    """Pooled RoIs (R, C, size, size) -> scores (R, K + 1) and offsets (R, K, 4)."""
+    """Pooled RoIs (R, C, size, size) -> scores (R, K + 1) and box deltas (R, K, 4)."""
 
-    def __init__(self, channels: int, num_classes: int, size: int = 7, hidden: int = 4096, dropout: float = 0.5):
-        self.num_classes, self.size, self.dropout = num_classes, size, dropout
-        self.fc6 = nn.Linear(channels * size * size, hidden)
+    def __init__(self, channels: int, num_classes: int, config: RoIHeadConfig):
+        self.num_classes, self.dropout, hidden = num_classes, config.dropout, config.hidden
+        self.fc6 = nn.Linear(channels * config.roi_size ** 2, hidden)
         self.fc7 = nn.Linear(hidden, hidden)
         self.score = nn.Linear(hidden, num_classes + 1)
-        self.offset = nn.Linear(hidden, 4 * num_classes)
+        self.box_deltas = nn.Linear(hidden, 4 * num_classes)
         self.score.weight.data = init.normal(self.score.weight.shape, 0.01)  # sec. 2.3
-        self.offset.weight.data = init.normal(self.offset.weight.shape, 0.001)
+        self.box_deltas.weight.data = init.normal(self.box_deltas.weight.shape, 0.001)
 
     def features(self, x: Tensor) -> Tensor:
         """(R, C, size, size) -> (R, hidden)"""
@@ -83,40 +120,32 @@ class BoxHead(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         x = self.features(x)
-        return self.score(x), self.offset(x).reshape(-1, self.num_classes, 4)
+        return self.score(x), self.box_deltas(x).reshape(-1, self.num_classes, 4)
 
-    def losses(self, score: Tensor, offset: Tensor, rois: list[RoISample], targets: list[Target],
+    def losses(self, score: Tensor, box_deltas: Tensor, rois: list[RoISample], targets: list[Target],
                group: Any = None) -> dict[str, Tensor]:
-        """The multi-task loss, eq. (1), of one step's RoIs: "class" L_cls and "box" L_loc, means over all of them.
+        """Return the multi-task loss, eq. (1), of one step's RoIs: "class" L_cls and "box" L_loc, means over all RoIs.
 
         ``group``: the processes that share the step, see ``models.shares``.
         """
         u = np.concatenate([r.labels for r in rois])  # (R,)
-        true = [t.boxes[r.matched[:r.objects]] for r, t in zip(rois, targets, strict=True)]
-        of = np.concatenate([r.boxes[:r.objects] for r in rois])
-        v = encode_boxes(np.concatenate(true).astype(np.float32), of, WEIGHTS)  # (P, 4)
+        gt_boxes = [t.boxes[r.matched[:r.num_objects]] for r, t in zip(rois, targets, strict=True)]
+        boxes = np.concatenate([r.boxes[:r.num_objects] for r in rois])
+        v = encode_boxes(np.concatenate(gt_boxes).astype(np.float32), boxes, WEIGHTS)  # (P, 4)
         objects, R = np.flatnonzero(u), max(per_process(len(u), group), 1)
-        u_there, v_there, at, k = (to_device(a, score.device) for a in (u, v.astype(score.dtype), objects,
-                                                                       u[objects] - 1))
-        t_u = offset[at, k]  # (P, 4), the offsets of each RoI's true class
-        return {"class": F.cross_entropy(score, u_there, reduction="sum") / R,
-                "box": F.smooth_l1_loss(t_u, v_there, reduction="sum") / R}  # eq. (2), (3)
+        labels, v, rows, k = (to_device(a, score.device) for a in (u, v.astype(score.dtype), objects, u[objects] - 1))
+        t_u = box_deltas[rows, k]  # (P, 4), the deltas for each RoI's true class
+        return {"class": F.cross_entropy(score, labels, reduction="sum") / R,
+                "box": F.smooth_l1_loss(t_u, v, reduction="sum") / R}  # eq. (2), (3)
 
-    def detections(self, score: Tensor, offset: Tensor, boxes: list[np.ndarray], sizes: list[tuple[int, int]],
-                   threshold: float, iou: float, most: int) -> list[Detections]:
-        """What the scores and offsets of RoIs ``boxes`` (R_n, 4) per picture say is there, see ``base.select``."""
-        p, t = F.softmax(score, 1).numpy(), offset.numpy()
+    def detections(self, score: Tensor, box_deltas: Tensor, boxes: list[np.ndarray], sizes: list[tuple[int, int]],
+                   config: PostprocessConfig) -> list[Detections]:
+        """Turn the scores and deltas of the RoIs ``boxes`` (R_n, 4) per image into detections."""
+        p, t = F.softmax(score, 1).numpy(), box_deltas.numpy()
         found, start = [], 0
-        for some, size in zip(boxes, sizes, strict=True):
-            stop = start + len(some)
-            better = decode_boxes(t[start:stop], some[:, None], WEIGHTS)  # (R, K, 4)
-            found.append(select(better, p[start:stop, 1:], size, threshold, iou, most))
+        for rois, size in zip(boxes, sizes, strict=True):
+            stop = start + len(rois)
+            moved = decode_boxes(t[start:stop], rois[:, None], WEIGHTS)  # (R, K, 4)
+            found.append(postprocess(moved, p[start:stop, 1:], size, config))
             start = stop
         return found
-
-
-def draw_rois(proposals: list[np.ndarray], targets: list[Target], count: int, fraction: float,
-              background: tuple[float, float]) -> list[RoISample]:
-    """``count`` RoIs of each image of a batch: hierarchical sampling (Fast R-CNN, sec. 2.3)."""
-    random = rng()
-    return [sample_rois(p, t, count, fraction, background, random) for p, t in zip(proposals, targets, strict=True)]

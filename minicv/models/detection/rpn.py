@@ -1,17 +1,17 @@
 """Region proposal network: Ren, He, Girshick and Sun, "Faster R-CNN: Towards Real-Time Object Detection with Region
 Proposal Networks", NIPS 2015, sec. 3.
 
-Figure 3, left; k = 9 anchors (3 scales x 3 ratios) at every place of the map:
+Figure 3, left; k = 9 anchors (3 scales x 3 ratios) at every cell of the map:
 
     map (N, C, H, W)  ->  3x3 conv, ReLU  -+->  1x1 conv, 2k = 18 scores: object or not
-                                           +->  1x1 conv, 4k = 36 offsets t           18 + 36 = 54 channels
+                                           +->  1x1 conv, 4k = 36 box deltas t        18 + 36 = 54 channels
 
-A map with H x W places has H W k anchors, number (i W + j) k + a at row i, column j (``grid_anchors``). The scores of
-anchor a are the channels 2a (no object) and 2a + 1 (object), its offsets (t_x, t_y, t_w, t_h) 4a to 4a + 3.
+A map of H x W cells has H W k anchors, number (i W + j) k + a at row i, column j (``grid_anchors``). The scores of
+anchor a are the channels 2a (no object) and 2a + 1 (object), its deltas (t_x, t_y, t_w, t_h) 4a to 4a + 3.
 
-Differs from the paper: smooth L1 has its corner at 1/9, as in the authors' code, because the offsets of a matched
-anchor are small; with the corner at 1 all of them lie in the parabola. ``border`` says how far an anchor that is used
-in training may reach out of the picture: the paper's 0 ignores all that cross it, which small pictures cannot afford.
+Differs from the paper: smooth L1 has its corner at 1/9, as in the authors' code, because the deltas of a matched anchor
+are small: with the corner at 1, all of them would lie in the parabola. ``allowed_border`` generalizes the paper's rule
+to ignore all anchors that cross the border of the image, its value 0, which small images cannot afford.
 """
 from __future__ import annotations
 
@@ -40,103 +40,119 @@ from ...detection import (
 from ...detection.anchors import ANCHOR_RATIOS, ANCHOR_SCALES
 from ...nn import init
 from .base import Target
+from .config import Config
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RPNConfig(Config):
+    """``anchor_scales``: sides of the square anchors in pixels of the image; ``anchor_ratios``: heights over widths.
+
+    Training uses ``anchors_per_image`` anchors, none that crosses the border of the image by over ``allowed_border``
+    pixels. Proposals have sides of at least ``rpn_min_size`` pixels. Of the ``pre_nms_top_n`` with the highest scores,
+    at most ``post_nms_top_n`` stay, with IoUs of at most ``rpn_nms_iou``; both are pairs: (training, test). sec. 3.3
+    """
+
+    anchor_scales: Sequence[float] = ANCHOR_SCALES
+    anchor_ratios: Sequence[float] = ANCHOR_RATIOS
+    anchors_per_image: int = 256
+    allowed_border: float = 0.0
+    pre_nms_top_n: tuple[int, int] = (12000, 6000)
+    post_nms_top_n: tuple[int, int] = (2000, 300)
+    rpn_nms_iou: float = 0.7
+    rpn_min_size: float = 16.0
 
 
 @dataclasses.dataclass
 class AnchorTargets:
-    """What the anchors of one picture are to learn. labels: int64 (A,): 1 object, 0 none, -1 neither; ``positive`` and
-    ``negative``: those drawn for this step, rising; ``offsets`` float32 (P, 4): of the drawn positives."""
+    """What the anchors of one image are to learn. labels: int64 (A,): 1 object, 0 background, -1 neither. ``positive``
+    and ``negative``: the anchors sampled for this step, rising. ``box_deltas``: float32 (P, 4), of the positives."""
 
     labels: np.ndarray
     positive: np.ndarray
     negative: np.ndarray
-    offsets: np.ndarray
+    box_deltas: np.ndarray
 
 
 class RPN(nn.Module):
-    """A map (N, channels, H, W) -> scores (N, H W k, 2) and offsets (N, H W k, 4).
+    """A map (N, channels, H, W) -> scores (N, H W k, 2) and box deltas (N, H W k, 4)."""
 
-    ``scales``: sides of the square anchors in pixels of the picture, ``ratios`` heights over widths. ``nms_iou``,
-    ``before``, ``after``, ``min_size``: proposals overlap by at most that IoU, of the ``before`` with the highest
-    scores are kept at most ``after``, with sides of at least ``min_size`` pixels; both (training, test). sec. 3.3
-    """
-
-    def __init__(self, channels: int, stride: int, scales: Sequence[float] = ANCHOR_SCALES, ratios: Sequence[float] =
-                 ANCHOR_RATIOS,
-                 border: float = 0.0, before: tuple[int, int] = (12000, 6000), after: tuple[int, int] = (2000, 300),
-                 nms_iou: float = 0.7, min_size: float = 16.0, samples: int = 256):
-        self.base = base_anchors(scales, ratios)  # (k, 4)
+    def __init__(self, channels: int, stride: int, config: RPNConfig):
+        self.stride, self.config = stride, config
+        self.base = base_anchors(config.anchor_scales, config.anchor_ratios)  # (k, 4)
         k = len(self.base)
-        self.stride, self.border, self.before, self.after = stride, border, before, after
-        self.nms_iou, self.min_size, self.samples = nms_iou, min_size, samples
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
         self.score = nn.Conv2d(channels, 2 * k, 1)  # Faster R-CNN, sec. 3.1.1: "2k scores", "4k outputs"
-        self.offset = nn.Conv2d(channels, 4 * k, 1)
-        for layer in (self.conv, self.score, self.offset):  # sec. 3.1.3: a Gaussian of deviation 0.01
+        self.box_deltas = nn.Conv2d(channels, 4 * k, 1)
+        for layer in (self.conv, self.score, self.box_deltas):  # sec. 3.1.3: a Gaussian of deviation 0.01
             layer.weight.data = init.taps_first(init.normal(layer.weight.shape, 0.01))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         N, h = len(x), F.relu(self.conv(x))
         score = self.score(h).permute(0, 2, 3, 1).reshape(N, -1, 2)  # (N, 2k, H, W) -> (N, H, W, 2k) -> (N, H W k, 2)
-        offset = self.offset(h).permute(0, 2, 3, 1).reshape(N, -1, 4)  # (N, H W k, 4)
-        return score, offset
+        box_deltas = self.box_deltas(h).permute(0, 2, 3, 1).reshape(N, -1, 4)  # (N, H W k, 4)
+        return score, box_deltas
 
     def anchors(self, size: tuple[int, int]) -> np.ndarray:
-        """The anchors of a map of ``size`` (H, W): float32 (H W k, 4) on the host."""
+        """Return the anchors of a map of ``size`` (H, W): float32 (H W k, 4) on the host."""
         return grid_anchors(self.base, size, self.stride, device="numpy")
 
     # ------------------------------------------------------------------------------------------------------
     # Training
     # ------------------------------------------------------------------------------------------------------
-    def targets(self, anchors: np.ndarray, target: Target, random: np.random.Generator) -> AnchorTargets:
-        """Sec. 3.1.2: which anchors are objects, and (sec. 3.1.3) 256 of them, at most half objects, for a step."""
+    def targets(self, anchors: np.ndarray, target: Target, rng: np.random.Generator) -> AnchorTargets:
+        """Label the anchors (sec. 3.1.2) and sample 256 of them, at most half objects (sec. 3.1.3)."""
         labels = np.full(len(anchors), NEITHER)
-        used = np.flatnonzero(inside_image(anchors, target.size, self.border))  # sec. 3.3: none that cross the border
-        labels[used], matched = match_anchors(anchors[used], target.boxes)
-        positive, negative = sample_boxes(labels, self.samples, 0.5, random)
-        offsets = np.zeros((0, 4), np.float32)
+        inside = np.flatnonzero(inside_image(anchors, target.size, self.config.allowed_border))  # sec. 3.3
+        labels[inside], matched = match_anchors(anchors[inside], target.boxes)
+        positive, negative = sample_boxes(labels, self.config.anchors_per_image, 0.5, rng)
+        box_deltas = np.zeros((0, 4), np.float32)
         if len(positive):
-            truth = target.boxes[matched[np.searchsorted(used, positive)]]
-            offsets = encode_boxes(truth, anchors[positive])  # Faster R-CNN, eq. (2)
-        return AnchorTargets(labels, positive, negative, offsets)
+            gt_boxes = target.boxes[matched[np.searchsorted(inside, positive)]]
+            box_deltas = encode_boxes(gt_boxes, anchors[positive])  # Faster R-CNN, eq. (2)
+        return AnchorTargets(labels, positive, negative, box_deltas)
 
-    def losses(self, score: Tensor, offset: Tensor, anchors: np.ndarray, targets: list[Target]) -> dict[str, Tensor]:
-        """The two terms of eq. (1), means over the images: "rpn_class", N_cls = 256, and "rpn_box", lambda / N_reg =
-        10 / (H W) with the H W places of the map that the image covers, whatever the size of the batch."""
-        device, A, random = score.device, len(anchors), rng()
-        chosen = [self.targets(anchors, target, random) for target in targets]
-        index = np.concatenate([n * A + np.concatenate([c.positive, c.negative]) for n, c in enumerate(chosen)])
-        label = np.concatenate([np.repeat((1, 0), (len(c.positive), len(c.negative))) for c in chosen])
-        objects = np.concatenate([n * A + c.positive for n, c in enumerate(chosen)])
-        t_star = np.concatenate([c.offsets for c in chosen])  # (P, 4)
-        N, places = len(targets), [np.prod([-(-n // self.stride) for n in target.size]) for target in targets]
-        share = np.repeat([10 / (N * n) for n in places], [len(c.positive) for c in chosen])[:, None]  # (P, 1)
-        p = score.reshape(-1, 2)[to_device(index, device)]
-        t = offset.reshape(-1, 4)[to_device(objects, device)]
-        entropy = F.cross_entropy(p, to_device(label, device), reduction="sum")
-        distance = F.smooth_l1_loss(t, to_device(t_star.astype(t.dtype), device), reduction="none", beta=1 / 9)
-        return {"rpn_class": entropy / (N * self.samples),  # eq. (1)
-                "rpn_box": (distance * Tensor(to_device(share.astype(t.dtype), device))).sum()}
+    def losses(self, score: Tensor, box_deltas: Tensor, anchors: np.ndarray,
+               targets: list[Target]) -> dict[str, Tensor]:
+        """Return the two terms of eq. (1), means over the N images: "rpn_class", N_cls = 256, and "rpn_box".
+
+        lambda / N_reg = 10 / (H W), with the H W cells that the image covers, however large the batch is.
+        """
+        generator, A, N = rng(), len(anchors), len(targets)
+        sampled = [self.targets(anchors, target, generator) for target in targets]
+        index = np.concatenate([n * A + np.concatenate([s.positive, s.negative]) for n, s in enumerate(sampled)])
+        p_star = np.concatenate([np.repeat((1, 0), (len(s.positive), len(s.negative))) for s in sampled])
+        objects = np.concatenate([n * A + s.positive for n, s in enumerate(sampled)])
+        t_star = np.concatenate([s.box_deltas for s in sampled])  # (P, 4)
+        cells = [np.prod([-(-side // self.stride) for side in target.size]) for target in targets]
+        weight = np.repeat([10 / (N * HW) for HW in cells], [len(s.positive) for s in sampled])[:, None]  # (P, 1)
+        index, p_star, objects, t_star, weight = (to_device(array, score.device) for array in (
+            index, p_star, objects, t_star.astype(score.dtype), weight.astype(score.dtype)))
+        p, t = score.reshape(-1, 2)[index], box_deltas.reshape(-1, 4)[objects]
+        L_cls = F.cross_entropy(p, p_star, reduction="sum")
+        L_reg = F.smooth_l1_loss(t, t_star, reduction="none", beta=1 / 9)
+        return {"rpn_class": L_cls / (N * self.config.anchors_per_image),  # Faster R-CNN, eq. (1)
+                "rpn_box": (L_reg * Tensor(weight)).sum()}
 
     # ------------------------------------------------------------------------------------------------------
     # Proposals
     # ------------------------------------------------------------------------------------------------------
-    def proposals(self, score: Tensor, offset: Tensor, anchors: np.ndarray, sizes: list[tuple[int, int]],
+    def proposals(self, score: Tensor, box_deltas: Tensor, anchors: np.ndarray, sizes: list[tuple[int, int]],
                   training: bool) -> list[np.ndarray]:
-        """For each picture boxes float32 (P, 4), by falling score. No gradient flows through them (sec. 3.2)."""
-        limits = [pair[0 if training else 1] for pair in (self.before, self.after)]
-        difference = score.data[..., 1:] - score.data[..., :1]  # (N, A, 1), rises with the probability
-        both = to_numpy(xp_of(difference).concatenate([difference, offset.data], axis=2))  # one read from the device
-        return [self.proposals_of(each[:, 0], each[:, 1:], anchors, size, *limits)
+        """Return for each image boxes float32 (P, 4), by falling score. No gradient flows through them (sec. 3.2)."""
+        logit = score.data[..., 1:] - score.data[..., :1]  # (N, A, 1), of the probability of an object
+        both = to_numpy(xp_of(logit).concatenate([logit, box_deltas.data], axis=2))  # one read from the device
+        return [self.image_proposals(each[:, 0], each[:, 1:], anchors, size, training)
                 for each, size in zip(both, sizes, strict=True)]
 
-    def proposals_of(self, score: np.ndarray, offset: np.ndarray, anchors: np.ndarray, size: tuple[int, int],
-                     before: int, after: int) -> np.ndarray:
-        """One picture's: score (A,), offset (A, 4), anchors (A, 4) -> (P, 4)."""
-        if len(score) > before:
-            best = np.argpartition(-score, before - 1)[:before]
-            score, offset, anchors = score[best], offset[best], anchors[best]
-        boxes = clip_boxes_to_image(decode_boxes(offset.astype(np.float32), anchors), size)
-        large = remove_small_boxes(boxes, self.min_size)
+    def image_proposals(self, score: np.ndarray, box_deltas: np.ndarray, anchors: np.ndarray, size: tuple[int, int],
+                        training: bool) -> np.ndarray:
+        """Return those of one image (P, 4), from score (A,), box_deltas (A, 4) and anchors (A, 4)."""
+        pre_nms_top_n, post_nms_top_n = (pair[0 if training else 1] for pair in (
+            self.config.pre_nms_top_n, self.config.post_nms_top_n))
+        if len(score) > pre_nms_top_n:
+            top = np.argpartition(-score, pre_nms_top_n - 1)[:pre_nms_top_n]
+            score, box_deltas, anchors = score[top], box_deltas[top], anchors[top]
+        boxes = clip_boxes_to_image(decode_boxes(box_deltas.astype(np.float32), anchors), size)
+        large = remove_small_boxes(boxes, self.config.rpn_min_size)
         boxes, score = boxes[large], score[large]
-        return boxes[nms(boxes, score, self.nms_iou, after)]
+        return boxes[nms(boxes, score, self.config.rpn_nms_iou, post_nms_top_n)]

@@ -1,16 +1,17 @@
-"""What R-CNN and SPPNet have in common: features of boxes by a network, then machines that never see the picture.
+"""What R-CNN and SPPNet share: a network computes features of boxes; SVMs and regressions work on the features alone.
 
-    picture, boxes  ->  pool5 (R, P)  ->  fc6, fc7 (R, D)  ->  K linear SVMs: a score per class
+    image, boxes  ->  pool5 (R, P)  ->  fc6, fc7 (R, D)  ->  K linear SVMs: a score per class
                           |
                           +->  K ridge regressions: a better box per class
 
-Three trainings, one after the other (R-CNN, sec. 2.3 and app. B, C; in ``training.svm``): the network learns to
-classify boxes by softmax (``losses``), then it is only used to write the features of all boxes to disk; from these
-the SVMs are trained, and then the regressions.
+Three trainings, one after the other (R-CNN, sec. 2.3 and app. B, C; in ``training.svm``). First the network learns to
+classify boxes by softmax (``losses``). Then it only writes the features of all boxes to disk, and on these the SVMs
+are trained, and finally the regressions.
 """
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -19,48 +20,55 @@ from ... import ops as F
 from ...autograd import Tensor, no_grad
 from ...backend import to_device, to_numpy
 from ...data.augment.detection import resize_image
-from ...detection import Detections
-from ...detection.linear_svm import LinearSVM
-from ...detection.ridge import BoxRegressors
+from ...detection import BoxRegressors, Detections, LinearSVM
 from ...nn import init
 from ..shares import per_process
-from .base import Detector, Target, factors, select
-from .roi_heads import draw_rois
+from .base import Detector, Target, box_scale, postprocess, require_proposals
+from .config import DetectorConfig, PostprocessConfig, SelectiveSearchConfig
+from .roi_heads import RoISamplingConfig, sample_batch_rois
 
-NO_DETECTION = -2.0  # a score that is no detection
+NO_DETECTION = -2.0  # an SVM's score below any detection's
+BY_SVM, BY_SOFTMAX = PostprocessConfig(score_threshold=-1.0), PostprocessConfig(score_threshold=0.05)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SVMDetectorConfig(RoISamplingConfig, SelectiveSearchConfig, DetectorConfig):
+    """``svm``: score by the SVMs; otherwise by the softmax of the fine-tuned network, as in R-CNN's app. B."""
+
+    svm: bool = True
 
 
 @dataclasses.dataclass
 class BoxFeatures:
-    """Of R boxes. fc7: float32 (R, D), what the SVMs look at. pool5: float32 (R, P), what the regressions look at."""
+    """Of R boxes. fc7: float32 (R, D), the SVMs' input. pool5: float32 (R, P), the regressions' input."""
 
     fc7: np.ndarray
     pool5: np.ndarray
 
 
 class SVMDetector(Detector):
-    """Subclasses write ``pool5``, ``fc7`` and ``classify``, and call ``machines`` at the end of ``__init__``.
+    """Subclasses define ``pool5``, ``fc7`` and ``classify``, and call ``register_svms`` at the end of ``__init__``.
 
-    ``svm``: score by the SVMs; otherwise by the softmax of the fine-tuned network, as in R-CNN's app. B.
-    ``rois_per_image``, ``background``: fine-tuning's boxes of an image in a step, and the IoU of those without an
-    object; a quarter has one of at least 0.5. Without the second and third training the network finds nothing by SVM,
-    and moves no box.
+    Before the second and third training the SVMs find nothing, and no box is moved.
     """
 
+    Config: type[SVMDetectorConfig] = SVMDetectorConfig
     needs_proposals = True
-    rois_per_image: int
-    background: tuple[float, float]
-    svm: bool
-    regression_iou = 0.6  # R-CNN, app. C: IoU with an object, above which a box regression learns from a proposal
-    negative_nms_iou = 1.0  # IoU of two negatives, above which one of them is dropped before the SVMs are trained
+    regression_iou = 0.6  # R-CNN, app. C: box regressions learn from proposals with a higher IoU with an object
+    negative_nms_iou = 1.0  # before the SVMs are trained, one of two negatives with a higher IoU is dropped
     chunk = 1 << 30  # boxes whose features are computed at a time
 
+    def __init__(self, **options: Any):
+        self.config: Any = self.Config(**options)
+        self.in_channels, self.num_classes = self.config.in_channels, self.config.num_classes
+        self.proposal_max_size, self.svm = self.config.proposal_max_size, self.config.svm
+
     @property
-    def sure(self) -> float:
-        return 0.0 if self.svm else 0.5  # a score is the side of the SVM's plane, or a probability
+    def display_score(self) -> float:  # type: ignore[override]  # a constant elsewhere
+        return 0.0 if self.svm else 0.5  # a score is the distance from the SVM's plane, or a probability
 
     def pool5(self, x: Tensor, boxes: list[np.ndarray]) -> Tensor:
-        """Pictures (N, C, H, W), boxes (R_n, 4) for each, in their pixels -> (R, P), all pictures' in their order."""
+        """Images (N, C, H, W), boxes (R_n, 4) of each, in their pixels -> (R, P), the images in their order."""
         raise TypeError(f"{type(self).__name__} has no pool5")
 
     def fc7(self, pool5: Tensor) -> Tensor:
@@ -68,11 +76,11 @@ class SVMDetector(Detector):
         raise TypeError(f"{type(self).__name__} has no fc7")
 
     def classify(self, fc7: Tensor) -> Tensor:
-        """(R, D) -> scores (R, K + 1), 0 for background; only used in fine-tuning"""
+        """(R, D) -> scores (R, K + 1), 0 for background; used in fine-tuning only"""
         raise TypeError(f"{type(self).__name__} has no classify")
 
-    def machines(self, D: int, P: int) -> None:
-        """Room for K SVMs on D features and K regressions on P; not trained by gradients, but kept in checkpoints."""
+    def register_svms(self, D: int, P: int) -> None:
+        """Register buffers for K SVMs of D features and K regressions of P features; checkpoints keep them."""
         K = self.num_classes
         self.buffer("svm_weight", init.zeros((K, D)))
         self.buffer("svm_bias", init.zeros((K,)) + NO_DETECTION)
@@ -81,15 +89,15 @@ class SVMDetector(Detector):
         self.buffer("box_bias", init.zeros((K, 4)))
 
     def set_svms(self, svms: list[LinearSVM], scale: float) -> None:
-        """Take over trained SVMs, one per class, of fc7 features times ``scale``."""
-        self._keep(svm_weight=np.stack([s.weight for s in svms]), svm_bias=np.array([s.bias for s in svms]),
+        """Copy trained SVMs, one per class, of fc7 features times ``scale``."""
+        self._copy(svm_weight=np.stack([s.weight for s in svms]), svm_bias=np.array([s.bias for s in svms]),
                    svm_scale=np.array([scale]))
 
     def set_box_regressors(self, fitted: BoxRegressors) -> None:
-        """Take over regressions of pool5 features."""
-        self._keep(box_weight=fitted.weight, box_bias=fitted.bias)
+        """Copy regressions of pool5 features."""
+        self._copy(box_weight=fitted.weight, box_bias=fitted.bias)
 
-    def _keep(self, **arrays: np.ndarray) -> None:
+    def _copy(self, **arrays: np.ndarray) -> None:
         for name, array in arrays.items():
             old = getattr(self, name)
             if array.shape != old.shape:
@@ -100,31 +108,29 @@ class SVMDetector(Detector):
     # Fine-tuning
     # ------------------------------------------------------------------------------------------------------
     def losses(self, x: Tensor, targets: list[Target]) -> dict[str, Tensor]:
-        """"class": cross entropy over the step's boxes, a quarter of them of objects (R-CNN, sec. 2.3)."""
-        if any(t.proposals is None for t in targets):
-            raise ValueError(f"{type(self).__name__}.losses: the targets have no proposals; give DetectionTask a "
-                             "proposer")
-        given = [t.proposals if len(t.proposals) else whole(t.size) for t in targets]
-        sample = draw_rois(given, targets, self.rois_per_image, 0.25, self.background)
-        u = np.concatenate([rois.labels for rois in sample])
-        score = self.classify(self.fc7(self.pool5(x, [rois.boxes for rois in sample])))
+        """Return "class": the cross entropy of the step's boxes, a quarter of them objects (R-CNN, sec. 2.3)."""
+        proposals = [p if len(p) else whole_image(t.size) for p, t in zip(require_proposals(self, targets), targets,
+                                                                         strict=True)]
+        rois = sample_batch_rois(proposals, targets, self.config)
+        u = np.concatenate([r.labels for r in rois])
+        score = self.classify(self.fc7(self.pool5(x, [r.boxes for r in rois])))
         R = max(per_process(len(u), self.group), 1)
         return {"class": F.cross_entropy(score, to_device(u, score.device), reduction="sum") / R}
 
     # ------------------------------------------------------------------------------------------------------
-    # Afterwards
+    # Features, and detection with them
     # ------------------------------------------------------------------------------------------------------
     @no_grad()
     def features(self, image: np.ndarray, boxes: np.ndarray) -> BoxFeatures:
-        """Of boxes (R, 4) on a picture (C, H, W) in 0..1, in evaluation mode."""
+        """Return the features of boxes (R, 4) in an image (C, H, W) in 0..1, in evaluation mode."""
         self._check(image, "features")
         size = self.scaled_size(image.shape[1:])
         with nn.evaluating(self):
-            x = self.batch([self.pixels(resize_image(image, size))])
-            return self._features(x, boxes.astype(np.float32) * factors(image.shape[1:], size))[0]
+            x = self.batch([self.normalize(resize_image(image, size))])
+            return self._features(x, boxes.astype(np.float32) * box_scale(image.shape[1:], size))[0]
 
     def _features(self, x: Tensor, boxes: np.ndarray) -> tuple[BoxFeatures, np.ndarray]:
-        """Of boxes (R, 4) on one prepared picture, and the softmax (R, K)."""
+        """Return the features of boxes (R, 4) in one prepared image, and the softmax (R, K)."""
         fc7, pool5, softmax = [], [], []
         for i in range(0, max(len(boxes), 1), self.chunk):
             p = self.pool5(x, [boxes[i:i + self.chunk]])
@@ -136,22 +142,24 @@ class SVMDetector(Detector):
 
     def detect(self, x: Tensor, sizes: list[tuple[int, int]],
                proposals: list[np.ndarray] | None = None) -> list[Detections]:
+        if proposals is None:
+            raise ValueError(f"{type(self).__name__}.detect: give the proposals")
         weight, bias, scale = (to_numpy(a) for a in (self.svm_weight, self.svm_bias, self.svm_scale))
-        fitted, found = BoxRegressors(to_numpy(self.box_weight), to_numpy(self.box_bias)), []
+        regressors, found = BoxRegressors(to_numpy(self.box_weight), to_numpy(self.box_bias)), []
         for n, (size, boxes) in enumerate(zip(sizes, proposals, strict=True)):
-            seen, softmax = self._features(x[n:n + 1], boxes)
-            scores = scale * seen.fc7 @ weight.T + bias if self.svm else softmax  # (R, K)
-            better = np.stack([fitted.boxes(seen.pool5, boxes, k) for k in range(self.num_classes)], axis=1)
-            found.append(select(better, scores, size, -1.0 if self.svm else 0.05, 0.3, 100))
+            features, softmax = self._features(x[n:n + 1], boxes)
+            scores = scale * features.fc7 @ weight.T + bias if self.svm else softmax  # (R, K)
+            moved = np.stack([regressors.boxes(features.pool5, boxes, k) for k in range(self.num_classes)], axis=1)
+            found.append(postprocess(moved, scores, size, BY_SVM if self.svm else BY_SOFTMAX))
         return found
 
 
-def whole(size: tuple[int, int]) -> np.ndarray:
-    """A picture (H, W) as a box (1, 4)."""
+def whole_image(size: tuple[int, int]) -> np.ndarray:
+    """Return an image (H, W) as a box (1, 4)."""
     return np.array([[0, 0, size[1], size[0]]], np.float32)
 
 
-class Head(nn.Module):
+class SVMHead(nn.Module):
     """(R, P) -> fc7 (R, D) by two layers, dropout behind each; ``score``: (R, D) -> (R, K + 1)"""
 
     def __init__(self, P: int, num_classes: int, hidden: int, dropout: float):

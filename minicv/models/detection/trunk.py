@@ -1,4 +1,4 @@
-"""The convolutions that all boxes of a picture share: a classifier, cut off behind one of its stages.
+"""The convolutions that all boxes of an image share: a classifier, cut off behind one of its stages.
 
     x (N, C, H, W)  ->  net, up to ``stage``  ->  map (N, channels, H / stride, W / stride)
 
@@ -16,7 +16,7 @@ from ..backbones.resnet import ResNet18, ResNet34, ResNet50, ResNet101
 from ..backbones.vgg import VGG
 
 TRUNKS = {"vgg16": VGG, "resnet18": ResNet18, "resnet34": ResNet34, "resnet50": ResNet50, "resnet101": ResNet101}
-COMPACT = {"trunk": "vgg16", "stage": "relu4_2", "trunk_options": {"depth": 11, "width": 16, "batch_norm": True}}
+COMPACT = {"backbone": "vgg16", "cut_at": "relu4_2", "backbone_options": {"depth": 11, "width": 16, "batch_norm": True}}
 """VGG11 with a quarter of the channels, up to the third pooling: 128 channels at stride 8."""
 
 

@@ -1,4 +1,4 @@
-"""Does a detector learn eight pictures by heart? And what all tests of detectors need."""
+"""Does a detector learn eight images by heart? And what all tests of detectors need."""
 from __future__ import annotations
 
 import numpy as np
@@ -9,11 +9,11 @@ from minicv.data.generated.shape_boxes import BoxScenes
 from minicv.models.detection.base import Target
 from minicv.training import CachedProposals, DetectionConfig, evaluate_detector, train_detector
 
-TINY = {"trunk": "vgg16", "stage": "relu3_2", "trunk_options": {"depth": 11, "width": 4, "batch_norm": True},
-        "hidden": 16, "short": 48, "long": 64, "num_classes": 3, "pooled": 3}
+TINY = {"backbone": "vgg16", "cut_at": "relu3_2", "backbone_options": {"depth": 11, "width": 4, "batch_norm": True},
+        "hidden": 16, "min_size": 48, "max_size": 64, "num_classes": 3, "roi_size": 3}
 """Stride 4, 16 channels; all options of Fast R-CNN"""
-PROPOSING = {"scales": (8.0, 16.0, 32.0), "border": float("inf"), "min_size": 2.0, "before": (300, 200),
-             "after": (60, 30)}
+PROPOSING = {"anchor_scales": (8.0, 16.0, 32.0), "allowed_border": float("inf"), "rpn_min_size": 2.0,
+             "pre_nms_top_n": (300, 200), "post_nms_top_n": (60, 30)}
 """All options of the RPN"""
 
 
@@ -22,7 +22,8 @@ def learned(name: str, steps: int, proposer=None, size: int = 96, **options) -> 
     data = BoxScenes(8, size, keep=True)
     proposer = CachedProposals(proposer(data)) if proposer else None
     minicv.seed(0)
-    model = models.build(name, num_classes=data.num_classes, short=size, long=size, **{"rois_per_image": 32, **options})
+    model = models.build(name, num_classes=data.num_classes, min_size=size, max_size=size,
+                         **{"rois_per_image": 32, **options})
     config = DetectionConfig(steps=steps, batch=4, optimizer="adam", lr=0.002, warmup=20, weight_decay=0, flip=False)
     for _ in train_detector(model, data, config, proposer):
         pass

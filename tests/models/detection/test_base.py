@@ -12,7 +12,8 @@ from minicv.data.generated.shape_boxes import BoxScenes
 from minicv.data.sample import DetectionSample
 from minicv.detection import Detections
 from minicv.models.backbones.classifier import normalise
-from minicv.models.detection.base import Detector, Target, factors, select
+from minicv.models.detection.base import Detector, Target, box_scale, postprocess
+from minicv.models.detection.config import PostprocessConfig
 from minicv.training import CachedProposals, DetectionConfig, DetectionTask, Training
 from tests.models.detection.learning import PROPOSING, TINY
 
@@ -21,7 +22,7 @@ class Whole(Detector):
     """Finds one object, as large as the picture without its padding, and notes what it was given."""
 
     def __init__(self, needs: bool = False):
-        self.in_channels, self.num_classes, self.short, self.long, self.stride = 3, 2, 20, 50, 8
+        self.in_channels, self.num_classes, self.min_size, self.max_size, self.stride = 3, 2, 20, 50, 8
         self.needs_proposals = needs
         self.weight = nn.Parameter(np.zeros(1, np.float32))
         self.inside = nn.Dropout()
@@ -158,12 +159,12 @@ def test_selective_search_sees_large_pictures_small(monkeypatch):
     monkeypatch.setattr(module, "selective_search",
                         lambda image, max_boxes: seen.append(image) or np.array([[1, 2, 3, 4]], np.float32))
     model, image = Whole(), picture(6, 20)
-    model.search = 10
+    model.proposal_max_size = 10
     boxes = model.propose(image)
     assert boxes.dtype == np.float32
     np.testing.assert_array_equal(boxes, [[2, 4, 6, 8]])  # 20 pixels became 10
     np.testing.assert_allclose(seen[0], resize_image(image, (3, 10)))
-    model.search = 20  # large enough: not made larger
+    model.proposal_max_size = 20  # large enough: not made larger
     np.testing.assert_array_equal(model.propose(image), [[1, 2, 3, 4]])
     np.testing.assert_array_equal(seen[1], image)
 
@@ -176,41 +177,42 @@ def test_evaluating_restores_the_modes_after_an_error():
     assert model.training and model.inside.training
 
 
-def test_factors():
-    assert factors((10, 40), (5, 80)).tolist() == [2, 0.5, 2, 0.5]
+def test_box_scale():
+    assert box_scale((10, 40), (5, 80)).tolist() == [2, 0.5, 2, 0.5]
 
 
 @pytest.mark.parametrize(("call", "message"), [
-    (lambda m: m.predict([np.zeros((1, 8, 8))]), r"Whole.predict: a picture must be \(3, H, W\) and not empty, got "
+    (lambda m: m.predict([np.zeros((1, 8, 8))]), r"Whole.predict: an image must be \(3, H, W\) and not empty, got "
                                                  r"\(1, 8, 8\)"),
     (lambda m: m.predict([np.zeros((3, 0, 8))]), r"got \(3, 0, 8\)"),
-    (lambda m: m.predict([picture(8, 8)], []), "Whole.predict: 1 pictures need as many arrays of proposals, got 0"),
+    (lambda m: m.predict([picture(8, 8)], []), "Whole.predict: 1 images need as many arrays of proposals, got 0"),
 ])
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call(Whole())
 
 
-# --------------------------------------------------------------------------------------------------------------- select
+# ---------------------------------------------------------------------------------------------------------- postprocess
 
-def test_select_by_hand():
+def test_postprocess_by_hand():
     boxes = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [20, 20, 40, 40], [5, 5, 5, 9]], float)
     scores = np.array([[0.9, 0.04], [0.8, 0.7], [0.3, 0.2], [1.0, 1.0]])
-    found = select(boxes, scores, (30, 30))
+    found = postprocess(boxes, scores, (30, 30), PostprocessConfig())
     # Class 0: the second overlaps the first by 90/110. Class 1: 0.04 is below 0.05, so the second stays. The last has
     # no area. The third is cut off at 30.
     assert found.labels.tolist() == [0, 1, 0, 1]
     np.testing.assert_allclose(found.scores, [0.9, 0.7, 0.3, 0.2])
     np.testing.assert_allclose(found.boxes, [[0, 0, 10, 10], [1, 0, 11, 10], [20, 20, 30, 30], [20, 20, 30, 30]])
-    assert select(boxes, scores, (30, 30), most=1).scores.tolist() == pytest.approx([0.9])
-    assert len(select(boxes, scores, (30, 30), iou=0.9)) == 5
+    best = postprocess(boxes, scores, (30, 30), PostprocessConfig(max_detections=1))
+    assert best.scores.tolist() == pytest.approx([0.9])
+    assert len(postprocess(boxes, scores, (30, 30), PostprocessConfig(nms_iou=0.9))) == 5
 
 
-def test_select_with_a_box_for_each_class_and_without_any():
+def test_postprocess_with_a_box_for_each_class_and_without_any():
     boxes = np.array([[[0, 0, 4, 4], [1, 1, 6, 6]]], float)
-    found = select(boxes, np.array([[0.2, 0.6]]), (9, 9))
+    found = postprocess(boxes, np.array([[0.2, 0.6]]), (9, 9), PostprocessConfig())
     assert found.labels.tolist() == [1, 0] and found.boxes.tolist() == [[1, 1, 6, 6], [0, 0, 4, 4]]
-    assert len(select(np.zeros((0, 4)), np.zeros((0, 2)), (9, 9))) == 0
+    assert len(postprocess(np.zeros((0, 4)), np.zeros((0, 2)), (9, 9), PostprocessConfig())) == 0
 
 
 def test_the_base_has_no_network():

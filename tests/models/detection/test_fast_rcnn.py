@@ -14,12 +14,12 @@ from tests.models.detection.training_step import check_dispatched, check_plain_p
 def tiny(**options):
     minicv.seed(0)
     model = models.build("fast_rcnn", **{**TINY, **options})
-    model.head.offset.weight.data = 30 * model.head.offset.weight.data  # as drawn, the gradients behind it are tiny
+    model.head.box_deltas.weight.data = 30 * model.head.box_deltas.weight.data  # as drawn, gradients are tiny
     return model
 
 
 def batch(seed=0, size=(48, 64)):
-    """Three pictures: two objects, none, one; 14 proposals each, among them degenerate ones."""
+    """Three images: two objects, none, one; 14 proposals each, among them degenerate ones."""
     rng = np.random.default_rng(seed)
     corner = rng.uniform(0, 30, (3, 12, 2))
     boxes = np.concatenate([corner, corner + rng.uniform(4, 25, (3, 12, 2))], axis=2)
@@ -33,13 +33,14 @@ def batch(seed=0, size=(48, 64)):
 # ------------------------------------------------------------------------------------------------- the paper's numbers
 
 # VGG16's convolutions 14,714,688; fc6 (7 7 512 + 1) 4096 = 102,764,544; fc7 (4096 + 1) 4096 = 16,781,312;
-# scores 4097 21 = 86,037; offsets 4097 80 = 327,760
+# scores 4097 21 = 86,037; box deltas 4097 80 = 327,760
 def test_paper_parameters():
     with init.blank():
         model = models.build("fast_rcnn", "paper")
     assert model.num_parameters() == 14714688 + 102764544 + 16781312 + 86037 + 327760 == 134674341
     assert model.scaled_size((375, 500)) == (600, 800) and model.scaled_size((500, 375)) == (800, 600)
-    assert (model.rois_per_image, model.foreground, model.background) == (64, 0.25, (0.1, 0.5))  # sec. 2.3
+    c = model.config
+    assert (c.rois_per_image, c.foreground_fraction, c.background_iou) == (64, 0.25, (0.1, 0.5))  # sec. 2.3
     assert model.TRAIN_DEFAULTS["paper"]["batch"] == 2 and model.head.dropout == 0.5
 
 
@@ -47,7 +48,7 @@ def test_paper_map_of_600_by_1000_is_37_by_62():
     from minicv.models.summary import summarise
     with init.blank():
         rows = summarise(models.build("fast_rcnn", "paper"), (3, 600, 1000)).rows
-    assert [row.shape for row in rows if row.name == "trunk.net.features.28"] == [(512, 37, 62)]
+    assert [row.shape for row in rows if row.name == "backbone.net.features.28"] == [(512, 37, 62)]
     assert [row.shape for row in rows if row.op == "roi_pool"] == [(512, 7, 7)]
 
 
@@ -73,7 +74,7 @@ def test_training_step_equals_plain_pytorch(pool):
         return torch_rcnn.head_losses(features, w, targets, proposals, 0.1, 4, 3, pool)
 
     # every proposal is used: more than there are, and all may be objects
-    check_plain_pytorch(tiny(pool=pool, rois_per_image=1500, foreground=1.0), x, targets, losses_of)
+    check_plain_pytorch(tiny(roi_pooling=pool, rois_per_image=1500, foreground_fraction=1.0), x, targets, losses_of)
 
 
 def test_training_step_of_the_compact_network_dispatched_to_pytorch():
@@ -88,7 +89,7 @@ def test_training_step_on_the_strict_device():
     assert len(model.predict([np.zeros((3, 40, 50), np.float32)], [targets[0].proposals])) == 1
 
 
-def test_pictures_without_objects_and_without_proposals():
+def test_images_without_objects_and_without_proposals():
     x, targets = batch()
     for t in targets:
         t.boxes, t.labels, t.proposals = t.boxes[:0], t.labels[:0], t.proposals[:0]
@@ -111,7 +112,7 @@ def test_training_without_proposals_says_what_to_do():
 # ----------------------------------------------------------------------------------------------------------- prediction
 
 def test_predictions_do_not_depend_on_the_batch():
-    model, rng = tiny(score=0.0), np.random.default_rng(0)
+    model, rng = tiny(score_threshold=0.0), np.random.default_rng(0)
     images = [rng.random((3, 48, 64), dtype=np.float32) for _ in range(3)]
     proposals = [t.proposals for t in batch()[1]]
     proposals[1] = proposals[1][:0]
@@ -122,11 +123,11 @@ def test_predictions_do_not_depend_on_the_batch():
         np.testing.assert_allclose(one.boxes, two.boxes, atol=1e-3)
 
 
-def test_forward_takes_the_whole_picture_by_default():
+def test_forward_takes_the_whole_image_by_default():
     model = tiny().eval()
     x = Tensor(np.random.default_rng(0).standard_normal((2, 3, 48, 64)).astype(np.float32))
-    score, offset = model(x)
-    assert score.shape == (2, 4) and offset.shape == (2, 3, 4)
+    score, box_deltas = model(x)
+    assert score.shape == (2, 4) and box_deltas.shape == (2, 3, 4)
     np.testing.assert_array_equal(score.data, model(x, [np.array([[0, 0, 64, 48.0]])] * 2)[0].data)
 
 
@@ -161,7 +162,7 @@ def test_compress_to_full_rank_changes_nothing():
 
 @pytest.mark.parametrize(("make", "message"), [
     (lambda: truncated_svd(nn.Linear(6, 5), 6), r"truncated_svd\(t=6\): a layer \(5, 6\) has 5 singular values"),
-    (lambda: tiny(pool="max"), r"FastRCNN\(pool='max'\): 'pool' or 'align'"),
+    (lambda: tiny(roi_pooling="max"), r"FastRCNNConfig\(roi_pooling='max'\): 'pool' or 'align'"),
     (lambda: tiny(num_classes=0), r"num_classes=0.*each must be at least 1"),
 ])
 def test_errors(make, message):
@@ -169,5 +170,5 @@ def test_errors(make, message):
         make()
 
 
-def test_learns_eight_pictures():
+def test_learns_eight_images():
     assert learned("fast_rcnn", 80, NearObjects)["mAP@0.5"] > 0.95

@@ -19,7 +19,7 @@ LOSSES = ["rpn_class", "rpn_box", "class", "box"]
 def tiny(**options):
     minicv.seed(0)
     model = models.build("faster_rcnn", **{**TINY, **PROPOSING, **options})
-    for layer in (model.rpn.conv, model.rpn.offset, model.head.offset):  # as drawn, gradients behind them are tiny
+    for layer in (model.rpn.conv, model.rpn.box_deltas, model.head.box_deltas):  # as drawn, their gradients are tiny
         layer.weight.data = 10 * layer.weight.data
     return model
 
@@ -39,15 +39,16 @@ def test_paper_parameters_and_anchors():
         model = models.build("faster_rcnn", "paper")
     assert model.num_parameters() == 134674341 + 2359808 + 9234 + 18468 == 137061851
     assert len(model.rpn.anchors((37, 62))) == 37 * 62 * 9 == 20646
-    assert (model.rpn.after, model.rpn.nms_iou, model.rpn.samples, model.rpn.border) == ((2000, 300), 0.7, 256, 0)
-    assert len(model.rpn.score.weight) + len(model.rpn.offset.weight) == 54
+    c = model.rpn.config
+    assert (c.post_nms_top_n, c.rpn_nms_iou, c.anchors_per_image, c.allowed_border) == ((2000, 300), 0.7, 256, 0)
+    assert len(model.rpn.score.weight) + len(model.rpn.box_deltas.weight) == 54
 
 
 # --------------------------------------------------------------------------------------------------------------- losses
 
 @pytest.mark.parametrize("pool", ["pool", "align"])
 def test_training_step_equals_plain_pytorch(pool, monkeypatch):
-    check_rpn_and_head_by_plain_pytorch(tiny(pool=pool, **EVERY), *without_proposals(), monkeypatch, pool)
+    check_rpn_and_head_by_plain_pytorch(tiny(roi_pooling=pool, **EVERY), *without_proposals(), monkeypatch, pool)
 
 
 def test_training_step_of_the_compact_network_dispatched_to_pytorch():
@@ -57,7 +58,7 @@ def test_training_step_of_the_compact_network_dispatched_to_pytorch():
 
 
 def test_training_step_on_the_strict_device():
-    check_strict(lambda: tiny(rpn_samples=10 ** 5, rois_per_image=500), *without_proposals())
+    check_strict(lambda: tiny(anchors_per_image=10 ** 5, rois_per_image=500), *without_proposals())
     model = tiny().to("strict")
     assert len(model.predict([np.zeros((3, 40, 50), np.float32)] * 2, batch=2)) == 2
 
@@ -65,14 +66,14 @@ def test_training_step_on_the_strict_device():
 def test_no_gradient_flows_through_the_proposals():
     """Sec. 3.2: the losses of the head do not reach the RPN's layers."""
     model, (x, targets) = tiny(), without_proposals()
-    model.learn("head")
+    model.set_trainable("backbone", "head")
     found = step(model, x, targets)
     assert list(found)[:2] == ["class", "box"]
     assert not any(value.any() for name, value in found.items() if name.startswith("rpn."))
-    assert found["trunk.net.features.0.weight"].any()
+    assert found["backbone.net.features.0.weight"].any()
 
 
-def test_pictures_without_objects_and_degenerate_objects():
+def test_images_without_objects_and_degenerate_objects():
     x, targets = without_proposals()
     for boxes in ([[]] * 3, [[[7, 7, 7, 9]], [[9, 9, 2, 2], [0, 0, 20, 20]], [[5, 5, 5, 5]]]):
         given = [truth(*(b for b in some if b)) for some in boxes]
@@ -83,7 +84,7 @@ def test_pictures_without_objects_and_degenerate_objects():
 # ------------------------------------------------------------------------------------------------------------ proposals
 
 def test_proposals_from_elsewhere_take_the_place_of_the_rpns(monkeypatch):
-    model, (x, targets) = tiny(score=0.0), batch()
+    model, (x, targets) = tiny(score_threshold=0.0), batch()
     seen, original = [], model.head_losses
     monkeypatch.setattr(model, "head_losses", lambda x, t, p: seen.append(p) or original(x, t, p))
     found = step(model, x, targets)
@@ -94,10 +95,10 @@ def test_proposals_from_elsewhere_take_the_place_of_the_rpns(monkeypatch):
 
 
 def test_the_rpn_proposes_for_fast_rcnn():
-    """``propose`` gives what ``predict`` uses, in pixels of the original picture; with it a Fast R-CNN of the same
+    """``propose`` gives what ``predict`` uses, in pixels of the original image; with it a Fast R-CNN of the same
     weights finds the same."""
-    model = tiny(score=0.0)
-    fast = models.build("fast_rcnn", **TINY, score=0.0)
+    model = tiny(score_threshold=0.0)
+    fast = models.build("fast_rcnn", **TINY, score_threshold=0.0)
     fast.load_state_dict({n: v for n, v in model.state_dict().items() if not n.startswith("rpn.")})
     fast.proposer = model.propose
     image = np.random.default_rng(0).random((3, 96, 128), dtype=np.float32)
@@ -111,22 +112,23 @@ def test_the_rpn_proposes_for_fast_rcnn():
 
 # ------------------------------------------------------------------------------------------------ alternating training
 
-def test_learn_chooses_what_changes():
+def test_set_trainable_chooses_what_changes():
     model = tiny()
 
     def names(groups):
         chosen = {id(p) for group in groups for p in group["params"]}
         return {name.partition(".")[0] for name, p in model.named_parameters() if id(p) in chosen}
 
-    assert names(model.parameter_groups()) == {"trunk", "head", "rpn"}
-    model.learn("rpn")
-    assert names(model.parameter_groups()) == {"trunk", "rpn"}
-    model.learn("head", trunk=False)
-    assert names(model.parameter_groups()) == {"head"} and model.trunk.frozen
-    with pytest.raises(ValueError, match=r"FasterRCNN.learn\('mask',\): one or both of \('rpn', 'head'\)"):
-        model.learn("mask")
+    assert names(model.parameter_groups()) == {"backbone", "head", "rpn"}
+    model.set_trainable("backbone", "rpn")
+    assert names(model.parameter_groups()) == {"backbone", "rpn"} and not model.backbone.frozen
+    model.set_trainable("head")
+    assert names(model.parameter_groups()) == {"head"} and model.backbone.frozen
+    for parts in (("rpn", "mask"), ("backbone",), ()):
+        with pytest.raises(ValueError, match=r"FasterRCNN.set_trainable\(.*\): choose of .* at least 'rpn' or 'head'"):
+            model.set_trainable(*parts)
 
 
 @pytest.mark.slow  # 20 s
-def test_learns_eight_pictures():
+def test_learns_eight_images():
     assert learned("faster_rcnn", 225)["mAP@0.5"] > 0.95

@@ -6,7 +6,7 @@ from minicv import Tensor, models
 from minicv.data.generated.shape_boxes import BoxScenes
 from minicv.data.readers.detection import boxes_of_masks
 from minicv.detection import box_iou
-from minicv.models.detection.mask_rcnn import MaskHead, between, mask_targets, paste_masks
+from minicv.models.detection.mask_rcnn import MaskHead, MaskHeadConfig, interpolation_matrix, mask_targets, paste_masks
 from minicv.nn import init
 from minicv.training import DetectionConfig, DetectionTask
 from tests.models.detection.learning import PROPOSING, TINY, learned, step, truth
@@ -22,8 +22,8 @@ LOSSES = ["rpn_class", "rpn_box", "class", "box", "mask"]
 
 def tiny(**options):
     minicv.seed(0)
-    model = models.build("mask_rcnn", **{**TINY, **PROPOSING, "mask_pooled": 4, "mask_width": 6, **options})
-    for layer in (model.rpn.conv, model.rpn.offset, model.head.offset):  # as drawn, gradients behind them are tiny
+    model = models.build("mask_rcnn", **{**TINY, **PROPOSING, "mask_roi_size": 4, "mask_width": 6, **options})
+    for layer in (model.rpn.conv, model.rpn.box_deltas, model.head.box_deltas):  # as drawn, their gradients are tiny
         layer.weight.data = 10 * layer.weight.data
     return model
 
@@ -42,11 +42,11 @@ def test_paper_parameters():
         model = models.build("mask_rcnn", "paper")
     parts = 8543296 + 51381248 + 1049600 + 83025 + 328000 + 9438208 + 92250 + 2359552 + 3 * 590080 + 262400 + 20560
     assert model.num_parameters() == parts == 75328379
-    assert len(model.rpn.base) == 15 and (model.pool, model.mask_pooled) == ("align", 14)
+    assert len(model.rpn.base) == 15 and (model.config.roi_pooling, model.config.mask_roi_size) == ("align", 14)
 
 
 def test_masks_of_28_from_14():
-    head = MaskHead(8, 5, 4, 4)
+    head = MaskHead(8, 5, MaskHeadConfig(mask_width=4))
     assert len(head.convs) == 4
     assert head(Tensor(np.zeros((7, 8, 14, 14), np.float32))).shape == (7, 5, 28, 28)
     assert head(Tensor(np.zeros((0, 8, 14, 14), np.float32))).shape == (0, 5, 28, 28)
@@ -81,7 +81,7 @@ def test_the_mask_loss_is_that_of_the_true_class_alone():
 
 @pytest.mark.parametrize("pool", ["pool", "align"])
 def test_training_step_equals_plain_pytorch(pool, monkeypatch):
-    check_rpn_and_head_by_plain_pytorch(tiny(pool=pool, **EVERY), *batch(), monkeypatch, pool, masks=4)
+    check_rpn_and_head_by_plain_pytorch(tiny(roi_pooling=pool, **EVERY), *batch(), monkeypatch, pool, masks=4)
 
 
 def test_training_step_of_the_compact_network_dispatched_to_pytorch():
@@ -91,8 +91,8 @@ def test_training_step_of_the_compact_network_dispatched_to_pytorch():
 
 
 def test_training_step_on_the_strict_device():
-    check_strict(lambda: tiny(rpn_samples=10 ** 5, rois_per_image=500), *batch())
-    found = tiny(score=0.0).to("strict").predict([np.zeros((3, 40, 50), np.float32)])[0]
+    check_strict(lambda: tiny(anchors_per_image=10 ** 5, rois_per_image=500), *batch())
+    found = tiny(score_threshold=0.0).to("strict").predict([np.zeros((3, 40, 50), np.float32)])[0]
     assert len(found) and found.masks.shape == (len(found), 40, 50)
 
 
@@ -108,7 +108,7 @@ def test_pictures_without_objects_and_without_masks():
 
 def test_an_image_without_masks_takes_no_part_in_the_mask_loss_and_the_others_keep_theirs():
     x, targets = batch()
-    model = tiny(rpn_samples=10 ** 5, rois_per_image=500, foreground=1.0)
+    model = tiny(anchors_per_image=10 ** 5, rois_per_image=500, foreground_fraction=1.0)
     alone = step(model, x, [targets[0], targets[1], truth(masks=True)])
     targets[2].masks = None
     both = step(model, x, targets)
@@ -121,7 +121,7 @@ def test_an_image_without_masks_takes_no_part_in_the_mask_loss_and_the_others_ke
 
 def test_a_mask_that_lost_its_last_pixel_in_scaling_does_not_teach_that_there_is_nothing():
     x, targets = batch()
-    model = tiny(rpn_samples=10 ** 5, rois_per_image=500, foreground=1.0)
+    model = tiny(anchors_per_image=10 ** 5, rois_per_image=500, foreground_fraction=1.0)
     one = step(model, x, [truth(masks=True), truth(masks=True), targets[2]])
     targets[0].masks[:] = False
     both = step(model, x, targets)
@@ -148,7 +148,7 @@ def test_proposals_from_elsewhere_leave_it_its_masks():
 
 def test_between_by_hand():
     # Two values in [0, 4]: their middles are 1 and 3. At 2 half of each; before the first middle, the first.
-    np.testing.assert_allclose(between(np.array([0.5, 1, 2, 2.5, 3.9]), 0, 4, 2),
+    np.testing.assert_allclose(interpolation_matrix(np.array([0.5, 1, 2, 2.5, 3.9]), 0, 4, 2),
                                [[1, 0], [1, 0], [0.5, 0.5], [0.25, 0.75], [0, 1]])
 
 
@@ -177,7 +177,7 @@ def test_pasting_inverts_the_targets():
 
 
 def test_predictions_have_masks_of_the_pictures_size():
-    model = tiny(score=0.0, most=5)
+    model = tiny(score_threshold=0.0, max_detections=5)
     images = [np.random.default_rng(n).random((3, 40 + n, 50), dtype=np.float32) for n in range(2)]
     for image, found in zip(images, model.predict(images, batch=2), strict=True):
         assert found.masks.shape == (len(found), *image.shape[1:]) and found.masks.dtype == bool and len(found) == 5

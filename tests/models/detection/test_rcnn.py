@@ -15,7 +15,7 @@ from tests.models.detection.proposals import NearObjects
 from tests.models.detection.training_step import check_no_objects_and_degenerate_boxes, check_with_svms, pictures
 from tests.oracle import require
 
-SMALL = {"side": 48, "context": 3.4, "rois_per_image": 32, "backbone_options": {
+SMALL = {"warp_size": 48, "context": 3.4, "rois_per_image": 32, "backbone_options": {
     "depth": 11, "width": 8, "hidden": 64, "pooled": 1, "batch_norm": True, "dropout": 0.0}}
 
 
@@ -32,7 +32,7 @@ def test_paper_preset_is_alexnet_with_a_new_last_layer():
     # AlexNet's 61,100,840 without its last layer of 4096 * 1000 + 1000, with one of 4096 * 21 + 21
     assert model.num_parameters() == 61_100_840 - 4_097_000 + 86_037 == 57_089_877
     assert model.box_weight.shape == (20, 9216, 4) and model.svm_weight.shape == (20, 4096)
-    assert (model.side, model.context) == (227, 16)
+    assert (model.config.warp_size, model.config.context) == (227, 16)
     with minicv.no_grad():
         assert model.pool5(Tensor(np.zeros((1, 3, 300, 300), "f4")), [np.array([[9, 9, 50, 90]], "f4")]).shape == (
             1, 9216)
@@ -124,10 +124,10 @@ def test_before_its_machines_are_trained_it_finds_nothing_and_a_checkpoint_keeps
 
 
 @pytest.mark.parametrize(("options", "message"), [
-    ({"backbone": "lenet"}, r"RCNN\(backbone='lenet'\): there are alexnet, vgg16"),
-    ({"context": 24}, r"RCNN\(side=48, context=24, num_classes=3, rois_per_image=32, search=320\): the context"),
-    ({"rois_per_image": 0}, r"rois_per_image=0, search=320\): .* at least 1"),
-    ({"search": 0}, r"rois_per_image=32, search=0\): .* at least 1"),
+    ({"backbone": "lenet"}, r"RCNNConfig\(backbone='lenet'\): choose one of alexnet, vgg16"),
+    ({"context": 24}, r"RCNNConfig\(warp_size=48, context=24\): the context must be at least 0 and less"),
+    ({"rois_per_image": 0}, r"RCNNConfig\(rois_per_image=0\): .* at least 1"),
+    ({"proposal_max_size": 0}, r"RCNNConfig\(proposal_max_size=0\): .* at least 1"),
 ])
 def test_options_that_do_not_work(options, message):
     with pytest.raises(ValueError, match=message):
@@ -158,7 +158,7 @@ def test_it_learns_eight_pictures_by_heart(tmp_path):
 def test_after_the_training_loop_the_machines_are_trained_too(name, capsys):
     """What ``minicv train`` calls when its steps are done."""
     data = BoxScenes(3, 48, seed=1, objects=(1, 3), class_names=("disc", "square"))
-    proposer, options = NearObjects(data, 3, 10), {"short": 48, "long": 48} if name == "sppnet" else SMALL
+    proposer, options = NearObjects(data, 3, 10), {"min_size": 48, "max_size": 48} if name == "sppnet" else SMALL
     minicv.seed(0)
     model = models.build(name, num_classes=2, **options)
     assert finish_training(model, data, proposer)

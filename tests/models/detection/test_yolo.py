@@ -10,19 +10,26 @@ from minicv import Tensor, models, nn
 from minicv.autograd import gradcheck
 from minicv.data.generated.shape_boxes import BoxScenes
 from minicv.models.detection.base import Target
-from minicv.models.detection.yolo import COMPACT_LAYERS, YOLO_LAYERS, assign, best_box, conv_layers, overlap
+from minicv.models.detection.yolo import (
+    COMPACT_LAYERS,
+    YOLO_LAYERS,
+    assign_cells,
+    cell_iou,
+    conv_layers,
+    responsible_box,
+)
 from minicv.nn import init
 from minicv.training.detection import DetectionConfig, evaluate_detector, train_detector
 from tests.models.detection.training_step import check_dispatched, check_strict
 from tests.oracle import require
 
-TERMS = ["centre", "size", "object", "no_object", "class"]
+TERMS = ["center", "size", "object", "no_object", "class"]
 
 
 def tiny(**options):
     """S = 3, B = 2, K = 4, so 14 numbers in a cell"""
     minicv.seed(0)
-    return models.build("yolo", **{"num_classes": 4, "layers": "3x4 max 1x3 3x5 max", "size": 12, "hidden": 7,
+    return models.build("yolo", **{"num_classes": 4, "layers": "3x4 max 1x3 3x5 max", "image_size": 12, "hidden": 7,
                                    **options})
 
 
@@ -95,54 +102,54 @@ def test_compact_presets_have_7x7_cells_too(name):
 # ---------------------------------------------------------------------------------------------------------- the target
 
 def test_assignment_by_hand():
-    # 12 pixels, 3 cells of 4. Centre (5, 9): column 1, row 2, x = 5/4 - 1, y = 9/4 - 2; sides 6 and 2 of 12.
-    cells = assign([targets(), targets([2, 8, 8, 10], labels=[3])], 3)
+    # 12 pixels, 3 cells of 4. Center (5, 9): column 1, row 2, x = 5/4 - 1, y = 9/4 - 2; sides 6 and 2 of 12.
+    cells = assign_cells([targets(), targets([2, 8, 8, 10], labels=[3])], 3)
     assert (cells.n.tolist(), cells.i.tolist(), cells.j.tolist(), cells.label.tolist()) == ([1], [2], [1], [3])
     np.testing.assert_allclose(cells.box, [[0.25, 0.25, np.sqrt(6 / 12), np.sqrt(2 / 12)]])
 
 
 def test_each_side_of_a_picture_has_its_own_scale():
-    # 24 wide, 12 high: cells of 8 x 4. Centre (10, 6): column 1, x = 0.25; row 1, y = 0.5; sides 4/24, 8/12.
-    cells = assign([targets([8, 2, 12, 10], size=(12, 24))], 3)
+    # 24 wide, 12 high: cells of 8 x 4. Center (10, 6): column 1, x = 0.25; row 1, y = 0.5; sides 4/24, 8/12.
+    cells = assign_cells([targets([8, 2, 12, 10], size=(12, 24))], 3)
     assert (cells.i.tolist(), cells.j.tolist()) == ([1], [1])
     np.testing.assert_allclose(cells.box, [[0.25, 0.5, np.sqrt(4 / 24), np.sqrt(8 / 12)]])
 
 
-def test_of_two_centres_in_a_cell_the_first_object_is_learned():
+def test_of_two_centers_in_a_cell_the_first_object_is_learned():
     one, two, else_where = [4, 4, 7, 7], [4, 4, 8, 8], [0, 0, 2, 2]
-    cells = assign([targets(two, one, else_where, labels=[2, 1, 0])], 3)
+    cells = assign_cells([targets(two, one, else_where, labels=[2, 1, 0])], 3)
     assert list(zip(cells.i.tolist(), cells.j.tolist(), cells.label.tolist(), strict=True)) == [(1, 1, 2), (0, 0, 0)]
 
 
-def test_centres_on_the_far_border_belong_to_the_last_cell_and_boxes_without_area_to_none():
-    # Readers leave no centre on the border (it would have no area), but 12 / 4 = 3 would be a fourth column.
-    cells = assign([targets([11, 11, 13, 13], [3, 3, 3, 9], [5, 5, 9, 5])], 3)
+def test_centers_on_the_far_border_belong_to_the_last_cell_and_boxes_without_area_to_none():
+    # Readers leave no center on the border (it would have no area), but 12 / 4 = 3 would be a fourth column.
+    cells = assign_cells([targets([11, 11, 13, 13], [3, 3, 3, 9], [5, 5, 9, 5])], 3)
     assert (cells.i.tolist(), cells.j.tolist()) == ([2], [2])
     np.testing.assert_allclose(cells.box[0, :2], [1, 1])
 
 
 def test_overlap_by_hand():
-    # S = 2. a: centre at half a cell = 1/4, sides 1/2: 0 to 1/2. b: the same centre, sides 1/4 and 1: 1/8 to 3/8,
+    # S = 2. a: center at half a cell = 1/4, sides 1/2: 0 to 1/2. b: the same center, sides 1/4 and 1: 1/8 to 3/8,
     # -1/4 to 3/4. Common 1/4 x 1/2, union 1/4 + 1/4 - 1/8.
     a, b = np.array([0.5, 0.5, np.sqrt(0.5), np.sqrt(0.5)]), np.array([0.5, 0.5, 0.5, 1.0])
-    assert overlap(a, b, 2) == pytest.approx((1 / 8) / (3 / 8))
-    assert overlap(a, a, 2) == pytest.approx(1)
-    assert overlap(a, np.zeros(4), 2) == 0 and overlap(np.zeros(4), np.zeros(4), 2) == 0
+    assert cell_iou(a, b, 2) == pytest.approx((1 / 8) / (3 / 8))
+    assert cell_iou(a, a, 2) == pytest.approx(1)
+    assert cell_iou(a, np.zeros(4), 2) == 0 and cell_iou(np.zeros(4), np.zeros(4), 2) == 0
 
 
 def test_the_box_that_overlaps_most_is_responsible_or_else_the_nearest():
     truth = np.array([[0.5, 0.5, 0.7, 0.7]])
     near, far = [0.5, 0.4, 0.6, 0.7, 0], [0.9, 0.9, 0.2, 0.9, 0]
     for boxes, expected in (([near, far], 0), ([far, near], 1)):
-        best, iou = best_box(np.array([boxes]), truth, 3)
+        best, iou = responsible_box(np.array([boxes]), truth, 3)
         assert best.tolist() == [expected] and iou[0] > 0.5
     # sides of 0 overlap nothing: the one whose numbers are nearer
-    best, iou = best_box(np.array([[[0.0, 0, 0, 0, 9], [0.5, 0.4, 0, 0, 0]]]), truth, 3)
+    best, iou = responsible_box(np.array([[[0.0, 0, 0, 0, 9], [0.5, 0.4, 0, 0, 0]]]), truth, 3)
     assert best.tolist() == [1] and iou.tolist() == [0]
     # sides of 0.25, and two boxes that do not overlap it. As shares of the picture the first is off by 1/3, 0, 0.25 and
     # 0.56, squares 0.487 together, the second by 2/3: 0.444. In cells and roots the first would be nearer: 1.41 to 4
     boxes = np.array([[[1.5, 0.5, 0, 0.9, 0], [2.5, 0.5, 0.5, 0.5, 0]]])
-    best, iou = best_box(boxes, np.array([[0.5, 0.5, 0.5, 0.5]]), 3)
+    best, iou = responsible_box(boxes, np.array([[0.5, 0.5, 0.5, 0.5]]), 3)
     assert best.tolist() == [1] and iou.tolist() == [0]
 
 
@@ -150,20 +157,20 @@ def test_the_box_that_overlaps_most_is_responsible_or_else_the_nearest():
 
 def test_equation_3_by_hand():
     """S = 1, B = 2, K = 2: one cell, one object, every number of the output known."""
-    model = models.build("yolo", num_classes=2, layers="3x2 max", size=2, hidden=3)
-    # the object fills the left half: centre (1/4, 1/2), sides 1/2 and 1
+    model = models.build("yolo", num_classes=2, layers="3x2 max", image_size=2, hidden=3)
+    # the object fills the left half: center (1/4, 1/2), sides 1/2 and 1
     target = Target(np.array([[0, 0, 1, 2]], np.float32), np.array([1]), (2, 2))
     box1 = [0.25, 0.5, np.sqrt(0.5), 1.0, 0.3]  # exact, says confidence 0.3
     box2 = [0.5, 0.5, 1.0, 1.0, 0.4]  # the whole picture: IoU 1/2
     y = Tensor(np.array([*box1, *box2, 0.1, 0.7]).reshape(1, 1, 1, 12))
     found = {name: loss.item() for name, loss in model.grid_losses(y, [target]).items()}
     assert list(found) == TERMS
-    expected = {"centre": 0, "size": 0, "object": 0.7 ** 2, "no_object": 0.5 * 0.4 ** 2, "class": 0.1 ** 2 + 0.3 ** 2}
+    expected = {"center": 0, "size": 0, "object": 0.7 ** 2, "no_object": 0.5 * 0.4 ** 2, "class": 0.1 ** 2 + 0.3 ** 2}
     assert found == pytest.approx(expected, abs=1e-12)
     # the first box is gone: the second is responsible now, its IoU 1/2 what the confidence should be
     y = Tensor(np.array([9, 9, 0, 0, 0.3, *box2, 0.1, 0.7]).reshape(1, 1, 1, 12))
     found = {name: loss.item() for name, loss in model.grid_losses(y, [target]).items()}
-    assert found == pytest.approx({"centre": 5 * 0.25 ** 2, "size": 5 * (1 - np.sqrt(0.5)) ** 2, "object": 0.1 ** 2,
+    assert found == pytest.approx({"center": 5 * 0.25 ** 2, "size": 5 * (1 - np.sqrt(0.5)) ** 2, "object": 0.1 ** 2,
                                    "no_object": 0.5 * 0.3 ** 2, "class": 0.1}, abs=1e-12)
 
 
@@ -198,7 +205,7 @@ def equation_3(torch, y, targets, S, B, K, coord=5.0, noobj=0.5):
                     mine = max(range(B), key=lambda b: ious[b])
                     if ious[mine] == 0:
                         mine = min(range(B), key=lambda b: apart[b])
-                    loss["centre"] += coord * ((boxes[mine][0] - true[0]) ** 2 + (boxes[mine][1] - true[1]) ** 2)
+                    loss["center"] += coord * ((boxes[mine][0] - true[0]) ** 2 + (boxes[mine][1] - true[1]) ** 2)
                     loss["size"] += coord * ((boxes[mine][2] - true[2]) ** 2 + (boxes[mine][3] - true[3]) ** 2)
                     loss["object"] += (boxes[mine][4] - ious[mine]) ** 2
                     for k in range(K):
@@ -249,7 +256,7 @@ def test_pictures_without_objects_have_only_the_term_of_empty_boxes():
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_training_step_equals_pytorchs_operations(batch_norm):
     minicv.seed(0)
-    model = models.build("yolo", num_classes=4, batch_norm=batch_norm, layers=thin(COMPACT_LAYERS, 4), size=48,
+    model = models.build("yolo", num_classes=4, batch_norm=batch_norm, layers=thin(COMPACT_LAYERS, 4), image_size=48,
                          hidden=20, dropout=0.5)
     rng = np.random.default_rng(0)
     for p in model.parameters():
@@ -275,7 +282,7 @@ def test_boxes_and_scores_by_hand():
     """What a cell says, in pixels: the inverse of the assignment."""
     model, grid = tiny(), np.zeros((3, 3, 14), np.float32)
     box = [2, 8, 8, 10]
-    cells = assign([targets(box)], 3)
+    cells = assign_cells([targets(box)], 3)
     grid[2, 1, 5:9], grid[2, 1, 9], grid[2, 1, 10:] = cells.box[0], 0.8, [0.5, 0.25, 0, 1]
     boxes, scores = model.boxes_and_scores(grid)
     assert boxes.shape == (18, 4) and scores.shape == (18, 4)
@@ -286,13 +293,13 @@ def test_boxes_and_scores_by_hand():
 
 
 def test_predictions_are_in_pixels_of_pictures_of_any_size():
-    model = tiny(score=0.3)
+    model = tiny(score_threshold=0.3)
     model.fc1.weight.data *= 0
     grid = np.zeros((3, 3, 14), np.float32)
     grid[0, 2, :5], grid[0, 2, 10:] = [0.5, 0.5, np.sqrt(1 / 6), np.sqrt(1 / 3), 1.0], [0, 0, 0.9, 0.1]
     model.fc2.bias.data = grid.ravel()
     small, wide = model.predict([np.zeros((3, 12, 12), np.float32), np.zeros((3, 30, 60), np.float32)], batch=2)
-    # the third cell of the first row, centre (5/6, 1/6) of the picture, sides 1/6 and 1/3
+    # the third cell of the first row, center (5/6, 1/6) of the picture, sides 1/6 and 1/3
     np.testing.assert_allclose(small.boxes, [[9, 0, 11, 4]], atol=1e-4)
     np.testing.assert_allclose(wide.boxes, [[45, 0, 55, 10]], atol=1e-3)
     assert wide.labels.tolist() == [2] and wide.scores[0] == pytest.approx(0.9)
@@ -302,9 +309,9 @@ def test_predictions_are_in_pixels_of_pictures_of_any_size():
 @pytest.mark.parametrize(("options", "message"), [
     ({"layers": "3x4 pool"}, r"YOLO\(layers\): 'pool' is neither 'max' nor KERNELxCHANNELS"),
     ({"layers": "x4"}, r"YOLO\(layers\): 'x4' is neither"),
-    ({"size": 14}, r"YOLO\(size=14\): the layers make a picture 4 times smaller, so the size must be a multiple of "
-                   "that, such as 12"),
-    ({"boxes": 0}, r"boxes=0, hidden=7\): each must be at least 1"),
+    ({"image_size": 14}, r"YOLOConfig\(image_size=14\): the layers make an image 4 times smaller, so the size must "
+                       "be a multiple of that, such as 12"),
+    ({"boxes_per_cell": 0}, r"boxes_per_cell=0\): each must be at least 1"),
 ])
 def test_options_that_do_not_work(options, message):
     with pytest.raises(ValueError, match=message):
@@ -314,7 +321,7 @@ def test_options_that_do_not_work(options, message):
 def test_inputs_that_do_not_work():
     with pytest.raises(ValueError, match=r"YOLO: the input must be \(N, 3, 12, 12\), got \(1, 3, 12, 16\)"):
         tiny()(Tensor(np.zeros((1, 3, 12, 16), np.float32)))
-    with pytest.raises(ValueError, match=r"YOLO.predict: a picture must be \(3, H, W\) and not empty, got \(1, 9, 9\)"):
+    with pytest.raises(ValueError, match=r"YOLO.predict: an image must be \(3, H, W\) and not empty, got \(1, 9, 9\)"):
         tiny().predict([np.zeros((1, 9, 9), np.float32)])
 
 

@@ -9,13 +9,13 @@ from tests.detection import torch_boxes
 from tests.ops.test_roi import torch_roi_align, torch_roi_pool
 
 
-def trunk(x, w):
+def backbone(x, w):
     """VGG11 with batch norm, up to relu3_2: the layers are numbered as in torchvision."""
     for conv in (0, 4, 8, 11):
         if conv in (4, 8):
             x = TF.max_pool2d(x, 2)
-        name = f"trunk.net.features.{conv}"
-        norm = f"trunk.net.features.{conv + 1}"
+        name = f"backbone.net.features.{conv}"
+        norm = f"backbone.net.features.{conv + 1}"
         x = TF.conv2d(x, w[f"{name}.weight"], w[f"{name}.bias"], padding=1)
         x = TF.batch_norm(x, None, None, w[f"{norm}.weight"], w[f"{norm}.bias"], training=True)
         x = TF.relu(x)
@@ -25,7 +25,7 @@ def trunk(x, w):
 def rpn_losses(x, w, targets, scales, ratios, stride, samples):
     h = TF.relu(TF.conv2d(x, w["rpn.conv.weight"], w["rpn.conv.bias"], padding=1))
     score = TF.conv2d(h, w["rpn.score.weight"], w["rpn.score.bias"])
-    offset = TF.conv2d(h, w["rpn.offset.weight"], w["rpn.offset.bias"])
+    offset = TF.conv2d(h, w["rpn.box_deltas.weight"], w["rpn.box_deltas.bias"])
     N, _, H, W = score.shape
     anchors = torch_boxes.anchors(H, W, stride, scales, ratios)
     k = len(scales) * len(ratios)
@@ -75,7 +75,7 @@ def head_losses(x, w, targets, proposals, low, stride, size, pool, masks=None):
     h = TF.relu(TF.linear(pooled(x, boxes, size, stride, pool).flatten(1), w["head.fc6.weight"], w["head.fc6.bias"]))
     h = TF.relu(TF.linear(h, w["head.fc7.weight"], w["head.fc7.bias"]))
     score = TF.linear(h, w["head.score.weight"], w["head.score.bias"])
-    offset = TF.linear(h, w["head.offset.weight"], w["head.offset.bias"])
+    offset = TF.linear(h, w["head.box_deltas.weight"], w["head.box_deltas.bias"])
     u, v = torch.cat(labels), torch.cat(wanted) / torch.tensor([0.1, 0.1, 0.2, 0.2], dtype=torch.float64)
     losses = {"class": TF.cross_entropy(score, u)}
     at = u.nonzero()[:, 0]

@@ -4,6 +4,7 @@ See ``models/same.py``.
 """
 from __future__ import annotations
 
+import dataclasses
 from unittest import mock
 
 import numpy as np
@@ -14,13 +15,13 @@ from minicv.data.generated.shape_boxes import BoxScenes
 from minicv.detection.linear_svm import LinearSVM
 from minicv.detection.ridge import BoxRegressors
 from minicv.models.detection import svm_detector
-from minicv.models.detection.base import Target, select
+from minicv.models.detection.base import Target, postprocess
 from tests.models.detection.learning import PROPOSING, step
 from tests.models.detection.proposals import NearObjects
 from tests.models.same import assert_same, doubled, numpys_and_the_strict_devices, ours_and_pytorchs
 from tests.oracle import require
 
-EVERY = {"rois_per_image": 1500, "foreground": 1.0, "rpn_samples": 10 ** 5, "after": (12, 6)}
+EVERY = {"rois_per_image": 1500, "foreground_fraction": 1.0, "anchors_per_image": 10 ** 5, "post_nms_top_n": (12, 6)}
 """Options with which every anchor and every proposal is used: there is nothing to draw"""
 
 
@@ -43,7 +44,7 @@ def check_plain_pytorch(model, x, targets, losses_of):
     from tests.models.detection import torch_rcnn
     ours = step(doubled(model), x.astype(np.float64), targets)
     w = {name: torch.tensor(p.data, requires_grad=True) for name, p in model.named_parameters()}
-    losses = losses_of(torch_rcnn.trunk(torch.from_numpy(x).double(), w), w)
+    losses = losses_of(torch_rcnn.backbone(torch.from_numpy(x).double(), w), w)
     sum(losses.values()).backward()
     assert list(ours) == [*losses, *w]
     for name, loss in losses.items():
@@ -63,7 +64,7 @@ def check_rpn_and_head_by_plain_pytorch(model, x, targets, monkeypatch, pool, ma
         import torch
 
         from tests.models.detection import torch_rcnn
-        losses = torch_rcnn.rpn_losses(features, w, targets, PROPOSING["scales"], (0.5, 1.0, 2.0), 4, 10 ** 5)
+        losses = torch_rcnn.rpn_losses(features, w, targets, PROPOSING["anchor_scales"], (0.5, 1.0, 2.0), 4, 10 ** 5)
         proposals = [torch.from_numpy(p).double() for p in made[0]]
         return losses | torch_rcnn.head_losses(features, w, targets, proposals, 0.0, 4, 3, pool, masks=masks)
 
@@ -91,15 +92,15 @@ def check_with_svms(make, hidden):
     check_dispatched(model, x, targets, 1e-8, 1e-2 * max(abs(g).max() for g in theirs.values()))
     detections = []
 
-    def everything(boxes, scores, size, score, iou, most):
-        return select(boxes, scores, size, score, 1.0, scores.size)
+    def without_nms(boxes, scores, size, config):
+        return postprocess(boxes, scores, size, dataclasses.replace(config, nms_iou=1.0, max_detections=scores.size))
 
     def step_and_prediction(model):
         found = step(model, x, targets)
         model.set_svms([LinearSVM(np.full(hidden, s, np.float32), 1.0) for s in (0.01, -0.01, 0)], 1.0)
         n = model.box_weight.shape[1]
         model.set_box_regressors(BoxRegressors(np.full((3, n, 4), 0.06 / n, "f4"), np.full((3, 4), 0.1, "f4")))
-        with mock.patch.object(svm_detector, "select", everything):  # of near scores NMS would choose by a rounding
+        with mock.patch.object(svm_detector, "postprocess", without_nms):  # NMS of near scores hinges on rounding
             detections.extend(model.predict([x[0] + np.float32(0.5)], [targets[0].proposals]))
         return found
 

@@ -1,0 +1,68 @@
+"""The options of the detectors: small frozen dataclasses, each handed on whole to the part that it describes.
+
+A detector's ``Config`` inherits those of its parts, so ``models.build`` and ``minicv train --option`` take every option
+by its name: ``models.build("faster_rcnn", min_size=256, pre_nms_top_n=(1000, 500))``. ``model.config`` keeps them.
+"""
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """The base of all: whole numbers must be at least 1. Subclasses extend ``__post_init__`` by their own checks."""
+
+    def __post_init__(self) -> None:
+        small = [f"{field.name}={getattr(self, field.name)}" for field in dataclasses.fields(self)
+                 if field.type == "int" and getattr(self, field.name) < 1]
+        if small:
+            self.refuse(", ".join(small), "each must be at least 1")
+
+    def refuse(self, options: str, reason: str) -> None:
+        raise ValueError(f"{type(self).__name__}({options}): {reason}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DetectorConfig(Config):
+    """``in_channels`` of an image; ``num_classes`` of objects, background not counted."""
+
+    in_channels: int = 3
+    num_classes: int = 20
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImageSizeConfig(Config):
+    """Images are scaled until the shorter side has ``min_size`` pixels, or the longer one ``max_size`` if that is less.
+
+    Fast R-CNN, sec. 4.
+    """
+
+    min_size: int = 600
+    max_size: int = 1000
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SelectiveSearchConfig(Config):
+    """Selective search sees images with a longer side of at most ``proposal_max_size`` pixels (R-CNN, sec. 4.2)."""
+
+    proposal_max_size: int = 500
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BackboneConfig(Config):
+    """A classifier by name, its paper preset changed by ``backbone_options``, cut off behind the stage ``cut_at``."""
+
+    backbone: str = "vgg16"
+    cut_at: str = "relu5_3"
+    backbone_options: dict[str, Any] | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PostprocessConfig(Config):
+    """Detections scoring below ``score_threshold`` are dropped. Non-maximum suppression within each class drops boxes
+    that overlap a better one by an IoU above ``nms_iou`` (R-CNN's code: 0.3), and at most ``max_detections`` stay."""
+
+    score_threshold: float = 0.05
+    nms_iou: float = 0.3
+    max_detections: int = 100
