@@ -1,7 +1,7 @@
 """Old names in checkpoints of the format "minicv 1"; ``read_checkpoint`` replaces them by today's.
 
-Every entry is old: new. "MODEL.NAME" renames for one model only. A new option "a.b" is the field b of the option a. In
-"arrays", a name is one or several whole parts of a dotted name: "rpn.offset" is a part of "rpn.offset.weight".
+Every entry is old: new. "MODEL.NAME" renames for one model only. In "arrays", a name is one or several
+whole parts of a dotted name: "rpn.offset" is a part of "rpn.offset.weight".
 """
 from __future__ import annotations
 
@@ -49,15 +49,9 @@ def rename(kind: str, old: dict[str, Any], model: str = "") -> dict[str, Any]:
 
 def rename_options(old: dict[str, Any], model: str) -> dict[str, Any]:
     """Return the options of a model, and those of its backbone within them, in today's names."""
-    renamed: dict[str, Any] = {}
     backbone = old.get("trunk", old.get("backbone", ""))
-    for key, value in rename("options", old, model).items():
-        *outer, last = key.split(".")
-        target = renamed
-        for part in outer:
-            target = target.setdefault(part, {})
-        target[last] = rename("options", value, backbone) if isinstance(value, dict) else value
-    return renamed
+    return {key: rename("options", value, backbone) if isinstance(value, dict) else value
+            for key, value in rename("options", old, model).items()}
 
 
 def rename_arrays(state: dict[str, Any], model: str) -> dict[str, Any]:

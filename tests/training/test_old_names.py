@@ -116,14 +116,12 @@ def test_the_fields_of_the_configuration_and_the_data_sets_have_todays_names():
         assert rename_all({"model": "", "options": {}}, {"data": name}, {})[1]["data"] in registry.DATASETS
 
 
-def test_an_option_may_become_a_field_and_a_backbone_has_options_of_its_own(monkeypatch):
-    for old, new in (("short", "resize.min_size"), ("long", "resize.max_size"), ("hidden", "units"),
-                     ("vgg16.hidden", "width_of_fc")):
+def test_a_backbone_has_options_of_its_own(monkeypatch):
+    for old, new in (("hidden", "units"), ("vgg16.hidden", "fc_width")):
         monkeypatch.setitem(OLD_NAMES["options"], old, new)
     args, _, _ = rename_all({"model": "fast_rcnn", "options": {
-        "short": 1, "long": 2, "hidden": 3, "trunk": "vgg16", "trunk_options": {"hidden": 4}}}, {}, {})
-    assert {"units": 3, "resize": {"min_size": 1, "max_size": 2}}.items() <= args["options"].items()
-    assert {"width_of_fc": 4} in args["options"].values()
+        "hidden": 3, "trunk": "vgg16", "trunk_options": {"hidden": 4}}}, {}, {})
+    assert args["options"] == {"units": 3, "backbone": "vgg16", "backbone_options": {"fc_width": 4}}
 
 
 def test_no_new_name_is_renamed_again():
