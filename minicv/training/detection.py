@@ -1,4 +1,4 @@
-"""Training and measuring a network that finds objects."""
+"""Training and evaluating detectors."""
 from __future__ import annotations
 
 import copy
@@ -20,14 +20,14 @@ from ..files import atomic_write
 from ..metrics import CocoEvaluator, VOCEvaluator
 from ..models.detection.base import Detector, Proposer, Target
 from .config import TrainConfig
-from .loop import Training, shuffled
+from .loop import Losses, Training, shuffled
 
 
 @dataclasses.dataclass
 class DetectionConfig(TrainConfig):
-    """How to train a detector; the defaults are Fast R-CNN's (sec. 2.3) as far as the paper states them.
+    """How to train a detector; the defaults are Fast R-CNN's (sec. 2.3), where the paper states them.
 
-    ``flip`` to ``exposure`` change the images at random, see ``DetectionAugment``.
+    ``flip`` to ``exposure`` configure the random changes of images, see ``DetectionAugment``.
     """
 
     batch: int = 2  # Fast R-CNN, sec. 2.3: N = 2
@@ -43,10 +43,10 @@ class DetectionConfig(TrainConfig):
 
 
 class DetectionTask:
-    """A data set with boxes: every epoch goes through it in a new order, each picture changed at random.
+    """Train a detector on a data set with boxes; every epoch takes the images in a new order and augments them.
 
-    ``proposer``: for a network that needs proposals, where they come from; by default ``model.propose``. They are made
-    on the picture as it is and changed with it, so that ``CachedProposals`` can keep them.
+    ``proposer``: makes the proposals of a network that needs them; by default ``model.propose``. It sees the original
+    images, and its boxes are augmented with them, so that ``CachedProposals`` can keep them.
     """
 
     def __init__(self, model: Detector, dataset: Any, config: DetectionConfig, proposer: Proposer | None = None):
@@ -57,30 +57,30 @@ class DetectionTask:
                             "images has one; train faster_rcnn, which needs boxes only, or use a data set with masks")
         self.dataset, self.config, self.model = dataset, config, model
         self.proposer = proposer or (model.propose if model.needs_proposals else None)
-        self.augment = DetectionAugment(config.flip, config.turn, config.scale, config.jitter, config.shift,
-                                        config.exposure)
+        self.augment = DetectionAugment(flip=config.flip, turn=config.turn, scale=config.scale, jitter=config.jitter,
+                                        shift=config.shift, exposure=config.exposure)
 
     def example(self, i: int) -> tuple[np.ndarray, Target]:
-        """The i-th example, see ``Detector.example``; the same for the same seed."""
+        """Return the i-th example, see ``Detector.example``; the same for the same seed."""
         order, rng = shuffled(self.config.seed, i, len(self.dataset))
-        whole = self.dataset[order[0]]
+        original = self.dataset[order[0]]
         try:
-            if self.proposer is None:
-                return self.model.example(self.augment(whole.for_training(), rng))
-            sample, proposals = self._with_proposals(whole.for_training(), rng)
+            sample, proposals = self._augmented(original.for_training(), rng)
             return self.model.example(sample, proposals)
         except ValueError as error:
-            raise DataError(f"{whole.name}: {error}") from error
+            raise DataError(f"{original.name}: {error}") from error
 
-    def _with_proposals(self, sample: DetectionSample, rng: np.random.Generator) -> tuple[DetectionSample, np.ndarray]:
-        """The changed sample and its proposals, which are changed by the same random numbers, as if they were objects.
+    def _augmented(self, sample: DetectionSample,
+                   rng: np.random.Generator) -> tuple[DetectionSample, np.ndarray | None]:
+        """Return the augmented sample and its proposals, augmented by the same random numbers as if they were objects.
 
-        Without its masks, unless the network learns them: they would be changed for nothing. Beside the proposals lies
-        one channel of the picture, which says how large it is.
+        Masks that the network does not use are dropped: augmenting them would cost time.
         """
+        if self.proposer is None:
+            return self.augment(sample, rng), None
         proposals = self.proposer(sample.image).astype(np.float32)
-        beside = DetectionSample(sample.image[:1], proposals, np.zeros(len(proposals), np.int64), sample.name)
-        moved = dataclasses.replace(self.augment, jitter=0.0, exposure=1.0)(beside, copy.deepcopy(rng)).boxes
+        as_objects = DetectionSample(sample.image[:1], proposals, np.zeros(len(proposals), np.int64), sample.name)
+        moved = dataclasses.replace(self.augment, jitter=0.0, exposure=1.0)(as_objects, copy.deepcopy(rng)).boxes
         if not self.model.needs_masks:
             sample = dataclasses.replace(sample, masks=None)
         return self.augment(sample, rng), moved
@@ -92,7 +92,7 @@ class DetectionTask:
 
 
 def has_masks(dataset: Any) -> bool:
-    """Has any object a mask? Also True where there is no object at all, whose masks could be missing."""
+    """Return whether any object has a mask; True without any object."""
     objects = False
     for i in range(len(dataset)):
         each = dataset.records[i] if hasattr(dataset, "records") else dataset[i]  # without reading the image
@@ -103,16 +103,16 @@ def has_masks(dataset: Any) -> bool:
 
 
 def train_detector(model: Detector, dataset: Any, config: DetectionConfig,
-                   proposer: Proposer | None = None) -> Iterator[dict[str, float]]:
-    """Train; yields the losses of every step by name, "total" their sum, after the weights have changed."""
+                   proposer: Proposer | None = None) -> Iterator[Losses]:
+    """Train; yield the losses of every step by name, "total" their sum, after the weights have changed."""
     yield from Training(DetectionTask(model, dataset, config, proposer))
 
 
 class CachedProposals:
-    """A proposer that keeps what another one found, in memory and, with a ``folder``, on disk: NAME.npz per picture.
+    """A proposer that keeps another one's proposals, in memory and, with a ``folder``, on disk: NAME.npz per image.
 
-    A picture is known by its pixels, so the same folder serves all networks on the same pictures; give each kind of
-    proposals its own. Pictures that are changed at random are new each time: ``DetectionTask`` asks for the originals.
+    An image is identified by its pixels, so one folder serves all networks on the same images; give each kind of
+    proposals a folder of its own. ``DetectionTask`` asks for the original images, since augmented ones are always new.
     """
 
     def __init__(self, proposer: Proposer, folder: str | os.PathLike | None = None):
@@ -128,14 +128,14 @@ class CachedProposals:
             else:
                 self._kept[key] = np.asarray(self.proposer(image), np.float32)
                 if path is not None:
-                    self.folder.mkdir(parents=True, exist_ok=True)
+                    path.parent.mkdir(parents=True, exist_ok=True)
                     with atomic_write(path) as temporary, open(temporary, "wb") as file:
                         np.savez(file, boxes=self._kept[key])  # with a checksum
         return self._kept[key]
 
 
 def read_proposals(path: Path) -> np.ndarray:
-    """The boxes (P, 4) float32 that were kept in a file; DataError if it is damaged."""
+    """Read the boxes (P, 4) float32 kept in a file; ``DataError`` if it is damaged."""
     try:
         with open(path, "rb") as file:
             boxes = np.load(file)["boxes"]
@@ -143,17 +143,17 @@ def read_proposals(path: Path) -> np.ndarray:
             raise ValueError(f"it holds {boxes.dtype} {boxes.shape}")
         if not np.isfinite(boxes).all():
             raise ValueError("it holds numbers that are not finite")
-    except Exception as error:  # of damage NumPy and its zip files raise many kinds
-        raise DataError(f"{path}: damaged proposals ({error}); remove the file, and they are made anew") from error
+    except Exception as error:  # NumPy and zipfile raise many kinds for damage
+        raise DataError(f"{path}: damaged proposals ({error}); remove the file to have them computed again") from error
     return boxes
 
 
 def evaluate_detector(model: Detector, dataset: Any, quiet: bool = True, proposer: Proposer | None = None,
                       batch: int = 1) -> dict[str, float]:
-    """Average precision over a whole data set.
+    """Measure average precision over a whole data set.
 
-    "mAP@0.5" and "AP@0.5 CLASS" by PASCAL VOC's rules, "COCO AP", "COCO AP50" and "COCO AP75" by COCO's, and, where
-    both the network and the data set have masks, "mask AP", "mask AP50" and "mask AP75". NaN where no object counts.
+    "mAP@0.5" and "AP@0.5 CLASS" by PASCAL VOC's rules, "COCO AP", "COCO AP50" and "COCO AP75" by COCO's, and, if both
+    the network and the data set have masks, "mask AP", "mask AP50" and "mask AP75". NaN where no object counts.
     """
     voc, coco = VOCEvaluator(dataset.num_classes), CocoEvaluator(dataset.num_classes)
     masks = CocoEvaluator(dataset.num_classes, masks=True)
@@ -162,8 +162,9 @@ def evaluate_detector(model: Detector, dataset: Any, quiet: bool = True, propose
     with bar:
         for i in range(0, len(dataset), batch):
             samples = [dataset[j] for j in range(i, min(i + batch, len(dataset)))]
-            given = None if proposer is None else [proposer(sample.image) for sample in samples]
-            for found, sample in zip(model.predict([s.image for s in samples], given, batch), samples, strict=True):
+            proposals = None if proposer is None else [proposer(sample.image) for sample in samples]
+            predicted = model.predict([s.image for s in samples], proposals, batch)
+            for found, sample in zip(predicted, samples, strict=True):
                 voc.update(found, sample)
                 coco.update(found, sample)
                 if found.masks is not None and sample.masks is not None:

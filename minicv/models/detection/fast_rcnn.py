@@ -136,8 +136,8 @@ class FastRCNN(Detector):
         self.head.fc6, self.head.fc7 = truncated_svd(self.head.fc6, fc6), truncated_svd(self.head.fc7, fc7)
 
 
-def truncated_svd(layer: nn.Linear, t: int) -> nn.Sequential:
-    """Return the layer W x + b as two: W ~ U S V' with the t largest singular values; x -> S V' x (t), then U (.) + b.
+def truncated_svd(layer: Any, t: int) -> Any:
+    """Return a linear layer W x + b as two: W ~ U S V', the t largest singular values; x -> S V' x (t), then U (.) + b.
 
     Fast R-CNN, sec. 3.1, eq. (5): t (in + out) parameters instead of in * out. ``ValueError`` unless 1 <= t <=
     min(in, out).

@@ -67,7 +67,7 @@ class FasterRCNN(FastRCNN):
     def __init__(self, **options: Any):
         super().__init__(**options)
         self.rpn = RPN(self.backbone.channels, self.stride, self.config)
-        self.trainable = PARTS
+        self.trainable: tuple[str, ...] = PARTS
 
     def all_outputs(self, x: Tensor, boxes: list[np.ndarray]) -> tuple[Tensor, ...]:
         """Fast R-CNN's, and the RPN's scores (N, A, 2) and box deltas (N, A, 4)."""
@@ -77,17 +77,19 @@ class FasterRCNN(FastRCNN):
     # Training
     # ------------------------------------------------------------------------------------------------------
     def losses(self, x: Tensor, targets: list[Target]) -> dict[str, Tensor]:
-        """Return "rpn_class", "rpn_box", "class" and "box"; of frozen parts none."""
-        x, losses = self.backbone(x), {}
-        given = targets[0].proposals is not None
-        if "rpn" in self.trainable or not given:
-            rpn_outputs = *self.rpn(x), self.rpn.anchors(x.shape[2:])
+        """Return "rpn_class", "rpn_box", "class" and "box"; those of frozen parts are left out."""
+        x = self.backbone(x)
+        losses: dict[str, Tensor] = {}
+        proposals = [t.proposals for t in targets if t.proposals is not None]
+        if "rpn" in self.trainable or not proposals:
+            score, box_deltas = self.rpn(x)
+            anchors = self.rpn.anchors(x.shape[2:])
         if "rpn" in self.trainable:
-            losses |= self.rpn.losses(*rpn_outputs, targets)
+            losses |= self.rpn.losses(score, box_deltas, anchors, targets)  # Faster R-CNN, eq. (1)
         if "head" in self.trainable:
-            proposals = ([t.proposals for t in targets] if given else
-                         self.rpn.proposals(*rpn_outputs, [t.size for t in targets], training=True))
-            losses |= self.head_losses(x, targets, proposals)
+            if not proposals:
+                proposals = self.rpn.proposals(score, box_deltas, anchors, [t.size for t in targets], training=True)
+            losses |= self.head_losses(x, targets, proposals)  # Fast R-CNN, eq. (1)
         return losses
 
     def set_trainable(self, *parts: str) -> None:
@@ -118,7 +120,8 @@ class FasterRCNN(FastRCNN):
 
     def proposals(self, x: Tensor, sizes: list[tuple[int, int]], training: bool = False) -> list[np.ndarray]:
         """Return the RPN's boxes (P, 4) for each image, given the map."""
-        return self.rpn.proposals(*self.rpn(x), self.rpn.anchors(x.shape[2:]), sizes, training)
+        score, box_deltas = self.rpn(x)
+        return self.rpn.proposals(score, box_deltas, self.rpn.anchors(x.shape[2:]), sizes, training)
 
     @no_grad()
     def propose(self, image: np.ndarray, training: bool = False) -> np.ndarray:

@@ -142,7 +142,8 @@ def rois_with_mask(target: Target, rois: RoISample) -> np.ndarray:
     """Return the indices of an image's RoIs that are objects with a mask."""
     if target.masks is None:
         return np.zeros(0, np.int64)
-    return np.flatnonzero(target.masks.any(axis=(1, 2))[rois.matched[:rois.num_objects]])  # objects come first
+    visible: Any = target.masks.any(axis=(1, 2))  # (G,)
+    return np.flatnonzero(visible[rois.matched[:rois.num_objects]])  # objects come first
 
 
 @no_grad()

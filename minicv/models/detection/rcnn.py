@@ -35,7 +35,7 @@ from ..backbones.alexnet import AlexNet
 from ..backbones.vgg import VGG
 from .svm_detector import SVMDetector, SVMDetectorConfig
 
-BACKBONES = {"alexnet": AlexNet, "vgg16": VGG}
+BACKBONES: dict[str, Any] = {"alexnet": AlexNet, "vgg16": VGG}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

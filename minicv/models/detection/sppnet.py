@@ -132,7 +132,7 @@ class SPPNet(SVMDetector):
         """Return the pyramids (R, channels * bins) of boxes in images, both scaled by ``scale``."""
         H, W = x.shape[2:]
         if scale != 1:
-            size = [max(self.stride, round(n * scale)) for n in (H, W)]  # at least a cell of the map
+            size = max(self.stride, round(H * scale)), max(self.stride, round(W * scale))  # at least a cell of the map
             x = F.interpolate(x, size=size, mode="bilinear", align_corners=False)
         x = self.backbone(x)
         windows = [map_windows(b * np.float32(scale), self.stride, x.shape[2:], self.center_offset) for b in boxes]

@@ -18,7 +18,7 @@ import numpy as np
 from ... import nn
 from ... import ops as F
 from ...autograd import Tensor, no_grad
-from ...backend import to_device, to_numpy
+from ...backend import Array, to_device, to_numpy
 from ...data.augment.detection import resize_image
 from ...detection import BoxRegressors, Detections, LinearSVM
 from ...nn import init
@@ -57,6 +57,11 @@ class SVMDetector(Detector):
     regression_iou = 0.6  # R-CNN, app. C: box regressions learn from proposals with a higher IoU with an object
     negative_nms_iou = 1.0  # before the SVMs are trained, one of two negatives with a higher IoU is dropped
     chunk = 1 << 30  # boxes whose features are computed at a time
+    svm_weight: Array
+    svm_bias: Array
+    svm_scale: Array
+    box_weight: Array
+    box_bias: Array
 
     def __init__(self, **options: Any):
         self.config: Any = self.Config(**options)

@@ -189,7 +189,8 @@ class FastYOLO(YOLO):
 
 def conv_layers(text: str, in_channels: int, batch_norm: bool) -> tuple[nn.Sequential, int, int]:
     """Return the convolutions that ``text`` lists, their channels, and how many times smaller they make an image."""
-    layers, channels, stride = [], in_channels, 1
+    layers: list[nn.Module] = []
+    channels, stride = in_channels, 1
     for word in text.split():
         if word == "max":
             layers.append(nn.MaxPool2d(2))
@@ -200,8 +201,8 @@ def conv_layers(text: str, in_channels: int, batch_norm: bool) -> tuple[nn.Seque
         except ValueError:
             raise ValueError(f"YOLO(layers): {word!r} is neither 'max' nor KERNELxCHANNELS or KERNELxCHANNELS/STRIDE, "
                              "as in 3x64 and 7x64/2") from None
-        layers += [nn.Conv2d(channels, channels_out, kernel, s, padding=kernel // 2, bias=not batch_norm),
-                   *[nn.BatchNorm2d(channels_out)] * batch_norm, nn.LeakyReLU(0.1)]  # YOLO, eq. (2)
+        layers.append(nn.Conv2d(channels, channels_out, kernel, s, padding=kernel // 2, bias=not batch_norm))
+        layers += [nn.BatchNorm2d(channels_out)] * batch_norm + [nn.LeakyReLU(0.1)]  # YOLO, eq. (2)
         channels, stride = channels_out, stride * s
     return nn.Sequential(*layers), channels, stride
 
@@ -220,7 +221,8 @@ class Cells:
 
 def assign_cells(targets: list[Target], S: int, rng: np.random.Generator | None = None) -> Cells:
     """Assign objects to cells. One per cell: the first, or with ``rng`` a random one; none without area."""
-    parts = [Cells(*(np.zeros(0, np.int64) for _ in range(3)), np.zeros((0, 4)), np.zeros(0, np.int64))]
+    none = np.zeros(0, np.int64)
+    parts = [Cells(none, none, none, np.zeros((0, 4)), none)]
     for n, target in enumerate(targets):
         H, W = target.size
         x1, y1, x2, y2 = target.boxes.astype(np.float64).T / np.array([[W], [H], [W], [H]])  # shares of the image
