@@ -20,7 +20,7 @@ import numpy as np
 
 import minicv
 from minicv import models, nn
-from minicv.data import Pictures
+from minicv.data import ShapeImages
 from minicv.models.summary import summarise
 from minicv.training import save_checkpoint
 from minicv.training.classification import accuracy, classifier_scores, train_classifier
@@ -35,9 +35,9 @@ MARKERS = dict(zip(CLASSIFIERS, "os^D", strict=True))
 # Ten classes of shapes, in any colour and texture, on a ground of any other, of several sizes, turned a little, half of
 # them behind a band. Pictures for testing are none of those for training.
 
-pictures = Pictures(200 if lesson.quick else 4000, seed=lesson.seed)
+pictures = ShapeImages(200 if lesson.quick else 4000, seed=lesson.seed)
 classes = pictures.class_names
-train, test = pictures.arrays(), Pictures(100 if lesson.quick else 500, seed=lesson.seed, split="test").arrays()
+train, test = pictures.arrays(), ShapeImages(100 if lesson.quick else 500, seed=lesson.seed, split="test").arrays()
 lesson.save(show_images({f"{classes[i % 10]}{' ' * (i // 10)}": train[0][i] for i in range(20)}, columns=10, size=1.15),
             "pictures")
 
@@ -168,7 +168,7 @@ lesson.save(figure, "wrong")
 # alike, a few hundred steps where the paper has 600,000: one run each.
 
 easy = {"size": 32, "radius": (0.3, 0.45), "hidden": 0, "seed": lesson.seed}
-small, small_test = Pictures(200 if lesson.quick else 2000, **easy).arrays(), Pictures(
+small, small_test = ShapeImages(200 if lesson.quick else 2000, **easy).arrays(), ShapeImages(
     100 if lesson.quick else 500, split="test", **easy).arrays()
 config = {"steps": 10 if lesson.quick else 250, "batch": 16, "lr": 0.01}
 figure, ax = plt.subplots(figsize=(6, 3.6), layout="constrained")

@@ -22,8 +22,8 @@ import numpy as np
 import minicv
 import minicv.ops as F
 from minicv import models, nn, no_grad
-from minicv.data import mirror_pad, standardise
-from minicv.data.generated.street_scenes import BOAT, CAR, CLASSES, Scenes
+from minicv.data import mirror_pad, standardize
+from minicv.data.generated.street_scenes import BOAT, CAR, CLASSES, StreetScenes
 from minicv.metrics.boundary import near_boundary
 from minicv.models.segmentation.convolutionalise import convolutionalise
 from minicv.models.segmentation.patchwise import PatchNet, sampled, slide
@@ -144,11 +144,11 @@ lesson.claim("S11", "U-Net, sec. 1; notes 001", "unlike a sliding patch, U-Net n
 # Ciresan et al., patches show all classes equally often; the U-Net's pixels have weights between that and none, as suits
 # it. As many steps for all leave large patches untrained. So all train for about as many seconds; the work differs.
 
-train, test = Scenes(80, 64, lesson.seed, keep=True), Scenes(4 if lesson.quick else 20, 64, lesson.seed + 1, keep=True)
+train, test = StreetScenes(80, 64, lesson.seed, keep=True), StreetScenes(4 if lesson.quick else 20, 64, lesson.seed + 1, keep=True)
 trainings, seeds = {"patch 9": (9, 3600), "patch 17": (17, 1500), "patch 33": (33, 550), "U-Net": (None, 650)}, 3
 if lesson.quick:
     trainings, seeds = {name: (side, 10) for name, (side, _) in trainings.items()}, 1
-images, labels = np.stack([standardise(s.image) for s in train]), np.stack([s.label for s in train])
+images, labels = np.stack([standardize(s.image) for s in train]), np.stack([s.label for s in train])
 of_class = [np.argwhere(labels == k) for k in range(len(CLASSES))]
 even = np.array([(labels.size / 9 / len(p)) ** 0.5 for p in of_class] + [0], np.float32)[np.minimum(labels, 9)]  # weights
 
@@ -186,7 +186,7 @@ def tested(net):
     if isinstance(net, PatchNet):  # with shared work
         r, dense = net.patch // 2, net.dense()
         with no_grad():
-            wide = [lesson.tensor(mirror_pad(standardise(s.image), r, r, r, r)[None]) for s in test]
+            wide = [lesson.tensor(mirror_pad(standardize(s.image), r, r, r, r)[None]) for s in test]
             found = np.stack([dense(x).numpy()[0].argmax(axis=0) for x in wide])
     else:
         found = np.stack([r.labels for r in net.predict([s.image for s in test])])

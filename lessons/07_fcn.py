@@ -20,8 +20,8 @@ import numpy as np
 import minicv
 import minicv.ops as F
 from minicv import models, nn
-from minicv.data import SegmentationAugment, standardise
-from minicv.data.generated.street_scenes import Scenes
+from minicv.data import SegmentationAugment, standardize
+from minicv.data.generated.street_scenes import StreetScenes
 from minicv.metrics import ConfusionMatrix
 from minicv.metrics.boundary import BoundaryFScore
 from minicv.models.segmentation.patchwise import PixelwiseNet
@@ -57,7 +57,7 @@ with nn.init.blank():  # weights that are only counted need not be drawn
 # (`compare`): with this few seeds, a small difference cannot be told from chance, and the lesson then says so.
 
 seeds, stage = (1, 6) if lesson.quick else (4, 29)  # steps of each stage of section 3; all others get three times that
-train, test = Scenes(80, 64, lesson.seed, keep=True), Scenes(8 if lesson.quick else 30, 64, lesson.seed + 1, keep=True)
+train, test = StreetScenes(80, 64, lesson.seed, keep=True), StreetScenes(8 if lesson.quick else 30, 64, lesson.seed + 1, keep=True)
 NETWORK = {"num_classes": train.num_classes, "width": 8, "pooled": 1, "hidden": 64, "dropout": 0.0}
 
 
@@ -136,15 +136,15 @@ lesson.save(figure, "skips")
 # -----------------------------------
 # A VGG16 is trained to name the class in the middle of crops of 32x32 from other scenes. FCN-8s then begins with its
 # weights, and all of it is trained, or only the scores and the upsampling ("output"). Both see pictures that were shifted
-# and scaled to mean 0 and deviation 1, one by one (`standardise`). ImageNet's classifiers and those of lesson 05 saw
+# and scaled to mean 0 and deviation 1, one by one (`standardize`). ImageNet's classifiers and those of lesson 05 saw
 # ImageNet's fixed means and deviations instead: a trunk taken from them meets other numbers at first than it knows.
 
 
 def classifier(seed):
     net, rng = fresh("vgg16", seed, batch_norm=True), np.random.default_rng(lesson.seed + seed)
-    others = Scenes(300 if not lesson.quick else 20, 32, lesson.seed + 2 + seed, keep=True)
+    others = StreetScenes(300 if not lesson.quick else 20, 32, lesson.seed + 2 + seed, keep=True)
     crops = [s for s in others if s.label[16, 16] != others.ignore_index]
-    x = np.stack([standardise(s.image) for s in crops])
+    x = np.stack([standardize(s.image) for s in crops])
     y = np.array([s.label[16, 16] for s in crops])
     optimizer = Adam(net.parameters(), 0.004)
     for _ in range(3 * stage):

@@ -19,7 +19,7 @@ import numpy as np
 import minicv
 from minicv import models, nn, no_grad
 from minicv.data import UNetAugment, elastic_displacement, open_dataset, warp, weight_map
-from minicv.data.augment.crops import Windows
+from minicv.data.augment.crops import RandomCrops
 from minicv.metrics import connected_components, pixel_error, rand_error
 from minicv.metrics.instances import count_instances
 from minicv.training import SegmentationConfig, train_segmentation
@@ -65,7 +65,7 @@ del paper  # 124 MB
 def pictures(split, count, size, seed=0):
     """So many pictures of size x size; those of the split "test" are never among those of "train"."""
     options = {} if lesson.data else {"count": count, "size": size, "seed": lesson.seed + seed, "radius": (8, 13)}
-    return Windows(open_dataset(lesson.data or "cells", split, **options), count, size, lesson.seed + seed)
+    return RandomCrops(open_dataset(lesson.data or "cells", split, **options), count, size, lesson.seed + seed)
 
 
 test = pictures("test", 1 if lesson.quick else 3, 192)

@@ -18,8 +18,8 @@ import numpy as np
 import minicv
 import minicv.ops as F
 from minicv import Tensor, models, nn, no_grad
-from minicv.data import standardise
-from minicv.data.generated.street_scenes import THINGS, Scenes
+from minicv.data import standardize
+from minicv.data.generated.street_scenes import THINGS, StreetScenes
 from minicv.metrics import ConfusionMatrix
 from minicv.metrics.boundary import BoundaryFScore
 from minicv.metrics.object_size import ObjectSizeScores
@@ -53,8 +53,8 @@ del paper
 # ---------------------------------
 # What max pooling kept, brought back with switches, as blocks, or as nails. Only the first knows where it was.
 
-train = Scenes(80, 64, lesson.seed, keep=True)
-test = Scenes(8 if lesson.quick else 30, 64, lesson.seed + 1, keep=True)
+train = StreetScenes(80, 64, lesson.seed, keep=True)
+test = StreetScenes(8 if lesson.quick else 30, 64, lesson.seed + 1, keep=True)
 grey = Tensor(test[0].image.mean(axis=0)[None, None])
 pooled, switches = F.max_pool2d(grey, 4, return_indices=True)
 back = {"switches": F.max_unpool2d(pooled, switches, 4), "nearest": F.unpool_nearest(pooled, 4),
@@ -159,7 +159,7 @@ lesson.save(figure, "predictions")
 # -------------------------------
 # The strongest map after each unpooling and after the deconvolutions behind it: positions first, then dense shapes.
 
-net, x, stages = nets["DeconvNet"].eval(), lesson.tensor(standardise(images[0])[None]), {"picture": images[0]}
+net, x, stages = nets["DeconvNet"].eval(), lesson.tensor(standardize(images[0])[None]), {"picture": images[0]}
 with no_grad():
     for name, maps in net.coarse_to_fine(x):
         strongest = maps.numpy()[0, maps.numpy()[0].mean(axis=(1, 2)).argmax()]

@@ -20,8 +20,8 @@ import numpy as np
 import minicv
 import minicv.ops as F
 from minicv import Tensor, models, no_grad
-from minicv.data import standardise
-from minicv.data.generated.street_scenes import BOAT, CAR, CLASSES, Scenes
+from minicv.data import standardize
+from minicv.data.generated.street_scenes import BOAT, CAR, CLASSES, StreetScenes
 from minicv.metrics import ConfusionMatrix
 from minicv.models.segmentation.pspnet import ROWS, PyramidPooling
 from minicv.models.summary import summarise
@@ -40,8 +40,8 @@ BLUE, ORANGE = PALETTE[5] / 255, PALETTE[1] / 255
 
 size, apron = (48, 8) if lesson.quick else (128, 32)
 options = {"keep": True, "apron": apron, "density": 1.5}
-train = Scenes(24 if lesson.quick else 300, size, 2 * lesson.seed, **options)
-test = Scenes(8 if lesson.quick else 80, size, 2 * lesson.seed + 1, **options)
+train = StreetScenes(24 if lesson.quick else 300, size, 2 * lesson.seed, **options)
+test = StreetScenes(8 if lesson.quick else 80, size, 2 * lesson.seed + 1, **options)
 
 # %%
 # 2. The pyramid (sec. 3.2, Fig. 3)
@@ -85,7 +85,7 @@ print(f"a pixel of its map can see {field} pixels of the picture, and the pyrami
 def maps_and_labels(dataset):
     """The trunk's last maps (count, C, h, w) of all pictures, and their labels (count, H, W)."""
     first.eval()
-    pictures = np.stack([standardise(dataset[i].image) for i in range(len(dataset))])
+    pictures = np.stack([standardize(dataset[i].image) for i in range(len(dataset))])
     maps = [first.trunk.features(lesson.tensor(pictures[i:i + 10]))["last"].numpy() for i in range(0, len(dataset), 10)]
     return np.concatenate(maps), np.stack([dataset[i].label for i in range(len(dataset))])
 

@@ -20,8 +20,8 @@ import numpy as np
 import minicv
 import minicv.ops as F
 from minicv import models, no_grad
-from minicv.data import standardise
-from minicv.data.generated.street_scenes import CLASSES, THINGS, Scenes
+from minicv.data import standardize
+from minicv.data.generated.street_scenes import CLASSES, THINGS, StreetScenes
 from minicv.metrics import ConfusionMatrix
 from minicv.metrics.boundary import BoundaryFScore
 from minicv.metrics.object_size import ObjectSizeScores
@@ -40,8 +40,8 @@ BLUE, ORANGE, GREEN = PALETTE[5] / 255, PALETTE[1] / 255, PALETTE[3] / 255
 # dilated, and compute the same numbers at more places.
 
 size = 48 if lesson.quick else 96
-train = Scenes(24 if lesson.quick else 300, size, 2 * lesson.seed, keep=True)
-test = Scenes(8 if lesson.quick else 80, size, 2 * lesson.seed + 1, keep=True)
+train = StreetScenes(24 if lesson.quick else 300, size, 2 * lesson.seed, keep=True)
+test = StreetScenes(8 if lesson.quick else 80, size, 2 * lesson.seed + 1, keep=True)
 SMALL = {"num_classes": len(CLASSES), "trunk_options": {"width": 8, "layers": (1, 1, 1, 1)}, "channels": 24}
 PLUS = {"low_channels": 12, "decoder_channels": 32}
 STRIDES = (32, 16, 8)
@@ -67,7 +67,7 @@ def maps_of(dataset, output_stride):
     """The trunk's low and last maps, (count, C, h, w) each, of all pictures, at an output stride."""
     trunk = network(output_stride=output_stride).trunk.eval()
     trunk.load_state_dict(first.trunk.state_dict())
-    pictures = np.stack([standardise(dataset[i].image) for i in range(len(dataset))])
+    pictures = np.stack([standardize(dataset[i].image) for i in range(len(dataset))])
     parts = [trunk.features(lesson.tensor(pictures[i:i + 10])) for i in range(0, len(dataset), 10)]
     return {name: np.concatenate([part[name].numpy() for part in parts]) for name in ("low", "last")}
 

@@ -19,7 +19,7 @@ import numpy as np
 
 import minicv
 from minicv import models
-from minicv.data.generated.street_scenes import Scenes
+from minicv.data.generated.street_scenes import StreetScenes
 from minicv.metrics import ConfusionMatrix
 from minicv.metrics.boundary import BoundaryFScore
 from minicv.models.summary import summarise
@@ -36,8 +36,8 @@ ORANGE, BLUE = PALETTE[1] / 255, PALETTE[5] / 255
 # 09, where they were chosen for scenes like these; those of PSPNet and DeepLab are the ones that lessons 10 and 11 train
 # their heads with; U-Net's was not tuned (lesson 08, on cells, has 0.003). A better rate may change a network's place.
 
-train = Scenes(16 if lesson.quick else 120, 64, 2 * lesson.seed, keep=True)
-test = Scenes(6 if lesson.quick else 40, 64, 2 * lesson.seed + 1, keep=True)
+train = StreetScenes(16 if lesson.quick else 120, 64, 2 * lesson.seed, keep=True)
+test = StreetScenes(6 if lesson.quick else 40, 64, 2 * lesson.seed + 1, keep=True)
 FCN = {"width": 8, "pooled": 1, "hidden": 64, "dropout": 0.0}
 TRUNK = {"trunk_options": {"width": 8, "layers": (1, 1, 1, 1)}, "dropout": 0.0}
 UNET = {"in_channels": 3, "width": 8, "depth": 3, "padding": "same", "dropout": 0.0}

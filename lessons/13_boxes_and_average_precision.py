@@ -37,7 +37,7 @@ def load_samples(count, seed):
     if lesson.data:
         real = open_dataset(lesson.data, "val")
         return [real[(seed * count + i) % len(real)] for i in range(count)], real.class_names
-    scenes = open_dataset("boxes", "val", count=count, size=128, seed=seed, objects=(2, 6))
+    scenes = open_dataset("shape-boxes", "val", count=count, size=128, seed=seed, objects=(2, 6))
     return list(scenes), scenes.class_names
 
 

@@ -51,7 +51,7 @@ def load_images(count, seed):
     if lesson.data:
         real = open_dataset(lesson.data, "val")
         return [real[(seed + i) % len(real)] for i in range(count)]
-    return list(open_dataset("boxes", "val", count=count, size=128, seed=seed, objects=(2, 6)))
+    return list(open_dataset("shape-boxes", "val", count=count, size=128, seed=seed, objects=(2, 6)))
 
 
 def paint_regions(image, regions):
@@ -246,7 +246,7 @@ lesson.claim("D1", "Uijlings et al., sec. 1", "selective search needs far fewer 
 # %%
 # Last, the time for an image of 500 x 375 pixels, the size of PASCAL VOC's, on one core.
 
-large = open_dataset("boxes", "val", count=1, size=(375, 500), seed=lesson.seed, objects=(8, 12))[0]
+large = open_dataset("shape-boxes", "val", count=1, size=(375, 500), seed=lesson.seed, objects=(8, 12))[0]
 start = time.process_time()
 found = selective_search(large.image, "single" if lesson.quick else "fast")
 taken = time.process_time() - start

@@ -37,7 +37,7 @@ BLUE, ORANGE, GREEN = PALETTE[[5, 1, 3]] / 255
 
 SCENES = {"size": 64, "objects": (1, 4), "radius": (0.12, 0.3), "crowding": 0.2, "strength": 0.15, "contrast": 0.5,
           "noise": 0.02, "class_names": ("disc", "square", "cross"), "seed": lesson.seed, "keep": True}
-train, test = (open_dataset("boxes", split, count=count, **SCENES)
+train, test = (open_dataset("shape-boxes", split, count=count, **SCENES)
                for split, count in (("train", 10 if lesson.quick else 200), ("test", 4 if lesson.quick else 60)))
 propose = CachedProposals(lambda image: selective_search(image, "fast", max_boxes=120, min_side=5, min_size=15))
 
@@ -177,7 +177,7 @@ lesson.save(figure, "sizes")
 # warp of 64 x 64 pixels. Both axes are logarithmic; look at how the lines rise with the number of boxes.
 
 pair = {"R-CNN": models.build("rcnn", num_classes=3), "SPPNet": models.build("sppnet", num_classes=3)}
-image, rng = open_dataset("boxes", "test", count=1, size=192)[0].image, np.random.default_rng(lesson.seed)
+image, rng = open_dataset("shape-boxes", "test", count=1, size=192)[0].image, np.random.default_rng(lesson.seed)
 counts, seconds = (1, 10, 100) if lesson.quick else (1, 3, 10, 30, 100, 300), {"R-CNN": [], "SPPNet": []}
 for count in counts:
     corner, side = rng.uniform(0, 120, (count, 2)), rng.uniform(24, 72, (count, 2))

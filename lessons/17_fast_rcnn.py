@@ -87,7 +87,7 @@ def load(split, count):
     if lesson.data:
         real = open_dataset(lesson.data, split)
         return Subset(real, range(min(count, len(real))), lambda sample: resize_shorter_side(sample, 96))
-    return Subset(open_dataset("boxes", split, count=count, seed=lesson.seed, **SCENES), range(count))
+    return Subset(open_dataset("shape-boxes", split, count=count, seed=lesson.seed, **SCENES), range(count))
 
 
 train, test = load("train", 8 if lesson.quick else 200), load("test", 4 if lesson.quick else 60)

@@ -34,7 +34,7 @@ TERMS = {"center": "center: x, y", "size": "size: roots of w, h", "object": "con
 
 SCENES = {"size": 56, "objects": (2, 9), "radius": (0.06, 0.28), "crowding": 0.8, "strength": 0.15, "contrast": 0.5,
           "noise": 0.02, "class_names": ("disc", "square", "cross"), "seed": lesson.seed, "keep": True}
-train, test = (open_dataset("boxes", split, count=count, **SCENES)
+train, test = (open_dataset("shape-boxes", split, count=count, **SCENES)
                for split, count in (("train", 16 if lesson.quick else 100), ("test", 8 if lesson.quick else 60)))
 
 # %%

@@ -74,7 +74,7 @@ class Some:
 
     def __init__(self, split, count):
         data = open_dataset(lesson.data, split) if lesson.data else open_dataset(
-            "boxes", split, count=count, seed=lesson.seed, size=64, objects=(1, 4), radius=(0.14, 0.34), crowding=0.2,
+            "shape-boxes", split, count=count, seed=lesson.seed, size=64, objects=(1, 4), radius=(0.14, 0.34), crowding=0.2,
             strength=0.15, contrast=0.5, noise=0.02, class_names=("disc", "star", "cross"))
         self.class_names, self.num_classes = data.class_names, data.num_classes
         self.samples = [data[i] for i in range(min(count, len(data)))]

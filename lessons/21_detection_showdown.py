@@ -30,7 +30,7 @@ from minicv.viz import PALETTE, draw_boxes, draw_image, overlay_masks
 
 SCENES = {"size": 64, "objects": (1, 4), "radius": (0.12, 0.3), "crowding": 0.2, "strength": 0.15, "contrast": 0.5,
           "noise": 0.02, "class_names": ("disc", "square", "cross"), "seed": lesson.seed, "keep": True}
-train, test = (open_dataset("boxes", split, count=count, **SCENES)
+train, test = (open_dataset("shape-boxes", split, count=count, **SCENES)
                for split, count in (("train", 8 if lesson.quick else 200), ("test", 4 if lesson.quick else 80)))
 propose = CachedProposals(lambda image: selective_search(image, "fast", max_boxes=120, min_side=5, min_size=15))
 

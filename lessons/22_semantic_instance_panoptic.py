@@ -18,8 +18,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from scipy import ndimage
 
-from minicv.data.generated.shape_boxes import draw_box_scene, surface
-from minicv.data.generated.shapes import random_colour
+from minicv.data.generated.shape_boxes import draw_shape_boxes, surface
+from minicv.data.generated.shapes import random_color
 from minicv.data.readers.detection import boxes_of_masks
 from minicv.data.sample import DetectionSample
 from minicv.detection import Detections
@@ -38,13 +38,13 @@ BLUE, ORANGE, GREEN, PINK, SKY = PALETTE[[5, 1, 3, 7, 2]] / 255
 
 
 def scene(rng):
-    image, masks, labels = draw_box_scene(SIZE, rng, class_names=CLASSES[2:], objects=(4, 7), radius=(0.1, 0.22),
+    image, masks, labels = draw_shape_boxes(SIZE, rng, class_names=CLASSES[2:], objects=(4, 7), radius=(0.1, 0.22),
                                           crowding=0.75, visible=0.7)
     x = np.arange(SIZE[1])
     horizon = SIZE[0] * (0.5 + 0.08 * np.sin(x / 20 + rng.uniform(0, 6)))
     below = np.arange(SIZE[0])[:, None] + 0.5 > horizon
-    high = random_colour(rng)
-    stuff = np.where(below, surface(random_colour(rng, high), SIZE, rng, 0.2), surface(high, SIZE, rng, 0.2))
+    high = random_color(rng)
+    stuff = np.where(below, surface(random_color(rng, high), SIZE, rng, 0.2), surface(high, SIZE, rng, 0.2))
     segments = below + 1
     for number, mask in enumerate(masks, start=3):
         segments[mask] = number

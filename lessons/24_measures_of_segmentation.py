@@ -17,7 +17,7 @@ import numpy as np
 from scipy import ndimage
 
 from minicv.data import Cells
-from minicv.data.generated.street_scenes import GROUND, POLE, ROAD, SIGN, Scenes
+from minicv.data.generated.street_scenes import GROUND, POLE, ROAD, SIGN, StreetScenes
 from minicv.metrics import BoundaryFScore, ConfusionMatrix, connected_components, pixel_error, rand_error, warping_error
 from minicv.viz import PALETTE, color_instances, segmentation_sheet, show_images
 
@@ -83,7 +83,7 @@ def shifted(label):
 FAULTS = {"nothing rare": without_rare, "rare too fat": fat, "half: ground = road": half_road, "shifted": shifted}
 scores = {fault: [] for fault in FAULTS}  # of each seed: the four measures, and the boundary F-score
 for seed in range(seeds):
-    scenes = Scenes(count, 96, seeds * lesson.seed + seed, keep=True)
+    scenes = StreetScenes(count, 96, seeds * lesson.seed + seed, keep=True)
     for fault, make in FAULTS.items():
         matrix, borders = ConfusionMatrix(scenes.num_classes, 255), BoundaryFScore(scenes.num_classes, 1.0)
         for sample in scenes:

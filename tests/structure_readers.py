@@ -14,7 +14,7 @@ from minicv import data, models, training
 from minicv.data import CamVid, Cityscapes, CocoDetection, CocoPanoptic, VOCDetection, VOCSegmentation
 from minicv.data.check import check
 from minicv.data.readers import voc_detection
-from minicv.data.readers.segmentation import LabelledPictures
+from minicv.data.readers.segmentation import SegmentationReader
 from tests.fuzz_structure import Change, Reader, json_changes, line_changes, xml_changes
 from tests.structure_files import OWN_FILES
 
@@ -42,7 +42,7 @@ def detector(name: str, num_classes: int) -> Any:
 
 def make_targets(dataset: Any) -> None:
     """What a training asks for: an example of every image."""
-    if isinstance(dataset, LabelledPictures):
+    if isinstance(dataset, SegmentationReader):
         minicv.seed(0)
         model = models.build("unet", in_channels=3, num_classes=dataset.num_classes, width=1, depth=1)
         task = training.SegmentationTask(model, dataset, training.SegmentationConfig(steps=1, tile=20))

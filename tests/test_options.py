@@ -15,8 +15,8 @@ import minicv.data
 from minicv import models
 from minicv.cli import kinds
 from minicv.cli import main as cli
-from minicv.data import Cells, Scenes
-from minicv.data.generated.shape_boxes import BoxScenes
+from minicv.data import Cells, StreetScenes
+from minicv.data.generated.shape_boxes import ShapeBoxes
 from minicv.errors import UserError
 from tests.cli.test_main import fails, run  # noqa: F401 - fixtures
 
@@ -68,7 +68,7 @@ VALUES = {"steps": ["7"], "batch": ["3"], "optimizer": ["adam"], "lr": ["0.25"],
           "proposals": ["no.safetensors"], "start": ["no.safetensors"], "milestones": ["0.5"], "gamma": ["0.5"],
           "option": ["no=1"]}
 WORDS = {"augment": ["--no-augment"], "flip": ["--no-flip"]}
-DATA = {"cells": Cells(2, 32), "scenes": Scenes(2, (32, 40)), "boxes": BoxScenes(2, 48)}
+DATA = {"cells": Cells(2, 32), "street-scenes": StreetScenes(2, (32, 40)), "shape-boxes": ShapeBoxes(2, 48)}
 
 
 def words(option):
@@ -109,7 +109,7 @@ def accepted(networks, name, data, option, monkeypatch, extra=()):
 
 
 PAIRS = [(name, data) for name in kinds.names()
-         for data in (("cells", "scenes") if name in models.names("segmentation") else ("boxes",))]
+         for data in (("cells", "street-scenes") if name in models.names("segmentation") else ("shape-boxes",))]
 
 
 @pytest.mark.parametrize(("name", "data"), PAIRS, ids=lambda value: str(value))
@@ -127,7 +127,7 @@ def test_train_uses_or_refuses_each_option(networks, monkeypatch, name, data):
             continue
         good, result = accepted(networks, name, data, option, monkeypatch)
         if effect == "augmentation":
-            wanted = option != "elastic" if not segmentation or data == "scenes" else option == "elastic"
+            wanted = option != "elastic" if not segmentation or data == "street-scenes" else option == "elastic"
         elif effect == "proposals":  # the file is missing, which is said where it would be used
             assert not good and ("no such checkpoint" in result) == (name in models.names("detection")
                                                                      and not name.endswith("yolo")), (option, result)

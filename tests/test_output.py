@@ -16,7 +16,7 @@ import minicv
 from minicv import models
 from minicv.autograd import Function
 from minicv.cli import main as cli
-from minicv.data import Cells, Scenes
+from minicv.data import Cells, StreetScenes
 from minicv.files import to_json
 from minicv.ops.activation import ReLU
 from minicv.training import save_checkpoint
@@ -66,7 +66,7 @@ def test_json_is_strict(value, text):
 
 
 def test_evaluate_says_null_where_nothing_is_measured(run, monkeypatch, tmp_path):  # noqa: F811
-    class Void(Scenes):
+    class Void(StreetScenes):
         def __getitem__(self, index):
             sample = super().__getitem__(index)
             sample.label[:] = 255
@@ -75,10 +75,10 @@ def test_evaluate_says_null_where_nothing_is_measured(run, monkeypatch, tmp_path
     monkeypatch.setattr(minicv.data, "open_dataset", lambda spec, split="train": Void(1, (32, 40)))
     minicv.seed(0)
     checkpoint = tmp_path / "m.safetensors"
-    save_checkpoint(checkpoint, models.build("fcn8s", num_classes=9), classes=list(Scenes.class_names))
-    code, out, _ = run("evaluate", "--checkpoint", checkpoint, "--data", "scenes", "--json")
+    save_checkpoint(checkpoint, models.build("fcn8s", num_classes=9), classes=list(StreetScenes.class_names))
+    code, out, _ = run("evaluate", "--checkpoint", checkpoint, "--data", "street-scenes", "--json")
     assert code == 0 and json.loads(out, parse_constant=pytest.fail)["mean_iu"] is None
-    code, out, _ = run("evaluate", "--checkpoint", checkpoint, "--data", "scenes")
+    code, out, _ = run("evaluate", "--checkpoint", checkpoint, "--data", "street-scenes")
     assert code == 0 and "mean_iu                nothing to measure" in out.splitlines()
 
 

@@ -157,7 +157,7 @@ class Segmentation(Kind):
     """Networks that label pixels."""
 
     does = "labels pixels"
-    sample, needs = data.Sample, "a class for every pixel, as in cells, scenes or camvid:PATH"
+    sample, needs = data.Sample, "a class for every pixel, as in cells, street-scenes or camvid:PATH"
     config = training.SegmentationConfig
     options = ("tile", "elastic", "scale", "jitter", "augment", "weight_map", "class_weights", "two_stage")
     answers = ("tile", "average")
@@ -216,7 +216,7 @@ class Detection(Kind):
     """Networks that find objects."""
 
     does = "finds objects"
-    sample, needs = data.DetectionSample, "a box around every object, as in boxes, bccd:PATH or coco:PATH"
+    sample, needs = data.DetectionSample, "a box around every object, as in shape-boxes, bccd:PATH or coco:PATH"
     config = training.DetectionConfig
     options = ("flip", "turn", "scale", "jitter")
     answers = ("score", "proposals")

@@ -196,7 +196,7 @@ def pretrained(name: str, quick: bool = False) -> Module:
     if name not in CLASSIFIERS:
         raise ValueError(f"pretrained: no classifier {name!r}; there are: {', '.join(CLASSIFIERS)}")
     from .. import models, seed
-    from ..data import Pictures
+    from ..data import ShapeImages
     from ..training import load_checkpoint, save_checkpoint
     from ..training.classification import train_classifier
     path = weights_file(name, quick)
@@ -204,7 +204,7 @@ def pretrained(name: str, quick: bool = False) -> Module:
         options, config = CLASSIFIERS[name]
         seed(0)
         model = models.build(name, **options)
-        pictures = Pictures(100 if quick else 4000)
+        pictures = ShapeImages(100 if quick else 4000)
         steps = 10 if quick else config["steps"]
         print(f"training {name}, which lesson 05 has not left in {path}", flush=True)
         for _ in train_classifier(model, *pictures.arrays(), **{**config, "steps": steps}):

@@ -11,20 +11,20 @@ from minicv.data.augment.unet import (
     centre,
     elastic_displacement,
     mirror_pad,
-    random_grey,
+    random_gray,
     random_rotation,
     random_shift,
     random_window,
-    standardise,
+    standardize,
     warp,
 )
 from minicv.data.class_weights import class_weights
 from minicv.data.errors import DataError, DataWarning
 from minicv.data.files.images import read_image, read_label, write_png
 from minicv.data.generated.cells import Cells, draw_cells
-from minicv.data.generated.shape_boxes import BoxScenes
-from minicv.data.generated.shape_images import Picture, Pictures, draw_picture
-from minicv.data.generated.street_scenes import Scenes, draw_scene
+from minicv.data.generated.shape_boxes import ShapeBoxes
+from minicv.data.generated.shape_images import ShapeImage, ShapeImages, draw_shape_image
+from minicv.data.generated.street_scenes import StreetScenes, draw_street_scene
 from minicv.data.readers.camvid import CamVid
 from minicv.data.readers.cityscapes import Cityscapes
 from minicv.data.readers.coco import CocoDetection
@@ -42,7 +42,7 @@ __all__ = [
     "DSB2018",
     "IGNORE",
     "ISBI2012",
-    "BoxScenes",
+    "ShapeBoxes",
     "CamVid",
     "Cells",
     "Cityscapes",
@@ -52,11 +52,11 @@ __all__ = [
     "DataWarning",
     "DetectionSample",
     "PanopticSample",
-    "Picture",
-    "Pictures",
+    "ShapeImage",
+    "ShapeImages",
     "Sample",
     "Subset",
-    "Scenes",
+    "StreetScenes",
     "SegmentationAugment",
     "UNetAugment",
     "Window",
@@ -68,18 +68,18 @@ __all__ = [
     "centre",
     "class_weights",
     "draw_cells",
-    "draw_picture",
-    "draw_scene",
+    "draw_shape_image",
+    "draw_street_scene",
     "elastic_displacement",
     "mirror_pad",
     "open_dataset",
-    "random_grey",
+    "random_gray",
     "random_rotation",
     "random_shift",
     "random_window",
     "read_image",
     "read_label",
-    "standardise",
+    "standardize",
     "warp",
     "weight_map",
     "weight_map_loop",

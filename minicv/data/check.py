@@ -25,7 +25,7 @@ from .readers.cityscapes import Cityscapes
 from .readers.detection import Record, boxes_of_masks, read_pixels
 from .readers.isbi import numbers_of, other_pngs, read_slice, split_slices
 from .readers.panoptic import CocoPanoptic
-from .readers.segmentation import LabelledPictures
+from .readers.segmentation import SegmentationReader
 from .readers.voc_detection import BLOOD_CELLS
 from .readers.voc_segmentation import CLASSES, VOCSegmentation
 from .sample import IGNORE
@@ -66,7 +66,7 @@ def check_readable(dataset: Sequence, quiet: bool = False) -> list[str]:
     return list(dict.fromkeys(faults))
 
 
-def check_pairs(reader: type[LabelledPictures]) -> Callable[[Path], Report]:
+def check_pairs(reader: type[SegmentationReader]) -> Callable[[Path], Report]:
     """A check of a segmentation data set: both files of each pair are there, can be read, are of one size and hold
     labels that exist; no image is in two of train, val and test; none is useless, and no split has one class only."""
     def run(root: Path) -> Report:

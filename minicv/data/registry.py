@@ -7,16 +7,16 @@ from pathlib import Path
 
 from .errors import DataWarning
 from .generated.cells import Cells
-from .generated.shape_boxes import BoxScenes
-from .generated.shape_images import Pictures
-from .generated.street_scenes import Scenes
+from .generated.shape_boxes import ShapeBoxes
+from .generated.shape_images import ShapeImages
+from .generated.street_scenes import StreetScenes
 from .readers.camvid import CamVid
 from .readers.cityscapes import Cityscapes
 from .readers.coco import CocoDetection
 from .readers.dsb2018 import DSB2018
 from .readers.isbi import ISBI2012
 from .readers.panoptic import CocoPanoptic
-from .readers.segmentation import LabelledPictures
+from .readers.segmentation import SegmentationReader
 from .readers.voc_detection import BLOOD_CELLS, VOCDetection
 from .readers.voc_segmentation import VOCSegmentation
 
@@ -24,11 +24,11 @@ from .readers.voc_segmentation import VOCSegmentation
 def open_dataset(spec: str, split: str = "train", **options):
     """Open a data set by its spec, NAME or NAME:PATH, as the command line's --data takes it.
 
-    Generated: "cells" (see Cells), "scenes" (Scenes), "boxes" (BoxScenes, with boxes) and "pictures" (Pictures, one
-    class each); options count, size, seed and the class's. From a folder, segmentation: "isbi2012:PATH" (ISBI2012),
-    "camvid:PATH" (CamVid), "voc:PATH" (VOCSegmentation), "cityscapes:PATH" (Cityscapes). With boxes:
-    "voc-detection:PATH" and "bccd:PATH" (VOCDetection), "coco:PATH" (CocoDetection), "dsb2018:PATH" (DSB2018). Every
-    pixel in a segment: "coco-panoptic:PATH" (CocoPanoptic).
+    Generated: "cells" (Cells), "street-scenes" (StreetScenes), "shape-boxes" (ShapeBoxes, with boxes) and "shapes"
+    (ShapeImages, one class each); options count, size, seed and the class's. From a folder, segmentation:
+    "isbi2012:PATH" (ISBI2012), "camvid:PATH" (CamVid), "voc:PATH" (VOCSegmentation), "cityscapes:PATH" (Cityscapes).
+    With boxes: "voc-detection:PATH" and "bccd:PATH" (VOCDetection), "coco:PATH" (CocoDetection), "dsb2018:PATH"
+    (DSB2018). Every pixel in a segment: "coco-panoptic:PATH" (CocoPanoptic).
 
     split: "train", "val" or "test"; no image is in two of them. Some readers have further ones. Of voc, cityscapes,
     coco, dsb2018 and coco-panoptic, whose public test images have no labels, "val" is read in place of a "test" that
@@ -59,20 +59,21 @@ def _open_cells(path: str, split: str, count: int = 30, size=(256, 256), seed: i
     return Cells(count, size, _generated_seed("cells", split, seed), **options)
 
 
-def _open_scenes(path: str, split: str, count: int = 200, size=(96, 128), seed: int = 0, **options) -> Scenes:
-    return Scenes(count, size, _generated_seed("scenes", split, seed), **options)
+def _open_street_scenes(path: str, split: str, count: int = 200, size=(96, 128), seed: int = 0,
+                        **options) -> StreetScenes:
+    return StreetScenes(count, size, _generated_seed("street-scenes", split, seed), **options)
 
 
 def _open_isbi2012(path: str, split: str, **options) -> ISBI2012:
     return ISBI2012(path, split=split, **options)
 
 
-def _open_boxes(path: str, split: str, count: int = 100, **options) -> BoxScenes:
-    return BoxScenes(count, split=split, **options)
+def _open_shape_boxes(path: str, split: str, count: int = 100, **options) -> ShapeBoxes:
+    return ShapeBoxes(count, split=split, **options)
 
 
-def _open_pictures(path: str, split: str, count: int = 1000, **options) -> Pictures:
-    return Pictures(count, split=split, **options)
+def _open_shapes(path: str, split: str, count: int = 1000, **options) -> ShapeImages:
+    return ShapeImages(count, split=split, **options)
 
 
 def _open_bccd(path: str, split: str, **options) -> VOCDetection:
@@ -93,7 +94,7 @@ def _has_json(kind: str) -> Callable[[Path], bool]:
     return lambda root: any((root / "annotations").glob(f"{kind}_test*.json"))
 
 
-def _has_labels(reader: type[LabelledPictures]) -> Callable[[Path], bool]:
+def _has_labels(reader: type[SegmentationReader]) -> Callable[[Path], bool]:
     return lambda root: "test" in reader.splits_of(root)
 
 
@@ -103,14 +104,14 @@ DATASETS = {  # name -> opener, does it need a path?
     "camvid": (CamVid, True),
     "voc": (_or_val(VOCSegmentation, _has_labels(VOCSegmentation)), True),
     "cityscapes": (_or_val(Cityscapes, _has_labels(Cityscapes)), True),
-    "scenes": (_open_scenes, False),
-    "boxes": (_open_boxes, False),
+    "street-scenes": (_open_street_scenes, False),
+    "shape-boxes": (_open_shape_boxes, False),
     "voc-detection": (VOCDetection, True),
     "bccd": (_open_bccd, True),
     "coco": (_or_val(CocoDetection, _has_json("instances")), True),
     "dsb2018": (_or_val(DSB2018, lambda root: (root / "test.txt").is_file()), True),
     "coco-panoptic": (_or_val(CocoPanoptic, _has_json("panoptic")), True),
-    "pictures": (_open_pictures, False),
+    "shapes": (_open_shapes, False),
 }
 
 

@@ -28,7 +28,7 @@ OLD_NAMES: dict[str, dict[str, str]] = {
         **{f"{model}.{old}": new for model in ("yolo", "fast_yolo") for old, new in (
             ("size", "image_size"), ("boxes", "boxes_per_cell"))}},
     "config": {},  # fields of the training's configuration
-    "data": {},  # data sets
+    "data": {"boxes": "shape-boxes", "pictures": "shapes", "scenes": "street-scenes"},
     "arrays": {  # weights and buffers
         "trunk.net": "backbone.net", "trunk.layers": "backbone.layers", "rpn.offset": "rpn.box_deltas",
         "head.offset": "head.box_deltas"},

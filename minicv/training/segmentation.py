@@ -20,7 +20,7 @@ from ..data import (
     centre,
     class_weights,
     random_window,
-    standardise,
+    standardize,
 )
 from ..nn import Module
 from .config import TrainConfig
@@ -129,7 +129,7 @@ class SegmentationTask:
         weight = None if part.weight is None else centre(part.weight, tile.output)
         if self.label_weights is not None:
             weight = self.label_weights[label] if weight is None else self.label_weights[label] * weight
-        return standardise(part.image, like=sample.image), label, weight
+        return standardize(part.image, like=sample.image), label, weight
 
     def tile_of(self, sample: Sample) -> Tile:
         """Return the model's input and output size for a part of an image, or for the whole image."""

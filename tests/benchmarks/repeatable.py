@@ -21,8 +21,8 @@ from safetensors.numpy import load_file
 STEPS = 20
 NETWORKS = {  # options of a short training that has dropout, batch norm, RoIs or a data set read by threads
     "unet": ["--data", "cells", "--width", "4", "--tile", "36", "--batch", "2"],
-    "deeplabv3plus": ["--data", "scenes", "--tile", "64", "--batch", "2"],
-    "faster_rcnn": ["--data", "boxes", "--batch", "2"],
+    "deeplabv3plus": ["--data", "street-scenes", "--tile", "64", "--batch", "2"],
+    "faster_rcnn": ["--data", "shape-boxes", "--batch", "2"],
 }
 MPIRUN = shutil.which("mpirun", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
 

@@ -8,9 +8,9 @@ import minicv
 from minicv import models, training
 from minicv.cli import kinds
 from minicv.cli import main as cli
-from minicv.data import Scenes, read_image, read_label, write_png
+from minicv.data import StreetScenes, read_image, read_label, write_png
 from minicv.data.files.rle import decode_rle
-from minicv.data.generated.shape_boxes import BoxScenes
+from minicv.data.generated.shape_boxes import ShapeBoxes
 from minicv.detection import Detections
 from minicv.training import load_checkpoint, save_checkpoint
 from tests.cli.test_main import fails, run  # noqa: F401 - fixtures
@@ -22,9 +22,9 @@ OPTIONS = [f"--option={name}={json.dumps(value)}" for name, value in
 
 @pytest.fixture
 def few_boxes(monkeypatch):
-    """``--data boxes``: two small pictures instead of a hundred."""
+    """``--data shape-boxes``: two small pictures instead of a hundred."""
     def few(spec, split="train", original=minicv.data.open_dataset):
-        return original(spec, split, **({"count": 2, "size": 48} if spec == "boxes" else {}))
+        return original(spec, split, **({"count": 2, "size": 48} if spec == "shape-boxes" else {}))
     monkeypatch.setattr(minicv.data, "open_dataset", few)
 
 
@@ -40,7 +40,8 @@ def checkpoint(tmp_path_factory):
 
 def test_every_network_that_is_trained_has_a_kind_and_a_config():
     for name in kinds.names():
-        kind, args = kinds.kind_of(name), cli.parser().parse_args(["train", name, "--data", "boxes", "--out", "x"])
+        kind, args = kinds.kind_of(name), cli.parser().parse_args(["train", name, "--data", "shape-boxes", "--out",
+                                                                   "x"])
         assert kind.chosen(name, args).steps > 0
     assert kinds.kind_of("vgg16") is None
 
@@ -48,7 +49,7 @@ def test_every_network_that_is_trained_has_a_kind_and_a_config():
 def config(name, *options):
     """The config that the command line gives for a network."""
     return kinds.kind_of(name).chosen(name, cli.parser().parse_args(
-        ["train", name, "--data", "scenes", "--out", "x", *options]))
+        ["train", name, "--data", "street-scenes", "--out", "x", *options]))
 
 
 def test_another_optimizer_does_not_take_over_the_papers_numbers():
@@ -89,7 +90,8 @@ def test_options_of_training_that_do_not_fit(options, message):
 
 def test_train_evaluate_predict(run, few_boxes, tmp_path):  # noqa: F811 - the fixture
     out = tmp_path / "run"
-    code, text, error = run("train", "mask_rcnn", "--data", "boxes", "--out", out, "--steps", 2, "--optimizer", "adam",
+    code, text, error = run("train", "mask_rcnn", "--data", "shape-boxes", "--out", out, "--steps", 2, "--optimizer",
+                            "adam",
                             "--turn", "--scale", 1.2, "--jitter", 0.1, "--quiet", *OPTIONS)
     assert (code, error) == (0, "")
     assert "2 steps in" in text and "scale=1.2" in text and "turn=True" in text
@@ -97,7 +99,7 @@ def test_train_evaluate_predict(run, few_boxes, tmp_path):  # noqa: F811 - the f
     assert info["classes"] == ["disc", "square", "triangle", "star", "cross"] and model.min_size == 48
     lines = (out / "metrics.jsonl").read_text().splitlines()
     assert {"rpn_class", "rpn_box", "class", "box", "mask", "total"} < json.loads(lines[-1]).keys()
-    code, text, _ = run("evaluate", "--checkpoint", out / "last.safetensors", "--data", "boxes", "--split", "val",
+    code, text, _ = run("evaluate", "--checkpoint", out / "last.safetensors", "--data", "shape-boxes", "--split", "val",
                         "--json")
     assert code == 0 and {"mAP@0.5", "AP@0.5 star", "COCO AP", "mask AP50"} < json.loads(text).keys()
 
@@ -106,16 +108,17 @@ def test_train_evaluate_predict(run, few_boxes, tmp_path):  # noqa: F811 - the f
 def test_networks_that_label_pixels(run, monkeypatch, tmp_path, name):  # noqa: F811
     """All three commands, with the compact preset and the paper's config but for the batch; odd sides."""
     def few(spec, split="train"):
-        return Scenes(2, (37, 50), len(split))
+        return StreetScenes(2, (37, 50), len(split))
     monkeypatch.setattr(minicv.data, "open_dataset", few)
     out = tmp_path / "run"
     tile = ["--tile", 20] if name == "unet" else []
-    code, text, error = run("train", name, "--data", "scenes", "--out", out, "--steps", 2, "--batch", 2, "--quiet",
+    code, text, error = run("train", name, "--data", "street-scenes", "--out", out, "--steps", 2, "--batch", 2,
+                            "--quiet",
                             *tile)
     assert (code, error) == (0, "") and "2 steps in" in text
-    code, text, error = run("evaluate", "--checkpoint", out / "last.safetensors", "--data", "scenes", "--json")
+    code, text, error = run("evaluate", "--checkpoint", out / "last.safetensors", "--data", "street-scenes", "--json")
     assert (code, error) == (0, "") and {"mean_iu", "boundary_f_score", "iu ground"} <= json.loads(text).keys()
-    write_png(tmp_path / "a.png", few("scenes")[0].image)
+    write_png(tmp_path / "a.png", few("street-scenes")[0].image)
     code, text, error = run("predict", "--checkpoint", out / "last.safetensors", tmp_path / "a.png", "--out",
                             tmp_path / "p")
     assert (code, error) == (0, "") and text.startswith(f"{tmp_path / 'p' / 'a'}_overlay.png  (50 x 37 pixels)  ")
@@ -125,11 +128,11 @@ def test_networks_that_label_pixels(run, monkeypatch, tmp_path, name):  # noqa: 
 
 def test_fcn_in_stages(run, fails, monkeypatch, tmp_path):  # noqa: F811
     """FCN-32s from a classifier, FCN-16s from that, ... (sec. 4.2); a step at a rate of nearly 0 changes nothing."""
-    monkeypatch.setattr(minicv.data, "open_dataset", lambda spec, split="train": Scenes(2, 40))
+    monkeypatch.setattr(minicv.data, "open_dataset", lambda spec, split="train": StreetScenes(2, 40))
     minicv.seed(1)
     classifier = models.build("vgg16", width=8, batch_norm=True)
     save_checkpoint(tmp_path / "vgg.safetensors", classifier)
-    again = ["--data", "scenes", "--width", 8, "--steps", 1, "--batch", 1, "--lr", 1e-12, "--quiet"]
+    again = ["--data", "street-scenes", "--width", 8, "--steps", 1, "--batch", 1, "--lr", 1e-12, "--quiet"]
     start = tmp_path / "vgg.safetensors"
     for name in ("fcn32s", "fcn16s", "fcn8s"):
         assert run("train", name, "--start", start, "--out", tmp_path / name, *again)[0] == 0
@@ -160,17 +163,18 @@ def options_of(**options):
 def test_networks_that_search_and_yolo(run, few_boxes, tmp_path, name, options):  # noqa: F811
     """All three commands; proposals by selective search are made once for each picture and kept beside the weights."""
     out = tmp_path / "run"
-    code, text, error = run("train", name, "--data", "boxes", "--out", out, "--steps", 2, "--batch", 2, "--optimizer",
+    code, text, error = run("train", name, "--data", "shape-boxes", "--out", out, "--steps", 2, "--batch", 2,
+                            "--optimizer",
                             "adam", "--lr", 0.001, "--quiet", *options_of(**options))
     assert (code, error) == (0, "") and "2 steps in" in text
     model, _ = load_checkpoint(out / "last.safetensors")
     if name in ("rcnn", "sppnet"):  # all three trainings are in the file
         assert model.svm_weight.any() and (model.svm_bias != -2).any()
     assert len(list(out.glob("proposals/selective_search/*"))) == (0 if name == "yolo" else 2)
-    code, text, error = run("evaluate", "--checkpoint", out / "last.safetensors", "--data", "boxes", "--json")
+    code, text, error = run("evaluate", "--checkpoint", out / "last.safetensors", "--data", "shape-boxes", "--json")
     assert (code, error) == (0, "") and 0 <= json.loads(text)["mAP@0.5"] <= 1
     assert len(list(out.glob("proposals/selective_search/*"))) == (0 if name == "yolo" else 4)
-    write_png(tmp_path / "a.png", BoxScenes(1, (40, 60))[0].image)
+    write_png(tmp_path / "a.png", ShapeBoxes(1, (40, 60))[0].image)
     code, text, error = run("predict", "--checkpoint", out / "last.safetensors", tmp_path / "a.png", "--out",
                             tmp_path / "p", "--score", -1)
     assert (code, error) == (0, "") and text.startswith(f"{tmp_path / 'p' / 'a'}_boxes.png  (60 x 40 pixels)  ")
@@ -195,14 +199,14 @@ def test_predict_writes_what_a_network_is_sure_of(run, monkeypatch, tmp_path, na
 
 
 def test_a_run_goes_on(run, few_boxes, tmp_path):  # noqa: F811
-    again = ["train", "faster_rcnn", "--data", "boxes", "--quiet", *OPTIONS[:-1]]
+    again = ["train", "faster_rcnn", "--data", "shape-boxes", "--quiet", *OPTIONS[:-1]]
     assert run(*again, "--out", tmp_path / "a", "--steps", 2)[0] == 0
     assert run(*again, "--out", tmp_path / "a", "--steps", 2, "--resume")[0] == 0
 
 
 def test_alternating_training(run, fails, few_boxes, monkeypatch, tmp_path):  # noqa: F811
     """Four trainings; stopped in the third, it goes on there, and ends as if it had not been stopped."""
-    again = ["train", "faster_rcnn", "--data", "boxes", "--alternating", "--steps", 2, "--quiet", *OPTIONS[:-1]]
+    again = ["train", "faster_rcnn", "--data", "shape-boxes", "--alternating", "--steps", 2, "--quiet", *OPTIONS[:-1]]
     code, text, error = run(*again, "--out", tmp_path / "a")
     assert (code, error) == (0, "") and text.count("2 steps in ") == 4
     files = [tmp_path / "a" / folder / "last.safetensors" for folder in ("1_rpn", "2_head", "3_rpn", "")]
@@ -231,7 +235,7 @@ def test_alternating_training(run, fails, few_boxes, monkeypatch, tmp_path):  # 
 
 
 def test_predict_writes_json_and_a_picture(run, checkpoint, tmp_path):  # noqa: F811
-    image = BoxScenes(1, (40, 60))[0].image
+    image = ShapeBoxes(1, (40, 60))[0].image
     write_png(tmp_path / "a.png", image)
     out = tmp_path / "out"
     code, text, error = run("predict", "--checkpoint", checkpoint, tmp_path / "a.png", "--out", out, "--score", 0.1)
@@ -252,15 +256,17 @@ def test_predict_writes_json_and_a_picture(run, checkpoint, tmp_path):  # noqa: 
 
 def test_proposals_of_another_checkpoint(run, few_boxes, tmp_path):  # noqa: F811
     rpn = tmp_path / "rpn" / "last.safetensors"
-    assert run("train", "faster_rcnn", "--data", "boxes", "--out", rpn.parent, "--steps", 1, "--quiet",
+    assert run("train", "faster_rcnn", "--data", "shape-boxes", "--out", rpn.parent, "--steps", 1, "--quiet",
                *OPTIONS[:-1])[0] == 0
     fast = [o for o in OPTIONS if any(f"={name}=" in o for name in TINY)]
-    code, _, error = run("train", "fast_rcnn", "--data", "boxes", "--out", tmp_path / "fast", "--steps", 1, "--quiet",
+    code, _, error = run("train", "fast_rcnn", "--data", "shape-boxes", "--out", tmp_path / "fast", "--steps", 1,
+                         "--quiet",
                          "--proposals", rpn, *fast)
     assert (code, error) == (0, "")
     kept = tmp_path / "fast" / "proposals" / "rpn"
     assert len(list(kept.glob("*.npz"))) == 2
-    assert run("evaluate", "--checkpoint", tmp_path / "fast" / "last.safetensors", "--data", "boxes", "--proposals",
+    assert run("evaluate", "--checkpoint", tmp_path / "fast" / "last.safetensors", "--data", "shape-boxes",
+               "--proposals",
                rpn)[0] == 0
     assert len(list(kept.glob("*.npz"))) == 4  # the test pictures, too
 
@@ -276,13 +282,15 @@ def test_proposals_of_another_checkpoint(run, few_boxes, tmp_path):  # noqa: F81
     (["fast_rcnn", "--proposals", "no.safetensors"], "no.safetensors: no such checkpoint"),
 ])
 def test_errors(fails, few_boxes, tmp_path, arguments, message):  # noqa: F811
-    assert fails("train", *arguments, "--data", "boxes", "--out", tmp_path / "x").startswith(message)
+    assert fails("train", *arguments, "--data", "shape-boxes", "--out", tmp_path / "x").startswith(message)
 
 
 @pytest.mark.parametrize(("model", "spec", "needs"), [
-    ("unet", "boxes", "labels pixels and needs a class for every pixel, as in cells, scenes or camvid:PATH"),
-    ("unet", "pictures", "labels pixels and needs a class for every pixel"),
-    ("faster_rcnn", "cells", "finds objects and needs a box around every object, as in boxes, bccd:PATH or coco:PATH"),
+    ("unet", "shape-boxes",
+     "labels pixels and needs a class for every pixel, as in cells, street-scenes or camvid:PATH"),
+    ("unet", "shapes", "labels pixels and needs a class for every pixel"),
+    ("faster_rcnn", "cells",
+     "finds objects and needs a box around every object, as in shape-boxes, bccd:PATH or coco:PATH"),
 ])
 def test_a_data_set_of_another_kind_is_refused(fails, tmp_path, model, spec, needs):  # noqa: F811
     assert fails("train", model, "--data", spec, "--out", tmp_path / "x").startswith(

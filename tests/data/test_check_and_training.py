@@ -137,7 +137,7 @@ def rewritten(change, **options):
     return run
 
 
-def turned(orientation):
+def upright_pixels(orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     return rewritten(lambda a: a, exif=exif)
@@ -158,7 +158,7 @@ FILE = {"missing": lambda p: p.unlink(), "empty": lambda p: p.write_bytes(b""), 
         "cut": lambda p: p.write_bytes(p.read_bytes()[:-30]), "folder": lambda p: (p.unlink(), p.mkdir()),
         "upper case": lambda p: p.rename(p.with_name(p.name.upper())),
         "another size": rewritten(lambda a: a[:-3, :-5]), "one pixel": rewritten(lambda a: a[:1, :1]),
-        "turned 90": turned(6), "turned 180": turned(3), "TIFF": rewritten(lambda a: a, format="TIFF"),
+        "turned 90": upright_pixels(6), "turned 180": upright_pixels(3), "TIFF": rewritten(lambda a: a, format="TIFF"),
         "float": rewritten(lambda a: a.reshape(SIDE, SIDE, -1)[..., 0] / np.float32(9), format="TIFF")}
 IMAGE = {"constant": rewritten(lambda a: a * 0), "opaque": rewritten(lambda a: Image.fromarray(a).convert("RGBA")),
          "16 bits of RGB": lambda p: p.write_bytes(png(np.asarray(Image.open(p).convert("RGB")).astype(int) * 257, 16))}

@@ -12,7 +12,7 @@ def test_cells():
     assert train[0].image.shape == (1, 24, 24) and test[0].image.shape == (1, 24, 32)
 
 
-@pytest.mark.parametrize("name", ["cells", "scenes", "boxes", "pictures"])
+@pytest.mark.parametrize("name", ["cells", "street-scenes", "shape-boxes", "shapes"])
 def test_no_image_is_shared_by_two_splits_whatever_the_seed(name):
     images = {}
     for split in ("train", "val", "test"):

@@ -31,8 +31,9 @@ SETS = {  # name -> what writes one image of it, the spec, the split
     "voc": (make_voc_segmentation, "voc:{}", "train"), "cityscapes": (make_cityscapes, "cityscapes:{}", "train"),
     "voc-detection": (fuzz.make_voc, "voc-detection:{}", "train"), "coco": (fuzz.make_coco, "coco:{}", "val"),
     "dsb2018": (fuzz.make_dsb, "dsb2018:{}", "train"), "coco-panoptic": (fuzz.make_panoptic, "coco-panoptic:{}", "val"),
-    "cells": (None, "cells", "train"), "scenes": (None, "scenes", "train"), "boxes": (None, "boxes", "train"),
-    "pictures": (None, "pictures", "train")}
+    "cells": (None, "cells", "train"), "street-scenes": (None, "street-scenes", "train"),
+    "shape-boxes": (None, "shape-boxes", "train"),
+    "shapes": (None, "shapes", "train")}
 
 
 def make(name, folder):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from minicv.data import Subset
-from minicv.data.generated.shape_boxes import BoxScenes
+from minicv.data.generated.shape_boxes import ShapeBoxes
 
 
 class Counting:
@@ -44,7 +44,7 @@ def test_a_copy_and_an_unknown_attribute():
 
 
 def test_of_a_detection_data_set():
-    dataset = BoxScenes(4, 48)
+    dataset = ShapeBoxes(4, 48)
     some = Subset(dataset, [2])
     np.testing.assert_array_equal(some[0].boxes, dataset[2].boxes)
     assert some.num_classes == dataset.num_classes

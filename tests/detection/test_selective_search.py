@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from minicv.data.generated.shape_boxes import BoxScenes
+from minicv.data.generated.shape_boxes import ShapeBoxes
 from minicv.detection import inside_image
 from minicv.detection.selective_search import (
     MODES,
@@ -116,7 +116,7 @@ def test_rank_by_hand():
 
 
 def test_search_of_a_scene():
-    sample = BoxScenes(1, 64, seed=1, objects=(3, 3))[0]
+    sample = ShapeBoxes(1, 64, seed=1, objects=(3, 3))[0]
     boxes = selective_search(sample.image, "single", min_size=20)
     assert boxes.dtype == np.float32 and boxes.shape[1] == 4 and inside_image(boxes, (64, 64)).all()
     assert len(np.unique(boxes, axis=0)) == len(boxes)
@@ -136,7 +136,7 @@ def test_modes_are_the_papers():
 
 def test_recall_on_generated_scenes():
     recall = ProposalRecall(counts=(2000,))
-    for sample in BoxScenes(4, 96, seed=5):
+    for sample in ShapeBoxes(4, 96, seed=5):
         recall.update(selective_search(sample.image), sample)
     assert recall.recall()[0] >= 0.9
 

@@ -13,8 +13,8 @@ from tests.strict_device import StrictArray
 # Each read makes the processor wait for the device. The losses are read when somebody looks at them. The RPN's
 # proposals are chosen on the host: how many there are depends on the numbers, and the network's second half needs them.
 READS = {"faster_rcnn": 1, "mask_rcnn": 1}
-TASKS = {"segmentation": (data.Scenes, training.SegmentationConfig, training.SegmentationTask),
-         "detection": (data.BoxScenes, training.DetectionConfig, training.DetectionTask)}
+TASKS = {"segmentation": (data.StreetScenes, training.SegmentationConfig, training.SegmentationTask),
+         "detection": (data.ShapeBoxes, training.DetectionConfig, training.DetectionTask)}
 
 
 def losses_of_a_step(name: str, device: str):

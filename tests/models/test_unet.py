@@ -3,7 +3,7 @@ import pytest
 
 import minicv
 from minicv import Tensor, models, nn
-from minicv.data import Cells, standardise
+from minicv.data import Cells, standardize
 from minicv.models.segmentation.unet import UNet
 from tests.models.segmentation.dispatched import check_strict_step
 from tests.models.torch_unet import torch_unet, torch_with_one_thread  # noqa: F401 - the fixture torch
@@ -98,7 +98,7 @@ def test_the_whole_paper_network_equals_pytorch(monkeypatch, torch):
     """572 -> 388 with all 31 million parameters, float32."""
     model = unet(preset="paper", width=64)
     seen = record_sides(monkeypatch)
-    x = standardise(picture(572, 572))[None]
+    x = standardize(picture(572, 572))[None]
     with minicv.no_grad():
         y = model(Tensor(x)).numpy()
     assert [c for c, _, _ in seen] == [64 * c for c in CHANNELS] + [2]
@@ -244,7 +244,7 @@ def whole_prediction(model, image):
     size = model.input_size(H), model.input_size(W)
     before = model.total_lost() // 2
     after = [n - side - before for n, side in zip(size, (H, W), strict=True)]
-    x = np.pad(standardise(image), ((0, 0), (before, after[0]), (before, after[1])), mode="reflect")
+    x = np.pad(standardize(image), ((0, 0), (before, after[0]), (before, after[1])), mode="reflect")
     with minicv.no_grad():
         scores = model.eval()(Tensor(x[None])).numpy()[0, :, :H, :W]
     e = np.exp(scores - scores.max(axis=0))

@@ -6,7 +6,7 @@ import pytest
 import minicv
 from minicv import models, nn
 from minicv.data import DataError
-from minicv.data.generated.shape_boxes import BoxScenes
+from minicv.data.generated.shape_boxes import ShapeBoxes
 from minicv.detection import Detections, box_iou
 from minicv.models.detection.base import Detector
 from minicv.training import (
@@ -56,7 +56,7 @@ def digest(model):
 # ------------------------------------------------------------------------------------------------------- the examples
 
 def test_an_epoch_has_every_picture_once_and_a_seed_gives_the_same():
-    data, model = BoxScenes(5, 48, keep=True), tiny()
+    data, model = ShapeBoxes(5, 48, keep=True), tiny()
     task = DetectionTask(model, data, SMALL.replace(flip=False))
     first = [task.example(i)[1].boxes.tobytes() for i in range(5)]
     assert sorted(first) == sorted(model.example(data[i])[1].boxes.tobytes() for i in range(5))
@@ -69,7 +69,7 @@ def test_an_epoch_has_every_picture_once_and_a_seed_gives_the_same():
 
 def test_proposals_are_changed_with_their_picture():
     """Proposals that are the objects' boxes must still be, however the picture was turned and scaled."""
-    data = BoxScenes(4, (48, 64), keep=True)
+    data = ShapeBoxes(4, (48, 64), keep=True)
     boxes = {s.image.tobytes(): s.boxes for s in data}
     config = SMALL.replace(scale=1.6, turn=True, jitter=0.3)
     task = DetectionTask(tiny("fast_rcnn"), data, config, lambda image: boxes[image.tobytes()])
@@ -84,13 +84,13 @@ def test_proposals_are_changed_with_their_picture():
 def test_a_network_that_needs_proposals_gets_its_own_by_default():
     model = tiny("fast_rcnn")
     model.proposer = lambda image: np.array([[1, 2, 30, 40]], np.float32)
-    _, target = DetectionTask(model, BoxScenes(1, 48, keep=True), SMALL.replace(flip=False)).example(0)
+    _, target = DetectionTask(model, ShapeBoxes(1, 48, keep=True), SMALL.replace(flip=False)).example(0)
     np.testing.assert_allclose(target.proposals, [[1, 2, 30, 40]])
-    assert DetectionTask(tiny(), BoxScenes(1, 48, keep=True), SMALL).example(0)[1].proposals is None
+    assert DetectionTask(tiny(), ShapeBoxes(1, 48, keep=True), SMALL).example(0)[1].proposals is None
 
 
 def test_a_bad_picture_is_named():
-    class Grey(BoxScenes):
+    class Grey(ShapeBoxes):
         def __getitem__(self, i):
             import dataclasses
             whole = super().__getitem__(i)
@@ -99,14 +99,14 @@ def test_a_bad_picture_is_named():
     with pytest.raises(DataError, match=r"boxes-train-0-0: FasterRCNN.example: an image must be \(3, H, W\)"):
         DetectionTask(tiny(), Grey(1, 48), SMALL).example(0)
     with pytest.raises(ValueError, match="train: the data set has no images"):
-        DetectionTask(tiny(), BoxScenes(0, 48), SMALL)
+        DetectionTask(tiny(), ShapeBoxes(0, 48), SMALL)
 
 
 # ----------------------------------------------------------------------------------------------------------- training
 
 @pytest.mark.parametrize("name", ["fast_rcnn", "faster_rcnn", "mask_rcnn"])
 def test_training_is_reproducible(name):
-    data, found = BoxScenes(4, 48, keep=True), []
+    data, found = ShapeBoxes(4, 48, keep=True), []
     for before in (1, 2):
         model = tiny(name)
         model.proposer = lambda image: np.array([[0, 0, 20, 20], [5, 5, 40, 44], [20, 3, 44, 30]], np.float32)
@@ -118,7 +118,7 @@ def test_training_is_reproducible(name):
 
 
 def test_alternating_training_changes_one_part_at_a_time():
-    data, model, states, steps = BoxScenes(3, 48, keep=True), tiny(), [], []
+    data, model, states, steps = ShapeBoxes(3, 48, keep=True), tiny(), [], []
     states.append(model.state_dict())
     names = []
     for number, losses in train_alternating(model, data, SMALL):
@@ -179,7 +179,7 @@ def test_damaged_proposals_are_named(tmp_path):
 # ---------------------------------------------------------------------------------------------------------- measuring
 
 def test_evaluate_all_found_and_half_found():
-    data = BoxScenes(6, 64, objects=(2, 4), keep=True)
+    data = ShapeBoxes(6, 64, objects=(2, 4), keep=True)
     found = evaluate_detector(Oracle(data, masks=True), data)
     names = ["mAP@0.5", *(f"AP@0.5 {n}" for n in data.class_names),
              *(f"{kind} {n}" for kind in ("COCO", "mask") for n in ("AP", "AP50", "AP75"))]

@@ -5,7 +5,7 @@ import pytest
 
 import minicv
 from minicv import models
-from minicv.data import BoxScenes, Cells
+from minicv.data import Cells, ShapeBoxes
 from minicv.training import (
     DetectionConfig,
     DetectionTask,
@@ -67,7 +67,7 @@ def test_a_loss_on_a_device_that_is_not_finite_is_found_before_anything_is_saved
 def detector():
     """Faster R-CNN on images of 64 x 64: how many proposals it has differs from step to step."""
     minicv.seed(0)
-    images = BoxScenes(4, (64, 64))
+    images = ShapeBoxes(4, (64, 64))
     model = models.build("faster_rcnn", num_classes=images.num_classes, min_size=64, max_size=64)
     return Training(DetectionTask(model, images, DetectionConfig(steps=2300, lr=0.001)))
 

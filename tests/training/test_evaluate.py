@@ -120,14 +120,15 @@ def test_validation_of_the_command_line_is_the_mean_iu(monkeypatch, tmp_path):
 
     import minicv.data
     from minicv.cli import main as cli
-    from minicv.data import Scenes
+    from minicv.data import StreetScenes
     from minicv.training import load_checkpoint
     monkeypatch.setattr(minicv.data, "open_dataset",
-                        lambda spec, split="train": Scenes(2, (48, 48), 1 + (split == "val")))
-    assert cli.main(["train", "unet", "--data", "scenes", "--out", str(tmp_path), "--steps", "10", "--width", "2",
+                        lambda spec, split="train": StreetScenes(2, (48, 48), 1 + (split == "val")))
+    assert cli.main(["train", "unet", "--data", "street-scenes", "--out", str(tmp_path), "--steps", "10", "--width",
+                     "2",
                      "--tile", "32", "--quiet", "--validate", "--option", "depth=1", "--scale", "1.2"]) == 0
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     values = [line["validation"] for line in lines if "validation" in line]
     model, info = load_checkpoint(tmp_path / "best.safetensors")
     assert len(values) == 10 and info["best"] == max(values) and info["config"]["scale"] == 1.2
-    assert evaluate_segmentation(model, Scenes(2, (48, 48), 2))["mean_iu"] == pytest.approx(max(values))
+    assert evaluate_segmentation(model, StreetScenes(2, (48, 48), 2))["mean_iu"] == pytest.approx(max(values))

@@ -16,7 +16,7 @@ import minicv
 from minicv import models
 from minicv.cli import main as cli
 from minicv.data import Cells
-from minicv.data.generated.street_scenes import Scenes
+from minicv.data.generated.street_scenes import StreetScenes
 from minicv.training import (
     CheckpointError,
     Interrupted,
@@ -148,7 +148,7 @@ def test_ctrl_c_in_the_middle_of_a_step_waits_for_its_end(tmp_path, where):
         minicv.seed(0)
         model = models.build("fcn8s", width=4, hidden=8, pooled=1, num_classes=9)
         config = SegmentationConfig(steps=4, batch=2, warmup=0, lr=0.01, augment=False)
-        job = Training(SegmentationTask(model, Scenes(4, 32, keep=True), config), parallel.ProcessGroup())
+        job = Training(SegmentationTask(model, StreetScenes(4, 32, keep=True), config), parallel.ProcessGroup())
         return Run(job, folder, quiet=True)
 
     job(tmp_path / "whole").run()

@@ -12,7 +12,7 @@ import pytest
 
 import minicv
 from minicv import models, nn
-from minicv.data import IGNORE, Cells, DataWarning, Sample, WithWeightMap, class_weights, standardise
+from minicv.data import IGNORE, Cells, DataWarning, Sample, WithWeightMap, class_weights, standardize
 from minicv.models.segmentation.base import SegmentationNetwork
 from minicv.training import SegmentationConfig, SegmentationTask, Training, train_segmentation
 from tests import strict_device  # noqa: F401 - makes the device "strict" known
@@ -102,11 +102,11 @@ def test_class_weights_of_pixels_without_a_label():
 def test_without_augmentation_a_tile_is_a_part_of_the_standardized_image():
     data, model = Cells(1, (20, 20)), unet(depth=0, padding="same")
     (image, label, weight), = take(1, WithWeightMap(data), SMALL.replace(augment=False), model)  # as large as the tile
-    np.testing.assert_array_equal(image[0], standardise(data[0].image))
+    np.testing.assert_array_equal(image[0], standardize(data[0].image))
     np.testing.assert_array_equal(label[0], data[0].label)
     np.testing.assert_array_equal(weight[0], WithWeightMap(data)[0].weight)
     (image, label, _), = take(1, data, SMALL.replace(augment=False, tile=6), model)
-    whole = standardise(data[0].image)[0]
+    whole = standardize(data[0].image)[0]
     places = [(y, x) for y in range(15) for x in range(15) if np.array_equal(whole[y:y + 6, x:x + 6], image[0, 0])]
     assert len(places) == 1
     (y, x), = places

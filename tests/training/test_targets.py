@@ -6,7 +6,7 @@ import pytest
 import minicv
 from minicv import models
 from minicv.data import DataError, DetectionSample, Sample
-from minicv.data.generated.shape_boxes import BoxScenes
+from minicv.data.generated.shape_boxes import ShapeBoxes
 from minicv.training import (
     DetectionConfig,
     DetectionTask,
@@ -48,7 +48,7 @@ def objects(name, *samples, **options):
 
 def test_nothing_is_missing():
     assert missing_targets(objects("mask_rcnn", image(0, 1), image(2))) == []
-    data = BoxScenes(4, 48)
+    data = ShapeBoxes(4, 48)
     assert len(data.class_names) == 5
     assert missing_targets(DetectionTask(models.build("yolo", num_classes=5), data, DetectionConfig())) == []
 

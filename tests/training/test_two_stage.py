@@ -4,7 +4,7 @@ import pytest
 import minicv
 from minicv import models
 from minicv.data import Cells, Sample
-from minicv.data.generated.street_scenes import Scenes
+from minicv.data.generated.street_scenes import StreetScenes
 from minicv.training import SegmentationConfig, SegmentationTask, load_checkpoint, train_segmentation
 from minicv.training.two_stage import Tile, TwoStageCrops, find_objects
 from tests.cli.test_main import run  # noqa: F401 - the fixture
@@ -118,7 +118,7 @@ def test_proposals_are_selective_searchs_and_made_once_for_an_image(monkeypatch)
     module = importlib.import_module("minicv.detection.selective_search")  # the function has the same name
     calls, original = [], module.selective_search
     monkeypatch.setattr(module, "selective_search", lambda *a, **k: calls.append(1) or original(*a, **k))
-    stages, sample = TwoStageCrops(NAMES), Scenes(1, 64)[0]
+    stages, sample = TwoStageCrops(NAMES), StreetScenes(1, 64)[0]
     for seed in range(5):
         stages(sample, 2, square(32), rng(seed))
     assert len(calls) == 1
@@ -158,7 +158,7 @@ def test_a_third_of_the_steps_is_stage_1():
 
 def test_examples_depend_on_seed_and_number_alone():
     config = SegmentationConfig(steps=4, batch=2, tile=48, two_stage=True)
-    one, two = (SegmentationTask(deconvnet(num_classes=9), Scenes(3, 64), config) for _ in range(2))
+    one, two = (SegmentationTask(deconvnet(num_classes=9), StreetScenes(3, 64), config) for _ in range(2))
     for i in (7, 0, 3):
         for here, there in zip(one.example(i)[:2], two.example(i)[:2], strict=True):
             np.testing.assert_array_equal(here, there)
@@ -195,7 +195,7 @@ def test_by_the_command_line(run, monkeypatch, tmp_path):  # noqa: F811 - the fi
     arguments.remove("--two-stage")
     code, _, error = run(*arguments, "--resume")
     assert code == 2 and "was started with config two_stage True, not two_stage False" in error
-    code, _, error = run("train", "faster_rcnn", "--data", "boxes", "--two-stage", "--out", tmp_path / "x")
+    code, _, error = run("train", "faster_rcnn", "--data", "shape-boxes", "--two-stage", "--out", tmp_path / "x")
     assert code == 2 and "--two-stage is not for faster_rcnn, which finds objects" in error
 
 

@@ -5,7 +5,7 @@ import pytest
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402 - after the choice of a backend that needs no screen
 
-from minicv.data import CamVid, Scenes  # noqa: E402
+from minicv.data import CamVid, StreetScenes  # noqa: E402
 from minicv.viz import PALETTE, class_colors, color_labels, draw_confusion_matrix, segmentation_sheet  # noqa: E402
 
 
@@ -34,7 +34,8 @@ def seen(colors, matrix):
 
 
 @pytest.mark.parametrize("matrix", BLIND.values(), ids=BLIND)
-@pytest.mark.parametrize("classes", [8, CamVid.class_names, Scenes.class_names], ids=["palette", "camvid", "scenes"])
+@pytest.mark.parametrize("classes", [8, CamVid.class_names, StreetScenes.class_names],
+                         ids=["palette", "camvid", "streets"])
 def test_all_eyes_can_tell_the_colors_apart(classes, matrix):
     lab = seen(np.vstack([class_colors(classes), [255, 255, 255]]), matrix)
     distance = np.linalg.norm(lab[:, None] - lab, axis=2) + 1000 * np.eye(len(lab))
@@ -62,24 +63,24 @@ def test_label_maps_by_hand():
 
 
 def test_sheet():
-    samples = list(Scenes(2, (30, 40)))
+    samples = list(StreetScenes(2, (30, 40)))
     truth = [sample.label for sample in samples]
     figure = segmentation_sheet([sample.image for sample in samples],
-                              {"truth": truth, "net": [np.zeros_like(t) for t in truth]}, Scenes.class_names)
+                              {"truth": truth, "net": [np.zeros_like(t) for t in truth]}, StreetScenes.class_names)
     assert len(figure.axes) == 2 * 3  # rows: pictures; columns: picture, truth, net
     assert [ax.get_title() for ax in figure.axes] == ["picture", "truth", "net", "", "", ""]
     np.testing.assert_array_equal(figure.axes[1].images[0].get_array(),
-                                  color_labels(truth[0], class_colors(Scenes.class_names)))
+                                  color_labels(truth[0], class_colors(StreetScenes.class_names)))
     entries = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert entries == [f"{k} {name}" for k, name in enumerate(Scenes.class_names)] + ["void"]
+    assert entries == [f"{k} {name}" for k, name in enumerate(StreetScenes.class_names)] + ["void"]
     assert [text.get_text() for text in figure.axes[2].texts] == ["0"]  # one region, in its middle
     x, y = figure.axes[2].texts[0].get_position()
     assert 10 < x < 30 and 10 < y < 20
-    without = segmentation_sheet([sample.image for sample in samples], {"truth": truth}, Scenes.class_names,
+    without = segmentation_sheet([sample.image for sample in samples], {"truth": truth}, StreetScenes.class_names,
                                with_images=False)
     assert [ax.get_title() for ax in without.axes] == ["truth", ""]
     np.testing.assert_array_equal(without.axes[1].images[0].get_array(),
-                                  color_labels(truth[1], class_colors(Scenes.class_names)))
+                                  color_labels(truth[1], class_colors(StreetScenes.class_names)))
 
 
 def test_large_regions_carry_their_number():

@@ -5,7 +5,7 @@ import numpy as np
 from scipy import ndimage
 
 
-class Windows(list):
+class RandomCrops(list):
     """A data set in memory: ``count`` windows of a segmentation data set's pictures, each at a random place.
 
     size: side in pixels. The first window comes from one picture, the next from another, and so on around all of them,
@@ -17,14 +17,14 @@ class Windows(list):
     def __init__(self, dataset, count: int, size: int, seed: int = 0):
         self.num_classes, self.class_names = dataset.num_classes, dataset.class_names
         if not len(dataset) or count < 0 or size < 1:
-            raise ValueError(f"Windows: needs a data set with pictures, a count and a size, got {len(dataset)} "
+            raise ValueError(f"RandomCrops: needs a data set with pictures, a count and a size, got {len(dataset)} "
                              f"pictures, count {count} and size {size}")
         order = np.random.default_rng(seed).permutation(len(dataset)).tolist()
         for i in range(count):
             sample, rng = dataset[order[i % len(order)]], np.random.default_rng([seed, i])
             room = np.array(sample.label.shape) - size
             if (room < 0).any():
-                raise ValueError(f"Windows: {sample.name} is {sample.label.shape}, smaller than {size} x {size}")
+                raise ValueError(f"RandomCrops: {sample.name} is {sample.label.shape}, smaller than {size} x {size}")
             y, x = rng.integers(0, room + 1)
             at = (..., slice(y, y + size), slice(x, x + size))
             self.append(dataclasses.replace(

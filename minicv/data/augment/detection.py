@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from ..sample import DetectionSample
-from .segmentation import colour_jitter
+from .segmentation import color_jitter
 
 LEFT = 0.3  # share of an object's box that must be left after a crop; with less it is not trained on
 
@@ -114,7 +114,7 @@ class DetectionAugment:
 
     flip: left-right, every second time. turn: also by any number of right angles, for pictures that have no upright, as
     those from a microscope. scale: the picture becomes larger by up to this factor, or smaller, and lies anywhere in
-    the window; 1 turns it off. jitter: see ``joint.colour_jitter``; 0 turns it off. shift: each of the four sides moves
+    the window; 1 turns it off. jitter: see ``joint.color_jitter``; 0 turns it off. shift: each of the four sides moves
     in or out by up to this share of the image, on its own, so that size, place and aspect ratio change (YOLO, sec. 2.2,
     as in Darknet's code); 0 turns it off. exposure: value and saturation in HSV are multiplied or divided by up to this
     factor, each on its own; 1 turns it off.
@@ -152,7 +152,7 @@ class DetectionAugment:
             inner = np.maximum(size - low - high, 1)
             sample = resize(crop(sample, tuple(low.tolist()), tuple(inner.tolist())), size)
         if self.jitter:
-            sample = dataclasses.replace(sample, image=colour_jitter(sample.image, rng, self.jitter))
+            sample = dataclasses.replace(sample, image=color_jitter(sample.image, rng, self.jitter))
         if self.exposure > 1:
             value, saturation = (random_factor(rng, self.exposure) for _ in range(2))
             sample = dataclasses.replace(sample, image=expose(sample.image, value, saturation))

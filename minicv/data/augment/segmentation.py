@@ -27,7 +27,7 @@ class SegmentationAugment:
     Where a scaled picture is smaller, it lies anywhere in the crop, and around it are the picture's mean colour and the
     label IGNORE. margin: (rows, columns) of context that the image has around the crop, for networks of valid
     convolutions; then the picture is mirrored at its borders, as in prediction. flip: left-right, every second time.
-    jitter: see colour_jitter; 0 turns it off. rotation: by up to so many degrees about the middle, blur: with a
+    jitter: see color_jitter; 0 turns it off. rotation: by up to so many degrees about the middle, blur: with a
     Gaussian over 5 x 5 pixels, each in every second image, as in PSPNet's released code; 0 and False turn them off.
     """
 
@@ -60,7 +60,7 @@ class SegmentationAugment:
             sample = rotated(sample, rng.uniform(-self.rotation, self.rotation))
         sample = scaled_window(sample, scaled, corner, size, mirrored, self.margin)
         if self.jitter:
-            sample = dataclasses.replace(sample, image=colour_jitter(sample.image, rng, self.jitter))
+            sample = dataclasses.replace(sample, image=color_jitter(sample.image, rng, self.jitter))
         if self.blur and rng.integers(2):
             blurred = ndimage.gaussian_filter(sample.image, (0, SIGMA, SIGMA), radius=(0, 2, 2))
             sample = dataclasses.replace(sample, image=blurred)
@@ -120,7 +120,7 @@ def scaled_window(sample: Sample, scaled: tuple[int, int], corner: tuple[int, in
     return dataclasses.replace(sample, **changed)
 
 
-def colour_jitter(image: np.ndarray, rng: np.random.Generator, amount: float) -> np.ndarray:
+def color_jitter(image: np.ndarray, rng: np.random.Generator, amount: float) -> np.ndarray:
     """Brightness, contrast (about the mean grey) and, of a colour picture (3, H, W), saturation times 1 +- amount each.
 
     Stays in [0, 1].

@@ -68,7 +68,7 @@ def random_rotation(
     return np.stack([cos * y - sin * x - y, sin * y + cos * x - x]).astype(np.float32)
 
 
-def random_grey(
+def random_gray(
     image: np.ndarray, rng: np.random.Generator, amount: float, mean: float | None = None
 ) -> np.ndarray:
     """Vary contrast (about the mean) by a factor of 1 +- amount, brightness by +- amount; stays in [0, 1].
@@ -127,7 +127,7 @@ class UNetAugment:
     """U-Net's augmentation, sec. 3.1: `augment(sample, rng)` returns a changed copy of the sample.
 
     shift: pixels. rotation: degrees. elastic: standard deviation in pixels of the 3 x 3 grid's vectors.
-    grey: range of contrast and brightness, see random_grey. flip: mirror each axis in every second
+    grey: range of contrast and brightness, see random_gray. flip: mirror each axis in every second
     sample. A value of 0 (False) turns a part off. order: see warp. With a window, only that part of the
     changed picture is made, in the time of its own size: `augment(sample, rng, window)`.
     """
@@ -157,11 +157,11 @@ class UNetAugment:
             arrays = [each[..., y[:, None], x] for each in (image, *maps)]
         changed = dict(zip(names, arrays, strict=True))
         if self.grey:
-            changed["image"] = random_grey(changed["image"], rng, self.grey, image.mean())
+            changed["image"] = random_gray(changed["image"], rng, self.grey, image.mean())
         return dataclasses.replace(sample, **changed)
 
 
-def standardise(image: np.ndarray, like: np.ndarray | None = None) -> np.ndarray:
+def standardize(image: np.ndarray, like: np.ndarray | None = None) -> np.ndarray:
     """The image (C, H, W) shifted and scaled so that `like` (the image itself) has mean 0 and standard deviation 1.
 
     `like` is the picture that the image is a part of. A constant image becomes 0. Not in U-Net's paper: with

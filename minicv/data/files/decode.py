@@ -277,7 +277,7 @@ def _low_bytes(path: Path, rawmode: str) -> Image.Image:
         return image.copy()
 
 
-def turned(array: np.ndarray, orientation: int) -> np.ndarray:
+def upright_pixels(array: np.ndarray, orientation: int) -> np.ndarray:
     """An array (H, W) or (H, W, C) as the orientation tag says that it is to be looked at."""
     across = array.swapaxes(0, 1)
     return {1: array, 2: array[:, ::-1], 3: array[::-1, ::-1], 4: array[::-1], 5: across, 6: across[:, ::-1],

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from minicv.data.errors import DataError
-from minicv.data.files.decode import Pixels, decode, header_size, turned
+from minicv.data.files.decode import Pixels, decode, header_size, upright_pixels
 from minicv.files import atomic_write
 
 SAVE = "save it as PNG"
@@ -41,7 +41,7 @@ def read_integers(path: str | os.PathLike, mode: str = "RGB", *, upright: bool =
     pixels = decode(path)
     if size is not None:
         upright = _needs_turning(path, pixels.size, pixels.orientation, tuple(size), where)
-    values = turned(_full_range(pixels), pixels.orientation if upright else 1)
+    values = upright_pixels(_full_range(pixels), pixels.orientation if upright else 1)
     if values.ndim == 3 and mode == "L":  # ITU-R 601, in 16 bits of a fixed point as Pillow's
         values = ((values.astype(np.int64) @ (19595, 38470, 7471) + 0x8000) >> 16).astype(values.dtype)
     if values.ndim == 2:

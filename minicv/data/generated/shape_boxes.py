@@ -11,13 +11,13 @@ import numpy as np
 
 from ..readers.detection import boxes_of_masks
 from ..sample import DetectionSample, item_index
-from .shapes import SHAPES, TEXTURES, paint, random_colour, texture
+from .shapes import SHAPES, TEXTURES, paint, random_color, texture
 
 CLASSES = ("disc", "square", "triangle", "star", "cross")
 TRIES = 30  # places that are tried for an object, before the picture is full
 
 
-def draw_box_scene(size: tuple[int, int], rng: np.random.Generator, *, class_names: tuple[str, ...] = CLASSES,
+def draw_shape_boxes(size: tuple[int, int], rng: np.random.Generator, *, class_names: tuple[str, ...] = CLASSES,
                    objects: tuple[int, int] = (1, 6), radius: tuple[float, float] = (0.08, 0.3),
                    ratio: tuple[float, float] = (0.5, 2.0), angle: float = 0.3, crowding: float = 0.3,
                    visible: float = 0.6, contrast: float = 0.35, strength: float = 0.3,
@@ -32,10 +32,10 @@ def draw_box_scene(size: tuple[int, int], rng: np.random.Generator, *, class_nam
     """
     height, width = size
     if min(size) < 1 or not 0 <= objects[0] <= objects[1] or not 0 < radius[0] <= radius[1] or not 0 < visible <= 1:
-        raise ValueError("draw_box_scene: needs a size of at least (1, 1), 0 <= objects[0] <= objects[1], "
+        raise ValueError("draw_shape_boxes: needs a size of at least (1, 1), 0 <= objects[0] <= objects[1], "
                          "0 < radius[0] <= radius[1] and 0 < visible <= 1, got "
                          f"{size}, {objects}, {radius} and {visible}")
-    ground = random_colour(rng)
+    ground = random_color(rng)
     image = surface(ground, size, rng, strength)  # (3, H, W)
     owner = np.zeros(size, np.int16)  # which object is on top, 0 for the ground
     whole: list[int] = []  # pixels of each object, also those that do not show
@@ -54,7 +54,7 @@ def draw_box_scene(size: tuple[int, int], rng: np.random.Generator, *, class_nam
             label, stretch = int(rng.integers(len(class_names))), np.sqrt(np.exp(rng.uniform(*np.log(ratio))))
             window, mask, pixels = _stretched(class_names[label], size, (y, x), r, stretch, rng.uniform(-angle, angle))
             if mask.any() and mask.sum() >= visible * pixels and _fits(owner, window, mask, whole, visible, onto):
-                colour = random_colour(rng, ground, contrast=contrast)
+                colour = random_color(rng, ground, contrast=contrast)
                 image[:, *window] = np.where(mask, surface(colour, mask.shape, rng, strength), image[:, *window])
                 owner[window][mask] = len(whole) + 1
                 whole.append(pixels)
@@ -96,11 +96,11 @@ def _fits(owner: np.ndarray, window: tuple[slice, slice], mask: np.ndarray, whol
     return bool((now - lost >= visible * np.array(whole)).all())
 
 
-class BoxScenes:
+class ShapeBoxes:
     """A data set of drawn scenes; item i is a DetectionSample that depends on split, seed and i only.
 
     count: how many. size: (H, W), or one number for both. split: "train", "val" and "test" never share a picture. keep:
-    remember what was drawn, so that it is drawn once; such samples cannot be written to. options: draw_box_scene's.
+    remember what was drawn, so that it is drawn once; such samples cannot be written to. options: draw_shape_boxes's.
     """
 
     generated = True  # no file can be missing or damaged
@@ -109,9 +109,9 @@ class BoxScenes:
                  keep: bool = False, **options):
         splits = ("train", "test", "val")
         if count < 0 or seed < 0 or split not in splits:
-            raise ValueError(f"BoxScenes: count and seed must not be negative, split one of {', '.join(splits)}, got "
+            raise ValueError(f"ShapeBoxes: count and seed must not be negative, split one of {', '.join(splits)}, got "
                              f"{count}, {seed} and {split!r}")
-        inspect.signature(draw_box_scene).bind(size, None, **options)  # a wrong option shows now, not later
+        inspect.signature(draw_shape_boxes).bind(size, None, **options)  # a wrong option shows now, not later
         self.count, self.size, self.seed, self.split = count, tuple(np.broadcast_to(size, 2).tolist()), seed, split
         self.options, self._part = options, splits.index(split)
         self.class_names = tuple(options.get("class_names", CLASSES))
@@ -125,7 +125,7 @@ class BoxScenes:
         index = item_index(self, index)
         if index in self._kept:
             return self._kept[index]
-        image, masks, labels = draw_box_scene(self.size, np.random.default_rng([self.seed, self._part, index]),
+        image, masks, labels = draw_shape_boxes(self.size, np.random.default_rng([self.seed, self._part, index]),
                                               **self.options)
         boxes = boxes_of_masks(masks)
         sample = DetectionSample(image, boxes, labels, f"boxes-{self.split}-{self.seed}-{index}", masks)

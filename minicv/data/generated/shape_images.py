@@ -12,13 +12,13 @@ import inspect
 import numpy as np
 
 from ..sample import item_index
-from .shapes import SHAPES, TEXTURES, paint, random_colour, shape_mask, texture
+from .shapes import SHAPES, TEXTURES, paint, random_color, shape_mask, texture
 
 SPLITS = "train", "test", "val"  # the place of each is part of its images' seed
 
 
 @dataclasses.dataclass(frozen=True)
-class Picture:
+class ShapeImage:
     """image: float32 (3, H, W) in [0, 1]. label: its class. mask: bool (H, W), where the shape is to be seen."""
 
     image: np.ndarray
@@ -27,7 +27,7 @@ class Picture:
     name: str
 
 
-def draw_picture(shape: str, size: tuple[int, int], rng: np.random.Generator, *,
+def draw_shape_image(shape: str, size: tuple[int, int], rng: np.random.Generator, *,
                  radius: tuple[float, float] = (0.24, 0.42), angle: float = 0.3, lighter: float = 1.0,
                  hidden: float = 0.5, noise: float = 0.03) -> tuple[np.ndarray, np.ndarray]:
     """Draw one picture: image float32 (3, H, W) in [0, 1], and mask bool (H, W) of what is to be seen of the shape.
@@ -38,13 +38,13 @@ def draw_picture(shape: str, size: tuple[int, int], rng: np.random.Generator, *,
     for a size or radius that cannot be.
     """
     if min(size) < 1 or not 0 < radius[0] <= radius[1]:
-        raise ValueError(f"draw_picture: needs a size of at least (1, 1) and 0 < radius[0] <= radius[1], got size "
+        raise ValueError(f"draw_shape_image: needs a size of at least (1, 1) and 0 < radius[0] <= radius[1], got size "
                          f"{size} and radius {radius}")
     r = rng.uniform(*radius) * min(size)
     room = np.minimum(0.9 * r, np.array(size) / 2)  # so that the border cuts off a tenth of the radius at most
     centre = rng.uniform(room, size - room)
     mask = shape_mask(shape, size, centre, r, rng.uniform(-angle, angle))  # (H, W)
-    ground, figure = 0.5 * random_colour(rng), 0.5 + 0.5 * random_colour(rng)
+    ground, figure = 0.5 * random_color(rng), 0.5 + 0.5 * random_color(rng)
     if rng.random() >= lighter:
         ground, figure = figure, ground
     image = np.where(mask, surface(figure, size, rng), surface(ground, size, rng))  # (3, H, W)
@@ -52,7 +52,7 @@ def draw_picture(shape: str, size: tuple[int, int], rng: np.random.Generator, *,
         turn, offset, half = rng.uniform(0, np.pi), rng.uniform(-0.8, 0.8) * r, rng.uniform(0.1, 0.2) * r
         y, x = (np.arange(side) + 0.5 - middle for side, middle in zip(size, centre, strict=True))
         band = abs(np.cos(turn) * x + np.sin(turn) * y[:, None] - offset) < half  # (H, W)
-        image = np.where(band, surface(random_colour(rng), size, rng), image)
+        image = np.where(band, surface(random_color(rng), size, rng), image)
         mask &= ~band
     image += rng.standard_normal(image.shape, dtype=np.float32) * np.float32(noise)
     return image.clip(0, 1), mask
@@ -64,11 +64,11 @@ def surface(colour: np.ndarray, size: tuple[int, int], rng: np.random.Generator,
     return paint(texture(kind, size, rng), colour, colour + rng.uniform(-strength, strength, 3))
 
 
-class Pictures:
+class ShapeImages:
     """A data set of drawn pictures; ``pictures[i]`` is a Picture that depends on split, seed and i only.
 
     count: how many; the classes take turns. size: (H, W), or one number for both. split: "train", "val" and "test"
-    never share an image. options: draw_picture's.
+    never share an image. options: draw_shape_image's.
     """
 
     class_names = tuple(SHAPES)
@@ -77,20 +77,20 @@ class Pictures:
 
     def __init__(self, count: int, size: int | tuple[int, int] = 64, seed: int = 0, split: str = "train", **options):
         if count < 0 or seed < 0 or split not in SPLITS:
-            raise ValueError(f"Pictures: count and seed must not be negative, split one of {', '.join(SPLITS)}, got "
+            raise ValueError(f"ShapeImages: count and seed must not be negative, split one of {', '.join(SPLITS)}, got "
                              f"{count}, {seed} and {split!r}")
-        inspect.signature(draw_picture).bind("disc", size, None, **options)  # a wrong option shows now, not later
+        inspect.signature(draw_shape_image).bind("disc", size, None, **options)  # a wrong option shows now, not later
         self.count, self.size, self.seed, self.split = count, tuple(np.broadcast_to(size, 2).tolist()), seed, split
         self.options = options
 
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, index: int) -> Picture:
+    def __getitem__(self, index: int) -> ShapeImage:
         index = item_index(self, index)
         label, rng = index % self.num_classes, np.random.default_rng([self.seed, SPLITS.index(self.split), index])
-        image, mask = draw_picture(self.class_names[label], self.size, rng, **self.options)
-        return Picture(image, label, mask, name=f"pictures-{self.split}-{self.seed}-{index}")
+        image, mask = draw_shape_image(self.class_names[label], self.size, rng, **self.options)
+        return ShapeImage(image, label, mask, name=f"pictures-{self.split}-{self.seed}-{index}")
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
         """All pictures at once: images float32 (N, 3, H, W) and labels int64 (N,)."""

@@ -103,7 +103,7 @@ def paint(pattern: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     return low + pattern * (high - low)
 
 
-def random_colour(rng: np.random.Generator, *others: np.ndarray, contrast: float = 0.4) -> np.ndarray:
+def random_color(rng: np.random.Generator, *others: np.ndarray, contrast: float = 0.4) -> np.ndarray:
     """An RGB colour in 0..1, float (3,), at least ``contrast`` from each of ``others`` in some channel.
 
     Above 0.5 there may be none: a grey is 0.5 from everything. ``ValueError`` if a thousand tries find none.
@@ -112,5 +112,5 @@ def random_colour(rng: np.random.Generator, *others: np.ndarray, contrast: float
         colour = rng.random(3)
         if all(np.abs(colour - other).max() >= contrast for other in others):
             return colour
-    raise ValueError(f"random_colour: no colour is {contrast} away from all of {[np.round(o, 2) for o in others]}; "
+    raise ValueError(f"random_color: no colour is {contrast} away from all of {[np.round(o, 2) for o in others]}; "
                      "ask for less contrast")

@@ -20,7 +20,7 @@ from scipy import ndimage
 
 from ..augment.bicubic import bicubic
 from ..sample import IGNORE, Sample, item_index
-from .shapes import paint, random_colour, shape_mask, texture
+from .shapes import paint, random_color, shape_mask, texture
 
 CLASSES = ("ground", "water", "road", "tree", "house", "car", "boat", "pole", "sign")
 GROUND, WATER, ROAD, TREE, HOUSE, CAR, BOAT, POLE, SIGN = range(9)
@@ -33,7 +33,7 @@ NUMBERS = {"vehicle": 4.0, "house": 2.5, "tree": 4.5, "pole": 2.5}  # in a squar
 RADII = {"vehicle": (0.05, 0.11), "house": (0.04, 0.24), "tree": (0.03, 0.24), "pole": (0.10, 0.25)}  # of its side
 
 
-def draw_scene(size: tuple[int, int], rng: np.random.Generator, *, density: float = 1.0, apron: float = 0.0,
+def draw_street_scene(size: tuple[int, int], rng: np.random.Generator, *, density: float = 1.0, apron: float = 0.0,
                void: int = 1, noise: float = 0.03) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Draw one picture: image float32 (3, H, W) in [0, 1], label int64 (H, W), instances int32 (H, W).
 
@@ -42,8 +42,8 @@ def draw_scene(size: tuple[int, int], rng: np.random.Generator, *, density: floa
     0 is none of them, the strips included. ``ValueError`` for values that cannot be.
     """
     if min(size) < 1 or min(density, apron, void, noise) < 0:
-        raise ValueError("draw_scene: needs a size of at least (1, 1), and density, apron, void and noise of 0 or more,"
-                         f" got {size}, {density}, {apron}, {void} and {noise}")
+        raise ValueError("draw_street_scene: needs a size of at least (1, 1), and density, apron, void and noise of 0 "
+                         f"or more, got {size}, {density}, {apron}, {void} and {noise}")
     canvas = _Canvas(size, rng, apron)
     squares = size[0] * size[1] / min(size) ** 2
     for name, number in NUMBERS.items():
@@ -53,11 +53,11 @@ def draw_scene(size: tuple[int, int], rng: np.random.Generator, *, density: floa
     return canvas.finish(void, noise)
 
 
-class Scenes:
+class StreetScenes:
     """A data set of drawn scenes; item i depends on seed and i only, whatever the order of access.
 
     count: how many pictures. size: (H, W), or one number for both. keep: remember what was drawn, so that it is drawn
-    once; such samples cannot be written to. options: draw_scene's.
+    once; such samples cannot be written to. options: draw_street_scene's.
     """
 
     class_names = CLASSES
@@ -69,8 +69,8 @@ class Scenes:
     def __init__(self, count: int, size: int | tuple[int, int] = (96, 128), seed: int = 0,
                  keep: bool = False, **options):
         if count < 0 or seed < 0:
-            raise ValueError(f"Scenes: count and seed must not be negative, got {count} and {seed}")
-        inspect.signature(draw_scene).bind(size, None, **options)  # a wrong option shows now, not later
+            raise ValueError(f"StreetScenes: count and seed must not be negative, got {count} and {seed}")
+        inspect.signature(draw_street_scene).bind(size, None, **options)  # a wrong option shows now, not later
         self.count, self.size, self.seed, self.options = count, tuple(np.broadcast_to(size, 2).tolist()), seed, options
         self.keep, self._kept = keep, {}
 
@@ -81,7 +81,7 @@ class Scenes:
         index = item_index(self, index)
         if index in self._kept:
             return self._kept[index]
-        drawn = draw_scene(self.size, np.random.default_rng([self.seed, index]), **self.options)
+        drawn = draw_street_scene(self.size, np.random.default_rng([self.seed, index]), **self.options)
         sample = Sample(*drawn, name=f"scenes-{self.seed}-{index}")
         if self.keep:
             for array in drawn:
@@ -148,7 +148,7 @@ class _Canvas:
         size, angle = self.label[at].shape, self.rng.uniform(0, np.pi)
         if apron:
             self.put(at, shape_mask("disc", size, middle, radius + apron), self.plain[:, *at], GROUND, new=False)
-        hull, cabin = random_colour(self.rng), random_colour(self.rng)
+        hull, cabin = random_color(self.rng), random_color(self.rng)
         surface = np.where(shape_mask("ellipse", size, middle, radius / 2, angle), cabin[:, None, None],
                            hull[:, None, None])
         self.put(at, shape_mask("ellipse", size, middle, radius, angle), surface.astype(np.float32), k)

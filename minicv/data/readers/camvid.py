@@ -19,8 +19,8 @@ import numpy as np
 from ..errors import DataError
 from ..sample import IGNORE
 from .segmentation import (
-    LabelledPictures,
     Pair,
+    SegmentationReader,
     check_split,
     folder,
     lines,
@@ -63,7 +63,7 @@ def split_of(name: str) -> str:
 COLORS = {color: k for k, group in enumerate(GROUPS.values()) for color in group.values()} | {VOID: IGNORE}
 
 
-class CamVid(LabelledPictures):
+class CamVid(SegmentationReader):
     """CamVid in 11 classes, root in any of the module's layouts; split: "train", "val" or "test"."""
 
     class_names = CLASSES

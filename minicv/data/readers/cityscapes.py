@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import DataError
 from ..sample import IGNORE
-from .segmentation import LabelledPictures, Pair, check_split, folder, pair_up, translate
+from .segmentation import Pair, SegmentationReader, check_split, folder, pair_up, translate
 
 LABELS = {  # class -> its number in labelIds, its color
     "road": (7, (128, 64, 128)), "sidewalk": (8, (244, 35, 232)), "building": (11, (70, 70, 70)),
@@ -26,7 +26,7 @@ EXPECTED = "Cityscapes is expected as leftImg8bit/SPLIT/CITY and gtFine/SPLIT/CI
 IMAGE, LABEL, TRAIN_LABEL = "_leftImg8bit.png", "_gtFine_labelIds.png", "_gtFine_labelTrainIds.png"
 
 
-class Cityscapes(LabelledPictures):
+class Cityscapes(SegmentationReader):
     """Cityscapes in its 19 classes; split: "train", "val", or "test" where the first of its labels is not all void."""
 
     class_names = tuple(LABELS)

@@ -30,14 +30,14 @@ from ..files.decode import MAX_PIXELS
 from ..files.entries import Entry, are_numbers, listed, shown, unique
 from ..files.rle import decode_rle, fill_polygon, polygon_runs, run_lengths
 from ..files.text import read_json
-from .detection import DetectionPictures, Record, usable_boxes
+from .detection import DetectionReader, Record, usable_boxes
 from .segmentation import folder
 
 SLACK = 1.0  # pixels: COCO's boxes are rounded to hundredths, and reach out of the image by parts of a pixel
 EXPECTED = "COCO is expected as annotations/instances_NAME.json with the images in NAME or images"
 
 
-class CocoDetection(DetectionPictures):
+class CocoDetection(DetectionReader):
     """The images of annotations/instances_SPLIT*.json, with boxes, crowds, areas and masks.
 
     split: the beginning of the name, "train" for train2017. ``masks=False`` does not read outlines, which is much

@@ -39,7 +39,7 @@ class Record:
     masks: Callable[[], np.ndarray] | None = None
 
 
-class DetectionPictures:
+class DetectionReader:
     """A data set of records: annotations are read when it is opened, pictures on each access.
 
     ``keep``: remember each picture in 8 bits, so that its file is read once. ``problems`` lists what was wrong with the

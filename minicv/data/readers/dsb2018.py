@@ -15,13 +15,13 @@ import numpy as np
 from ..errors import DataError
 from ..files.decode import is_file
 from ..files.images import image_size, read_mask
-from .detection import DetectionPictures, Record, boxes_of_masks
+from .detection import DetectionReader, Record, boxes_of_masks
 from .segmentation import folder, listed_names, pngs
 
 EXPECTED = "the nuclei are expected as stage1_train/ID/images/ID.png and stage1_train/ID/masks/*.png"
 
 
-class DSB2018(DetectionPictures):
+class DSB2018(DetectionReader):
     """The pictures of a split with a box and a mask per nucleus; one class, "nucleus".
 
     All masks are read and checked when the data set is opened. No pixel may belong to two nuclei: the first keeps it,

@@ -30,7 +30,7 @@ class Pair(NamedTuple):
     label: Path
 
 
-class LabelledPictures:
+class SegmentationReader:
     """A data set of the pairs in a folder: item i is read from its files each time, and may be written to.
 
     root: the data set's folder. split: which of its parts. keep: remember the pixels of what was read, in 8 or 16 bits
@@ -107,7 +107,7 @@ def translate(path: Path, classes: dict[int, int], colors: dict[tuple[int, int, 
     a mask of 0 and 255 where 255 is void, which would train on class 0 alone.
     """
     pixels = label_pixels(path)
-    if pixels.palette is not None and not is_grey_ramp(pixels.palette):
+    if pixels.palette is not None and not is_gray_ramp(pixels.palette):
         if colors is None:
             raise DataError(f"{path}: a palette image whose colors are not grey values: its numbers may be in any "
                             f"order; save it as a grey PNG of the labels {_ranges(classes)}")
@@ -117,7 +117,7 @@ def translate(path: Path, classes: dict[int, int], colors: dict[tuple[int, int, 
     return translate_numbers(path, numbers_of(path, pixels), classes)
 
 
-def is_grey_ramp(palette: np.ndarray) -> bool:
+def is_gray_ramp(palette: np.ndarray) -> bool:
     """Is color k of a palette (n, 3) the grey value k, so that numbers and colors say the same?"""
     return len(palette) > 1 and bool((palette == np.arange(len(palette))[:, None]).all())
 
@@ -149,7 +149,7 @@ def translate_numbers(path: Path, numbers: np.ndarray, classes: dict[int, int]) 
     return label.astype(np.uint8)
 
 
-def check_split(reader: type[LabelledPictures], split: str) -> None:
+def check_split(reader: type[SegmentationReader], split: str) -> None:
     """``ValueError`` for a part that the set does not have."""
     if split not in reader.splits:
         raise ValueError(f"{reader.__name__}: split must be one of {', '.join(reader.splits)}, got {split!r}")

@@ -26,7 +26,7 @@ from ..files.decode import MAX_PIXELS
 from ..files.entries import LIMIT, listed, shown
 from ..files.images import image_size
 from ..files.text import read_xml
-from .detection import DetectionPictures, Record, usable_boxes
+from .detection import DetectionReader, Record, usable_boxes
 from .segmentation import folder, listed_names
 from .voc_segmentation import CLASSES
 
@@ -37,7 +37,7 @@ LEAVES = {"filename", "folder", "owner", "path", "segmented", "size", "source"} 
 FLAGS = {"0": False, "1": True, "false": False, "true": True}
 
 
-class VOCDetection(DetectionPictures):
+class VOCDetection(DetectionReader):
     """The pictures of a split, ImageSets/Main/SPLIT.txt, with boxes; no masks.
 
     class_names: the kinds of objects that there are; another in an annotation is a ``DataError``. VOC's 20 by default.

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..sample import IGNORE
-from .segmentation import LabelledPictures, Pair, check_split, folder, listed_names, translate
+from .segmentation import Pair, SegmentationReader, check_split, folder, listed_names, translate
 
 CLASSES = ("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
            "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor")
@@ -30,7 +30,7 @@ def palette(size: int = 256) -> np.ndarray:
 COLORS = {tuple(color): k for k, color in enumerate(palette()[:len(CLASSES)].tolist())} | {(224, 224, 192): IGNORE}
 
 
-class VOCSegmentation(LabelledPictures):
+class VOCSegmentation(SegmentationReader):
     """PASCAL VOC's 21 classes; split: "train", "val", "trainval", which is both, or "test" where its labels are there.
     """
 

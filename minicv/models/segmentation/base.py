@@ -12,7 +12,7 @@ from ... import nn
 from ...autograd import Tensor, no_grad
 from ...backend import device_of
 from ...backend.memory import free_memory, peak_memory
-from ...data.augment.unet import mirror_pad, standardise
+from ...data.augment.unet import mirror_pad, standardize
 from ..shares import mean_cross_entropy
 from ..summary import reach
 
@@ -113,7 +113,7 @@ class SegmentationNetwork(nn.Module):
         rows, columns = self._spans(H, tile, context), self._spans(W, tile, context)
         top, left = -rows[0].first, -columns[0].first
         padding = top, max(0, rows[-1].last - H), left, max(0, columns[-1].last - W)
-        x, device = standardise(image), self.parameters()[0].device
+        x, device = standardize(image), self.parameters()[0].device
         if any(padding):
             x = mirror_pad(x, *padding)
         result = np.empty((self.num_classes, H, W), np.float32)

@@ -137,7 +137,7 @@ class DeconvNet(SegmentationNetwork):
         """Take over VGG's convolutions, fc6 and fc7, in the paper those of a network trained on ImageNet.
 
         VGG's biases, and its batch norm if it has any, become batch norm's. VGG saw pictures less ImageNet's means
-        (``normalise``), this network sees each less its own (``standardise``). Raises ``ValueError`` for another shape.
+        (``normalise``), this network sees each less its own (``standardize``). Raises ``ValueError`` for another shape.
         """
         if not isinstance(source, VGG):
             raise ValueError(f"DeconvNet.initialise_from: needs a VGG, got a {type(source).__name__}")

@@ -160,7 +160,7 @@ class FCN(SegmentationNetwork):
 
         A classifier gives its convolutions and, rewritten as such, its fully connected layers but the last (sec. 4.1).
         What the source does not have keeps its own. A classifier saw pictures less ImageNet's means (``normalise``),
-        an FCN sees each less its own (``standardise``), so the first layers meet other numbers than they know. Raises
+        an FCN sees each less its own (``standardize``), so the first layers meet other numbers than they know. Raises
         ``ValueError`` if the source does not fit.
         """
         state = source.state_dict()

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from minicv.data import Cells, Sample
-from minicv.data.augment.crops import Windows, pieces
+from minicv.data.augment.crops import RandomCrops, pieces
 
 
 def numbered(count, side):
@@ -18,7 +18,7 @@ def numbered(count, side):
 
 
 def test_all_maps_show_the_same_window():
-    windows = Windows(numbered(3, 8), 5, 4, seed=2)
+    windows = RandomCrops(numbered(3, 8), 5, 4, seed=2)
     assert len(windows) == 5 and windows.num_classes == 2 and windows.class_names == ("a", "b")
     for window in windows:
         assert window.label.shape == (4, 4)
@@ -30,18 +30,18 @@ def test_all_maps_show_the_same_window():
 
 
 def test_every_picture_before_any_a_second_time_and_fewer_are_the_first():
-    windows = Windows(numbered(3, 8), 6, 3, seed=1)
+    windows = RandomCrops(numbered(3, 8), 6, 3, seed=1)
     sources = [window.name for window in windows]
     assert sorted(sources[:3]) == ["n0", "n1", "n2"] and sources[3:] == sources[:3]
-    for few, many in zip(Windows(numbered(3, 8), 2, 3, seed=1), windows, strict=False):
+    for few, many in zip(RandomCrops(numbered(3, 8), 2, 3, seed=1), windows, strict=False):
         np.testing.assert_array_equal(few.label, many.label)
-    other = Windows(numbered(3, 8), 6, 3, seed=3)
+    other = RandomCrops(numbered(3, 8), 6, 3, seed=3)
     assert any((a.label != b.label).any() for a, b in zip(windows, other, strict=True))
 
 
 def test_the_whole_picture():
     cells = Cells(2, 40, seed=5)
-    for window in Windows(cells, 2, 40):
+    for window in RandomCrops(cells, 2, 40):
         original = next(s for s in cells if s.name == window.name)
         np.testing.assert_array_equal(window.label, original.label)
         np.testing.assert_array_equal(window.instances, original.instances)
@@ -51,7 +51,7 @@ def test_a_set_without_instances():
     picture = Sample(np.zeros((3, 5, 5), np.float32), np.zeros((5, 5), int), None, "street")
     dataset = numbered(1, 5)
     dataset[0] = picture
-    assert Windows(dataset, 1, 3)[0].instances is None
+    assert RandomCrops(dataset, 1, 3)[0].instances is None
 
 
 def test_a_cut_cell_becomes_two():
@@ -62,10 +62,10 @@ def test_a_cut_cell_becomes_two():
 
 
 @pytest.mark.parametrize("count, size, message", [
-    (1, 9, r"Windows: n0 is \(8, 8\), smaller than 9 x 9"), (1, 0, "size 0"), (-1, 4, "count -1"),
+    (1, 9, r"RandomCrops: n0 is \(8, 8\), smaller than 9 x 9"), (1, 0, "size 0"), (-1, 4, "count -1"),
 ])
 def test_errors(count, size, message):
     with pytest.raises(ValueError, match=message):
-        Windows(numbered(1, 8), count, size)
+        RandomCrops(numbered(1, 8), count, size)
     with pytest.raises(ValueError, match="0 pictures"):
-        Windows(numbered(0, 8), 1, 4)
+        RandomCrops(numbered(0, 8), 1, 4)

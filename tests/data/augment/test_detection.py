@@ -15,7 +15,7 @@ from minicv.data.augment.detection import (
     resize_shorter_side,
     transpose,
 )
-from minicv.data.generated.shape_boxes import BoxScenes
+from minicv.data.generated.shape_boxes import ShapeBoxes
 from minicv.data.readers.detection import boxes_of_masks
 from minicv.data.sample import DetectionSample
 from minicv.detection import box_area
@@ -79,7 +79,7 @@ def test_crop_by_hand():
 @given(st.integers(0, 200), st.booleans(), st.sampled_from([1.0, 1.7]))
 @settings(max_examples=40, deadline=None)
 def test_boxes_and_masks_stay_together(seed, turn, scale):
-    data, rng = BoxScenes(1, (40, 60), seed), np.random.default_rng(seed)
+    data, rng = ShapeBoxes(1, (40, 60), seed), np.random.default_rng(seed)
     before = data[0]
     after = DetectionAugment(flip=True, turn=turn, scale=scale, jitter=0.2)(before, rng)
     assert after.image.shape in [(3, 40, 60), (3, 60, 40)] and after.image.min() >= 0 and after.image.max() <= 1

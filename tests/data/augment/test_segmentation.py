@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minicv.data import IGNORE, Sample
-from minicv.data.augment.segmentation import SegmentationAugment, colour_jitter, rotated, scaled_window
+from minicv.data.augment.segmentation import SegmentationAugment, color_jitter, rotated, scaled_window
 from tests.oracle import require
 
 SIDE = st.integers(1, 12)
@@ -140,19 +140,19 @@ class TestColourJitter:
 
         # Brightness 0.5: 0.4 and 0.2 become 0.2 and 0.1. Their mean is 0.15; contrast 1.2 takes them to 0.21 and 0.09.
         grey = np.array([[[0.4, 0.2]]])
-        np.testing.assert_allclose(colour_jitter(grey, Fixed(), 0.5), [[[0.21, 0.09]]])
+        np.testing.assert_allclose(color_jitter(grey, Fixed(), 0.5), [[[0.21, 0.09]]])
         # Of a grey picture in three channels, saturation changes nothing.
-        np.testing.assert_allclose(colour_jitter(np.repeat(grey, 3, axis=0), Fixed(), 0.5), [[[0.21, 0.09]]] * 3)
+        np.testing.assert_allclose(color_jitter(np.repeat(grey, 3, axis=0), Fixed(), 0.5), [[[0.21, 0.09]]] * 3)
         # Red (0.8, 0, 0), one pixel: 0.4 0 0, grey 0.299 * 0.4 = 0.1196. Contrast: 0.48 0 0 - 0.2 * 0.1196 = 0.45608,
         # -0.02392, -0.02392; its grey is 0.1196 still. Saturation: 1.1 times minus 0.1 * 0.1196 = 0.489728, < 0, < 0.
         red = np.array([[[0.8]], [[0.0]], [[0.0]]])
-        np.testing.assert_allclose(colour_jitter(red, Fixed(), 0.5).ravel(), [0.489728, 0, 0], atol=1e-7)
+        np.testing.assert_allclose(color_jitter(red, Fixed(), 0.5).ravel(), [0.489728, 0, 0], atol=1e-7)
 
     def test_range_and_type(self):
         for channels in (1, 3):
             image = picture(8, 8, channels).image
             for seed in range(20):
-                out = colour_jitter(image, np.random.default_rng(seed), 0.5)
+                out = color_jitter(image, np.random.default_rng(seed), 0.5)
                 assert out.dtype == np.float32 and out.min() >= 0 and out.max() <= 1
 
 

@@ -14,11 +14,11 @@ from minicv.data import (
     centre,
     elastic_displacement,
     mirror_pad,
-    random_grey,
+    random_gray,
     random_rotation,
     random_shift,
     random_window,
-    standardise,
+    standardize,
     warp,
 )
 
@@ -165,10 +165,10 @@ class TestFields:
 
 def test_grey_by_hand():
     image = np.array([[[0.2, 0.4, 0.6]]], np.float32)  # mean 0.4, contrast 1.1, brightness + 0.1
-    np.testing.assert_allclose(random_grey(image, Fixed(), 0.1), [[[0.28, 0.5, 0.72]]], rtol=1e-6)
+    np.testing.assert_allclose(random_gray(image, Fixed(), 0.1), [[[0.28, 0.5, 0.72]]], rtol=1e-6)
     # contrast 0.5, brightness - 0.5: 0.3 - 0.5, 0.4 - 0.5, 0.5 - 0.5, all clipped to 0
-    assert not random_grey(image, Fixed("low"), 0.5).any()
-    assert random_grey(image, np.random.default_rng(0), 0.1).dtype == np.float32
+    assert not random_gray(image, Fixed("low"), 0.5).any()
+    assert random_gray(image, np.random.default_rng(0), 0.1).dtype == np.float32
 
 
 class TestUNetAugment:
@@ -242,7 +242,7 @@ class TestUNetAugment:
     def test_grey_is_still_there_after_standardising(self, sample):
         """Standardised like the picture it comes from, not like itself: that would undo it."""
         out = UNetAugment(shift=0, rotation=0, elastic=0, flip=False)(sample, np.random.default_rng(1))
-        assert abs(standardise(out.image, like=sample.image).mean()) > 0.05
+        assert abs(standardize(out.image, like=sample.image).mean()) > 0.05
 
     def test_a_sample_without_weight(self):
         out = UNetAugment()(Cells(1, 32)[0], np.random.default_rng(0))
@@ -339,5 +339,5 @@ def test_centre_by_hand():
 
 def test_standardise_a_part_like_the_whole():
     whole = np.array([[[1.0, 3.0, 1.0, 3.0]]], np.float32)  # mean 2, standard deviation 1
-    np.testing.assert_allclose(standardise(whole), [[[-1, 1, -1, 1]]])
-    np.testing.assert_allclose(standardise(whole[..., :1] + 4, like=whole), [[[3]]])
+    np.testing.assert_allclose(standardize(whole), [[[-1, 1, -1, 1]]])
+    np.testing.assert_allclose(standardize(whole[..., :1] + 4, like=whole), [[[3]]])

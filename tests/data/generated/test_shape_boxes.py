@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 
 from minicv.data import open_dataset
-from minicv.data.generated.shape_boxes import BoxScenes, draw_box_scene
+from minicv.data.generated.shape_boxes import ShapeBoxes, draw_shape_boxes
 from minicv.detection import box_iou, inside_image
 
 
 def test_what_a_scene_is():
-    scenes = BoxScenes(20, (80, 100), seed=3)
+    scenes = ShapeBoxes(20, (80, 100), seed=3)
     for sample in scenes:
         R = len(sample.labels)
         assert sample.image.shape == (3, 80, 100) and sample.image.dtype == np.float32
@@ -23,16 +23,16 @@ def test_what_a_scene_is():
 
 
 def test_seeds():
-    a, b = BoxScenes(3, 48, seed=1), BoxScenes(5, 48, seed=1)
+    a, b = ShapeBoxes(3, 48, seed=1), ShapeBoxes(5, 48, seed=1)
     np.testing.assert_array_equal(a[2].image, b[2].image)  # whatever the count and the order of access
     np.testing.assert_array_equal(a[-1].image, a[2].image)
-    pictures = {BoxScenes(1, 48, seed=s, split=t)[0].image.tobytes() for s in (0, 1) for t in ("train", "val", "test")}
+    pictures = {ShapeBoxes(1, 48, seed=s, split=t)[0].image.tobytes() for s in (0, 1) for t in ("train", "val", "test")}
     assert len(pictures) == 6
 
 
 def test_options_do_what_they_say():
     def boxes_of(**options):
-        return [s.boxes for s in BoxScenes(40, 96, **options)]
+        return [s.boxes for s in ShapeBoxes(40, 96, **options)]
     assert {len(b) for b in boxes_of(objects=(0, 2))} == {0, 1, 2}
     apart = [box_iou(b, b) - np.eye(len(b)) for b in boxes_of(objects=(4, 6), crowding=0)]
     crowded = [box_iou(b, b) - np.eye(len(b)) for b in boxes_of(objects=(4, 6), crowding=0.9)]
@@ -41,24 +41,24 @@ def test_options_do_what_they_say():
     assert (small[:, 2:] - small[:, :2]).max() < (large[:, 2:] - large[:, :2]).max() / 3
     tall = np.concatenate(boxes_of(ratio=(2.5, 3), angle=0))
     assert np.median((tall[:, 3] - tall[:, 1]) / (tall[:, 2] - tall[:, 0])) > 2
-    assert BoxScenes(1, 48, class_names=("ring",)).num_classes == 1
+    assert ShapeBoxes(1, 48, class_names=("ring",)).num_classes == 1
 
 
 def test_open_and_errors():
-    scenes = open_dataset("boxes", "test", count=2, size=64, objects=(1, 2))
+    scenes = open_dataset("shape-boxes", "test", count=2, size=64, objects=(1, 2))
     assert len(scenes) == 2 and scenes.split == "test"
     with pytest.raises(IndexError):
         scenes[2]
-    with pytest.raises(ValueError, match="BoxScenes: .*split one of train, test, val, got 2, 0 and 'dev'"):
-        BoxScenes(2, split="dev")
+    with pytest.raises(ValueError, match="ShapeBoxes: .*split one of train, test, val, got 2, 0 and 'dev'"):
+        ShapeBoxes(2, split="dev")
     with pytest.raises(TypeError, match="crowd"):
-        BoxScenes(2, crowd=1)
-    with pytest.raises(ValueError, match=r"draw_box_scene: needs .*got \(9, 9\), \(3, 2\)"):
-        draw_box_scene((9, 9), np.random.default_rng(0), objects=(3, 2))
+        ShapeBoxes(2, crowd=1)
+    with pytest.raises(ValueError, match=r"draw_shape_boxes: needs .*got \(9, 9\), \(3, 2\)"):
+        draw_shape_boxes((9, 9), np.random.default_rng(0), objects=(3, 2))
 
 
 def test_kept_scenes_are_drawn_once_and_cannot_be_written_to():
-    drawn, kept = BoxScenes(3, 40, seed=1), BoxScenes(3, 40, seed=1, keep=True)
+    drawn, kept = ShapeBoxes(3, 40, seed=1), ShapeBoxes(3, 40, seed=1, keep=True)
     for i in range(3):
         np.testing.assert_array_equal(drawn[i].image, kept[i].image)
         np.testing.assert_array_equal(drawn[i].boxes, kept[i].boxes)

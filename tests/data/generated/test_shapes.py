@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minicv.data.generated.shapes import SHAPES, TEXTURES, paint, random_colour, shape_mask, texture
+from minicv.data.generated.shapes import SHAPES, TEXTURES, paint, random_color, shape_mask, texture
 
 
 def test_disc_and_square_by_hand():
@@ -131,11 +131,11 @@ def test_paint_by_hand():
 def test_colours_differ_as_much_as_asked(seed):
     rng = np.random.default_rng(seed)
     others = rng.random((2, 3))
-    colour = random_colour(rng, *others, contrast=0.45)
+    colour = random_color(rng, *others, contrast=0.45)
     assert colour.shape == (3,) and ((colour >= 0) & (colour < 1)).all()
     assert np.abs(others - colour).max(axis=1).min() >= 0.45
 
 
 def test_a_contrast_that_no_colour_has():
-    with pytest.raises(ValueError, match=r"^random_colour: no colour is 0.6 away from all of .*ask for less contrast"):
-        random_colour(np.random.default_rng(0), np.full(3, 0.5), contrast=0.6)
+    with pytest.raises(ValueError, match=r"^random_color: no colour is 0.6 away from all of .*ask for less contrast"):
+        random_color(np.random.default_rng(0), np.full(3, 0.5), contrast=0.6)

@@ -15,8 +15,8 @@ from minicv.data.generated.street_scenes import (
     THINGS,
     TREE,
     WATER,
-    Scenes,
-    draw_scene,
+    StreetScenes,
+    draw_street_scene,
 )
 
 
@@ -24,7 +24,7 @@ from minicv.data.generated.street_scenes import (
 @given(size=st.tuples(st.integers(1, 70), st.integers(1, 70)), seed=st.integers(0, 10**6), void=st.integers(0, 3),
        apron=st.sampled_from([0, 4.5]))
 def test_any_size(size, seed, void, apron):
-    image, label, instances = draw_scene(size, np.random.default_rng(seed), void=void, apron=apron)
+    image, label, instances = draw_street_scene(size, np.random.default_rng(seed), void=void, apron=apron)
     assert image.shape == (3, *size) and label.shape == instances.shape == size
     assert (image.dtype, label.dtype, instances.dtype) == (np.float32, np.int64, np.int32)
     assert image.min() >= 0 and image.max() <= 1
@@ -36,8 +36,8 @@ def test_any_size(size, seed, void, apron):
 
 def test_void_is_a_strip_behind_the_objects():
     for seed in range(5):
-        _, bare, objects = draw_scene((60, 80), np.random.default_rng(seed), void=0)
-        _, label, instances = draw_scene((60, 80), np.random.default_rng(seed), void=1)
+        _, bare, objects = draw_street_scene((60, 80), np.random.default_rng(seed), void=0)
+        _, label, instances = draw_street_scene((60, 80), np.random.default_rng(seed), void=1)
         assert (bare != IGNORE).all()
         # A pixel is void if one that shares a side belongs to an object in front of its own.
         cross = ndimage.generate_binary_structure(2, 1)
@@ -49,7 +49,7 @@ def test_void_is_a_strip_behind_the_objects():
 def features(apron):
     """Of every car and boat that is all in view: what its pixels look like, what lies around, and is it a car?"""
     inside, around, is_car = [], [], []
-    for sample in Scenes(120, 64, seed=5, apron=apron, density=0.7, void=0):
+    for sample in StreetScenes(120, 64, seed=5, apron=apron, density=0.7, void=0):
         for number, box in enumerate(ndimage.find_objects(sample.instances), start=1):
             if box is None or sample.label[sample.instances == number][0] not in (CAR, BOAT):
                 continue
@@ -77,14 +77,14 @@ def test_only_what_lies_around_tells_a_car_from_a_boat(apron):
 
 
 def test_an_apron_is_ground():
-    for sample in Scenes(10, 64, apron=5, void=0):
+    for sample in StreetScenes(10, 64, apron=5, void=0):
         vehicles = np.isin(sample.label, (CAR, BOAT))
         near = ndimage.binary_dilation(vehicles, iterations=3) & ~vehicles
         assert np.isin(sample.label[near], (GROUND, *THINGS)).all()
 
 
 def test_sizes_thin_parts_and_imbalance():
-    samples = list(Scenes(40, seed=1))
+    samples = list(StreetScenes(40, seed=1))
     areas = {k: [] for k in range(len(CLASSES))}
     for sample in samples:
         assert sample.image.shape == (3, 96, 128)
@@ -106,7 +106,7 @@ def test_sizes_thin_parts_and_imbalance():
 def test_patterns_say_more_than_colours():
     """Over all pictures, the classes of the ground have about the same colours."""
     means = {k: [] for k in (GROUND, WATER, ROAD)}
-    for sample in Scenes(40, 48, seed=2):
+    for sample in StreetScenes(40, 48, seed=2):
         for k, found in means.items():
             if (sample.label == k).sum() > 50:
                 found.append(sample.image[:, sample.label == k].mean(axis=1))
@@ -116,31 +116,31 @@ def test_patterns_say_more_than_colours():
 
 
 def test_items_do_not_depend_on_the_order_of_access_and_can_be_kept():
-    forward = [sample.image for sample in Scenes(3, 24, seed=1)]  # iteration ends by IndexError
-    kept = Scenes(3, 24, seed=1, keep=True)
-    for scenes in (Scenes(3, 24, seed=1), kept, kept):
+    forward = [sample.image for sample in StreetScenes(3, 24, seed=1)]  # iteration ends by IndexError
+    kept = StreetScenes(3, 24, seed=1, keep=True)
+    for scenes in (StreetScenes(3, 24, seed=1), kept, kept):
         np.testing.assert_array_equal(forward, [scenes[i].image for i in (-1, -2, -3)][::-1])
     assert kept[1] is kept[-2] and kept[1].name == "scenes-1-1"
     with pytest.raises(ValueError, match="read-only"):
         kept[0].label[:] = 0
-    assert not np.array_equal(forward[0], Scenes(3, 24, seed=2)[0].image)
+    assert not np.array_equal(forward[0], StreetScenes(3, 24, seed=2)[0].image)
 
 
 def test_open_dataset():
-    train, test = (open_dataset("scenes", split, count=2, size=(24, 32), seed=3) for split in ("train", "test"))
+    train, test = (open_dataset("street-scenes", split, count=2, size=(24, 32), seed=3) for split in ("train", "test"))
     assert len(train) == 2 and train.num_classes == 9 and train.class_names[5] == "car"
     assert {s.name for s in train}.isdisjoint(s.name for s in test) and test[0].image.shape == (3, 24, 32)
     with pytest.raises(ValueError, match="scenes has the splits"):
-        open_dataset("scenes", "dev")
+        open_dataset("street-scenes", "dev")
 
 
 def test_errors():
     for options in ({"size": (0, 4)}, {"density": -1}, {"apron": -1}, {"void": -1}, {"noise": -0.1}):
-        with pytest.raises(ValueError, match=r"draw_scene: needs a size of at least \(1, 1\)"):
-            draw_scene(options.pop("size", (8, 8)), np.random.default_rng(0), **options)
-    with pytest.raises(IndexError, match="Scenes: index 3 is out of range for 3 images"):
-        Scenes(3, 8)[3]
-    with pytest.raises(ValueError, match="Scenes: count and seed must not be negative, got -1 and 0"):
-        Scenes(-1)
+        with pytest.raises(ValueError, match=r"draw_street_scene: needs a size of at least \(1, 1\)"):
+            draw_street_scene(options.pop("size", (8, 8)), np.random.default_rng(0), **options)
+    with pytest.raises(IndexError, match="StreetScenes: index 3 is out of range for 3 images"):
+        StreetScenes(3, 8)[3]
+    with pytest.raises(ValueError, match="StreetScenes: count and seed must not be negative, got -1 and 0"):
+        StreetScenes(-1)
     with pytest.raises(TypeError, match="unexpected keyword argument 'colour'"):
-        Scenes(2, 32, colour="red")
+        StreetScenes(2, 32, colour="red")

@@ -6,7 +6,7 @@ import pytest
 from minicv.data import write_png
 from minicv.data.errors import DataError, DataWarning
 from minicv.data.files.images import image_size
-from minicv.data.readers.detection import DetectionPictures, Record, boxes_of_masks, usable_boxes
+from minicv.data.readers.detection import DetectionReader, Record, boxes_of_masks, usable_boxes
 from minicv.data.sample import DetectionSample
 
 
@@ -61,7 +61,7 @@ def test_boxes_of_masks_by_hand():
 def test_pictures(tmp_path):
     write_png(tmp_path / "a.png", np.full((3, 4, 6), 51, np.uint8))
     record = Record("a", tmp_path / "a.png", (4, 6), np.ones((1, 4), np.float32), np.zeros(1, np.int64))
-    pictures = DetectionPictures([record, record], [], keep=True)
+    pictures = DetectionReader([record, record], [], keep=True)
     first = pictures[0]
     assert first.image.shape == (3, 4, 6) and first.image[0, 0, 0] == np.float32(51 / 255) and first.masks is None
     first.boxes[:] = 7
@@ -69,10 +69,10 @@ def test_pictures(tmp_path):
     (tmp_path / "a.png").unlink()
     assert pictures[0].name == "a"  # kept
     with pytest.raises(DataError, match=r"a\.png: no such file; 1 more are missing"):
-        DetectionPictures([record, record], [])
+        DetectionReader([record, record], [])
     write_png(tmp_path / "a.png", np.zeros((3, 5, 6), np.uint8))
     with pytest.raises(DataError, match=r"a\.png: size \(5, 6\) .* differs from that of its annotation, \(4, 6\)"):
-        DetectionPictures([record], [])[0]
+        DetectionReader([record], [])[0]
     with pytest.warns(DataWarning, match=r"7 annotations are wrong: p0; p1; p2; p3; p4; and 2 more"):
-        assert len(DetectionPictures([record], [f"p{k}" for k in range(7)]).problems) == 7
+        assert len(DetectionReader([record], [f"p{k}" for k in range(7)]).problems) == 7
     assert image_size(tmp_path / "a.png") == (5, 6)

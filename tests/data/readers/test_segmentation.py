@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from minicv.data import IGNORE, DataError, write_png
-from minicv.data.readers.segmentation import LabelledPictures, Pair, lines, listed_names, translate
+from minicv.data.readers.segmentation import Pair, SegmentationReader, lines, listed_names, translate
 
 
-class Two(LabelledPictures):
+class Two(SegmentationReader):
     """ROOT/NAME.png and ROOT/NAME-label.png, which hold 0, 7 (class 1) and 9 (void)."""
 
     class_names = "ground", "thing"

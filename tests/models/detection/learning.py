@@ -5,7 +5,7 @@ import numpy as np
 
 import minicv
 from minicv import models
-from minicv.data.generated.shape_boxes import BoxScenes
+from minicv.data.generated.shape_boxes import ShapeBoxes
 from minicv.models.detection.base import Target
 from minicv.training import CachedProposals, DetectionConfig, evaluate_detector, train_detector
 
@@ -19,7 +19,7 @@ PROPOSING = {"anchor_scales": (8.0, 16.0, 32.0), "allowed_border": float("inf"),
 
 def learned(name: str, steps: int, proposer=None, size: int = 96, **options) -> dict[str, float]:
     """What ``evaluate_detector`` says of the compact network on the eight pictures that it was trained on."""
-    data = BoxScenes(8, size, keep=True)
+    data = ShapeBoxes(8, size, keep=True)
     proposer = CachedProposals(proposer(data)) if proposer else None
     minicv.seed(0)
     model = models.build(name, num_classes=data.num_classes, min_size=size, max_size=size,

@@ -8,7 +8,7 @@ import pytest
 import minicv
 from minicv import Tensor, models, nn
 from minicv.data.augment.detection import resize_image
-from minicv.data.generated.shape_boxes import BoxScenes
+from minicv.data.generated.shape_boxes import ShapeBoxes
 from minicv.data.sample import DetectionSample
 from minicv.detection import Detections
 from minicv.models.backbones.classifier import normalise
@@ -67,7 +67,7 @@ def test_evaluation_is_for_one_thread_at_a_time():
 
 
 def test_the_number_of_workers_changes_nothing_where_an_rpn_proposes():
-    data = BoxScenes(6, 48)
+    data = ShapeBoxes(6, 48)
     minicv.seed(0)
     rpn = models.build("faster_rcnn", **TINY, **PROPOSING)
     before = rpn.state_dict()

@@ -3,7 +3,7 @@ import pytest
 
 import minicv
 from minicv import Tensor, models
-from minicv.data.generated.shape_boxes import BoxScenes
+from minicv.data.generated.shape_boxes import ShapeBoxes
 from minicv.data.readers.detection import boxes_of_masks
 from minicv.detection import box_iou
 from minicv.models.detection.mask_rcnn import MaskHead, MaskHeadConfig, interpolation_matrix, mask_targets, paste_masks
@@ -130,7 +130,7 @@ def test_a_mask_that_lost_its_last_pixel_in_scaling_does_not_teach_that_there_is
 
 def test_proposals_from_elsewhere_leave_it_its_masks():
     """However the picture is turned and scaled, masks and proposals go with it."""
-    data = BoxScenes(4, (48, 64), keep=True)
+    data = ShapeBoxes(4, (48, 64), keep=True)
     boxes = {s.image.tobytes(): s.boxes for s in data}
     config = DetectionConfig(turn=True, scale=1.3, jitter=0.2)
     model = tiny(num_classes=data.num_classes)

@@ -3,7 +3,7 @@ import pytest
 
 import minicv
 from minicv import Tensor, models
-from minicv.data.generated.shape_boxes import BoxScenes
+from minicv.data.generated.shape_boxes import ShapeBoxes
 from minicv.detection import encode_boxes
 from minicv.detection.linear_svm import LinearSVM
 from minicv.detection.ridge import BoxRegressors
@@ -145,7 +145,7 @@ def test_what_cannot_be():
 
 @pytest.mark.slow
 def test_it_learns_eight_pictures_by_heart(tmp_path):
-    data = BoxScenes(8, 96, seed=1, objects=(1, 3), crowding=0.0)
+    data = ShapeBoxes(8, 96, seed=1, objects=(1, 3), crowding=0.0)
     model, proposer = small(5), NearObjects(data)
     config = DetectionConfig(steps=150, batch=2, optimizer="adam", lr=0.002, weight_decay=0.0, flip=False, warmup=10)
     fine_tune(model, data, config, proposer)
@@ -157,7 +157,7 @@ def test_it_learns_eight_pictures_by_heart(tmp_path):
 @pytest.mark.parametrize("name", ["rcnn", "sppnet"])
 def test_after_the_training_loop_the_machines_are_trained_too(name, capsys):
     """What ``minicv train`` calls when its steps are done."""
-    data = BoxScenes(3, 48, seed=1, objects=(1, 3), class_names=("disc", "square"))
+    data = ShapeBoxes(3, 48, seed=1, objects=(1, 3), class_names=("disc", "square"))
     proposer, options = NearObjects(data, 3, 10), {"min_size": 48, "max_size": 48} if name == "sppnet" else SMALL
     minicv.seed(0)
     model = models.build(name, num_classes=2, **options)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 import minicv
 import minicv.ops as F
 from minicv import Tensor, models
-from minicv.data.generated.shape_boxes import BoxScenes
+from minicv.data.generated.shape_boxes import ShapeBoxes
 from minicv.models.detection.sppnet import map_windows, pool_windows
 from minicv.nn import init
 from minicv.training.detection import DetectionConfig, evaluate_detector
@@ -161,7 +161,7 @@ def test_options_that_do_not_work(options):
 
 @pytest.mark.slow
 def test_it_learns_eight_images_by_heart(tmp_path):
-    data = BoxScenes(8, 96, seed=1, objects=(1, 3), crowding=0.0)
+    data = ShapeBoxes(8, 96, seed=1, objects=(1, 3), crowding=0.0)
     model, proposer = small(5, min_size=96, max_size=96, hidden=128, rois_per_image=32,
                             backbone_options={"depth": 11, "width": 16, "batch_norm": True}), NearObjects(data)
     config = DetectionConfig(steps=250, batch=2, optimizer="adam", lr=0.002, weight_decay=0.0, flip=False, warmup=10)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import minicv
 from minicv import Tensor, models, nn
 from minicv.autograd import gradcheck
-from minicv.data.generated.shape_boxes import BoxScenes
+from minicv.data.generated.shape_boxes import ShapeBoxes
 from minicv.models.detection.base import Target
 from minicv.models.detection.yolo import (
     COMPACT_LAYERS,
@@ -339,7 +339,7 @@ def test_the_papers_config_is_one_that_the_command_line_can_take(name):
 
 @pytest.mark.slow
 def test_it_learns_eight_pictures_by_heart():
-    data = BoxScenes(8, 112, seed=1, objects=(1, 4), crowding=0.2)
+    data = ShapeBoxes(8, 112, seed=1, objects=(1, 4), crowding=0.2)
     minicv.seed(0)
     model = models.build("yolo", num_classes=5)
     config = DetectionConfig(steps=150, batch=8, optimizer="adam", lr=0.002, weight_decay=0.0, flip=False)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import minicv
-from minicv.data.generated.shape_boxes import BoxScenes
+from minicv.data.generated.shape_boxes import ShapeBoxes
 from minicv.detection.linear_svm import LinearSVM
 from minicv.detection.ridge import BoxRegressors
 from minicv.models.detection import svm_detector
@@ -75,7 +75,7 @@ def check_rpn_and_head_by_plain_pytorch(model, x, targets, monkeypatch, pool, ma
 
 def pictures(side=40, count=2):
     """A batch of generated pictures, and their targets, each with proposals near its objects and elsewhere."""
-    data = BoxScenes(count, side, seed=3, objects=(1, 3), class_names=("disc", "square", "cross"))
+    data = ShapeBoxes(count, side, seed=3, objects=(1, 3), class_names=("disc", "square", "cross"))
     data = [data[i] for i in range(count)]
     proposer = NearObjects(data, 4, 6)
     return np.stack([s.image for s in data]) - np.float32(0.5), [
