@@ -24,8 +24,8 @@ from ..backend import Array, add_at, parallel_map, sum_rows, without_overflow, x
 from ..ops.adaptive_pool import AdaptiveAvgPool2d, AdaptiveMaxPool2d, adaptive_bins
 from ..ops.arguments import Pair
 from ..ops.avg_pool import AvgPool2d
+from ..ops.conv import Windows
 from ..ops.max_pool import MaxPool2d, first_tap
-from ..ops.windows import Windows
 from .layout import empty_nhwc, nhwc_view
 from .windows import axis_taps, flat_offsets, map_blocks, scatter_add
 

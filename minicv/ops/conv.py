@@ -9,6 +9,9 @@ and sizes are PyTorch's; Dumoulin and Visin, "A guide to convolution arithmetic 
 """
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
 import numpy as np
 import scipy.sparse
 
@@ -17,7 +20,6 @@ from ..backend import Array, accurate_sum, to_numpy, xp_of
 from .arguments import Pair, check_floats, pair
 from .case import Case
 from .precision import Float16Safe
-from .windows import Windows
 
 
 def conv_output_size(i: int, k: int, stride: int, padding: int, dilation: int) -> int:
@@ -94,6 +96,43 @@ def conv_matrix(weight: Tensor | Array, input_size: Pair, stride: int | Pair = 1
     inside = (h >= 0) & (h < H) & (v >= 0) & (v < W) & (value == value)
     row, column, value = (np.broadcast_to(t, inside.shape)[inside] for t in (row, column, value))
     return scipy.sparse.csr_array((value, (row, column)), shape=(O * OH * OW, C * H * W))
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Windows
+# ---------------------------------------------------------------------------------------------------------
+class Windows(NamedTuple):
+    """The geometry of a kernel's windows; each field is (height, width).
+
+    A window has one tap for each element of its kernel. Tap (i, j) of window (a, b) lies on the pixel
+    (s a + d i - p, s b + d j - p).
+    """
+
+    kernel: Pair
+    stride: Pair
+    padding: Pair  # above and to the left; below and to the right it reaches as far as the windows
+    dilation: Pair
+
+    def taps(self, out_size: Pair) -> Iterator[tuple[int, int, tuple]]:
+        """Yield (i, j, at) for each tap: ``x[at]``, (..., OH, OW), is its pixel in each window on the padded map x."""
+        for i, j in np.ndindex(*self.kernel):
+            yield i, j, (..., *(slice(d * t, d * t + s * (o - 1) + 1, s)
+                                for t, o, s, d in zip((i, j), out_size, self.stride, self.dilation, strict=True)))
+
+    def padded_size(self, in_size: Pair, out_size: Pair) -> Pair:
+        """Return the height and width of the padded map: as far as the map and its windows reach."""
+        height, width = (max(p + i, s * (o - 1) + d * (k - 1) + 1)
+                         for i, o, k, s, p, d in zip(in_size, out_size, *self, strict=True))
+        return height, width
+
+    def pad(self, x: Array, size: Pair, value: float = 0) -> Array:
+        """Return the maps (N, C, H, W) padded to (N, C, *size)."""
+        widths = [(p, n - p - i) for n, p, i in zip(size, self.padding, x.shape[2:], strict=True)]
+        return xp_of(x).pad(x, [(0, 0), (0, 0), *widths], constant_values=value)
+
+    def inside(self, in_size: Pair) -> tuple:
+        """Return the index of the map in its padded version: ``padded[inside]`` undoes ``pad``."""
+        return (..., *(slice(p, p + n) for p, n in zip(self.padding, in_size, strict=True)))
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -1,52 +1,13 @@
-"""Sliding windows over a map: which pixels they cover, how many there are, and the checks that the poolings share.
-
-A window has one tap for each element of its kernel. Tap (i, j) of window (a, b) lies on the pixel
-
-    (s a + d i - p, s b + d j - p)         stride s, dilation d, padding p
+"""How many windows a pooling has, and the checks that the poolings share.
 
 Sizes are PyTorch's. With ``ceil_mode`` the last windows may reach past the padding; a window that would start there is
 dropped.
 """
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
-
-import numpy as np
-
 from ..autograd import Tensor
-from ..backend import Array, xp_of
 from .arguments import Pair, check_floats, pair
-
-
-class Windows(NamedTuple):
-    """The geometry of a kernel's windows; each field is (height, width)."""
-
-    kernel: Pair
-    stride: Pair
-    padding: Pair  # above and to the left; below and to the right it reaches as far as the windows
-    dilation: Pair
-
-    def taps(self, out_size: Pair) -> Iterator[tuple[int, int, tuple]]:
-        """Yield (i, j, at) for each tap: ``x[at]``, (..., OH, OW), is its pixel in each window on the padded map x."""
-        for i, j in np.ndindex(*self.kernel):
-            yield i, j, (..., *(slice(d * t, d * t + s * (o - 1) + 1, s)
-                                for t, o, s, d in zip((i, j), out_size, self.stride, self.dilation, strict=True)))
-
-    def padded_size(self, in_size: Pair, out_size: Pair) -> Pair:
-        """Return the height and width of the padded map: as far as the map and its windows reach."""
-        height, width = (max(p + i, s * (o - 1) + d * (k - 1) + 1)
-                         for i, o, k, s, p, d in zip(in_size, out_size, *self, strict=True))
-        return height, width
-
-    def pad(self, x: Array, size: Pair, value: float = 0) -> Array:
-        """Return the maps (N, C, H, W) padded to (N, C, *size)."""
-        widths = [(p, n - p - i) for n, p, i in zip(size, self.padding, x.shape[2:], strict=True)]
-        return xp_of(x).pad(x, [(0, 0), (0, 0), *widths], constant_values=value)
-
-    def inside(self, in_size: Pair) -> tuple:
-        """Return the index of the map in its padded version: ``padded[inside]`` undoes ``pad``."""
-        return (..., *(slice(p, p + n) for p, n in zip(self.padding, in_size, strict=True)))
+from .conv import Windows
 
 
 def pool_output_size(in_size: int, window: tuple[int, int, int, int], ceil_mode: bool = False) -> int:

@@ -19,8 +19,7 @@ from types import ModuleType
 
 from ...backend import Array, accurate_sum, xp_of
 from ...ops.arguments import Pair
-from ...ops.conv import Conv2d, ConvTranspose2d
-from ...ops.windows import Windows
+from ...ops.conv import Conv2d, ConvTranspose2d, Windows
 from ..layout import empty_nhwc, nhwc_view
 from . import depthwise, patches, shifted, winograd
 

@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterator
 
 from ...backend import Array, as_strided, parallel_map, xp_of
-from ...ops.windows import Windows
+from ...ops.conv import Windows
 from . import shifted
 from .shifted import Span, clip_range, output_blocks
 

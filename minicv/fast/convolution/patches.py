@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from ...backend import Array, matmul, parallel_map, xp_of
 from ...ops.arguments import Pair
-from ...ops.windows import Windows
+from ...ops.conv import Windows
 from .shifted import SMALL_PRODUCT, Span, contiguous_weight, output_blocks, sum_parts
 
 

@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator
 
 from ...backend import Array, as_strided, device_of, matmul, parallel_map, xp_of
 from ...ops.arguments import Pair
-from ...ops.windows import Windows
+from ...ops.conv import Windows
 
 BLOCK_BYTES = 1 << 22  # a tenth of it would fit a core's cache, but then threads wait for Python: 2.2 times as long
 SMALL_PRODUCT = 1_000_000  # up to this M*N*K OpenBLAS multiplies without repacking its operands: 1.2 times as fast

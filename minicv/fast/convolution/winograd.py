@@ -15,7 +15,7 @@ largest number, in float32 1.7e38: only there is this worse than the plain convo
 from __future__ import annotations
 
 from ...backend import Array, as_strided, matmul, parallel_map, xp_of
-from ...ops.windows import Windows
+from ...ops.conv import Windows
 from . import shifted
 from .shifted import Block, Span, output_blocks
 
