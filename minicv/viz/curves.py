@@ -12,6 +12,7 @@ from .pyplot import import_matplotlib
 
 COLORS = PALETTE[[5, 1, 3, 7, 2, 6]] / 255  # blue, orange, green, pink, light blue, red
 STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
+MARKERS = "os^DvP"
 HATCHES = (None, "//", "..", "xx", "\\\\")
 
 
@@ -55,6 +56,27 @@ def plot_losses(ax: Any, losses: Sequence[Mapping[str, float]], labels: Mapping[
         ax.plot(means, linestyle=style, color=color, label=label)
     ax.set(xlabel="step", ylabel=f"loss (mean of {window} steps)" if window > 1 else "loss")
     ax.legend(fontsize=8)
+
+
+def plot_lines(ax: Any, lines: Mapping[str, Any], **options: Any) -> None:
+    """Plot lines that differ in color and style: label -> y, or (x, y). ``options`` go to plot."""
+    for (label, line), color, style in zip(lines.items(), itertools.cycle(COLORS), itertools.cycle(STYLES)):
+        points = line if isinstance(line, tuple) else (line,)
+        ax.plot(*points, **{"linestyle": style, "color": color, "label": label, **options})
+    ax.legend(fontsize=8)
+
+
+def plot_means(ax: Any, x: Sequence[float], series: Mapping[str, Any], **options: Any) -> None:
+    """Plot the mean of several runs at each x, with the standard deviation as an error bar.
+
+    series: label -> values (points, runs). ``options`` go to errorbar.
+    """
+    for (label, values), color, marker in zip(series.items(), itertools.cycle(COLORS), itertools.cycle(MARKERS)):
+        values = np.asarray(values)
+        ax.errorbar(x, values.mean(axis=1), values.std(axis=1),
+                    **{"color": color, "marker": marker, "capsize": 3, "label": label, **options})
+    if len(series) > 1:
+        ax.legend(fontsize=8)
 
 
 def grouped_bars(ax: Any, groups: Sequence[str], series: Mapping[str, Sequence[float]],

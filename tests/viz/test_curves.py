@@ -1,7 +1,7 @@
 import matplotlib.pyplot as plt
 import pytest
 
-from minicv.viz import grouped_bars, plot_losses
+from minicv.viz import grouped_bars, plot_lines, plot_losses, plot_means
 
 
 @pytest.fixture
@@ -34,3 +34,18 @@ def test_bars_stand_in_groups(ax):
     assert [bar.get_height() for bar in ax.patches] == [1, 2, 3, 4]
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["x", "y"]
     assert [text.get_text() for text in ax.texts] == ["1", "2", "3", "4"]
+
+
+def test_lines_differ_in_color_and_style(ax):
+    plot_lines(ax, {"a": [1, 2, 3], "b": ([5, 6], [7, 8])}, linewidth=3)
+    assert [line.get_xydata().tolist() for line in ax.lines] == [[[0, 1], [1, 2], [2, 3]], [[5, 7], [6, 8]]]
+    assert [line.get_linestyle() for line in ax.lines] == ["-", "--"]
+    assert len({line.get_color().tobytes() for line in ax.lines}) == 2
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["a", "b"]
+
+
+def test_means_have_the_deviation_of_the_runs_as_error_bars(ax):
+    plot_means(ax, [10, 20], {"a": [[1, 3], [5, 5]]})
+    line, _, (bars,) = ax.containers[0]
+    assert line.get_xydata().tolist() == [[10, 2], [20, 5]]
+    assert [segment[:, 1].tolist() for segment in bars.get_segments()] == [[1, 3], [5, 5]]
