@@ -57,7 +57,7 @@ def test_iou_is_the_loop_and_torch(a, b):
 
 def test_clip_by_hand():
     boxes = np.array([[-3, 1, 5, 9], [12, 2, 14, 3], [1, 1, 2, 2.5]])
-    # picture 6 high, 10 wide; the second lies wholly to the right: no width is left
+    # image 6 high, 10 wide; the second lies wholly to the right: no width is left
     np.testing.assert_array_equal(clip_boxes_to_image(boxes, (6, 10)),
                                   [[0, 1, 5, 6], [10, 2, 10, 3], [1, 1, 2, 2.5]])
     np.testing.assert_array_equal(inside_image(boxes, (6, 10)), [False, False, True])
@@ -66,7 +66,7 @@ def test_clip_by_hand():
 
 
 def test_encode_by_hand():
-    # P: centre (5, 10), 10 x 20. G: centre (7, 5), 20 x 10. t = (2 / 10, -5 / 20, log 2, log 1/2)
+    # P: center (5, 10), 10 x 20. G: center (7, 5), 20 x 10. t = (2 / 10, -5 / 20, log 2, log 1/2)
     P, G = np.array([[0, 0, 10, 20.0]]), np.array([[-3, 0, 17, 10.0]])
     t = encode_boxes(G, P)
     np.testing.assert_allclose(t, [[0.2, -0.25, np.log(2), -np.log(2)]], rtol=1e-15)
@@ -80,9 +80,9 @@ def test_encode_by_hand():
 def test_encode_and_decode_are_inverses_and_torchs(truth, seed):
     torch, torch_boxes = require("torch"), require("tests.detection.torch_boxes")
     truth[:, 2:] += 0.25  # positive sides
-    centre = np.random.default_rng(seed).uniform(-5, 5, (len(truth), 2))
+    center = np.random.default_rng(seed).uniform(-5, 5, (len(truth), 2))
     size = np.random.default_rng(seed + 1).uniform(1, 9, (len(truth), 2))
-    proposals = np.concatenate([centre - size / 2, centre + size / 2], 1)
+    proposals = np.concatenate([center - size / 2, center + size / 2], 1)
     t = encode_boxes(truth, proposals)
     np.testing.assert_allclose(t, torch_boxes.encode(torch.tensor(truth), torch.tensor(proposals)), atol=1e-12)
     np.testing.assert_allclose(decode_boxes(t, proposals),
@@ -103,7 +103,7 @@ def test_degenerate_boxes_give_finite_offsets():
     for t in (encode_boxes(bad, good), encode_boxes(good, bad), encode_boxes(bad, bad)):
         assert np.isfinite(t).all()
     grown = decode_boxes(np.array([[0, 0, 1e6, 1e6]], np.float32), good[:1].astype(np.float32))
-    # exp(log(1000 / 16)) = 62.5 times as wide: 125 around the centre at 1
+    # exp(log(1000 / 16)) = 62.5 times as wide: 125 around the center at 1
     np.testing.assert_allclose(grown, [[1 - 62.5, 1 - 62.5, 1 + 62.5, 1 + 62.5]], rtol=1e-5)
 
 

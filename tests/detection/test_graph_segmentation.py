@@ -12,7 +12,7 @@ def same_parts(a, b):
     return len(np.unique(np.stack([a.ravel(), b.ravel()], 1), axis=0)) == a.max() + 1 == b.max() + 1
 
 
-def picture(seed, size=(12, 14), channels=3):
+def random_image(seed, size=(12, 14), channels=3):
     """A few plain patches with noise."""
     rng = np.random.default_rng(seed)
     patches = rng.random((channels, 3, 3)).repeat(size[0] // 3, 1).repeat(size[1] // 3 + 1, 2)[:, :size[0], :size[1]]
@@ -42,7 +42,7 @@ def test_joining_by_hand():
 @given(st.integers(0, 10**6), st.sampled_from([0, 20, 100, 400]), st.sampled_from([None, 0, 6]))
 @settings(max_examples=25, deadline=None)
 def test_is_the_loop(seed, k, min_size):
-    image = picture(seed)
+    image = random_image(seed)
     np.testing.assert_array_equal(graph_segmentation(image, k, 0.5, min_size),
                                   graph_segmentation_loop(image, k, 0.5, min_size))
 
@@ -59,7 +59,7 @@ def test_noise_is_the_loops(k):
 @pytest.mark.parametrize("size, k", [((30, 36), 80), ((96, 120), 50), ((96, 120), 200), ((240, 320), 100)])
 def test_is_scikit_image(size, k):
     felzenszwalb = require("skimage.segmentation").felzenszwalb
-    image = picture(k, size)
+    image = random_image(k, size)
     ours = graph_segmentation(image, k, 0.8, 10)
     theirs = felzenszwalb(image.transpose(1, 2, 0), scale=k, sigma=0.8, min_size=10)
     assert ours.max() > 3 and same_parts(ours, theirs)

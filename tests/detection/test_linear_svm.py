@@ -112,14 +112,14 @@ def test_errors(x, y, C, message):
 
 # ---------------------------------------------------------------------------------------------- hard negative mining
 
-def pictures_of(x, size):
+def images_of(x, size):
     return [x[i:i + size] for i in range(0, len(x), size)]
 
 
 def test_mining_comes_close_to_training_on_all_negatives():
     x, y = clouds(2000, 8, apart=0.8)
     everything = train_svm(x, y, C=1e-2)
-    mined, history = train_svm_with_mining(x[y > 0], pictures_of(x[y < 0], 100), C=1e-2, retrain_limit=300)
+    mined, history = train_svm_with_mining(x[y > 0], images_of(x[y < 0], 100), C=1e-2, retrain_limit=300)
     few = train_svm(np.concatenate([x[y > 0], x[y < 0][:history[-1].kept]]),
                     np.repeat([1, -1], [(y > 0).sum(), history[-1].kept]), C=1e-2)
     best, found, blind = (svm_objective(svm, x, y, C=1e-2) for svm in (everything, mined, few))
@@ -129,9 +129,9 @@ def test_mining_comes_close_to_training_on_all_negatives():
 
 
 def test_mining_step_by_step():
-    # Pictures of two negatives each, a training after every two that are hard.
-    pictures = [np.array([[-1.0], [-9.0]]), np.array([[-8.0], [-7.0]]), np.array([[0.5], [-6.0]])]
-    svm, history = train_svm_with_mining(np.array([[1.0], [2.0]]), pictures, C=100.0, retrain_limit=2,
+    # Images of two negatives each, a training after every two that are hard.
+    negatives = [np.array([[-1.0], [-9.0]]), np.array([[-8.0], [-7.0]]), np.array([[0.5], [-6.0]])]
+    svm, history = train_svm_with_mining(np.array([[1.0], [2.0]]), negatives, C=100.0, retrain_limit=2,
                                              bias_scale=1, tolerance=1e-9)
     # 1: both score 0 before any training, so both are kept; then 1 and -1 are the margin's ends: w = 1, b = 0, and -9
     # is forgotten. 2: -8 and -7 are easy, nothing comes. 3: 0.5 scores 0.5, -6 is easy; at the end -1 and 0.5 are left.
@@ -140,24 +140,24 @@ def test_mining_step_by_step():
     np.testing.assert_allclose([svm.weight[0], svm.bias], [4, -3], atol=1e-5)
 
 
-@pytest.mark.parametrize("pictures", [[], [np.zeros((0, 3))]])
-def test_mining_without_negatives(pictures):
-    svm, history = train_svm_with_mining(np.ones((4, 3)), pictures, C=1.0)
+@pytest.mark.parametrize("negatives", [[], [np.zeros((0, 3))]])
+def test_mining_without_negatives(negatives):
+    svm, history = train_svm_with_mining(np.ones((4, 3)), negatives, C=1.0)
     assert (svm.scores(np.ones((4, 3))) > 0.9).all() and len(history) == 1 and history[0].seen == 0
 
 
 def test_mining_without_positives_rejects_everything():
     x = np.random.default_rng(0).standard_normal((40, 3)).astype(np.float32)
-    svm, _ = train_svm_with_mining(np.zeros((0, 3), np.float32), pictures_of(x, 10), C=1.0)
+    svm, _ = train_svm_with_mining(np.zeros((0, 3), np.float32), images_of(x, 10), C=1.0)
     assert (svm.scores(x) < 0).all()
 
 
-def test_every_picture_is_looked_at_once():
+def test_every_image_is_looked_at_once():
     looked = itertools.count()
 
-    def pictures():
+    def negatives():
         for _ in range(3):
             next(looked)
             yield np.full((2, 1), -1.0)
-    train_svm_with_mining(np.ones((1, 1)), pictures())
+    train_svm_with_mining(np.ones((1, 1)), negatives())
     assert next(looked) == 3

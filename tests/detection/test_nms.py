@@ -21,7 +21,7 @@ def many(count, seed=0, size=1000.0):
 
 def test_by_hand():
     boxes = np.array([[0, 0, 4, 4], [1, 0, 5, 4], [2, 0, 6, 4], [9, 9, 10, 10.0]])
-    # IoU of neighbours: 12 / (16 + 16 - 12) = 0.6; of the first and the third: 8 / 24 = 1/3
+    # IoU of neighbors: 12 / (16 + 16 - 12) = 0.6; of the first and the third: 8 / 24 = 1/3
     scores = np.array([0.7, 0.9, 0.8, 0.1])
     assert nms(boxes, scores, 0.5).tolist() == [1, 3]  # 1 drops 0 and 2
     assert nms(boxes, scores, 0.6).tolist() == [1, 2, 0, 3]  # equal to the threshold stays

@@ -35,7 +35,7 @@ def test_equals_least_squares_with_more_rows(N, D, M, lam, seed):
     np.testing.assert_allclose(bias, expected[-1], rtol=1e-4, atol=1e-6)
 
 
-def test_minimises_equation_5():
+def test_minimizes_equation_5():
     rng = np.random.default_rng(0)
     x, t = rng.standard_normal((30, 4)), rng.standard_normal((30, 1))
 

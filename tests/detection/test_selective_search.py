@@ -26,9 +26,9 @@ def test_regions_by_hand():
 
 
 def test_histograms_by_hand():
-    picture = np.where(regions == 0, 0.0, 1.0)[None].astype(np.float32)
-    picture[0, 0, 0] = 0.05  # in the second of 25 bins, from 0.04 to 0.08
-    color = color_histograms(picture, regions)
+    image = np.where(regions == 0, 0.0, 1.0)[None].astype(np.float32)
+    image[0, 0, 0] = 0.05  # in the second of 25 bins, from 0.04 to 0.08
+    color = color_histograms(image, regions)
     assert color.shape == (4, 25)
     np.testing.assert_allclose(color[0, :3], [3 / 4, 1 / 4, 0])
     np.testing.assert_allclose(color[1:, 24], 1)  # 1.0 belongs to the last bin
@@ -70,7 +70,7 @@ def test_size_and_fill_by_hand():
 
 
 def grouping_loop(regions, color, texture):
-    """The paper's algorithm 1 in plain words: look at all pairs, join the best, forget its neighbours' values."""
+    """The paper's algorithm 1 in plain words: look at all pairs, join the best, forget its neighbors' values."""
     n, im = len(color), regions.size
     pixels = {i: {tuple(p) for p in np.argwhere(regions == i)} for i in range(n)}
     looks = {i: (color[i], texture[i]) for i in range(n)}

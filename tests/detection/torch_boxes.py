@@ -31,8 +31,8 @@ def encode(truth, proposals):
 
 
 def decode(t, proposals):
-    size, centre = proposals[..., 2:] - proposals[..., :2], (proposals[..., 2:] + proposals[..., :2]) / 2
-    middle, half = centre + t[..., :2] * size, torch.exp(t[..., 2:]) * size / 2
+    size, center = proposals[..., 2:] - proposals[..., :2], (proposals[..., 2:] + proposals[..., :2]) / 2
+    middle, half = center + t[..., :2] * size, torch.exp(t[..., 2:]) * size / 2
     return torch.cat([middle - half, middle + half], -1)
 
 

@@ -23,7 +23,7 @@ SMALL = DetectionConfig(steps=2, batch=2, optimizer="adam", lr=0.001, warmup=0)
 
 
 class Oracle(Detector):
-    """Knows the right answers: by the grey values of a picture's first row."""
+    """Knows the right answers: by the gray values of an image's first row."""
 
     def __init__(self, data, masks=False, share=1.0):
         self.in_channels, self.num_classes, self.min_size, self.max_size = 3, data.num_classes, 64, 64
@@ -55,7 +55,7 @@ def digest(model):
 
 # ------------------------------------------------------------------------------------------------------- the examples
 
-def test_an_epoch_has_every_picture_once_and_a_seed_gives_the_same():
+def test_an_epoch_has_every_image_once_and_a_seed_gives_the_same():
     data, model = ShapeBoxes(5, 48, keep=True), tiny()
     task = DetectionTask(model, data, SMALL.replace(flip=False))
     first = [task.example(i)[1].boxes.tobytes() for i in range(5)]
@@ -67,8 +67,8 @@ def test_an_epoch_has_every_picture_once_and_a_seed_gives_the_same():
     np.testing.assert_array_equal(one[1].boxes, two[1].boxes)
 
 
-def test_proposals_are_changed_with_their_picture():
-    """Proposals that are the objects' boxes must still be, however the picture was turned and scaled."""
+def test_proposals_are_changed_with_their_image():
+    """Proposals that are the objects' boxes must still be, however the image was turned and scaled."""
     data = ShapeBoxes(4, (48, 64), keep=True)
     boxes = {s.image.tobytes(): s.boxes for s in data}
     config = SMALL.replace(scale=1.6, turn=True, jitter=0.3)
@@ -89,7 +89,7 @@ def test_a_network_that_needs_proposals_gets_its_own_by_default():
     assert DetectionTask(tiny(), ShapeBoxes(1, 48, keep=True), SMALL).example(0)[1].proposals is None
 
 
-def test_a_bad_picture_is_named():
+def test_a_bad_image_is_named():
     class Grey(ShapeBoxes):
         def __getitem__(self, i):
             import dataclasses
@@ -169,7 +169,7 @@ def test_damaged_proposals_are_named(tmp_path):
     at = content.index(np.float32([5, 4]).tobytes())
     for damaged in (content[:-1], content[:at] + b"\1" + content[at + 1:], b""):  # the second: another number
         path.write_bytes(damaged)
-        with pytest.raises(DataError, match=rf"{path.name}: damaged proposals .*; remove the file, and they are made"):
+        with pytest.raises(DataError, match=rf"{path.name}: damaged proposals .*; remove the file to have them"):
             CachedProposals(lambda image: None, tmp_path)(image)
     np.savez(path, boxes=np.zeros(4, np.float32))
     with pytest.raises(DataError, match="it holds float32 .4,."):

@@ -68,14 +68,14 @@ def test_the_cache_holds_objects_first_then_proposals(cache):
     assert near.tolist() == [0, 1, 2]
     np.testing.assert_array_equal(pool5, x[:3])
     np.testing.assert_allclose(norm, np.sqrt((x**2).sum(axis=1)), rtol=1e-6)  # of all
-    boxes, labels, near, pool5 = cache.read(1, "boxes", "labels", "near", "pool5")  # a picture without objects
+    boxes, labels, near, pool5 = cache.read(1, "boxes", "labels", "near", "pool5")  # an image without objects
     assert boxes.shape == (3, 4) and len(labels) == len(near) == 0 and pool5.shape == (0, 2)
     files = sorted(p.name for p in cache.folder.iterdir())
     assert files == ["000000.safetensors", "000001.safetensors"]
     assert cache.nbytes == sum(p.stat().st_size for p in cache.folder.iterdir()) > 8 * (3 + 2) * 4
 
 
-def test_a_picture_is_written_whole_or_not_at_all(cache, monkeypatch):
+def test_an_image_is_written_whole_or_not_at_all(cache, monkeypatch):
     before = cache.read(0, "fc7")[0]
     monkeypatch.setattr("minicv.training.svm.save", lambda arrays: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -84,7 +84,7 @@ def test_a_picture_is_written_whole_or_not_at_all(cache, monkeypatch):
     assert len(list(cache.folder.iterdir())) == 2
 
 
-def test_too_small_a_disk_is_told_after_the_first_picture(tmp_path, monkeypatch):
+def test_too_small_a_disk_is_told_after_the_first_image(tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda folder: types.SimpleNamespace(free=100))
     with pytest.raises(RuntimeError, match=r"extract_features: 2 images need about 0 MB in .*, where 0 MB are free; "
                                            "set TMPDIR to a folder with more"):
@@ -125,7 +125,7 @@ def test_positives_of_an_svm_are_the_objects_alone(cache, monkeypatch):
         np.testing.assert_allclose(positives, fc7[owner] * model.scale, rtol=1e-5)
         assert C == 0.5 and len(negatives) == 2
         np.testing.assert_allclose(negatives[0], fc7[negatives_of_class(k, BOXES, LABELS)] * model.scale, rtol=1e-5)
-        assert len(negatives[1]) == 3  # all of the picture without objects
+        assert len(negatives[1]) == 3  # all of the image without objects
 
 
 def test_a_class_without_an_object_or_without_a_negative_finds_nothing(cache, tmp_path):
@@ -174,7 +174,7 @@ def test_regression_sees_features_of_mean_norm_20(tmp_path):
     np.testing.assert_allclose(found[0], x * scale @ weight + bias, rtol=1e-4, atol=1e-7)
 
 
-def test_no_pictures_with_objects(tmp_path):
+def test_no_images_with_objects(tmp_path):
     class Empty(Data):
         def __getitem__(self, i):
             return super().__getitem__(1)

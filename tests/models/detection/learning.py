@@ -18,7 +18,7 @@ PROPOSING = {"anchor_scales": (8.0, 16.0, 32.0), "allowed_border": float("inf"),
 
 
 def learned(name: str, steps: int, proposer=None, size: int = 96, **options) -> dict[str, float]:
-    """What ``evaluate_detector`` says of the compact network on the eight pictures that it was trained on."""
+    """What ``evaluate_detector`` says of the compact network on the eight images that it was trained on."""
     data = ShapeBoxes(8, size, keep=True)
     proposer = CachedProposals(proposer(data)) if proposer else None
     minicv.seed(0)
@@ -31,7 +31,7 @@ def learned(name: str, steps: int, proposer=None, size: int = 96, **options) -> 
 
 
 def truth(*boxes, size=(48, 64), labels=None, masks=False, proposals=None) -> Target:
-    """One picture's target: boxes (x1, y1, x2, y2), labels 0, 1, 2, 0, ... by default, masks as large as the boxes."""
+    """One image's target: boxes (x1, y1, x2, y2), labels 0, 1, 2, 0, ... by default, masks as large as the boxes."""
     boxes = np.array(boxes, np.float32).reshape(-1, 4)
     labels = np.arange(len(boxes)) % 3 if labels is None else np.array(labels, np.int64)
     filled = None

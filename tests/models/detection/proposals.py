@@ -5,7 +5,7 @@ import numpy as np
 
 
 class NearObjects:
-    """A proposer for the pictures of one data set: of each object ``near`` boxes, and ``anywhere`` random ones."""
+    """A proposer for the images of one data set: of each object ``near`` boxes, and ``anywhere`` random ones."""
 
     def __init__(self, data, near: int = 8, anywhere: int = 60, spread: float = 0.12):
         self.truth = {data[i].image.tobytes(): data[i].boxes for i in range(len(data))}

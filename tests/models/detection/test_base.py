@@ -19,7 +19,7 @@ from tests.models.detection.learning import PROPOSING, TINY
 
 
 class Whole(Detector):
-    """Finds one object, as large as the picture without its padding, and notes what it was given."""
+    """Finds one object, as large as the image without its padding, and notes what it was given."""
 
     def __init__(self, needs: bool = False):
         self.in_channels, self.num_classes, self.min_size, self.max_size, self.stride = 3, 2, 20, 50, 8
@@ -35,7 +35,7 @@ class Whole(Detector):
                 for h, w in sizes]
 
 
-def picture(H, W, seed=0):
+def random_image(H, W, seed=0):
     return np.random.default_rng(seed).random((3, H, W), dtype=np.float32)
 
 
@@ -98,7 +98,7 @@ def test_the_shorter_side_is_scaled_unless_the_longer_becomes_too_long(size, exp
 def test_an_example_is_scaled_with_its_boxes_masks_and_proposals():
     masks = np.zeros((2, 40, 60), bool)
     masks[0, 10:20, 30:50] = True
-    sample = DetectionSample(picture(40, 60), np.array([[30, 10, 50, 20], [0, 0, 60, 40]], np.float32),
+    sample = DetectionSample(random_image(40, 60), np.array([[30, 10, 50, 20], [0, 0, 60, 40]], np.float32),
                              np.array([1, 0]), "a", masks, difficult=np.array([False, True]))
     image, target = Whole().example(sample, np.array([[6, 4, 8, 12]]))
     assert image.shape == (3, 20, 30) and target.size == (20, 30)
@@ -106,36 +106,36 @@ def test_an_example_is_scaled_with_its_boxes_masks_and_proposals():
     np.testing.assert_allclose(target.proposals, [[3, 2, 4, 6]])
     assert target.labels.tolist() == [1] and target.masks.shape == (1, 20, 30)
     assert target.masks[0, 5:10, 15:25].all() and target.masks.sum() == 50
-    # a mean over 2 x 2 pixels, more or less (Pillow's triangle is a little wider), of normalised values
+    # a mean over 2 x 2 pixels, more or less (Pillow's triangle is a little wider), of normalized values
     np.testing.assert_allclose(image.mean(), normalise(sample.image).mean(), atol=0.02)
 
 
-def test_a_batch_pads_with_the_mean_colour_to_multiples_of_the_stride():
+def test_a_batch_pads_with_the_mean_color_to_multiples_of_the_stride():
     x = Whole().batch([np.ones((3, 9, 5), np.float32), np.ones((3, 4, 17), np.float32)])
     assert x.shape == (2, 3, 16, 24)
     assert x.data[0].sum() == 3 * 9 * 5 and x.data[1, :, :4, :17].all() and x.data[1].sum() == 3 * 4 * 17
 
 
 @pytest.mark.parametrize("batch", [1, 2, 5])
-def test_predict_gives_boxes_of_each_picture_and_keeps_the_modes(batch):
+def test_predict_gives_boxes_of_each_image_and_keeps_the_modes(batch):
     model, sizes = Whole(), [(40, 60), (60, 40), (7, 200)]
     model.training, model.inside.training = False, True
-    found = model.predict([picture(*size) for size in sizes], batch=batch)
+    found = model.predict([random_image(*size) for size in sizes], batch=batch)
     for (H, W), detections in zip(sizes, found, strict=True):
         np.testing.assert_allclose(detections.boxes, [[0, 0, W, H]], rtol=1e-6)
     assert [len(x) for x, _, _ in model.seen] == {1: [1, 1, 1], 2: [2, 1], 5: [3]}[batch]
     assert (model.training, model.inside.training) == (False, True)
 
 
-def test_predict_of_no_picture():
+def test_predict_of_no_image():
     assert Whole().predict([]) == []
 
 
 def test_proposals_are_given_or_made_and_scaled():
     model = Whole(needs=True)
     model.proposer = lambda image: np.array([[4, 8, 12, 16]])
-    model.predict([picture(40, 60)])
-    model.predict([picture(40, 60)], [np.zeros((0, 4))])
+    model.predict([random_image(40, 60)])
+    model.predict([random_image(40, 60)], [np.zeros((0, 4))])
     np.testing.assert_allclose(model.seen[0][2], [[[2, 4, 6, 8]]])
     assert model.seen[1][2][0].shape == (0, 4)
 
@@ -145,20 +145,20 @@ def test_proposals_by_default_are_those_of_selective_search(monkeypatch):
     asked = []
     monkeypatch.setattr(module, "selective_search",
                         lambda image, max_boxes: asked.append((image.shape, max_boxes)) or np.zeros((1, 4), np.float32))
-    Whole().propose(picture(8, 9))
-    Whole().propose(picture(8, 9)[:1])
+    Whole().propose(random_image(8, 9))
+    Whole().propose(random_image(8, 9)[:1])
     assert asked == [((3, 8, 9), 2000)] * 2
     for channels in (2, 4):
         with pytest.raises(ValueError, match=rf"Whole.propose: .* 1 or 3 channels, got \({channels}, 8, 9\); set"):
             Whole().propose(np.zeros((channels, 8, 9), np.float32))
 
 
-def test_selective_search_sees_large_pictures_small(monkeypatch):
+def test_selective_search_sees_large_images_small(monkeypatch):
     module = import_module("minicv.detection.selective_search")
     seen = []
     monkeypatch.setattr(module, "selective_search",
                         lambda image, max_boxes: seen.append(image) or np.array([[1, 2, 3, 4]], np.float32))
-    model, image = Whole(), picture(6, 20)
+    model, image = Whole(), random_image(6, 20)
     model.proposal_max_size = 10
     boxes = model.propose(image)
     assert boxes.dtype == np.float32
@@ -185,7 +185,7 @@ def test_box_scale():
     (lambda m: m.predict([np.zeros((1, 8, 8))]), r"Whole.predict: an image must be \(3, H, W\) and not empty, got "
                                                  r"\(1, 8, 8\)"),
     (lambda m: m.predict([np.zeros((3, 0, 8))]), r"got \(3, 0, 8\)"),
-    (lambda m: m.predict([picture(8, 8)], []), "Whole.predict: 1 images need as many arrays of proposals, got 0"),
+    (lambda m: m.predict([random_image(8, 8)], []), "Whole.predict: 1 images need as many arrays of proposals, got 0"),
 ])
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):
@@ -227,12 +227,12 @@ def test_the_base_has_no_network():
 STRANGE = np.array([[5, 5, 5, 9], [9, 5, 3, 12], [9, 9, 3, 3], [200, 210, 220, 230], [-30, -40, -5, -6],
                     [-1e3, -1e3, 1e3, 1e3], [7, 7, 7 + 1e-30, 7 + 1e-30], [1e-38, 0, 1e-37, 4],
                     [10, 10, 20, 20]], np.float32)
-"""Without a width, swapped, outside, far larger than a picture, next to nothing; and, the last, one that is right"""
+"""Without a width, swapped, outside, far larger than an image, next to nothing; and, the last, one that is right"""
 
 
 @pytest.mark.parametrize("name", models.names("detection"))
 def test_a_degenerate_box_makes_no_nan(name):
-    """In the losses, the gradients, a step of the optimiser and the answers: objects, proposals and masks."""
+    """In the losses, the gradients, a step of the optimizer and the answers: objects, proposals and masks."""
     minicv.seed(0)
     model = models.build(name, num_classes=3)
     size = (model.size,) * 2 if name.endswith("yolo") else (48, 64)

@@ -57,7 +57,7 @@ def test_masks_of_28_from_14():
 def test_mask_targets_by_hand():
     masks = np.zeros((2, 8, 8), bool)
     masks[1, 2:6, 2:6] = True
-    # Of the box (2, 2, 10, 6): 4 x 4 in the mask, then 4 columns outside of it, two of them outside of the picture.
+    # Of the box (2, 2, 10, 6): 4 x 4 in the mask, then 4 columns outside of it, two of them outside of the image.
     found = mask_targets(masks, np.array([1, 0]), np.array([[2, 2, 10, 6], [2, 2, 10, 6]], np.float32), 4)
     np.testing.assert_array_equal(found[0], [[1, 1, 0, 0]] * 4)
     assert not found[1].any()
@@ -71,7 +71,7 @@ def test_the_mask_loss_is_that_of_the_true_class_alone():
     """Sec. 3: masks of other classes may say what they like."""
     model, (x, targets) = tiny(), batch()
     loss = step(model, x, targets)["mask"]
-    model.mask_head.mask.bias.data[1] = -50  # class 1: the second object of the first picture
+    model.mask_head.mask.bias.data[1] = -50  # class 1: the second object of the first image
     assert step(model, x, targets)["mask"] > loss + 1
     for target in targets:
         target.labels[target.labels == 1] = 0
@@ -96,7 +96,7 @@ def test_training_step_on_the_strict_device():
     assert len(found) and found.masks.shape == (len(found), 40, 50)
 
 
-def test_pictures_without_objects_and_without_masks():
+def test_images_without_objects_and_without_masks():
     x, targets = batch()
     found = step(tiny(), x, [truth(masks=True) for _ in targets])
     assert all(np.isfinite(value).all() for value in found.values()) and found["mask"] == 0
@@ -129,7 +129,7 @@ def test_a_mask_that_lost_its_last_pixel_in_scaling_does_not_teach_that_there_is
 
 
 def test_proposals_from_elsewhere_leave_it_its_masks():
-    """However the picture is turned and scaled, masks and proposals go with it."""
+    """However the image is turned and scaled, masks and proposals go with it."""
     data = ShapeBoxes(4, (48, 64), keep=True)
     boxes = {s.image.tobytes(): s.boxes for s in data}
     config = DetectionConfig(turn=True, scale=1.3, jitter=0.2)
@@ -176,7 +176,7 @@ def test_pasting_inverts_the_targets():
     assert not (back ^ disc)[(abs(np.hypot(x - 40, y - 30) - 20)) > 2].any()
 
 
-def test_predictions_have_masks_of_the_pictures_size():
+def test_predictions_have_masks_of_the_images_size():
     model = tiny(score_threshold=0.0, max_detections=5)
     images = [np.random.default_rng(n).random((3, 40 + n, 50), dtype=np.float32) for n in range(2)]
     for image, found in zip(images, model.predict(images, batch=2), strict=True):
@@ -185,6 +185,6 @@ def test_predictions_have_masks_of_the_pictures_size():
 
 
 @pytest.mark.slow  # 15 s
-def test_learns_eight_pictures():
+def test_learns_eight_images():
     found = learned("mask_rcnn", 150)
     assert found["mAP@0.5"] > 0.95 and found["mask AP50"] > 0.9

@@ -12,7 +12,7 @@ from minicv.nn import init
 from minicv.training.detection import DetectionConfig, evaluate_detector
 from minicv.training.svm import fine_tune, finish_training, fit_svm_detector
 from tests.models.detection.proposals import NearObjects
-from tests.models.detection.training_step import check_no_objects_and_degenerate_boxes, check_with_svms, pictures
+from tests.models.detection.training_step import check_no_objects_and_degenerate_boxes, check_with_svms, image_batch
 from tests.oracle import require
 
 SMALL = {"warp_size": 48, "context": 3.4, "rois_per_image": 32, "backbone_options": {
@@ -48,7 +48,7 @@ def test_context_by_hand():
     np.testing.assert_allclose(with_context(np.array([[5, 5, 5, 5]], np.float32), 8, 2), [[4, 4, 6, 6]])
 
 
-def test_warp_without_scaling_is_a_window_of_the_picture():
+def test_warp_without_scaling_is_a_window_of_the_image():
     x = np.random.default_rng(0).random((2, 3, 20, 20)).astype(np.float32)
     boxes = [np.array([[5, 6, 9, 10]], np.float32), np.array([[3, 4, 7, 8], [0, 0, 4, 4]], np.float32)]
     y = warp(Tensor(x), boxes, 8, 2).numpy()
@@ -60,7 +60,7 @@ def test_warp_without_scaling_is_a_window_of_the_picture():
 
 
 def test_warp_ignores_the_ratio_and_scales_context_with_the_box():
-    """A picture that says where each pixel is: x = column, y = row."""
+    """An image that says where each pixel is: x = column, y = row."""
     H, W = 60, 80
     x = np.stack([np.tile(np.arange(W) + 0.5, (H, 1)), np.tile(np.arange(H)[:, None] + 0.5, (1, W))])[None]
     y = warp(Tensor(x), [np.array([[20, 20, 60, 30]], np.float64)], 12, 2).numpy()[0]
@@ -88,15 +88,15 @@ def test_training_step_equals_pytorchs_operations_and_the_strict_devices():
 
 
 def test_the_loss_is_of_128_boxes_a_quarter_of_them_objects(monkeypatch):
-    model, (x, truth) = small(rois_per_image=8), pictures()
+    model, (x, truth) = small(rois_per_image=8), image_batch()
     seen = []
     monkeypatch.setattr(model, "classify", lambda f: seen.append(len(f)) or type(model).classify(model, f))
     model.losses(Tensor(x), truth)
-    assert seen == [16]  # 2 of each picture's 8 are objects, the others background: there is enough of both
+    assert seen == [16]  # 2 of each image's 8 are objects, the others background: there is enough of both
 
 
 @pytest.mark.parametrize("svm", [True, False])
-def test_pictures_without_objects_or_proposals_and_degenerate_boxes(svm):
+def test_images_without_objects_or_proposals_and_degenerate_boxes(svm):
     check_no_objects_and_degenerate_boxes(small(svm=svm), 64)
 
 
@@ -112,7 +112,7 @@ def test_scores_and_boxes_of_a_detection_by_hand():
     np.testing.assert_allclose(found.boxes, [[20, 10, 40, 30], [10, 10, 30, 30]], rtol=1e-5)
 
 
-def test_before_its_machines_are_trained_it_finds_nothing_and_a_checkpoint_keeps_them():
+def test_before_its_svms_are_trained_it_finds_nothing_and_a_checkpoint_keeps_them():
     model, x = small(), np.random.default_rng(0).random((3, 40, 40)).astype(np.float32)
     box = np.array([[5, 5, 30, 30]], np.float32)
     assert len(model.predict([x], [box])[0]) == 0
@@ -135,7 +135,7 @@ def test_options_that_do_not_work(options, message):
 
 
 def test_what_cannot_be():
-    model, (x, truth) = small(), pictures()
+    model, (x, truth) = small(), image_batch()
     truth[1].proposals = None
     with pytest.raises(ValueError, match="RCNN.losses: the targets have no proposals; give DetectionTask a proposer"):
         model.losses(Tensor(x), truth)
@@ -144,7 +144,7 @@ def test_what_cannot_be():
 
 
 @pytest.mark.slow
-def test_it_learns_eight_pictures_by_heart(tmp_path):
+def test_it_learns_eight_images_by_heart(tmp_path):
     data = ShapeBoxes(8, 96, seed=1, objects=(1, 3), crowding=0.0)
     model, proposer = small(5), NearObjects(data)
     config = DetectionConfig(steps=150, batch=2, optimizer="adam", lr=0.002, weight_decay=0.0, flip=False, warmup=10)
@@ -155,7 +155,7 @@ def test_it_learns_eight_pictures_by_heart(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["rcnn", "sppnet"])
-def test_after_the_training_loop_the_machines_are_trained_too(name, capsys):
+def test_after_the_training_loop_the_svms_are_trained_too(name, capsys):
     """What ``minicv train`` calls when its steps are done."""
     data = ShapeBoxes(3, 48, seed=1, objects=(1, 3), class_names=("disc", "square"))
     proposer, options = NearObjects(data, 3, 10), {"min_size": 48, "max_size": 48} if name == "sppnet" else SMALL

@@ -34,7 +34,7 @@ def tiny(**options):
 
 
 def targets(*boxes, size=(12, 12), labels=None):
-    """One picture's objects."""
+    """One image's objects."""
     array = np.array(boxes, np.float32).reshape(-1, 4)
     return Target(array, np.arange(len(array)) % 4 if labels is None else np.array(labels, np.int64), size)
 
@@ -108,7 +108,7 @@ def test_assignment_by_hand():
     np.testing.assert_allclose(cells.box, [[0.25, 0.25, np.sqrt(6 / 12), np.sqrt(2 / 12)]])
 
 
-def test_each_side_of_a_picture_has_its_own_scale():
+def test_each_side_of_an_image_has_its_own_scale():
     # 24 wide, 12 high: cells of 8 x 4. Center (10, 6): column 1, x = 0.25; row 1, y = 0.5; sides 4/24, 8/12.
     cells = assign_cells([targets([8, 2, 12, 10], size=(12, 24))], 3)
     assert (cells.i.tolist(), cells.j.tolist()) == ([1], [1])
@@ -146,7 +146,7 @@ def test_the_box_that_overlaps_most_is_responsible_or_else_the_nearest():
     # sides of 0 overlap nothing: the one whose numbers are nearer
     best, iou = responsible_box(np.array([[[0.0, 0, 0, 0, 9], [0.5, 0.4, 0, 0, 0]]]), truth, 3)
     assert best.tolist() == [1] and iou.tolist() == [0]
-    # sides of 0.25, and two boxes that do not overlap it. As shares of the picture the first is off by 1/3, 0, 0.25 and
+    # sides of 0.25, and two boxes that do not overlap it. As shares of the image the first is off by 1/3, 0, 0.25 and
     # 0.56, squares 0.487 together, the second by 2/3: 0.444. In cells and roots the first would be nearer: 1.41 to 4
     boxes = np.array([[[1.5, 0.5, 0, 0.9, 0], [2.5, 0.5, 0.5, 0.5, 0]]])
     best, iou = responsible_box(boxes, np.array([[0.5, 0.5, 0.5, 0.5]]), 3)
@@ -161,7 +161,7 @@ def test_equation_3_by_hand():
     # the object fills the left half: center (1/4, 1/2), sides 1/2 and 1
     target = Target(np.array([[0, 0, 1, 2]], np.float32), np.array([1]), (2, 2))
     box1 = [0.25, 0.5, np.sqrt(0.5), 1.0, 0.3]  # exact, says confidence 0.3
-    box2 = [0.5, 0.5, 1.0, 1.0, 0.4]  # the whole picture: IoU 1/2
+    box2 = [0.5, 0.5, 1.0, 1.0, 0.4]  # the whole image: IoU 1/2
     y = Tensor(np.array([*box1, *box2, 0.1, 0.7]).reshape(1, 1, 1, 12))
     found = {name: loss.item() for name, loss in model.grid_losses(y, [target]).items()}
     assert list(found) == TERMS
@@ -241,7 +241,7 @@ def test_the_gradient_is_right_where_the_responsible_boxes_stay_the_same():
     assert result.verdict != "WRONG", result
 
 
-def test_pictures_without_objects_have_only_the_term_of_empty_boxes():
+def test_images_without_objects_have_only_the_term_of_empty_boxes():
     model = tiny()
     y = Tensor(np.random.default_rng(0).standard_normal((2, 3, 3, 14)).astype(np.float32), requires_grad=True)
     losses = model.grid_losses(y, [targets(), targets([3, 3, 3, 9])])  # the second has no area
@@ -292,14 +292,14 @@ def test_boxes_and_scores_by_hand():
     assert not scores[np.arange(18) != k].any()
 
 
-def test_predictions_are_in_pixels_of_pictures_of_any_size():
+def test_predictions_are_in_pixels_of_images_of_any_size():
     model = tiny(score_threshold=0.3)
     model.fc1.weight.data *= 0
     grid = np.zeros((3, 3, 14), np.float32)
     grid[0, 2, :5], grid[0, 2, 10:] = [0.5, 0.5, np.sqrt(1 / 6), np.sqrt(1 / 3), 1.0], [0, 0, 0.9, 0.1]
     model.fc2.bias.data = grid.ravel()
     small, wide = model.predict([np.zeros((3, 12, 12), np.float32), np.zeros((3, 30, 60), np.float32)], batch=2)
-    # the third cell of the first row, center (5/6, 1/6) of the picture, sides 1/6 and 1/3
+    # the third cell of the first row, center (5/6, 1/6) of the image, sides 1/6 and 1/3
     np.testing.assert_allclose(small.boxes, [[9, 0, 11, 4]], atol=1e-4)
     np.testing.assert_allclose(wide.boxes, [[45, 0, 55, 10]], atol=1e-3)
     assert wide.labels.tolist() == [2] and wide.scores[0] == pytest.approx(0.9)
@@ -338,7 +338,7 @@ def test_the_papers_config_is_one_that_the_command_line_can_take(name):
 
 
 @pytest.mark.slow
-def test_it_learns_eight_pictures_by_heart():
+def test_it_learns_eight_images_by_heart():
     data = ShapeBoxes(8, 112, seed=1, objects=(1, 4), crowding=0.2)
     minicv.seed(0)
     model = models.build("yolo", num_classes=5)

@@ -45,7 +45,7 @@ def rpn_losses(x, w, targets, scales, ratios, stride, samples):
 
 
 def rows(boxes):
-    """Boxes per picture as (R, 5), the picture's number first."""
+    """Boxes per image as (R, 5), the image's number first."""
     return torch.cat([torch.cat([torch.full((len(b), 1), float(n), dtype=torch.float64), b], 1)
                       for n, b in enumerate(boxes)])
 

@@ -71,10 +71,10 @@ def check_rpn_and_head_by_plain_pytorch(model, x, targets, monkeypatch, pool, ma
     check_plain_pytorch(model, x, targets, losses_of)
 
 
-# ------------------------------------------------------------------------------------- R-CNN and SPPNet, with machines
+# ------------------------------------------------------------------------------------- R-CNN and SPPNet, with SVMs
 
-def pictures(side=40, count=2):
-    """A batch of generated pictures, and their targets, each with proposals near its objects and elsewhere."""
+def image_batch(side=40, count=2):
+    """A batch of generated images, and their targets, each with proposals near its objects and elsewhere."""
     data = ShapeBoxes(count, side, seed=3, objects=(1, 3), class_names=("disc", "square", "cross"))
     data = [data[i] for i in range(count)]
     proposer = NearObjects(data, 4, 6)
@@ -84,7 +84,7 @@ def pictures(side=40, count=2):
 
 def check_with_svms(make, hidden):
     """A training step, by PyTorch's operations and on the strict device, where SVMs and regressors find the same."""
-    x, targets = pictures()
+    x, targets = image_batch()
     model = make()
     theirs = step(doubled(model), x.astype(np.float64), targets)
     assert theirs["class"] > 0.5
@@ -113,7 +113,7 @@ def check_with_svms(make, hidden):
 
 
 def check_no_objects_and_degenerate_boxes(model, hidden):
-    """Nothing is not a number: pictures without objects, without proposals, boxes without area or outside."""
+    """Nothing is not a number: images without objects, without proposals, boxes without area or outside."""
     x = np.random.default_rng(0).random((3, 3, 40, 56)).astype(np.float32)
     none, flat = np.zeros((0, 4), np.float32), np.array([[5, 5, 5, 9], [9, 9, 3, 3], [60, 70, 80, 90]], np.float32)
     targets = [Target(none, np.zeros(0, np.int64), (40, 56), proposals=none),
