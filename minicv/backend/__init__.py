@@ -1,7 +1,8 @@
 """What minicv computes with: a device (NumPy, or CuPy on a GPU), threads, and a few primitives.
 
-``devices.py`` is the switch, ``workers.py`` the threads that work through blocks, ``arithmetic.py`` what has another
-best form on each device: products, sums that keep their digits, masks.
+``devices.py`` is the switch between NumPy and CuPy, ``workers.py`` the threads that work through blocks,
+``arithmetic.py`` has products, accurate sums and masks, ``blas.py`` chooses the BLAS kernel, ``memory.py`` measures
+free memory.
 """
 from . import blas
 

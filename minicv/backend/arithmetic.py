@@ -1,8 +1,9 @@
-"""Arithmetic whose best form depends on the device, and sums that keep their digits.
+"""Arithmetic whose best form depends on the device, and accurate sums.
 
-Adding n numbers one after the other loses up to n/2 roundings; a million times 0.1 in float32 is off by one percent.
-Adding halves, each the sum of its halves, loses log2(n). NumPy does that along the innermost axis in memory only, and
-a BLAS product with ones not at all. So sums over other axes are cut into pieces of ``PIECE`` numbers here.
+Adding n numbers one after the other costs up to n/2 roundings; a million times 0.1 in float32 is off by one percent.
+Pairwise summation, adding halves that are sums of halves, costs log2(n). NumPy sums pairwise along the innermost axis
+in memory only, and a BLAS product with ones never does. So sums over other axes are split into pieces of ``SUM_PIECE``
+numbers here.
 """
 from __future__ import annotations
 
@@ -14,12 +15,12 @@ import numpy as np
 from .devices import Array, xp_of
 from .workers import parallel_map
 
-PIECE = 1024  # numbers that are added one after the other: off by 1e-6 at most
-PRODUCTS = 512  # and products of numbers
+SUM_PIECE = 1024  # so many numbers are added one after the other: the error is at most 1e-6
+PRODUCT_PIECE = 512  # so many products
 
 
 def matmul(a: Array, b: Array, out: Array) -> None:
-    """``out = a @ b`` over the last two axes, into a given array of any layout."""
+    """``out = a @ b`` over the last two axes; ``out`` may have any layout."""
     if type(out) is np.ndarray:
         np.matmul(a, b, out=out)
     else:
@@ -27,22 +28,22 @@ def matmul(a: Array, b: Array, out: Array) -> None:
 
 
 def parallel_matmul(a: Array, b: Array) -> Array:
-    """``a @ b`` over the last two axes, (..., M, K) @ (..., K, N); of two large matrices by several threads.
+    """``a @ b`` over the last two axes, (..., M, K) @ (..., K, N); several threads multiply two large matrices.
 
-    A small result of long sums is made of pieces of K: BLAS adds the K products of such a one after the other, and
-    loses three digits in a million.
+    A small result of long sums is computed from pieces of K: BLAS would add its K products one after the other, and
+    lose three digits for a million.
     """
     (M, K), N = a.shape[-2:], b.shape[-1]
-    if type(a) is np.ndarray and K > 2 * PRODUCTS and M * N < 1 << 12:
-        n = K // PRODUCTS
-        left = a[..., :n * PRODUCTS].reshape(*a.shape[:-1], n, PRODUCTS).swapaxes(-3, -2)  # (..., n, M, PRODUCTS)
-        pieces = left @ b[..., :n * PRODUCTS, :].reshape(*b.shape[:-2], n, PRODUCTS, N)
-        y = np.ascontiguousarray(np.moveaxis(pieces, -3, -1)).sum(axis=-1)  # in halves, along the innermost axis
-        return y if n * PRODUCTS == K else y + a[..., n * PRODUCTS:] @ b[..., n * PRODUCTS:, :]
+    if type(a) is np.ndarray and K > 2 * PRODUCT_PIECE and M * N < 1 << 12:
+        n, P = K // PRODUCT_PIECE, PRODUCT_PIECE
+        left = a[..., :n * P].reshape(*a.shape[:-1], n, P).swapaxes(-3, -2)  # (..., n, M, P)
+        pieces = left @ b[..., :n * P, :].reshape(*b.shape[:-2], n, P, N)
+        y = np.ascontiguousarray(np.moveaxis(pieces, -3, -1)).sum(axis=-1)  # pairwise, along the innermost axis
+        return y if n * P == K else y + a[..., n * P:] @ b[..., n * P:, :]
     if type(a) is not np.ndarray or a.ndim > 2 or b.ndim > 2 or M * N * K < 1 << 20:
         return a @ b
     out = np.empty((M, N), a.dtype)
-    if M >= N:  # each thread its own rows, or its own columns
+    if M >= N:  # each thread computes its own rows, or its own columns
         parts = [slice(i * M // 4, (i + 1) * M // 4) for i in range(4)]
         parallel_map(lambda rows: np.matmul(a[rows], b, out=out[rows]), parts)
     else:
@@ -52,30 +53,30 @@ def parallel_matmul(a: Array, b: Array) -> Array:
 
 
 def as_strided(array: Array, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0) -> Array:
-    """A view of contiguous memory with any shape and strides; these and ``offset`` in elements, not bytes."""
+    """A view of contiguous memory with any shape; ``strides`` and ``offset`` are in elements, not bytes."""
     size = array.itemsize
     strides = tuple([s * size for s in strides])
-    if type(array) is np.ndarray:  # checks the bounds, in a tenth of the time of NumPy's as_strided
+    if type(array) is np.ndarray:  # checks the bounds, and takes a tenth of the time of NumPy's as_strided
         return np.ndarray(shape, array.dtype, array, offset * size, strides)
     return xp_of(array).lib.stride_tricks.as_strided(array.ravel()[offset:], shape, strides)
 
 
 def add_at(target: Array, index: Array, values: Array) -> None:
-    """``target[index] += values`` where an index may occur more than once (in place, sums all of them)."""
+    """``target[index] += values``, in place; where an index repeats, all its values are added."""
     xp_of(target).add.at(target, index, values)
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Where something does not count: 0, whatever number stands there
+# Masks and weights: exactly 0 where something does not count, even for infinity and NaN
 # ---------------------------------------------------------------------------------------------------------
 def apply_mask(g: Array, mask: Array, out: Array | None = None) -> Array:
-    """``g`` where the mask holds, exactly 0 elsewhere; g and mask broadcast.
+    """``g`` where the mask is True, exactly 0 elsewhere; g and mask broadcast.
 
-    ``g * mask`` is not that: 0 times infinity is NaN, and so is 0 times NaN. This multiplies the bits of the floats, as
-    integers, by 0 or 1: as fast as ``g * mask``. NumPy's ``where`` takes ten times as long.
+    ``g * mask`` would be NaN where g is infinite or NaN. This multiplies the bits of the floats, taken as integers, by
+    0 or 1, and is as fast as ``g * mask``. NumPy's ``where`` takes ten times as long.
     """
     bits = f"i{g.dtype.itemsize}"
-    mask = mask if mask.size >= g.size else mask.astype(bits)  # NumPy is slow to cast what it repeats
+    mask = mask if mask.size >= g.size else mask.astype(bits)  # NumPy is slow to cast a mask that it broadcasts
     if out is None:
         return (g.view(bits) * mask).view(g.dtype)
     xp_of(g).multiply(g.view(bits), mask, out=out.view(bits))
@@ -88,12 +89,12 @@ def apply_weights(g: Array, weight: Array) -> Array:
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Sums that keep their digits
+# Accurate sums
 # ---------------------------------------------------------------------------------------------------------
 def without_overflow(f: Callable[[Array], Array], x: Array) -> Array:
-    """f(x); in float64 if that is not finite: of numbers up to 3e38 a mean can be represented where their sum cannot.
+    """f(x), repeated in float64 if it is not finite: the mean of numbers up to 3e38 fits float32, their sum does not.
 
-    On NumPy arrays only: a GPU would have to wait for the question.
+    For NumPy arrays only: a GPU would have to wait for the check.
     """
     y = f(x)
     if type(x) is np.ndarray and x.dtype == np.float32 and not np.isfinite(y).all():
@@ -102,18 +103,18 @@ def without_overflow(f: Callable[[Array], Array], x: Array) -> Array:
 
 
 def accurate_sum(x: Array, axes: tuple[int, ...], keepdims: bool = False) -> Array:
-    """The sum over these axes, whatever the layout in memory; integers make int64, float16 is rounded once."""
+    """The sum over these axes, accurate in any memory layout. Integers give int64; float16 is rounded once."""
     if x.dtype == np.float16:
         return accurate_sum(x.astype(np.float32), axes, keepdims).astype(np.float16)
     if x.dtype.kind != "f":
         return x.sum(axis=axes, dtype=np.int64, keepdims=keepdims)  # NumPy would make uint64 of unsigned integers
-    if type(x) is not np.ndarray or x.size <= PIECE or not axes:
-        return x.sum(axis=axes, keepdims=keepdims)  # a GPU adds in halves anyway
+    if type(x) is not np.ndarray or x.size <= SUM_PIECE or not axes:
+        return x.sum(axis=axes, keepdims=keepdims)  # a GPU sums pairwise anyway
     if len(axes) == x.ndim and x.flags.c_contiguous:
-        return x.sum(axis=axes, keepdims=keepdims)  # one line of numbers
+        return x.sum(axis=axes, keepdims=keepdims)  # contiguous: NumPy sums pairwise
     order = sorted(range(x.ndim), key=lambda i: -abs(x.strides[i]))
     m, over = np.ascontiguousarray(x.transpose(order)), [i in axes for i in order]
-    while any(over):  # axes side by side in memory are summed as one, the innermost first
+    while any(over):  # axes that are adjacent in memory are summed as one, the innermost first
         end = len(over) - over[::-1].index(True)
         first = max((i + 1 for i in range(end) if not over[i]), default=0)
         A, P, C = (math.prod(part) for part in (m.shape[:first], m.shape[first:end], m.shape[end:]))
@@ -124,11 +125,11 @@ def accurate_sum(x: Array, axes: tuple[int, ...], keepdims: bool = False) -> Arr
 
 
 def sum_rows(m: Array) -> Array:
-    """(..., P, C) -> (..., C). As products with ones: 6 times as fast as a sum over leading axes."""
+    """Sum (..., P, C) to (..., C), by products with ones: 6 times as fast as a sum over leading axes."""
     xp, (*lead, P, C) = xp_of(m), m.shape
     if C == 1 or type(m) is not np.ndarray and m.ndim > 2:
         return m.sum(axis=-2)
-    n = -(-P // PIECE)  # every n-th row makes a piece
+    n = -(-P // SUM_PIECE)  # every n-th row makes a piece
     if type(m) is not np.ndarray or n <= 1:
         return xp.ones(P, m.dtype) @ m
     whole = P // n * n

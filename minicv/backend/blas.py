@@ -1,8 +1,8 @@
-"""What minicv has to know about the BLAS library behind NumPy: which kernel it takes, and its threads.
+"""The BLAS library behind NumPy: which kernel it uses, and its number of threads.
 
-OpenBLAS chooses its matrix product by processor name, and takes its AVX2 kernel ("Haswell") on AVX-512 processors that
-it does not know. Its AVX-512 kernel ("SkylakeX") was 1.7 to 2 times as fast on those measured. The choice is made
-once, while NumPy is being loaded, so ``import minicv`` makes it if NumPy has not been imported yet.
+OpenBLAS chooses its kernel by the processor's name, and uses its AVX2 kernel ("Haswell") on AVX-512 processors that it
+does not know. Its AVX-512 kernel ("SkylakeX") was 1.7 to 2 times as fast on those measured. The kernel is chosen once,
+while NumPy is loaded, so ``import minicv`` chooses it if NumPy has not been imported yet.
 """
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ import ctypes
 import os
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 AVX512 = {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd"}
 
 
 def recommended_kernel(cpuinfo: str | None = None) -> str | None:
-    """The value that OPENBLAS_CORETYPE should have on this processor, or None where OpenBLAS chooses well."""
+    """The best value of OPENBLAS_CORETYPE on this processor; None if OpenBLAS chooses well by itself."""
     if cpuinfo is None:
         try:
             cpuinfo = Path("/proc/cpuinfo").read_text()
@@ -29,16 +31,16 @@ def recommended_kernel(cpuinfo: str | None = None) -> str | None:
 
 
 def choose_kernel() -> None:
-    """Set OPENBLAS_CORETYPE as recommended, unless the user has set it or NumPy has been loaded already."""
+    """Set OPENBLAS_CORETYPE as recommended, unless the user has set it or NumPy is already loaded."""
     kernel = recommended_kernel()
     if kernel and "numpy" not in sys.modules:
         os.environ.setdefault("OPENBLAS_CORETYPE", kernel)
 
 
-def _library_function(name: str) -> Callable | None:
-    """OpenBLAS's ``openblas_NAME`` in the library that NumPy itself is linked with, None in another BLAS."""
-    from numpy._core import _multiarray_umath
-    library = ctypes.CDLL(_multiarray_umath.__file__)  # a handle finds the symbols of its dependencies too
+def _library_function(name: str) -> Any:
+    """The function ``openblas_NAME`` of the library that NumPy is linked with; None if that is not OpenBLAS."""
+    path = import_module("numpy._core._multiarray_umath").__file__
+    library = ctypes.CDLL(path)  # a handle also finds the symbols of its dependencies
     for symbol in (f"scipy_openblas_{name}64_", f"scipy_openblas_{name}", f"openblas_{name}64_", f"openblas_{name}"):
         if hasattr(library, symbol):
             return getattr(library, symbol)
@@ -55,7 +57,7 @@ def kernel() -> str | None:
 
 
 def thread_setter() -> Callable[[int], None] | None:
-    """The function that sets the number of threads of NumPy's OpenBLAS; None in another BLAS."""
+    """The function that sets the number of threads of NumPy's OpenBLAS; None for another BLAS."""
     setter = _library_function("set_num_threads")
     if setter is not None:
         setter.argtypes, setter.restype = [ctypes.c_int], None

@@ -1,7 +1,7 @@
 """The switch between NumPy and CuPy, and minicv's random numbers.
 
-Only this file, ``training.nccl`` and the doctor import CuPy. Everything else asks ``xp_of(array)`` for the module
-that owns an array and writes one body of code for both devices.
+Only this file, ``training.nccl`` and the doctor import CuPy. All other code asks ``xp_of(array)`` for the module that
+owns an array, and is written once for both devices.
 """
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _rng = np.random.default_rng(0)
 
 
 def register_device(name: str, module: ModuleType, array_type: type) -> None:
-    """Make a device known. ``cupy`` registers itself on first use; the tests register a strict stand-in."""
+    """Add a device. ``cupy`` is added on first use; the tests add a strict stand-in."""
     _modules[name] = module
     _names[array_type] = name
 
@@ -38,12 +38,12 @@ def _load(name: str) -> ModuleType:
                                "`pip install -e '.[cuda]'` on a machine with an NVIDIA GPU") from error
         register_device("cupy", cupy, cupy.ndarray)
     if name not in _modules:
-        raise ValueError(f"minicv.use({name!r}): no such device; there are {sorted({*_modules, 'cupy'})}")
+        raise ValueError(f"minicv.use({name!r}): unknown device; use one of {sorted({*_modules, 'cupy'})}")
     return _modules[name]
 
 
 def use(name: str) -> None:
-    """Put new parameters on a device: ``"numpy"`` or ``"cupy"``."""
+    """Choose the device of new parameters: ``"numpy"`` or ``"cupy"``."""
     global _current
     _load(name)
     _current = name
@@ -80,28 +80,28 @@ def xp_of(array: Array) -> ModuleType:
 
 
 def to_numpy(array: Array) -> np.ndarray:
-    """A NumPy array with the same values (a copy from the GPU where it lies there)."""
+    """A NumPy array with the same values; a copy if the array lies on a GPU."""
     return np.asarray(array) if device_of(array) == "numpy" else array.get()
 
 
 def to_device(array: Array, name: str | None = None) -> Array:
-    """The array on the named device (default: the one in use); the same object if it is there already."""
+    """The array on the named device (default: the one in use); the same object if it already lies there."""
     name = name or _current
     return array if device_of(array) == name else _load(name).asarray(to_numpy(array))
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Random numbers: drawn on the host from one generator, so that a seed gives the same numbers on any device
+# Random numbers: drawn on the host from one generator, so a seed gives the same numbers on any device
 # ---------------------------------------------------------------------------------------------------------
 def seed(n: int) -> None:
-    """Start all of minicv's random numbers (initial weights, dropout) anew from ``n``."""
+    """Seed minicv's random numbers (initial weights, dropout)."""
     global _rng
     _rng = np.random.default_rng(n)
 
 
 @contextlib.contextmanager
 def seeded(*numbers: int) -> Iterator[None]:
-    """Inside, minicv's random numbers start from these numbers; afterwards they continue as before."""
+    """In this context minicv's random numbers are seeded with ``numbers``; afterwards they continue as before."""
     global _rng
     before, _rng = _rng, np.random.default_rng(numbers)
     try:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from .devices import Array, device_of, xp_of
 
-GROUP = Path("/sys/fs/cgroup")  # where Linux keeps a container's limits
+CGROUP = Path("/sys/fs/cgroup")  # where Linux keeps a container's limits
 
 
 def free_memory(like: Array) -> int | None:
-    """Bytes that are free on the device of the array ``like``; None where the system does not say."""
+    """The free bytes on the device of the array ``like``; None if the system does not report them."""
     if device_of(like) != "numpy":
         xp = xp_of(like)
         if not hasattr(xp, "get_default_memory_pool"):
@@ -23,7 +23,7 @@ def free_memory(like: Array) -> int | None:
 
 
 def _available() -> int | None:
-    """Linux's estimate, which counts caches that can be dropped; elsewhere half of what the machine has."""
+    """Linux's estimate, which includes caches that can be dropped; elsewhere half of the machine's memory."""
     try:
         with open("/proc/meminfo", encoding="ascii") as file:
             return next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable:"))
@@ -36,18 +36,18 @@ def _available() -> int | None:
 
 
 def _left_in_container() -> int | None:
-    """What the container that runs this process may still take; None without a limit."""
+    """The bytes left until the limit of the container that runs this process; None without a limit."""
     for limit, used in (("memory.max", "memory.current"),
                         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes")):
         try:
-            return max(0, int((GROUP / limit).read_text()) - int((GROUP / used).read_text()))
+            return max(0, int((CGROUP / limit).read_text()) - int((CGROUP / used).read_text()))
         except (OSError, ValueError):  # no such file, or "max"
             continue
     return None
 
 
 def peak_memory(work: Callable[[], object], like: Array) -> int:
-    """The most bytes that ``work`` holds at once, beyond what was held before, on the device of the array ``like``."""
+    """The peak of additional bytes that ``work`` holds at once on the device of the array ``like``."""
     if device_of(like) != "numpy":
         pool = xp_of(like).get_default_memory_pool()
         pool.free_all_blocks()

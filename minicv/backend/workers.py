@@ -1,8 +1,8 @@
 """Threads that work through blocks.
 
 NumPy releases the interpreter lock inside a call, so threads that work through blocks of a batch use all cores, for
-every kind of operation. The BLAS library's own threads are switched off: those wait in a busy loop after each product,
-and took half of the time of whatever minicv did next.
+every kind of operation. The BLAS library's own threads are switched off: after each product they wait in a busy loop,
+and they took half of the time of whatever minicv did next.
 """
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if _set_blas_threads:
     _set_blas_threads(1)
 
 
-# Freed arrays of up to 32 MB stay with the process. By default the C library returns them to the system, which clears
+# Keep freed arrays of up to 32 MB in the process. By default the C library returns them to the system, which clears
 # each page again on its next use: a tenth of a U-Net's training step.
 with contextlib.suppress(OSError, AttributeError, TypeError):  # only the GNU C library has it
     _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -35,14 +35,14 @@ with contextlib.suppress(OSError, AttributeError, TypeError):  # only the GNU C 
 
 def cores() -> int:
     """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @functools.cache
 def num_threads() -> int:
     """How many threads work through the blocks: ``MINICV_THREADS``, or the cores this process may use."""
     if _set_blas_threads is None:
-        return 1  # an unknown BLAS brings its own threads; ours would only fight with them
+        return 1  # an unknown BLAS has its own threads; ours would compete with them
     asked = os.environ.get("MINICV_THREADS", "0").strip() or "0"
     if not asked.isdecimal():
         raise ValueError(f"MINICV_THREADS={asked} in the environment: must be how many threads, or 0 for one per core")
@@ -51,11 +51,11 @@ def num_threads() -> int:
 
 @functools.cache
 def _calls() -> SimpleQueue:
-    """What the helping threads are to call; they are started here. (A ThreadPoolExecutor took 60 us more per use.)"""
+    """Start the helper threads; return the queue of their calls. (A ThreadPoolExecutor took 60 us more per use.)"""
     calls: SimpleQueue = SimpleQueue()
 
     def serve() -> None:
-        with np.errstate(all="ignore"):  # a thread has settings of its own; these are what a Function works under
+        with np.errstate(all="ignore"):  # each thread has its own settings; a Function runs under these
             while True:
                 calls.get()()
     for i in range(1, num_threads()):
@@ -68,11 +68,11 @@ if hasattr(os, "register_at_fork"):
 
 
 def parallel_map(work: Callable[[Any], Any], blocks: Sequence[Any]) -> list[Any]:
-    """``[work(block) for block in blocks]``, by several threads where that helps.
+    """``[work(block) for block in blocks]``, in several threads where that helps.
 
-    The blocks are given and the results keep their order, so the result does not depend on the number of threads.
-    When it returns, or raises what ``work`` raised, no block is being worked on any more. Called by ``work``, it works
-    through the blocks by itself: all threads have something to do already.
+    The results do not depend on the number of threads: the blocks are given, and the results keep their order. When it
+    returns, or raises what ``work`` raised, no thread is still working on a block. Called from inside ``work``, it uses
+    one thread: the others are busy already.
     """
     if len(blocks) <= 1 or num_threads() == 1 or threading.current_thread().name.startswith("minicv blocks"):
         return [work(block) for block in blocks]
@@ -86,7 +86,7 @@ def parallel_map(work: Callable[[Any], Any], blocks: Sequence[Any]) -> list[Any]
                 results[i] = work(blocks[i])
                 done.put(None)
             except BaseException as error:
-                for _ in todo:  # nobody begins another block
+                for _ in todo:  # no thread starts another block
                     done.put(None)
                 done.put(error)
 
@@ -103,17 +103,17 @@ def parallel_map(work: Callable[[Any], Any], blocks: Sequence[Any]) -> list[Any]
         errors = [error for error in (done.get() for _ in range(len(blocks) - own)) if error]
         with contextlib.suppress(Empty):
             while True:
-                calls.get_nowait()  # of helpers that woke too late: else they would keep the arrays alive
+                calls.get_nowait()  # calls that no helper took in time would keep the arrays alive
     if errors:
         raise errors[0]
     return results
 
 
 def parallel_chunks(work: Callable[..., Any], *arrays: Array) -> list[Any]:
-    """Call ``work(*parts)`` for corresponding parts of arrays of one shape, by several threads; its results in order.
+    """Call ``work(*parts)`` on corresponding parts of arrays of one shape, in several threads; its results in order.
 
-    The parts are cut along the axis that is outermost in the first array's memory, and are views: ``work`` writes to
-    those of an output array in place. A small array, and any array that is not NumPy's, is one part.
+    The parts are views, split along the axis that is outermost in the first array's memory: ``work`` writes into the
+    parts of an output array. A small array, or one that is not NumPy's, is a single part.
     """
     first = arrays[0]
     if type(first) is not np.ndarray or first.nbytes < 1 << 18:

@@ -1,4 +1,4 @@
-"""Measures on plain arrays: they know nothing of models."""
+"""Measures of segmentations and detections, on plain arrays."""
 
 from .boundary import BoundaryFScore, near_boundary
 from .detection import CocoEvaluator, ProposalRecall, VOCEvaluator

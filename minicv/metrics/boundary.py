@@ -1,20 +1,19 @@
-"""How well the borders between classes are drawn.
+"""How accurately a segmentation draws the borders between classes.
 
 The boundary F-score is that of Csurka, Larlus, Perronnin and Meylan, "What is a good evaluation measure for semantic
-segmentation?" (BMVC 2013). For one picture and one class c, B_p and B_t are the boundary pixels of c in the prediction
+segmentation?" (BMVC 2013). For one image and one class c, B_p and B_t are the boundary pixels of c in the prediction
 and in the truth, and
 
     P = share of B_p with a pixel of B_t within the tolerance      R = share of B_t with a pixel of B_p within it
     F = 2 P R / (P + R)
 
-A class's score is the mean of F over the pictures where it has a boundary on either side, and the mean over the classes
-is the score of all.
+A class's score is the mean of F over the images where the class has a boundary in the prediction or in the truth. The
+overall score is the mean over the classes.
 
 Conventions where the paper leaves room: a boundary pixel of c is a pixel of c that shares a side with a pixel of
-another class; the picture's border is no boundary. A boundary on one side only scores 0. Void is of two kinds. Where it
-is a strip along the border of an object, as in PASCAL VOC, its pixels take the class of the nearest labeled pixel, up
-to `strip` pixels away, so that the boundary runs along its middle. Deeper void counts on neither side and has no
-boundary.
+another class; the image's border is not a boundary. A boundary in only one of the two maps scores 0. Void that is a
+strip along the border of an object, as in PASCAL VOC, takes the class of the nearest labeled pixel up to `strip` pixels
+away, so that the boundary runs along the middle of the strip. Deeper void counts for neither map and has no boundary.
 """
 from __future__ import annotations
 
@@ -23,30 +22,30 @@ from scipy import ndimage
 
 from .checks import as_labels, check_same_shape, mean_without_nan
 
-STRIP = 3.0  # half the width of PASCAL VOC's strips, and the pixel in their middle
+STRIP = 3.0  # half the width of PASCAL VOC's strips, with the pixel in their middle
 NONE = -1  # in place of a class: void, or no boundary
 
 
 class BoundaryFScore:
     """Boundary F-scores over a stream of label maps, in constant memory.
 
-    num_classes: the classes are 0 ... num_classes - 1. tolerance: pixels; None for the paper's 0.75% of a picture's
-    diagonal, but at least 1. ignore_index: the truth's void label. strip: see the module. The measures are NaN
-    while no boundary is counted.
+    num_classes: the classes are 0 ... num_classes - 1. tolerance: in pixels; None for the paper's 0.75% of an image's
+    diagonal, but at least 1. ignore_index: the void label of the truth. strip: see the module. The measures are NaN
+    until a boundary has been counted.
     """
 
     def __init__(self, num_classes: int, tolerance: float | None = None, ignore_index: int | None = 255,
                  strip: float = STRIP):
         if num_classes < 1 or (tolerance is not None and not tolerance >= 0) or not strip >= 0:
-            raise ValueError("BoundaryFScore: needs a class, and a tolerance and strip of 0 or more, got "
+            raise ValueError("BoundaryFScore: needs at least one class, and a tolerance and strip of at least 0, got "
                              f"{num_classes}, {tolerance} and {strip}")
         self.num_classes, self.tolerance, self.ignore_index, self.strip = num_classes, tolerance, ignore_index, strip
-        self.sums, self.pictures = np.zeros(num_classes), np.zeros(num_classes, np.int64)  # of F: sum, how many
+        self.sums, self.images = np.zeros(num_classes), np.zeros(num_classes, np.int64)  # the sum of F, over how many
 
     def update(self, prediction: np.ndarray, target: np.ndarray) -> None:
-        """Add one picture's label maps, integers (H, W), or a batch's, (N, H, W).
+        """Add the label maps of an image, integers (H, W), or of a batch, (N, H, W).
 
-        ``ValueError`` for other or different shapes and for a label that is no class; then nothing is counted.
+        Raises ``ValueError`` for other or different shapes and for an unknown class; then nothing is counted.
         """
         name = "BoundaryFScore.update"
         prediction, target = as_labels(name, "prediction", prediction), as_labels(name, "target", target)
@@ -57,17 +56,17 @@ class BoundaryFScore:
         scores = [self._f_scores(*maps) for maps in zip(prediction.reshape(shape), target.reshape(shape), strict=True)]
         for F in scores:
             self.sums += np.nan_to_num(F)
-            self.pictures += np.isfinite(F)
+            self.images += np.isfinite(F)
 
     def _f_scores(self, prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
-        """F of each class, (K,); NaN where it has no boundary."""
+        """F of each class, (K,); NaN for a class without a boundary."""
         labeled = np.ones(target.shape, bool) if self.ignore_index is None else target != self.ignore_index
         for name, labels in (("prediction", prediction[labeled]), ("target", target[labeled])):
             if labels.size and not 0 <= labels.min() <= labels.max() < self.num_classes:
                 raise ValueError(f"BoundaryFScore.update: {name} holds labels from {labels.min()} to {labels.max()}, "
                                  f"outside the classes 0 to {self.num_classes - 1}")
         target = fill_void_strips(target, self.ignore_index, self.strip)
-        # What is no class lies in void
+        # A label that is not a class lies in void
         counted = (target != NONE) & (prediction >= 0) & (prediction < self.num_classes)
         prediction = np.where(counted, prediction.astype(np.int64), NONE)
         tolerance = max(1.0, 0.0075 * np.hypot(*target.shape)) if self.tolerance is None else self.tolerance
@@ -78,7 +77,7 @@ class BoundaryFScore:
         return np.where(nowhere, np.nan, F)
 
     def _matched(self, own: np.ndarray, other: np.ndarray, tolerance: float) -> np.ndarray:
-        """The share of each class's pixels in ``own`` that have one in ``other`` within the tolerance, (K,), or NaN."""
+        """The share of each class's pixels in ``own`` with one in ``other`` within the tolerance, (K,), or NaN."""
         H, W = own.shape
         r = int(tolerance)
         padded, hit = np.pad(other, r, constant_values=NONE), np.zeros(own.shape, bool)
@@ -92,8 +91,8 @@ class BoundaryFScore:
 
     @property
     def per_class(self) -> np.ndarray:
-        """The score of each class, (K,); NaN for a class without a boundary anywhere."""
-        return np.divide(self.sums, self.pictures, out=np.full(self.num_classes, np.nan), where=self.pictures > 0)
+        """The score of each class, (K,); NaN for a class without any boundary."""
+        return np.divide(self.sums, self.images, out=np.full(self.num_classes, np.nan), where=self.images > 0)
 
     @property
     def mean(self) -> float:
@@ -102,7 +101,7 @@ class BoundaryFScore:
 
 
 def boundary(labels: np.ndarray) -> np.ndarray:
-    """Pixels of (H, W) that share a side with a pixel of another class; a label of -1 is void and has no boundary."""
+    """The pixels of (H, W) that share a side with a pixel of another class; -1 is void and has no boundary."""
     edge = np.zeros(labels.shape, bool)
     for a, b in ((np.s_[:, :-1], np.s_[:, 1:]), (np.s_[:-1], np.s_[1:])):
         differ = (labels[a] != labels[b]) & (labels[a] != NONE) & (labels[b] != NONE)
@@ -112,7 +111,7 @@ def boundary(labels: np.ndarray) -> np.ndarray:
 
 
 def fill_void_strips(target: np.ndarray, ignore_index: int | None = 255, strip: float = STRIP) -> np.ndarray:
-    """The truth (H, W) whose void up to ``strip`` pixels from a labeled pixel has its class; deeper void is -1."""
+    """The truth (H, W) in which void up to ``strip`` pixels from a labeled pixel has its class; deeper void is -1."""
     target = target.astype(np.int64)
     void = target == ignore_index if ignore_index is not None else np.zeros(target.shape, bool)
     if not void.any() or void.all():
@@ -125,9 +124,9 @@ def near_boundary(target: np.ndarray, width: float, ignore_index: int | None = 2
                   strip: float = STRIP) -> np.ndarray:
     """A trimap: the pixels of a truth (H, W) up to ``width`` pixels on either side of a boundary, bool (H, W).
 
-    With it any measure is one of the borders (Kohli et al., IJCV 2009), as in
+    It restricts any measure to the borders (Kohli et al., IJCV 2009), as in
     ``matrix.update(prediction, np.where(near_boundary(target, 3), target, 255))``. The boundary itself lies between
-    pixels: width 1 are those that it separates.
+    pixels: width 1 selects the pixels that it separates.
     """
     target = as_labels("near_boundary", "target", target)
     if target.ndim != 2 or not width > 0:

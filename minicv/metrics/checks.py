@@ -1,4 +1,4 @@
-"""Checks of arguments, shared by the measures: each returns the array or raises with the function's name."""
+"""Checks of arguments that the measures share; their errors name the function."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from ..backend import is_array, to_numpy
 
 
 def as_mask(function: str, name: str, mask) -> np.ndarray:
-    """A boolean array. Integers may hold 0 and one other value (0 and 1, 0 and 255); floats are refused."""
+    """The mask as a boolean array. Integers may hold 0 and one other value (0 and 1, 0 and 255); floats may not."""
     mask = _not_empty(function, name, mask)
     if mask.dtype.kind not in "biu":
         raise TypeError(
@@ -25,7 +25,7 @@ def as_mask(function: str, name: str, mask) -> np.ndarray:
 
 
 def as_labels(function: str, name: str, labels) -> np.ndarray:
-    """An integer array; booleans become 0 and 1."""
+    """The labels as an integer array; booleans become 0 and 1."""
     labels = _not_empty(function, name, labels)
     if labels.dtype.kind not in "biu":
         raise TypeError(f"{function}: {name} must hold integer labels, got {labels.dtype}")
@@ -33,7 +33,7 @@ def as_labels(function: str, name: str, labels) -> np.ndarray:
 
 
 def as_probability(function: str, name: str, probability) -> np.ndarray:
-    """An array of values in [0, 1], up to the rounding of a softmax; a boolean mask counts as 0 and 1."""
+    """The probabilities as an array of values in [0, 1], up to the rounding of a softmax; booleans are 0 and 1."""
     probability = _not_empty(function, name, probability)
     if probability.dtype.kind not in "biuf":
         raise TypeError(f"{function}: {name} must hold probabilities, got {probability.dtype}")
@@ -44,6 +44,7 @@ def as_probability(function: str, name: str, probability) -> np.ndarray:
 
 
 def check_same_shape(function: str, name_a: str, a: np.ndarray, name_b: str, b: np.ndarray) -> None:
+    """Raise ``ValueError`` unless two arrays have the same shape."""
     if a.shape != b.shape:
         raise ValueError(
             f"{function}: {name_a} and {name_b} must have the same shape, got {a.shape} and {b.shape}"
@@ -51,22 +52,23 @@ def check_same_shape(function: str, name_a: str, a: np.ndarray, name_b: str, b: 
 
 
 def mean_without_nan(values: np.ndarray | Sequence[float]) -> float:
-    """The mean of the values that are not NaN; NaN where none is, without a warning."""
-    values = np.asarray(values, np.float64)
-    values = values[~np.isnan(values)]
-    return float(values.mean()) if values.size else float("nan")
+    """The mean of the values that are not NaN; NaN without a warning if there are none."""
+    array = np.asarray(values, np.float64)
+    array = array[~np.isnan(array)]
+    return float(array.mean()) if array.size else float("nan")
 
 
 def check_one_image(function: str, name: str, array: np.ndarray) -> None:
+    """Raise ``ValueError`` unless the array is (H, W)."""
     if array.ndim != 2:
         raise ValueError(
             f"{function}: {name} must be one image of shape (H, W), got {array.shape}; "
-            "call it once per image of a stack"
+            "call it once for each image of a stack"
         )
 
 
 def _not_empty(function: str, name: str, array) -> np.ndarray:
-    array = to_numpy(array) if is_array(array) else np.asarray(array)  # from a GPU, too: measures count on the host
+    array = to_numpy(array) if is_array(array) else np.asarray(array)  # measures count on the host
     if array.size == 0:
-        raise ValueError(f"{function}: {name} is empty (shape {array.shape}), there is no pixel to score")
+        raise ValueError(f"{function}: {name} is empty (shape {array.shape}): there is no pixel to score")
     return array

@@ -1,4 +1,4 @@
-"""Cells counted one by one: which are found, and which are merged with a neighbor."""
+"""Count instances, such as cells: how many are found, and how many are merged with a neighbor."""
 from typing import NamedTuple
 
 import numpy as np
@@ -7,31 +7,31 @@ from .checks import as_labels, check_same_shape
 
 
 class InstanceCounts(NamedTuple):
-    """How many cells there are, and what became of them."""
+    """The numbers of true instances, of those found, and of those merged."""
 
-    total: int  # cells in the truth
-    found: int  # of them, cells that a predicted piece fits with an IoU above 0.5
-    merged: int  # of them, cells that lie mostly in a piece in which another cell mostly lies too
+    total: int  # instances in the truth
+    found: int  # those that a predicted piece matches with an IoU above 0.5
+    merged: int  # those that lie mostly in a predicted piece that also holds most of another one
 
 
 def count_instances(prediction_labels: np.ndarray, truth_labels: np.ndarray) -> InstanceCounts:
-    """Compare two integer label maps of one shape; 0 is background, every other number one piece or cell.
+    """Compare two integer label maps of one shape; 0 is background, each other number one instance.
 
-    IoU > 0.5 as in Kirillov et al. (CVPR 2019): no two pieces can fit one cell, nor two cells one piece.
-    "Mostly" is more than half of the cell's pixels, so a cell lies mostly in one piece or in none.
+    With IoU > 0.5, as in Kirillov et al. (CVPR 2019), no two predicted pieces can match one instance, nor two instances
+    one piece. "Mostly" means more than half of the instance's pixels, so it lies mostly in one piece or in none.
     """
     prediction = as_labels("count_instances", "prediction_labels", prediction_labels)
     truth = as_labels("count_instances", "truth_labels", truth_labels)
     check_same_shape("count_instances", "prediction_labels", prediction, "truth_labels", truth)
-    pieces, prediction = np.unique(prediction, return_inverse=True)  # 0, 1, ... whatever the numbers were
+    pieces, prediction = np.unique(prediction, return_inverse=True)  # renumbered 0, 1, ...
     prediction = prediction.reshape(truth.shape)
     area = np.bincount(prediction.ravel())  # (pieces,)
     cells = np.unique(truth[truth != 0])
-    found, guests = 0, np.zeros(len(pieces), np.int64)  # guests: how many cells lie mostly in a piece
+    found, guests = 0, np.zeros(len(pieces), np.int64)  # guests: how many instances lie mostly in each piece
     for cell in cells:
         overlap = np.bincount(prediction[truth == cell], minlength=len(area))  # (pieces,)
         size = overlap.sum()
-        overlap[pieces == 0] = 0  # background is no piece
+        overlap[pieces == 0] = 0  # background is not a piece
         best = overlap.argmax()
         found += overlap[best] / (size + area[best] - overlap[best]) > 0.5
         guests[best] += overlap[best] > size / 2

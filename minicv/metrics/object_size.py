@@ -1,9 +1,9 @@
-"""What a segmentation finds of objects of different sizes.
+"""Recall and IU of a segmentation by the size of the objects.
 
-One confusion matrix hides small objects: a class's pixels are mostly those of its large ones. Here every object of the
-truth, a connected piece of one class (or what the instances say), has a size, its pixels, and every size has its own
-measures. A pixel wrongly taken for a class belongs to no object of the truth; it is charged to the size of the
-predicted piece that it lies in.
+A confusion matrix hides small objects: most pixels of a class belong to its large objects. Here every object of the
+truth, a connected piece of one class (or a given instance), falls into a bin by its number of pixels, and every bin has
+its own measures. A pixel wrongly predicted as a class belongs to no true object; it counts in the bin of the predicted
+piece that it lies in.
 """
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from scipy import ndimage
 
 from .checks import as_labels, check_one_image, check_same_shape
 
-EIGHT = np.ones((3, 3), bool)  # neighbors across corners count, or thin slanted objects would fall apart
+EIGHT = np.ones((3, 3), bool)  # 8-connected: thin slanted objects would fall apart otherwise
 
 
 class ObjectSizeScores:
     """Recall and IU by the size of objects, over a stream of label maps, in constant memory.
 
-    num_classes: the classes are 0 ... num_classes - 1. edges: the sizes, in pixels, where one bin ends and the next
-    begins: with (32 ** 2, 96 ** 2) as in COCO, below 1024 is small, from 9216 on is large. things: the classes whose
-    pieces are objects, not sky or road; None for all. ignore_index: the truth's void label.
+    num_classes: the classes are 0 ... num_classes - 1. edges: the sizes, in pixels, at which the next bin begins: with
+    (32 ** 2, 96 ** 2), as in COCO, objects below 1024 are small, from 9216 on large. things: the classes whose pieces
+    are objects, unlike sky or road; None for all. ignore_index: the void label of the truth.
     """
 
     def __init__(self, num_classes: int, edges: Sequence[float] = (32**2, 96**2), things: Sequence[int] | None = None,
                  ignore_index: int | None = 255):
         things = range(num_classes) if things is None else things
         if num_classes < 1 or list(edges) != sorted(set(edges)) or not set(things) <= set(range(num_classes)):
-            raise ValueError(f"ObjectSizeScores: needs a class, rising edges and things among the classes, got "
-                             f"{num_classes}, {tuple(edges)} and {tuple(things)}")
+            raise ValueError(f"ObjectSizeScores: needs at least one class, rising edges, and things among the classes, "
+                             f"got {num_classes}, {tuple(edges)} and {tuple(things)}")
         self.num_classes, self.edges, self.things, self.ignore_index = num_classes, edges, tuple(things), ignore_index
         counts = np.zeros((4, len(edges) + 1, num_classes), np.int64)  # (what, bins, K)
         self.objects, self.found, self._right, self._union = counts
 
     def update(self, prediction: np.ndarray, target: np.ndarray, instances: np.ndarray | None = None) -> None:
-        """Add one picture: integers (H, W). instances tell touching objects of one class apart, whatever their numbers.
+        """Add the label maps of one image, integers (H, W). ``instances`` separates touching objects of one class.
 
-        Raises ``ValueError`` for shapes that differ.
+        Raises ``ValueError`` for different shapes.
         """
         name = "ObjectSizeScores.update"
         prediction, target = as_labels(name, "prediction", prediction), as_labels(name, "target", target)
@@ -62,12 +62,12 @@ class ObjectSizeScores:
 
     @property
     def recall(self) -> np.ndarray:
-        """The share of objects of each size, (bins,), of which more than half of the pixels are right; NaN for none."""
+        """The share of objects per size, (bins,), with more than half of their pixels right; NaN without objects."""
         return _ratio(self.found.sum(axis=1), self.objects.sum(axis=1))
 
     @property
     def per_class_iu(self) -> np.ndarray:
-        """IU of each size and class, (bins, K); NaN where neither side has anything."""
+        """IU of each size and class, (bins, K); NaN where neither map has an object."""
         return _ratio(self._right, self._union)
 
     @property
@@ -78,7 +78,7 @@ class ObjectSizeScores:
 
 
 def _numbered(instances: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The instances within a mask as 1, 2, ..., whatever their numbers; 0 outside."""
+    """The instances within a mask, renumbered 1, 2, ...; 0 outside."""
     pieces = np.zeros(mask.shape, np.int64)
     pieces[mask] = np.unique(instances[mask], return_inverse=True)[1] + 1
     return pieces

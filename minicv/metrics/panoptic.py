@@ -1,14 +1,14 @@
-"""Panoptic quality (Kirillov et al., CVPR 2019): every pixel has a class, and things are told apart.
+"""Panoptic quality (Kirillov et al., CVPR 2019): every pixel has a class, and things are separate instances.
 
-A predicted and a true segment of one class match if their IoU is above 0.5: at most one segment of either side then
-fits. Per class, with the matched pairs TP, the predicted segments FP and true segments FN that are left over:
+A predicted and a true segment of one class match if their IoU is above 0.5; so each segment has at most one match. Per
+class, TP are the matched pairs, FP the predicted and FN the true segments without a match:
 
     PQ = sum of IoU over TP / (|TP| + |FP| / 2 + |FN| / 2) = SQ x RQ                    eqs. (1), (2)
-    SQ = sum of IoU over TP / |TP|                     how well are the matched ones drawn?
+    SQ = sum of IoU over TP / |TP|                     how well do the matches fit?
     RQ = |TP| / (|TP| + |FP| / 2 + |FN| / 2)           how many are found? (an F1 score)
 
-Void (segment 0 of the truth) is left out of the unions; a predicted segment that lies by more than half on void, or on
-crowds of its class, is no FP. A crowd itself is never looked for.
+Void (segment 0 of the truth) is left out of the unions. A predicted segment that lies by more than half on void, or on
+crowds of its class, is not an FP. A crowd need not be found.
 """
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .checks import as_labels, check_same_shape, mean_without_nan
 
 
 class PanopticScore(NamedTuple):
-    """PQ = SQ x RQ: the whole, how well matches fit, how many match."""
+    """PQ = SQ x RQ: panoptic, segmentation and recognition quality."""
 
     pq: float
     sq: float
@@ -28,7 +28,7 @@ class PanopticScore(NamedTuple):
 
 
 class PanopticQuality:
-    """PQ, SQ and RQ over a stream of pictures: ``update`` with each, then ``per_class`` and ``mean``."""
+    """PQ, SQ and RQ over a stream of images: ``update`` with each, then ``per_class`` and ``mean``."""
 
     def __init__(self, num_classes: int):
         self.num_classes = num_classes
@@ -37,8 +37,11 @@ class PanopticQuality:
 
     def update(self, segments: np.ndarray, classes: np.ndarray, true_segments: np.ndarray, true_classes: np.ndarray,
                crowd: np.ndarray | None = None) -> None:
-        """Add a picture: predicted and true segments, integers (H, W), 0 void or 1..S; classes (S,), that of segment s
-        is ``classes[s - 1]``; crowd: bool, one per true segment. A segment without a pixel counts nowhere."""
+        """Add an image: predicted and true segments, integers (H, W), 0 for void, else 1..S.
+
+        The class of segment s is ``classes[s - 1]``. crowd: bool, one per true segment. Segments without pixels do not
+        count.
+        """
         segments = as_labels("PanopticQuality.update", "segments", segments)
         true_segments = as_labels("PanopticQuality.update", "true_segments", true_segments)
         check_same_shape("PanopticQuality.update", "segments", segments, "true_segments", true_segments)
@@ -70,7 +73,7 @@ class PanopticQuality:
         np.add.at(self.fp, k[extra], 1)
 
     def _classes(self, name: str, segments: np.ndarray, classes: np.ndarray) -> np.ndarray:
-        """The class of segment 0, -1, and of the others."""
+        """The class of each segment; -1 for segment 0."""
         classes = np.asarray(classes, np.int64)
         if segments.min() < 0 or segments.max() > len(classes):
             raise ValueError(f"PanopticQuality.update: {name} holds {segments.min()} to {segments.max()}, but classes "
@@ -82,7 +85,7 @@ class PanopticQuality:
 
     @property
     def per_class(self) -> np.ndarray:
-        """PQ, SQ and RQ of each class, (K, 3); NaN for a class that neither side shows. SQ without a match is 0."""
+        """PQ, SQ and RQ of each class, (K, 3); NaN for a class in neither map. SQ without a match is 0."""
         seen = self.tp + self.fp / 2 + self.fn / 2
         with np.errstate(invalid="ignore"):
             rq = self.tp / seen  # Kirillov et al., eq. (2), right
@@ -90,6 +93,6 @@ class PanopticQuality:
         return np.stack([sq * rq, sq, rq], axis=1)
 
     def mean(self, which: np.ndarray | None = None) -> PanopticScore:
-        """Means over the classes that are seen, NaN if none is; ``which``, bool (K,): of these only, such as things."""
+        """Means over the classes that occur, NaN if none does; ``which``, bool (K,), selects classes, as things."""
         every = self.per_class if which is None else self.per_class[which]
         return PanopticScore(*map(mean_without_nan, every.T))

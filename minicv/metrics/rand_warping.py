@@ -1,7 +1,7 @@
 """The three measures of the ISBI 2012 challenge on neuronal membranes, as in U-Net's table 1.
 
-A segmentation is a mask: cells True, membranes False. One wrong pixel can be a boundary a little off, or the
-gap through which two cells become one. So there are three questions:
+A segmentation is a mask: cells are True, membranes False. A wrong pixel may be a slightly shifted boundary, or the gap
+through which two cells become one. So there are three questions:
 
 - pixel error: how many pixels are wrong?
 - Rand error: which pairs of pixels are wrongly in one cell, or wrongly in two? (Rand, JASA 1971;
@@ -26,6 +26,8 @@ import numpy as np
 from scipy import ndimage, sparse
 
 from .checks import as_labels, as_mask, as_probability, check_one_image, check_same_shape, mean_without_nan
+
+THRESHOLDS = tuple(k / 20 for k in range(1, 20))  # 0.05, 0.10, ... 0.95
 
 
 def pixel_error(probability: np.ndarray, truth: np.ndarray, threshold: float = 0.5) -> float:
@@ -53,10 +55,10 @@ def rand_score(prediction_labels: np.ndarray, truth_labels: np.ndarray) -> RandS
     """Foreground-restricted Rand F-score, precision and recall of two integer label maps of one shape.
 
     Two pixels of one segment are a joined pair. Pixels with label 0 in the truth (membrane) are left out;
-    label 0 in the prediction is a segment like any other. Both are as in scikit-image's `adapted_rand_error`,
+    label 0 in the prediction is an ordinary segment. Both are as in scikit-image's `adapted_rand_error`,
     which also leaves out the pairs of a pixel with itself that the paper counts; but precision divides by the
     prediction's pairs and recall by the truth's, as scikit-image documents it; its code has the two the other way
-    round. A side without any pair makes no mistake: its ratio is 1. All three are NaN if the truth is 0 everywhere.
+    round. A map without any pair makes no mistake: its ratio is 1. All three are NaN if the truth is 0 everywhere.
     """
     prediction = as_labels("rand_score", "prediction_labels", prediction_labels)
     truth = as_labels("rand_score", "truth_labels", truth_labels)
@@ -120,15 +122,15 @@ def rand_f_score_at(probability: np.ndarray, truth_mask: np.ndarray, threshold: 
 def best_threshold(
     probabilities: Sequence[np.ndarray],
     truths: Sequence[np.ndarray],
-    thresholds: Iterable[float] = tuple(k / 20 for k in range(1, 20)),
+    thresholds: Iterable[float] = THRESHOLDS,
     smooth: int = 2,
 ) -> float:
-    """The threshold with the highest mean `rand_f_score_at`; of several equal ones the lowest.
+    """The threshold with the highest mean `rand_f_score_at`; the lowest of equal ones.
 
-    Each mean is itself averaged with those of the `smooth` thresholds on either side: a score jumps where one membrane
-    breaks, so of a few images the single highest is chance (on held-out slices 0.51 against 0.53, docs/results.md).
+    Each mean is averaged with those of the `smooth` thresholds on either side: a score jumps where one membrane breaks,
+    so the single highest mean of a few images is chance (on held-out slices 0.51 against 0.53, docs/results.md).
     probabilities, truths: equally many training images (H, W), never test images; their sizes may differ.
-    thresholds: 0.05, 0.10, ... 0.95 unless given. Images without a cell do not count; 0.5 if there are no others.
+    Images without a cell do not count; the result is 0.5 if there are no others.
     """
     if len(probabilities) == 0 or len(probabilities) != len(truths):
         raise ValueError(

@@ -1,8 +1,8 @@
-"""Measures of semantic segmentation: the four of FCN (Long et al., CVPR 2015, sec. 5), and IoU of two masks.
+"""Measures of semantic segmentation: the four of FCN (Long et al., CVPR 2015, sec. 5), and the IoU of two masks.
 
 FCN's symbols: n_ij pixels of class i are predicted as class j, t_i = sum_j n_ij pixels belong to class i.
-All four come from one confusion matrix over the whole data set, not from a mean over images: a class that an
-image does not show would have no value there.
+All four come from one confusion matrix over the whole data set, not from a mean over images: a class would have no
+value in an image without it.
 """
 
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ from .checks import as_labels, as_mask, check_same_shape, mean_without_nan
 
 
 class ConfusionMatrix:
-    """Counts n_ij over a stream of label maps, and the measures made from them.
+    """Counts n_ij over a stream of label maps, and the measures computed from them.
 
     num_classes: the classes are 0 ... num_classes - 1. ignore_index: a label of the *target* (255 in PASCAL
-    VOC, 11 in CamVid) whose pixels are left out, whatever is predicted there. A prediction has no such way
-    out: where the target counts, it must be a class. The measures are NaN while nothing is counted.
+    VOC, 11 in CamVid) whose pixels are left out, whatever is predicted there. Elsewhere the prediction must be
+    a class. The measures are NaN until a pixel has been counted.
     """
 
     def __init__(self, num_classes: int, ignore_index: int | None = None):
@@ -28,9 +28,9 @@ class ConfusionMatrix:
         self.matrix = np.zeros((num_classes, num_classes), np.int64)  # row: truth, column: prediction
 
     def update(self, prediction: np.ndarray, target: np.ndarray) -> None:
-        """Add the pixels of two integer label maps of one shape, any shape: an image or a batch.
+        """Add the pixels of two integer label maps of the same shape: an image or a batch.
 
-        Raises ValueError for different shapes and for a label that is no class; then nothing is counted.
+        Raises ValueError for different shapes and for an unknown class; then nothing is counted.
         """
         prediction = as_labels("ConfusionMatrix.update", "prediction", prediction)
         target = as_labels("ConfusionMatrix.update", "target", target)
@@ -54,20 +54,20 @@ class ConfusionMatrix:
 
     @property
     def pixel_accuracy(self) -> float:
-        """Share of pixels that are right."""
+        """The share of pixels that are right."""
         n_ii, t_i, _ = self._counts()
         return float(n_ii.sum() / t_i.sum()) if t_i.any() else float("nan")  # FCN, sec. 5: sum_i n_ii / sum_i t_i
 
     @property
     def mean_accuracy(self) -> float:
-        """Share of its pixels that a class gets right, mean over the classes that the truth shows."""
+        """The share of right pixels of each class in the truth, averaged over these classes."""
         n_ii, t_i, _ = self._counts()
         shown = t_i > 0
         return mean_without_nan(n_ii[shown] / t_i[shown])  # FCN, sec. 5: (1 / n_cl) sum_i n_ii / t_i
 
     @property
     def mean_iu(self) -> float:
-        """Mean of `per_class_iu` over the classes that truth or prediction show."""
+        """Mean of `per_class_iu` over the classes in the truth or in the prediction."""
         return mean_without_nan(self.per_class_iu)  # FCN, sec. 5: (1 / n_cl) sum_i IU_i
 
     @property
@@ -80,16 +80,16 @@ class ConfusionMatrix:
 
     @property
     def per_class_iu(self) -> np.ndarray:
-        """Intersection over union of each class, (K,); NaN for a class absent from both sides, or ignored."""
+        """Intersection over union of each class, (K,); NaN for a class in neither map, or ignored."""
         n_ii, t_i, union = self._counts()
         iu = np.full(self.num_classes, np.nan)
         np.divide(n_ii, union, out=iu, where=union > 0)  # FCN, sec. 5: n_ii / (t_i + sum_j n_ji - n_ii)
         if self.ignore_index in range(self.num_classes):
-            iu[self.ignore_index] = np.nan  # its pixels were left out: predicting it was never right
+            iu[self.ignore_index] = np.nan  # its pixels were left out, so predicting it was never right
         return iu
 
     def table(self, class_names: Sequence[str] | None = None) -> str:
-        """A line for each class, its share of the pixels, its accuracy and IU, and the four measures, in percent."""
+        """A table: each class with its share of the pixels, accuracy and IU; then the four measures; in percent."""
         names = [str(k) for k in range(self.num_classes)] if class_names is None else list(class_names)
         if len(names) != self.num_classes:
             raise ValueError(f"ConfusionMatrix.table: {len(names)} names for {self.num_classes} classes")
@@ -113,14 +113,14 @@ class ConfusionMatrix:
 
 
 def percent(value: float) -> str:
-    """A share in percent; "-" for NaN."""
+    """A fraction in percent; "-" for NaN."""
     return "-" if np.isnan(value) else f"{100 * value:.1f}"
 
 
 def iou(prediction: np.ndarray, target: np.ndarray) -> float:
-    """Intersection over union of two binary masks of one shape, as in U-Net's table 2.
+    """Intersection over union of two binary masks of the same shape, as in U-Net's table 2.
 
-    Two empty masks give 1: nothing was there and nothing was found, and a NaN would spoil a mean over images.
+    Two empty masks give 1: there was nothing to find, and NaN would spoil a mean over images.
     """
     prediction, target = as_mask("iou", "prediction", prediction), as_mask("iou", "target", target)
     check_same_shape("iou", "prediction", prediction, "target", target)

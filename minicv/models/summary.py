@@ -155,7 +155,7 @@ def functions(base: type[Function] = Function) -> Iterator[type[Function]]:
         yield from functions(cls)
 
 
-def traced(cls: type[Function], tracer: Tracer) -> Callable[[], Function]:
+def traced(cls: type[Function], tracer: Tracer) -> Any:
     """In place of the class: makes its calls, each with a forward that asks the tracer."""
     def new() -> Function:
         ctx = cls()

@@ -43,7 +43,7 @@ def evaluate_segmentation(model: Any, dataset: Any, threshold_data: Any = None, 
             cells.append((result.probabilities[1], sample.label == 1))
     found = {name: getattr(matrix, name) if counted else np.nan
              for name in ("pixel_accuracy", "mean_accuracy", "mean_iu", "frequency_weighted_iu")}
-    if borders.pictures.any():
+    if borders.images.any():
         found["boundary_f_score"] = borders.mean
     if not membranes and counted:
         found |= {f"iu {name}": float(iu) for name, iu in zip(dataset.class_names, matrix.per_class_iu, strict=True)

@@ -1,4 +1,4 @@
-"""Figures."""
+"""Figures, and images with results drawn on them."""
 from .boxes import draw_boxes, draw_heat_map, draw_image, draw_predictions, overlay_masks
 from .curves import grouped_bars, plot_lines, plot_losses, plot_means
 from .detections import detection_sheet, draw_detections

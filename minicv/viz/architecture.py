@@ -1,8 +1,8 @@
-"""The picture of a network, drawn from the network itself: what its forward pass does to the maps.
+"""Draw a network from its forward pass: the operations and the sizes of the maps.
 
-The network runs once on a blank picture, as for ``minicv summary``, and every operation is noted. Operations one after
-the other that keep the size of the map become a block. A block that takes what an earlier one made, and not only what
-the one before it made, has a skip: an arrow over the blocks between. Residual connections inside a block are counted.
+The network runs once on a blank image, as for ``minicv summary``, and every operation is recorded. Consecutive
+operations that keep the size of the map form a block. A block that also uses the result of a block before the previous
+one has a skip, drawn as an arrow over the blocks between. Residual connections inside a block are counted.
 """
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from ..nn import Module, evaluating
 from .images import PALETTE
 from .pyplot import import_pyplot
 
-KINDS = {  # of operations: what they are called, color in the palette
+KINDS = {  # of operations: label, index into the palette
     "conv": ("convolution", 2), "pool": ("pooling", 6), "up": ("upsampling", 3), "linear": ("fully connected", 4),
-    "roi": ("regions of interest", 7), "join": ("maps joined", 1), "input": ("picture", 0),
+    "roi": ("regions of interest", 7), "join": ("maps joined", 1), "input": ("image", 0),
 }
 OPERATIONS = {
     "Conv2d": "conv", "ConvTranspose2d": "up", "MaxPool2d": "pool", "AvgPool2d": "pool", "AdaptiveAvgPool2d": "pool",
@@ -31,10 +31,10 @@ OPERATIONS = {
 
 @dataclasses.dataclass
 class Block:
-    """Operations one after the other on maps of one size: their kinds, what they make, the blocks they take it from.
+    """Consecutive operations on maps of one size: their kinds, the resulting map, and the blocks they read from.
 
-    ``residual``: how often what came in is added to what was made of it. ``branches``: how many of its maps were made
-    beside each other, to be concatenated (Inception's, ASPP's), 0 for none.
+    ``residual``: the number of residual additions. ``branches``: the number of parallel branches that are concatenated
+    (as in Inception and ASPP), or 0.
     """
 
     kinds: list[str]
@@ -46,7 +46,7 @@ class Block:
 
     @property
     def kind(self) -> str:
-        """The kind that most of its operations are; of two that are as many, the later one."""
+        """The most frequent kind of its operations; of equally frequent ones, the later."""
         counts = Counter(self.kinds)
         return max(self.kinds, key=lambda kind: (counts[kind], self.kinds[::-1].index(kind) == 0))
 
@@ -57,8 +57,8 @@ class Block:
         return ", ".join(parts + [f"{self.residual} residual"] * bool(self.residual))
 
 
-class Follower(Tracer):
-    """A tracer that puts the operations into blocks."""
+class BlockTracer(Tracer):
+    """A tracer that groups the operations into blocks."""
 
     def __init__(self, model: Module):
         super().__init__(model)
@@ -90,8 +90,8 @@ class Follower(Tracer):
         return result
 
     def place(self, kind: str, shape: tuple[int, ...], sources: set[int]) -> int:
-        """The block of an operation: the last one, if that has this size and nothing new comes in; else a new one."""
-        size = shape[2:4] if len(shape) >= 4 else (1, 1)
+        """The block of an operation: the last one if it has this size and no other block is read, else a new one."""
+        size = (shape[2], shape[3]) if len(shape) >= 4 else (1, 1)
         here, last = len(self.blocks) - 1, self.blocks[-1]
         if kind == "join" and size == last.size and len(sources - {here}) == 1 and here in sources \
                 and sources - {here} <= last.sources:
@@ -106,17 +106,17 @@ class Follower(Tracer):
 
 @no_grad()
 def blocks(model: Module, input_size: tuple[int, int, int]) -> list[Block]:
-    """The blocks of a network for a picture (C, H, W); raises what the network raises for that size."""
-    follower = Follower(model)
+    """The blocks of a network for an image (C, H, W). Raises what the network raises for that size."""
+    follower = BlockTracer(model)
     with evaluating(model), substitute({cls: traced(cls, follower) for cls in functions()}):
         model(follower.picture(input_size))
     return in_branches(follower.blocks)
 
 
 def in_branches(several: list[Block]) -> list[Block]:
-    """The same blocks, but each branch in one piece: after a block comes one that takes what it made, if there is one.
+    """Reorder the blocks so that each branch is contiguous: a block is followed by one that reads it, if there is one.
 
-    The network may compute all branches of a pyramid level by level; then two blocks of a branch can become one.
+    A network may compute the branches of a pyramid level by level; then two blocks of a branch can be merged.
     """
     order: list[int] = []
     while len(order) < len(several):
@@ -139,7 +139,7 @@ def in_branches(several: list[Block]) -> list[Block]:
 
 
 def describe(several: list[Block]) -> str:
-    """The picture in words, for those who do not see it."""
+    """The drawing in words, for readers who cannot see it."""
     parts = [f"{i}: {b.words()}, {b.channels} x {b.size[0]} x {b.size[1]}" for i, b in enumerate(several)]
     skips = [f"{s} to {i}" for i, b in enumerate(several) for s in sorted(b.sources) if s < i - 1]
     return f"{len(several)} blocks. " + "; ".join(parts) + "." + (f" Skips: {', '.join(skips)}." if skips else "")
@@ -148,8 +148,8 @@ def describe(several: list[Block]) -> str:
 def draw_architecture(several: list[Block], title: str = "") -> Any:
     """Draw blocks from left to right and return the figure.
 
-    A block is as high as the square root of its map's side and as wide as the logarithm of its channels, which stand
-    above it; below it stands the side. Its color and the words below say what it does.
+    The height of a block is the square root of its map's side, its width the logarithm of its channels. The channels
+    are written above it, the side below. Its color and the words below it name its operations.
     """
     plt = import_pyplot()
     largest = max(b.size[0] for b in several)
@@ -169,7 +169,7 @@ def draw_architecture(several: list[Block], title: str = "") -> Any:
         side = f"{b.size[0]}" if b.size[0] == b.size[1] else f"{b.size[0]}x{b.size[1]}"
         ax.text(middle, -height / 2 - 0.05, side, ha="center", va="top", fontsize=6 if "x" in side else 7, color="0.35")
         ax.text(middle, -1.62, b.words().replace(", ", "\n"), ha="center", va="top", fontsize=6.5)
-        if b.residual:  # a small arrow over the block itself
+        if b.residual:  # a small arrow over the block
             low, high = height / 2 + 0.24, height / 2 + 0.42
             ax.plot([left, left, left + width], [low, high, high], color=PALETTE[5] / 255, lw=1.1, ls=(0, (4, 2)))
             ax.annotate("", (left + width, low), (left + width, high), arrowprops=blue)
@@ -177,11 +177,12 @@ def draw_architecture(several: list[Block], title: str = "") -> Any:
         for s in b.sources:
             if s == i - 1:
                 ax.annotate("", (left, 0), (lefts[s] + widths[s], 0), arrowprops={**blue, "color": "0.2", "lw": 1})
-    ends = {}  # of arrows at one block: side by side, so that none crosses another: (block, arrow) -> x
-    for b in range(len(several)):
-        here = sorted((p for p in rise if p[1] == b), key=rise.get) + sorted(
-            (p for p in rise if p[0] == b), key=rise.get, reverse=True)
-        ends |= {(b, pair): lefts[b] + widths[b] * (n + 1) / (len(here) + 1) for n, pair in enumerate(here)}
+    # (block, arrow) -> x: the arrows at a block stand side by side, so that none cross
+    ends: dict[tuple[int, tuple[int, int]], float] = {}
+    for k in range(len(several)):
+        here = sorted((p for p in rise if p[1] == k), key=lambda p: rise[p]) + sorted(
+            (p for p in rise if p[0] == k), key=lambda p: -rise[p])
+        ends |= {(k, pair): lefts[k] + widths[k] * (n + 1) / (len(here) + 1) for n, pair in enumerate(here)}
     for (s, i), y in rise.items():
         x0, x1 = ends[s, (s, i)], ends[i, (s, i)]
         low = heights[s] / 2 + (0.62 if several[s].residual else 0.28)

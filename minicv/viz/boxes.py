@@ -1,6 +1,7 @@
-"""Pictures with boxes, masks and heat maps, in colors that color-blind people can tell apart.
+"""Images with boxes, masks and heat maps, in colors that color-blind people can tell apart.
 
-A box (x1, y1, x2, y2) is drawn where it is: pixel (i, j) reaches from i to i + 1 and from j to j + 1.
+Coordinates are continuous: pixel (i, j) reaches from i to i + 1 and from j to j + 1, and a box (x1, y1, x2, y2) is
+drawn at exactly these coordinates.
 """
 from __future__ import annotations
 
@@ -12,16 +13,16 @@ import numpy as np
 from .fonts import set_fonts
 from .images import PALETTE, to_rgb
 
-COLORS = PALETTE[[1, 2, 3, 7, 4, 5, 6]]  # one class after the other
+COLORS = PALETTE[[1, 2, 3, 7, 4, 5, 6]]  # of class 0, 1, ...
 
 
 def class_color(label: int) -> np.ndarray:
-    """The color of a class, RGB in 0..1; every eighth is the first again."""
+    """The color of a class, RGB in 0..1; seven colors repeat."""
     return COLORS[int(label) % len(COLORS)] / 255
 
 
 def draw_image(ax: Any, image: np.ndarray, title: str = "", **options: Any) -> None:
-    """A picture (C, H, W) in 0..1, or (H, W, 3), on axes whose units are its pixels; ``options`` go to imshow."""
+    """Draw an image (C, H, W) in 0..1, or (H, W, 3), on axes whose units are pixels; ``options`` go to imshow."""
     rgb = image if image.ndim == 3 and image.shape[2] == 3 else to_rgb(image)
     H, W = rgb.shape[:2]
     ax.imshow(rgb, **{"extent": (0, W, H, 0), "interpolation": "nearest", **options})
@@ -31,21 +32,21 @@ def draw_image(ax: Any, image: np.ndarray, title: str = "", **options: Any) -> N
 
 def draw_boxes(ax: Any, boxes: np.ndarray, labels: Sequence[int] | None = None, texts: Sequence[str] | None = None,
                color: Any = None, width: float = 1.8, style: str = "-") -> None:
-    """Frames on axes of ``draw_image``, with a thin white line beside them, so that they show on any ground.
+    """Draw boxes on the axes of ``draw_image``, with a thin white line around them to show on any background.
 
-    boxes: (R, 4). labels: (R,), each class in its color; or one ``color`` for all. texts: (R,), at the boxes.
+    boxes: (R, 4). labels: (R,), to give each class its color; or one ``color`` for all. texts: (R,), beside the boxes.
     """
     import matplotlib.patheffects as effects
     from matplotlib.colors import to_rgb
     from matplotlib.patches import Rectangle
     for r, (x1, y1, x2, y2) in enumerate(np.asarray(boxes, float).tolist()):
-        own = class_color(0 if labels is None else labels[r]) if color is None else color
+        own: Any = class_color(0 if labels is None else labels[r]) if color is None else color
         halo = [effects.Stroke(linewidth=width + 1, foreground="w", alpha=0.8), effects.Normal()]
         ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=own, linewidth=width, linestyle=style,
                                path_effects=halo))
         if texts is not None and texts[r]:
             dark = np.dot(to_rgb(own), (0.299, 0.587, 0.114)) < 0.5
-            right = x1 > 0.6 * max(ax.get_xlim())  # a text that begins here may end beyond the picture
+            right = x1 > 0.6 * max(ax.get_xlim())  # a text that begins here may end outside the image
             ax.text(min(x2, max(ax.get_xlim())) if right else max(x1, 0), max(y1, 0), texts[r], fontsize=7,
                     ha="right" if right else "left", va="bottom" if y1 > 8 else "top",
                     color="w" if dark else "k", clip_on=True,
@@ -69,8 +70,10 @@ def draw_predictions(ax: Any, image: np.ndarray, found: Any, class_names: Sequen
 
 def overlay_masks(image: np.ndarray, masks: np.ndarray, labels: Sequence[int] | None = None,
                   strength: float = 0.5) -> np.ndarray:
-    """A picture (C, H, W) with masks (R, H, W) tinted, each class, or without labels each mask, in its color, and an
-    outline of full color: uint8 (H, W, 3)."""
+    """An image (C, H, W) with masks (R, H, W) tinted and outlined in the color of their class: uint8 (H, W, 3).
+
+    Without labels each mask has its own color.
+    """
     rgb = to_rgb(image).astype(np.float32)
     for r, mask in enumerate(np.asarray(masks, bool)):
         color = 255 * class_color(r if labels is None else labels[r]).astype(np.float32)

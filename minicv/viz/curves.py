@@ -17,9 +17,9 @@ HATCHES = (None, "//", "..", "xx", "\\\\")
 
 
 def loss_curve(lines: list[dict]) -> Any:
-    """Losses and, where there are any, validation values against the step, from the lines of a metrics.jsonl.
+    """Plot losses, and validation values if there are any, against the step, from the lines of a metrics.jsonl.
 
-    A figure for ``savefig``, which no window shows.
+    Returns a figure for ``savefig``; no window shows it.
     """
     import_matplotlib()
     from matplotlib.figure import Figure
@@ -27,7 +27,7 @@ def loss_curve(lines: list[dict]) -> Any:
     checks = [line for line in lines if line.get("validation") is not None]
     every = dict.fromkeys(name for line in losses for name in line)
     names = [name for name in every if name not in ("step", "lr", "seconds", "memory")]
-    if len(names) == 2:  # one loss and its sum are the same
+    if len(names) == 2:  # a single loss equals the sum
         names = ["total"]
     figure = Figure(figsize=(7, 4), layout="constrained")
     ax = figure.subplots()

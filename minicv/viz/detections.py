@@ -1,4 +1,4 @@
-"""What detectors found against what is there, without the picture: right answers, false alarms and misses."""
+"""Detections and true objects in one drawing, without the image: hits, false alarms and misses."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -13,23 +13,23 @@ from .boxes import class_color
 from .fonts import legible, set_fonts
 from .pyplot import import_pyplot
 
-PALE, DARK = 0.3, 0.7  # how much of a class's color is in its objects, and in the outlines of what was found
+PALE, DARK = 0.3, 0.7  # the opacity of true objects, and the brightness of the outlines of detections
 WIDTH, DASHES, HATCH = 1.3, (0, (3, 1.5)), "////"
-CROSS = {"marker": "x", "markeredgecolor": "k", "markersize": 5.5, "markeredgewidth": 1.4}
+CROSS: dict[str, Any] = {"marker": "x", "markeredgecolor": "k", "markersize": 5.5, "markeredgewidth": 1.4}
 
 
 def detection_sheet(truths: Sequence[DetectionSample], found: Mapping[str, Sequence[Detections]],
                 class_names: Sequence[str], titles: Sequence[str] | None = None, size: float = 3.4,
                 threshold: float = 0.5) -> Any:
-    """A figure with a row for each detector and a column for each picture, see ``draw_detections``, and a legend below.
+    """A figure with a row per detector and a column per image, see ``draw_detections``, and a legend below.
 
-    found: name of a detector -> what it found on each picture. titles: of the pictures. size: width of one, inches.
-    ``ValueError`` unless there are detections for each picture.
+    found: name of a detector -> its detections in each image. titles: of the images. size: width of an image in inches.
+    Raises ``ValueError`` unless there are detections for every image.
     """
     plt = import_pyplot()
     for name, each in found.items():
         if len(each) != len(truths):
-            raise ValueError(f"detection_sheet: {name!r} needs detections on each of {len(truths)} pictures, got "
+            raise ValueError(f"detection_sheet: {name!r} needs detections in each of {len(truths)} images, got "
                              f"{len(each)}")
     heights = [size * truth.image.shape[1] / truth.image.shape[2] for truth in truths]
     figure, axes = plt.subplots(len(found), len(truths), squeeze=False, layout="compressed",
@@ -49,22 +49,25 @@ def detection_sheet(truths: Sequence[DetectionSample], found: Mapping[str, Seque
 
 
 def draw_detections(ax: Any, found: Detections, truth: DetectionSample, threshold: float = 0.5) -> tuple[int, int, int]:
-    """Objects pale, what was found as outlines, both in the color of the class; how many right, false, and missed.
+    """Draw objects filled and detections outlined, in the color of their class.
 
-    Right or false by ``match_detections`` at the IoU ``threshold``: false alarms are dashed with a cross in the middle,
-    misses hatched. Masks, where both have them, else boxes. Objects that are difficult, or crowds, are left out.
+    Returns the numbers of hits, false alarms and misses, which ``match_detections`` finds at the IoU ``threshold``.
+    False alarms are dashed and crossed out, misses hatched. Masks are drawn if both sides have them, else boxes.
+    Difficult objects and crowds are left out.
     """
     truth = truth.for_training()
     of = match_detections(found, truth, threshold)
     missed = np.setdiff1d(np.arange(len(truth.labels)), of)
     H, W = truth.image.shape[1:]
     ax.set(xlim=(0, W), ylim=(H, 0), xticks=[], yticks=[], aspect="equal", facecolor="w")
-    masks = found.masks is not None and truth.masks is not None
+    shapes: tuple[Any, Any] = (truth.masks, found.masks)
+    if truth.masks is None or found.masks is None:
+        shapes = truth.boxes, found.boxes
     for g, label in enumerate(truth.labels):
         hatch = HATCH if g in missed else None
-        _object(ax, truth.masks[g] if masks else truth.boxes[g], class_color(label), hatch)
+        _object(ax, shapes[0][g], class_color(label), hatch)
     for d, label in enumerate(found.labels):
-        _outline(ax, found.masks[d] if masks else found.boxes[d], DARK * class_color(label), of[d] >= 0)
+        _outline(ax, shapes[1][d], DARK * class_color(label), of[d] >= 0)
         if of[d] < 0:
             x1, y1, x2, y2 = found.boxes[d]
             ax.plot((x1 + x2) / 2, (y1 + y2) / 2, linestyle="", **CROSS)
@@ -72,7 +75,7 @@ def draw_detections(ax: Any, found: Detections, truth: DetectionSample, threshol
 
 
 def _object(ax: Any, shape: np.ndarray, color: np.ndarray, hatch: str | None) -> None:
-    """A box (4,) or a mask (H, W), filled; hatched in dark gray if there is a ``hatch``."""
+    """Fill a box (4,) or a mask (H, W); ``hatch`` is drawn in dark gray."""
     from matplotlib.patches import Rectangle
     if shape.ndim == 1:
         x1, y1, x2, y2 = shape
@@ -94,19 +97,21 @@ def _outline(ax: Any, shape: np.ndarray, color: np.ndarray, right: bool) -> None
 
 
 def _grid(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The middles of the pixels of a mask (H, W), with a border of nothing, and what is there."""
+    """The pixel centers of a mask (H, W) with an empty border, and its values."""
     H, W = mask.shape
     return np.arange(-0.5, W + 1), np.arange(-0.5, H + 1), np.pad(mask, 1).astype(float)
 
 
 def legend(class_names: Sequence[str]) -> list[Any]:
-    """What the colors, fillings, lines and crosses of ``draw_detections`` mean."""
+    """The legend entries for the colors, fillings, lines and crosses of ``draw_detections``."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
-    colors, gray, false = [class_color(k) for k in range(len(class_names))], np.full(3, 0.5), {"linestyle": DASHES}
+    colors: list[Any] = [class_color(k) for k in range(len(class_names))]
+    gray: Any = np.full(3, 0.5)
+    false: dict[str, Any] = {"linestyle": DASHES, **CROSS}
     return [*(Patch(facecolor=(*color, PALE), edgecolor=DARK * color, linewidth=WIDTH, label=name)
               for name, color in zip(legible(class_names), colors, strict=True)),
-            Patch(facecolor=(*gray, PALE), label="filled: is there"),
-            Patch(fill=False, edgecolor=DARK * gray, linewidth=WIDTH, label="outlined: was found"),
+            Patch(facecolor=(*gray, PALE), label="filled: true object"),
+            Patch(fill=False, edgecolor=DARK * gray, linewidth=WIDTH, label="outlined: detection"),
             Patch(facecolor=(*gray, PALE), edgecolor="0.25", linewidth=0, hatch=HATCH, label="hatched: missed"),
-            Line2D([], [], color=DARK * gray, linewidth=WIDTH, **false, **CROSS, label="dashed, crossed: false alarm")]
+            Line2D([], [], color=DARK * gray, linewidth=WIDTH, **false, label="dashed, crossed: false alarm")]

@@ -151,7 +151,7 @@ def text_size(text: str, size: int) -> tuple[int, int]:
 
 def draw_text(draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, size: int, fill: Any) -> None:
     """Write a text, its letters ``size`` pixels high, with its upper left corner ``at`` (x, y)."""
-    x, baseline = at[0], at[1] + _face(default_font(), size).getmetrics()[0]
+    x, baseline = float(at[0]), at[1] + _face(default_font(), size).getmetrics()[0]
     for part, face in _runs(text, size):
         draw.text((x, baseline), part, fill=fill, font=face, anchor="ls")
         x += face.getlength(part)

@@ -9,23 +9,24 @@ from ..autograd import Tensor
 from ..autograd.graph import calls
 from .pyplot import import_pyplot
 
-LARGEST = 400  # calls: a longer row is wider than an image file can be
+MAX_CALLS = 400  # a longer row is wider than an image file can be
 
 
 def draw_graph(tensor: Tensor, names: dict[str, Tensor] | None = None, ax: Any = None) -> Any:
     """Draw the graph behind a tensor with matplotlib, computation from left to right, and return the axes.
 
-    Square boxes are calls, with the shape of their result; round ones are leaves (one that needs no gradient is not in
-    the graph). The first argument's arrow arrives highest. ``names`` labels leaves and results, as in
-    ``{"w": w, "loss": loss}``. Raises ``RuntimeError`` after ``backward``, which takes the graph apart, and
-    ``ValueError`` for a graph of more than LARGEST calls.
+    Square boxes are calls, with the shape of their result; round boxes are leaves (a leaf that needs no gradient is not
+    in the graph). The arrow of the first argument arrives highest. ``names`` labels leaves and results, as in
+    ``{"w": w, "loss": loss}``. Raises ``RuntimeError`` after ``backward``, which frees the graph, and ``ValueError``
+    for a graph of more than MAX_CALLS calls.
     """
     count = len(calls(tensor))
-    if count > LARGEST:
-        raise ValueError(f"draw_graph: the graph has {count:,} calls, and a drawing has room for {LARGEST}; draw "
+    if count > MAX_CALLS:
+        raise ValueError(f"draw_graph: the graph has {count:,} calls, and a drawing has room for {MAX_CALLS}; draw "
                          "a smaller network, or a result nearer to its leaves")
     plt = import_pyplot()
-    from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Path
+    from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+    from matplotlib.path import Path
     place, arrows = arrange(tensor)
     labels, text = {t.node or t: name for name, t in (names or {}).items()}, {}
     for box in (b for b in place if not isinstance(b, tuple)):
@@ -60,11 +61,11 @@ def draw_graph(tensor: Tensor, names: dict[str, Tensor] | None = None, ax: Any =
 
 
 def arrange(tensor: Tensor) -> tuple[dict[Any, tuple[int, float]], list[tuple[list, float]]]:
-    """Where ``draw_graph`` puts things: item -> (column, height), and each arrow's path and the port it ends at.
+    """The layout of ``draw_graph``: item -> (column, height), and for each arrow its path and the port where it ends.
 
-    An item is a call, a leaf, or, as (source, column), the room that an arrow needs to pass a column. A port is the
-    height on the box, -0.5 to 0.5. Everything stands as far right as its users allow, and as high as, on average, what
-    it is joined to, but one row apart: a small version of Sugiyama, Tagawa and Toda (1981).
+    An item is a call, a leaf, or (source, column), the space that an arrow needs to pass a column. A port is a height
+    on the box, -0.5 to 0.5. Every item stands as far right as its users allow, at the mean height of its neighbors, but
+    at least one row from the next item: a small version of Sugiyama, Tagawa and Toda (1981).
     """
     column, edges, arrows, joined = {tensor.node or tensor: 0}, [], [], defaultdict(list)
     for node in reversed(calls(tensor)):  # by now all that use its result have a column
@@ -88,7 +89,7 @@ def arrange(tensor: Tensor) -> tuple[dict[Any, tuple[int, float]], list[tuple[li
         inside[c].append(item)
     for c in [*range(-1, first, -1), *range(first, 1)] * 60 if edges else ():
         wish = {k: sum(y[other] + up for other, up in joined[k]) / len(joined[k]) for k in inside[c]}
-        order = sorted(wish, key=wish.get, reverse=True)
+        order = sorted(wish, key=lambda k: -wish[k])
         for i, k in enumerate(order):
             y[k] = min(wish[k], y[order[i - 1]] - 1) if i else wish[k]
         shift = sum(wish[k] - y[k] for k in wish) / len(wish)

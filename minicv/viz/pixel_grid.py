@@ -1,6 +1,6 @@
-"""Small maps drawn pixel by pixel: their numbers, and the windows, bins and boxes that lie on them.
+"""Small maps drawn pixel by pixel, with their numbers, and windows, bins and boxes on them.
 
-Pixel (i, j) reaches from i to i + 1 and from j to j + 1, so that a box in pixels is drawn where it is.
+Coordinates are continuous: pixel (i, j) reaches from i to i + 1 and from j to j + 1.
 """
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import numpy as np
 
 from .images import PALETTE
 
-BIN_COLORS = PALETTE[[3, 5, 1, 7]] / 255  # green, blue, orange, pink: one after the other for neighboring bins
+BIN_COLORS = PALETTE[[3, 5, 1, 7]] / 255  # green, blue, orange, pink: neighboring bins differ
 
 Span = tuple[float, float]  # begin and end
 
 
 def draw_pixels(ax: Any, values: Any, title: str = "", numbers: bool = False, **options: Any) -> None:
-    """A map (H, W) in gray, or pale with each number in its pixel; ``options`` go to imshow."""
+    """Draw a map (H, W) in gray, or pale with each number in its pixel; ``options`` go to imshow."""
     values = np.asarray(values, float)
     (H, W), pale = values.shape, {"cmap": "Greys", "vmin": 0, "vmax": 2.5 * max(values.max(), 1e-9)}
     colors = pale if numbers else {"cmap": "gray"}
@@ -29,7 +29,7 @@ def draw_pixels(ax: Any, values: Any, title: str = "", numbers: bool = False, **
 
 
 def draw_bin(ax: Any, rows: Span, columns: Span, color: Any, inset: float = 0.05, width: float = 2.2) -> None:
-    """A frame around the rows and columns (begin, end), drawn ``inset`` pixels inside."""
+    """Draw a frame around the rows and columns [begin, end), ``inset`` pixels inside."""
     from matplotlib.patches import Rectangle
     (y, y2), (x, x2) = rows, columns
     ax.add_patch(Rectangle((x + inset, y + inset), x2 - x - 2 * inset, y2 - y - 2 * inset, fill=False, edgecolor=color,
@@ -38,8 +38,10 @@ def draw_bin(ax: Any, rows: Span, columns: Span, color: Any, inset: float = 0.05
 
 def draw_bins(ax: Any, rows: Sequence[Span], columns: Sequence[Span], maxima_of: np.ndarray | None = None,
               inset: float = 0.06, nested: float = 0.0) -> None:
-    """A grid of bins in four colors, each ``nested`` pixels further inside, so that overlaps show; rings around the
-    maxima of the map ``maxima_of`` in them, the larger the later."""
+    """Draw a grid of bins in four colors, each ``nested`` pixels further inside, so that overlaps show.
+
+    With the map ``maxima_of``, a ring marks the maximum in each bin; later rings are larger.
+    """
     for n, (r, c) in enumerate((r, c) for r in rows for c in columns):
         color = BIN_COLORS[n % 4]
         draw_bin(ax, r, c, color, inset + nested * (n % 4))

@@ -1,7 +1,7 @@
-"""matplotlib where the environment names a backend that cannot be used.
+"""Import matplotlib even if the environment names a backend that cannot be used.
 
-A notebook hands MPLBACKEND to every command that it starts, and matplotlibrc may name a window toolkit; the command may
-have neither the package nor a screen. Drawing to a file needs none of them.
+A notebook passes MPLBACKEND to every command that it starts, and matplotlibrc may name a window toolkit. The command
+may lack the package or a screen; drawing to a file needs neither.
 """
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from types import ModuleType
 
 
 def import_matplotlib() -> ModuleType:
-    """matplotlib, whatever MPLBACKEND says: its own import fails for a name that it does not know."""
+    """Import matplotlib, whatever MPLBACKEND says; a plain import fails for an unknown name."""
     chosen = None if "matplotlib" in sys.modules else os.environ.pop("MPLBACKEND", None)
     try:
         import matplotlib
@@ -26,13 +26,12 @@ def import_matplotlib() -> ModuleType:
 
 
 def import_pyplot() -> ModuleType:
-    """matplotlib.pyplot with the backend that the user has chosen, so that a notebook shows its figures; or with Agg,
-    where that one does not work."""
+    """Import matplotlib.pyplot with the user's backend, so that a notebook shows figures; with Agg if that fails."""
     import_matplotlib()
     import matplotlib.pyplot as plt
     if not plt.get_fignums():  # no figure has tried the backend yet
         try:
             plt.switch_backend(plt.get_backend())
-        except Exception:  # whatever a toolkit raises that lacks its packages or a screen
+        except Exception:  # anything that a toolkit raises without its packages or a screen
             plt.switch_backend("agg")
     return plt

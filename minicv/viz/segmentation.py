@@ -1,6 +1,6 @@
-"""Label maps side by side, and which class is taken for which, in colors that color-blind people can tell apart.
+"""Label maps side by side, and confusion matrices, in colors that color-blind people can tell apart.
 
-No palette does that for more than eight or nine classes, so large regions also carry the number of their class.
+No palette has more than eight or nine such colors, so large regions also carry the number of their class.
 """
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .pyplot import import_pyplot
 VOID = np.array([255, 255, 255], np.uint8)
 BLACK, ORANGE, SKY, _, YELLOW, _, VERMILION, PINK = PALETTE.tolist()
 GREEN, BLUE, GRAY, BROWN, PURPLE = (0, 120, 85), (0, 90, 178), (190, 190, 190), (110, 60, 40), (90, 20, 110)
-NATURAL = (  # what a reader expects of CamVid and of scenes, and still different for all eyes
+NATURAL = (  # the colors that a reader expects in CamVid and in street scenes, still distinct for all eyes
     {"sky": SKY, "building": ORANGE, "pole": BLACK, "road": GRAY, "pavement": YELLOW, "tree": GREEN, "sign": VERMILION,
      "fence": BROWN, "car": BLUE, "pedestrian": PINK, "bicyclist": PURPLE},
     {"ground": YELLOW, "water": SKY, "road": GRAY, "tree": GREEN, "house": ORANGE, "car": VERMILION, "boat": BLUE,
@@ -25,21 +25,22 @@ NATURAL = (  # what a reader expects of CamVid and of scenes, and still differen
 
 
 def class_colors(classes: int | Sequence[str]) -> np.ndarray:
-    """Colors for so many classes, or for classes of these names, uint8 (K, 3).
+    """Colors for a number of classes, or for classes of these names: uint8 (K, 3).
 
-    The palette, then lighter and then darker, and then the same again; names that NATURAL knows have theirs.
+    They are the palette, then lighter, then darker, and then repeat. Names in NATURAL have their own colors.
     """
     for colors in NATURAL:
         if not isinstance(classes, int) and set(classes) <= set(colors):
             return np.array([colors[name] for name in classes], np.uint8)
-    palette = PALETTE[[2, 1, 3, 7, 5, 6, 4, 0]].astype(float)  # each far from the one before
+    palette = PALETTE[[2, 1, 3, 7, 5, 6, 4, 0]].astype(float)  # each differs clearly from the one before
     shades = np.concatenate([palette, 0.5 * palette + 127, 0.55 * palette + 20])  # black: gray, nearly black
     count = classes if isinstance(classes, int) else len(classes)
     return shades[np.arange(count) % len(shades)].astype(np.uint8)
 
 
 def color_labels(labels: np.ndarray, colors: np.ndarray, ignore_index: int | None = 255) -> np.ndarray:
-    """Classes (H, W) in colors (K, 3): uint8 (H, W, 3). Void is white. ``ValueError`` for a class without a color."""
+    """Color the classes (H, W) by ``colors`` (K, 3): uint8 (H, W, 3); void is white. Raises ``ValueError`` if K is too
+    small."""
     labels = np.asarray(labels)
     void = labels == ignore_index if ignore_index is not None else np.zeros(labels.shape, bool)
     classes = np.where(void, 0, labels)
@@ -51,20 +52,20 @@ def color_labels(labels: np.ndarray, colors: np.ndarray, ignore_index: int | Non
 def segmentation_sheet(images: Sequence[np.ndarray], label_maps: Mapping[str, Sequence[np.ndarray]],
                      class_names: Sequence[str], colors: np.ndarray | None = None, *, size: float = 2.4,
                      ignore_index: int | None = 255, smallest: float = 0.012, with_images: bool = True) -> Any:
-    """A figure with a row for each picture: the picture, then what each labeling says of it, and a legend below.
+    """A figure with a row per image: the image and its label maps; a legend below.
 
-    images: (C, H, W) in [0, 1]. label_maps: title -> a label map (H, W) for each picture, such as "truth" and networks.
-    colors: (K, 3); None takes class_colors. size: width of a picture, inches. smallest: regions of at least this
-    share of the picture carry the number of their class. with_images=False leaves the pictures themselves out.
-    ``ValueError`` for label maps that are not one for each picture.
+    images: (C, H, W) in [0, 1]. label_maps: title -> a label map (H, W) for each image, for example the truth and the
+    predictions of networks. colors: (K, 3); None takes class_colors. size: width of an image in inches. smallest:
+    regions of at least this share of the image carry the number of their class. with_images=False leaves the images
+    out. Raises ``ValueError`` unless every image has a label map of its size.
     """
     plt = import_pyplot()
     for title, maps in label_maps.items():
         if [m.shape for m in maps] != [image.shape[-2:] for image in images]:
-            raise ValueError(f"segmentation_sheet: {title!r} needs a label map of its size for each picture, got "
-                             f"{[m.shape for m in maps]} for pictures {[image.shape[-2:] for image in images]}")
+            raise ValueError(f"segmentation_sheet: {title!r} needs a label map of its size for each image, got "
+                             f"{[m.shape for m in maps]} for images {[image.shape[-2:] for image in images]}")
     colors = class_colors(class_names) if colors is None else np.asarray(colors, np.uint8)
-    titles = ["picture", *label_maps] if with_images else list(label_maps)
+    titles = ["image", *label_maps] if with_images else list(label_maps)
     columns, rows = len(titles), len(images)
     heights = [size * image.shape[1] / image.shape[2] for image in images]
     lines = -(-(len(class_names) + 1) // _per_line(size * columns, class_names))  # of the legend
@@ -92,7 +93,7 @@ def segmentation_sheet(images: Sequence[np.ndarray], label_maps: Mapping[str, Se
 
 
 def draw_legend(figure: Any, class_names: Sequence[str], colors: np.ndarray, columns: int) -> None:
-    """The classes with their numbers and colors, at the bottom of a figure."""
+    """Draw the classes with their numbers and colors at the bottom of a figure."""
     from matplotlib.patches import Patch
     patches = [Patch(facecolor=color / 255, edgecolor="0.3", linewidth=0.5, label=f"{k} {name}")
                for k, (name, color) in enumerate(zip(legible(class_names), np.asarray(colors), strict=True))]
@@ -102,12 +103,12 @@ def draw_legend(figure: Any, class_names: Sequence[str], colors: np.ndarray, col
 
 
 def _per_line(width: float, class_names: Sequence[str]) -> int:
-    """How many entries of the legend fit into so many inches."""
+    """How many entries of the legend fit into this width in inches."""
     return max(1, int(width / (0.5 + 0.065 * max(map(len, class_names)))))
 
 
 def _number(ax: Any, labels: np.ndarray, colors: np.ndarray, smallest: float, ignore_index: int | None) -> None:
-    """Write its class into each large region, where it is widest."""
+    """Write the class of each large region where the region is widest."""
     for k in np.unique(labels):
         if k == ignore_index:
             continue
@@ -120,10 +121,10 @@ def _number(ax: Any, labels: np.ndarray, colors: np.ndarray, smallest: float, ig
 
 
 def draw_confusion_matrix(matrix: np.ndarray, class_names: Sequence[str], ax: Any = None, title: str = "") -> Any:
-    """A confusion matrix (K, K), rows truth, columns prediction, as a picture; the axes.
+    """Draw a confusion matrix (K, K), rows truth, columns prediction; return the axes.
 
-    The numbers are percent of the row, the pixels of a class; beside them each class's share of all pixels and its IU.
-    ``ValueError`` where names and matrix do not fit.
+    The numbers are percent of the row, that is of the pixels of a class. Beside them stand the class's share of all
+    pixels and its IU. Raises ``ValueError`` if names and matrix do not fit.
     """
     plt = import_pyplot()
     n, K = np.asarray(matrix, float), len(class_names)

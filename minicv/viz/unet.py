@@ -1,4 +1,4 @@
-"""U-Net's figure 1, for any U-Net."""
+"""Figure 1 of the U-Net paper, for any U-Net."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -11,13 +11,13 @@ from .images import PALETTE
 from .pyplot import import_pyplot
 
 MADE_BY = {"conv": (5, "conv 3x3, ReLU"), "pool": (6, "max pool 2x2"), "up": (3, "up-conv 2x2"),
-           "head": (7, "conv 1x1")}  # color in the palette, words
+           "head": (7, "conv 1x1")}  # index into the palette, label
 
 
 class FeatureMap(NamedTuple):
-    """A map of the network: its level (0 is the top), side, channels, and what made it.
+    """A feature map: its level (0 is the top), side, channels, and the operation that made it.
 
-    ``made_by``: "input", "conv", "pool", "up" or "head"; the first ``copied`` channels came over the skip.
+    ``made_by`` is "input", "conv", "pool", "up" or "head"; the first ``copied`` channels come from the skip connection.
     """
 
     level: int
@@ -28,12 +28,12 @@ class FeatureMap(NamedTuple):
 
 
 def feature_maps(net: Any, side: int) -> list[FeatureMap]:
-    """The maps of a U-Net (``minicv.models``) for an input of this side, in the order in which its layers make them."""
+    """The feature maps of a U-Net (``minicv.models``) for an input of this side, in the order of computation."""
     channels, maps, skips = net.in_channels, [FeatureMap(0, side, net.in_channels, "input")], []
 
     def two_convs(level, two, side):
         for conv in (two.conv1, two.conv2):
-            side -= conv.weight.shape[2] - 1 if net.lost else 0  # valid: a 3x3 kernel takes a pixel off each border
+            side -= conv.weight.shape[2] - 1 if net.lost else 0  # valid: removes a border
             maps.append(FeatureMap(level, side, conv.weight.shape[0], "conv"))
         return side, maps[-1].channels
 
@@ -51,20 +51,21 @@ def feature_maps(net: Any, side: int) -> list[FeatureMap]:
 
 
 def draw_unet(maps: Sequence[FeatureMap], ax: Any = None) -> Any:
-    """Draw maps in the order of the computation as a U (U-Net, Fig. 1) and return the axes.
+    """Draw feature maps, given in the order of computation, as a U (U-Net, Fig. 1); return the axes.
 
-    A box is as high as the square root of its map's side and as wide as the logarithm of its channels; above it stand
-    the channels, below it the side. Raises ``ValueError`` for an operation that the figure does not know.
+    The height of a box is the square root of the map's side, its width the logarithm of the channels. The channels are
+    written above it, the side below. Raises ``ValueError`` for an unknown operation.
     """
     plt = import_pyplot()
     unknown = {m.made_by for m in maps} - {"input", *MADE_BY}
     if unknown:
-        raise ValueError(f"draw_unet: made_by {sorted(unknown)}; it is one of 'input', {', '.join(map(repr, MADE_BY))}")
+        raise ValueError(f"draw_unet: unknown made_by {sorted(unknown)}; use 'input', {', '.join(map(repr, MADE_BY))}")
     if ax is None:
         ax = plt.figure(figsize=(11, 5.6)).add_axes((0, 0, 1, 1))
     colors, largest = PALETTE / 255, max(m.side for m in maps)
-    boxes, middle, floor = [], {}, 0.0  # a box: left, right, low, high
-    for level in sorted({m.level for m in maps}):  # the middle of each level: below the boxes of the one above
+    boxes: list[tuple[float, float, float, float]] = []
+    middle, floor = {}, 0.0  # each box: left, right, low, high
+    for level in sorted({m.level for m in maps}):  # the middle of each level, below the boxes of the level above
         height = 2.2 * np.sqrt(max(m.side for m in maps if m.level == level) / largest)
         middle[level] = floor - height / 2
         floor -= height + 1.1
@@ -72,7 +73,7 @@ def draw_unet(maps: Sequence[FeatureMap], ax: Any = None) -> Any:
         width, height = 0.1 + 0.045 * np.log2(m.channels), 2.2 * np.sqrt(m.side / largest)
         copied = width * m.copied / m.channels
         left = boxes[-1][1] + 0.6 if boxes else 0.0
-        if m.made_by in ("pool", "up"):  # what was not copied stands below or above the map that it is made of
+        if m.made_by in ("pool", "up"):  # its new part stands below or above the map that it comes from
             left = (boxes[-1][0] + boxes[-1][1]) / 2 - (width + copied) / 2
         low = middle[m.level] - height / 2
         ax.add_patch(plt.Rectangle((left, low), width, height, fc=colors[2], ec="0.25", lw=0.6))

@@ -47,7 +47,7 @@ def test_numpy_is_the_device_unless_another_is_chosen(in_use):
 
 
 def test_an_unknown_device_is_an_error_that_lists_them(in_use):
-    with pytest.raises(ValueError, match=r"use\('abacus'\): no such device; there are \['cupy', 'numpy', 'strict'\]"):
+    with pytest.raises(ValueError, match=r"use\('abacus'\): unknown device; use one of \['cupy', 'numpy', 'strict'\]"):
         minicv.use("abacus")
     assert backend.current_device() == "numpy"
 

@@ -63,7 +63,7 @@ def test_the_mean_over_pictures_is_of_those_where_the_class_shows():
     measured.update(np.array([[0, 0, 2, 2, 2, 2]]), np.array([[0, 0, 2, 2, 0, 0]]))
     # Class 0: B_p {1}, B_t {1, 4}: F = 2/3; over the pictures (1 + 2/3) / 2. Class 2: B_p {2}, B_t {2, 3}: F = 2/3.
     np.testing.assert_allclose(measured.per_class, [5 / 6, 1, 2 / 3])
-    assert measured.pictures.tolist() == [2, 1, 1]
+    assert measured.images.tolist() == [2, 1, 1]
 
 
 def test_void_strips_and_deep_void_by_hand():
@@ -113,11 +113,11 @@ def test_batches():
     for prediction, target in zip(*maps, strict=True):
         single.update(prediction, target)
     np.testing.assert_array_equal(batch.sums, single.sums)
-    np.testing.assert_array_equal(batch.pictures, single.pictures)
+    np.testing.assert_array_equal(batch.images, single.images)
 
 
 def test_errors_and_nothing_is_counted():
-    with pytest.raises(ValueError, match="BoundaryFScore: needs a class, and a tolerance .* got 2, -1 and 3"):
+    with pytest.raises(ValueError, match="BoundaryFScore: needs at least one class, .* got 2, -1 and 3"):
         BoundaryFScore(2, -1)
     measured = BoundaryFScore(2)
     for prediction, target, message in [
@@ -128,7 +128,7 @@ def test_errors_and_nothing_is_counted():
             (np.stack([ROW, ROW]), np.stack([ROW, ROW + 3]), "target holds labels from 3 to 4")]:
         with pytest.raises(ValueError, match=message):
             measured.update(prediction, target)
-    assert not measured.pictures.any()
+    assert not measured.images.any()
     assert np.isnan(measured.per_class).all()
 
 

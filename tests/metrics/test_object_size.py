@@ -81,7 +81,7 @@ def test_nothing_of_a_size_is_nan_without_a_warning():
 
 
 def test_errors():
-    with pytest.raises(ValueError, match=r"ObjectSizeScores: needs a class, rising edges .* got 2, \(3, 3\)"):
+    with pytest.raises(ValueError, match=r"ObjectSizeScores: needs at least one class, .* got 2, \(3, 3\)"):
         ObjectSizeScores(2, edges=(3, 3))
     with pytest.raises(ValueError, match=r"things among the classes, got 2, .* and \(2,\)"):
         ObjectSizeScores(2, things=(2,))

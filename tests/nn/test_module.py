@@ -200,7 +200,7 @@ def test_to_moves_parameters_and_buffers_and_forgets_gradients():
 
 
 def test_to_an_unknown_device():
-    with pytest.raises(ValueError, match="'tpu'.*no such device; there are .*'cupy'.*'numpy'"):
+    with pytest.raises(ValueError, match="'tpu'.*unknown device; use one of .*'cupy'.*'numpy'"):
         Net().to("tpu")
 
 

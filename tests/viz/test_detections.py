@@ -74,5 +74,5 @@ def test_sheet():
     assert [ax.get_ylabel() for ax in figure.axes] == ["one", "", "other", ""]
     words = [text.get_text() for text in figure.legends[0].get_texts()]
     assert words[:2] == ["cat", "dog"] and words[-2:] == ["hatched: missed", "dashed, crossed: false alarm"]
-    with pytest.raises(ValueError, match="detection_sheet: 'one' needs detections on each of 2 pictures, got 1"):
+    with pytest.raises(ValueError, match="detection_sheet: 'one' needs detections in each of 2 images, got 1"):
         detection_sheet([truth(), truth()], {"one": [answers()]}, ["cat", "dog"])

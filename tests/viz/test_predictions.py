@@ -44,7 +44,7 @@ def test_nothing_found_is_said():
 @pytest.mark.parametrize("corner", [(0, 0), (-30, -30), (95, 0), (0, 95), (200, 200), (40, 50)])
 def test_texts_stay_inside_the_picture(corner):
     picture = Image.new("RGB", (100, 100), "white")
-    place_text(picture, ImageDraw.Draw(picture), corner, "cell 0.9", 12, (200, 0, 0))
+    place_text(picture, ImageDraw.Draw(picture), corner, "cell 0.9", size=12, background=(200, 0, 0))
     painted = (np.asarray(picture) != 255).any(axis=2)
     wide, high = text_size("cell 0.9", 12)
     assert painted.any(axis=1).sum() == high and painted.any(axis=0).sum() == wide + 4

@@ -68,7 +68,7 @@ def test_sheet():
     figure = segmentation_sheet([sample.image for sample in samples],
                               {"truth": truth, "net": [np.zeros_like(t) for t in truth]}, StreetScenes.class_names)
     assert len(figure.axes) == 2 * 3  # rows: pictures; columns: picture, truth, net
-    assert [ax.get_title() for ax in figure.axes] == ["picture", "truth", "net", "", "", ""]
+    assert [ax.get_title() for ax in figure.axes] == ["image", "truth", "net", "", "", ""]
     np.testing.assert_array_equal(figure.axes[1].images[0].get_array(),
                                   color_labels(truth[0], class_colors(StreetScenes.class_names)))
     entries = [text.get_text() for text in figure.legends[0].get_texts()]

@@ -137,7 +137,7 @@ def test_free_and_peak_memory(monkeypatch, tmp_path):
     assert memory.free_memory(like) is None or memory.free_memory(like) > MiB
     peak = memory.peak_memory(lambda: np.zeros(10 * MiB, np.uint8) is np.zeros(20 * MiB, np.uint8), like)
     assert 30 * MiB <= peak < 31 * MiB
-    monkeypatch.setattr(memory, "GROUP", tmp_path)
+    monkeypatch.setattr(memory, "CGROUP", tmp_path)
     monkeypatch.setattr(memory, "_available", lambda: 100 * MiB)
     (tmp_path / "memory.max").write_text("max\n")
     (tmp_path / "memory.current").write_text(f"{7 * MiB}\n")
