@@ -50,3 +50,23 @@ def draw_bins(ax: Any, rows: Sequence[Span], columns: Sequence[Span], maxima_of:
             i, j = np.unravel_index(part.argmax(), part.shape)
             ax.scatter(c[0] + j + 0.5, r[0] + i + 0.5, s=330 + 110 * n, facecolors="none", edgecolors=[color],
                        linewidths=1.8)
+
+
+def draw_row_shift(ax: Any, width: int, height: int, kernel: int, tap: tuple[int, int]) -> None:
+    """Draw which pixels of a row-major image two taps of a kernel meet: (0, 0) in blue, ``tap`` in orange.
+
+    Each half pixel carries the number of its output row, or a cross where the window wraps around the right border.
+    """
+    from matplotlib.patches import Rectangle
+    outputs, shift = width - kernel + 1, tap[0] * width + tap[1]
+    for row in range((height - kernel) * width + outputs):
+        wraps = row % width >= outputs
+        for pixel, color, left in ((row, PALETTE[5], 0.0), (row + shift, PALETTE[6], 0.5)):
+            x, y = pixel % width + left, pixel // width
+            ax.add_patch(Rectangle((x, y), 0.5, 1, color=color / 255, alpha=0.25 if wraps else 0.9))
+            ax.text(x + 0.25, y + 0.5, "x" if wraps else row, ha="center", va="center", fontsize=8,
+                    color="k" if wraps else "w")
+    ax.set(xlim=(0, width), ylim=(height, 0), xticks=range(width + 1), yticks=range(height + 1), aspect="equal",
+           title=f"output row r: pixel r (blue),\nand with tap {tap} pixel r + {shift} (orange)")
+    ax.grid(color="0.5", linewidth=0.8)
+    ax.tick_params(labelbottom=False, labelleft=False, length=0)
