@@ -75,14 +75,6 @@ def projected_gradient(gradient: np.ndarray, alpha: np.ndarray, upper: np.ndarra
     return np.where(alpha <= 0, at_zero, np.where(alpha >= upper, at_upper, gradient))
 
 
-def svm_objective(svm: LinearSVM, x: np.ndarray, y: np.ndarray, C: float = 1e-3, positive_weight: float = 2.0,
-                  bias_scale: float = 10.0) -> float:
-    """Return the sum that training minimizes."""
-    loss = np.maximum(0, 1 - y * svm.scores(x))
-    squared_norm = svm.weight.astype(np.float64) @ svm.weight + (svm.bias / bias_scale) ** 2
-    return float(squared_norm / 2 + C * (np.where(y > 0, positive_weight, 1) * loss).sum())
-
-
 @dataclasses.dataclass(frozen=True)
 class MiningRound:
     """One retraining: ``seen`` negatives so far, ``kept`` of them in memory, ``support`` within the margin after it."""

@@ -50,9 +50,6 @@ class FeatureCache:
     def __init__(self, folder: str | os.PathLike, count: int):
         self.folder, self.count = Path(folder), count
 
-    def __len__(self) -> int:
-        return self.count
-
     def path(self, i: int) -> Path:
         return self.folder / f"{i:06}.safetensors"
 

@@ -10,10 +10,16 @@ from minicv.detection.linear_svm import (
     LinearSVM,
     MiningRound,
     projected_gradient,
-    svm_objective,
     train_svm,
     train_svm_with_mining,
 )
+
+
+def svm_objective(svm, x, y, C=1e-3, positive_weight=2.0, bias_scale=10.0):
+    """Return the sum that training minimizes."""
+    loss = np.maximum(0, 1 - y * svm.scores(x))
+    squared_norm = svm.weight.astype(np.float64) @ svm.weight + (svm.bias / bias_scale) ** 2
+    return float(squared_norm / 2 + C * (np.where(y > 0, positive_weight, 1) * loss).sum())
 
 
 def clouds(n, d, seed=0, apart=1.0):

@@ -51,7 +51,8 @@ class SelectiveSearchConfig(Config):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BackboneConfig(Config):
-    """A classifier by name, its paper preset changed by ``backbone_options``, cut off behind the stage ``cut_at``."""
+    """``backbone``: a classifier's name; its paper preset, changed by ``backbone_options``, is cut off behind the stage
+    ``cut_at``."""
 
     backbone: str = "vgg16"
     cut_at: str = "relu5_3"

@@ -39,8 +39,8 @@ class RoISamplingConfig(Config):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RoIHeadConfig(RoISamplingConfig):
-    """RoIs are pooled to ``roi_size`` squared by RoI pooling, "pool", or RoIAlign, "align". ``hidden``: neurons of fc6
-    and of fc7; ``dropout`` behind each."""
+    """RoIs are pooled to ``roi_size`` squared by ``roi_pooling``: "pool" (RoI pooling) or "align" (RoIAlign).
+    ``hidden``: neurons of fc6 and of fc7; ``dropout`` behind each."""
 
     hidden: int = 4096
     roi_size: int = 7

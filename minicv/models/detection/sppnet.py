@@ -45,7 +45,7 @@ from .trunk import COMPACT, Trunk
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SPPNetConfig(SVMDetectorConfig, ImageSizeConfig, BackboneConfig):
     """``backbone``: "zf5", or a classifier's name; with ``freeze_backbone`` it is not fine-tuned. ``levels``: n of the
-    pyramid's n x n bins. ``hidden``: neurons of fc6 and of fc7.
+    pyramid's n x n bins. ``hidden``: neurons of fc6 and of fc7; ``dropout`` behind each.
 
     A box is pooled from the image at the one of the ``image_scales`` that brings its area closest to ``target_area``
     square pixels; with ``multi_size_training``, a step pools all boxes at one scale drawn at random.

@@ -63,8 +63,9 @@ COMPACT_LAYERS = "3x16 max 3x32 max 1x16 3x64 max 1x32 3x128 max 3x128"
 class YOLOConfig(PostprocessConfig, DetectorConfig):
     """``layers``: the convolutions, see YOLO_LAYERS. ``image_size``: side to which every image is scaled, whatever its
     ratio; S is what strides and poolings leave of it. ``boxes_per_cell``: B. ``hidden``: neurons of the first fully
-    connected layer. ``lambda_coord``, ``lambda_noobj``: the weights of eq. (3). ``shuffle_objects``: a cell with
-    several objects learns any of them, not the first."""
+    connected layer, with ``dropout`` behind it. ``lambda_coord``, ``lambda_noobj``: the weights of eq. (3).
+    ``batch_norm``: behind each convolution. ``shuffle_objects``: a cell with several objects learns any of them, not
+    the first."""
 
     layers: str = YOLO_LAYERS
     image_size: int = 448
