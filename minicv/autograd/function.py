@@ -1,4 +1,4 @@
-"""An operation: a forward computation on plain arrays, and right below it the backward one."""
+"""An operation: ``forward`` on plain arrays, and right below it ``backward``."""
 from __future__ import annotations
 
 import contextlib
@@ -27,7 +27,7 @@ def grad_enabled() -> bool:
 
 
 class Function:
-    """Subclass it with ``forward`` and ``backward``; call it with ``apply``. One instance, ``ctx``, is one call:
+    """The base class of operations: override ``forward`` and ``backward``, call ``apply``. ``ctx`` is one call:
 
     >>> class Square(Function):
     ...     def forward(ctx, x):
@@ -41,10 +41,10 @@ class Function:
     >>> x.grad
     array([6.], dtype=float32)
 
-    ``forward`` gets the arrays of the positional arguments (None stays None) and the options by keyword. It returns one
-    array, or a tuple, of which only the first is differentiable. ``backward`` returns one gradient per positional
-    argument, in order (a tuple if there are several), or None where ``ctx.needs_input_grad[i]`` is False. Neither may
-    change an array that it gets. Only what ``ctx.save`` gets is kept until the backward walk, which raises
+    ``forward`` receives the arrays of the positional arguments (None stays None) and the options as keywords. It
+    returns one array, or a tuple, of which only the first is differentiable. ``backward`` returns one gradient per
+    positional argument, in order (a tuple if there are several), or None where ``ctx.needs_input_grad[i]`` is False.
+    Neither may change its arrays. Only the arguments of ``ctx.save`` are kept until the backward walk, which raises
     ``RuntimeError`` if a saved array has changed in between (``versions.py``).
     """
 
@@ -52,10 +52,10 @@ class Function:
     saved: tuple = ()
     noted: list | tuple = ()  # fingerprints of saved arrays, see versions.py
     edges: list | None = None  # for each argument, the call that made it, or the leaf itself
-    order: int  # calls are numbered in the order they are made
+    order: int  # calls are numbered in the order in which they are made
     shape: tuple[int, ...]  # of the result
     dtype: np.dtype
-    device: str | None = None  # the only device that a fast version computes on, if it is one for a single device
+    device: str | None = None  # the only device that a fast version supports, or None for all
 
     def forward(ctx, *arrays: Array, **options: Any) -> Array:
         raise TypeError(f"{ctx.name()}: has no forward")
@@ -69,7 +69,7 @@ class Function:
 
     @classmethod
     def name(cls) -> str:
-        """The operation's name: that of the class, the same for its fast version."""
+        """The name of the operation: that of the plain class, also for its fast version."""
         return cls.__name__.removeprefix("Fast")
 
     @classmethod
@@ -98,7 +98,7 @@ class Function:
         return (output, *map(Tensor, others)) if others else output
 
     def _join_graph(ctx, inputs: tuple[Tensor | None, ...], output: Tensor) -> None:
-        """Note where the arguments came from, and in the output that this call made it: ``graph.py`` walks these edges.
+        """Record the sources of the arguments, and this call as the source of the output: ``graph.py`` walks the edges.
 
         An edge leads to the call that made an input, or to the input itself if it is a leaf. It does not keep the
         input's array alive: ``save`` decides that. Calls are numbered in the order they are made.
@@ -110,9 +110,9 @@ class Function:
         output.requires_grad, output.node = True, ctx
 
     def _run_forward(ctx, arrays: list[Array | None], options: dict[str, Any]) -> Any:
-        """``forward``, whose errors get a note of the operation and its arguments: an array module names neither."""
+        """Run ``forward``; its errors get a note with the operation and its arguments, array modules name neither."""
         try:
-            with np.errstate(all="ignore"):  # inf and nan come without a warning, as on a GPU and in PyTorch
+            with np.errstate(all="ignore"):  # inf and nan without a warning, as on a GPU and in PyTorch
                 return ctx.forward(*arrays, **options)
         except Exception as error:
             error.add_note(f"in {ctx.name()}.forward of " + ", ".join(
@@ -120,7 +120,7 @@ class Function:
             raise
 
     def _check(ctx, arrays: list[Array | None]) -> None:
-        """``TypeError`` unless all arguments lie on one device and all floats have one width."""
+        """Raise ``TypeError`` unless all arguments lie on one device and all floats have one width."""
         present = [a for a in arrays if a is not None]
         if len({type(a) for a in present}) > 1 or len({a.dtype for a in present if a.dtype.kind == "f"}) > 1:
             names = list(inspect.signature(type(ctx).forward).parameters)[1:]
@@ -132,7 +132,7 @@ class Function:
                             f"{described}. Use .to(device) or .astype(dtype)")
 
     def expect_finite(ctx, way: str, results: tuple, arguments: list | tuple = ()) -> None:
-        """Inside ``detect_anomaly``: ``FloatingPointError`` if a result holds NaN or infinity."""
+        """Inside ``detect_anomaly``, raise ``FloatingPointError`` if a result holds NaN or infinity."""
         if not getattr(_state, "anomaly", 0):
             return
         for i, a in enumerate(results):
@@ -149,12 +149,12 @@ class Function:
 # Switches
 # ---------------------------------------------------------------------------------------------------------
 class Switch(contextlib.ContextDecorator):
-    """A ``with`` block or decorator, on in this thread while at least one of its class is open."""
+    """A ``with`` block or decorator; it is on in this thread while at least one block of its class is open."""
 
     state = ""
 
     def __call__(self, function: Any) -> Any:
-        if inspect.isgeneratorfunction(function):  # its body runs later, when the block is closed
+        if inspect.isgeneratorfunction(function):  # its body runs later, after the block
             raise TypeError(f"@{type(self).__name__}() on the generator {function.__name__}: it would be off between "
                             f"two values; write `with {type(self).__name__}():` inside")
         return super().__call__(function)
@@ -167,7 +167,7 @@ class Switch(contextlib.ContextDecorator):
 
 
 class no_grad(Switch):
-    """``with no_grad():`` (or ``@no_grad()``) computes without a graph: nothing is saved, nothing can be walked."""
+    """``with no_grad():`` (or ``@no_grad()``) computes without a graph: nothing is saved for backward."""
 
     state = "no_grad"
 
@@ -176,7 +176,7 @@ class detect_anomaly(Switch):
     """``with detect_anomaly():`` stops at the first operation whose result or gradient is NaN or infinite.
 
     It raises ``FloatingPointError``, which names the operation, forward or backward, and the shapes. It checks every
-    result, so it is for finding a mistake, not for training.
+    result, so use it to find a mistake, not for training.
     """
 
     state = "anomaly"
@@ -185,32 +185,32 @@ class detect_anomaly(Switch):
 class plain(Switch):
     """``with plain():`` runs each operation as ``minicv/ops`` defines it, without the fast versions of ``minicv/fast``.
 
-    So what runs is what one reads. ``MINICV_PLAIN=1`` in the environment does the same for a whole program.
+    So the code that runs is the code that you read. ``MINICV_PLAIN=1`` in the environment does the same for a program.
     """
 
     state = "plain"
 
     @staticmethod
     def active() -> bool:
-        """Whether operations called now would run plain."""
+        """Whether operations run plain now."""
         return bool(getattr(_state, "plain", 0)) or plain_everywhere()
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Which class runs: a Function as one reads it, its fast version, or a substitute
+# Which class runs: the plain Function, its fast version, or a substitute
 # ---------------------------------------------------------------------------------------------------------
 def use_fast(table: dict[type[Function], type[Function]]) -> None:
-    """Run these subclasses in place of their Functions from now on, outside ``plain``."""
+    """From now on, run these subclasses instead of their Functions, except in ``plain``."""
     _fast.update(table)
 
 
 def fast_versions() -> dict[type[Function], type[Function]]:
-    """The classes that run outside ``plain``, by the Functions that they stand for."""
+    """The table of fast versions: plain Function -> fast class."""
     return dict(_fast)
 
 
 def plain_everywhere() -> bool:
-    """Whether ``MINICV_PLAIN`` asks for plain operations; ``ValueError`` for a value other than 0 and 1."""
+    """Whether ``MINICV_PLAIN`` is 1. Raises ``ValueError`` for values other than 0 and 1."""
     value = os.environ.get("MINICV_PLAIN", "") or "0"
     if value not in ("0", "1"):
         raise ValueError(f"MINICV_PLAIN={value} in the environment: must be 1 (plain operations) or 0 (fast ones)")
@@ -229,7 +229,7 @@ def implementation(cls: type[Function], arrays: list[Array | None]) -> type[Func
 
 @contextlib.contextmanager
 def substitute(table: dict[type[Function], type[Function]]):
-    """``with substitute({Conv2d: Other}):`` runs Other wherever Conv2d is applied, instead of its fast version, too.
+    """``with substitute({Conv2d: Other}):`` runs Other instead of Conv2d and of its fast version.
 
     The tests use it to run a whole network on another library's operations, with the same weights and graph.
     """

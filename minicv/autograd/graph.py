@@ -1,8 +1,8 @@
 """The backward walk: the chain rule, from a result back to the leaves that it was computed from.
 
-``walk`` is all of the algorithm, with ``order`` and ``calls``, which sort what it visits. The rest keeps it safe and
+``walk``, with ``order`` and ``calls``, which sort what it visits, is the whole algorithm. The rest makes it safe and
 frugal: ``backward`` checks its arguments, adds to ``.grad`` and reports each complete gradient; ``differentiate`` calls
-one ``Function.backward``, checks what it gets and gives, and frees what it had saved; ``has_own_memory`` saves copies.
+one ``Function.backward``, checks its gradients, and frees what it saved; ``has_own_memory`` avoids copies.
 """
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _receiving = threading.Lock()  # walks in other threads may end at the same leaf
 
 
 def walk(tensor: Tensor, grad: Array, receive: Callable[[Tensor, Array], None]) -> None:
-    """Pass ``grad`` = dL/d(tensor) back, call by call; ``receive(leaf, gradient)`` gets dL/d(leaf) of each leaf, once.
+    """Pass ``grad`` = dL/d(tensor) back, call by call; call ``receive(leaf, dL/d(leaf))`` once for each leaf.
 
-    Each use of a call's result, or of a leaf, contributes a gradient, and dL/dx is the sum of those that x gets. In the
-    reverse of ``order``, all uses of x come before x: its sum is complete when the walk reaches it.
+    Each use of a call's result, or of a leaf, contributes a gradient, and dL/dx is the sum of these contributions. In
+    the reverse of ``order``, all uses of x come before x, so its sum is complete when the walk reaches it.
     """
     gradients: dict[Function | Tensor, Array] = {tensor.node or tensor: grad}  # x -> the sum of what has reached it
     for x in reversed(order(tensor)):  # a loop, not recursion, so no graph is too deep
@@ -40,7 +40,7 @@ def walk(tensor: Tensor, grad: Array, receive: Callable[[Tensor, Array], None]) 
 
 
 def order(tensor: Tensor) -> list[Function | Tensor]:
-    """The calls and leaves that the tensor was computed from: calls as they were made, each leaf before its first use.
+    """The calls and leaves behind the tensor: calls in the order they were made, each leaf before its first use.
 
     So every call comes after its arguments, and the walk completes the gradient of a leaf as early as possible.
     """
@@ -49,7 +49,7 @@ def order(tensor: Tensor) -> list[Function | Tensor]:
 
 
 def calls(tensor: Tensor) -> list[Function]:
-    """Every call that the tensor was computed by, in the order they were made. Leaves are found at their ``edges``."""
+    """All calls behind the tensor, in the order they were made; their ``edges`` lead to the leaves."""
     found: set[Function] = set()
     pending: list = [tensor.node] if tensor.node else []
     while pending:
@@ -69,8 +69,8 @@ def backward(tensor: Tensor, grad: Array | None = None, ready: Callable[[Tensor]
 
     ``grad`` is dL/d(tensor), an array of its shape; without it L is this tensor, which must have one element. The walk
     frees what the operations have saved, so a second call raises ``RuntimeError``: run forward again. ``ready(leaf)``
-    is called as soon as the gradient of a leaf is complete, while the walk continues: processes that share a batch
-    start to sum the gradients of the last layers then (``training/parallel.py``).
+    is called as soon as the gradient of a leaf is complete, while the walk continues: processes that share a batch then
+    start to sum the gradients of the last layers (``training/parallel.py``).
     """
     if not tensor.requires_grad:
         raise RuntimeError("backward: nothing that this tensor was computed from requires a gradient "
@@ -102,7 +102,7 @@ Tensor.backward = backward
 def differentiate(call: Function, gy: Array) -> list[tuple[Function | Tensor, Array]]:
     """(argument, its gradient) for each argument of the call that needs one: ``call.backward(gy)``, checked.
 
-    Whoever writes to a leaf's ``.grad`` must not change another array, so a leaf gets a copy where necessary.
+    A write to a leaf's ``.grad`` must not change another array, so a leaf receives a copy where necessary.
     """
     name = f"{call.name()}.backward"
     if call.edges is None:
@@ -122,12 +122,12 @@ def differentiate(call: Function, gy: Array) -> list[tuple[Function | Tensor, Ar
             if isinstance(argument, Tensor) and not has_own_memory(g, [gy, *results, *call.saved]):
                 g = g.copy(order="K")
             found.append((argument, g))
-    call.edges, call.saved, call.noted = None, (), ()  # the walk needs them no more: free the memory
+    call.edges, call.saved, call.noted = None, (), ()  # the walk no longer needs them: free the memory
     return found
 
 
 def expect_fit(sender: str, g: Array | None, x: Function | Tensor) -> None:
-    """``ValueError`` unless the gradient ``g`` has the shape and dtype of ``x``, to which it belongs."""
+    """Raise ``ValueError`` unless the gradient ``g`` has the shape and dtype of ``x``."""
     if g is None:
         raise ValueError(f"{sender}: None as the gradient of an argument that requires one, of shape {x.shape}")
     if g.shape != x.shape or g.dtype != x.dtype:
@@ -136,12 +136,12 @@ def expect_fit(sender: str, g: Array | None, x: Function | Tensor) -> None:
 
 
 def as_array(g: Array) -> Array:
-    """``g`` itself; for a NumPy number, which arithmetic makes of arrays without dimensions, an array again."""
+    """``g`` as an array: arithmetic on 0-d arrays returns NumPy numbers."""
     return g if g.ndim else backend.xp_of(g).asarray(g)
 
 
 def has_own_memory(g: Array, others: list) -> bool:
-    """Whether ``g`` is all of an array, in any order of its axes, and the only one of ``others`` that lies in it."""
+    """Whether ``g`` is a whole array, with its axes in any order, and the only one of ``others`` in that memory."""
     memory = versions.owner(g)
     return (type(memory) is type(g) and memory.size == g.size and memory.flags.owndata
             and sum(memory is versions.owner(other) for other in others) == 1)
