@@ -67,3 +67,8 @@ class PostprocessConfig(Config):
     score_threshold: float = 0.05
     nms_iou: float = 0.3
     max_detections: int = 100
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.nms_iou <= 1:
+            self.refuse(f"nms_iou={self.nms_iou}", "must be in 0..1")

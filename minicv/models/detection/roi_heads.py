@@ -36,6 +36,13 @@ class RoISamplingConfig(Config):
     foreground_fraction: float = 0.25
     background_iou: tuple[float, float] = (0.1, 0.5)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        low, high = self.background_iou
+        if not 0 <= low <= high <= 0.5 or not 0 <= self.foreground_fraction <= 1:
+            self.refuse(f"background_iou={tuple(self.background_iou)}, foreground_fraction={self.foreground_fraction}",
+                        "the IoUs must rise within 0 to 0.5, the fraction be in 0..1")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RoIHeadConfig(RoISamplingConfig):

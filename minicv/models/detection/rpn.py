@@ -61,6 +61,12 @@ class RPNConfig(Config):
     rpn_nms_iou: float = 0.7
     rpn_min_size: float = 16.0
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if min(*self.pre_nms_top_n, *self.post_nms_top_n) < 1 or not 0 <= self.rpn_nms_iou <= 1:
+            self.refuse(f"pre_nms_top_n={tuple(self.pre_nms_top_n)}, post_nms_top_n={tuple(self.post_nms_top_n)}, "
+                        f"rpn_nms_iou={self.rpn_nms_iou}", "the numbers must be at least 1, the IoU in 0..1")
+
 
 @dataclasses.dataclass
 class AnchorTargets:

@@ -34,3 +34,15 @@ def test_every_option_is_explained_where_it_is_introduced():
         for field in dataclasses.fields(cls):
             if field.name not in inherited:
                 assert f"``{field.name}``" in cls.__doc__, (cls.__name__, field.name)
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ({"background_iou": (0.6, 0.5)}, r"background_iou=\(0.6, 0.5\), foreground_fraction=0.25\): the IoUs must rise"),
+    ({"foreground_fraction": 1.5}, "the fraction be in 0..1"),
+    ({"nms_iou": 1.5}, r"FasterRCNNConfig\(nms_iou=1.5\): must be in 0..1"),
+    ({"pre_nms_top_n": (0, 5)}, r"pre_nms_top_n=\(0, 5\), .*: the numbers must be at least 1"),
+    ({"rpn_nms_iou": -0.1}, "rpn_nms_iou=-0.1.*the IoU in 0..1"),
+])
+def test_options_that_do_not_work(options, message):
+    with pytest.raises(ValueError, match=message):
+        models.build("faster_rcnn", **options)
