@@ -42,7 +42,7 @@ def weight_map(
         d = ndimage.distance_transform_edt(~cell)
         d2[window] = np.minimum(d2[window], np.maximum(d1[window], d))
         d1[window] = np.minimum(d1[window], d)
-    return _equation_2(instances, d1, d2, w0, sigma, class_weights)
+    return _equation_2(instances, (d1, d2), w0, sigma, class_weights)
 
 
 def weight_map_loop(
@@ -61,10 +61,12 @@ def weight_map_loop(
             pixels = np.argwhere(instances == number)
             distances.append(np.sqrt(((pixels - (y, x)) ** 2).sum(axis=1)).min())
         d1[y, x], d2[y, x] = sorted(distances)[:2]
-    return _equation_2(instances, d1, d2, w0, sigma, class_weights)
+    return _equation_2(instances, (d1, d2), w0, sigma, class_weights)
 
 
-def _equation_2(instances, d1, d2, w0, sigma, class_weights) -> np.ndarray:
+def _equation_2(instances: np.ndarray, distances: tuple[np.ndarray, np.ndarray], w0: float, sigma: float,
+                class_weights: Sequence[float] | None) -> np.ndarray:
+    d1, d2 = distances  # to the nearest cell and to the second nearest
     is_cell = instances > 0
     if class_weights is None:
         class_weights = balanced_class_weights(is_cell)

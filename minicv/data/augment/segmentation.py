@@ -58,7 +58,7 @@ class SegmentationAugment:
         mirrored = bool(rng.integers(2)) and self.flip
         if self.rotation and rng.integers(2):
             sample = rotated(sample, rng.uniform(-self.rotation, self.rotation))
-        sample = scaled_window(sample, scaled, corner, size, mirrored, self.margin)
+        sample = scaled_window(sample, scaled, corner, size, mirrored=mirrored, margin=self.margin)
         if self.jitter:
             sample = dataclasses.replace(sample, image=color_jitter(sample.image, rng, self.jitter))
         if self.blur and rng.integers(2):
@@ -86,7 +86,7 @@ def rotated(sample: Sample, degrees: float) -> Sample:
     return dataclasses.replace(sample, **changed)
 
 
-def scaled_window(sample: Sample, scaled: tuple[int, int], corner: tuple[int, int], size: tuple[int, int],
+def scaled_window(sample: Sample, scaled: tuple[int, int], corner: tuple[int, int], size: tuple[int, int], *,
                   mirrored: bool = False, margin: tuple[int, int] = (0, 0)) -> Sample:
     """The window of this size, from corner, of the sample resized to ``scaled``: only that much is computed.
 
@@ -156,9 +156,9 @@ class _Axis:
 
     def mirrored(self) -> _Axis:
         """The same window, backwards."""
-        inside = slice(self.size - self.inside.stop, self.size - self.inside.start)
-        return _Axis(inside, self.whole, self.size, *(each[::-1] for each in (self.low, self.high, self.weight,
-                                                                              self.nearest)))
+        return _Axis(inside=slice(self.size - self.inside.stop, self.size - self.inside.start), whole=self.whole,
+                     size=self.size, low=self.low[::-1], high=self.high[::-1], weight=self.weight[::-1],
+                     nearest=self.nearest[::-1])
 
 
 def _sources(length: int, scaled: int, corner: int, size: int, reflect: bool = False) -> _Axis:
@@ -169,8 +169,9 @@ def _sources(length: int, scaled: int, corner: int, size: int, reflect: bool = F
         p = mirror(p, scaled)
     position = np.clip((p + 0.5) * (length / scaled) - 0.5, 0, length - 1)  # align_corners=False
     low = np.floor(position).astype(int)
-    return _Axis(slice(first - corner, last - corner), last - first == size, size, low, np.minimum(low + 1, length - 1),
-                 (position - low).astype(np.float32), (2 * p + 1) * length // (2 * scaled))  # exact, unlike rint
+    return _Axis(inside=slice(first - corner, last - corner), whole=last - first == size, size=size, low=low,
+                 high=np.minimum(low + 1, length - 1), weight=(position - low).astype(np.float32),
+                 nearest=(2 * p + 1) * length // (2 * scaled))  # exact, unlike rint
 
 
 def _bilinear(image: np.ndarray, y: _Axis, x: _Axis) -> np.ndarray:

@@ -67,21 +67,9 @@ def _fault(content: bytes) -> str:
                 return "its frame has a wrong length"
             if marker not in (0xC0, 0xC1, 0xC2):
                 return f"it is coded in a way that is not read ({marker:x})"
-        elif marker == DQT:
-            while body:
-                tables.uses.setdefault(("quantization", body[0] & 15), 0)
-                size = 65 + 64 * (body[0] >> 4)
-                if len(body) < size:
-                    return "a quantization table is cut"
-                body = body[size:]
-        elif marker == DHT:
-            while body:
-                if fault := tables.define(("DC" if body[0] < 16 else "AC", body[0] & 15)):
-                    return fault
-                size = 17 + sum(body[1:17])
-                if len(body) < size:
-                    return "a Huffman table is cut"
-                body = body[size:]
+        elif marker in (DQT, DHT):
+            if fault := _define_tables(body, tables, quantization=marker == DQT):
+                return fault
         elif marker == DRI:
             restart = body[0] << 8 | body[1]
         elif marker == SOS:
@@ -102,6 +90,22 @@ def _fault(content: bytes) -> str:
         return "Huffman tables are missing, or out of order"
     if not components or any(left.get(key, 1) for key in wanted):
         return "a scan is missing"
+    return ""
+
+
+def _define_tables(body: bytes, tables: Tables, quantization: bool) -> str:
+    """Take note of a segment's quantization or Huffman tables; what is wrong with it."""
+    while body:
+        if quantization:
+            tables.uses.setdefault(("quantization", body[0] & 15), 0)
+            size, what = 65 + 64 * (body[0] >> 4), "quantization"
+        elif fault := tables.define(("DC" if body[0] < 16 else "AC", body[0] & 15)):
+            return fault
+        else:
+            size, what = 17 + sum(body[1:17]), "Huffman"
+        if len(body) < size:
+            return f"a {what} table is cut"
+        body = body[size:]
     return ""
 
 

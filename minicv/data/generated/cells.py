@@ -7,6 +7,7 @@ all. Dark fibres inside the cells look like seams but are not.
 
 import dataclasses
 import inspect
+from typing import NamedTuple
 
 import numpy as np
 from scipy import ndimage
@@ -20,7 +21,7 @@ CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], bool)  # a pixel and the fou
 
 @dataclasses.dataclass
 class _Cell:
-    """A centre and an outline: radius * (1 + a few cosine waves in the angle)."""
+    """A center and an outline: radius * (1 + a few cosine waves in the angle)."""
 
     y: float
     x: float
@@ -53,9 +54,9 @@ def draw_cells(
             f"got size {size}, radius {radius}, ridge {ridge}"
         )
     cells = _place(size, rng, radius, coverage, touching)
-    nearest, outside, gap = _partition(size, cells)
-    instances = _separate(np.where(outside < 0, nearest, 0), ridge)
-    return _render(size, rng, cells, nearest, outside, gap, noise), instances
+    partition = _partition(size, cells)
+    instances = _separate(np.where(partition.outside < 0, partition.nearest, 0), ridge)
+    return _render(rng, cells, partition, noise), instances
 
 
 class Cells:
@@ -89,10 +90,11 @@ class Cells:
         return Sample(image[None], label, instances, name=f"cells-{self.seed}-{index}")
 
 
-def _place(size, rng, radius, coverage, touching) -> list[_Cell]:
-    """Cells one after the other: against an earlier one or anywhere, where they do not overlap too much."""
+def _place(size: tuple[int, int], rng: np.random.Generator, radius: tuple[float, float], coverage: float,
+           touching: float) -> list[_Cell]:
+    """Place cells one after the other, beside an earlier one or anywhere, where they overlap little."""
     height, width = size
-    edge = radius[0]  # centres may lie this far outside, so that the border cuts cells
+    edge = radius[0]  # centers may lie this far outside, so that the border cuts cells
     mean_area = np.pi * (radius[0] ** 2 + radius[0] * radius[1] + radius[1] ** 2) / 3
     wanted = max(1, round(coverage * (height + 2 * edge) * (width + 2 * edge) / mean_area))
     placed = np.empty((wanted, 3))  # y, x, radius
@@ -117,21 +119,24 @@ def _place(size, rng, radius, coverage, touching) -> list[_Cell]:
     return [_Cell(*row, wave) for row, wave in zip(placed[:count], waves, strict=True)]
 
 
-def _partition(size, cells) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Give every pixel to the cell whose outline it is deepest inside.
+class Partition(NamedTuple):
+    """Each pixel's nearest cell; all arrays are (H, W), distances in pixels."""
 
-    Returns, all (H, W): the number of the cell with the nearest outline (0 where none is near), how far
-    outside that outline the pixel is (negative: inside), and how much farther the second nearest outline
-    is, in pixels.
-    """
+    nearest: np.ndarray  # the number of the cell with the nearest outline, 0 where none is near
+    outside: np.ndarray  # the distance to that outline, negative inside the cell
+    gap: np.ndarray  # how much farther the second nearest outline is
+
+
+def _partition(size: tuple[int, int], cells: list[_Cell]) -> Partition:
+    """Give every pixel to the cell whose outline it is deepest inside."""
     nearest = np.zeros(size, np.int32)
     first = np.full(size, FAR, np.float32)
     second = np.full(size, FAR, np.float32)
     for number, cell in enumerate(cells, start=1):
         reach = 1.4 * cell.radius + 6  # beyond it, nothing of this cell shows
         window = tuple(
-            slice(max(0, int(centre - reach)), min(side, int(centre + reach) + 1))
-            for centre, side in zip((cell.y, cell.x), size, strict=True)
+            slice(max(0, int(center - reach)), min(side, int(center + reach) + 1))
+            for center, side in zip((cell.y, cell.x), size, strict=True)
         )
         y, x = np.ogrid[window]
         offset = ((x - cell.x) + 1j * (y - cell.y)).astype(np.complex64)
@@ -142,10 +147,10 @@ def _partition(size, cells) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         nearest[window][outside < first[window]] = number
         second[window] = np.minimum(second[window], np.maximum(first[window], outside))
         first[window] = np.minimum(first[window], outside)
-    return nearest, first, second - first
+    return Partition(nearest, first, second - first)
 
 
-def _separate(owner, ridge) -> np.ndarray:
+def _separate(owner: np.ndarray, ridge: int) -> np.ndarray:
     """Cut the owners apart by a ridge of background and number the cells, the largest piece of each."""
     if ridge == 2:  # both sides of a contact give way, so that the ridge lies on the seam
         cells_only = np.where(owner > 0, owner, np.iinfo(owner.dtype).max)
@@ -163,8 +168,10 @@ def _separate(owner, ridge) -> np.ndarray:
     return number_of[pieces]
 
 
-def _render(size, rng, cells, nearest, outside, gap, noise) -> np.ndarray:
-    """Bright cells on a darker ground, seen through a blurring, unevenly lit, noisy microscope."""
+def _render(rng: np.random.Generator, cells: list[_Cell], partition: Partition, noise: float) -> np.ndarray:
+    """Draw bright cells on a darker ground, seen through a blurring, unevenly lit, noisy microscope."""
+    nearest, outside, gap = partition
+    size = nearest.shape
 
     def field(scale):
         """Smooth random field of standard deviation about 1 whose bumps are about scale pixels wide."""
@@ -181,7 +188,7 @@ def _render(size, rng, cells, nearest, outside, gap, noise) -> np.ndarray:
     fibres = np.clip(0.5 * field(20), 0, 1) * np.exp(-((field(9) / 0.16) ** 2))  # where a field crosses 0
 
     y, x, r = (np.array([getattr(cell, name) for cell in cells]) for name in ("y", "x", "radius"))
-    shift_y, shift_x = rng.normal(0, 0.15, (2, len(cells))) * r  # the nucleus is off centre
+    shift_y, shift_x = rng.normal(0, 0.15, (2, len(cells))) * r  # the nucleus is off center
     rows, columns = np.ogrid[: size[0], : size[1]]
     square = (rows - per_cell(y + shift_y)) ** 2 + (columns - per_cell(x + shift_x)) ** 2
     spot = np.exp(-((square / per_cell(0.45 * r).clip(1) ** 2) ** 2))

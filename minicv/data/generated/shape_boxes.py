@@ -1,6 +1,6 @@
 """Generated scenes of several objects, so that detectors can be trained without a download.
 
-Objects are shapes of any colour and texture (`shapes.SHAPES`): only the outline says which class it is. They are of
+Objects are shapes of any color and texture (`shapes.SHAPES`): only the outline says which class it is. They are of
 several sizes and ratios, may lie on each other, and at the border; a box is around what is to be seen, as COCO's.
 """
 from __future__ import annotations
@@ -28,7 +28,7 @@ def draw_shape_boxes(size: tuple[int, int], rng: np.random.Generator, *, class_n
     small and large objects are equally frequent. ratio: of height to width, before turning by up to ``angle`` radians.
     crowding: share of the objects that are laid against or onto another one; the others touch nothing. visible: share
     of itself that every object shows at least, of others and of the border. contrast: least difference from the ground
-    in some colour channel. strength: of the textures, 0 for plain colours. noise: standard deviation.
+    in some color channel. strength: of the textures, 0 for plain colors. noise: standard deviation.
     """
     height, width = size
     if min(size) < 1 or not 0 <= objects[0] <= objects[1] or not 0 < radius[0] <= radius[1] or not 0 < visible <= 1:
@@ -52,10 +52,12 @@ def draw_shape_boxes(size: tuple[int, int], rng: np.random.Generator, *, class_n
             else:
                 y, x = rng.uniform(0, height), rng.uniform(0, width)
             label, stretch = int(rng.integers(len(class_names))), np.sqrt(np.exp(rng.uniform(*np.log(ratio))))
-            window, mask, pixels = _stretched(class_names[label], size, (y, x), r, stretch, rng.uniform(-angle, angle))
-            if mask.any() and mask.sum() >= visible * pixels and _fits(owner, window, mask, whole, visible, onto):
-                colour = random_color(rng, ground, contrast=contrast)
-                image[:, *window] = np.where(mask, surface(colour, mask.shape, rng, strength), image[:, *window])
+            window, mask, pixels = _stretched(class_names[label], size, (y, x, r),
+                                              stretch=stretch, angle=rng.uniform(-angle, angle))
+            seen = mask.any() and mask.sum() >= visible * pixels
+            if seen and _fits(owner, window, mask, whole, visible if onto else None):
+                color = random_color(rng, ground, contrast=contrast)
+                image[:, *window] = np.where(mask, surface(color, mask.shape, rng, strength), image[:, *window])
                 owner[window][mask] = len(whole) + 1
                 whole.append(pixels)
                 places.append((y, x, r))
@@ -66,18 +68,22 @@ def draw_shape_boxes(size: tuple[int, int], rng: np.random.Generator, *, class_n
     return image.clip(0, 1), masks, np.array(labels, np.int64)
 
 
-def surface(colour: np.ndarray, size: tuple[int, int], rng: np.random.Generator, strength: float) -> np.ndarray:
-    """A surface of this colour with any texture, up to ``strength`` lighter or darker in each channel: (3, H, W)."""
+def surface(color: np.ndarray, size: tuple[int, int], rng: np.random.Generator, strength: float) -> np.ndarray:
+    """A surface of this color with any texture, up to ``strength`` lighter or darker in each channel: (3, H, W)."""
     pattern = texture(TEXTURES[rng.integers(len(TEXTURES))], size, rng)
-    return paint(pattern, colour, colour + rng.uniform(-strength, strength, 3))
+    return paint(pattern, color, color + rng.uniform(-strength, strength, 3))
 
 
-def _stretched(name: str, size: tuple[int, int], centre: tuple[float, float], radius: float, stretch: float,
-               angle: float) -> tuple[tuple[slice, slice], np.ndarray, int]:
-    """A shape ``stretch**2`` times as high as wide: a window of the picture, the mask in it, its pixels anywhere."""
+def _stretched(name: str, size: tuple[int, int], place: tuple[float, float, float], *,
+               stretch: float, angle: float) -> tuple[tuple[slice, slice], np.ndarray, int]:
+    """A shape ``stretch**2`` times as high as wide: a window of the image, the mask in it, its pixels anywhere.
+
+    ``place``: (y, x, radius).
+    """
+    *center, radius = place
     reach = radius * max(stretch, 1 / stretch)
-    (top, left), (bottom, right) = np.floor(np.subtract(centre, reach)), np.ceil(np.add(centre, reach))
-    y, x = np.arange(top, bottom)[:, None] + 0.5 - centre[0], np.arange(left, right) + 0.5 - centre[1]
+    (top, left), (bottom, right) = np.floor(np.subtract(center, reach)), np.ceil(np.add(center, reach))
+    y, x = np.arange(top, bottom)[:, None] + 0.5 - center[0], np.arange(left, right) + 0.5 - center[1]
     u, v = np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x  # turned back
     every = SHAPES[name](u * (stretch / radius), v / (stretch * radius))
     ends = np.clip([[top, bottom], [left, right]], 0, np.array(size)[:, None]).astype(int)  # rows and columns
@@ -85,11 +91,11 @@ def _stretched(name: str, size: tuple[int, int], centre: tuple[float, float], ra
     return (slice(*ends[0]), slice(*ends[1])), every[y1:y2, x1:x2], int(every.sum())
 
 
-def _fits(owner: np.ndarray, window: tuple[slice, slice], mask: np.ndarray, whole: list[int], visible: float,
-          onto: bool) -> bool:
-    """Does every object below still show enough of itself? One that is not laid onto others may touch nothing."""
+def _fits(owner: np.ndarray, window: tuple[slice, slice], mask: np.ndarray, whole: list[int],
+          visible: float | None) -> bool:
+    """Whether every object below still shows the share ``visible`` of itself; None: nothing may be covered."""
     covered = owner[window][mask]
-    if not onto:
+    if visible is None:
         return not covered.any()
     now = np.bincount(owner.ravel(), minlength=len(whole) + 1)[1:]
     lost = np.bincount(covered, minlength=len(whole) + 1)[1:]
@@ -97,9 +103,9 @@ def _fits(owner: np.ndarray, window: tuple[slice, slice], mask: np.ndarray, whol
 
 
 class ShapeBoxes:
-    """A data set of drawn scenes; item i is a DetectionSample that depends on split, seed and i only.
+    """A data set of drawn images; item i is a DetectionSample that depends on split, seed and i only.
 
-    count: how many. size: (H, W), or one number for both. split: "train", "val" and "test" never share a picture. keep:
+    count: how many. size: (H, W), or one number for both. split: "train", "val" and "test" never share an image. keep:
     remember what was drawn, so that it is drawn once; such samples cannot be written to. options: draw_shape_boxes's.
     """
 

@@ -86,12 +86,12 @@ def find(root: Path, split: str, masks: bool = True) -> tuple[tuple[str, ...], l
     if errors:
         raise DataError(f"{errors[0]}" + (f"; {len(errors) - 1} more annotations likewise" if len(errors) > 1 else ""))
     masked = masks and any(annotation.get("segmentation", None) for annotation in annotations)
-    return names, [functools.partial(_record, image, of_image[key], number, seen, masks, masked)
-                   for key, image in images.items()]
+    return names, [functools.partial(_record, image, of_image[key], number=number, seen=seen, with_masks=masks,
+                                     masked=masked) for key, image in images.items()]
 
 
-def _record(image: Image, annotations: list[Entry], number: dict[int, int], seen: dict[int | str, Entry],
-            with_masks: bool, masked: bool, problems: list[str]) -> Record:
+def _record(image: Image, annotations: list[Entry], problems: list[str], *, number: dict[int, int],
+            seen: dict[int | str, Entry], with_masks: bool, masked: bool) -> Record:
     """``seen``: the first annotation of each id; ``masked``: any object of the set has an outline."""
     objects, errors = [], []
     for a in annotations:
@@ -113,15 +113,17 @@ def _record(image: Image, annotations: list[Entry], number: dict[int, int], seen
     outlines, masks = [o.outline for o in objects], None
     if with_masks and None not in outlines:
         masks = functools.partial(_masks, outlines, image.size)
-    return Record(Path(image.file_name).stem, image.path, image.size, boxes,
-                  np.array([o.label for o in objects], np.int64), None, np.array([o.crowd for o in objects], bool),
-                  np.array([o.area for o in objects], np.float32), masks)
+    return Record(name=Path(image.file_name).stem, image=image.path, size=image.size, boxes=boxes,
+                  labels=np.array([o.label for o in objects], np.int64),
+                  crowd=np.array([o.crowd for o in objects], bool),
+                  area=np.array([o.area for o in objects], np.float32), masks=masks)
 
 
 def _object(entry: Entry, size: tuple[int, int], number: dict[int, int], with_masks: bool) -> Object:
     box = entry.numbers("bbox", 4)
-    return Object(entry, box, class_of(entry, number), entry.flag("iscrowd", 0),
-                  entry.number("area", abs(box[2] * box[3])), _outline(entry, size) if with_masks else None)
+    return Object(entry=entry, box=box, label=class_of(entry, number), crowd=entry.flag("iscrowd", 0),
+                  area=entry.number("area", abs(box[2] * box[3])),
+                  outline=_outline(entry, size) if with_masks else None)
 
 
 def _with_masks(image: Image, objects: list[Object], problems: list[str]) -> list[Object]:

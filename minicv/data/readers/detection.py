@@ -72,9 +72,9 @@ class DetectionReader:
         record = self.records[index]
         pixels = self._pixels(index, record)
         masks = None if record.masks is None else record.masks()
-        own = [None if part is None else part.copy() for part in (record.difficult, record.crowd, record.area)]
-        return DetectionSample(as_float(pixels), record.boxes.copy(), record.labels.copy(), record.name, masks,
-                               *own)
+        own = {name: None if (part := getattr(record, name)) is None else part.copy()
+               for name in ("boxes", "labels", "difficult", "crowd", "area")}
+        return DetectionSample(image=as_float(pixels), name=record.name, masks=masks, **own)
 
     def _pixels(self, index: int, record: Record) -> np.ndarray:
         if index in self._kept:

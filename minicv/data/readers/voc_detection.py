@@ -85,7 +85,8 @@ def read_annotation(path: Path, image: Path, class_names: Sequence[str], problem
         problems.append(f"{path}: <filename> is {shown(stated)}; is it the annotation of another image?")
     boxes = to_continuous(np.array(boxes, float).reshape(-1, 4))
     boxes, left = usable_boxes(boxes, size, where, problems)
-    return Record(path.stem, image, size, boxes, np.array(labels, np.int64)[left], np.array(difficult, bool)[left])
+    return Record(path.stem, image, size, boxes, labels=np.array(labels, np.int64)[left],
+                  difficult=np.array(difficult, bool)[left])
 
 
 def check_layout(root: Element, path: Path) -> None:

@@ -56,7 +56,7 @@ def test_context_around_a_window_is_mirrored_by_hand():
     window = scaled_window(sample, (1, 3), (0, -1), (1, 3), margin=(1, 2))
     np.testing.assert_array_equal(window.label, [[IGNORE, 3, 4]])
     np.testing.assert_array_equal(window.image, np.float32([[[0.1, 0.2, 0.1, 0, 0.1, 0.2, 0.1]] * 3]))
-    turned = scaled_window(sample, (1, 3), (0, -1), (1, 3), True, (1, 2))
+    turned = scaled_window(sample, (1, 3), (0, -1), (1, 3), mirrored=True, margin=(1, 2))
     np.testing.assert_array_equal(turned.label, [[4, 3, IGNORE]])
     np.testing.assert_array_equal(turned.image, window.image[..., ::-1])
 
