@@ -4,7 +4,7 @@ From a classifier to a network that labels every pixel
 
 The road to FCN (Long et al., CVPR 2015, sec. 3), from where it began: Ciresan et al. (NIPS 2012) label a pixel by
 classifying the patch around it, one pixel after the other. Beside it, in `minicv/models/segmentation`: `patchwise.py`,
-`convolutionalise.py` and `shift_and_stitch.py`.
+`convolutionalize.py` and `shift_and_stitch.py`.
 """
 
 # %%
@@ -25,7 +25,7 @@ from minicv import models, nn, no_grad
 from minicv.data import mirror_pad, standardize
 from minicv.data.generated.street_scenes import BOAT, CAR, CLASSES, StreetScenes
 from minicv.metrics.boundary import near_boundary
-from minicv.models.segmentation.convolutionalise import convolutionalise
+from minicv.models.segmentation.convolutionalize import convolutionalize
 from minicv.models.segmentation.patchwise import PatchNet, sampled, slide
 from minicv.models.segmentation.shift_and_stitch import shift_and_stitch
 from minicv.models.summary import summarise
@@ -59,7 +59,7 @@ print(f"5 neurons over 4 maps of 3x3, as a layer and as a convolution: {abs(as_l
 worst, same = 0.0, True
 for name in ("alexnet", "googlenet", "vgg16"):
     classifier = models.build(name).eval()
-    net = convolutionalise(classifier, 64)
+    net = convolutionalize(classifier, 64)
     with no_grad():
         x = picture(1, 3, 64, 64)
         one, grid = net(x).numpy(), net(picture(1, 3, 160, 224)).shape[2:]
@@ -67,7 +67,7 @@ for name in ("alexnet", "googlenet", "vgg16"):
     same &= net.num_parameters() == classifier.num_parameters()
     print(f"{name}: {classifier.num_parameters():,} parameters, {net.num_parameters():,} as convolutions, grid {grid}")
 patch_net, x = PatchNet(9, 3, patch=33), picture(1, 3, 65, 81)
-windows, grid = slide(patch_net, x, 33, patch_net.stride).numpy(), convolutionalise(patch_net)(x).numpy()
+windows, grid = slide(patch_net, x, 33, patch_net.stride).numpy(), convolutionalize(patch_net)(x).numpy()
 slid = abs(windows - grid).max() / abs(grid).max()
 lesson.claim("F1", "FCN, sec. 3.1", "as convolutions, the same number of parameters and the same outputs, or a grid",
              f"parameters equal: {same}; outputs {worst:.1g} apart, relative to the largest; the {grid.shape[2]}x"
@@ -80,7 +80,7 @@ lesson.claim("F1", "FCN, sec. 3.1", "as convolutions, the same number of paramet
 # as one picture of 515x515. Seconds are the best of three.
 
 alexnet = models.build("alexnet", width=16, pooled=6).eval()
-grid_net, big = convolutionalise(alexnet), picture(1, 3, 227 + 9 * 32, 227 + 9 * 32)
+grid_net, big = convolutionalize(alexnet), picture(1, 3, 227 + 9 * 32, 227 + 9 * 32)
 with no_grad():
     naive, shared = (min(repeat(work, number=1, repeat=1 if lesson.quick else 3))
                      for work in (lambda: slide(alexnet, big, 227, 32, batch=10), lambda: grid_net(big)))
@@ -96,7 +96,7 @@ lesson.claim("F2", "FCN, sec. 3.1", "the convolutional way is more than 5 times 
 # the filters ("a trous"): the same numbers. The second is what DeepLab does.
 
 dense_net, x = patch_net.dense(), picture(1, 3, 64, 72)  # which rarefies it
-stitched = shift_and_stitch(convolutionalise(patch_net), x, patch_net.stride).numpy()
+stitched = shift_and_stitch(convolutionalize(patch_net), x, patch_net.stride).numpy()
 rarefied, naive = dense_net(x).numpy(), slide(patch_net, x, 33).numpy()
 lesson.claim("F3", "FCN, sec. 3.2", "shift-and-stitch equals removing the strides and rarefying the filters",
              f"largest difference {abs(stitched - rarefied).max():.1g} for scores up to {abs(naive).max():.1f}; to the "

@@ -51,7 +51,7 @@ with nn.init.blank():  # weights that are only counted need not be drawn
 # 2. Scenes, and how everything below is trained
 # ----------------------------------------------
 # Nine classes in pictures of 64x64: grounds, large and small things, poles one or two pixels wide. Every network sees
-# the same examples for the same number of steps. Trunks are narrow and have batch norm, so that they learn from
+# the same examples for the same number of steps. Backbones are narrow and have batch norm, so that they learn from
 # scratch; fc6 is 1x1, as the pictures are small, and dropout is off, as the training is short. Every seed stands for
 # other first weights and another order of the pictures. What is compared is compared seed by seed, by a t-test
 # (`compare`): with this few seeds, a small difference cannot be told from chance, and the lesson then says so.
@@ -106,9 +106,9 @@ nets, scores = {}, {name: [] for name in ("fcn32s", "fcn16s", "fcn8s", "at once"
 for seed in range(seeds):
     one = fit(fresh("fcn32s", seed), seed, stage)
     two, three = fresh("fcn16s", seed), fresh("fcn8s", seed)
-    two.initialise_from(one)
+    two.initialize_from(one)
     nets["fcn32s"] = fit(one, seed, 2 * stage, part=1)
-    three.initialise_from(fit(two, seed, stage, part=1))
+    three.initialize_from(fit(two, seed, stage, part=1))
     nets["fcn16s"] = fit(two, seed, stage, part=2)
     nets["fcn8s"] = fit(three, seed, stage, part=2)
     nets["at once"] = fit(fresh("fcn8s", seed), seed)
@@ -137,7 +137,7 @@ lesson.save(figure, "skips")
 # A VGG16 is trained to name the class in the middle of crops of 32x32 from other scenes. FCN-8s then begins with its
 # weights, and all of it is trained, or only the scores and the upsampling ("output"). Both see pictures that were shifted
 # and scaled to mean 0 and deviation 1, one by one (`standardize`). ImageNet's classifiers and those of lesson 05 saw
-# ImageNet's fixed means and deviations instead: a trunk taken from them meets other numbers at first than it knows.
+# ImageNet's fixed means and deviations instead: a backbone taken from them meets other numbers at first than it knows.
 
 
 def classifier(seed):
@@ -161,7 +161,7 @@ for seed in range(seeds):
     trained = classifier(seed)
     for regime, values in regimes.items():
         net = fresh("fcn8s", seed)
-        net.initialise_from(trained)
+        net.initialize_from(trained)
         net.fine_tune(regime)
         values.append(measure(fit(net, seed)))
 whole, share = regimes["everything"], np.divide(*(np.mean(regimes[r], axis=0)[0] for r in ("output", "everything")))
@@ -173,7 +173,7 @@ lesson.claim("F6", "FCN, sec. 4.3", "fine-tuning everything beats fine-tuning th
              every(verdict for _, verdict in over.values()))
 
 # %%
-# 5. Trunks (table 1; claim F7) and no pooling at all (claim F8)
+# 5. Backbones (table 1; claim F7) and no pooling at all (claim F8)
 # --------------------------------------------------------------
 # The same budget, about 20 million multiply-accumulates a picture, for AlexNet, GoogLeNet, VGG16, and for five 3x3
 # convolutions at full size. That they see less is plain; whether they label worse is measured, for in scenes whose
@@ -201,7 +201,7 @@ for name, values in results.items():
     print(f"{name}: {size[name].macs / 1e6:.0f} M MACs, {size[name].parameters:,} parameters, sees {field(name)} "
           f"pixels: mean IU {text(values)}, boundary F {np.mean(values, axis=0)[1]:.1f}")
 over = {name: gain(results["VGG16"], results[name]) for name in ("AlexNet", "GoogLeNet", "no pooling")}
-lesson.claim("F7", "FCN, table 1", "VGG16 beats AlexNet and GoogLeNet as a trunk",
+lesson.claim("F7", "FCN, table 1", "VGG16 beats AlexNet and GoogLeNet as a backbone",
              "mean IU " + ", ".join(f"{n} {text(results[n])} ({size[n].macs / 1e6:.0f} M MACs)"
                                     for n in ("AlexNet", "VGG16", "GoogLeNet")) + f"; over AlexNet {over['AlexNet'][0]}, "
              f"over GoogLeNet {over['GoogLeNet'][0]} points ({seeds} seeds; the paper: 39.8, 56.0, 42.5)",

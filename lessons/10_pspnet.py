@@ -56,18 +56,18 @@ figure = show_images({"picture": picture, **{f"{n} x {n} bins": levels[3 * i:3 *
 lesson.save(figure, "pyramid")
 
 # %%
-# 3. One trunk for all (sec. 3.3)
+# 3. One backbone for all (sec. 3.3)
 # -------------------------------
 # The paper starts from a ResNet trained on ImageNet. Here a narrow one is trained as part of Table 1's baseline, a
 # dilated FCN, with the auxiliary loss on its middle map. Then it stays as it is, and every row gets its maps: what
-# differs between rows is the pyramid and nothing else. Because the trunk does not change, its maps are computed once.
+# differs between rows is the pyramid and nothing else. Because the backbone does not change, its maps are computed once.
 
-TRUNK = {"width": 8, "layers": (1, 1, 1, 1)}
+BACKBONE = {"width": 8, "layers": (1, 1, 1, 1)}
 
 
 def network(row, seed, **more):
     minicv.seed(lesson.seed + seed)
-    return models.build("pspnet", num_classes=len(CLASSES), trunk_options=TRUNK, channels=32, **ROWS[row][2], **more)
+    return models.build("pspnet", num_classes=len(CLASSES), backbone_options=BACKBONE, channels=32, **ROWS[row][2], **more)
 
 
 start = time.perf_counter()
@@ -75,18 +75,18 @@ first = network("baseline", 0)
 config = SegmentationConfig(steps=10 if lesson.quick else 400, batch=4, optimizer="adam", lr=0.003, warmup=10,
                             augment=False, seed=lesson.seed)
 losses = list(train_segmentation(first, train, config))
-print(f"trunk: {first.trunk.num_parameters():,} parameters, loss {np.mean(losses[-20:]):.2f} after {len(losses)} steps, "
+print(f"backbone: {first.backbone.num_parameters():,} parameters, loss {np.mean(losses[-20:]):.2f} after {len(losses)} steps, "
       f"{time.perf_counter() - start:.0f} s")
-field = max(max(row.field) for row in summarise(first, (3, size, size)).rows if row.name.startswith("trunk"))
+field = max(max(row.field) for row in summarise(first, (3, size, size)).rows if row.name.startswith("backbone"))
 print(f"a pixel of its map can see {field} pixels of the picture, and the pyramid all of it")
 
 
 @no_grad()
 def maps_and_labels(dataset):
-    """The trunk's last maps (count, C, h, w) of all pictures, and their labels (count, H, W)."""
+    """The backbone's last maps (count, C, h, w) of all pictures, and their labels (count, H, W)."""
     first.eval()
     pictures = np.stack([standardize(dataset[i].image) for i in range(len(dataset))])
-    maps = [first.trunk.features(lesson.tensor(pictures[i:i + 10]))["last"].numpy() for i in range(0, len(dataset), 10)]
+    maps = [first.backbone.feature_maps(lesson.tensor(pictures[i:i + 10]))["last"].numpy() for i in range(0, len(dataset), 10)]
     return np.concatenate(maps), np.stack([dataset[i].label for i in range(len(dataset))])
 
 
@@ -113,7 +113,7 @@ def scores(net, maps):
 
 def trained(row, seed):
     net, rng = network(row, 1 + seed, auxiliary=0.0), np.random.default_rng([lesson.seed, seed])
-    head = [p for name, p in net.named_parameters() if not name.startswith("trunk")]
+    head = [p for name, p in net.named_parameters() if not name.startswith("backbone")]
     optimizer = Adam(head, lr=0.004)
     schedule = Schedule(optimizer, poly(steps, power=0.9))
     for _ in range(steps):
@@ -171,7 +171,7 @@ lesson.save(figure, "table_1")
 # Rows that differ in one option are compared in pairs, and each pair seed by seed: `compare` is a t-test, and with so few
 # seeds a small difference stays untold. Nothing is averaged over pairs, since one good row would hide a bad one: a claim
 # holds if it does in every pair, and falls with the first pair in which it clearly does not. Mind what the paper has and
-# this lesson has not: a trunk that learns along with its pyramid, and thousands of steps. Without reduction, four levels
+# this lesson has not: a backbone that learns along with its pyramid, and thousands of steps. Without reduction, four levels
 # give the 3x3 convolution five times the channels of the map, and so many weights learn little in so few steps.
 
 

@@ -33,16 +33,16 @@ from minicv.viz import PALETTE, segmentation_sheet
 BLUE, ORANGE, GREEN = PALETTE[5] / 255, PALETTE[1] / 255, PALETTE[3] / 255
 
 # %%
-# 1. Scenes, and a trunk with weights for every output stride (v3, sec. 3.1)
+# 1. Scenes, and a backbone with weights for every output stride (v3, sec. 3.1)
 # --------------------------------------------------------------------------
-# Objects of many sizes, poles of one or two pixels, nine classes. The trunk, a narrow ResNet, is trained once, at output
+# Objects of many sizes, poles of one or two pixels, nine classes. The backbone, a narrow ResNet, is trained once, at output
 # stride 16. Then the same weights run at 32, 16 and 8: where a stride is left out, the convolutions behind it are
 # dilated, and compute the same numbers at more places.
 
 size = 48 if lesson.quick else 96
 train = StreetScenes(24 if lesson.quick else 300, size, 2 * lesson.seed, keep=True)
 test = StreetScenes(8 if lesson.quick else 80, size, 2 * lesson.seed + 1, keep=True)
-SMALL = {"num_classes": len(CLASSES), "trunk_options": {"width": 8, "layers": (1, 1, 1, 1)}, "channels": 24}
+SMALL = {"num_classes": len(CLASSES), "backbone_options": {"width": 8, "layers": (1, 1, 1, 1)}, "channels": 24}
 PLUS = {"low_channels": 12, "decoder_channels": 32}
 STRIDES = (32, 16, 8)
 
@@ -58,17 +58,17 @@ first = network(output_stride=16, auxiliary=0.4)
 config = SegmentationConfig(steps=10 if lesson.quick else 450, batch=8, optimizer="adam", lr=0.003, warmup=10,
                             augment=False, seed=lesson.seed)
 losses = list(train_segmentation(first, train, config))
-print(f"trunk: {first.trunk.num_parameters():,} parameters, loss {np.mean(losses[-20:]):.2f} after {len(losses)} steps, "
+print(f"backbone: {first.backbone.num_parameters():,} parameters, loss {np.mean(losses[-20:]):.2f} after {len(losses)} steps, "
       f"{time.perf_counter() - start:.0f} s")
 
 
 @no_grad()
 def maps_of(dataset, output_stride):
-    """The trunk's low and last maps, (count, C, h, w) each, of all pictures, at an output stride."""
-    trunk = network(output_stride=output_stride).trunk.eval()
-    trunk.load_state_dict(first.trunk.state_dict())
+    """The backbone's low and last maps, (count, C, h, w) each, of all pictures, at an output stride."""
+    backbone = network(output_stride=output_stride).backbone.eval()
+    backbone.load_state_dict(first.backbone.state_dict())
     pictures = np.stack([standardize(dataset[i].image) for i in range(len(dataset))])
-    parts = [trunk.features(lesson.tensor(pictures[i:i + 10])) for i in range(0, len(dataset), 10)]
+    parts = [backbone.feature_maps(lesson.tensor(pictures[i:i + 10])) for i in range(0, len(dataset), 10)]
     return {name: np.concatenate([part[name].numpy() for part in parts]) for name in ("low", "last")}
 
 
@@ -80,7 +80,7 @@ same = np.abs(dense[:, :, ::4, ::4] - coarse).max() / np.abs(coarse).max()
 # %%
 # 2. The heads, trained and measured
 # ----------------------------------
-# On these maps stand different heads, and that is all that differs below. The trunk stays as it is, so its maps were
+# On these maps stand different heads, and that is all that differs below. The backbone stays as it is, so its maps were
 # computed once. A seed stands for first weights and for the order of the pictures.
 
 steps, seeds = (4, 1) if lesson.quick else (200, 3)
@@ -94,7 +94,7 @@ def scores(net, maps, some):
 
 def trained(seed, output_stride=8, **options):
     net, rng = network(1 + seed, output_stride=output_stride, **options), np.random.default_rng([lesson.seed, seed])
-    head = [p for name, p in net.named_parameters() if not name.startswith("trunk")]
+    head = [p for name, p in net.named_parameters() if not name.startswith("backbone")]
     optimizer = Adam(head, lr=0.004)
     schedule = Schedule(optimizer, poly(steps, power=0.9))
     for _ in range(steps):

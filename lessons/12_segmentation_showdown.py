@@ -31,7 +31,7 @@ ORANGE, BLUE = PALETTE[1] / 255, PALETTE[5] / 255
 # %%
 # 1. The networks
 # ---------------
-# Nine classes in pictures of 64x64. The trunks are narrow: VGG16 with 8 channels in its first layer, ResNets with 8 and
+# Nine classes in pictures of 64x64. The backbones are narrow: VGG16 with 8 channels in its first layer, ResNets with 8 and
 # one block per layer, a U-Net with 8. None was trained before. The learning rates of FCN and DeconvNet are those of lesson
 # 09, where they were chosen for scenes like these; those of PSPNet and DeepLab are the ones that lessons 10 and 11 train
 # their heads with; U-Net's was not tuned (lesson 08, on cells, has 0.003). A better rate may change a network's place.
@@ -39,14 +39,14 @@ ORANGE, BLUE = PALETTE[1] / 255, PALETTE[5] / 255
 train = StreetScenes(16 if lesson.quick else 120, 64, 2 * lesson.seed, keep=True)
 test = StreetScenes(6 if lesson.quick else 40, 64, 2 * lesson.seed + 1, keep=True)
 FCN = {"width": 8, "pooled": 1, "hidden": 64, "dropout": 0.0}
-TRUNK = {"trunk_options": {"width": 8, "layers": (1, 1, 1, 1)}, "dropout": 0.0}
+BACKBONE = {"backbone_options": {"width": 8, "layers": (1, 1, 1, 1)}, "dropout": 0.0}
 UNET = {"in_channels": 3, "width": 8, "depth": 3, "padding": "same", "dropout": 0.0}
 NETWORKS = {  # name, options, learning rate
     "FCN-32s": ("fcn32s", FCN, 0.005), "FCN-8s": ("fcn8s", FCN, 0.005),
     "DeconvNet": ("deconvnet", {"width": 8, "convs": (1, 2, 2, 2), "hidden": 64, "side": 2}, 0.02),
-    "U-Net": ("unet", UNET, 0.004), "PSPNet": ("pspnet", {**TRUNK, "channels": 32}, 0.004),
-    "DeepLabv3": ("deeplabv3", {**TRUNK, "channels": 24, "rates": (1, 2, 3)}, 0.004),
-    "DeepLabv3+": ("deeplabv3plus", {**TRUNK, "channels": 24, "rates": (1, 2, 3), "decoder_channels": 32}, 0.004)}
+    "U-Net": ("unet", UNET, 0.004), "PSPNet": ("pspnet", {**BACKBONE, "channels": 32}, 0.004),
+    "DeepLabv3": ("deeplabv3", {**BACKBONE, "channels": 24, "rates": (1, 2, 3)}, 0.004),
+    "DeepLabv3+": ("deeplabv3plus", {**BACKBONE, "channels": 24, "rates": (1, 2, 3), "decoder_channels": 32}, 0.004)}
 steps, seeds = (6, 1) if lesson.quick else (190, 3)
 
 

@@ -29,7 +29,7 @@ from minicv.data.augment.detection import resize_shorter_side
 from minicv.detection import box_iou, match_proposals
 from minicv.detection.ridge import BoxRegressors
 from minicv.detection.selective_search import selective_search
-from minicv.models.backbones.classifier import normalise
+from minicv.models.backbones.classifier import normalize
 from minicv.models.detection.rcnn import warp, with_context
 from minicv.nn import evaluating
 from minicv.training.detection import CachedProposals, DetectionConfig, evaluate_detector
@@ -215,8 +215,8 @@ lesson.save(figure, "found")
 timed = list(test)[:4 if lesson.quick else 20]
 per_image = best_time(lambda: [model.predict([s.image], [propose(s.image)]) for s in timed], 1) / len(timed)
 with no_grad(), evaluating(model):
-    model.net.stages(lesson.tensor(normalise(timed[0].image)[None]))  # the first pass also allocates memory
-    once = best_time(lambda: [model.net.stages(lesson.tensor(normalise(s.image)[None])) for s in timed], 1) / len(timed)
+    model.net.stages(lesson.tensor(normalize(timed[0].image)[None]))  # the first pass also allocates memory
+    once = best_time(lambda: [model.net.stages(lesson.tensor(normalize(s.image)[None])) for s in timed], 1) / len(timed)
 boxes_per_image = np.mean([len(propose(s.image)) for s in timed])
 steps = ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items() if name != "proposals")
 lesson.claim("D2", "R-CNN; Fast R-CNN, sec. 1.1",

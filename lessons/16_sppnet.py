@@ -204,8 +204,8 @@ lesson.save(figure, "speed")
 
 lesson.claim("D3", "SPPNet, sec. 2.2", "pyramid pooling gives vectors of one length for images of any size",
              f"{len(lengths)} sizes of images, lengths {sorted(set(lengths.values()))} = 50 bins x "
-             f"{model.backbone.channels} channels; windows pooled together and one by one differ by {largest:.1g}",
-             set(lengths.values()) == {50 * model.backbone.channels} and largest == 0)
+             f"{model.backbone.out_channels} channels; windows pooled together and one by one differ by {largest:.1g}",
+             set(lengths.values()) == {50 * model.backbone.out_channels} and largest == 0)
 lesson.claim("D3b", "SPPNet, sec. 4.3 (24 to 102 times)", "the convolutions run once per image, so it is many times "
              "faster than R-CNN with the same boxes",
              f"{counts[-1]} boxes: {seconds['R-CNN'][-1]:.2f} s against {seconds['SPPNet'][-1]:.3f} s, {ratio[-1]:.0f} "

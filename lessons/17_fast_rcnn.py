@@ -214,7 +214,7 @@ def learn(score, offset):
 # the next cell.
 
 image, boxes = test[0].image, propose(test[0].image)
-zeros = np.zeros((2000, model.backbone.channels, 7, 7), np.float32)
+zeros = np.zeros((2000, model.backbone.out_channels, 7, 7), np.float32)
 with no_grad(), evaluating(model):
     per_box = seconds(lambda: model.head(model.backbone(lesson.tensor(model.normalize(cut_out(image, boxes))))))
     shared = seconds(lambda: model.predict([image], [boxes]))

@@ -30,7 +30,7 @@ TRAIN = {
     "freeze_bn": "with batch norm", "sync_batch_norm": "with batch norm and mpirun", "width": "with a width",
     "option": "model", "scale": "augmentation", "jitter": "augmentation", "elastic": "augmentation",
     "tile": "pixels", "augment": "pixels", "weight_map": "instances", "class_weights": "pixels", "two_stage": "pixels",
-    "start": "with initialise_from", "flip": "objects", "turn": "objects", "alternating": "faster_rcnn",
+    "start": "with initialize_from", "flip": "objects", "turn": "objects", "alternating": "faster_rcnn",
     "proposals": "proposals"}
 ANSWERS = {**dict.fromkeys(("checkpoint", "data", "split", "json", "out", "images"), "command"), "tile": "pixels",
            "average": "pixels", "score": "objects", "proposals": "proposals"}
@@ -120,7 +120,7 @@ def test_train_uses_or_refuses_each_option(networks, monkeypatch, name, data):
             "with batch norm": batch_norm, "with batch norm and mpirun": batch_norm, "instances": segmentation,
             "with a width": "width" in models.model_options(type(model)), "with --schedule step": False,
             "model": False,  # no network has the option "no"
-            "with initialise_from": hasattr(model, "initialise_from"), "faster_rcnn": "ster" in name or "mask" in name}
+            "with initialize_from": hasattr(model, "initialize_from"), "faster_rcnn": "ster" in name or "mask" in name}
     default = kinds.kind_of(name).chosen(name, cli.parser().parse_args(["train", name, "--data", data, "--out", "x"]))
     for option, effect in TRAIN.items():
         if effect == "command":

@@ -120,7 +120,7 @@ def parser() -> argparse.ArgumentParser:
     add.add_argument("--workers", type=int, default=1, help="threads that read and change pictures (default: 1)")
     add.add_argument("--validate", action="store_true", help="measure ten times on the split val; best.safetensors is "
                      "the best by that, instead of by the training loss")
-    add.add_argument("--sync-batch-norm", action="store_true", help="under mpirun: normalise over the whole batch")
+    add.add_argument("--sync-batch-norm", action="store_true", help="under mpirun: normalize over the whole batch")
     add.add_argument("--resume", action="store_true", help="go on with the run in DIR as if it had never stopped")
     add.add_argument("--save-every", type=float, default=60.0, metavar="SECONDS", help="between saves (default: 60)")
     add.add_argument("--no-check", dest="check", action="store_false", help="do not read all images before training")
@@ -325,12 +325,12 @@ def begin_with(model: Module, name: str, start: str, resumed: bool) -> None:
     A run that is ``resumed`` has begun with them before.
     """
     from ..training import load_checkpoint
-    if not hasattr(model, "initialise_from"):
+    if not hasattr(model, "initialize_from"):
         raise UserError(f"--start is not for {name}; it is for the FCNs, DeconvNet, PSPNet and DeepLab")
     if not resumed:
         source, _ = load_checkpoint(start)
         with blame_user(f"--start {start}"):
-            model.initialise_from(source)
+            model.initialize_from(source)
 
 
 def model_options(args: argparse.Namespace) -> dict[str, object]:
@@ -353,7 +353,7 @@ def model_options(args: argparse.Namespace) -> dict[str, object]:
             options[name] = json.loads(value)
         except ValueError:
             raise UserError(f"--option {text}: must be NAME=VALUE with the value in JSON, as in min_size=256") from None
-        if not models.fits(options[name], kinds_of[name]):
+        if not models.matches_type(options[name], kinds_of[name]):
             raise UserError(f"--option {text}: must be {kinds_of[name]}")
     if args.width is not None:
         if "width" not in kinds_of:

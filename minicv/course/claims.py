@@ -36,7 +36,7 @@ F3 Shift-and-stitch gives what removing the stride and rarefying the filters giv
 F4 Patchwise training is loss sampling; whole pictures converge as fast by samples and faster by time.
 F5 Skips sharpen: FCN-32s, then 16s, then 8s.
 F6 Fine-tuning everything is better than the output layer only, and than training from scratch.
-F7 VGG16 is a better trunk of an FCN than AlexNet or GoogLeNet.
+F7 VGG16 is a better backbone of an FCN than AlexNet or GoogLeNet.
 F8 Without pooling, pixelwise networks cost far more and see less context.
 F9 Mirroring, jitter and class balancing bring an FCN nothing noticeable.
 F10 Fully connected layers fix the size of the input, 1x1 convolutions do not.

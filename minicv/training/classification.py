@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import ops as F
 from ..autograd import Tensor, no_grad
-from ..models.backbones.classifier import normalise
+from ..models.backbones.classifier import normalize
 from ..nn import Module
 from ..optim import Adam, Schedule, cosine, warmup
 
@@ -37,7 +37,7 @@ def train_classifier(model: Module, images: np.ndarray, labels: np.ndarray, step
         if len(order) < batch:
             order = rng.permutation(len(images))
         chosen, order = order[:batch], order[batch:]
-        x = normalise(images[chosen])
+        x = normalize(images[chosen])
         mirrored = rng.random(batch) < 0.5
         x[mirrored] = x[mirrored, :, :, ::-1]
         loss = F.cross_entropy(model(Tensor(x).to(device)), Tensor(labels[chosen]).to(device))
@@ -54,7 +54,7 @@ def classifier_scores(model: Module, images: np.ndarray, batch: int = 100) -> np
     was_training, device = model.training, model.parameters()[0].device
     model.eval()
     try:
-        return np.concatenate([model(Tensor(normalise(images[i:i + batch])).to(device)).numpy()
+        return np.concatenate([model(Tensor(normalize(images[i:i + batch])).to(device)).numpy()
                                for i in range(0, len(images), batch)])
     finally:
         model.train(was_training)

@@ -14,6 +14,7 @@ OLD_NAMES: dict[str, dict[str, str]] = {
     "info": {"recipe": "config"},  # what is saved with the model
     "models": {},
     "options": {  # arguments of the models' classes
+        "trunk": "backbone", "stage": "cut_at", "trunk_options": "backbone_options",
         "short": "min_size", "long": "max_size", "search": "proposal_max_size",
         "foreground": "foreground_fraction", "background": "background_iou",
         "score": "score_threshold", "most": "max_detections", "scales": "anchor_scales", "ratios": "anchor_ratios",
@@ -23,14 +24,14 @@ OLD_NAMES: dict[str, dict[str, str]] = {
         "distinct": "negative_nms_iou", "alternate": "multi_size_training", "sizes": "image_scales",
         "area": "target_area", "rcnn.side": "warp_size", "sppnet.frozen": "freeze_backbone",
         **{f"{model}.{old}": new for model in ("fast_rcnn", "faster_rcnn", "mask_rcnn", "sppnet") for old, new in (
-            ("trunk", "backbone"), ("stage", "cut_at"), ("trunk_options", "backbone_options"), ("pooled", "roi_size"),
+            ("pooled", "roi_size"),
             ("pool", "roi_pooling"), ("min_size", "rpn_min_size"))},
         **{f"{model}.{old}": new for model in ("yolo", "fast_yolo") for old, new in (
             ("size", "image_size"), ("boxes", "boxes_per_cell"))}},
     "config": {},  # fields of the training's configuration
     "data": {"boxes": "shape-boxes", "pictures": "shapes", "scenes": "street-scenes"},
     "arrays": {  # weights and buffers
-        "trunk.net": "backbone.net", "trunk.layers": "backbone.layers", "rpn.offset": "rpn.box_deltas",
+        "trunk.net": "backbone", "trunk": "backbone", "rpn.offset": "rpn.box_deltas",
         "head.offset": "head.box_deltas"},
 }
 

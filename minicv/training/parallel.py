@@ -5,7 +5,7 @@
 
 Every process has the whole model and takes the same steps. The mean of the processes' gradients is the gradient of the
 whole batch for two reasons: all shares have the same size, and the networks divide sums over a varying number of pixels
-or RoIs by the mean number per process (``models/shares.py``). Needs ``pip install -e '.[mpi]'`` and an MPI.
+or RoIs by the mean number per process (``models/distributed.py``). Needs ``pip install -e '.[mpi]'`` and an MPI.
 """
 from __future__ import annotations
 

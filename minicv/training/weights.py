@@ -40,9 +40,9 @@ def load_pretrained(model: Module, path: str | os.PathLike) -> None:
     """Load the weights of a file, by name, into a model. Raises ``CheckpointError`` if they do not fit or are damaged.
 
     The file is PyTorch's or a checkpoint of minicv. PyTorch's counters ``num_batches_tracked``, the state of minicv's
-    optimizer and the names that the model lists as ``NOT_LOADED`` are ignored.
+    optimizer and the names that the model lists as ``IGNORED_WEIGHTS`` are ignored.
     """
-    ignored = (OPTIMIZER, *getattr(model, "NOT_LOADED", ()))
+    ignored = (OPTIMIZER, *getattr(model, "IGNORED_WEIGHTS", ()))
     state = {name: array for name, array in read_weights(path).items()
              if not name.endswith("num_batches_tracked") and not name.startswith(ignored)}
     try:

@@ -138,11 +138,11 @@ def test_fcn_in_stages(run, fails, monkeypatch, tmp_path):  # noqa: F811
         assert run("train", name, "--start", start, "--out", tmp_path / name, *again)[0] == 0
         before, start = load_checkpoint(start)[0].state_dict(), tmp_path / name / "last.safetensors"
         after, key = load_checkpoint(start)[0].state_dict(), "features.0.weight"
-        trunk = before[key if name == "fcn32s" else f"trunk.{key}"]
-        np.testing.assert_allclose(after[f"trunk.{key}"], trunk, atol=1e-6)
+        backbone = before[key if name == "fcn32s" else f"backbone.{key}"]
+        np.testing.assert_allclose(after[f"backbone.{key}"], backbone, atol=1e-6)
         if name != "fcn32s":
             np.testing.assert_allclose(after["score.weight"], before["score.weight"], atol=1e-6)
-    assert (models.build("vgg16", width=8, batch_norm=True).state_dict()[key] != before[f"trunk.{key}"]).any()
+    assert (models.build("vgg16", width=8, batch_norm=True).state_dict()[key] != before[f"backbone.{key}"]).any()
     message = fails("train", "fcn32s", "--start", start, "--out", tmp_path / "x", *again)
     assert message.startswith(f"--start {start}: FCN32s.load_state_dict: the state does not fit the model: unexpected")
     assert fails("train", "unet", "--start", start, "--out", tmp_path / "x", *again) == (

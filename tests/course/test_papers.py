@@ -99,7 +99,7 @@ def test_names_of_papers_are_not_used_twice():
     *[("yolo", f"eq. ({n})", "minicv/models/detection/yolo.py") for n in (1, 2, 3)],
     ("mask_rcnn", "sec. 3", "minicv/ops/roi.py"),
     ("mask_rcnn", "sec. 3", "minicv/models/detection/mask_rcnn.py"),
-    ("fcn", "sec. 3.1", "minicv/models/segmentation/convolutionalise.py"),
+    ("fcn", "sec. 3.1", "minicv/models/segmentation/convolutionalize.py"),
     ("fcn", "sec. 3.2", "minicv/models/segmentation/shift_and_stitch.py"),
     ("fcn", "sec. 3.3", "minicv/ops/conv.py"),
     ("fcn", "sec. 3.4", "minicv/models/segmentation/patchwise.py"),

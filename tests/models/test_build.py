@@ -41,8 +41,8 @@ def test_a_seed_gives_the_weights():
 
 
 @pytest.mark.parametrize(("make", "message"), [
-    (lambda: models.build("u-net"), r"no model named 'u-net'; there are: .*unet"),
-    (lambda: models.model_class(""), r"no model named ''; there are: .*unet"),
+    (lambda: models.build("u-net"), r"no model named 'u-net'; choose one of .*unet"),
+    (lambda: models.model_class(""), r"no model named ''; choose one of .*unet"),
     (lambda: models.build("unet", "tiny"), r"build\('unet', preset='tiny'\): the presets are paper, compact"),
     (lambda: models.build("unet", width=10 ** 7), r"build\('unet'\): width=10000000; no option may exceed 1,000,000"),
     (lambda: models.build("resnet18", layers=(2, 2, 10 ** 7, 2)), r"layers=\(2, 2, 10000000, 2\); no option may"),
@@ -54,9 +54,10 @@ def test_a_seed_gives_the_weights():
     (lambda: models.build("pspnet", levels=3), r"build\('pspnet'\): levels=3; it must be Sequence\[int\]$"),
     (lambda: models.build("pspnet", levels=[1, "2"]), r"levels=\[1, '2'\]; it must be Sequence\[int\]$"),
     (lambda: models.build("pspnet", reduce=1), r"build\('pspnet'\): reduce=1; it must be bool$"),
-    (lambda: models.build("pspnet", trunk_options=[8]), r"trunk_options=\[8\]; it must be dict\[str, Any\] \| None$"),
+    (lambda: models.build("pspnet", backbone_options=[8]),
+     r"backbone_options=\[8\]; it must be dict\[str, Any\] \| None$"),
     (lambda: models.build("unet", depht=2, classes=3),
-     r"build\('unet'\): no option classes, depht; there are: in_channels, num_classes, width, depth, padding, dropout"),
+     r"build\('unet'\): no option classes, depht; it has in_channels, num_classes, width, depth, padding, dropout"),
 ])
 def test_errors(make, message):
     with pytest.raises(ValueError, match=message):

@@ -101,9 +101,9 @@ def test_two_steps_of_every_detector(name, data, proposals):
 SEGMENTATION = {
     "unet": {"width": 2, "depth": 1}, "fcn32s": {"width": 2, "hidden": 4}, "fcn16s": {"width": 2, "hidden": 4},
     "fcn8s": {"width": 2, "hidden": 4}, "deconvnet": {"width": 2, "convs": (1, 1, 1), "hidden": 4, "side": 1},
-    "pspnet": {"trunk_options": {"width": 4, "layers": (1, 1, 1, 1)}, "channels": 4},
-    "deeplabv3": {"trunk_options": {"width": 4, "layers": (1, 1, 1, 1)}, "channels": 4, "auxiliary": 0.4},
-    "deeplabv3plus": {"trunk_options": {"width": 4, "layers": (1, 1, 1, 1)}, "channels": 4, "decoder_channels": 4}}
+    "pspnet": {"backbone_options": {"width": 4, "layers": (1, 1, 1, 1)}, "channels": 4},
+    "deeplabv3": {"backbone_options": {"width": 4, "layers": (1, 1, 1, 1)}, "channels": 4, "auxiliary": 0.4},
+    "deeplabv3plus": {"backbone_options": {"width": 4, "layers": (1, 1, 1, 1)}, "channels": 4, "decoder_channels": 4}}
 
 
 def labelled(size=(20, 24), channels=3, fill=0, **places):
@@ -199,7 +199,7 @@ def test_anchors_that_are_ignored_and_other_classes_boxes_and_masks_have_no_grad
 
 
 def test_void_pixels_have_a_gradient_of_exactly_0():
-    from minicv.models.shares import mean_cross_entropy
+    from minicv.models.distributed import mean_cross_entropy
     scores = np.random.default_rng(0).standard_normal((1, 2, 3, 3)).astype(np.float32)
     label = np.zeros((1, 3, 3), int)
     label[0, 1] = IGNORE

@@ -132,7 +132,7 @@ class Once:
 @pytest.mark.parametrize("freeze", [True, False])
 def test_frozen_batch_norm_keeps_its_numbers_and_normalizes_by_them(freeze):
     minicv.seed(0)
-    model = models.build("pspnet", num_classes=3, trunk_options={"width": 4, "layers": (1, 1, 1, 1)}, channels=4)
+    model = models.build("pspnet", num_classes=3, backbone_options={"width": 4, "layers": (1, 1, 1, 1)}, channels=4)
     rng = np.random.default_rng(0)
     for _, module in model.modules():
         if isinstance(module, minicv.nn.BatchNorm2d):
@@ -154,9 +154,9 @@ def test_frozen_batch_norm_keeps_its_numbers_and_normalizes_by_them(freeze):
 
 
 def test_weights_of_one_output_stride_begin_a_training_at_another():
-    options = {"num_classes": 3, "trunk_options": {"width": 4, "layers": (1, 1, 1, 1)}, "channels": 4}
+    options = {"num_classes": 3, "backbone_options": {"width": 4, "layers": (1, 1, 1, 1)}, "channels": 4}
     coarse, fine = (models.build("deeplabv3", output_stride=stride, **options) for stride in (16, 8))
-    fine.initialise_from(coarse)
+    fine.initialize_from(coarse)
     for name, value in coarse.state_dict().items():
         np.testing.assert_array_equal(fine.state_dict()[name], value)
 

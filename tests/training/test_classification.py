@@ -4,7 +4,7 @@ import pytest
 import minicv
 import minicv.ops as F
 from minicv import Tensor, models, nn
-from minicv.models.backbones.classifier import normalise
+from minicv.models.backbones.classifier import normalize
 from minicv.training.classification import accuracy, classifier_scores, train_classifier
 
 
@@ -50,7 +50,7 @@ def test_every_epoch_sees_every_image_once_in_a_new_order():
     images = np.broadcast_to(np.arange(12, dtype=np.float32)[:, None, None, None] / 12, (12, 3, 4, 4)).copy()
     model = Means()
     list(train_classifier(model, images, np.arange(12) % 2, 9, batch=4))
-    first = normalise(np.zeros((3, 1, 1)))[0, 0, 0]
+    first = normalize(np.zeros((3, 1, 1)))[0, 0, 0]
     numbers = [np.rint((x[:, 0, 0, 0] - first) * 0.229 * 12).astype(int) for x in model.seen]  # 0.229: red's deviation
     epochs = [np.concatenate(numbers[i:i + 3]).tolist() for i in (0, 3, 6)]
     assert all(sorted(epoch) == list(range(12)) for epoch in epochs)
@@ -66,7 +66,7 @@ def test_half_of_the_images_are_mirrored():
     mirrored = seen[:, 0, 0, -1] > seen[:, 0, 0, 0]
     assert 100 < mirrored.sum() < 156  # of 256: 128 +- 8
     unmirrored = np.where(mirrored[:, None, None, None], seen[..., ::-1], seen)
-    np.testing.assert_array_equal(unmirrored, np.broadcast_to(normalise(images[:1]), seen.shape))
+    np.testing.assert_array_equal(unmirrored, np.broadcast_to(normalize(images[:1]), seen.shape))
 
 
 def test_a_seed_decides():

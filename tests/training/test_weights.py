@@ -397,7 +397,7 @@ def test_damage_to_the_pickle_alone(tmp_path, by_hand):
 # Into a model
 # ---------------------------------------------------------------------------------------------------------
 class Net(nn.Module):
-    NOT_LOADED = ("aux.",)
+    IGNORED_WEIGHTS = ("aux.",)
 
     def __init__(self):
         self.conv, self.bn = nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)

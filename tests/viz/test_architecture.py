@@ -64,7 +64,7 @@ class Branches(nn.Module):
 
 def test_each_branch_is_drawn_in_one_piece():
     found = blocks(Branches(), (1, 8, 8))
-    # the trunk has four convolutions: a, b, and the two whose 2 + 3 channels are concatenated; then both levels
+    # the backbone has four convolutions: a, b, and the two whose 2 + 3 channels are concatenated; then both levels
     assert [(b.words(), b.channels, b.size, b.sources) for b in found] == [
         ("1 input", 1, (8, 8), set()), ("4 conv, 2 branches, 1 residual", 5, (8, 8), {0}),
         ("1 pool, 1 conv", 2, (1, 1), {1}), ("1 up", 2, (8, 8), {2}),

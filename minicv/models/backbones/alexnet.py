@@ -27,26 +27,27 @@ from __future__ import annotations
 from ... import nn
 from ... import ops as F
 from ...autograd import Tensor
-from .classifier import Classifier
+from .classifier import LayerwiseClassifier
 
-LAYERS = ("conv1", "relu1", "pool1", "conv2", "relu2", "pool2", "conv3", "relu3", "conv4", "relu4", "conv5", "relu5",
-          "pool5")
+LAYERS = ["conv1", "relu1", "pool1", "conv2", "relu2", "pool2", "conv3", "relu3", "conv4", "relu4", "conv5", "relu5",
+          "pool5"]
 
 
-class AlexNet(Classifier):
+class AlexNet(LayerwiseClassifier):
     """(N, in_channels, H, W) -> scores (N, num_classes).
 
     ``width`` channels after conv1, ``hidden`` neurons in fc6 and fc7, ``pooled`` the side of the map that fc6 takes.
+    Stages: "conv1", "relu1", "pool1", ... "pool5".
     """
 
     PRESETS = {"paper": {}, "compact": {"num_classes": 10, "width": 16, "hidden": 128, "pooled": 1}}
     INPUT = {"paper": (3, 224, 224), "compact": (3, 64, 64)}
-    LEAST = 63
+    MIN_SIZE = 63
 
     def __init__(self, num_classes: int = 1000, in_channels: int = 3, width: int = 64, hidden: int = 4096,
                  pooled: int = 6, dropout: float = 0.5, lrn: bool = False):
         super().__init__(num_classes, in_channels, width)
-        self.side, self.lrn = pooled, lrn
+        self.names, self.side, self.lrn = LAYERS, pooled, lrn
         c1, c2, c3, c4 = width, 3 * width, 6 * width, 4 * width  # 64, 192, 384, 256
         self.features = nn.Sequential(
             nn.Conv2d(in_channels, c1, 11, stride=4, padding=2), nn.ReLU(), nn.MaxPool2d(3, stride=2),
@@ -59,16 +60,8 @@ class AlexNet(Classifier):
             nn.Dropout(dropout), nn.Linear(hidden, hidden), nn.ReLU(),
             nn.Linear(hidden, num_classes))
 
-    def stages(self, x: Tensor) -> dict[str, Tensor]:
-        """The map after each layer: "conv1", "relu1", "pool1", ... "pool5"."""
-        self.check(x)
-        maps = {}
-        for name, layer in zip(LAYERS, self.features, strict=True):
-            x = layer(x)
-            if self.lrn and name in ("relu1", "relu2"):
-                x = F.local_response_norm(x, 5, alpha=5 * 1e-4, beta=0.75, k=2)  # AlexNet, sec. 3.3
-            maps[name] = x
-        return maps
-
-    def head(self, x: Tensor) -> Tensor:
-        return self.classifier(self.pooled(x, self.side))
+    def apply_layer(self, name: str, layer: nn.Module, x: Tensor) -> Tensor:
+        x = layer(x)
+        if self.lrn and name in ("relu1", "relu2"):
+            x = F.local_response_norm(x, 5, alpha=5 * 1e-4, beta=0.75, k=2)  # AlexNet, sec. 3.3
+        return x

@@ -76,8 +76,8 @@ class GoogLeNet(Classifier):
 
     PRESETS = {"paper": {"dropout": 0.4}, "compact": {"num_classes": 10, "width": 16}}
     INPUT = {"paper": (3, 224, 224), "compact": (3, 64, 64)}
-    LEAST = 15
-    NOT_LOADED = ("aux1.", "aux2.")
+    MIN_SIZE = 15
+    IGNORED_WEIGHTS = ("aux1.", "aux2.")
 
     def __init__(self, num_classes: int = 1000, in_channels: int = 3, width: int = 64, dropout: float = 0.2,
                  transform_input: bool = False, large: int = 3, lrn: bool = False):
@@ -122,6 +122,6 @@ class GoogLeNet(Classifier):
 
 
 def to_plus_minus_one(x: Tensor) -> Tensor:
-    """From (p - mean) / std, as ``normalise`` makes it, to (p - 0.5) / 0.5, for RGB values p in 0..1."""
+    """From (p - mean) / std, as ``normalize`` makes it, to (p - 0.5) / 0.5, for RGB values p in 0..1."""
     scale, shift = (Tensor(a.reshape(1, 3, 1, 1).astype(x.dtype)).to(x.device) for a in (STD / 0.5, (MEAN - 0.5) / 0.5))
     return x * scale + shift

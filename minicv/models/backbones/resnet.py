@@ -103,7 +103,7 @@ class ResNet(Classifier):
     """
 
     INPUT = {"paper": (3, 224, 224), "compact": (3, 64, 64)}
-    FEATURES = {"low": "layer1", "middle": "layer3", "last": "layer4"}
+    FEATURE_MAPS = {"low": "layer1", "middle": "layer3", "last": "layer4"}
 
     def __init__(self, num_classes: int = 1000, in_channels: int = 3, width: int = 64,
                  layers: Sequence[int] = (3, 4, 6, 3), bottleneck: bool = True,
@@ -126,7 +126,8 @@ class ResNet(Classifier):
         self.conv1 = nn.Conv2d(in_channels, width, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         block, c, dilation = Bottleneck if bottleneck else Basic, width, 1
-        self.channels = {"conv1": width}
+        self.channels, self.layer_names = {"conv1": width}, ["layer1", "layer2", "layer3", "layer4"]
+        self.strides = [4 * 2 ** sum(not d for d in replace_stride_with_dilation[:i]) for i in range(4)]  # of the maps
         for i, (blocks, dilate) in enumerate(zip(layers, (False, *replace_stride_with_dilation), strict=True)):
             stride, before, channels = 1 if i == 0 or dilate else 2, dilation, width * 2 ** i
             dilation *= 2 if dilate else 1  # for the convolutions after the one that should have had the stride
@@ -143,11 +144,23 @@ class ResNet(Classifier):
         """The maps after "conv1" (with its ReLU, before the pool), "layer1", "layer2", "layer3" and "layer4"."""
         self.check(x)
         maps = {"conv1": F.relu(self.bn1(self.conv1(x)))}
-        maps["layer1"] = self.layer1(F.max_pool2d(maps["conv1"], 3, stride=2, padding=1))
-        maps["layer2"] = self.layer2(maps["layer1"])
-        maps["layer3"] = self.layer3(maps["layer2"])
-        maps["layer4"] = self.layer4(maps["layer3"])
+        x = F.max_pool2d(maps["conv1"], 3, stride=2, padding=1)
+        for name in self.layer_names:
+            maps[name] = x = getattr(self, name)(x)
         return maps
+
+    def cut(self, stage: str) -> None:
+        if stage not in (*self.layer_names, "head"):
+            raise ValueError(f"{type(self).__name__}: no stage {stage!r} to cut at; it has "
+                             f"{', '.join(self.layer_names)}")
+        end = len(self.layer_names) if stage == "head" else self.layer_names.index(stage) + 1
+        removed, self.layer_names = self.layer_names[end:], self.layer_names[:end]
+        for name in (*removed, "fc"):
+            delattr(self, name)
+        self.cut_at, self.IGNORED_WEIGHTS = stage, tuple(f"{name}." for name in ("fc", *removed))
+        self.stride, self.out_channels = self.strides[end - 1], self.channels[self.layer_names[-1]]
+        if stage != "head":
+            self.MIN_SIZE = self.stride
 
     def head(self, x: Tensor) -> Tensor:
         return self.fc(self.pooled(x, 1))

@@ -22,22 +22,22 @@ Asserted by the tests: 138,357,544 parameters, 15,470,264,320 MACs at 224x224.
 from __future__ import annotations
 
 from ... import nn
-from ...autograd import Tensor
-from .classifier import Classifier
+from .classifier import LayerwiseClassifier
 
 CONVS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}  # VGG, table 1
 
 
-class VGG(Classifier):
+class VGG(LayerwiseClassifier):
     """(N, in_channels, H, W) -> scores (N, num_classes).
 
     ``width`` channels in the first block, ``hidden`` neurons in fc6 and fc7, ``pooled`` the side of the map that fc6
-    takes. ``ValueError`` for a ``depth`` that is not in table 1.
+    takes. Stages: "conv1_1", "relu1_1", ... "pool1", "conv2_1", ... "pool5". ``ValueError`` for a ``depth`` outside
+    table 1.
     """
 
     PRESETS = {"paper": {}, "compact": {"num_classes": 10, "width": 8, "hidden": 128, "pooled": 2, "batch_norm": True}}
     INPUT = {"paper": (3, 224, 224), "compact": (3, 64, 64)}
-    LEAST = 32
+    MIN_SIZE = 32
 
     def __init__(self, num_classes: int = 1000, in_channels: int = 3, depth: int = 16, width: int = 64,
                  hidden: int = 4096, pooled: int = 7, batch_norm: bool = False, dropout: float = 0.5):
@@ -59,14 +59,3 @@ class VGG(Classifier):
             nn.Linear(c_in * pooled ** 2, hidden), nn.ReLU(), nn.Dropout(dropout),
             nn.Linear(hidden, hidden), nn.ReLU(), nn.Dropout(dropout),
             nn.Linear(hidden, num_classes))
-
-    def stages(self, x: Tensor) -> dict[str, Tensor]:
-        """The map after each layer: "conv1_1", "relu1_1", ... "pool1", "conv2_1", ... "pool5"."""
-        self.check(x)
-        maps = {}
-        for name, layer in zip(self.names, self.features, strict=True):
-            x = maps[name] = layer(x)
-        return maps
-
-    def head(self, x: Tensor) -> Tensor:
-        return self.classifier(self.pooled(x, self.side))

@@ -90,7 +90,7 @@ class Xception(Classifier):
 
     PRESETS = {"paper": {}, "compact": {"num_classes": 10, "width": 8, "middle": 4}}
     INPUT = {"paper": (3, 299, 299), "compact": (3, 64, 64)}
-    FEATURES = {"low": "block2_inner", "middle": "middle", "last": "conv5"}
+    FEATURE_MAPS = {"low": "block2_inner", "middle": "middle", "last": "conv5"}
 
     def __init__(self, num_classes: int = 1000, in_channels: int = 3, width: int = 32, middle: int = 16,
                  output_stride: int = 32, multi_grid: Sequence[int] = (1, 1, 1)):

@@ -19,7 +19,7 @@ from ...autograd import Tensor, no_grad
 from ...data.augment.detection import resize, resize_image
 from ...data.sample import DetectionSample
 from ...detection import Detections, batched_nms, clip_boxes_to_image, remove_small_boxes
-from ..backbones.classifier import normalise
+from ..backbones.classifier import normalize
 from .config import PostprocessConfig
 
 Proposer = Callable[[np.ndarray], np.ndarray]
@@ -116,7 +116,7 @@ class Detector(nn.Module):
 
     def normalize(self, image: np.ndarray) -> np.ndarray:
         """Normalize an image (C, h, w) in 0..1 for the network, by ImageNet's mean and deviation."""
-        return normalise(image)
+        return normalize(image)
 
     def batch(self, images: Sequence[np.ndarray], device: str | None = None) -> Tensor:
         """Return images (C, h, w), scaled and normalized, as one tensor (N, C, H, W)."""

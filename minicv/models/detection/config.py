@@ -8,6 +8,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from ..backbones import Classifier, build_backbone
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
@@ -58,6 +60,10 @@ class BackboneConfig(Config):
     cut_at: str = "relu5_3"
     backbone_options: dict[str, Any] | None = None
 
+    def build_backbone(self, in_channels: int) -> Classifier:
+        return build_backbone(self.backbone, self.cut_at, **{
+            **(self.backbone_options or {}), "in_channels": in_channels})
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PostprocessConfig(Config):
@@ -72,3 +78,6 @@ class PostprocessConfig(Config):
         super().__post_init__()
         if not 0 <= self.nms_iou <= 1:
             self.refuse(f"nms_iou={self.nms_iou}", "must be in 0..1")
+
+COMPACT_BACKBONE: dict[str, Any] = {  # VGG11, a quarter of the channels, up to the third pooling: 128 at stride 8
+    "backbone": "vgg16", "cut_at": "relu4_2", "backbone_options": {"depth": 11, "width": 16, "batch_norm": True}}

@@ -34,9 +34,15 @@ from ... import nn
 from ...autograd import Tensor
 from ...detection import Detections
 from .base import Detector, Target, require_proposals
-from .config import BackboneConfig, DetectorConfig, ImageSizeConfig, PostprocessConfig, SelectiveSearchConfig
+from .config import (
+    COMPACT_BACKBONE,
+    BackboneConfig,
+    DetectorConfig,
+    ImageSizeConfig,
+    PostprocessConfig,
+    SelectiveSearchConfig,
+)
 from .roi_heads import BoxHead, RoIHeadConfig, RoISample, roi_features, sample_batch_rois
-from .trunk import COMPACT, Trunk
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,7 +61,7 @@ class FastRCNN(Detector):
     Config: type[RoIDetectorConfig] = FastRCNNConfig
     PRESETS: dict[str, dict[str, Any]] = {
         "paper": {},
-        "compact": {**COMPACT, "hidden": 128, "dropout": 0.0, "min_size": 192, "max_size": 256,
+        "compact": {**COMPACT_BACKBONE, "hidden": 128, "dropout": 0.0, "min_size": 192, "max_size": 256,
                     "proposal_max_size": 320}}
     INPUT = {"paper": (3, 600, 1000), "compact": (3, 192, 256)}
     TRAIN_DEFAULTS: dict[str, dict[str, Any]] = {
@@ -71,9 +77,9 @@ class FastRCNN(Detector):
         self.in_channels, self.num_classes = config.in_channels, config.num_classes
         self.min_size, self.max_size = config.min_size, config.max_size
         self.proposal_max_size = getattr(config, "proposal_max_size", Detector.proposal_max_size)
-        self.backbone = Trunk(config.in_channels, config.backbone, config.cut_at, config.backbone_options)
+        self.backbone = config.build_backbone(config.in_channels)
         self.stride = self.backbone.stride
-        self.head = BoxHead(self.backbone.channels, config.num_classes, config)
+        self.head = BoxHead(self.backbone.out_channels, config.num_classes, config)
 
     def forward(self, x: Tensor, boxes: list[np.ndarray] | None = None) -> tuple[Tensor, ...]:
         """Return every output for images (N, C, H, W) and boxes (R_n, 4) of each, by default the whole image.

@@ -36,9 +36,9 @@ from ...autograd import Tensor, no_grad
 from ...data.augment.detection import resize_image
 from ...detection import Detections, inside_image
 from .base import Target, box_scale
+from .config import COMPACT_BACKBONE
 from .fast_rcnn import FastRCNN, RoIDetectorConfig
 from .rpn import RPN, RPNConfig
-from .trunk import COMPACT
 
 PARTS = ("backbone", "rpn", "head")
 
@@ -57,7 +57,8 @@ class FasterRCNN(FastRCNN):
     Config = FasterRCNNConfig
     PRESETS = {
         "paper": {},
-        "compact": {**COMPACT, "hidden": 128, "dropout": 0.0, "min_size": 192, "max_size": 256, "rois_per_image": 64,
+        "compact": {**COMPACT_BACKBONE, "hidden": 128, "dropout": 0.0, "min_size": 192, "max_size": 256,
+                    "rois_per_image": 64,
                     "anchor_scales": (16.0, 32.0, 64.0), "allowed_border": float("inf"), "rpn_min_size": 4.0,
                     "pre_nms_top_n": (1000, 500), "post_nms_top_n": (256, 128)}}
     TRAIN_DEFAULTS = {**FastRCNN.TRAIN_DEFAULTS, "paper": {  # sec. 3.1.3: 60k steps at 0.001, 20k at 0.0001, one image
@@ -66,7 +67,7 @@ class FasterRCNN(FastRCNN):
 
     def __init__(self, **options: Any):
         super().__init__(**options)
-        self.rpn = RPN(self.backbone.channels, self.stride, self.config)
+        self.rpn = RPN(self.backbone.out_channels, self.stride, self.config)
         self.trainable: tuple[str, ...] = PARTS
 
     def all_outputs(self, x: Tensor, boxes: list[np.ndarray]) -> tuple[Tensor, ...]:

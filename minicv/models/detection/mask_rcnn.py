@@ -32,12 +32,11 @@ from ... import ops as F
 from ...autograd import Tensor, no_grad
 from ...backend import to_device
 from ...detection import Detections
-from ..shares import per_process
+from ..distributed import mean_over_processes
 from .base import Target
-from .config import Config
+from .config import COMPACT_BACKBONE, Config
 from .faster_rcnn import FasterRCNN, FasterRCNNConfig
 from .roi_heads import RoISample, roi_features
-from .trunk import COMPACT
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -82,7 +81,7 @@ class MaskRCNN(FasterRCNN):
     PRESETS = {"paper": {"backbone": "resnet50", "cut_at": "layer3", "hidden": 1024, "dropout": 0.0,
                          "num_classes": 80, "min_size": 800, "max_size": 1333,
                          "anchor_scales": (32.0, 64.0, 128.0, 256.0, 512.0)},
-               "compact": {**FasterRCNN.PRESETS["compact"], **COMPACT, "min_size": 256, "max_size": 384,
+               "compact": {**FasterRCNN.PRESETS["compact"], **COMPACT_BACKBONE, "min_size": 256, "max_size": 384,
                            "mask_width": 32, "mask_depth": 2}}
     INPUT = {"paper": (3, 800, 1333), "compact": (3, 256, 256)}
     TRAIN_DEFAULTS = {
@@ -94,7 +93,7 @@ class MaskRCNN(FasterRCNN):
 
     def __init__(self, **options: Any):
         super().__init__(**options)
-        self.mask_head = MaskHead(self.backbone.channels, self.num_classes, self.config)
+        self.mask_head = MaskHead(self.backbone.out_channels, self.num_classes, self.config)
 
     def all_outputs(self, x: Tensor, boxes: list[np.ndarray]) -> tuple[Tensor, ...]:
         """Faster R-CNN's, and masks (R, K, 28, 28)."""
@@ -121,7 +120,7 @@ class MaskRCNN(FasterRCNN):
         m, k, rows = (to_device(array, x.device) for array in (m.astype(x.dtype), k, np.arange(len(k))))
         of_class = self.masks(x, boxes)[rows, k]  # (P, 28, 28), the mask of each RoI's true class
         loss = F.binary_cross_entropy_with_logits(of_class, m, reduction="sum")
-        return loss / max(per_process(m.size, self.group), 1)
+        return loss / max(mean_over_processes(m.size, self.group), 1)
 
     def detect_in(self, x: Tensor, sizes: list[tuple[int, int]], proposals: list[np.ndarray]) -> list[Detections]:
         """Return the objects among the proposals; masks (R, 28, 28) are probabilities inside the boxes (``restore``).

@@ -31,11 +31,8 @@ import numpy as np
 from ... import nn
 from ... import ops as F
 from ...autograd import Tensor
-from ..backbones.alexnet import AlexNet
-from ..backbones.vgg import VGG
+from ..backbones import build_backbone
 from .svm_detector import SVMDetector, SVMDetectorConfig
-
-BACKBONES: dict[str, Any] = {"alexnet": AlexNet, "vgg16": VGG}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,8 +48,6 @@ class RCNNConfig(SVMDetectorConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.backbone not in BACKBONES:
-            self.refuse(f"backbone={self.backbone!r}", f"choose one of {', '.join(BACKBONES)}")
         if not 0 <= 2 * self.context < self.warp_size:
             self.refuse(f"warp_size={self.warp_size}, context={self.context}",
                         "the context must be at least 0 and less than half of the warp")
@@ -76,9 +71,10 @@ class RCNN(SVMDetector):
 
     def __init__(self, **options: Any):
         super().__init__(**options)
-        config, cls = self.config, BACKBONES[self.config.backbone]
-        self.net = cls(**{**cls.PRESETS["paper"], **(config.backbone_options or {}),
-                          "num_classes": config.num_classes + 1, "in_channels": config.in_channels})
+        config = self.config
+        self.net = build_backbone(config.backbone, None, choices=("alexnet", "vgg16"), **{
+            **(config.backbone_options or {}), "num_classes": config.num_classes + 1,
+            "in_channels": config.in_channels})
         layers = [layer for layer in self.net.classifier if isinstance(layer, nn.Linear)]
         layers[-1].weight.data *= 0.1  # a new last layer: about 0.01 in the paper's size, sec. 2.3
         self.register_svms(D=layers[-1].weight.shape[1], P=layers[0].weight.shape[1])

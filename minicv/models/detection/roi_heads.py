@@ -20,7 +20,7 @@ from ...autograd import Tensor
 from ...backend import rng, to_device
 from ...detection import Detections, decode_boxes, encode_boxes, match_proposals, sample_boxes
 from ...nn import init
-from ..shares import per_process
+from ..distributed import mean_over_processes
 from .base import Target, postprocess
 from .config import Config, PostprocessConfig
 
@@ -133,13 +133,13 @@ class BoxHead(nn.Module):
                group: Any = None) -> dict[str, Tensor]:
         """Return the multi-task loss, eq. (1), of one step's RoIs: "class" L_cls and "box" L_loc, means over all RoIs.
 
-        ``group``: the processes that share the step, see ``models.shares``.
+        ``group``: the processes that share the step, see ``models.distributed``.
         """
         u = np.concatenate([r.labels for r in rois])  # (R,)
         gt_boxes = [t.boxes[r.matched[:r.num_objects]] for r, t in zip(rois, targets, strict=True)]
         boxes = np.concatenate([r.boxes[:r.num_objects] for r in rois])
         v = encode_boxes(np.concatenate(gt_boxes).astype(np.float32), boxes, WEIGHTS)  # (P, 4)
-        objects, R = np.flatnonzero(u), max(per_process(len(u), group), 1)
+        objects, R = np.flatnonzero(u), max(mean_over_processes(len(u), group), 1)
         labels, v, rows, k = (to_device(a, score.device) for a in (u, v.astype(score.dtype), objects, u[objects] - 1))
         t_u = box_deltas[rows, k]  # (P, 4), the deltas for each RoI's true class
         return {"class": F.cross_entropy(score, labels, reduction="sum") / R,

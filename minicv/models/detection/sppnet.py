@@ -37,9 +37,8 @@ import numpy as np
 from ... import backend, nn
 from ... import ops as F
 from ...autograd import Tensor, no_grad
-from .config import BackboneConfig, ImageSizeConfig
+from .config import COMPACT_BACKBONE, BackboneConfig, ImageSizeConfig
 from .svm_detector import SVMDetector, SVMDetectorConfig, SVMHead
-from .trunk import COMPACT, Trunk
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,7 +80,7 @@ class SPPNet(SVMDetector):
     Config = SPPNetConfig
     PRESETS: dict[str, dict[str, Any]] = {
         "paper": {"regression_iou": 0.5, "negative_nms_iou": 0.7, "multi_size_training": False},
-        "compact": {**COMPACT, "hidden": 128, "dropout": 0.0, "freeze_backbone": False, "min_size": 192,
+        "compact": {**COMPACT_BACKBONE, "hidden": 128, "dropout": 0.0, "freeze_backbone": False, "min_size": 192,
                     "max_size": 256, "image_scales": (1.0,), "target_area": 48.0 ** 2, "proposal_max_size": 320}}
     INPUT = {"paper": (3, 688, 688), "compact": (3, 192, 256)}
     TRAIN_DEFAULTS: dict[str, dict[str, Any]] = {
@@ -95,11 +94,11 @@ class SPPNet(SVMDetector):
         config = self.config
         self.min_size, self.max_size, self.image_scales = config.min_size, config.max_size, tuple(config.image_scales)
         self.regression_iou, self.negative_nms_iou = config.regression_iou, config.negative_nms_iou
-        self.backbone = ZF5(config.in_channels) if config.backbone == "zf5" else Trunk(
-            config.in_channels, config.backbone, config.cut_at, config.backbone_options)
+        self.backbone = ZF5(config.in_channels) if config.backbone == "zf5" else config.build_backbone(
+            config.in_channels)
         self.backbone.frozen, self.stride = config.freeze_backbone, self.backbone.stride
         self.center_offset = 0.5 if config.backbone == "zf5" else self.stride / 2
-        P = self.backbone.channels * sum(n * n for n in config.levels)
+        P = self.backbone.out_channels * sum(n * n for n in config.levels)
         self.head = SVMHead(P, config.num_classes, config.hidden, config.dropout)
         self.register_svms(config.hidden, P)
 
@@ -174,7 +173,7 @@ def pool_windows(x: Tensor, windows: list[np.ndarray], levels: Sequence[int]) ->
 class ZF5(nn.Module):
     """(N, C, H, W) -> (N, 256, H/16, W/16): the convolutions of Zeiler and Fergus (2014), padded by half a kernel"""
 
-    stride, channels = 16, 256
+    stride, out_channels = 16, 256
 
     def __init__(self, in_channels: int):
         self.frozen = False

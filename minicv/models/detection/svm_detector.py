@@ -22,7 +22,7 @@ from ...backend import Array, to_device, to_numpy
 from ...data.augment.detection import resize_image
 from ...detection import BoxRegressors, Detections, LinearSVM
 from ...nn import init
-from ..shares import per_process
+from ..distributed import mean_over_processes
 from .base import Detector, Target, box_scale, postprocess, require_proposals
 from .config import DetectorConfig, PostprocessConfig, SelectiveSearchConfig
 from .roi_heads import RoISamplingConfig, sample_batch_rois
@@ -119,7 +119,7 @@ class SVMDetector(Detector):
         rois = sample_batch_rois(proposals, targets, self.config)
         u = np.concatenate([r.labels for r in rois])
         score = self.classify(self.fc7(self.pool5(x, [r.boxes for r in rois])))
-        R = max(per_process(len(u), self.group), 1)
+        R = max(mean_over_processes(len(u), self.group), 1)
         return {"class": F.cross_entropy(score, to_device(u, score.device), reduction="sum") / R}
 
     # ------------------------------------------------------------------------------------------------------

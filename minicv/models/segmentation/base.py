@@ -13,7 +13,7 @@ from ...autograd import Tensor, no_grad
 from ...backend import device_of
 from ...backend.memory import free_memory, peak_memory
 from ...data.augment.unet import mirror_pad, standardize
-from ..shares import mean_cross_entropy
+from ..distributed import mean_cross_entropy
 from ..summary import reach
 
 SHARE = 0.5  # of the free memory, that the prediction of one image may take

@@ -133,14 +133,14 @@ class DeconvNet(SegmentationNetwork):
     def input_size(self, output: int) -> int:
         return max(output, self.least)
 
-    def initialise_from(self, source: VGG) -> None:
+    def initialize_from(self, source: VGG) -> None:
         """Take over VGG's convolutions, fc6 and fc7, in the paper those of a network trained on ImageNet.
 
         VGG's biases, and its batch norm if it has any, become batch norm's. VGG saw pictures less ImageNet's means
-        (``normalise``), this network sees each less its own (``standardize``). Raises ``ValueError`` for another shape.
+        (``normalize``), this network sees each less its own (``standardize``). Raises ``ValueError`` for another shape.
         """
         if not isinstance(source, VGG):
-            raise ValueError(f"DeconvNet.initialise_from: needs a VGG, got a {type(source).__name__}")
+            raise ValueError(f"DeconvNet.initialize_from: needs a VGG, got a {type(source).__name__}")
         ours = [layer for convs in self.conv for layer in convs] + [self.fc6, self.fc7]
         features = list(source.features)
         theirs = [(m, features[i + 1] if isinstance(features[i + 1], nn.BatchNorm2d) else None)
@@ -149,7 +149,7 @@ class DeconvNet(SegmentationNetwork):
         shapes = [(mine.conv.weight.size, len(m.bias)) for mine, (m, _) in zip(ours, theirs, strict=False)]
         if len(ours) != len(theirs) or any((m.weight.size, len(m.bias)) != shape
                                            for (m, _), shape in zip(theirs, shapes, strict=True)):
-            raise ValueError(f"DeconvNet.initialise_from: needs a VGG of {len(ours)} layers of the same sizes before "
+            raise ValueError(f"DeconvNet.initialize_from: needs a VGG of {len(ours)} layers of the same sizes before "
                              f"its last, got one of {len(theirs)}, or other channels")
         for mine, (m, norm) in zip(ours, theirs, strict=True):  # into the arrays: they lie in memory as is fast
             mine.conv.weight.data[...] = m.weight.data.reshape(mine.conv.weight.shape)

@@ -20,7 +20,8 @@ Segmentation", ECCV 2018 (v3+), Fig. 2: the 256 channels go through a decoder in
     low-level map, 4 times finer than 33  +->  129 x 304  ->  conv 3x3, conv 3x3  129 x 256  ->  conv 1x1  ->  upsampled
                  129 x 256  ->  conv 1x1  129 x 48  --+
 
-with Xception as trunk, and separable convolutions in ASPP and decoder. On a ResNet the low-level map is that of layer1.
+with Xception as backbone, and separable convolutions in ASPP and decoder. On a ResNet the low-level map is that of
+layer1.
 
 Training in two stages (v3, sec. 4.1): ``TRAIN_DEFAULTS`` at output stride 16, then ``SECOND_STAGE`` at output stride 8
 with batch norm frozen:
@@ -86,14 +87,14 @@ class DeepLabV3(DilatedNetwork):
 
     ``rates`` of ASPP at output stride 16; at 8 they are doubled, at 32 halved. One rate three times, as (12, 12, 12),
     is the network that ASPP is to be compared with. ``channels`` of each branch; ``image_pooling`` and ``separable`` as
-    in ``ASPP``; ``pool_norm``: batch norm on the pooled values, too, which needs large batches. ``trunk``,
-    ``trunk_options``, ``output_stride`` and ``auxiliary`` as in ``dilated.py``. ``bn_momentum``: of batch norm's
+    in ``ASPP``; ``pool_norm``: batch norm on the pooled values, too, which needs large batches. ``backbone``,
+    ``backbone_options``, ``output_stride`` and ``auxiliary`` as in ``dilated.py``. ``bn_momentum``: of batch norm's
     running averages; v3's decay of 0.9997 is 0.0003 here.
     """
 
-    PRESETS = {"paper": {"trunk_options": {"multi_grid": (1, 2, 4)}, "bn_momentum": 0.0003}, "compact": {
-        "num_classes": 11, "trunk": "resnet50",
-        "trunk_options": {"width": 24, "layers": (2, 2, 3, 2), "multi_grid": (1, 2)},
+    PRESETS = {"paper": {"backbone_options": {"multi_grid": (1, 2, 4)}, "bn_momentum": 0.0003}, "compact": {
+        "num_classes": 11, "backbone": "resnet50",
+        "backbone_options": {"width": 24, "layers": (2, 2, 3, 2), "multi_grid": (1, 2)},
         "output_stride": 8, "rates": (3, 6, 9), "channels": 64, "pool_norm": False}}
     INPUT = {"paper": (3, 513, 513), "compact": (3, 180, 240)}
     TRAIN_DEFAULTS = {
@@ -103,12 +104,13 @@ class DeepLabV3(DilatedNetwork):
             "power": 0.9, "tile": 513, "scale": 2.0, "jitter": 0.0}}
     SECOND_STAGE = {"lr": 0.001, "freeze_bn": True}  # v3, sec. 4.1: at output stride 8, as many steps again
 
-    def __init__(self, num_classes: int = 21, in_channels: int = 3, trunk: str = "resnet101",
-                 trunk_options: dict[str, Any] | None = None, output_stride: int = 16,
+    def __init__(self, num_classes: int = 21, in_channels: int = 3, backbone: str = "resnet101",
+                 backbone_options: dict[str, Any] | None = None, output_stride: int = 16,
                  rates: Sequence[int] = (6, 12, 18), image_pooling: bool = True, channels: int = 256,
                  separable: bool = False, pool_norm: bool = True, auxiliary: float = 0.0, dropout: float = 0.1,
                  bn_momentum: float = 0.1):
-        super().__init__(num_classes, in_channels, trunk, trunk_options, output_stride, channels, auxiliary, dropout)
+        super().__init__(num_classes, in_channels, backbone, backbone_options, output_stride, channels,
+                         auxiliary, dropout)
         if any(rate < 1 for rate in rates):
             raise ValueError(f"{type(self).__name__}(rates={tuple(rates)}): each must be at least 1")
         rates = [max(1, rate * 16 // output_stride) for rate in rates]  # v3, sec. 3.3: "doubled when output stride = 8"
@@ -144,14 +146,14 @@ class DeepLabV3Plus(DeepLabV3):
     TRAIN_DEFAULTS = {**DeepLabV3.TRAIN_DEFAULTS, "paper": {  # v3+, sec. 4; Xception's decay as in its released code
         **DeepLabV3.TRAIN_DEFAULTS["paper"], "weight_decay": 0.00004}}
 
-    def __init__(self, num_classes: int = 21, in_channels: int = 3, trunk: str = "xception",
-                 trunk_options: dict[str, Any] | None = None, output_stride: int = 16,
+    def __init__(self, num_classes: int = 21, in_channels: int = 3, backbone: str = "xception",
+                 backbone_options: dict[str, Any] | None = None, output_stride: int = 16,
                  rates: Sequence[int] = (6, 12, 18), image_pooling: bool = True, channels: int = 256,
                  separable: bool = True, pool_norm: bool = True, auxiliary: float = 0.0, dropout: float = 0.1,
                  bn_momentum: float = 0.1, low_channels: int = 48,  # DeepLabv3+, sec. 4.1, Tables 1 and 2
                  decoder_channels: int = 256):
-        super().__init__(num_classes, in_channels, trunk, trunk_options, output_stride, rates, image_pooling, channels,
-                         separable, pool_norm, auxiliary, dropout, bn_momentum)
+        super().__init__(num_classes, in_channels, backbone, backbone_options, output_stride, rates, image_pooling,
+                         channels, separable, pool_norm, auxiliary, dropout, bn_momentum)
         if min(low_channels, decoder_channels) < 1:
             raise ValueError(f"DeepLabV3Plus(low_channels={low_channels}, decoder_channels={decoder_channels}): each "
                              "must be at least 1")

@@ -1,10 +1,11 @@
 """What PSPNet and DeepLab share: a classifier's convolutions, dilated so that the map stays fine, and scores upsampled.
 
-    x  ->  trunk  ->  maps "low", "middle", "last"  ->  decode (the paper's idea)  ->  scores  ->  upsampled to x
+    x  ->  backbone  ->  maps "low", "middle", "last"  ->  decode (the paper's idea)  ->  scores  ->  upsampled to x
                                 "middle"  ->  conv 3x3, conv 1x1  ->  auxiliary loss, while training
 
-``trunk`` is a classifier by name, without its last layer: its paper preset, changed by ``trunk_options``. Whatever
-``output_stride`` it is built with, 32, 16 or 8, the parameters have the same names and shapes: weights trained at one
+``backbone`` is a classifier by name, without its last layer: its paper preset, changed by ``backbone_options``.
+Whatever ``output_stride`` it is built with, 32, 16 or 8, the parameters have the same names and shapes: weights trained
+at one
 output stride load, and run, at another.
 """
 from __future__ import annotations
@@ -14,15 +15,11 @@ from typing import Any
 from ... import nn
 from ... import ops as F
 from ...autograd import Tensor
-from .. import fits
-from ..backbones.classifier import Classifier
-from ..backbones.resnet import ResNet18, ResNet34, ResNet50, ResNet101
-from ..backbones.xception import Xception
-from ..shares import mean_cross_entropy
+from ..backbones import build_backbone
+from ..distributed import mean_cross_entropy
 from .base import SegmentationNetwork
 
-TRUNKS = {"resnet18": ResNet18, "resnet34": ResNet34, "resnet50": ResNet50, "resnet101": ResNet101,
-          "xception": Xception}
+DILATED_BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101", "xception")
 
 
 def conv_norm_relu(in_channels: int, out_channels: int, kernel_size: int, dilation: int = 1) -> nn.Sequential:
@@ -42,32 +39,13 @@ def pooled_conv(in_channels: int, out_channels: int, norm: bool) -> nn.Sequentia
     return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1), nn.ReLU())
 
 
-def build_trunk(owner: str, name: str, in_channels: int, output_stride: int,
-                options: dict[str, Any] | None) -> Classifier:
-    """The classifier ``name`` without its last layer; ``ValueError``, in the name of ``owner``, if there is none."""
-    if name not in TRUNKS:
-        raise ValueError(f"{owner}(trunk={name!r}): the trunks are {', '.join(TRUNKS)}")
-    cls, options = TRUNKS[name], options or {}
-    unknown = options.keys() - cls.__init__.__annotations__.keys()
-    if unknown:
-        raise ValueError(f"{owner}(trunk_options={options!r}): {name} has no option {', '.join(sorted(unknown))}")
-    for option, value in options.items():
-        if not fits(value, kind := cls.__init__.__annotations__[option]):
-            raise ValueError(f"{owner}(trunk_options={options!r}): {option} must be {kind}")
-    trunk = cls(**{**cls.PRESETS["paper"], **options, "num_classes": 1, "in_channels": in_channels,
-                   "output_stride": output_stride})
-    del trunk.fc  # published weights load into ``model.trunk``, passing it over
-    trunk.NOT_LOADED = ("fc.",)
-    return trunk
-
-
 class DilatedNetwork(SegmentationNetwork):
     """(N, in_channels, H, W) -> scores (N, num_classes, H, W), for any H and W.
 
-    ``auxiliary``: weight of the loss on the trunk's middle map, 0 for none. Subclasses write ``decode(maps)``.
+    ``auxiliary``: weight of the loss on the backbone's middle map, 0 for none. Subclasses write ``decode(maps)``.
     """
 
-    def __init__(self, num_classes: int, in_channels: int, trunk: str, trunk_options: dict[str, Any] | None,
+    def __init__(self, num_classes: int, in_channels: int, backbone: str, backbone_options: dict[str, Any] | None,
                  output_stride: int, channels: int, auxiliary: float, dropout: float):
         name = type(self).__name__
         if min(num_classes, in_channels, channels) < 1 or auxiliary < 0:
@@ -75,8 +53,9 @@ class DilatedNetwork(SegmentationNetwork):
                              f"auxiliary={auxiliary}): each must be at least 1, auxiliary at least 0")
         self.num_classes, self.in_channels, self.auxiliary = num_classes, in_channels, auxiliary
         self.tile_step = output_stride
-        self.trunk = build_trunk(name, trunk, in_channels, output_stride, trunk_options)
-        self.maps = {name: self.trunk.channels[stage] for name, stage in self.trunk.FEATURES.items()}  # their channels
+        self.backbone = build_backbone(backbone, choices=DILATED_BACKBONES, **{
+            **(backbone_options or {}), "in_channels": in_channels, "output_stride": output_stride})
+        self.maps = {name: self.backbone.channels[stage] for name, stage in self.backbone.FEATURE_MAPS.items()}
         self.auxiliary_head = None
         if auxiliary:
             between = max(1, self.maps["middle"] // 4)
@@ -89,12 +68,12 @@ class DilatedNetwork(SegmentationNetwork):
             if isinstance(module, nn.BatchNorm2d):
                 module.momentum = momentum
 
-    def initialise_from(self, source: nn.Module) -> None:
+    def initialize_from(self, source: nn.Module) -> None:
         """Take over the weights of the same network, which may have another output stride (DeepLabv3, sec. 4.1)."""
         self.load_state_dict(source.state_dict())
 
     def decode(self, maps: dict[str, Tensor]) -> Tensor:
-        """Scores (N, num_classes, h, w) from the trunk's maps."""
+        """Scores (N, num_classes, h, w) from the backbone's maps."""
         raise TypeError(f"{type(self).__name__} has no decode")
 
     def check(self, x: Tensor) -> None:
@@ -105,12 +84,12 @@ class DilatedNetwork(SegmentationNetwork):
 
     def forward(self, x: Tensor) -> Tensor:
         self.check(x)
-        return upsample(self.decode(self.trunk.features(x)), x)
+        return upsample(self.decode(self.backbone.feature_maps(x)), x)
 
     def losses(self, x: Tensor, label: Tensor, pixel_weight: Tensor | None = None) -> dict[str, Tensor]:
         """Cross entropy over the pixels of label (N, H, W), void (255) left out; "auxiliary" has its weight already."""
         self.check(x)
-        maps = self.trunk.features(x)
+        maps = self.backbone.feature_maps(x)
         losses = {"loss": mean_cross_entropy(upsample(self.decode(maps), x), label, pixel_weight, self.group)}
         if self.auxiliary_head is not None:  # PSPNet, sec. 3.3
             scores = upsample(self.auxiliary_head(maps["middle"]), x)

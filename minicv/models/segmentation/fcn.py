@@ -13,7 +13,7 @@ added up on the way back to the picture's size. K classes; in front, how many pi
           v  fc6 7x7, fc7 1x1, each with dropout              |
     32  fc7 --> score 1x1 ------------------------------------+---> 32x, fixed       --> FCN-32s
 
-Scores start at zero, so that FCN-16s begins as the FCN-32s that it is initialised from. "2x, learned" is a transposed
+Scores start at zero, so that FCN-16s begins as the FCN-32s that it is initialized from. "2x, learned" is a transposed
 convolution that starts as bilinear interpolation; the last one stays that (sec. 4.2).
 
 Where a map lies: its first position is at pixel sum (k - 1)/2 * jump, over the windows on the way, minus the padding.
@@ -24,7 +24,7 @@ offset 19 in FCN-32s, 5 and 27 in FCN-16s, 5, 9 and 31 in FCN-8s, and 18 on Alex
 the matrix of that transposed convolution, exactly the same numbers (``test_published_offsets``).
 
 Differs from the paper: AlexNet has one column, GoogLeNet batch norm (see there); pools round sizes up, as the authors'
-software does; the loss is the mean over pixels. The paper fine-tunes a pretrained network (``initialise_from``) at a
+software does; the loss is the mean over pixels. The paper fine-tunes a pretrained network (``initialize_from``) at a
 fixed rate, 0.0001 for VGG16; AlexNet wants ``--lr 0.001``, GoogLeNet ``--lr 0.00005``. Whole images lie in crops of
 500, mirrored every second time. ``compact`` trains from scratch with batch norm: 2,000 steps, the rate 0.01 risen to
 over 100 steps and falling to 0, biases decay, images are scaled and change color. FCN-GoogLeNet sees 379 pixels, where
@@ -38,7 +38,7 @@ Asserted by the tests: these offsets; parameters of FCN-32s, 134,346,581 (VGG16)
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -47,14 +47,13 @@ from ... import ops as F
 from ...autograd import Tensor
 from ...backend import xp
 from ...ops.interpolate import Interpolate, hat_weights
-from .. import model_class
-from ..backbones.classifier import Classifier
+from ..backbones import Classifier, build_backbone
 from .base import SegmentationNetwork
-from .convolutionalise import as_convolutions
+from .convolutionalize import as_convolutions
 
 
 class Map(NamedTuple):
-    """A map of the trunk and the window that made its grid; ``channels`` in multiples of the trunk's width.
+    """A map of the backbone and the window that made its grid; ``channels`` in multiples of the backbone's width.
 
     A padded window that leaves the first position where it was counts as a kernel of 1.
     """
@@ -65,7 +64,7 @@ class Map(NamedTuple):
     channels: float
 
 
-TRUNKS = {
+MAPS = {
     "alexnet": [Map("conv1", 11, 4, 1), Map("pool1", 3, 2, 1), Map("pool2", 3, 2, 3), Map("pool5", 3, 2, 4)],
     "googlenet": [Map("conv1", 7, 2, 1), Map("conv3", 3, 2, 3), Map("inception3b", 3, 2, 7.5),
                   Map("inception4e", 3, 2, 13), Map("inception5b", 2, 2, 16)],
@@ -101,10 +100,10 @@ class FCN(SegmentationNetwork):
                  dropout: float | None = None, batch_norm: bool = False, padding: int | None = None,
                  at_once: bool = False):
         given = {"width": width, "hidden": hidden, "pooled": pooled, "dropout": dropout}
-        self.trunk = build_trunk(backbone, size, in_channels, batch_norm, given)
-        self.head, channels, side = cut_head(self.trunk)
-        self.backbone, self.in_channels, self.num_classes = backbone, in_channels, num_classes
-        own = next(m.padding for _, m in self.trunk.modules() if isinstance(m, nn.Conv2d))
+        self.backbone = fcn_backbone(backbone, size, in_channels, batch_norm, given)
+        self.head, channels, side = cut_head(self.backbone)
+        self.in_channels, self.num_classes = in_channels, num_classes
+        own = next(m.padding for _, m in self.backbone.modules() if isinstance(m, nn.Conv2d))
         maps = grids(backbone)
         first = maps[32].first + (side - 1) / 2 * 32  # of the scores, as if the picture's padding were 0
         padding = max(own, math.ceil(first - 15.5)) if padding is None else padding
@@ -112,12 +111,13 @@ class FCN(SegmentationNetwork):
             raise ValueError(f"FCN(padding={padding}, num_classes={num_classes}): {backbone} has a padding of {own} of "
                              "its own, so at least that many, and at least 1 class")
         self.padding, self.last = padding - own, maps[32].name
-        self.score = zero_score(channels or int(maps[32].channels * self.trunk_width()), num_classes)
+        self.score = zero_score(channels or int(maps[32].channels * self.backbone_width()), num_classes)
         skips, self.skipped, self.offsets, self.jump = [], [], [], 32
         while self.jump > self.STRIDE:
             self.jump //= 2
             fine = maps[self.jump]
-            skips.append(Skip(int(fine.channels * self.trunk_width()), num_classes, (first - fine.first) / self.jump))
+            channels = int(fine.channels * self.backbone_width())
+            skips.append(Skip(channels, num_classes, (first - fine.first) / self.jump))
             self.skipped.append((fine.name, SCALES[self.jump] if at_once else 1.0))
             self.offsets.append(skips[-1].offset)
             first = fine.first + max(0, skips[-1].offset) * self.jump
@@ -128,7 +128,7 @@ class FCN(SegmentationNetwork):
         if x.ndim != 4 or x.shape[1] != self.in_channels:
             raise ValueError(f"{type(self).__name__}: the input must be (N, {self.in_channels}, H, W), got {x.shape}")
         H, W = (self.output_size(n) for n in x.shape[2:])
-        maps = self.trunk.stages(F.pad(x, (self.padding,) * 4))
+        maps = self.backbone.stages(F.pad(x, (self.padding,) * 4))
         y = self.score(self.head(maps[self.last]))
         for skip, (name, scale) in zip(self.skips, self.skipped, strict=True):
             y = skip(y, maps[name] if scale == 1 else maps[name] * scale)
@@ -149,17 +149,17 @@ class FCN(SegmentationNetwork):
         return size
 
     def input_size(self, output: int) -> int:
-        return max(output, 1, self.trunk.LEAST - 2 * self.padding)
+        return max(output, 1, self.backbone.MIN_SIZE - 2 * self.padding)
 
-    def trunk_width(self) -> int:
-        """Channels after the trunk's first convolution."""
-        return next(m.weight.shape[0] for _, m in self.trunk.modules() if isinstance(m, nn.Conv2d))
+    def backbone_width(self) -> int:
+        """Channels after the backbone's first convolution."""
+        return next(m.weight.shape[0] for _, m in self.backbone.modules() if isinstance(m, nn.Conv2d))
 
-    def initialise_from(self, source: FCN | Classifier) -> None:
+    def initialize_from(self, source: FCN | Classifier) -> None:
         """Take over the weights of a coarser FCN (FCN-16s begins as FCN-32s, sec. 4.2) or of a trained classifier.
 
         A classifier gives its convolutions and, rewritten as such, its fully connected layers but the last (sec. 4.1).
-        What the source does not have keeps its own. A classifier saw pictures less ImageNet's means (``normalise``),
+        What the source does not have keeps its own. A classifier saw pictures less ImageNet's means (``normalize``),
         an FCN sees each less its own (``standardize``), so the first layers meet other numbers than they know. Raises
         ``ValueError`` if the source does not fit.
         """
@@ -170,7 +170,7 @@ class FCN(SegmentationNetwork):
             last = [name for name, m in source.modules() if isinstance(m, nn.Linear)][-1]
             names = {f"{old}.{what}": f"{new}.{what}" for old, new in zip(linear, convs, strict=False)
                      for what in ("weight", "bias")}
-            state = {names.get(name, f"trunk.{name}"): array for name, array in state.items()
+            state = {names.get(name, f"backbone.{name}"): array for name, array in state.items()
                      if not name.startswith(f"{last}.")}
         own = self.state_dict()
         inside = {name: ".0.".join(name.rsplit(".", 1)) for name in state}  # AlexNet's, where batch norm follows
@@ -253,7 +253,7 @@ def taps(distance: float, factor: int) -> int:
 
 
 class Grid(NamedTuple):
-    """A map's name, where its first position lies, and its channels in multiples of the trunk's width."""
+    """A map's name, where its first position lies, and its channels in multiples of the backbone's width."""
 
     name: str
     first: float
@@ -261,50 +261,42 @@ class Grid(NamedTuple):
 
 
 def grids(backbone: str) -> dict[int, Grid]:
-    """The trunk's maps by the number of pixels between two positions, as if nothing were padded."""
+    """The backbone's maps by the number of pixels between two positions, as if nothing were padded."""
     maps, first, jump = {}, 0.0, 1
-    for m in TRUNKS[backbone]:
+    for m in MAPS[backbone]:
         first, jump = first + (m.kernel - 1) / 2 * jump, jump * m.stride  # the centre of the first window
         maps[jump] = Grid(m.name, first, m.channels)
     return maps
 
 
-def build_trunk(backbone: str, size: str, in_channels: int, batch_norm: bool, given: dict[str, float]) -> Classifier:
-    """The classifier, with one class, in a preset changed by what is ``given``; its pools round up."""
-    if backbone not in TRUNKS:
-        raise ValueError(f"FCN(backbone={backbone!r}): the backbones are {', '.join(TRUNKS)}")
-    cls = model_class(backbone)
-    if size not in cls.PRESETS:
-        raise ValueError(f"FCN(size={size!r}): {backbone}'s presets are {', '.join(cls.PRESETS)}")
-    given = {name: value for name, value in given.items() if value is not None}
-    unknown = given.keys() - cls.__init__.__annotations__.keys()
-    if unknown:
-        raise ValueError(f"FCN: {backbone} has no option {', '.join(sorted(unknown))}")
-    options = {**cls.PRESETS[size], **given, "num_classes": 1, "in_channels": in_channels}
-    if backbone == "vgg16":
+def fcn_backbone(name: str, preset: str, in_channels: int, batch_norm: bool, given: dict[str, Any]) -> Classifier:
+    """Return the whole classifier, with one class, in a preset changed by what is ``given``; its pools round up."""
+    options = {option: value for option, value in given.items() if value is not None}
+    if name == "vgg16":
         options["batch_norm"] = batch_norm
-    trunk = cls(**options)
-    if backbone == "alexnet" and batch_norm:
-        for name, layer in list(vars(trunk.features).items()):
+    backbone = build_backbone(name, None, preset=preset, choices=MAPS, **{
+        **options, "num_classes": 1, "in_channels": in_channels})
+    if name == "alexnet" and batch_norm:
+        for key, layer in list(vars(backbone.features).items()):
             if isinstance(layer, nn.Conv2d):
-                setattr(trunk.features, name, nn.Sequential(layer, nn.BatchNorm2d(layer.weight.shape[0])))
-    for _, module in trunk.modules():
+                setattr(backbone.features, key, nn.Sequential(layer, nn.BatchNorm2d(layer.weight.shape[0])))
+    for _, module in backbone.modules():
         if isinstance(module, nn.MaxPool2d):
             module.ceil_mode = True
-    return trunk
+    return backbone
 
 
-def cut_head(trunk: Classifier) -> tuple[nn.Sequential, int, int]:
+def cut_head(backbone: Classifier) -> tuple[nn.Sequential, int, int]:
     """Decapitate (sec. 4.1): the layers before the last as convolutions, their channels and the side of the first.
 
-    0 channels: those of the trunk's last map.
+    0 channels: those of the backbone's last map.
     """
-    if hasattr(trunk, "fc"):  # GoogLeNet, whose average pooling goes, too; ResNet
-        del trunk.fc
-        return nn.Sequential(nn.Dropout(getattr(trunk, "dropout", 0.0))), 0, 1
-    *layers, last = trunk.classifier
-    del trunk.classifier
-    return as_convolutions(nn.Sequential(*layers), trunk.side), last.weight.shape[1], trunk.side
+    if hasattr(backbone, "fc"):  # GoogLeNet, whose average pooling goes, too; ResNet
+        backbone.cut("head")
+        return nn.Sequential(nn.Dropout(getattr(backbone, "dropout", 0.0))), 0, 1
+    *layers, last = backbone.classifier
+    backbone.cut("head")
+    return as_convolutions(nn.Sequential(*layers), backbone.side), last.weight.shape[1], backbone.side
 
 
 def zero_score(channels: int, num_classes: int) -> nn.Conv2d:

@@ -7,7 +7,7 @@ pixel, cut out the patch around it, mirrored where the picture ends, and classif
 
 ``PatchNet`` is that network for patches of any side; ``slide`` moves it over a picture, naively, one patch per output.
 Neighbouring patches share almost all of their pixels, and everything is computed anew; ``PatchNet.dense`` gives the
-same scores with shared work (by ``convolutionalise`` and ``rarefy``).
+same scores with shared work (by ``convolutionalize`` and ``rarefy``).
 
 ``PixelwiseNet`` keeps the picture's size with stride-1 convolutions instead. Its receptive field grows by two pixels
 per layer, and every layer works on all pixels.
@@ -29,7 +29,7 @@ from ... import ops as F
 from ...autograd import Tensor
 from ..backbones.classifier import Classifier
 from .base import SegmentationNetwork
-from .convolutionalise import as_convolutions
+from .convolutionalize import as_convolutions
 from .shift_and_stitch import rarefy
 
 
@@ -50,7 +50,7 @@ class PatchNet(Classifier):
         if patch < 5 or patch % 2 == 0:
             raise ValueError(f"PatchNet(patch={patch}): the side must be odd, so that there is a centre pixel, and at "
                              "least 5")
-        self.patch = self.LEAST = patch
+        self.patch = self.MIN_SIZE = patch
         layers, c, side, self.stride = [], in_channels, patch, 1
         while side >= 5:
             k = 4 if side % 2 else 5

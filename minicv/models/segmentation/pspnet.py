@@ -76,26 +76,28 @@ class PSPNet(DilatedNetwork):
     """(N, in_channels, H, W) -> scores (N, num_classes, H, W).
 
     ``levels``, ``pool`` ("average" or "max") and ``reduce`` as in table 1, ``ROWS``. ``channels`` of the 3x3
-    convolution after the pyramid, a quarter of the trunk's if None. ``pool_norm``: batch norm on the pooled maps, too,
-    which needs large batches. ``trunk``, ``trunk_options``, ``output_stride``, ``auxiliary`` as in ``dilated.py``.
+    convolution after the pyramid, a quarter of the backbone's if None. ``pool_norm``: batch norm on the pooled maps,
+    too, which needs large batches. ``backbone``, ``backbone_options``, ``output_stride``, ``auxiliary``: see
+    ``dilated.py``.
     """
 
     PRESETS = {"paper": {}, "compact": {
-        "num_classes": 11, "trunk_options": {"width": 24, "layers": (2, 2, 3, 2)}, "channels": 96, "pool_norm": False}}
+        "num_classes": 11, "backbone_options": {"width": 24, "layers": (2, 2, 3, 2)}, "channels": 96,
+        "pool_norm": False}}
     INPUT = {"paper": (3, 473, 473), "compact": (3, 180, 240)}
     TRAIN_DEFAULTS = {  # sec. 5.1
         "compact": {"lr": 0.01, "momentum": 0.9, "weight_decay": 0.0001, "warmup": 100, "batch": 16},
         "paper": {"steps": 150000, "batch": 16, "lr": 0.01, "momentum": 0.9, "weight_decay": 0.0001, "schedule": "poly",
                   "power": 0.9, "tile": 473, "scale": 2.0, "jitter": 0.0, "rotation": 10.0, "blur": True}}
 
-    def __init__(self, num_classes: int = 150, in_channels: int = 3, trunk: str = "resnet50",
-                 trunk_options: dict[str, Any] | None = None, output_stride: int = 8,
+    def __init__(self, num_classes: int = 150, in_channels: int = 3, backbone: str = "resnet50",
+                 backbone_options: dict[str, Any] | None = None, output_stride: int = 8,
                  levels: Sequence[int] = (1, 2, 3, 6), pool: str = "average", reduce: bool = True,
                  channels: int | None = None, pool_norm: bool = True, auxiliary: float = 0.4, dropout: float = 0.1):
         if pool not in ("average", "max") or any(n < 1 for n in levels):
             raise ValueError(f"PSPNet(levels={tuple(levels)}, pool={pool!r}): levels are numbers of bins, each at "
                              "least 1; pool is 'average' or 'max'")
-        super().__init__(num_classes, in_channels, trunk, trunk_options, output_stride,
+        super().__init__(num_classes, in_channels, backbone, backbone_options, output_stride,
                          1 if channels is None else channels, auxiliary, dropout)
         last = self.maps["last"]
         self.pyramid = PyramidPooling(last, levels, pool, reduce, pool_norm)

@@ -7,7 +7,7 @@ import minicv
 import minicv.ops as F
 from minicv import Tensor, backend, models
 from minicv.models.backbones import Classification
-from minicv.models.backbones.classifier import normalise
+from minicv.models.backbones.classifier import normalize
 from minicv.nn import init
 from minicv.optim import SGD
 from minicv.training import load_checkpoint, save_checkpoint
@@ -25,7 +25,7 @@ def test_names():
 def test_smallest_picture(name):
     with init.blank():
         model = models.build(name).eval()
-    n = model.LEAST
+    n = model.MIN_SIZE
     assert model(Tensor(np.zeros((2, 3, n, n + 9), "f4"))).shape == (2, 10)
     for shape in ((1, 3, n - 1, 99), (1, 3, 99, n - 1), (1, 4, 99, 99), (3, 99, 99)):
         with pytest.raises(ValueError, match=rf"the input must be \(N, 3, H, W\), H and W at least {n}, got"):
@@ -88,23 +88,23 @@ def test_predict(name):
     assert model.training and all(module.training for _, module in model.modules())
     model.eval()
     for image, result in zip(images, results, strict=True):
-        scores = model(Tensor(normalise(image)[None])).data[0].astype(np.float64)
+        scores = model(Tensor(normalize(image)[None])).data[0].astype(np.float64)
         expected = np.exp(scores) / np.exp(scores).sum()
         assert isinstance(result, Classification)
         np.testing.assert_allclose(result.probabilities, expected, rtol=1e-5)
         assert result.label == expected.argmax() and isinstance(result.label, int)
     assert model.predict([]) == []
-    with pytest.raises(ValueError, match=r"predict: a picture must be \(3, H, W\), got \(64, 64\)"):
+    with pytest.raises(ValueError, match=r"predict: an image must be \(3, H, W\), got \(64, 64\)"):
         model.predict([images[0][0]])
 
 
-def test_normalise():
+def test_normalize():
     image = np.full((3, 1, 1), 0.5, np.float32)
     # (0.5 - 0.485) / 0.229, (0.5 - 0.456) / 0.224, (0.5 - 0.406) / 0.225
-    np.testing.assert_allclose(normalise(image).ravel(), [0.065502, 0.196429, 0.417778], rtol=1e-4)
-    assert normalise(image).dtype == np.float32
+    np.testing.assert_allclose(normalize(image).ravel(), [0.065502, 0.196429, 0.417778], rtol=1e-4)
+    assert normalize(image).dtype == np.float32
     # grey: mean (0.485 + 0.456 + 0.406) / 3 = 0.449, deviation (0.229 + 0.224 + 0.225) / 3 = 0.226
-    np.testing.assert_allclose(normalise(image[:1]).ravel(), [0.051 / 0.226], rtol=1e-4)
+    np.testing.assert_allclose(normalize(image[:1]).ravel(), [0.051 / 0.226], rtol=1e-4)
 
 
 def test_blank_weights_are_zero_and_only_inside(tmp_path):

@@ -79,11 +79,11 @@ def test_output_stride_and_multi_grid(output_stride, dilations):
     model = models.build("resnet50", "paper", width=1, output_stride=output_stride, multi_grid=(1, 2, 4)).eval()
     convs = [tuple(block.conv2.dilation for block in layer) for layer in (model.layer3, model.layer4)]
     assert convs == dilations
-    maps = model.features(Tensor(np.zeros((1, 3, 129, 97), "f4")))
+    maps = model.feature_maps(Tensor(np.zeros((1, 3, 129, 97), "f4")))
     assert {name: y.shape[1:] for name, y in maps.items()} == {
         "low": (4, 33, 25), "middle": (16, *(-(-n // min(output_stride, 16)) for n in (129, 97))),
         "last": (32, *(-(-n // output_stride) for n in (129, 97)))}
-    assert [model.channels[stage] for stage in model.FEATURES.values()] == [4, 16, 32]
+    assert [model.channels[stage] for stage in model.FEATURE_MAPS.values()] == [4, 16, 32]
 
 
 @pytest.mark.parametrize("output_stride", [16, 8])

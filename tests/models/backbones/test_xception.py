@@ -79,7 +79,7 @@ def test_weights_of_one_output_stride_run_at_another(output_stride, times):
     dilated = models.build("xception", width=4, multi_grid=(1, 2, 4), output_stride=output_stride).eval()
     dilated.load_state_dict(strided.state_dict())
     x = Tensor(np.random.default_rng(0).standard_normal((1, 3, 130, 99)).astype("f4"))
-    expected, dense = (m.features(x)["last"].data for m in (strided, dilated))
+    expected, dense = (m.feature_maps(x)["last"].data for m in (strided, dilated))
     assert expected.shape[2:] == (5, 4) and dense.shape[2:] == tuple(-(-n // output_stride) for n in (130, 99))
     np.testing.assert_allclose(dense[:, :, ::times, ::times], expected, rtol=1e-3,
                                atol=1e-5 * abs(expected).max())  # float32, sums in another order

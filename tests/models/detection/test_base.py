@@ -11,7 +11,7 @@ from minicv.data.augment.detection import resize_image
 from minicv.data.generated.shape_boxes import ShapeBoxes
 from minicv.data.sample import DetectionSample
 from minicv.detection import Detections
-from minicv.models.backbones.classifier import normalise
+from minicv.models.backbones.classifier import normalize
 from minicv.models.detection.base import Detector, Target, box_scale, postprocess
 from minicv.models.detection.config import PostprocessConfig
 from minicv.training import CachedProposals, DetectionConfig, DetectionTask, Training
@@ -107,7 +107,7 @@ def test_an_example_is_scaled_with_its_boxes_masks_and_proposals():
     assert target.labels.tolist() == [1] and target.masks.shape == (1, 20, 30)
     assert target.masks[0, 5:10, 15:25].all() and target.masks.sum() == 50
     # a mean over 2 x 2 pixels, more or less (Pillow's triangle is a little wider), of normalized values
-    np.testing.assert_allclose(image.mean(), normalise(sample.image).mean(), atol=0.02)
+    np.testing.assert_allclose(image.mean(), normalize(sample.image).mean(), atol=0.02)
 
 
 def test_a_batch_pads_with_the_mean_color_to_multiples_of_the_stride():

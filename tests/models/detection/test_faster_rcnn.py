@@ -70,7 +70,7 @@ def test_no_gradient_flows_through_the_proposals():
     found = step(model, x, targets)
     assert list(found)[:2] == ["class", "box"]
     assert not any(value.any() for name, value in found.items() if name.startswith("rpn."))
-    assert found["backbone.net.features.0.weight"].any()
+    assert found["backbone.features.0.weight"].any()
 
 
 def test_images_without_objects_and_degenerate_objects():

@@ -124,7 +124,7 @@ def test_before_its_svms_are_trained_it_finds_nothing_and_a_checkpoint_keeps_the
 
 
 @pytest.mark.parametrize(("options", "message"), [
-    ({"backbone": "lenet"}, r"RCNNConfig\(backbone='lenet'\): choose one of alexnet, vgg16"),
+    ({"backbone": "lenet"}, r"backbone='lenet': choose one of alexnet, vgg16"),
     ({"context": 24}, r"RCNNConfig\(warp_size=48, context=24\): the context must be at least 0 and less"),
     ({"rois_per_image": 0}, r"RCNNConfig\(rois_per_image=0\): .* at least 1"),
     ({"proposal_max_size": 0}, r"RCNNConfig\(proposal_max_size=0\): .* at least 1"),

@@ -14,8 +14,8 @@ def backbone(x, w):
     for conv in (0, 4, 8, 11):
         if conv in (4, 8):
             x = TF.max_pool2d(x, 2)
-        name = f"backbone.net.features.{conv}"
-        norm = f"backbone.net.features.{conv + 1}"
+        name = f"backbone.features.{conv}"
+        norm = f"backbone.features.{conv + 1}"
         x = TF.conv2d(x, w[f"{name}.weight"], w[f"{name}.bias"], padding=1)
         x = TF.batch_norm(x, None, None, w[f"{norm}.weight"], w[f"{norm}.bias"], training=True)
         x = TF.relu(x)

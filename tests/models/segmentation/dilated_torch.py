@@ -16,17 +16,17 @@ def layer(c_in, c_out, kernel, rate=1):
 
 def resnet50(w, dilate, layer4=None):
     """Without its last layer; ``layer4``: the dilations of that layer's three blocks, where they are others."""
-    trunk = ResNet([3, 4, 6, 3], Bottleneck, dilate=dilate, width=w)
-    for block, rate in zip(trunk.layer4, layer4 or (), strict=False):
+    backbone = ResNet([3, 4, 6, 3], Bottleneck, dilate=dilate, width=w)
+    for block, rate in zip(backbone.layer4, layer4 or (), strict=False):
         block.conv2.dilation = block.conv2.padding = (rate, rate)
-    del trunk.fc
-    return trunk
+    del backbone.fc
+    return backbone
 
 
-def maps(trunk, x):
-    x = low = trunk.layer1(trunk.maxpool(torch.relu(trunk.bn1(trunk.conv1(x)))))
-    x = middle = trunk.layer3(trunk.layer2(x))
-    return low, middle, trunk.layer4(x)
+def maps(backbone, x):
+    x = low = backbone.layer1(backbone.maxpool(torch.relu(backbone.bn1(backbone.conv1(x)))))
+    x = middle = backbone.layer3(backbone.layer2(x))
+    return low, middle, backbone.layer4(x)
 
 
 def resize(x, like):
@@ -38,12 +38,12 @@ class FCN(nn.Module):
 
     def __init__(self, classes, w=64):
         super().__init__()
-        self.trunk = resnet50(w, (False, True, True))
+        self.backbone = resnet50(w, (False, True, True))
         self.auxiliary_head = nn.Sequential(layer(16 * w, 4 * w, 3), nn.Dropout(0.1), nn.Conv2d(4 * w, classes, 1))
         self.head = nn.Sequential(layer(32 * w, 8 * w, 3), nn.Dropout(0.1), nn.Conv2d(8 * w, classes, 1))
 
     def forward(self, x):
-        return resize(self.head(maps(self.trunk, x)[2]), x)
+        return resize(self.head(maps(self.backbone, x)[2]), x)
 
 
 class Pyramid(nn.Module):
@@ -55,12 +55,12 @@ class Pyramid(nn.Module):
 class PSPNet(nn.Module):
     def __init__(self, classes, w=64):
         super().__init__()
-        self.trunk = resnet50(w, (False, True, True))
+        self.backbone = resnet50(w, (False, True, True))
         self.pyramid = Pyramid(w)
         self.head = nn.Sequential(layer(64 * w, 8 * w, 3), nn.Dropout(0.1), nn.Conv2d(8 * w, classes, 1))
 
     def forward(self, x):
-        y = maps(self.trunk, x)[2]
+        y = maps(self.backbone, x)[2]
         levels = [resize(conv(TF.adaptive_avg_pool2d(y, n)), y)
                   for n, conv in zip((1, 2, 3, 6), self.pyramid.convs, strict=True)]
         return resize(self.head(torch.cat([y, *levels], 1)), x)
@@ -84,14 +84,14 @@ class DeepLabV3(nn.Module):
     def __init__(self, classes, stride, w=64):
         super().__init__()
         if stride == 16:
-            self.trunk, rates = resnet50(w, (False, False, True), (1, 4, 8)), (6, 12, 18)
+            self.backbone, rates = resnet50(w, (False, False, True), (1, 4, 8)), (6, 12, 18)
         else:
-            self.trunk, rates = resnet50(w, (False, True, True), (2, 8, 16)), (12, 24, 36)
+            self.backbone, rates = resnet50(w, (False, True, True), (2, 8, 16)), (12, 24, 36)
         self.aspp = ASPP(32 * w, 4 * w, rates)
         self.head = nn.Conv2d(4 * w, classes, 1)
 
     def forward(self, x):
-        return resize(self.head(self.aspp(maps(self.trunk, x)[2])), x)
+        return resize(self.head(self.aspp(maps(self.backbone, x)[2])), x)
 
 
 class Decoder(nn.Module):
@@ -107,7 +107,7 @@ class DeepLabV3Plus(DeepLabV3):
         self.decoder = Decoder(w)
 
     def forward(self, x):
-        low, _, last = maps(self.trunk, x)
+        low, _, last = maps(self.backbone, x)
         d = self.decoder
         y = d.conv2(d.conv1(torch.cat([resize(self.aspp(last), low), d.reduce(low)], 1)))
         return resize(self.head(y), x)

@@ -96,8 +96,8 @@ def test_compact_preset_on_any_size_from_32_up(unpooling):
     (lambda: models.build("deconvnet", width=4)(Tensor(np.zeros((1, 3, 31, 64), "f4"))),
      r"DeconvNet: an input side of 31 does not work; the smallest that works is 32"),
     (lambda: small()(Tensor(np.zeros((1, 1, 64, 64), "f4"))), r"DeconvNet: the input must be \(N, 3, H, W\), got"),
-    (lambda: small().initialise_from(models.build("vgg16", width=8)), r"initialise_from: needs a VGG of 6 layers"),
-    (lambda: small().initialise_from(small()), r"DeconvNet.initialise_from: needs a VGG, got a DeconvNet"),
+    (lambda: small().initialize_from(models.build("vgg16", width=8)), r"initialize_from: needs a VGG of 6 layers"),
+    (lambda: small().initialize_from(small()), r"DeconvNet.initialize_from: needs a VGG, got a DeconvNet"),
 ])
 def test_errors(make, message):
     with pytest.raises(ValueError, match=message):
@@ -107,12 +107,12 @@ def test_errors(make, message):
 # --------------------------------------------------------------------------------------------- initialisation, ensemble
 
 @pytest.mark.parametrize("batch_norm", [False, True])
-def test_initialised_from_vgg_the_maps_are_vggs(batch_norm):
+def test_initialized_from_vgg_the_maps_are_vggs(batch_norm):
     minicv.seed(0)
     vgg = lively(models.build("vgg16", width=4, hidden=8, batch_norm=batch_norm), np.float32).eval()
     model = models.build("deconvnet", width=4, hidden=8, convs=(2, 2, 3, 3, 3), side=2).eval()
     layout = [p.data.strides for p in model.parameters()]
-    model.initialise_from(vgg)
+    model.initialize_from(vgg)
     assert [p.data.strides for p in model.parameters()] == layout  # init.taps_first, which is fast
     assert not np.shares_memory(model.fc7.conv.weight.data, vgg.classifier[3].weight.data)
     for conv in (m for convs in model.conv for m in convs):

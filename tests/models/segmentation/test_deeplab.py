@@ -30,10 +30,10 @@ AUXILIARY = 1024 * 256 * 9 + NORM + 256 * 21 + 21
 
 @pytest.mark.parametrize(("name", "options", "parameters"), [
     ("deeplabv3", {}, RESNET101 + PLAIN + SCORES),
-    ("deeplabv3", {"trunk": "resnet50"}, RESNET50 + PLAIN + SCORES),
-    ("deeplabv3", {"trunk": "resnet50", "auxiliary": 0.4}, RESNET50 + PLAIN + SCORES + AUXILIARY),
+    ("deeplabv3", {"backbone": "resnet50"}, RESNET50 + PLAIN + SCORES),
+    ("deeplabv3", {"backbone": "resnet50", "auxiliary": 0.4}, RESNET50 + PLAIN + SCORES + AUXILIARY),
     ("deeplabv3plus", {}, XCEPTION + SEPARABLE + SEPARABLE_DECODER + SCORES),
-    ("deeplabv3plus", {"trunk": "resnet101", "separable": False}, RESNET101 + PLAIN + DECODER + SCORES)])
+    ("deeplabv3plus", {"backbone": "resnet101", "separable": False}, RESNET101 + PLAIN + DECODER + SCORES)])
 def test_parameters(name, options, parameters):
     assert paper(name, **options).num_parameters() == parameters
 
@@ -54,14 +54,14 @@ def test_sizes_and_rates_of_v3(output_stride, side, rates):
     assert tuple(branch[0].dilation for branch in model.aspp.convs)[1:] == rates
     summary = summarise(model, (3, 513, 513))
     shapes = {row.name: row.shape for row in summary.rows if row.name}
-    assert shapes["trunk.layer4.2.bn3"] == (2048, side, side)
+    assert shapes["backbone.layer4.2.bn3"] == (2048, side, side)
     assert shapes["aspp.pooled.0"] == (256, 1, 1) and shapes["aspp.project.0"] == (256, side, side)
     assert shapes["head"] == (21, side, side) and summary.output == (21, 513, 513)
 
 
 def test_sizes_of_v3plus():
     shapes = {row.name: row.shape for row in summarise(paper("deeplabv3plus"), (3, 513, 513)).rows if row.name}
-    assert shapes["trunk.conv5.pointwise"] == (2048, 33, 33) and shapes["aspp.project.0"] == (256, 33, 33)
+    assert shapes["backbone.conv5.pointwise"] == (2048, 33, 33) and shapes["aspp.project.0"] == (256, 33, 33)
     assert shapes["decoder.reduce.0"] == (48, 129, 129)  # 4 times finer
     assert shapes["decoder.conv1.0.depthwise"] == (304, 129, 129)
     assert shapes["decoder.conv2.0.pointwise"] == (256, 129, 129) and shapes["head"] == (21, 129, 129)
@@ -76,7 +76,7 @@ def test_finer_maps_cost_work_and_no_parameters():
     """From output stride 16 to 8 layer4's convolutions meet four times as many pixels."""
     coarse, fine = (summarise(paper(output_stride=n), (3, 512, 512)) for n in (16, 8))
     assert coarse.parameters == fine.parameters
-    macs = [{row.name: row.macs for row in s.rows if row.name}["trunk.layer4.1.conv2"] for s in (coarse, fine)]
+    macs = [{row.name: row.macs for row in s.rows if row.name}["backbone.layer4.1.conv2"] for s in (coarse, fine)]
     assert macs == [512 * 512 * 9 * n * n for n in (32, 64)]
 
 

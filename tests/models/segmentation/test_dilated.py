@@ -16,15 +16,16 @@ SMALL = {"width": 8, "layers": (1, 1, 2, 2)}  # of a ResNet
 XCEPTION = {"width": 4, "middle": 1}
 NETWORKS = [
     ("pspnet", {"channels": 16}), ("pspnet", {"channels": 16, "pool": "max", "reduce": False, "pool_norm": True}),
-    ("pspnet", {"channels": 16, "levels": (), "trunk": "resnet18"}), ("deeplabv3", {"channels": 8, "auxiliary": 0.4}),
+    ("pspnet", {"channels": 16, "levels": (), "backbone": "resnet18"}),
+    ("deeplabv3", {"channels": 8, "auxiliary": 0.4}),
     ("deeplabv3plus", {"channels": 8, "output_stride": 16}),
-    ("deeplabv3plus", {"channels": 8, "trunk": "xception", "separable": True, "pool_norm": True})]
+    ("deeplabv3plus", {"channels": 8, "backbone": "xception", "separable": True, "pool_norm": True})]
 
 
 def small(name, seed=0, **options):
     minicv.seed(seed)
-    trunk = XCEPTION if options.get("trunk") == "xception" else SMALL
-    return models.build(name, **{"trunk_options": trunk, "num_classes": 3, **options})
+    backbone = XCEPTION if options.get("backbone") == "xception" else SMALL
+    return models.build(name, **{"backbone_options": backbone, "num_classes": 3, **options})
 
 
 # ------------------------------------------------------------------------------------------------- PyTorch as an oracle
@@ -54,8 +55,8 @@ def test_with_resnet50_equals_plain_pytorch(tmp_path, twin, width, train):
     from tests.models.backbones import agreement
     from tests.models.segmentation import dilated_torch
     name, make, options = TWINS[twin]
-    options = {"num_classes": 5, "trunk": "resnet50", **options}
-    options["trunk_options"] = {"width": width, "multi_grid": options.pop("multi_grid", None)}
+    options = {"num_classes": 5, "backbone": "resnet50", **options}
+    options["backbone_options"] = {"width": width, "multi_grid": options.pop("multi_grid", None)}
     if name != "pspnet":
         options |= {"channels": 4 * width, "bn_momentum": 0.1}  # as PyTorch's by default
     if name == "deeplabv3plus":
@@ -94,14 +95,14 @@ def test_predict(name, options):
 @pytest.mark.parametrize(("name", "options"), NETWORKS)
 @pytest.mark.parametrize("output_stride", [32, 16])
 def test_weights_of_one_output_stride_run_at_another(name, options, output_stride):
-    """The same names and shapes; and the trunk's map at output stride 8 holds the coarse one's numbers."""
+    """The same names and shapes; and the backbone's map at output stride 8 holds the coarse one's numbers."""
     fine = lively(small(name, **{**options, "output_stride": 8}), np.float32).eval()
     coarse = small(name, seed=1, **{**options, "output_stride": output_stride}).eval()
     before, state = coarse.state_dict(), fine.state_dict()
     assert {k: v.shape for k, v in before.items()} == {k: v.shape for k, v in state.items()}
     coarse.load_state_dict(state)
     x = Tensor(np.random.default_rng(0).standard_normal((1, 3, 66, 95)).astype("f4"))
-    dense, expected = (model.trunk.features(x)["last"].data for model in (fine, coarse))
+    dense, expected = (model.backbone.feature_maps(x)["last"].data for model in (fine, coarse))
     assert dense.shape[2:] == (9, 12)
     times = output_stride // 8
     assert expected.any()
@@ -127,7 +128,7 @@ def test_losses_by_hand():
 
     from minicv.models.segmentation.dilated import upsample
     scores = model(x)
-    auxiliary = upsample(model.auxiliary_head(model.trunk.features(x)["middle"]), x)
+    auxiliary = upsample(model.auxiliary_head(model.backbone.feature_maps(x)["middle"]), x)
     for w in (None, weight):
         losses = model.losses(x, label, None if w is None else Tensor(w))
         w = np.ones(label.shape) if w is None else w
@@ -178,25 +179,25 @@ def test_options_survive_a_checkpoint(name, options, tmp_path):
         np.testing.assert_array_equal(array, again.state_dict()[key])
 
 
-def test_weights_of_a_classifier_load_into_the_trunk(tmp_path):
+def test_weights_of_a_classifier_load_into_the_backbone(tmp_path):
     require("torch")
     from minicv.training import load_pretrained
     from tests.models.backbones.plain_torch import BasicBlock, ResNet, torch
     theirs = ResNet([2, 2, 2, 2], BasicBlock, num_classes=7)
     torch.save(theirs.state_dict(), tmp_path / "resnet18.pth")
     with init.blank():
-        model = models.build("pspnet", "paper", trunk="resnet18")
-    load_pretrained(model.trunk, tmp_path / "resnet18.pth")
+        model = models.build("pspnet", "paper", backbone="resnet18")
+    load_pretrained(model.backbone, tmp_path / "resnet18.pth")
     expected = theirs.layer4[1].conv2.weight.detach().numpy()
-    np.testing.assert_array_equal(model.trunk.layer4.state_dict()["1.conv2.weight"], expected)
+    np.testing.assert_array_equal(model.backbone.layer4.state_dict()["1.conv2.weight"], expected)
 
 
 # --------------------------------------------------------------------------------------------------------------- errors
 
 @pytest.mark.parametrize(("name", "options", "message"), [
-    ("pspnet", {"trunk": "vgg16"}, r"PSPNet\(trunk='vgg16'\): the trunks are resnet18, resnet34, resnet50, resnet101"),
-    ("deeplabv3", {"trunk_options": {"depth": 3}}, r"DeepLabV3\(trunk_options=.*\): resnet50 has no option depth"),
-    ("deeplabv3", {"trunk_options": {"layers": 3}}, r"DeepLabV3\(trunk_options=.*\): layers must be Sequence\[int\]"),
+    ("pspnet", {"backbone": "vgg16"}, r"backbone='vgg16': choose one of resnet18, resnet34, resnet50, resnet101"),
+    ("deeplabv3", {"backbone_options": {"depth": 3}}, r"backbone resnet50: no option depth"),
+    ("deeplabv3", {"backbone_options": {"layers": 3}}, r"backbone resnet50: layers=3; it must be Sequence\[int\]"),
     ("deeplabv3", {"output_stride": 4}, r"ResNet\(output_stride=4, .*: output_stride is 32, 16, 8"),
     ("pspnet", {"num_classes": 0}, r"PSPNet\(num_classes=0, .*: each must be at least 1"),
     ("pspnet", {"auxiliary": -1.0}, r"auxiliary=-1.0\): each must be at least 1, auxiliary at least 0"),

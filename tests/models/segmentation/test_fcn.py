@@ -4,7 +4,7 @@ import pytest
 import minicv
 import minicv.ops as F
 from minicv import Tensor, models, nn
-from minicv.models.segmentation.fcn import TRUNKS, Skip, taps
+from minicv.models.segmentation.fcn import MAPS, Skip, taps
 from minicv.models.summary import summarise
 from minicv.nn import init
 from minicv.optim import SGD
@@ -26,7 +26,7 @@ def small(name="fcn8s", backbone="vgg16", **options):
 
 # ------------------------------------------------------------------------------------------------- the paper's numbers
 
-# By hand, K = 21: the trunk and fc6, fc7 of the classifier, without its last layer of 1000 classes, and a 1x1 score.
+# By hand, K = 21: the backbone and fc6, fc7 of the classifier, without its last layer of 1000 classes, and a 1x1 score.
 #   VGG16      138,357,544 - (4096 * 1000 + 1000) + (4096 * 21 + 21) = 134,346,581    "134M", table 1
 #   AlexNet     61,100,840 - (4096 * 1000 + 1000) + (4096 * 21 + 21) =  57,089,877    "57M"
 #   GoogLeNet    6,624,904 - (1024 * 1000 + 1000) + (1024 * 21 + 21) =   5,621,429    "6M"
@@ -192,9 +192,9 @@ def test_every_pixel_is_near_a_position(backbone):
 
 
 @pytest.mark.parametrize(("make", "message"), [
-    (lambda: small(backbone="resnet18"), r"FCN\(backbone='resnet18'\): the backbones are alexnet, googlenet, resnet50"),
-    (lambda: small(backbone="googlenet", hidden=3), r"FCN: googlenet has no option hidden"),
-    (lambda: small(size="huge"), r"FCN\(size='huge'\): vgg16's presets are paper, compact"),
+    (lambda: small(backbone="resnet18"), r"backbone='resnet18': choose one of alexnet, googlenet, resnet50"),
+    (lambda: small(backbone="googlenet", hidden=3), r"backbone googlenet: no option hidden"),
+    (lambda: small(size="huge"), r"backbone vgg16: preset 'huge' is unknown; choose one of paper, compact"),
     (lambda: small(padding=0), r"FCN\(padding=0, num_classes=3\): vgg16 has a padding of 1 of its own"),
     (lambda: small(num_classes=0), r"num_classes=0\): .* at least 1 class"),
     (lambda: small()(Tensor(np.zeros((1, 1, 40, 40), "f4"))), r"FCN8s: the input must be \(N, 3, H, W\), got \(1, 1"),
@@ -219,7 +219,7 @@ def test_stages_32s_16s_8s():
     scores = before(x).numpy()
     for name in ("fcn16s", "fcn8s"):
         model = small(name).eval()
-        model.initialise_from(before)
+        model.initialize_from(before)
         state = model.state_dict()
         for key, value in before.state_dict().items():
             np.testing.assert_array_equal(state[key], value)
@@ -229,27 +229,27 @@ def test_stages_32s_16s_8s():
     for score in (s.score for s in before.skips):
         assert not score.weight.data.any()
     with pytest.raises(ValueError, match=r"FCN16s.load_state_dict: .* unexpected skips.1"):
-        small("fcn16s").initialise_from(before)
+        small("fcn16s").initialize_from(before)
 
 
 def test_alexnet_with_batch_norm_takes_over_a_classifier_without():
     minicv.seed(1)
     classifier, model = models.build("alexnet", num_classes=10, width=8), small("fcn8s", "alexnet", batch_norm=True)
-    model.initialise_from(classifier)
+    model.initialize_from(classifier)
     for name, module in classifier.features.modules():
         if isinstance(module, nn.Conv2d):
-            np.testing.assert_array_equal(getattr(model.trunk.features, name)[0].weight.data, module.weight.data)
-            np.testing.assert_array_equal(getattr(model.trunk.features, name)[0].bias.data, module.bias.data)
+            np.testing.assert_array_equal(getattr(model.backbone.features, name)[0].weight.data, module.weight.data)
+            np.testing.assert_array_equal(getattr(model.backbone.features, name)[0].bias.data, module.bias.data)
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_initialised_from_a_classifier_the_maps_are_the_classifiers(backbone):
+def test_initialized_from_a_classifier_the_maps_are_the_classifiers(backbone):
     minicv.seed(1)
     classifier = models.build(backbone, num_classes=10, width=8).eval()
     model = small("fcn32s", backbone, batch_norm=backbone == "vgg16", padding=3).eval()
-    model.initialise_from(classifier)
+    model.initialize_from(classifier)
     x = Tensor(np.random.default_rng(0).standard_normal((2, 3, 64, 64)).astype(np.float32))
-    ours, theirs = model.trunk.stages(x), classifier.stages(x)
+    ours, theirs = model.backbone.stages(x), classifier.stages(x)
     for name in theirs:
         np.testing.assert_array_equal(ours[name].numpy(), theirs[name].numpy())
     if backbone in ("alexnet", "vgg16"):
@@ -262,7 +262,7 @@ def test_initialised_from_a_classifier_the_maps_are_the_classifiers(backbone):
 
 def test_a_classifier_of_other_layers_is_refused():
     with pytest.raises(ValueError, match=r"FCN32s.load_state_dict: .*missing|unexpected"):
-        small("fcn32s").initialise_from(models.build("alexnet", width=8))
+        small("fcn32s").initialize_from(models.build("alexnet", width=8))
 
 
 def test_parameter_groups_double_the_rate_of_biases():
@@ -273,7 +273,7 @@ def test_parameter_groups_double_the_rate_of_biases():
     together = {id(p) for g in (weights, biases) for p in g["params"]}
     assert together == {id(p) for p in model.parameters()}
     assert all(p.ndim == 1 for p in biases["params"]) and any(p is model.score.bias for p in biases["params"])
-    assert any(p is model.trunk.features[0].weight for p in weights["params"])
+    assert any(p is model.backbone.features[0].weight for p in weights["params"])
 
 
 def test_fine_tuning_the_output_leaves_the_rest_alone():
@@ -302,7 +302,7 @@ def test_training_lowers_the_loss_of_every_stage():
     for name in FCNS:
         model = small(name, num_classes=2, dropout=0.0)
         if before is not None:
-            model.initialise_from(before)
+            model.initialize_from(before)
         optimizer, losses = SGD(model.parameter_groups(0.02), 0.02, momentum=0.9), []
         for _ in range(12):
             optimizer.zero_grad()
@@ -335,5 +335,5 @@ def test_predict_takes_pictures_of_any_size():
         np.testing.assert_allclose(result.probabilities.sum(axis=0), 1, rtol=1e-5)
 
 
-def test_every_trunk_is_a_backbone():
-    assert set(TRUNKS) == set(BACKBONES) <= set(models.names("backbones"))
+def test_every_backbone_is_a_classifier():
+    assert set(MAPS) == set(BACKBONES) <= set(models.names("backbones"))

@@ -4,7 +4,7 @@ import pytest
 import minicv
 from minicv import Tensor, nn
 from minicv.data import mirror_pad
-from minicv.models.segmentation.convolutionalise import convolutionalise
+from minicv.models.segmentation.convolutionalize import convolutionalize
 from minicv.models.segmentation.patchwise import PatchNet, PixelwiseNet, sampled, slide
 from minicv.models.segmentation.shift_and_stitch import shift_and_stitch
 from minicv.models.summary import summarise
@@ -29,7 +29,7 @@ def test_naive_stitched_and_rarefied_scores_agree(patch):
     x = Tensor(np.random.default_rng(0).standard_normal((2, 1, side, side + 1)).astype(np.float32))
     with minicv.no_grad():
         naive = slide(net, x, patch, batch=7).numpy()
-        grid = convolutionalise(net)
+        grid = convolutionalize(net)
         assert naive.shape == (2, 3, side - patch + 1, side - patch + 2)
         np.testing.assert_allclose(slide(net, x, patch, net.stride).numpy(), grid(x).numpy(), rtol=0, atol=1e-5)
         np.testing.assert_allclose(shift_and_stitch(grid, x, net.stride).numpy(), naive, rtol=0, atol=1e-5)

@@ -17,7 +17,7 @@ def paper(**options):
 
 # ------------------------------------------------------------------------------------------------- the paper's numbers
 
-TRUNK = 25_557_032 - 2048 * 1000 - 1000  # ResNet-50 without its last layer
+BACKBONE = 25_557_032 - 2048 * 1000 - 1000  # ResNet-50 without its last layer
 AUXILIARY = 1024 * 256 * 9 + 2 * 256  # conv 3x3 and batch norm, and then a 1x1 to the classes with biases
 
 
@@ -34,14 +34,14 @@ def test_every_row_of_table_1_is_a_network(row, channels, pyramid):
     """Without reduction each level adds 2048 channels; with it the four add 512 each."""
     options = ROWS[row][2]
     model = paper(**options)
-    assert model.num_parameters() == TRUNK + AUXILIARY + pyramid + head(channels, 150)
+    assert model.num_parameters() == BACKBONE + AUXILIARY + pyramid + head(channels, 150)
     assert model.pyramid.out_channels == channels
 
 
 @pytest.mark.parametrize("row", ROWS)
 def test_every_row_of_table_1_equals_the_same_network_dispatched_to_pytorch(row):
     minicv.seed(0)
-    model = models.build("pspnet", num_classes=3, channels=8, trunk_options={"width": 8, "layers": (1, 1, 1, 1)},
+    model = models.build("pspnet", num_classes=3, channels=8, backbone_options={"width": 8, "layers": (1, 1, 1, 1)},
                          **ROWS[row][2])
     check_dispatched(model, (2, 3, 57, 50), train=True)
 
@@ -62,7 +62,7 @@ def test_the_baseline_is_torchvisions_fcn_resnet50():
 def test_sizes_of_figure_3():
     summary = summarise(paper(), (3, 473, 473))
     shapes = {row.name: row.shape for row in summary.rows if row.name}
-    assert shapes["trunk.layer4.2.bn3"] == (2048, 60, 60)  # 473 -> 237, 119, 60
+    assert shapes["backbone.layer4.2.bn3"] == (2048, 60, 60)  # 473 -> 237, 119, 60
     assert [shapes[f"pyramid.convs.{i}.0"] for i in range(4)] == [(512, n, n) for n in (1, 2, 3, 6)]
     assert shapes["head.0.0"] == (512, 60, 60) and shapes["head.2"] == (150, 60, 60)
     assert summary.output == (150, 473, 473)
@@ -105,7 +105,7 @@ def test_the_pyramid_tells_every_pixel_of_every_other():
     dot[:, :, :8, :8] = 5
     changed = {}
     for levels in ((), (1,), (1, 2, 3, 6)):
-        model = models.build("pspnet", levels=levels, trunk="resnet18", num_classes=2, channels=8,
-                             trunk_options={"width": 4, "layers": (1, 1, 1, 1)}).eval()
+        model = models.build("pspnet", levels=levels, backbone="resnet18", num_classes=2, channels=8,
+                             backbone_options={"width": 4, "layers": (1, 1, 1, 1)}).eval()
         changed[levels] = abs(model(Tensor(dot)).data - model(Tensor(x)).data)[..., -8:].max()
     assert changed[()] == 0 < min(changed[(1,)], changed[(1, 2, 3, 6)])

@@ -21,7 +21,7 @@ def torch_fcn(torch, x, weights, stride):
     pools, h, layer = [], x, 0
     for convs in BLOCKS:
         for _ in range(convs):
-            h = F.relu(conv(h, f"trunk.features.{layer}", padding=100 if layer == 0 else 1))
+            h = F.relu(conv(h, f"backbone.features.{layer}", padding=100 if layer == 0 else 1))
             layer += 2
         h = F.max_pool2d(h, 2, ceil_mode=True)
         pools.append(h)

@@ -31,32 +31,32 @@ class Convolutional(nn.Module):
     convolution that was fc6.
     """
 
-    def __init__(self, trunk: Classifier, head: nn.Sequential, window: int | None):
-        self.trunk, self.head, self.window = trunk, head, window
-        self.training = trunk.training
+    def __init__(self, backbone: Classifier, head: nn.Sequential, window: int | None):
+        self.backbone, self.head, self.window = backbone, head, window
+        self.training = backbone.training
 
     def forward(self, x: Tensor) -> Tensor:
-        x = list(self.trunk.stages(x).values())[-1]
+        x = list(self.backbone.stages(x).values())[-1]
         return self.head(x if self.window is None else F.avg_pool2d(x, self.window, stride=1))
 
 
-def convolutionalise(classifier: Classifier, size: int = 224) -> Convolutional:
+def convolutionalize(classifier: Classifier, size: int = 224) -> Convolutional:
     """The classifier as a network for any picture size; the parameters are shared, not copied.
 
     ``size``: side of the pictures that it was made for. Only GoogLeNet and ResNet need it: they average over a whole
     map, however large, which is a window of the size that the map has then. Raises ``TypeError`` for another network.
     """
-    trunk = copy.copy(classifier)
+    backbone = copy.copy(classifier)
     if isinstance(getattr(classifier, "classifier", None), nn.Sequential):
-        del trunk.classifier
-        return Convolutional(trunk, as_convolutions(classifier.classifier, classifier.side), None)
+        backbone.cut("head")
+        return Convolutional(backbone, as_convolutions(classifier.classifier, classifier.side), None)
     if isinstance(getattr(classifier, "fc", None), nn.Linear):
-        del trunk.fc
+        backbone.cut("head")
         dropout = nn.Dropout(getattr(classifier, "dropout", 0.0))
         dropout.training = classifier.training
         head = nn.Sequential(dropout, as_convolution(classifier.fc, 1))
-        return Convolutional(trunk, head, -(-size // 32))
-    raise TypeError(f"convolutionalise: {type(classifier).__name__} has neither a Sequential `classifier` nor a Linear "
+        return Convolutional(backbone, head, -(-size // 32))
+    raise TypeError(f"convolutionalize: {type(classifier).__name__} has neither a Sequential `classifier` nor a Linear "
                     "`fc` at its end, as the networks of minicv.models.backbones have")
 
 

@@ -15,7 +15,7 @@ from ..autograd import Tensor
 from ..data.sample import IGNORE
 
 
-def per_process(count: int, group: Any) -> float:
+def mean_over_processes(count: int, group: Any) -> float:
     """The mean of a count over the processes."""
     return count if group is None else float(group.sum(np.array([count], np.float64))[0]) / group.size
 

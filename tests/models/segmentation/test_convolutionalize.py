@@ -6,7 +6,7 @@ import pytest
 import minicv
 from minicv import Tensor, models, nn
 from minicv.models.backbones.alexnet import AlexNet
-from minicv.models.segmentation.convolutionalise import as_convolution, convolutionalise
+from minicv.models.segmentation.convolutionalize import as_convolution, convolutionalize
 from minicv.models.segmentation.patchwise import slide
 from minicv.models.summary import summarise
 from minicv.nn import init
@@ -20,7 +20,7 @@ def pictures(*shape):
 def test_same_parameters_and_same_output(name):
     minicv.seed(0)
     classifier = models.build(name, width=8).eval()
-    net = convolutionalise(classifier, 64)
+    net = convolutionalize(classifier, 64)
     assert net.num_parameters() == classifier.num_parameters()
     x = pictures(2, 3, 64, 64)
     with minicv.no_grad():
@@ -36,7 +36,7 @@ def test_grid_of_a_picture_of_500(name, round_up, grid):
 
     VGG16: 250, 125, 62, 31, 15 -> 9. GoogLeNet: 250, 125, 63 (it does round up), 32, 16 -> its mean over 7x7, 10."""
     with init.blank():
-        net = convolutionalise(models.build(name, "paper", width=8), 224).eval()
+        net = convolutionalize(models.build(name, "paper", width=8), 224).eval()
     for _, module in net.modules():
         if isinstance(module, nn.MaxPool2d) and round_up:
             module.ceil_mode = True
@@ -50,7 +50,7 @@ def test_the_grid_equals_the_sliding_window_where_nothing_is_padded():
     for layer in classifier.features:
         if isinstance(layer, nn.Conv2d):
             layer.padding = 0
-    net, x = convolutionalise(classifier), pictures(1, 3, 227 + 32, 227 + 64)
+    net, x = convolutionalize(classifier), pictures(1, 3, 227 + 32, 227 + 64)
     with minicv.no_grad():
         grid, windows = net(x).numpy(), slide(classifier, x, 227, 32).numpy()
     assert grid.shape == windows.shape == (1, 5, 2, 3)
@@ -61,7 +61,7 @@ def test_claim_F2_a_grid_of_10x10_is_more_than_5_times_as_fast_as_its_windows():
     """Sec. 3.1: 22 ms against 100 times 1.2 ms. Here by a sixteenth of the work."""
     minicv.seed(0)
     classifier = models.build("alexnet", width=8, pooled=6).eval()
-    net, x, seconds = convolutionalise(classifier), pictures(1, 3, 227 + 9 * 32, 227 + 9 * 32), []
+    net, x, seconds = convolutionalize(classifier), pictures(1, 3, 227 + 9 * 32, 227 + 9 * 32), []
     with minicv.no_grad():
         for way in (lambda: slide(classifier, x, 227, 32, batch=10), lambda: net(x)):
             assert way().shape == (1, 10, 10, 10)  # the first time asks for memory
@@ -89,5 +89,5 @@ def test_a_filter_is_a_row_of_weights():
 def test_errors():
     with pytest.raises(ValueError, match=r"a layer of 8 inputs does not fit a map of 3x3 pixels"):
         as_convolution(nn.Linear(8, 1), 3)
-    with pytest.raises(TypeError, match=r"convolutionalise: UNet has neither"):
-        convolutionalise(models.build("unet"))
+    with pytest.raises(TypeError, match=r"convolutionalize: UNet has neither"):
+        convolutionalize(models.build("unet"))
