@@ -9,8 +9,9 @@ import hashlib
 import os
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -70,7 +71,8 @@ def check_pairs(reader: type[SegmentationReader]) -> Callable[[Path], Report]:
     """A check of a segmentation data set: both files of each pair are there, can be read, are of one size and hold
     labels that exist; no image is in two of train, val and test; none is useless, and no split has one class only."""
     def run(root: Path) -> Report:
-        report, shares, read, split_of = Report(), {}, {}, {}
+        report, shares, read = Report(), {}, {}
+        split_of: dict = {}
         try:
             splits = reader.splits_of(root)
         except DataError as error:
@@ -87,8 +89,8 @@ def check_pairs(reader: type[SegmentationReader]) -> Callable[[Path], Report]:
                     report.faults += overlap(split_of, pair.name, pair.image, split)
                 if pair.label not in read:  # not yet, in another split
                     read[pair.label] = _read(reader, pair, report.faults)
-                if read[pair.label]:
-                    size, labels = read[pair.label]
+                if (content := read[pair.label]) is not None:
+                    size, labels = content
                     sizes.add(size)
                     counts += labels
             if sizes and (fault := _one_class(counts, reader.class_names)):
@@ -138,7 +140,8 @@ def check_detection(find: Callable[[Path, str], tuple[Sequence[str], list[Callab
     fault only if no split has one; otherwise it stands among the contents.
     """
     def run(root: Path) -> Report:
-        report, split_of, missing, tables, classes = Report(), {}, {}, {}, {}
+        report, missing, tables, classes = Report(), {}, {}, {}
+        split_of: dict = {}
         for split in splits:
             try:
                 classes[split], reads = find(root, split)
@@ -237,7 +240,7 @@ def _rounded(box: Sequence[float]) -> list[float]:
     return [round(float(v), 2) for v in box]
 
 
-def _compare_classes(root: Path, classes: dict[str, Sequence[str]]) -> list[str]:
+def _compare_classes(root: Path, classes: Mapping[str, Sequence[str]]) -> list[str]:
     """A fault for each split whose classes are not those of the first: its numbers mean something else."""
     (first, names), *others = classes.items() or [("", ())]
     return [f"{root}: the classes of {split} are {', '.join(its)}; those of {first} are {', '.join(names)}"
@@ -246,7 +249,8 @@ def _compare_classes(root: Path, classes: dict[str, Sequence[str]]) -> list[str]
 
 def check_panoptic(root: Path) -> Report:
     """All pictures and their PNGs can be read and fit together, every segment has a class and pixels."""
-    report, missing, tables, classes, split_of = Report(), [], {}, {}, {}
+    report, missing, tables, classes = Report(), [], {}, {}
+    split_of: dict = {}
     for split in ("train", "val", "test"):
         try:
             with warnings.catch_warnings():
@@ -284,7 +288,7 @@ def check_panoptic(root: Path) -> Report:
     return report
 
 
-def _counts(what: str, tables: dict[str, dict[str, int]]) -> list[str]:
+def _counts(what: str, tables: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """How many of each name there are in each split."""
     names = list(dict.fromkeys(name for table in tables.values() for name in table))
     wide = max(map(len, [*names, what]))

@@ -98,7 +98,7 @@ def _has_labels(reader: type[SegmentationReader]) -> Callable[[Path], bool]:
     return lambda root: "test" in reader.splits_of(root)
 
 
-DATASETS = {  # name -> opener, does it need a path?
+DATASETS: dict[str, tuple[Callable, bool]] = {  # name -> opener, does it need a path?
     "cells": (_open_cells, False),
     "isbi2012": (_open_isbi2012, True),
     "camvid": (CamVid, True),

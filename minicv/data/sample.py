@@ -61,12 +61,13 @@ class DetectionSample:
 
     def select(self, index: np.ndarray) -> DetectionSample:
         """The same picture with some of its objects: by a mask (R,) or indices."""
-        parts = {name: None if getattr(self, name) is None else getattr(self, name)[index]
+        parts: dict[str, Any] = {name: None if getattr(self, name) is None else getattr(self, name)[index]
                  for name in ("boxes", "labels", "masks", "difficult", "crowd", "area")}
         return dataclasses.replace(self, **parts)
 
     def for_training(self) -> DetectionSample:
         """Without the objects that are difficult, or crowds."""
+        assert self.difficult is not None and self.crowd is not None  # __post_init__ makes them
         return self.select(~(self.difficult | self.crowd))
 
 

@@ -79,10 +79,11 @@ def balanced_class_weights(is_cell: np.ndarray) -> tuple[float, float]:
     """w_c of (background, cell), N / (K * N_c); a class that does not occur gets 0."""
     counts = np.bincount(is_cell.ravel().astype(np.intp), minlength=2)
     present = np.count_nonzero(counts)
-    return tuple(is_cell.size / (present * count) if count else 0.0 for count in counts.tolist())
+    background, cell = (is_cell.size / (present * count) if count else 0.0 for count in counts.tolist())
+    return background, cell
 
 
-def _windows(instances: np.ndarray, margin: int) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
+def _windows(instances: np.ndarray, margin: int) -> Iterator[tuple[tuple[slice, ...], np.ndarray]]:
     """For every cell the window around it, margin pixels wider on each side, and the cell's mask in there."""
     numbers, compact = np.unique(instances, return_inverse=True)
     compact = compact.reshape(instances.shape) + (1 if numbers[0] > 0 else 0)  # 0 stays background

@@ -141,13 +141,13 @@ class DetectionAugment:
         for _ in range(rng.integers(4) if self.turn else 0):
             sample = transpose(mirror(sample))  # by a right angle
         if self.scale > 1:
-            size = np.array(sample.image.shape[1:])
-            scaled = np.maximum(np.rint(size * self.scale ** rng.uniform(-1, 1)), 1).astype(int)
-            room = scaled - size  # negative: what is to be filled
+            shape = np.array(sample.image.shape[1:])
+            scaled = np.maximum(np.rint(shape * self.scale ** rng.uniform(-1, 1)), 1).astype(int)
+            room = scaled - shape  # negative: what is to be filled
             corner = rng.integers(np.minimum(room, 0), np.maximum(room, 0) + 1)
-            sample = crop(resize(sample, tuple(scaled.tolist())), tuple(corner.tolist()), tuple(size.tolist()))
+            sample = crop(resize(sample, tuple(scaled.tolist())), tuple(corner.tolist()), tuple(shape.tolist()))
         if self.shift:
-            size = sample.image.shape[1:]
+            size = sample.image.shape[1], sample.image.shape[2]
             low, high = np.rint(rng.uniform(-self.shift, self.shift, (2, 2)) * size).astype(int)  # y, x of both ends
             inner = np.maximum(size - low - high, 1)
             sample = resize(crop(sample, tuple(low.tolist()), tuple(inner.tolist())), size)

@@ -8,6 +8,8 @@ between two others. Coordinates follow align_corners=False.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -58,7 +60,8 @@ class SegmentationAugment:
         mirrored = bool(rng.integers(2)) and self.flip
         if self.rotation and rng.integers(2):
             sample = rotated(sample, rng.uniform(-self.rotation, self.rotation))
-        sample = scaled_window(sample, scaled, corner, size, mirrored=mirrored, margin=self.margin)
+        sample = scaled_window(sample, scaled.tolist(), corner.tolist(), size.tolist(), mirrored=mirrored,
+                               margin=self.margin)
         if self.jitter:
             sample = dataclasses.replace(sample, image=color_jitter(sample.image, rng, self.jitter))
         if self.blur and rng.integers(2):
@@ -79,14 +82,14 @@ def rotated(sample: Sample, degrees: float) -> Sample:
     def turned(array: np.ndarray, outside: float, order: int) -> np.ndarray:
         return ndimage.affine_transform(array, matrix, offset, order=order, mode="constant", cval=outside)
     mean = sample.image.mean(axis=(1, 2), dtype=np.float64)
-    changed = {"image": np.stack([turned(c, m, 1) for c, m in zip(sample.image, mean, strict=True)])}
+    changed: dict[str, Any] = {"image": np.stack([turned(c, m, 1) for c, m in zip(sample.image, mean, strict=True)])}
     for name, outside in (("label", IGNORE), ("instances", 0), ("weight", 0)):
         if getattr(sample, name) is not None:
             changed[name] = turned(getattr(sample, name), outside, 0)
     return dataclasses.replace(sample, **changed)
 
 
-def scaled_window(sample: Sample, scaled: tuple[int, int], corner: tuple[int, int], size: tuple[int, int], *,
+def scaled_window(sample: Sample, scaled: Sequence[int], corner: Sequence[int], size: Sequence[int], *,
                   mirrored: bool = False, margin: tuple[int, int] = (0, 0)) -> Sample:
     """The window of this size, from corner, of the sample resized to ``scaled``: only that much is computed.
 
@@ -112,7 +115,8 @@ def scaled_window(sample: Sample, scaled: tuple[int, int], corner: tuple[int, in
 
     image, (y, x) = sample.image, of_image
     mean = 0 if y.whole and x.whole else image.mean(axis=(1, 2), dtype=np.float64, keepdims=True)  # (C, 1, 1)
-    changed, (y, x) = {"image": fill(image, _bilinear(image, y, x), mean, y, x)}, axes
+    changed: dict[str, Any] = {"image": fill(image, _bilinear(image, y, x), mean, y, x)}
+    y, x = axes
     for name, outside in (("label", IGNORE), ("instances", 0), ("weight", 0)):
         array = getattr(sample, name)
         if array is not None:

@@ -13,6 +13,7 @@ one; the ranges of the others, and the flips, are this project's choice.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -148,14 +149,16 @@ class UNetAugment:
             columns = shape[1] - 1 - columns if flip_x else columns
         names = [n for n in ("image", "label", "instances", "weight") if getattr(sample, n) is not None]
         image, *maps = (getattr(sample, name) for name in names)
-        fields = [(random_shift, self.shift), (random_rotation, self.rotation), (elastic_displacement, self.elastic)]
+        fields: list[tuple[Any, float]] = [(random_shift, self.shift), (random_rotation, self.rotation),
+                                           (elastic_displacement, self.elastic)]
         if self.shift or self.rotation or self.elastic:
-            displacement = sum(field(shape, rng, amount, at=(rows, columns)) for field, amount in fields if amount)
-            arrays = warp(image, displacement, *maps, order=self.order, at=(rows, columns))
+            displacement = np.sum([field(shape, rng, amount, at=(rows, columns)) for field,
+                                   amount in fields if amount], 0)
+            arrays: Any = warp(image, displacement, *maps, order=self.order, at=(rows, columns))
         else:
             y, x = mirror(rows, shape[0]), mirror(columns, shape[1])
             arrays = [each[..., y[:, None], x] for each in (image, *maps)]
-        changed = dict(zip(names, arrays, strict=True))
+        changed: dict[str, Any] = dict(zip(names, arrays, strict=True))
         if self.grey:
             changed["image"] = random_gray(changed["image"], rng, self.grey, image.mean())
         return dataclasses.replace(sample, **changed)
@@ -200,7 +203,8 @@ class Window:
     def cut(self, sample: Sample) -> Sample:
         """This part of the sample."""
         names = [n for n in ("image", "label", "instances", "weight") if getattr(sample, n) is not None]
-        parts = {n: _cut(getattr(sample, n), (self.top, self.left), (self.height, self.width)) for n in names}
+        parts: dict[str, Any] = {n: _cut(getattr(sample, n), (self.top, self.left), (self.height,
+                                                                                     self.width)) for n in names}
         return dataclasses.replace(sample, **parts)
 
 

@@ -11,7 +11,7 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import (
@@ -116,7 +116,7 @@ def header_size(path: str | os.PathLike) -> tuple[tuple[int, int], int]:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def _opened(path: Path) -> Iterator[Any]:
     """An image, not opened by name: Pillow would map some TIFFs into memory and mix up the pixels of turned ones."""
     with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
         yield image
@@ -140,7 +140,7 @@ def _short(error: Exception) -> str:
     return text if len(text) <= 200 else f"{text[:200]}..."
 
 
-def _check_header(path: Path, image: Image.Image) -> None:
+def _check_header(path: Path, image: Any) -> None:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise DataError(f"{path}: {width} x {height} pixels are more than the {MAX_PIXELS} allowed")
@@ -191,7 +191,7 @@ def _orientation(image: Image.Image) -> int:
     return tag if tag in TURNS else 1
 
 
-def _pixels(path: Path, image: Image.Image) -> Pixels:
+def _pixels(path: Path, image: Any) -> Pixels:
     rawmode = _rawmode(image)  # first, since a PNG is decoded for its EXIF tags
     orientation = _orientation(image)
     inverted = image.format == "TIFF" and image.tag_v2.get(262) == 0
@@ -258,13 +258,13 @@ def _stored(path: Path, image: Image.Image, rawmode: str, low: Image.Image | Non
     return Pixels(values[..., 0] if channels == 2 else np.ascontiguousarray(values[..., :3]), top, alpha)
 
 
-def _rawmode(image: Image.Image) -> str:
+def _rawmode(image: Any) -> str:
     """How Pillow's decoder is told that the pixels lie in the file."""
     args = image.tile[0][3] if getattr(image, "tile", None) else ""
     return str(args[0] if isinstance(args, tuple) and args else args or "")
 
 
-def _low_bytes(path: Path, rawmode: str) -> Image.Image:
+def _low_bytes(path: Path, rawmode: str) -> Any:
     """The lower bytes of colors of 16 bits: Pillow reads the upper, unless it is told the other byte order."""
     name, _, order = rawmode.partition(";16")
     native = "L" if np.little_endian else "B"

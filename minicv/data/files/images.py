@@ -40,7 +40,7 @@ def read_integers(path: str | os.PathLike, mode: str = "RGB", *, upright: bool =
         raise ValueError(f'read_image: mode must be "L" or "RGB", got {mode!r}')
     pixels = decode(path)
     if size is not None:
-        upright = _needs_turning(path, pixels.size, pixels.orientation, tuple(size), where)
+        upright = _needs_turning(path, pixels.size, pixels.orientation, (size[0], size[1]), where)
     values = upright_pixels(_full_range(pixels), pixels.orientation if upright else 1)
     if values.ndim == 3 and mode == "L":  # ITU-R 601, in 16 bits of a fixed point as Pillow's
         values = ((values.astype(np.int64) @ (19595, 38470, 7471) + 0x8000) >> 16).astype(values.dtype)

@@ -41,8 +41,9 @@ def fault_of_jpeg(content: bytes) -> str:
 
 
 def _fault(content: bytes) -> str:
-    place, tables, components, progressive = 2, Tables(), {}, False
-    restart, left = 0, {}  # left: (component, coefficient) -> lowest bit that has come
+    place, tables, progressive, restart = 2, Tables(), False, 0
+    components: dict[int, int] = {}  # number -> quantization table
+    left: dict[tuple[int, int], int] = {}  # (component, coefficient) -> lowest bit that has come
     while True:
         if place >= len(content):
             break  # without its end mark; whether pixels are missing, the decoder knows
@@ -62,7 +63,7 @@ def _fault(content: bytes) -> str:
             if components:
                 return "it has two frames"
             progressive = marker == 0xC2
-            components = {body[6 + 3 * k]: body[8 + 3 * k] for k in range(body[5])}  # number -> quantization table
+            components = {body[6 + 3 * k]: body[8 + 3 * k] for k in range(body[5])}
             if len(body) != 6 + 3 * body[5] or len(components) != body[5]:
                 return "its frame has a wrong length"
             if marker not in (0xC0, 0xC1, 0xC2):

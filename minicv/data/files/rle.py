@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -49,7 +50,7 @@ def run_lengths(rle: dict) -> tuple[tuple[int, int], np.ndarray]:
     return (H, W), np.array(counts, np.int64)
 
 
-def _length(value: float) -> int:
+def _length(value: Any) -> int:
     if isinstance(value, bool | np.bool_):
         raise TypeError(f"{value} is not a number")
     number = int(value) if isinstance(value, float) and value.is_integer() else operator.index(value)
@@ -60,7 +61,8 @@ def _length(value: float) -> int:
 
 def unpack(text: str | bytes) -> list[int]:
     """The run lengths in packed text."""
-    counts, value, bits = [], 0, 0
+    counts: list[int] = []
+    value = bits = 0
     for c in text.encode() if isinstance(text, str) else text:
         group = c - 48
         if not 0 <= group < 64 or bits > 60:

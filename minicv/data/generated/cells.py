@@ -116,7 +116,7 @@ def _place(size: tuple[int, int], rng: np.random.Generator, radius: tuple[float,
             placed[count] = y, x, r
             count += 1
     waves = rng.normal(0, (0.10, 0.05, 0.03), (count, 3)) * np.exp(1j * rng.uniform(0, 2 * np.pi, (count, 3)))
-    return [_Cell(*row, wave) for row, wave in zip(placed[:count], waves, strict=True)]
+    return [_Cell(y, x, r, wave) for (y, x, r), wave in zip(placed[:count], waves, strict=True)]
 
 
 class Partition(NamedTuple):

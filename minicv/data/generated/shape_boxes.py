@@ -122,7 +122,8 @@ class ShapeBoxes:
         self.options, self._part = options, splits.index(split)
         self.class_names = tuple(options.get("class_names", CLASSES))
         self.num_classes = len(self.class_names)
-        self.keep, self._kept = keep, {}
+        self.keep = keep
+        self._kept: dict[int, DetectionSample] = {}
 
     def __len__(self) -> int:
         return self.count

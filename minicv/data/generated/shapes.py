@@ -5,7 +5,7 @@ belongs to a shape if its middle (i + 0.5, j + 0.5) lies in it. Nothing is blurr
 """
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -66,7 +66,7 @@ TEXTURES = ("plain", "stripes", "checks", "dots", "noise", "gradient")
 
 
 def texture(name: str, size: tuple[int, int], rng: np.random.Generator,
-            period: tuple[float, float] = (5.0, 12.0)) -> np.ndarray:
+            period: Sequence[float] | np.ndarray = (5.0, 12.0)) -> np.ndarray:
     """A pattern of random direction, phase and period: float32 (H, W) in 0..1.
 
     name: one of TEXTURES. period: shortest and longest, in pixels; of "noise", the distance of its bumps. "plain" is 0,

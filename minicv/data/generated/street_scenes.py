@@ -6,7 +6,7 @@ What makes them hard is what the papers' arguments are about:
   apron, plain ground lies between, and what decides is that much farther away.
 - several sizes: trees and houses from a few pixels to half the picture, their pattern as coarse as they are large.
 - thin parts: poles one or two pixels wide; small things: the signs on top of them.
-- colours: every picture has others, so that patterns count. Stripes are water on the ground and walls on a house.
+- colors: every picture has others, so that patterns count. Stripes are water on the ground and walls on a house.
 - imbalance: poles and signs make up a hundredth of the pixels.
 - void: a strip around every object, behind it, has the label IGNORE.
 """
@@ -25,7 +25,7 @@ from .shapes import paint, random_color, shape_mask, texture
 CLASSES = ("ground", "water", "road", "tree", "house", "car", "boat", "pole", "sign")
 GROUND, WATER, ROAD, TREE, HOUSE, CAR, BOAT, POLE, SIGN = range(9)
 THINGS = (TREE, HOUSE, CAR, BOAT, POLE, SIGN)
-SURFACES = {  # class -> the middle of its colours in all pictures, its patterns, their periods in pixels or radii
+SURFACES = {  # class -> the middle of its colors in all pictures, its patterns, their periods in pixels or radii
     GROUND: ((0.50, 0.50, 0.40), ("noise",), (4, 9)), WATER: ((0.42, 0.47, 0.52), ("stripes",), (4, 9)),
     ROAD: ((0.46, 0.46, 0.48), ("noise",), (1, 2)), TREE: ((0.38, 0.46, 0.34), ("dots",), (0.3, 0.5)),
     HOUSE: ((0.56, 0.47, 0.42), ("checks", "stripes"), (0.3, 0.6))}
@@ -72,7 +72,8 @@ class StreetScenes:
             raise ValueError(f"StreetScenes: count and seed must not be negative, got {count} and {seed}")
         inspect.signature(draw_street_scene).bind(size, None, **options)  # a wrong option shows now, not later
         self.count, self.size, self.seed, self.options = count, tuple(np.broadcast_to(size, 2).tolist()), seed, options
-        self.keep, self._kept = keep, {}
+        self.keep = keep
+        self._kept: dict[int, Sample] = {}
 
     def __len__(self) -> int:
         return self.count
@@ -95,9 +96,9 @@ class _Canvas:
 
     def __init__(self, size: tuple[int, int], rng: np.random.Generator, apron: float):
         self.size, self.rng, self.apron, self.objects = size, rng, apron, 0
-        self.colours = {k: (np.array(middle) + rng.uniform(-0.08, 0.08) + rng.uniform(-0.05, 0.05, 3),
+        self.colors = {k: (np.array(middle) + rng.uniform(-0.08, 0.08) + rng.uniform(-0.05, 0.05, 3),
                             rng.uniform(0.12, 0.25) * rng.choice([-1, 1]), patterns[rng.integers(len(patterns))])
-                        for k, (middle, patterns, _) in SURFACES.items()}  # colour, contrast, pattern
+                        for k, (middle, patterns, _) in SURFACES.items()}  # color, contrast, pattern
         grounds = np.stack([self.surface(k, size) for k in (GROUND, WATER, ROAD)])  # (3, 3, H, W)
         self.plain = grounds[GROUND]
         # Low places are water and high ones road; some pictures lie low and some high
@@ -113,11 +114,11 @@ class _Canvas:
         self.open = np.flatnonzero(free)
 
     def surface(self, k: int, size: tuple[int, int], scale: float = 1.0) -> np.ndarray:
-        """A piece of class k in this picture's colours: float32 (3, h, w)."""
-        colour, contrast, pattern = self.colours[k]
+        """A piece of class k in this picture's colors: float32 (3, h, w)."""
+        color, contrast, pattern = self.colors[k]
         periods = np.multiply(SURFACES[k][2], scale)
-        return paint(texture(pattern, size, self.rng, np.maximum(periods, 1)), colour - contrast / 2,
-                     colour + contrast / 2)
+        return paint(texture(pattern, size, self.rng, np.maximum(periods, 1)), color - contrast / 2,
+                     color + contrast / 2)
 
     def place(self, pixels: np.ndarray) -> np.ndarray | None:
         """A random point (y, x) in one of these pixels, numbers from 0 to H * W - 1; None where there are none."""
@@ -125,13 +126,13 @@ class _Canvas:
             return None
         return np.array(divmod(pixels[self.rng.integers(pixels.size)], self.size[1])) + self.rng.random(2)
 
-    def window(self, centre: np.ndarray, reach: float) -> tuple[tuple[slice, slice], np.ndarray]:
+    def window(self, center: np.ndarray, reach: float) -> tuple[tuple[slice, ...], np.ndarray]:
         """The pixels up to ``reach`` from a point, and where the point lies among them."""
-        low = [max(0, math.floor(c - reach)) for c in centre]
-        high = [min(n, math.ceil(c + reach)) for c, n in zip(centre, self.size, strict=True)]
-        return tuple(slice(a, max(a, b)) for a, b in zip(low, high, strict=True)), centre - low
+        low = [max(0, math.floor(c - reach)) for c in center]
+        high = [min(n, math.ceil(c + reach)) for c, n in zip(center, self.size, strict=True)]
+        return tuple(slice(a, max(a, b)) for a, b in zip(low, high, strict=True)), center - low
 
-    def put(self, at: tuple[slice, slice], mask: np.ndarray, surface: np.ndarray, k: int, new: bool = True) -> None:
+    def put(self, at: tuple[slice, ...], mask: np.ndarray, surface: np.ndarray, k: int, new: bool = True) -> None:
         """Draw ``surface`` (3, h, w) where the mask is, as a new object of class k, or no object."""
         self.objects += new
         self.image[:, *at] = np.where(mask, surface, self.image[:, *at])
@@ -139,7 +140,7 @@ class _Canvas:
         self.instances[at][mask] = self.objects if new else 0
 
     def vehicle(self, radius: float) -> None:
-        """A car or a boat: the same hull, in any colour, with a cabin; the ground at its middle decides."""
+        """A car or a boat: the same hull, in any color, with a cabin; the ground at its middle decides."""
         centre, apron = self.place(self.open), self.apron
         if centre is None:
             return

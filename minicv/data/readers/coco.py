@@ -45,7 +45,8 @@ class CocoDetection(DetectionReader):
     """
 
     def __init__(self, root: str | os.PathLike, split: str = "train", masks: bool = True, keep: bool = False):
-        self.split, problems = split, []
+        self.split = split
+        problems: list[str] = []
         self.class_names, reads = find(Path(root), split, masks)
         super().__init__([read(problems) for read in reads], problems, keep)
 
@@ -72,10 +73,12 @@ class Object(NamedTuple):
 def find(root: Path, split: str, masks: bool = True) -> tuple[tuple[str, ...], list[Callable[[list[str]], Record]]]:
     """The classes, and for each image of a split, what makes a record and adds to a list what is wrong with it."""
     path = find_json(root, "instances", split)
-    images, annotations, categories = read_lists(path, "instances")
+    entries, annotations, categories = read_lists(path, "instances")
     names, number, _ = read_categories(categories)
-    images = read_images(images, root, path, "instances")
-    of_image, seen, errors = defaultdict(list), {}, []
+    images = read_images(entries, root, path, "instances")
+    of_image: dict[int | str, list[Entry]] = defaultdict(list)
+    seen: dict[int | str, Entry] = {}
+    errors: list[DataError] = []
     for annotation in annotations:
         try:
             of_image[image_of(annotation, images)].append(annotation)
@@ -110,9 +113,9 @@ def _record(image: Image, annotations: list[Entry], problems: list[str], *, numb
         problems += map(str, errors[1:])
         raise errors[0]
     objects = [o for o, stays in zip(objects, left, strict=True) if stays]
-    outlines, masks = [o.outline for o in objects], None
-    if with_masks and None not in outlines:
-        masks = functools.partial(_masks, outlines, image.size)
+    outlines = [o.outline for o in objects if o.outline is not None]
+    whole = with_masks and len(outlines) == len(objects)
+    masks = functools.partial(_masks, outlines, image.size) if whole else None
     return Record(name=Path(image.file_name).stem, image=image.path, size=image.size, boxes=boxes,
                   labels=np.array([o.label for o in objects], np.int64),
                   crowd=np.array([o.crowd for o in objects], bool),

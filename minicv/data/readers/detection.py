@@ -15,6 +15,7 @@ import dataclasses
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -72,7 +73,7 @@ class DetectionReader:
         record = self.records[index]
         pixels = self._pixels(index, record)
         masks = None if record.masks is None else record.masks()
-        own = {name: None if (part := getattr(record, name)) is None else part.copy()
+        own: dict[str, Any] = {name: None if (part := getattr(record, name)) is None else part.copy()
                for name in ("boxes", "labels", "difficult", "crowd", "area")}
         return DetectionSample(image=as_float(pixels), name=record.name, masks=masks, **own)
 

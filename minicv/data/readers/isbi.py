@@ -96,7 +96,7 @@ def read_slice(root: pathlib.Path, number: int) -> Sample:
     is_cell = read_mask(label_path)
     image = as_float(read_integers(image_path, "L", size=is_cell.shape, where=str(label_path)))
     instances, _ = ndimage.label(is_cell)  # 4-connected
-    sample = Sample(image, is_cell.astype(np.int64), instances.astype(np.int32), name=f"isbi2012-{number}")
-    for array in (sample.image, sample.label, sample.instances):
+    arrays = image, is_cell.astype(np.int64), instances.astype(np.int32)
+    for array in arrays:
         array.flags.writeable = False  # every access hands out the same arrays
-    return sample
+    return Sample(*arrays, name=f"isbi2012-{number}")

@@ -62,10 +62,10 @@ class CocoPanoptic:
     def __init__(self, root: str | os.PathLike, split: str = "train"):
         root, self.split = Path(root), split
         self.path = find_json(root, "panoptic", split)
-        images, annotations, categories = read_lists(self.path, "panoptic")
+        entries, annotations, categories = read_lists(self.path, "panoptic")
         self.class_names, number, categories = read_categories(categories)
         self.things = np.array([category.flag("isthing") for category in categories], bool)
-        images = read_images(images, root, self.path, "panoptic")
+        images = read_images(entries, root, self.path, "panoptic")
         unique(annotations, [image_of(a, images) for a in annotations], "image_id")
         unique(annotations, [os.path.normpath(a.text("file_name")) for a in annotations], "file_name")
         self.maps = folder(self.path.with_suffix(""), "COCO panoptic has its PNGs in a folder named like its JSON")

@@ -83,9 +83,9 @@ def read_annotation(path: Path, image: Path, class_names: Sequence[str], problem
     stated = _text(root, "filename", path, "annotation", "")
     if stated and path.stem not in ((own := PurePath(stated.replace("\\", "/"))).name, own.stem):
         problems.append(f"{path}: <filename> is {shown(stated)}; is it the annotation of another image?")
-    boxes = to_continuous(np.array(boxes, float).reshape(-1, 4))
-    boxes, left = usable_boxes(boxes, size, where, problems)
-    return Record(path.stem, image, size, boxes, labels=np.array(labels, np.int64)[left],
+    continuous = to_continuous(np.array(boxes, float).reshape(-1, 4))
+    usable, left = usable_boxes(continuous, size, where, problems)
+    return Record(path.stem, image, size, usable, labels=np.array(labels, np.int64)[left],
                   difficult=np.array(difficult, bool)[left])
 
 
@@ -145,7 +145,7 @@ def _text(parent: Element, name: str, path: Path, place: str, default: str | Non
     text = "".join(element.itertext()).strip() if element is not None else ""
     if not text and default is None or element is not None and len(element):
         raise DataError(f"{path}: {place}: needs text as <{name}>")
-    return text or default
+    return text or default or ""
 
 
 def _number(parent: Element, name: str, path: Path, place: str) -> float:
