@@ -126,6 +126,7 @@ def impossible(found: str) -> str | None:
     Differences and growth are written with their sign, as in "+120%".
     """
     for pattern, reason in ((r"(?<![\w.])-\d[\d.,]*\s?(?:ns|us|ms|s|seconds|min|minutes|h)\b", "a time below 0"),
+                            (r"(?<![\w.])-\d[\d.,]*\s?(?:times|bytes|kB|MB|GB)\b", "a ratio or a size below 0"),
                             (r"(?<![\w.+-])(?:[1-9]\d{3,}|[2-9]\d\d|1(?!00(?:\.0*)?\s?%)\d\d)(?:\.\d+)?\s?%|"
                              r"(?<![\w.+-])100\.0*[1-9]\d*\s?%", "a share above 100%"),
                             (r"(?i)(?<![\w.])[+-]?(?:nan|inf|infinity)(?![\w.])", "not a number")):

@@ -436,7 +436,7 @@ def test_numbers_of_lessons_are_not_used_twice():
 @pytest.mark.parametrize("found", [
     "-34 ms on the shared map against 67 ms", "reaches 378% of a large product's rate", "accuracy 100.1%",
     "-0.5 s a step", "mean IU nan", "loss inf after 10 steps", "accuracy nan% after 12 steps",
-    "half of it after -3 seconds", "1200% right"])
+    "half of it after -3 seconds", "1200% right", "-1.5 times as fast", "-3 MB of features"])
 def test_numbers_that_cannot_be(found, folder, monkeypatch):
     """They fail the lesson: nothing is noted, and none of its claims holds."""
     assert lessons.impossible(found)
