@@ -79,6 +79,17 @@ def plot_means(ax: Any, x: Sequence[float], series: Mapping[str, Any], **options
         ax.legend(fontsize=8)
 
 
+def plot_runs(ax: Any, runs: Mapping[str, Sequence[float]], color: Any = COLORS[0]) -> None:
+    """Draw a horizontal bar up to the mean of each name's runs, and a dot for each run.
+
+    color: one for all bars, or one each.
+    """
+    ax.barh(list(runs), [np.mean(values) for values in runs.values()], color=color, alpha=0.75)
+    for i, values in enumerate(runs.values()):
+        ax.plot(values, [i] * len(values), "k.", markersize=4)
+    ax.set_ylim(len(runs) - 0.5, -0.5)  # the first name on top
+
+
 def grouped_bars(ax: Any, groups: Sequence[str], series: Mapping[str, Sequence[float]],
                  errors: Mapping[str, Sequence[float]] | None = None, numbers: str | None = None) -> None:
     """Draw a group of bars for each name in ``groups``, with one bar for each of ``series``.

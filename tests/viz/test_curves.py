@@ -1,7 +1,7 @@
 import matplotlib.pyplot as plt
 import pytest
 
-from minicv.viz import grouped_bars, plot_lines, plot_losses, plot_means
+from minicv.viz import grouped_bars, plot_lines, plot_losses, plot_means, plot_runs
 
 
 @pytest.fixture
@@ -49,3 +49,10 @@ def test_means_have_the_deviation_of_the_runs_as_error_bars(ax):
     line, _, (bars,) = ax.containers[0]
     assert line.get_xydata().tolist() == [[10, 2], [20, 5]]
     assert [segment[:, 1].tolist() for segment in bars.get_segments()] == [[1, 3], [5, 5]]
+
+
+def test_runs_are_dots_on_the_bar_of_their_mean(ax):
+    plot_runs(ax, {"a": [1, 3], "b": [4]})
+    assert [bar.get_width() for bar in ax.patches] == [2, 4]
+    assert [line.get_xydata().tolist() for line in ax.lines] == [[[1, 0], [3, 0]], [[4, 1]]]
+    assert ax.get_ylim() == (1.5, -0.5)  # the first on top
