@@ -24,8 +24,10 @@ from types import FunctionType
 import minicv
 from minicv import ops
 from minicv.autograd import Function
+from minicv.ops.conv import Windows
 
 LARGEST = 30  # lines of code of forward and backward together
+ARGUMENTS = {"windows": Windows}  # what a forward gets under this name, whose methods it calls
 KNOWN = ("minicv.autograd", "minicv.backend")
 ROOT = Path(minicv.__file__).parent
 
@@ -72,15 +74,16 @@ def plain_functions() -> list[type[Function]]:
 
 
 def used(cls: type[Function], item: Callable | type) -> Iterator[Callable | type]:
-    """What the code of ``item`` uses: functions and classes of the project by their names, and methods of ``cls``."""
+    """What the code of ``item`` uses: functions and classes of the project, methods of ``cls`` and of ARGUMENTS."""
     module = sys.modules[item.__module__]
     for node in ast.walk(tree_of(item)):
         value = None
         if isinstance(node, ast.Name):
             value = getattr(module, node.id, None)
         elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            owner = cls if node.value.id in ("ctx", "self", "cls") else getattr(module, node.value.id, None)
-            value = getattr(owner, node.attr, None) if owner is cls or inspect.ismodule(owner) else None
+            owner = ARGUMENTS.get(node.value.id) or (
+                cls if node.value.id in ("ctx", "self", "cls") else getattr(module, node.value.id, None))
+            value = getattr(owner, node.attr, None) if inspect.isclass(owner) or inspect.ismodule(owner) else None
         value = inspect.unwrap(value) if callable(value) else value
         if isinstance(value, FunctionType | type) and f"{value.__module__}.".startswith(("minicv.", item.__module__)):
             yield value
