@@ -23,12 +23,8 @@ IGNORED = 1e-6
 """weight_map lets the exponential be 0 where it is below this: an error of at most w0 * 1e-6."""
 
 
-def weight_map(
-    instances: np.ndarray,
-    w0: float = 10.0,
-    sigma: float = 5.0,
-    class_weights: Sequence[float] | None = None,
-) -> np.ndarray:
+def weight_map(instances: np.ndarray, w0: float = 10.0, sigma: float = 5.0,
+               class_weights: Sequence[float] | None = None) -> np.ndarray:
     """U-Net, eq. (2): float32 (H, W) from instances (H, W), integers, 0 background, one number per cell.
 
     class_weights: w_c of (background, cell); None balances the frequencies as the module says. The result is
@@ -45,12 +41,8 @@ def weight_map(
     return _equation_2(instances, (d1, d2), w0, sigma, class_weights)
 
 
-def weight_map_loop(
-    instances: np.ndarray,
-    w0: float = 10.0,
-    sigma: float = 5.0,
-    class_weights: Sequence[float] | None = None,
-) -> np.ndarray:
+def weight_map_loop(instances: np.ndarray, w0: float = 10.0, sigma: float = 5.0,
+                    class_weights: Sequence[float] | None = None) -> np.ndarray:
     """weight_map in plain loops over pixels and cells, without its cut-off: the oracle for small maps."""
     _check(instances, sigma)
     d1 = np.full(instances.shape, np.inf)

@@ -20,7 +20,7 @@ from .selective_search import selective_search, sliding_windows
 
 __all__ = [
     "NEGATIVE", "NEITHER", "POSITIVE", "BoxRegressors", "Detections", "LinearSVM", "base_anchors", "batched_nms",
-    "box_area", "box_intersection", "box_iou", "clip_boxes_to_image", "decode_boxes", "encode_boxes",
-    "grid_anchors", "inside_image", "match_anchors", "match_proposals", "nms", "remove_small_boxes", "sample_boxes",
-    "selective_search", "sliding_windows", "train_svm", "train_svm_with_mining",
+    "box_area", "box_intersection", "box_iou", "clip_boxes_to_image", "decode_boxes", "encode_boxes", "grid_anchors",
+    "inside_image", "match_anchors", "match_proposals", "nms", "remove_small_boxes", "sample_boxes", "selective_search",
+    "sliding_windows", "train_svm", "train_svm_with_mining",
 ]

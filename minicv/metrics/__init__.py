@@ -19,23 +19,7 @@ from .rand_warping import (
 from .segmentation import ConfusionMatrix, iou
 
 __all__ = [
-    "BoundaryFScore",
-    "ObjectSizeScores",
-    "CocoEvaluator",
-    "ConfusionMatrix",
-    "PanopticQuality",
-    "ProposalRecall",
-    "RandScore",
-    "VOCEvaluator",
-    "best_threshold",
-    "connected_components",
-    "iou",
-    "near_boundary",
-    "pixel_error",
-    "rand_error",
-    "rand_f_score",
-    "rand_f_score_at",
-    "rand_score",
-    "warp",
-    "warping_error",
+    "BoundaryFScore", "ObjectSizeScores", "CocoEvaluator", "ConfusionMatrix", "PanopticQuality", "ProposalRecall",
+    "RandScore", "VOCEvaluator", "best_threshold", "connected_components", "iou", "near_boundary", "pixel_error",
+    "rand_error", "rand_f_score", "rand_f_score_at", "rand_score", "warp", "warping_error",
 ]

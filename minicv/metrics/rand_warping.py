@@ -119,12 +119,8 @@ def rand_f_score_at(probability: np.ndarray, truth_mask: np.ndarray, threshold: 
     return rand_f_score(connected_components(probability > threshold), connected_components(truth_mask))
 
 
-def best_threshold(
-    probabilities: Sequence[np.ndarray],
-    truths: Sequence[np.ndarray],
-    thresholds: Iterable[float] = THRESHOLDS,
-    smooth: int = 2,
-) -> float:
+def best_threshold(probabilities: Sequence[np.ndarray], truths: Sequence[np.ndarray],
+                   thresholds: Iterable[float] = THRESHOLDS, smooth: int = 2) -> float:
     """The threshold with the highest mean `rand_f_score_at`; the lowest of equal ones.
 
     Each mean is averaged with those of the `smooth` thresholds on either side: a score jumps where one membrane breaks,

@@ -208,12 +208,8 @@ class Window:
         return dataclasses.replace(sample, **parts)
 
 
-def random_window(
-    shape: tuple[int, int],
-    tile_in: int | tuple[int, int],
-    tile_out: int | tuple[int, int],
-    rng: np.random.Generator,
-) -> Window:
+def random_window(shape: tuple[int, int], tile_in: int | tuple[int, int], tile_out: int | tuple[int, int],
+                  rng: np.random.Generator) -> Window:
     """Where a random training tile for a U-Net of valid convolutions lies, 572 -> 388 in the paper.
 
     The output tile, tile_out pixels, lies inside the picture of the given shape; the window is the input tile,

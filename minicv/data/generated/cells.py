@@ -29,16 +29,9 @@ class _Cell:
     waves: np.ndarray  # complex (3,): amplitude and phase of 2, 3 and 4 bumps around the cell
 
 
-def draw_cells(
-    size: tuple[int, int],
-    rng: np.random.Generator,
-    *,
-    radius: tuple[float, float] = (9.0, 17.0),
-    coverage: float = 0.6,
-    touching: float = 0.85,
-    ridge: int = 2,
-    noise: float = 0.05,
-) -> tuple[np.ndarray, np.ndarray]:
+def draw_cells(size: tuple[int, int], rng: np.random.Generator, *, radius: tuple[float, float] = (9.0, 17.0),
+               coverage: float = 0.6, touching: float = 0.85, ridge: int = 2,
+               noise: float = 0.05) -> tuple[np.ndarray, np.ndarray]:
     """Draw one picture: image float32 (H, W) in [0, 1] and instances int32 (H, W), 0 background, 1..n cells.
 
     radius: smallest and largest in pixels. coverage: the share of the picture that cells are to fill,
