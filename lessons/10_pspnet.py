@@ -57,7 +57,7 @@ lesson.save(figure, "pyramid")
 
 # %%
 # 3. One backbone for all (sec. 3.3)
-# -------------------------------
+# ----------------------------------
 # The paper starts from a ResNet trained on ImageNet. Here a narrow one is trained as part of Table 1's baseline, a
 # dilated FCN, with the auxiliary loss on its middle map. Then it stays as it is, and every row gets its maps: what
 # differs between rows is the pyramid and nothing else. Because the backbone does not change, its maps are computed once.

@@ -34,7 +34,7 @@ BLUE, ORANGE, GREEN = PALETTE[5] / 255, PALETTE[1] / 255, PALETTE[3] / 255
 
 # %%
 # 1. Scenes, and a backbone with weights for every output stride (v3, sec. 3.1)
-# --------------------------------------------------------------------------
+# -----------------------------------------------------------------------------
 # Objects of many sizes, poles of one or two pixels, nine classes. The backbone, a narrow ResNet, is trained once, at output
 # stride 16. Then the same weights run at 32, 16 and 8: where a stride is left out, the convolutions behind it are
 # dilated, and compute the same numbers at more places.
