@@ -16,7 +16,7 @@ if QUICK:
 
 import minicv  # noqa: E402
 
-project, author, copyright = "minicv", "the minicv authors", "the minicv authors, MIT licence"
+project, author, copyright = "minicv", "the minicv authors", "the minicv authors, MIT license"
 version = release = minicv.__version__
 extensions = ["myst_parser", "sphinx_gallery.gen_gallery", "pages"]
 exclude_patterns = ["_build", "**/sg_execution_times.rst"]
