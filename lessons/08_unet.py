@@ -150,7 +150,7 @@ MERGED, MISSED, RAND, PIXEL, LOSS = range(5)
 # share of merged cells and the Rand error must be lower (`every`).
 
 steps, seeds = (40, 1) if lesson.quick else (400, 3)
-augment = UNetAugment(shift=0, rotation=0, elastic=4, grey=0, order=1)
+augment = UNetAugment(shift=0, rotation=0, elastic=4, gray=0, order=1)
 nets = {(w, s): trained(train, s, augment, steps=steps, tile=64, weight_map=w)
         for s in range(seeds) for w in (False, True)}
 without, with_map = (np.array([measure(nets[w, s]) for s in range(seeds)]) for w in (False, True))  # (seeds, 5)
@@ -258,7 +258,7 @@ lesson.save(show_images({"a training image, a grid": grid, "deformed": bent}, si
 few, steps, seeds = ((1, 4), 40, 1) if lesson.quick else ((1, 2, 4, 8), 130, 3)
 errors = {}
 for elastic in (0, 3):
-    only = UNetAugment(shift=0, rotation=0, grey=0, flip=False, elastic=elastic, order=1)
+    only = UNetAugment(shift=0, rotation=0, gray=0, flip=False, elastic=elastic, order=1)
     errors[elastic] = np.array([
         [measure(trained(load("train", n, 48, s), s, only, steps=steps, tile=48, weight_map=True))
          for s in range(seeds)] for n in few])  # (numbers of images, seeds, 5)

@@ -8,7 +8,7 @@ from minicv.data.augment.segmentation import SegmentationAugment
 from minicv.data.augment.unet import (
     UNetAugment,
     Window,
-    centre,
+    center_crop,
     elastic_displacement,
     mirror_pad,
     random_gray,
@@ -42,7 +42,7 @@ __all__ = [
     "DSB2018", "IGNORE", "ISBI2012", "ShapeBoxes", "CamVid", "Cells", "Cityscapes", "CocoDetection", "CocoPanoptic",
     "DataError", "DataWarning", "DetectionSample", "PanopticSample", "ShapeImage", "ShapeImages", "Sample", "Subset",
     "StreetScenes", "SegmentationAugment", "UNetAugment", "Window", "VOCDetection", "VOCSegmentation", "WithWeightMap",
-    "balanced_class_weights", "boxes_of_masks", "centre", "class_weights", "draw_cells", "draw_shape_image",
+    "balanced_class_weights", "boxes_of_masks", "center_crop", "class_weights", "draw_cells", "draw_shape_image",
     "draw_street_scene", "elastic_displacement", "mirror_pad", "open_dataset", "random_gray", "random_rotation",
     "random_shift", "random_window", "read_image", "read_label", "standardize", "warp", "weight_map", "weight_map_loop",
     "write_png",

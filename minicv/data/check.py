@@ -84,7 +84,7 @@ def check_pairs(reader: type[SegmentationReader]) -> Callable[[Path], Report]:
                 report.faults.append(str(error))
                 continue
             counts, sizes = np.zeros(256, np.int64), set()
-            for pair in tqdm(pairs, desc=split, unit="picture", leave=False, disable=None):
+            for pair in tqdm(pairs, desc=split, unit="image", leave=False, disable=None):
                 if split in ("train", "val", "test"):
                     report.faults += overlap(split_of, pair.name, pair.image, split)
                 if pair.label not in read:  # not yet, in another split
@@ -96,7 +96,7 @@ def check_pairs(reader: type[SegmentationReader]) -> Callable[[Path], Report]:
             if sizes and (fault := _one_class(counts, reader.class_names)):
                 report.faults.append(f"{root}: {split}: {fault}")
             shares[split] = counts / max(counts.sum(), 1)
-            report.contents.append(f"{split}: {len(pairs)} pictures, {_sizes(sizes)}")
+            report.contents.append(f"{split}: {len(pairs)} images, {_sizes(sizes)}")
         if shares:
             report.contents += _table([*reader.class_names, "void"], shares)
         report.faults = list(dict.fromkeys(report.faults))  # a fault of all splits is said once
@@ -133,8 +133,8 @@ def _one_class(counts: np.ndarray, names: Sequence[str]) -> str:
 
 def check_detection(find: Callable[[Path, str], tuple[Sequence[str], list[Callable[[list[str]], Record]]]],
                     splits: Sequence[str] = ("train", "val", "test")) -> Callable[[Path], Report]:
-    """A check of a detection data set: what a reader refuses or repairs, picture by picture; masks and pictures can be
-    read; no picture is in two splits.
+    """A check of a detection data set: what a reader refuses or repairs, image by image; masks and images can be
+    read; no image is in two splits.
 
     find: gives a split's classes, and for each of its images what reads the annotation. That a split has no list is a
     fault only if no split has one; otherwise it stands among the contents.
@@ -153,7 +153,7 @@ def check_detection(find: Callable[[Path, str], tuple[Sequence[str], list[Callab
                 continue
             names = classes[split]
             counts, sizes, empty, excused, sides, reach = np.zeros(len(names), np.int64), set(), 0, 0, [], 0.0
-            for read in tqdm(reads, desc=split, unit="picture", leave=False, disable=None):
+            for read in tqdm(reads, desc=split, unit="image", leave=False, disable=None):
                 try:
                     record = read(report.faults)
                     report.faults += overlap(split_of, record.image, record.image, split)
@@ -172,7 +172,7 @@ def check_detection(find: Callable[[Path, str], tuple[Sequence[str], list[Callab
             if len(side) and reach <= 1:
                 report.faults.append(f"{root}: all boxes of {split} lie within 1 x 1 pixel; are their numbers relative "
                                      "to the image's sides? They must be in pixels")
-            report.contents.append(f"{split}: {len(reads)} pictures, {_sizes(sizes)}, {empty} without objects")
+            report.contents.append(f"{split}: {len(reads)} images, {_sizes(sizes)}, {empty} without objects")
             if len(sides) == len(reads) and counts.sum() <= excused:
                 which = "that is neither difficult nor a crowd " if counts.any() else ""
                 report.faults.append(f"{root}: no object {which}in any image of {split}, so nothing to learn or to "
@@ -248,38 +248,38 @@ def _compare_classes(root: Path, classes: Mapping[str, Sequence[str]]) -> list[s
 
 
 def check_panoptic(root: Path) -> Report:
-    """All pictures and their PNGs can be read and fit together, every segment has a class and pixels."""
+    """All images and their PNGs can be read and fit together, every segment has a class and pixels."""
     report, missing, tables, classes = Report(), [], {}, {}
     split_of: dict = {}
     for split in ("train", "val", "test"):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DataWarning)  # its problems are taken over
-                pictures = CocoPanoptic(root, split)
+                panoptic = CocoPanoptic(root, split)
         except DataError as error:
             report.faults.append(str(error))
             continue
         except ValueError as error:  # no such split, which is no fault if there is another
             missing.append(str(error))
             continue
-        report.faults += pictures.problems
-        classes[split] = pictures.class_names
-        counts, sizes = np.zeros(pictures.num_classes, np.int64), set()
-        for i in tqdm(range(len(pictures)), desc=split, unit="picture", leave=False, disable=None):
+        report.faults += panoptic.problems
+        classes[split] = panoptic.class_names
+        counts, sizes = np.zeros(panoptic.num_classes, np.int64), set()
+        for i in tqdm(range(len(panoptic)), desc=split, unit="image", leave=False, disable=None):
             try:
-                report.faults += overlap(split_of, image := pictures.annotations[i].image.path, image, split)
-                sample = pictures[i]
+                report.faults += overlap(split_of, image := panoptic.annotations[i].image.path, image, split)
+                sample = panoptic[i]
             except DataError as error:
                 report.faults.append(str(error))
                 continue
             empty = np.setdiff1d(np.arange(len(sample.classes)), sample.segments - 1)
             if len(empty):
-                report.faults.append(f"{pictures.maps / sample.name}.png: {len(empty)} of {len(sample.classes)} "
-                                     f"segments that {pictures.path.name} describes have no pixel")
+                report.faults.append(f"{panoptic.maps / sample.name}.png: {len(empty)} of {len(sample.classes)} "
+                                     f"segments that {panoptic.path.name} describes have no pixel")
             sizes.add(sample.segments.shape[::-1])
             counts += np.bincount(np.delete(sample.classes, empty), minlength=len(counts))
-        report.contents.append(f"{split}: {len(pictures)} pictures, {_sizes(sizes)}")
-        tables[split] = dict(zip(pictures.class_names, counts, strict=True))
+        report.contents.append(f"{split}: {len(panoptic)} images, {_sizes(sizes)}")
+        tables[split] = dict(zip(panoptic.class_names, counts, strict=True))
     report.faults += _compare_classes(root, classes)
     if tables:
         report.contents += _counts("segments", tables)

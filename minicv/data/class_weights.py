@@ -14,7 +14,7 @@ from .sample import IGNORE
 
 
 def class_weights(dataset: Any, c: float = 1.02) -> np.ndarray:
-    """float32 (K,) of a data set's K classes; p from all its pictures, pixels without a label left out."""
+    """float32 (K,) of a data set's K classes; p from all its images, pixels without a label left out."""
     counts = np.zeros(dataset.num_classes, np.int64)
     for i in range(len(dataset)):
         label = dataset[i].label

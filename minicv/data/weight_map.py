@@ -5,7 +5,7 @@
 d1, d2: distance from pixel x to the nearest and to the second nearest cell, w0 = 10, sigma about 5 pixels.
 
 Conventions where the paper leaves room: the second term is for background pixels only, as usual. A distance
-runs between pixel centres, so a pixel beside a cell has d = 1. With fewer than two cells the second term is
+runs between pixel centers, so a pixel beside a cell has d = 1. With fewer than two cells the second term is
 0. The class weight w_c(x) = N / (K * N_c), with N pixels, K classes present and N_c pixels of x's class,
 has mean 1.
 """

@@ -17,7 +17,7 @@ from ..data import (
     SegmentationAugment,
     UNetAugment,
     WithWeightMap,
-    centre,
+    center_crop,
     class_weights,
     random_window,
     standardize,
@@ -119,14 +119,14 @@ class SegmentationTask:
             tile = self.tile_of(sample)
             for _ in range(MAX_TRIES):
                 part = self.random_part(sample, tile, i, rng)
-                label = centre(part.label, tile.output)
+                label = center_crop(part.label, tile.output)
                 if (label != IGNORE).any():  # a loss over no pixel is 0/0
                     break
             else:
                 raise UnusableImage(f"no pixel with a label in {MAX_TRIES} random parts of it")
         except ValueError as error:
             raise DataError(f"{sample.name}: {error}") from error
-        weight = None if part.weight is None else centre(part.weight, tile.output)
+        weight = None if part.weight is None else center_crop(part.weight, tile.output)
         if self.label_weights is not None:
             weight = self.label_weights[label] if weight is None else self.label_weights[label] * weight
         return standardize(part.image, like=sample.image), label, weight

@@ -11,7 +11,7 @@ NOISE = np.random.default_rng(0).integers(0, 256, (3, 2, 3), np.uint8)
 
 @pytest.fixture
 def camvid(tmp_path):
-    """SegNet's layout, two pictures of 3 x 2 in each split: half road (3), a third sky (0), a sixth void."""
+    """SegNet's layout, two images of 3 x 2 in each split: half road (3), a third sky (0), a sixth void."""
     for split in SPLITS:
         for folder, array in ((split, NOISE),
                               (f"{split}annot", np.array([[3, 3, 3], [0, 0, 11]], np.uint8))):
@@ -32,7 +32,7 @@ def run(spec, capsys):
 def test_nothing_wrong(camvid, capsys):
     code, lines, _ = run(f"camvid:{camvid}", capsys)
     assert code == 0
-    assert lines[:3] == [f"{split}: 2 pictures, 3 x 2 pixels" for split in SPLITS]
+    assert lines[:3] == [f"{split}: 2 images, 3 x 2 pixels" for split in SPLITS]
     assert lines[3].split() == ["%", "of", "the", "pixels", "train", "val", "test"]
     assert lines[4].split() == ["sky", "33.33", "33.33", "33.33"] and lines[7].split() == ["road"] + ["50.00"] * 3
     assert lines[15].split() == ["void", "16.67", "16.67", "16.67"] and lines[16:] == ["faults: 0"]
@@ -40,7 +40,7 @@ def test_nothing_wrong(camvid, capsys):
 
 def test_every_fault_is_named(camvid, capsys):
     (camvid / "train/train0.png").unlink()
-    (camvid / "train/train1.png").write_bytes(b"no picture")
+    (camvid / "train/train1.png").write_bytes(b"no image")
     write_png(camvid / "valannot/val0.png", np.zeros((4, 3), np.uint8))
     write_png(camvid / "valannot/val1.png", np.full((2, 3), 12, np.uint8))
     with (camvid / "test.txt").open("a") as file:
@@ -49,8 +49,8 @@ def test_every_fault_is_named(camvid, capsys):
     write_png(camvid / "test/test1.png", np.resize(NOISE, (3, 5, 7)))  # another size is no fault
     code, lines, err = run(f"camvid:{camvid}", capsys)
     assert code == 1 and not err
-    assert lines[0] == "train: 2 pictures, none of which can be read"
-    assert lines[2] == "test: 4 pictures, of 2 sizes, 3 to 7 x 2 to 5 pixels"
+    assert lines[0] == "train: 2 images, none of which can be read"
+    assert lines[2] == "test: 4 images, of 2 sizes, 3 to 7 x 2 to 5 pixels"
     faults = lines[lines.index(next(line for line in lines if line.startswith("void"))) + 1:]
     expected = ["train/train0.png: no such file", "train/train1.png: not a readable image",
                 "valannot/val0.png, (4, 3)",
@@ -71,13 +71,13 @@ def test_pictures_of_trainval_are_read_once_and_are_no_fault(tmp_path):
     for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
         (tmp_path / folder).mkdir(parents=True)
     for name in "ab":
-        (tmp_path / f"JPEGImages/{name}.jpg").write_bytes(b"no picture" if name == "b" else _jpeg())
+        (tmp_path / f"JPEGImages/{name}.jpg").write_bytes(b"no image" if name == "b" else _jpeg())
         write_png(tmp_path / f"SegmentationClass/{name}.png", np.arange(64, dtype=np.uint8).reshape(8, 8) % 3)
     for split, names in (("train", "a"), ("val", "b"), ("trainval", "ab")):
         (tmp_path / f"ImageSets/Segmentation/{split}.txt").write_text("\n".join(names))
     report = check(f"voc:{tmp_path}")
     assert len(report.faults) == 1 and "JPEGImages/b.jpg: not a readable image" in report.faults[0]
-    assert report.contents[2] == "trainval: 2 pictures, 8 x 8 pixels"
+    assert report.contents[2] == "trainval: 2 images, 8 x 8 pixels"
 
 
 def _jpeg():
@@ -118,8 +118,8 @@ def test_what_cannot_be_checked(capsys):
 def test_the_real_pictures(real_data, capsys):
     code, lines, _ = run(f"camvid:{real_data / 'camvid'}", capsys)
     assert code == 0
-    assert lines[:3] == ["train: 367 pictures, 240 x 180 pixels", "val: 101 pictures, 240 x 180 pixels",
-                         "test: 233 pictures, 240 x 180 pixels"]
+    assert lines[:3] == ["train: 367 images, 240 x 180 pixels", "val: 101 images, 240 x 180 pixels",
+                         "test: 233 images, 240 x 180 pixels"]
     assert lines[-1] == "faults: 0"
 
 

@@ -34,7 +34,7 @@ def test_every_fault_is_named(root):
     for line, words in zip(told, ("has no area, left out", "not a readable image", "unknown class 'dog'",
                                   "not a readable annotation", "is in train and in val"), strict=True):
         assert words in line
-    assert report.contents[0] == "train: 2 pictures, 100 x 60 pixels, 0 without objects"  # of those that can be read
+    assert report.contents[0] == "train: 2 images, 100 x 60 pixels, 0 without objects"  # of those that can be read
     # a's WBC, 40 x 40 pixels, is medium; it counts in both splits
     assert [line.split() for line in report.contents[2:]] == [
         ["objects", "train", "val"], ["RBC", "0", "0"], ["WBC", "1", "1"], ["Platelets", "0", "0"],
@@ -50,11 +50,11 @@ def test_no_lists(root, tmp_path):
     assert "no such folder" in check(f"dsb2018:{tmp_path / 'nowhere'}").faults[0]
 
 
-@pytest.mark.slow  # reads 364 pictures
+@pytest.mark.slow  # reads 364 images
 def test_real_sets(real_data):
     report = check(f"bccd:{real_data / 'bccd'}")
     assert len(report.faults) == 2 and all("has no area, left out" in fault for fault in report.faults)
-    assert report.contents[2] == "test: 72 pictures, 640 x 480 pixels, 0 without objects"
+    assert report.contents[2] == "test: 72 images, 640 x 480 pixels, 0 without objects"
     counts = np.array([line.split()[1:] for line in report.contents[4:7]], int)
     assert counts.sum() == 4888 - 2  # of 364 files, grep "<object>", without the two
 
@@ -80,7 +80,7 @@ def test_coco_and_nuclei(tmp_path):
     (tmp_path / "train.txt").write_text("q\nr\n")
     report = check(f"dsb2018:{tmp_path}")
     assert "m.png: no pixel is set, left out" in report.faults[0] and "r.png: no such file" in report.faults[1]
-    assert report.contents[0] == "train: 2 pictures, 7 x 5 pixels, 1 without objects"
+    assert report.contents[0] == "train: 2 images, 7 x 5 pixels, 1 without objects"
 
 
 def coco_file(root, split, classes=("car", "dog"), objects=1):

@@ -24,7 +24,7 @@ def chunk(kind, data):
 
 
 def write_bits(path, values, bits, colors=None):
-    """A PNG of 1, 2, 4 or 8 bits, grey or with a palette (n, 3)."""
+    """A PNG of 1, 2, 4 or 8 bits, gray or with a palette (n, 3)."""
     strings = ["".join(f"{v:0{bits}b}" for v in row).ljust(-(-len(row) * bits // 8) * 8, "0") for row in values]
     rows = b"".join(b"\0" + int(s, 2).to_bytes(len(s) // 8, "big") for s in strings)
     header = struct.pack(">IIBBBBB", len(values[0]), len(values), bits, 0 if colors is None else 3, 0, 0, 0)
@@ -48,10 +48,10 @@ def shuffled(rgb):
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
-@pytest.mark.parametrize("kind", ["grey", "palette"])
+@pytest.mark.parametrize("kind", ["gray", "palette"])
 def test_every_depth_keeps_its_numbers(tmp_path, bits, kind):
     values = np.arange(18).reshape(2, 9) % min(2 ** bits, 16)
-    colors = None if kind == "grey" else [[9 * k % 256, 255 - k, 7] for k in range(2 ** bits)]
+    colors = None if kind == "gray" else [[9 * k % 256, 255 - k, 7] for k in range(2 ** bits)]
     write_bits(tmp_path / "a.png", values.tolist(), bits, colors)
     np.testing.assert_array_equal(read_label(tmp_path / "a.png"), values)
     image = read_image(tmp_path / "a.png", "RGB")
@@ -60,8 +60,8 @@ def test_every_depth_keeps_its_numbers(tmp_path, bits, kind):
     np.testing.assert_allclose(image, expected, atol=1e-6)  # as an image, the largest value is white
 
 
-@pytest.mark.parametrize("form", ["palette", "palette in another order", "transparent palette", "RGB", "RGBA", "grey",
-                                  "grey as RGB", "grey with alpha", "grey palette", "16 bit", "TIFF", "WebP"])
+@pytest.mark.parametrize("form", ["palette", "palette in another order", "transparent palette", "RGB", "RGBA", "gray",
+                                  "gray as RGB", "gray with alpha", "gray palette", "16 bit", "TIFF", "WebP"])
 def test_voc(tmp_path, form):
     path, clear = tmp_path / "a.png", np.full(NUMBERS.shape, 255, np.uint8)
     {"palette": lambda: with_palette(NUMBERS, palette()).save(path),
@@ -69,10 +69,10 @@ def test_voc(tmp_path, form):
      "transparent palette": lambda: with_palette(NUMBERS, palette()).save(path, transparency=0),
      "RGB": lambda: Image.fromarray(VOC_RGB).save(path),
      "RGBA": lambda: Image.fromarray(np.dstack([VOC_RGB, clear])).save(path),
-     "grey": lambda: Image.fromarray(NUMBERS).save(path),
-     "grey as RGB": lambda: Image.fromarray(np.dstack([NUMBERS] * 3)).save(path),
-     "grey with alpha": lambda: Image.fromarray(np.dstack([NUMBERS, clear])).save(path),
-     "grey palette": lambda: with_palette(NUMBERS, [[k] * 3 for k in range(256)]).save(path),
+     "gray": lambda: Image.fromarray(NUMBERS).save(path),
+     "gray as RGB": lambda: Image.fromarray(np.dstack([NUMBERS] * 3)).save(path),
+     "gray with alpha": lambda: Image.fromarray(np.dstack([NUMBERS, clear])).save(path),
+     "gray palette": lambda: with_palette(NUMBERS, [[k] * 3 for k in range(256)]).save(path),
      "16 bit": lambda: Image.fromarray(NUMBERS.astype(np.uint16)).save(path),
      "TIFF": lambda: with_palette(NUMBERS, palette()).save(path, "TIFF", compression="tiff_lzw"),
      "WebP": lambda: Image.fromarray(VOC_RGB).save(path, "WEBP", lossless=True)}[form]()
@@ -90,7 +90,7 @@ def test_voc(tmp_path, form):
     (Image.fromarray(np.uint16([[0, 65535]])), {}, r"holds the labels \[65535\]"),
     (Image.fromarray(np.uint8([[0, 3]])), {"format": "TIFF", "tiffinfo": {262: 0}}, "a TIFF that stores 0 for white"),
     (Image.fromarray(np.float32([[0, 3]])), {"format": "TIFF"}, "pixels are 32-bit floats"),
-    (Image.fromarray(np.int32([[0, -1]])), {"format": "TIFF"}, r"grey values -1\.\.0 do not fit"),
+    (Image.fromarray(np.int32([[0, -1]])), {"format": "TIFF"}, r"gray values -1\.\.0 do not fit"),
 ])
 def test_voc_refuses(tmp_path, image, options, message):
     image.save(tmp_path / "a.png", **({"format": "PNG"} | options))
@@ -127,9 +127,9 @@ def test_panoptic_numbers(tmp_path):
     for image in (Image.fromarray(rgb), Image.fromarray(rgb).convert("RGBA"), shuffled(rgb)):
         image.save(tmp_path / "a.png")
         assert read_segments(tmp_path / "a.png").tolist() == [[1 + 2 * 256 + 3 * 65536, 255]]
-    for grey in (rgb[..., 0], np.uint16([[5]])):
-        Image.fromarray(grey).save(tmp_path / "a.png")
-        with pytest.raises(DataError, match=r"a\.png: this label's 8-bit colors say .* and it has grey values"):
+    for gray in (rgb[..., 0], np.uint16([[5]])):
+        Image.fromarray(gray).save(tmp_path / "a.png")
+        with pytest.raises(DataError, match=r"a\.png: this label's 8-bit colors say .* and it has gray values"):
             read_label_colors(tmp_path / "a.png")
 
 
@@ -137,7 +137,7 @@ MASK = np.array([[0, 1, 1], [0, 0, 1]], bool)
 
 
 @pytest.mark.parametrize("form", ["0/1", "0/255", "0/7", "1 bit", "16 bit", "RGB", "red", "RGBA", "alpha", "palette",
-                                  "palette, white first", "grey palette", "transparent palette", "TIFF G4", "2 bits"])
+                                  "palette, white first", "gray palette", "transparent palette", "TIFF G4", "2 bits"])
 def test_masks_of_two_values(tmp_path, form):
     path, values = tmp_path / "a.png", MASK.astype(np.uint8)
     rgb, half = np.dstack([values * 255] * 3), np.uint8([[127]])
@@ -150,7 +150,7 @@ def test_masks_of_two_values(tmp_path, form):
      "alpha": lambda: Image.fromarray(np.dstack([np.full((2, 3, 3), half), values * 255])).save(path),
      "palette": lambda: with_palette(MASK, [[0, 0, 0], [9, 8, 7]]).save(path),
      "palette, white first": lambda: with_palette(~MASK, [[255] * 3, [0] * 3]).save(path),
-     "grey palette": lambda: with_palette(MASK, [[0, 0, 0], [1, 1, 1]]).save(path),
+     "gray palette": lambda: with_palette(MASK, [[0, 0, 0], [1, 1, 1]]).save(path),
      "transparent palette": lambda: with_palette(MASK, [[9, 9, 9], [9, 9, 9]]).save(path, transparency=0),
      "TIFF G4": lambda: Image.fromarray(MASK).save(path, "TIFF", compression="group4"),
      "2 bits": lambda: write_bits(path, (values * 3).tolist(), 2)}[form]()
@@ -159,7 +159,7 @@ def test_masks_of_two_values(tmp_path, form):
 
 @pytest.mark.parametrize(("values", "options", "message"), [
     ([[0, 1, 2]], {}, r"a mask has two values, .* 3 of them, \[0, 1, 2\]\. Objects of one file"),
-    ([[0, 9, 100, 255]], {}, "grey edges need a threshold at half"),
+    ([[0, 9, 100, 255]], {}, "gray edges need a threshold at half"),
     ([[1, 2]], {}, r"2 of them, \[1, 2\]"),
     ([[0, 255]], {"format": "JPEG"}, "a lossy compression"),
     ([[0, 255]], {"format": "TIFF", "tiffinfo": {262: 0}}, "a TIFF that stores 0 for white"),

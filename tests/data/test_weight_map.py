@@ -76,7 +76,7 @@ def test_against_the_loop(instances, sigma):
 
 
 def test_against_the_loop_where_the_windows_cut_cells_off():
-    """sigma = 0.8 looks 5 pixels far, in a picture of 30 x 40 with seven cells."""
+    """sigma = 0.8 looks 5 pixels far, in an image of 30 x 40 with seven cells."""
     rng = np.random.default_rng(1)
     instances = np.zeros((30, 40), int)
     for number in range(1, 8):

@@ -1,4 +1,4 @@
-"""Small pictures cut out of large ones."""
+"""Small images cut out of large ones."""
 import dataclasses
 
 import numpy as np
@@ -6,19 +6,19 @@ from scipy import ndimage
 
 
 class RandomCrops(list):
-    """A data set in memory: ``count`` windows of a segmentation data set's pictures, each at a random place.
+    """A data set in memory: ``count`` windows of a segmentation data set's images, each at a random place.
 
-    size: side in pixels. The first window comes from one picture, the next from another, and so on around all of them,
+    size: side in pixels. The first window comes from one image, the next from another, and so on around all of them,
     in a random order; with the same seed, a smaller count gives the first of the same windows. A cell that its window
-    cuts into several pieces becomes several. Weights are cut along. Raises ValueError where a picture is smaller than
+    cuts into several pieces becomes several. Weights are cut along. Raises ValueError where an image is smaller than
     a window or the data set is empty.
     """
 
     def __init__(self, dataset, count: int, size: int, seed: int = 0):
         self.num_classes, self.class_names = dataset.num_classes, dataset.class_names
         if not len(dataset) or count < 0 or size < 1:
-            raise ValueError(f"RandomCrops: needs a data set with pictures, a count and a size, got {len(dataset)} "
-                             f"pictures, count {count} and size {size}")
+            raise ValueError(f"RandomCrops: needs a data set with images, a count and a size, got {len(dataset)} "
+                             f"images, count {count} and size {size}")
         order = np.random.default_rng(seed).permutation(len(dataset)).tolist()
         for i in range(count):
             sample, rng = dataset[order[i % len(order)]], np.random.default_rng([seed, i])

@@ -1,7 +1,7 @@
-"""Changing a picture and its objects together: size, scale, flips, turns and colour.
+"""Changing an image and its objects together: size, scale, flips, turns and color.
 
 Boxes are continuous (minicv.detection.boxes), so resizing by a factor s takes x to s x and mirroring takes it to W - x,
-both exactly. A picture is made smaller by the mean over what each new pixel covers, as Pillow does; the pixels of a
+both exactly. An image is made smaller by the mean over what each new pixel covers, as Pillow does; the pixels of a
 mask are the nearest ones'. Flips and random scales as in Faster R-CNN's and YOLO's code; the ranges are our own.
 """
 from __future__ import annotations
@@ -18,7 +18,7 @@ LEFT = 0.3  # share of an object's box that must be left after a crop; with less
 
 
 def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A picture (C, H, W) in another size (h, w), float32: bilinear, and the mean of many pixels where it shrinks."""
+    """An image (C, H, W) in another size (h, w), float32: bilinear, and the mean of many pixels where it shrinks."""
     if image.shape[1:] == tuple(size):
         return image
     return np.stack([np.asarray(Image.fromarray(np.ascontiguousarray(channel, np.float32))
@@ -32,7 +32,7 @@ def resize_masks(masks: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def resize(sample: DetectionSample, size: tuple[int, int]) -> DetectionSample:
-    """The sample with its picture in another size (h, w)."""
+    """The sample with its image in another size (h, w)."""
     (H, W), (h, w) = sample.image.shape[1:], size
     factor = np.array([w / W, h / H, w / W, h / H], np.float32)
     masks = None if sample.masks is None else resize_masks(sample.masks, size)
@@ -63,7 +63,7 @@ def transpose(sample: DetectionSample) -> DetectionSample:
 
 
 def crop(sample: DetectionSample, corner: tuple[int, int], size: tuple[int, int]) -> DetectionSample:
-    """The window of this size (h, w) that begins at ``corner`` (y, x); beyond the picture it has the mean colour.
+    """The window of this size (h, w) that begins at ``corner`` (y, x); beyond the image it has the mean color.
 
     Boxes are cut off at the window's border, where a mask that tapers may not fill them; an object of which less than
     ``LEFT`` is in it is left out.
@@ -110,10 +110,10 @@ def expose(image: np.ndarray, value: float, saturation: float) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class DetectionAugment:
-    """``augment(sample, rng)`` returns a sample of the same picture size (turned: exchanged), changed at random.
+    """``augment(sample, rng)`` returns a sample of the same image size (turned: exchanged), changed at random.
 
-    flip: left-right, every second time. turn: also by any number of right angles, for pictures that have no upright, as
-    those from a microscope. scale: the picture becomes larger by up to this factor, or smaller, and lies anywhere in
+    flip: left-right, every second time. turn: also by any number of right angles, for images that have no upright, as
+    those from a microscope. scale: the image becomes larger by up to this factor, or smaller, and lies anywhere in
     the window; 1 turns it off. jitter: see ``joint.color_jitter``; 0 turns it off. shift: each of the four sides moves
     in or out by up to this share of the image, on its own, so that size, place and aspect ratio change (YOLO, sec. 2.2,
     as in Darknet's code); 0 turns it off. exposure: value and saturation in HSV are multiplied or divided by up to this

@@ -1,7 +1,7 @@
-"""Changing a picture and its label together: random scale, crop, flip and colour.
+"""Changing an image and its label together: random scale, crop, flip and color.
 
 Scales of 0.5 to 2 and left-right flips as in PSPNet (Zhao et al., CVPR 2017, sec. 5.1) and DeepLabv3 (Chen et al.,
-2017, sec. 4.1); what lies beyond a small picture, and colours, are this project's choice. Only the picture is
+2017, sec. 4.1); what lies beyond a small image, and colors, are this project's choice. Only the image is
 interpolated, bilinearly; a label's, an instance's and a weight's pixel is the nearest one's, so that no class appears
 between two others. Coordinates follow align_corners=False.
 """
@@ -18,17 +18,17 @@ from ..sample import IGNORE, Sample
 from .unet import mirror
 
 SIGMA = 1.1  # pixels: what OpenCV takes for a kernel of 5 x 5
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # of red, green and blue in grey, ITU-R BT.601
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # of red, green and blue in gray, ITU-R BT.601
 
 
 @dataclasses.dataclass(frozen=True)
 class SegmentationAugment:
     """``augment(sample, rng)`` returns a sample of the crop's size, changed at random.
 
-    scale: smallest and largest factor, drawn uniformly. crop: side in pixels, or (h, w); None keeps the picture's size.
-    Where a scaled picture is smaller, it lies anywhere in the crop, and around it are the picture's mean colour and the
+    scale: smallest and largest factor, drawn uniformly. crop: side in pixels, or (h, w); None keeps the image's size.
+    Where a scaled image is smaller, it lies anywhere in the crop, and around it are the image's mean color and the
     label IGNORE. margin: (rows, columns) of context that the image has around the crop, for networks of valid
-    convolutions; then the picture is mirrored at its borders, as in prediction. flip: left-right, every second time.
+    convolutions; then the image is mirrored at its borders, as in prediction. flip: left-right, every second time.
     jitter: see color_jitter; 0 turns it off. rotation: by up to so many degrees about the middle, blur: with a
     Gaussian over 5 x 5 pixels, each in every second image, as in PSPNet's released code; 0 and False turn them off.
     """
@@ -93,9 +93,9 @@ def scaled_window(sample: Sample, scaled: Sequence[int], corner: Sequence[int], 
                   mirrored: bool = False, margin: tuple[int, int] = (0, 0)) -> Sample:
     """The window of this size, from corner, of the sample resized to ``scaled``: only that much is computed.
 
-    All in pixels, (rows, columns). mirrored: the window turned left to right. Beyond the picture: its mean colour,
+    All in pixels, (rows, columns). mirrored: the window turned left to right. Beyond the image: its mean color,
     label IGNORE, instance 0, weight 0. The image reaches ``margin`` further on all sides; with any, what lies beyond
-    the picture is the picture mirrored.
+    the image is mirrored.
     """
     along = list(zip(sample.label.shape, scaled, corner, size, margin, strict=True))
     axes = [_sources(length, n, first, count) for length, n, first, count, _ in along]
@@ -105,7 +105,7 @@ def scaled_window(sample: Sample, scaled: Sequence[int], corner: Sequence[int], 
         axes, of_image = ([rows, columns.mirrored()] for rows, columns in (axes, of_image))
 
     def fill(array: np.ndarray, values: np.ndarray, outside, y: _Axis, x: _Axis) -> np.ndarray:
-        """``values`` in the part of the window that lies in the picture."""
+        """``values`` in the part of the window that lies in the image."""
         if y.whole and x.whole:
             return values
         filled = np.empty((*array.shape[:-2], y.size, x.size), array.dtype)
@@ -125,20 +125,20 @@ def scaled_window(sample: Sample, scaled: Sequence[int], corner: Sequence[int], 
 
 
 def color_jitter(image: np.ndarray, rng: np.random.Generator, amount: float) -> np.ndarray:
-    """Brightness, contrast (about the mean grey) and, of a colour picture (3, H, W), saturation times 1 +- amount each.
+    """Brightness, contrast (about the mean gray) and, of a color image (3, H, W), saturation times 1 +- amount each.
 
     Stays in [0, 1].
     """
     brightness, contrast, saturation = rng.uniform(1 - amount, 1 + amount, 3).astype(image.dtype)
     image = image * brightness
     weights = LUMA if len(image) == 3 else np.full(len(image), 1 / len(image))
-    grey = np.tensordot(weights.astype(image.dtype), image, 1)  # (H, W)
-    mean = grey.mean()
+    gray = np.tensordot(weights.astype(image.dtype), image, 1)  # (H, W)
+    mean = gray.mean()
     image *= contrast
     image += (1 - contrast) * mean
     if len(image) == 3:
         image *= saturation
-        image += (1 - saturation) * (contrast * grey + (1 - contrast) * mean)
+        image += (1 - saturation) * (contrast * gray + (1 - contrast) * mean)
     return np.clip(image, 0, 1, out=image)
 
 
@@ -168,7 +168,7 @@ class _Axis:
 def _sources(length: int, scaled: int, corner: int, size: int, reflect: bool = False) -> _Axis:
     """For the window [corner, corner + size) of an axis resized from ``length`` to ``scaled``."""
     first, last = (corner, corner + size) if reflect else np.clip((0, scaled), corner, corner + size)
-    p = np.arange(first, last)  # the part that the picture covers
+    p = np.arange(first, last)  # the part that the image covers
     if reflect:
         p = mirror(p, scaled)
     position = np.clip((p + 0.5) * (length / scaled) - 0.5, 0, length - 1)  # align_corners=False

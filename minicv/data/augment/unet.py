@@ -4,9 +4,9 @@ Convention: geometry is a displacement field, float32 (2, H, W) in pixels, rows 
 output pixel p shows what the input has at p + displacement[p]. Fields add up, so shift, rotation and elastic
 deformation together cost one resampling pass. Beyond the border the image is mirrored without repeating the
 edge pixel (np.pad's "reflect"). Training looks at tiles, so fields and resampling can be had for a part of the
-output alone: `at` = (rows, columns), coordinates in the whole picture, in any order, also beyond the border.
+output alone: `at` = (rows, columns), coordinates in the whole image, in any order, also beyond the border.
 
-The paper names shift, rotation, elastic deformation and grey value but gives a number only for the elastic
+The paper names shift, rotation, elastic deformation and gray value but gives a number only for the elastic
 one; the ranges of the others, and the flips, are this project's choice.
 """
 
@@ -56,9 +56,9 @@ def random_shift(
 def random_rotation(
     shape: tuple[int, int], rng: np.random.Generator, degrees: float, at: Places | None = None
 ) -> np.ndarray:
-    """A rotation about the image's centre by up to +-degrees, uniformly: float32 (2, H, W), or at h x w places.
+    """A rotation about the image's center by up to +-degrees, uniformly: float32 (2, H, W), or at h x w places.
 
-    A positive angle turns the picture clockwise as seen on screen (rows grow downwards).
+    A positive angle turns the image clockwise as seen on screen (rows grow downwards).
     """
     angle = np.deg2rad(rng.uniform(-degrees, degrees))
     rows, columns = at or _all(shape)
@@ -74,7 +74,7 @@ def random_gray(
 ) -> np.ndarray:
     """Vary contrast (about the mean) by a factor of 1 +- amount, brightness by +- amount; stays in [0, 1].
 
-    mean: of the picture that image is a part of; None for the image's own.
+    mean: of the whole image, where ``image`` is a part of it; None for the mean of ``image``.
     """
     contrast = 1 + rng.uniform(-amount, amount)
     brightness = rng.uniform(-amount, amount)
@@ -105,10 +105,10 @@ def warp(
         )
     source = displacement + np.stack(np.broadcast_arrays(rows[:, None], columns)).astype(np.float32)  # (2, h, w)
     y, x = (mirror(np.rint(each).astype(np.intp), size) for each, size in zip(source, (height, width), strict=True))
-    # A spline filters the picture first, so only the part that is looked at, with its reach
+    # A spline filters the image first, so only the part that is looked at, with its reach
     box = [slice(max(i.min() - REACH, 0), i.max() + 1 + REACH) for i in (y, x)]
     if not (_inside(source[0], box[0], height) and _inside(source[1], box[1], width)):
-        box = [slice(0, height), slice(0, width)]  # mirrored somewhere: the box's own border must be the picture's
+        box = [slice(0, height), slice(0, width)]  # mirrored somewhere: the box's own border must be the image's
     part = image[:, box[0], box[1]]
     source -= np.array([box[0].start, box[1].start], np.float32)[:, None, None]
     warped = np.stack([ndimage.map_coordinates(channel, source, order=order, mode="mirror") for channel in part])
@@ -118,7 +118,7 @@ def warp(
 
 
 def _inside(source: np.ndarray, box: slice, size: int) -> bool:
-    """No coordinate needs the mirror, or the box ends where the picture does."""
+    """No coordinate needs the mirror, or the box ends where the image does."""
     low, high = source.min(), source.max()
     return (low >= 0 or box.start == 0) and (high <= size - 1 or box.stop >= size)
 
@@ -128,22 +128,22 @@ class UNetAugment:
     """U-Net's augmentation, sec. 3.1: `augment(sample, rng)` returns a changed copy of the sample.
 
     shift: pixels. rotation: degrees. elastic: standard deviation in pixels of the 3 x 3 grid's vectors.
-    grey: range of contrast and brightness, see random_gray. flip: mirror each axis in every second
+    gray: range of contrast and brightness, see random_gray. flip: mirror each axis in every second
     sample. A value of 0 (False) turns a part off. order: see warp. With a window, only that part of the
-    changed picture is made, in the time of its own size: `augment(sample, rng, window)`.
+    changed image is made, in the time of its own size: `augment(sample, rng, window)`.
     """
 
     shift: float = 10.0
     rotation: float = 180.0
     elastic: float = 10.0
-    grey: float = 0.1
+    gray: float = 0.1
     flip: bool = True
     order: int = 3
 
     def __call__(self, sample: Sample, rng: np.random.Generator, window: Window | None = None) -> Sample:
         shape = sample.label.shape
         rows, columns = window.places() if window else _all(shape)
-        if self.flip:  # the mirrored picture's pixel p is the other's at size - 1 - p
+        if self.flip:  # the mirrored image's pixel p is the other's at size - 1 - p
             flip_y, flip_x = rng.integers(0, 2, 2)
             rows = shape[0] - 1 - rows if flip_y else rows
             columns = shape[1] - 1 - columns if flip_x else columns
@@ -159,16 +159,16 @@ class UNetAugment:
             y, x = mirror(rows, shape[0]), mirror(columns, shape[1])
             arrays = [each[..., y[:, None], x] for each in (image, *maps)]
         changed: dict[str, Any] = dict(zip(names, arrays, strict=True))
-        if self.grey:
-            changed["image"] = random_gray(changed["image"], rng, self.grey, image.mean())
+        if self.gray:
+            changed["image"] = random_gray(changed["image"], rng, self.gray, image.mean())
         return dataclasses.replace(sample, **changed)
 
 
 def standardize(image: np.ndarray, like: np.ndarray | None = None) -> np.ndarray:
     """The image (C, H, W) shifted and scaled so that `like` (the image itself) has mean 0 and standard deviation 1.
 
-    `like` is the picture that the image is a part of. A constant image becomes 0. Not in U-Net's paper: with
-    grey values around 0.5 the first steps are spent on finding the mean.
+    `like` is the whole image, where `image` is a part of it. A constant image becomes 0. Not in U-Net's paper: with
+    gray values around 0.5 the first steps are spent on finding the mean.
     """
     like = image if like is None else like
     mean = like.mean() if np.ptp(like) else like.flat[0]  # the mean of equal numbers is rounded
@@ -189,7 +189,7 @@ def mirror_pad(image: np.ndarray, top: int, bottom: int, left: int, right: int) 
 
 @dataclasses.dataclass(frozen=True)
 class Window:
-    """A rectangle of pixels of a picture; it may reach beyond the border, where the picture is mirrored."""
+    """A rectangle of pixels of an image; it may reach beyond the border, where the image is mirrored."""
 
     top: int
     left: int
@@ -212,8 +212,8 @@ def random_window(shape: tuple[int, int], tile_in: int | tuple[int, int], tile_o
                   rng: np.random.Generator) -> Window:
     """Where a random training tile for a U-Net of valid convolutions lies, 572 -> 388 in the paper.
 
-    The output tile, tile_out pixels, lies inside the picture of the given shape; the window is the input tile,
-    tile_in pixels, with the same centre.
+    The output tile, tile_out pixels, lies inside the image of the given shape; the window is the input tile,
+    tile_in pixels, with the same center.
     """
     size_in, size_out = np.broadcast_to(tile_in, 2), np.broadcast_to(tile_out, 2)
     margin, odd = np.divmod(size_in - size_out, 2)
@@ -223,12 +223,12 @@ def random_window(shape: tuple[int, int], tile_in: int | tuple[int, int], tile_o
         )
     room = np.array(shape) - size_out
     if (room < 0).any():
-        raise ValueError(f"random_window: tile_out {tile_out} is larger than the picture, {shape}")
+        raise ValueError(f"random_window: tile_out {tile_out} is larger than the image, {shape}")
     top, left = rng.integers(0, room + 1) - margin
     return Window(int(top), int(left), *map(int, size_in))
 
 
-def centre(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def center_crop(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """The middle of array (..., H, W), as large as size."""
     top, left = ((n - m) // 2 for n, m in zip(array.shape[-2:], size, strict=True))
     return array[..., top : top + size[0], left : left + size[1]]

@@ -1,6 +1,6 @@
 """Decode one image file to the numbers it stores, or refuse it with a DataError that names the file and the cure.
 
-Pillow decodes; this module guards the places where Pillow returns other numbers than the file holds: grey values of
+Pillow decodes; this module guards the places where Pillow returns other numbers than the file holds: gray values of
 2 and 4 bits (scaled), colors of 16 bits (reduced to 8), TIFF files that it turns or whose tags contradict their data,
 and files with several images, of which it returns the first.
 """
@@ -46,7 +46,7 @@ TO_RGB = "CMYK", "YCbCr", "RGBX"  # modes whose colors Pillow converts
 class Pixels(NamedTuple):
     """The numbers of one file, in the order in which it stores them.
 
-    values: integers (H, W) for grey and palette images, (H, W, 3) for colors. top: the value of full brightness.
+    values: integers (H, W) for gray and palette images, (H, W, 3) for colors. top: the value of full brightness.
     alpha: (H, W), or None where there is no such channel. palette: uint8 (n, 3) RGB, or None. orientation: 1 to 8, the
     EXIF tag, not applied. lossy: the numbers went through a compression that changes them. inverted: a TIFF that
     stores 0 for white; ``values`` are brightnesses all the same.
@@ -222,10 +222,10 @@ def _stored(path: Path, image: Image.Image, rawmode: str, low: Image.Image | Non
         bits = next((b for b in (2, 4) if f"L;{b}" in rawmode), 8)
         return Pixels(np.asarray(image) // (255 // (2 ** bits - 1)), 2 ** bits - 1)
     if mode == "I" or mode.startswith("I;16"):
-        grey = np.asarray(image).astype(np.int64)
-        if grey.min() < 0 or grey.max() > 65535:
-            raise DataError(f"{path}: grey values {grey.min()}..{grey.max()} do not fit into 16 bits")
-        return Pixels(grey.astype(np.uint16), 4095 if rawmode == "I;12" else 65535)
+        gray = np.asarray(image).astype(np.int64)
+        if gray.min() < 0 or gray.max() > 65535:
+            raise DataError(f"{path}: gray values {gray.min()}..{gray.max()} do not fit into 16 bits")
+        return Pixels(gray.astype(np.uint16), 4095 if rawmode == "I;12" else 65535)
     if mode in ("P", "PA"):
         index = np.asarray(image.getchannel("P") if mode == "PA" else image)
         palette = np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
@@ -250,7 +250,7 @@ def _stored(path: Path, image: Image.Image, rawmode: str, low: Image.Image | Non
     values, top = np.asarray(image), 255
     if low is not None:
         values, top = values.astype(np.uint16) * 256 + np.asarray(low), 65535
-    if rawmode == "LA;16B":  # opened as RGBA with grey three times; `low` holds the four bytes of a pixel
+    if rawmode == "LA;16B":  # opened as RGBA with gray three times; `low` holds the four bytes of a pixel
         high, lower = np.asarray(low)[..., ::2].astype(np.uint16), np.asarray(low)[..., 1::2]
         values = high * 256 + lower
     channels = values.shape[2]

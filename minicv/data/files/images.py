@@ -18,7 +18,7 @@ SAVE = "save it as PNG"
 
 
 def read_image(path: str | os.PathLike, mode: str = "L", upright: bool = False) -> np.ndarray:
-    """Read an image as float32 (C, H, W) in [0, 1]; mode "L" gives one grey channel, "RGB" three.
+    """Read an image as float32 (C, H, W) in [0, 1]; mode "L" gives one gray channel, "RGB" three.
 
     8-bit values are divided by 255, 16-bit values by 65535, those of a 12-bit TIFF by 4095; transparency is dropped.
     upright: turn and mirror the image as its EXIF orientation asks, as every viewer does; otherwise pixels lie as
@@ -90,7 +90,7 @@ def _needs_turning(path, stored: tuple[int, int], orientation: int, size: tuple[
 # Labels and masks
 # ---------------------------------------------------------------------------------------------------------
 def read_label(path: str | os.PathLike) -> np.ndarray:
-    """Read a label map as int64 (H, W): grey values as stored, of any depth, or the numbers of a palette.
+    """Read a label map as int64 (H, W): gray values as stored, of any depth, or the numbers of a palette.
 
     Raises DataError as read_image does, and for colors, transparency, lossy compression or an orientation tag, all of
     which leave open which class a pixel has.
@@ -101,13 +101,13 @@ def read_label(path: str | os.PathLike) -> np.ndarray:
 def read_label_colors(path: str | os.PathLike) -> np.ndarray:
     """Read a label map whose colors are its meaning as uint8 (H, W, 3), RGB, from a color or palette image.
 
-    Raises DataError as read_label does, and for grey values and colors of 16 bits.
+    Raises DataError as read_label does, and for gray values and colors of 16 bits.
     """
     return colors_of(path, label_pixels(path))
 
 
 def read_mask(path: str | os.PathLike) -> np.ndarray:
-    """Read a mask as bool (H, W): black is outside, one other color or grey value inside, or alpha if that varies.
+    """Read a mask as bool (H, W): black is outside, one other color or gray value inside, or alpha if that varies.
 
     Raises DataError as read_label does, and for a file of more values than two, or of two that are not black.
     """
@@ -121,7 +121,7 @@ def read_mask(path: str | os.PathLike) -> np.ndarray:
         inside, found = alpha, np.unique(alpha)
     if len(found) > 2 or (len(found) == 2 and found[0] != 0):
         raise DataError(f"{path}: a mask has two values, 0 outside and another inside; this has {_listed(values)}. "
-                        "Objects of one file belong into a file each; grey edges need a threshold at half")
+                        "Objects of one file belong into a file each; gray edges need a threshold at half")
     return inside > 0
 
 
@@ -144,7 +144,7 @@ def label_pixels(path: str | os.PathLike, alpha: bool = False) -> Pixels:
 
 
 def numbers_of(path: str | os.PathLike, pixels: Pixels) -> np.ndarray:
-    """The numbers of a label, int64 (H, W): also of grey that was stored as RGB. ``DataError`` for colors."""
+    """The numbers of a label, int64 (H, W): also of gray that was stored as RGB. ``DataError`` for colors."""
     values = pixels.values
     if values.ndim == 3:
         if (values != values[..., :1]).any():
@@ -154,15 +154,15 @@ def numbers_of(path: str | os.PathLike, pixels: Pixels) -> np.ndarray:
 
 
 def colors_of(path: str | os.PathLike, pixels: Pixels) -> np.ndarray:
-    """The colors of a label, uint8 (H, W, 3). ``DataError`` for a grey image and for 16 bits."""
+    """The colors of a label, uint8 (H, W, 3). ``DataError`` for a gray image and for 16 bits."""
     if pixels.top > 255 or (pixels.values.ndim == 2 and pixels.palette is None):
-        kind = "16-bit colors" if pixels.values.ndim == 3 else "grey values"
+        kind = "16-bit colors" if pixels.values.ndim == 3 else "gray values"
         raise DataError(f"{path}: this label's 8-bit colors say what a pixel is, and it has {kind}; {SAVE}, 8-bit RGB")
     return pixels.values if pixels.palette is None else pixels.palette[pixels.values]
 
 
 def _listed(values: np.ndarray) -> str:
-    """A few of the grey values or colors of an image, in words."""
+    """A few of the gray values or colors of an image, in words."""
     found = np.unique(values) if values.ndim == 2 else np.unique(values.reshape(-1, 3), axis=0)
     return f"{len(found)} of them, {found[:5].tolist()}" + (" and others" if len(found) > 5 else "")
 

@@ -1,4 +1,4 @@
-"""Generated microscope pictures of touching cells, so that lessons and tests need no download.
+"""Generated microscope images of touching cells, so that lessons and tests need no download.
 
 What makes them hard is what makes U-Net's fig. 3 hard: cells crowd together, and where two touch, the label
 has a thin background ridge between them while the image shows only a faint darker seam, in places none at
@@ -32,9 +32,9 @@ class _Cell:
 def draw_cells(size: tuple[int, int], rng: np.random.Generator, *, radius: tuple[float, float] = (9.0, 17.0),
                coverage: float = 0.6, touching: float = 0.85, ridge: int = 2,
                noise: float = 0.05) -> tuple[np.ndarray, np.ndarray]:
-    """Draw one picture: image float32 (H, W) in [0, 1] and instances int32 (H, W), 0 background, 1..n cells.
+    """Draw one image: image float32 (H, W) in [0, 1] and instances int32 (H, W), 0 background, 1..n cells.
 
-    radius: smallest and largest in pixels. coverage: the share of the picture that cells are to fill,
+    radius: smallest and largest in pixels. coverage: the share of the image that cells are to fill,
     roughly. touching: the share of cells laid against another one. ridge: pixels of background between
     touching cells, 1 or 2. noise: standard deviation of the camera's noise. No two cells touch in the
     label, not even at a corner, and each is one connected piece, so the instances are the connected
@@ -55,7 +55,7 @@ def draw_cells(size: tuple[int, int], rng: np.random.Generator, *, radius: tuple
 class Cells:
     """A data set of drawn cells; item i depends on seed and i only, whatever the order of access.
 
-    count: how many pictures. size: (H, W), or one number for both. options: draw_cells's.
+    count: how many images. size: (H, W), or one number for both. options: draw_cells's.
     """
 
     num_classes = 2
@@ -190,6 +190,6 @@ def _render(rng: np.random.Generator, cells: list[_Cell], partition: Partition, 
     inside = 0.3 + per_cell(rng.normal(0, 0.03, len(cells))) + nucleus + 0.04 * grain - 0.14 * (seam + fibres)
     image = 0.28 + 0.03 * field(25) + 0.015 * grain + body * inside
     image = ndimage.gaussian_filter(image, 0.8, truncate=3)
-    lamp = 1 + 0.15 * field(max(size))  # slow changes over the whole picture
+    lamp = 1 + 0.15 * field(max(size))  # slow changes over the whole image
     image = image * lamp + noise * np.sqrt(image.clip(0.05) / 0.5) * rng.normal(0, 1, size)  # photon noise
     return image.clip(0, 1).astype(np.float32)

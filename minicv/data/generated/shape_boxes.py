@@ -14,7 +14,7 @@ from ..sample import DetectionSample, item_index
 from .shapes import SHAPES, TEXTURES, paint, random_color, texture
 
 CLASSES = ("disc", "square", "triangle", "star", "cross")
-TRIES = 30  # places that are tried for an object, before the picture is full
+TRIES = 30  # places that are tried for an object, before the image is full
 
 
 def draw_shape_boxes(size: tuple[int, int], rng: np.random.Generator, *, class_names: tuple[str, ...] = CLASSES,

@@ -1,7 +1,7 @@
-"""Generated pictures with one class each, so that classifiers can be trained without a download.
+"""Generated images with one class each, so that classifiers can be trained without a download.
 
-One shape (``shapes.SHAPES``) lies before a background. Colours, textures, size, place and angle are drawn alike for all
-classes; a band hides part of the shape in half of the pictures, and the border cuts some. So no colour says which class
+One shape (``shapes.SHAPES``) lies before a background. Colors, textures, size, place and angle are drawn alike for all
+classes; a band hides part of the shape in half of the images, and the border cuts some. So no color says which class
 it is: the outline does.
 """
 from __future__ import annotations
@@ -30,11 +30,11 @@ class ShapeImage:
 def draw_shape_image(shape: str, size: tuple[int, int], rng: np.random.Generator, *,
                  radius: tuple[float, float] = (0.24, 0.42), angle: float = 0.3, lighter: float = 1.0,
                  hidden: float = 0.5, noise: float = 0.03) -> tuple[np.ndarray, np.ndarray]:
-    """Draw one picture: image float32 (3, H, W) in [0, 1], and mask bool (H, W) of what is to be seen of the shape.
+    """Draw one image: image float32 (3, H, W) in [0, 1], and mask bool (H, W) of what is to be seen of the shape.
 
     radius: smallest and largest, as shares of the shorter side. angle: largest turn, radians. lighter: share of the
-    pictures with a light shape on a dark ground, against a dark one on a light ground; where both occur, the task is
-    much harder. hidden: share of the pictures with a band across the shape. noise: standard deviation. ``ValueError``
+    images with a light shape on a dark ground, against a dark one on a light ground; where both occur, the task is
+    much harder. hidden: share of the images with a band across the shape. noise: standard deviation. ``ValueError``
     for a size or radius that cannot be.
     """
     if min(size) < 1 or not 0 < radius[0] <= radius[1]:
@@ -42,15 +42,15 @@ def draw_shape_image(shape: str, size: tuple[int, int], rng: np.random.Generator
                          f"{size} and radius {radius}")
     r = rng.uniform(*radius) * min(size)
     room = np.minimum(0.9 * r, np.array(size) / 2)  # so that the border cuts off a tenth of the radius at most
-    centre = rng.uniform(room, size - room)
-    mask = shape_mask(shape, size, centre, r, rng.uniform(-angle, angle))  # (H, W)
+    center = rng.uniform(room, size - room)
+    mask = shape_mask(shape, size, center, r, rng.uniform(-angle, angle))  # (H, W)
     ground, figure = 0.5 * random_color(rng), 0.5 + 0.5 * random_color(rng)
     if rng.random() >= lighter:
         ground, figure = figure, ground
     image = np.where(mask, surface(figure, size, rng), surface(ground, size, rng))  # (3, H, W)
     if rng.random() < hidden:
         turn, offset, half = rng.uniform(0, np.pi), rng.uniform(-0.8, 0.8) * r, rng.uniform(0.1, 0.2) * r
-        y, x = (np.arange(side) + 0.5 - middle for side, middle in zip(size, centre, strict=True))
+        y, x = (np.arange(side) + 0.5 - middle for side, middle in zip(size, center, strict=True))
         band = abs(np.cos(turn) * x + np.sin(turn) * y[:, None] - offset) < half  # (H, W)
         image = np.where(band, surface(random_color(rng), size, rng), image)
         mask &= ~band
@@ -58,14 +58,14 @@ def draw_shape_image(shape: str, size: tuple[int, int], rng: np.random.Generator
     return image.clip(0, 1), mask
 
 
-def surface(colour: np.ndarray, size: tuple[int, int], rng: np.random.Generator, strength: float = 0.15) -> np.ndarray:
-    """A surface of this colour with some texture, up to ``strength`` lighter or darker in a channel: (3, H, W)."""
+def surface(color: np.ndarray, size: tuple[int, int], rng: np.random.Generator, strength: float = 0.15) -> np.ndarray:
+    """A surface of this color with some texture, up to ``strength`` lighter or darker in a channel: (3, H, W)."""
     kind = TEXTURES[rng.integers(len(TEXTURES))]
-    return paint(texture(kind, size, rng), colour, colour + rng.uniform(-strength, strength, 3))
+    return paint(texture(kind, size, rng), color, color + rng.uniform(-strength, strength, 3))
 
 
 class ShapeImages:
-    """A data set of drawn pictures; ``pictures[i]`` is a Picture that depends on split, seed and i only.
+    """A data set of drawn images; ``images[i]`` is a Image that depends on split, seed and i only.
 
     count: how many; the classes take turns. size: (H, W), or one number for both. split: "train", "val" and "test"
     never share an image. options: draw_shape_image's.
@@ -90,10 +90,10 @@ class ShapeImages:
         index = item_index(self, index)
         label, rng = index % self.num_classes, np.random.default_rng([self.seed, SPLITS.index(self.split), index])
         image, mask = draw_shape_image(self.class_names[label], self.size, rng, **self.options)
-        return ShapeImage(image, label, mask, name=f"pictures-{self.split}-{self.seed}-{index}")
+        return ShapeImage(image, label, mask, name=f"shapes-{self.split}-{self.seed}-{index}")
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
-        """All pictures at once: images float32 (N, 3, H, W) and labels int64 (N,)."""
+        """All images at once: images float32 (N, 3, H, W) and labels int64 (N,)."""
         images = np.empty((self.count, 3, *self.size), np.float32)
         for i in range(self.count):
             images[i] = self[i].image

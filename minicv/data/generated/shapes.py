@@ -1,4 +1,4 @@
-"""What generated pictures are drawn with: masks of shapes, textures, and colours that can be told apart.
+"""What generated images are drawn with: masks of shapes, textures, and colors that can be told apart.
 
 Coordinates are continuous, in pixels: pixel (i, j) reaches from i to i + 1 and from j to j + 1, as boxes count, and
 belongs to a shape if its middle (i + 0.5, j + 0.5) lies in it. Nothing is blurred: a mask is exact truth.
@@ -39,12 +39,12 @@ SHAPES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 }
 
 
-def shape_mask(name: str, size: tuple[int, int], centre: tuple[float, float] | np.ndarray, radius: float | np.ndarray,
+def shape_mask(name: str, size: tuple[int, int], center: tuple[float, float] | np.ndarray, radius: float | np.ndarray,
                angle: float | np.ndarray = 0.0) -> np.ndarray:
     """Which pixels of H x W belong to a shape: bool (H, W).
 
-    name: one of SHAPES. centre: (y, x) in pixels. radius: of the circle around the shape, pixels. angle: radians,
-    clockwise. Arrays draw several at once: centre (N, 2), radius and angle (N,) or one number give (N, H, W).
+    name: one of SHAPES. center: (y, x) in pixels. radius: of the circle around the shape, pixels. angle: radians,
+    clockwise. Arrays draw several at once: center (N, 2), radius and angle (N,) or one number give (N, H, W).
     ``ValueError`` for a shape that there is not and a radius that is not positive.
     """
     if name not in SHAPES:
@@ -52,9 +52,9 @@ def shape_mask(name: str, size: tuple[int, int], centre: tuple[float, float] | n
     radius = np.asarray(radius, float)[..., None, None]
     if not (radius > 0).all():
         raise ValueError(f"shape_mask: the radius must be positive, got {radius.min()}")
-    centre, angle = np.asarray(centre, float)[..., None, None], np.asarray(angle, float)[..., None, None]
-    y = (np.arange(size[0])[:, None] + 0.5 - centre[..., 0, :, :]) / radius  # (..., H, 1)
-    x = (np.arange(size[1]) + 0.5 - centre[..., 1, :, :]) / radius  # (..., 1, W)
+    center, angle = np.asarray(center, float)[..., None, None], np.asarray(angle, float)[..., None, None]
+    y = (np.arange(size[0])[:, None] + 0.5 - center[..., 0, :, :]) / radius  # (..., H, 1)
+    x = (np.arange(size[1]) + 0.5 - center[..., 1, :, :]) / radius  # (..., 1, W)
     u, v = np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x  # (..., H, W), turned back
     return SHAPES[name](u, v)
 
@@ -70,7 +70,7 @@ def texture(name: str, size: tuple[int, int], rng: np.random.Generator,
     """A pattern of random direction, phase and period: float32 (H, W) in 0..1.
 
     name: one of TEXTURES. period: shortest and longest, in pixels; of "noise", the distance of its bumps. "plain" is 0,
-    "gradient" goes from 0 to 1 once over the picture. ``ValueError`` for a name or period that cannot be.
+    "gradient" goes from 0 to 1 once over the image. ``ValueError`` for a name or period that cannot be.
     """
     if name not in TEXTURES or not 0 < period[0] <= period[1]:
         raise ValueError(f"texture: needs one of {', '.join(TEXTURES)} and 0 < period[0] <= period[1], got {name!r} "
@@ -95,22 +95,22 @@ def texture(name: str, size: tuple[int, int], rng: np.random.Generator,
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Colours
+# Colors
 # ---------------------------------------------------------------------------------------------------------
 def paint(pattern: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """A pattern (H, W) in two colours (3,), ``low`` where it is 0 and ``high`` where it is 1: float32 (3, H, W)."""
-    low, high = (np.asarray(colour, np.float32)[:, None, None] for colour in (low, high))
+    """A pattern (H, W) in two colors (3,), ``low`` where it is 0 and ``high`` where it is 1: float32 (3, H, W)."""
+    low, high = (np.asarray(color, np.float32)[:, None, None] for color in (low, high))
     return low + pattern * (high - low)
 
 
 def random_color(rng: np.random.Generator, *others: np.ndarray, contrast: float = 0.4) -> np.ndarray:
-    """An RGB colour in 0..1, float (3,), at least ``contrast`` from each of ``others`` in some channel.
+    """An RGB color in 0..1, float (3,), at least ``contrast`` from each of ``others`` in some channel.
 
-    Above 0.5 there may be none: a grey is 0.5 from everything. ``ValueError`` if a thousand tries find none.
+    Above 0.5 there may be none: a gray is 0.5 from everything. ``ValueError`` if a thousand tries find none.
     """
     for _ in range(1000):
-        colour = rng.random(3)
-        if all(np.abs(colour - other).max() >= contrast for other in others):
-            return colour
-    raise ValueError(f"random_color: no colour is {contrast} away from all of {[np.round(o, 2) for o in others]}; "
+        color = rng.random(3)
+        if all(np.abs(color - other).max() >= contrast for other in others):
+            return color
+    raise ValueError(f"random_color: no color is {contrast} away from all of {[np.round(o, 2) for o in others]}; "
                      "ask for less contrast")

@@ -4,9 +4,9 @@ What makes them hard is what the papers' arguments are about:
 
 - context: cars and boats are drawn by the same lines of code; only what lies around decides, road or water. With an
   apron, plain ground lies between, and what decides is that much farther away.
-- several sizes: trees and houses from a few pixels to half the picture, their pattern as coarse as they are large.
+- several sizes: trees and houses from a few pixels to half the image, their pattern as coarse as they are large.
 - thin parts: poles one or two pixels wide; small things: the signs on top of them.
-- colors: every picture has others, so that patterns count. Stripes are water on the ground and walls on a house.
+- colors: every image has others, so that patterns count. Stripes are water on the ground and walls on a house.
 - imbalance: poles and signs make up a hundredth of the pixels.
 - void: a strip around every object, behind it, has the label IGNORE.
 """
@@ -25,17 +25,17 @@ from .shapes import paint, random_color, shape_mask, texture
 CLASSES = ("ground", "water", "road", "tree", "house", "car", "boat", "pole", "sign")
 GROUND, WATER, ROAD, TREE, HOUSE, CAR, BOAT, POLE, SIGN = range(9)
 THINGS = (TREE, HOUSE, CAR, BOAT, POLE, SIGN)
-SURFACES = {  # class -> the middle of its colors in all pictures, its patterns, their periods in pixels or radii
+SURFACES = {  # class -> the middle of its colors in all images, its patterns, their periods in pixels or radii
     GROUND: ((0.50, 0.50, 0.40), ("noise",), (4, 9)), WATER: ((0.42, 0.47, 0.52), ("stripes",), (4, 9)),
     ROAD: ((0.46, 0.46, 0.48), ("noise",), (1, 2)), TREE: ((0.38, 0.46, 0.34), ("dots",), (0.3, 0.5)),
     HOUSE: ((0.56, 0.47, 0.42), ("checks", "stripes"), (0.3, 0.6))}
-NUMBERS = {"vehicle": 4.0, "house": 2.5, "tree": 4.5, "pole": 2.5}  # in a square picture; drawn in this order
+NUMBERS = {"vehicle": 4.0, "house": 2.5, "tree": 4.5, "pole": 2.5}  # in a square image; drawn in this order
 RADII = {"vehicle": (0.05, 0.11), "house": (0.04, 0.24), "tree": (0.03, 0.24), "pole": (0.10, 0.25)}  # of its side
 
 
 def draw_street_scene(size: tuple[int, int], rng: np.random.Generator, *, density: float = 1.0, apron: float = 0.0,
                void: int = 1, noise: float = 0.03) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Draw one picture: image float32 (3, H, W) in [0, 1], label int64 (H, W), instances int32 (H, W).
+    """Draw one image: image float32 (3, H, W) in [0, 1], label int64 (H, W), instances int32 (H, W).
 
     density: how many objects, against the usual. apron: pixels of plain ground around cars and boats. void: width of
     the strip around objects, pixels. noise: standard deviation. Instances count the objects from the back to the front;
@@ -56,7 +56,7 @@ def draw_street_scene(size: tuple[int, int], rng: np.random.Generator, *, densit
 class StreetScenes:
     """A data set of drawn scenes; item i depends on seed and i only, whatever the order of access.
 
-    count: how many pictures. size: (H, W), or one number for both. keep: remember what was drawn, so that it is drawn
+    count: how many images. size: (H, W), or one number for both. keep: remember what was drawn, so that it is drawn
     once; such samples cannot be written to. options: draw_street_scene's.
     """
 
@@ -64,7 +64,7 @@ class StreetScenes:
     num_classes = len(CLASSES)
     generated = True  # no file can be missing or damaged
     ignore_index = IGNORE
-    upright = True  # poles stand: augmentation does not turn these pictures
+    upright = True  # poles stand: augmentation does not turn these images
 
     def __init__(self, count: int, size: int | tuple[int, int] = (96, 128), seed: int = 0,
                  keep: bool = False, **options):
@@ -92,7 +92,7 @@ class StreetScenes:
 
 
 class _Canvas:
-    """A picture in the making: each object is drawn over what is there."""
+    """An image in the making: each object is drawn over what is there."""
 
     def __init__(self, size: tuple[int, int], rng: np.random.Generator, apron: float):
         self.size, self.rng, self.apron, self.objects = size, rng, apron, 0
@@ -101,7 +101,7 @@ class _Canvas:
                         for k, (middle, patterns, _) in SURFACES.items()}  # color, contrast, pattern
         grounds = np.stack([self.surface(k, size) for k in (GROUND, WATER, ROAD)])  # (3, 3, H, W)
         self.plain = grounds[GROUND]
-        # Low places are water and high ones road; some pictures lie low and some high
+        # Low places are water and high ones road; some images lie low and some high
         height = rng.normal(0, 0.6) + bicubic(rng.normal(0, 1, (4, 4)), size)
         water, road = height < -0.3, height > 0.3  # (H, W)
         self.image = np.where(water, grounds[WATER], np.where(road, grounds[ROAD], self.plain))  # (3, H, W)
@@ -114,7 +114,7 @@ class _Canvas:
         self.open = np.flatnonzero(free)
 
     def surface(self, k: int, size: tuple[int, int], scale: float = 1.0) -> np.ndarray:
-        """A piece of class k in this picture's colors: float32 (3, h, w)."""
+        """A piece of class k in this image's colors: float32 (3, h, w)."""
         color, contrast, pattern = self.colors[k]
         periods = np.multiply(SURFACES[k][2], scale)
         return paint(texture(pattern, size, self.rng, np.maximum(periods, 1)), color - contrast / 2,
@@ -141,11 +141,11 @@ class _Canvas:
 
     def vehicle(self, radius: float) -> None:
         """A car or a boat: the same hull, in any color, with a cabin; the ground at its middle decides."""
-        centre, apron = self.place(self.open), self.apron
-        if centre is None:
+        center, apron = self.place(self.open), self.apron
+        if center is None:
             return
-        k = CAR if self.paved[tuple(centre.astype(int))] else BOAT
-        at, middle = self.window(centre, radius + apron)
+        k = CAR if self.paved[tuple(center.astype(int))] else BOAT
+        at, middle = self.window(center, radius + apron)
         size, angle = self.label[at].shape, self.rng.uniform(0, np.pi)
         if apron:
             self.put(at, shape_mask("disc", size, middle, radius + apron), self.plain[:, *at], GROUND, new=False)
@@ -161,26 +161,26 @@ class _Canvas:
         self._large(radius, HOUSE, "square", self.rng.uniform(-0.2, 0.2))
 
     def _large(self, radius: float, k: int, shape: str, angle: float) -> None:
-        centre = self.place(self.dry)
-        if centre is not None:
-            at, middle = self.window(centre, radius)
+        center = self.place(self.dry)
+        if center is not None:
+            at, middle = self.window(center, radius)
             size = self.label[at].shape
             self.put(at, shape_mask(shape, size, middle, radius, angle), self.surface(k, size, radius), k)
 
     def pole(self, radius: float) -> None:
         """A pole, and in two of three cases a sign on top of it."""
-        centre = self.place(self.dry)
-        if centre is None:
+        center = self.place(self.dry)
+        if center is None:
             return
-        at, middle = self.window(centre, radius)
+        at, middle = self.window(center, radius)
         y, x = (np.arange(n) + 0.5 - m for n, m in zip(self.label[at].shape, middle, strict=True))
         lean, width = self.rng.uniform(-0.15, 0.15), max(1.5, min(self.size) / 64)
         mask = (abs(x - lean * y[:, None]) <= width / 2) & (abs(y[:, None]) <= radius)
-        grey = np.full((3, 1, 1), self.rng.choice([0.1, 0.25, 0.8]), np.float32)
-        self.put(at, mask, grey, POLE)
+        gray = np.full((3, 1, 1), self.rng.choice([0.1, 0.25, 0.8]), np.float32)
+        self.put(at, mask, gray, POLE)
         if self.rng.random() < 2 / 3:
             small = max(2.0, min(self.size) * self.rng.uniform(0.02, 0.035))
-            at, middle = self.window(centre - (radius, lean * radius), small)
+            at, middle = self.window(center - (radius, lean * radius), small)
             size, shape = self.label[at].shape, ("disc", "triangle", "square")[self.rng.integers(3)]
             rim = np.array([0.8, 0.2, 0.2], np.float32) + self.rng.uniform(-0.15, 0.15, 3).astype(np.float32)
             surface = np.where(shape_mask("disc", size, middle, 0.55 * small), np.float32(0.85), rim[:, None, None])

@@ -4,11 +4,11 @@ The original labels 32 classes by color; the field measures 11, grouped as in Se
 2017), and so does this reader, whichever way the files lie:
 
 - SegNet's: train/NAME.png with trainannot/NAME.png, and so for val and test; label numbers 0 to 10, 11 is void. The
-  list files train.txt, val.txt and test.txt, one pair to a line, say which pictures count; the folders that their paths
+  list files train.txt, val.txt and test.txt, one pair to a line, say which images count; the folders that their paths
   begin with are those of the machine that wrote them, and only the last two parts of each path are used.
 - the original's: 701_StillsRaw_full/NAME.png with LabeledApproved_full/NAME_L.png, labels as colors. It has no split
-  of its own, so the pictures are split as SegNet's are.
-- the original's pictures in folders train and train_labels (NAME_L.png), and so for val and test.
+  of its own, so the images are split as SegNet's are.
+- the original's images in folders train and train_labels (NAME_L.png), and so for val and test.
 """
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ EXPECTED = ("CamVid is expected as train and trainannot, as train and train_labe
 
 
 def split_of(name: str) -> str:
-    """SegNet's split of the 701 pictures: 367 "train", 101 "val", 233 "test", by stretches of the four sequences."""
+    """SegNet's split of the 701 images: 367 "train", 101 "val", 233 "test", by stretches of the four sequences."""
     if "0016E5_07959" <= name <= "0016E5_08159":
         return "val"
     return "test" if name.startswith("Seq05VD") or "0001TP_008550" <= name <= "0001TP_010380" else "train"
@@ -83,7 +83,7 @@ class CamVid(SegmentationReader):
             list_file = root / f"{split}.txt"
             pairs = _listed(root, list_file) if list_file.exists() else _in_folders(images, labels, suffix="")
         if not pairs:
-            raise DataError(f"{root}: no pictures of the split {split!r} in here")
+            raise DataError(f"{root}: no images of the split {split!r} in here")
         return pairs
 
     @classmethod

@@ -2,7 +2,7 @@
 
 Layout: leftImg8bit/SPLIT/CITY/NAME_leftImg8bit.png with gtFine/SPLIT/CITY/NAME_gtFine_labelIds.png, or, where those
 are not there, NAME_gtFine_labelTrainIds.png, in which the 19 are numbered and all else is 255. The labels of the test
-pictures are not public: the files that are there hold void only.
+images are not public: the files that are there hold void only.
 """
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Cityscapes(SegmentationReader):
         pairs = pair_up(named(images, IMAGE), named(labels, TRAIN_LABEL) | named(labels, LABEL),
                         (f"{images}/{{}}{IMAGE}", f"{labels}/{{}}{LABEL}"))
         if not pairs:
-            raise DataError(f"{images}: no pictures CITY/NAME{IMAGE} in here")
+            raise DataError(f"{images}: no images CITY/NAME{IMAGE} in here")
         return [pair._replace(name=pair.name.split("/")[-1]) for pair in pairs]
 
     @classmethod

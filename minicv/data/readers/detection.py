@@ -3,11 +3,11 @@
 What is wrong with an annotation and how a reader goes on (each is named in ``problems``, with its file):
 
 - swapped corners (x2 < x1 or y2 < y1): put in order, kept;
-- a box that reaches out of the picture: what is outside is cut off;
+- a box that reaches out of the image: what is outside is cut off;
 - a box wholly outside, or without area, or whose mask has no pixel: left out.
 
 What no reader can guess is a ``DataError`` that names the file: a class that the data set does not have, a number that
-is none, an empty or damaged file, a picture that is missing or of another size than its annotation says.
+is none, an empty or damaged file, an image that is missing or of another size than its annotation says.
 """
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ..sample import DetectionSample, item_index
 
 @dataclasses.dataclass
 class Record:
-    """A picture's annotation as read from its file. ``masks`` makes bool (R, H, W) of it, or is None."""
+    """An image's annotation as read from its file. ``masks`` makes bool (R, H, W) of it, or is None."""
 
     name: str
     image: Path
@@ -41,9 +41,9 @@ class Record:
 
 
 class DetectionReader:
-    """A data set of records: annotations are read when it is opened, pictures on each access.
+    """A data set of records: annotations are read when it is opened, images on each access.
 
-    ``keep``: remember each picture in 8 bits, so that its file is read once. ``problems`` lists what was wrong with the
+    ``keep``: remember each image in 8 bits, so that its file is read once. ``problems`` lists what was wrong with the
     annotations; if anything was, a ``DataWarning`` says so when the data set is opened.
     """
 
@@ -120,12 +120,12 @@ def usable_boxes(boxes: np.ndarray, size: tuple[int, int], where: Sequence[str],
         if flat[k]:
             problems.append(f"{told} has no area, left out")
         elif gone[k]:
-            problems.append(f"{told} lies outside the picture of {W} x {H}, left out")
+            problems.append(f"{told} lies outside the image of {W} x {H}, left out")
         else:
             if (ordered[k] != boxes[k]).any():
                 problems.append(f"{told} has swapped corners, put in order")
             if out[k]:
-                problems.append(f"{told} reaches out of the picture of {W} x {H}, cut off")
+                problems.append(f"{told} reaches out of the image of {W} x {H}, cut off")
     left = ~(flat | gone)
     return kept[left], left
 

@@ -22,7 +22,7 @@ EXPECTED = "the nuclei are expected as stage1_train/ID/images/ID.png and stage1_
 
 
 class DSB2018(DetectionReader):
-    """The pictures of a split with a box and a mask per nucleus; one class, "nucleus".
+    """The images of a split with a box and a mask per nucleus; one class, "nucleus".
 
     All masks are read and checked when the data set is opened. No pixel may belong to two nuclei: the first keeps it,
     and ``problems`` names the other, as it names a mask without a pixel, which is left out.
@@ -37,16 +37,16 @@ class DSB2018(DetectionReader):
 
 
 def find(root: Path, split: str) -> list[Callable[[list[str]], Record]]:
-    """For each picture of a split, what reads its masks and adds to a list what is wrong with them."""
-    pictures = folder(root / "stage1_train", EXPECTED)
+    """For each image of a split, what reads its masks and adds to a list what is wrong with them."""
+    folders = folder(root / "stage1_train", EXPECTED)
     if split == "all":
-        names = sorted(p.name for p in pictures.iterdir() if p.is_dir())
+        names = sorted(p.name for p in folders.iterdir() if p.is_dir())
     elif (root / f"{split}.txt").is_file():
         names = listed_names(root / f"{split}.txt")
     else:
         raise ValueError(f"DSB2018: no list {root / f'{split}.txt'}; there are "
                          f"{', '.join([*sorted(repr(p.stem) for p in root.glob('*.txt')), repr('all')])}")
-    return [functools.partial(read_nuclei, pictures / name) for name in names]
+    return [functools.partial(read_nuclei, folders / name) for name in names]
 
 
 def read_nuclei(place: Path, problems: list[str]) -> Record:

@@ -42,7 +42,7 @@ class SegmentationReader:
     class_names: tuple[str, ...]
     colors: np.ndarray  # uint8 (K, 3), the set's own colors for images of labels
     splits: tuple[str, ...] = ("train", "val", "test")
-    upright = True  # the sky is above: augmentation does not turn these pictures
+    upright = True  # the sky is above: augmentation does not turn these images
     ignore_index = IGNORE
 
     def __init__(self, root: str | os.PathLike, split: str = "train", keep: bool = False):
@@ -102,15 +102,15 @@ class SegmentationReader:
 def translate(path: Path, classes: dict[int, int], colors: dict[tuple[int, int, int], int] | None = None) -> np.ndarray:
     """A label file as uint8 (H, W), classes or IGNORE: its numbers mean ``classes``, and its colors ``colors``.
 
-    A file has a meaning by its colors if it stores colors, or a palette that is not grey; whatever the order of the
+    A file has a meaning by its colors if it stores colors, or a palette that is not gray; whatever the order of the
     palette. Without ``colors``, such a file is refused. ``DataError`` for numbers and colors that mean nothing, and for
     a mask of 0 and 255 where 255 is void, which would train on class 0 alone.
     """
     pixels = label_pixels(path)
     if pixels.palette is not None and not is_gray_ramp(pixels.palette):
         if colors is None:
-            raise DataError(f"{path}: a palette image whose colors are not grey values: its numbers may be in any "
-                            f"order; save it as a grey PNG of the labels {_ranges(classes)}")
+            raise DataError(f"{path}: a palette image whose colors are not gray values: its numbers may be in any "
+                            f"order; save it as a gray PNG of the labels {_ranges(classes)}")
         return translate_colors(path, colors_of(path, pixels), colors)
     if colors is not None and pixels.values.ndim == 3 and np.ptp(pixels.values, axis=2).any():
         return translate_colors(path, colors_of(path, pixels), colors)
@@ -118,7 +118,7 @@ def translate(path: Path, classes: dict[int, int], colors: dict[tuple[int, int, 
 
 
 def is_gray_ramp(palette: np.ndarray) -> bool:
-    """Is color k of a palette (n, 3) the grey value k, so that numbers and colors say the same?"""
+    """Is color k of a palette (n, 3) the gray value k, so that numbers and colors say the same?"""
     return len(palette) > 1 and bool((palette == np.arange(len(palette))[:, None]).all())
 
 
@@ -207,9 +207,9 @@ def listed_names(path: Path) -> list[str]:
 
 
 def pair_up(images: dict[str, Path], labels: dict[str, Path], beside: tuple[str, str]) -> list[Pair]:
-    """Pairs of all names that have a picture or a label, in order; ``beside`` says where the other half should be.
+    """Pairs of all names that have an image or a label, in order; ``beside`` says where the other half should be.
 
-    It holds the patterns of a picture's and a label's path, with ``{}`` for the name.
+    It holds the patterns of an image's and a label's path, with ``{}`` for the name.
     """
     names = sorted(images.keys() | labels.keys())
     return [Pair(name, images.get(name, Path(beside[0].format(name))), labels.get(name, Path(beside[1].format(name))))

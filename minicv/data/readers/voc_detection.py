@@ -38,7 +38,7 @@ FLAGS = {"0": False, "1": True, "false": False, "true": True}
 
 
 class VOCDetection(DetectionReader):
-    """The pictures of a split, ImageSets/Main/SPLIT.txt, with boxes; no masks.
+    """The images of a split, ImageSets/Main/SPLIT.txt, with boxes; no masks.
 
     class_names: the kinds of objects that there are; another in an annotation is a ``DataError``. VOC's 20 by default.
     """

@@ -1,7 +1,7 @@
 """PASCAL VOC, segmentation (Everingham et al., IJCV 2010): 20 kinds of objects and background.
 
 Layout, under VOCdevkit/VOC2012 for example: JPEGImages/NAME.jpg, SegmentationClass/NAME.png (VOC's palette, or its
-colors as RGB, or grey: 0 background, 1 to 20 objects, 255 void, a strip along the objects' borders), and
+colors as RGB, or gray: 0 background, 1 to 20 objects, 255 void, a strip along the objects' borders), and
 ImageSets/Segmentation/train.txt, val.txt and trainval.txt with one NAME to a line. The test images' labels are not
 public.
 """

@@ -6,14 +6,14 @@ from minicv.data.augment.crops import RandomCrops, pieces
 
 
 def numbered(count, side):
-    """Pictures whose pixels are all different, in whole numbers."""
+    """Images whose pixels are all different, in whole numbers."""
     class Numbered(list):
         num_classes, class_names = 2, ("a", "b")
 
     def sample(i):
         values = np.arange(1, side * side + 1).reshape(side, side) + 1000 * i
-        grey = values.astype(np.float32)
-        return Sample(grey[None], values, values.astype(np.int32), f"n{i}", -grey)
+        gray = values.astype(np.float32)
+        return Sample(gray[None], values, values.astype(np.int32), f"n{i}", -gray)
     return Numbered(sample(i) for i in range(count))
 
 
@@ -22,7 +22,7 @@ def test_all_maps_show_the_same_window():
     assert len(windows) == 5 and windows.num_classes == 2 and windows.class_names == ("a", "b")
     for window in windows:
         assert window.label.shape == (4, 4)
-        np.testing.assert_array_equal(np.diff(window.label, axis=0), 8)  # rows of the picture are 8 numbers apart
+        np.testing.assert_array_equal(np.diff(window.label, axis=0), 8)  # rows of the image are 8 numbers apart
         np.testing.assert_array_equal(np.diff(window.label, axis=1), 1)
         np.testing.assert_array_equal(window.image[0], window.label)
         np.testing.assert_array_equal(window.weight, -window.label)
@@ -67,5 +67,5 @@ def test_a_cut_cell_becomes_two():
 def test_errors(count, size, message):
     with pytest.raises(ValueError, match=message):
         RandomCrops(numbered(1, 8), count, size)
-    with pytest.raises(ValueError, match="0 pictures"):
+    with pytest.raises(ValueError, match="0 images"):
         RandomCrops(numbered(0, 8), 1, 4)

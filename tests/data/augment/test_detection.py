@@ -22,7 +22,7 @@ from minicv.detection import box_area
 
 
 def sample(H=6, W=8, *boxes) -> DetectionSample:
-    """Objects that are full rectangles, so that boxes and masks must stay together; the picture is their sum."""
+    """Objects that are full rectangles, so that boxes and masks must stay together; the image is their sum."""
     boxes = np.array(boxes or [[1, 2, 4, 5], [5, 0, 8, 3]], np.float32)
     y, x = np.arange(H)[:, None] + 0.5, np.arange(W) + 0.5
     masks = np.array([(x > x1) & (x < x2) & (y > y1) & (y < y2) for x1, y1, x2, y2 in boxes.tolist()])
@@ -72,7 +72,7 @@ def test_crop_by_hand():
     np.testing.assert_array_equal(s.image[:, :, :5], sample().image[:, 1:5, 3:])
     s = crop(sample(10, 10, [0, 0, 10, 10]), (8, 0), (10, 10))  # two tenths are left: not trained on
     assert len(s.boxes) == 0 and s.masks.shape == (0, 10, 10)
-    s = crop(sample(), (-6, -8), (6, 8))  # nothing of the picture
+    s = crop(sample(), (-6, -8), (6, 8))  # nothing of the image
     assert len(s.boxes) == 0
 
 
@@ -92,7 +92,7 @@ def test_boxes_and_masks_stay_together(seed, turn, scale):
         inside = ((after.boxes > 0) & (after.boxes < [W, H, W, H])).all(axis=1)
         exact, seen = after.boxes[inside], boxes_of_masks(after.masks)[inside]
         outward = (seen - exact) * [-1, -1, 1, 1]
-        assert (outward <= 0.5 + 1e-4).all()  # a pixel shows what its centre meets
+        assert (outward <= 0.5 + 1e-4).all()  # a pixel shows what its center meets
         if len(after.boxes) == len(before.boxes) and np.median(box_area(after.boxes) / box_area(before.boxes)) >= 1:
             assert (outward > -1.8).all()  # smaller, a mask's thin tip may fall between the pixels
 
@@ -138,15 +138,15 @@ def test_shift_moves_every_side_on_its_own_and_boxes_go_with_it():
 def test_exposure_and_saturation_are_those_of_hsv():
     import colorsys
     image = np.random.default_rng(0).random((3, 4, 5)).astype(np.float32)
-    image[:, 0, 0], image[:, 0, 1], image[:, 0, 2] = 0, 0.5, (1, 0, 0)  # black, grey, pure red
+    image[:, 0, 0], image[:, 0, 1], image[:, 0, 2] = 0, 0.5, (1, 0, 0)  # black, gray, pure red
     found = expose(image, 1.4, 0.7)
     for i, j in np.ndindex(4, 5):
         h, s, v = colorsys.rgb_to_hsv(*image[:, i, j].tolist())
         expected = colorsys.hsv_to_rgb(h, min(s * 0.7, 1), min(v * 1.4, 1))
         np.testing.assert_allclose(found[:, i, j], expected, atol=1e-6)
     np.testing.assert_allclose(expose(image, 1.0, 1.0), image, atol=1e-6)
-    grey = image[:1]
-    np.testing.assert_allclose(expose(grey, 1.5, 3.0), np.minimum(grey * 1.5, 1), atol=1e-6)
+    gray = image[:1]
+    np.testing.assert_allclose(expose(gray, 1.5, 3.0), np.minimum(gray * 1.5, 1), atol=1e-6)
 
 
 def test_exposure_goes_up_and_down_by_the_same_factor():

@@ -104,7 +104,7 @@ def test_labels_are_never_mixed_and_stay_with_their_pixels(shape, crop, seed):
 
 
 def test_scales_crops_and_flips_are_drawn_evenly():
-    # A picture whose left half is class 0: after a flip it is the right one. At scale s, s^2 of the crop is covered.
+    # An image whose left half is class 0: after a flip it is the right one. At scale s, s^2 of the crop is covered.
     label = np.repeat([[0, 1]], 20, axis=1).repeat(40, axis=0)
     sample = Sample(np.zeros((1, 40, 40), np.float32), label, None, "")
     augment = SegmentationAugment(scale=(0.5, 1.0), jitter=0)
@@ -114,7 +114,7 @@ def test_scales_crops_and_flips_are_drawn_evenly():
     flipped = [next(v for v in label[label != IGNORE]) == 1 for label in out]
     assert 70 < sum(flipped) < 130
     tops = {int(np.argwhere(label != IGNORE)[0][0]) for label in out}
-    assert len(tops) > 10  # small pictures do not always lie in the corner
+    assert len(tops) > 10  # small images do not always lie in the corner
     large = SegmentationAugment(scale=(2.0, 2.0), crop=40, flip=False, jitter=0)
     shares = {(large(sample, np.random.default_rng(seed)).label == 0).mean() for seed in range(100)}
     assert min(shares) == 0 and max(shares) == 1 and len(shares) > 20
@@ -131,7 +131,7 @@ def test_the_same_generator_state_gives_the_same_sample_and_the_original_stays()
         np.testing.assert_array_equal(getattr(sample, name), value)
 
 
-class TestColourJitter:
+class TestColorJitter:
     def test_by_hand(self):
         class Fixed:
             def uniform(self, low, high, count):
@@ -139,12 +139,12 @@ class TestColourJitter:
                 return np.array([0.5, 1.2, 1.1])
 
         # Brightness 0.5: 0.4 and 0.2 become 0.2 and 0.1. Their mean is 0.15; contrast 1.2 takes them to 0.21 and 0.09.
-        grey = np.array([[[0.4, 0.2]]])
-        np.testing.assert_allclose(color_jitter(grey, Fixed(), 0.5), [[[0.21, 0.09]]])
-        # Of a grey picture in three channels, saturation changes nothing.
-        np.testing.assert_allclose(color_jitter(np.repeat(grey, 3, axis=0), Fixed(), 0.5), [[[0.21, 0.09]]] * 3)
-        # Red (0.8, 0, 0), one pixel: 0.4 0 0, grey 0.299 * 0.4 = 0.1196. Contrast: 0.48 0 0 - 0.2 * 0.1196 = 0.45608,
-        # -0.02392, -0.02392; its grey is 0.1196 still. Saturation: 1.1 times minus 0.1 * 0.1196 = 0.489728, < 0, < 0.
+        gray = np.array([[[0.4, 0.2]]])
+        np.testing.assert_allclose(color_jitter(gray, Fixed(), 0.5), [[[0.21, 0.09]]])
+        # Of a gray image in three channels, saturation changes nothing.
+        np.testing.assert_allclose(color_jitter(np.repeat(gray, 3, axis=0), Fixed(), 0.5), [[[0.21, 0.09]]] * 3)
+        # Red (0.8, 0, 0), one pixel: 0.4 0 0, gray 0.299 * 0.4 = 0.1196. Contrast: 0.48 0 0 - 0.2 * 0.1196 = 0.45608,
+        # -0.02392, -0.02392; its gray is 0.1196 still. Saturation: 1.1 times minus 0.1 * 0.1196 = 0.489728, < 0, < 0.
         red = np.array([[[0.8]], [[0.0]], [[0.0]]])
         np.testing.assert_allclose(color_jitter(red, Fixed(), 0.5).ravel(), [0.489728, 0, 0], atol=1e-7)
 

@@ -11,7 +11,7 @@ from minicv.data import (
     UNetAugment,
     Window,
     WithWeightMap,
-    centre,
+    center_crop,
     elastic_displacement,
     mirror_pad,
     random_gray,
@@ -151,7 +151,7 @@ class TestFields:
         _, back = warp(np.zeros((1, 3, 3), np.float32), random_rotation((3, 3), Fixed("low"), 90), numbers)
         np.testing.assert_array_equal(back, np.rot90(numbers))
 
-    def test_rotation_keeps_the_centre(self):
+    def test_rotation_keeps_the_center(self):
         field = random_rotation((5, 7), np.random.default_rng(0), 180)
         np.testing.assert_allclose(field[:, 2, 3], 0, atol=1e-6)
 
@@ -163,7 +163,7 @@ class TestFields:
         np.testing.assert_array_equal(label, [[13, 14, 13, 12, 11]])
 
 
-def test_grey_by_hand():
+def test_gray_by_hand():
     image = np.array([[[0.2, 0.4, 0.6]]], np.float32)  # mean 0.4, contrast 1.1, brightness + 0.1
     np.testing.assert_allclose(random_gray(image, Fixed(), 0.1), [[[0.28, 0.5, 0.72]]], rtol=1e-6)
     # contrast 0.5, brightness - 0.5: 0.3 - 0.5, 0.4 - 0.5, 0.5 - 0.5, all clipped to 0
@@ -179,7 +179,7 @@ class TestUNetAugment:
         np.testing.assert_array_equal(without.label, UNetAugment()(with_them, np.random.default_rng(1)).label)
 
     def test_everything_off_changes_nothing(self, sample):
-        augment = UNetAugment(shift=0, rotation=0, elastic=0, grey=0, flip=False)
+        augment = UNetAugment(shift=0, rotation=0, elastic=0, gray=0, flip=False)
         out = augment(sample, np.random.default_rng(0))
         for field in dataclasses.fields(sample):
             np.testing.assert_array_equal(getattr(out, field.name), getattr(sample, field.name))
@@ -209,7 +209,7 @@ class TestUNetAugment:
     def test_image_and_label_move_alike(self, sample):
         """An image that is its own label, up to interpolation."""
         twin = dataclasses.replace(sample, image=sample.label[None].astype(np.float32))
-        out = UNetAugment(grey=0, order=1)(twin, np.random.default_rng(3))
+        out = UNetAugment(gray=0, order=1)(twin, np.random.default_rng(3))
         away_from_edges = np.abs(out.image[0] - 0.5) > 0.5 - 1e-4  # interpolated from one class only
         assert away_from_edges.mean() > 0.5
         np.testing.assert_array_equal((out.image[0] > 0.5)[away_from_edges], out.label[away_from_edges] == 1)
@@ -217,7 +217,7 @@ class TestUNetAugment:
     @pytest.mark.parametrize("flip", [False, True])
     @pytest.mark.parametrize("corner", [(3, 5), (0, 0), (-9, 20), (-70, 60)])
     def test_a_window_is_that_part_of_the_whole(self, sample, flip, corner):
-        """Also beyond the border, where the whole goes on as the picture does: mirrored after bending."""
+        """Also beyond the border, where the whole goes on as the image does: mirrored after bending."""
         augment = UNetAugment(flip=flip, rotation=30, elastic=2)
         h, w = sample.label.shape
         reach = Window(-90, -90, h + 180, w + 180)
@@ -233,14 +233,14 @@ class TestUNetAugment:
     def test_all_flips_occur(self):
         numbers = np.arange(6).reshape(2, 3)
         sample = Sample(numbers[None].astype(np.float32), numbers, None, "numbers")
-        only = UNetAugment(shift=0, rotation=0, elastic=0, grey=0)
+        only = UNetAugment(shift=0, rotation=0, elastic=0, gray=0)
         outs = [only(sample, np.random.default_rng(seed)) for seed in range(40)]
         assert all(np.array_equal(out.image[0], out.label) for out in outs)
         by_hand = {(0, 1, 2, 3, 4, 5), (2, 1, 0, 5, 4, 3), (3, 4, 5, 0, 1, 2), (5, 4, 3, 2, 1, 0)}
         assert {tuple(out.label.ravel().tolist()) for out in outs} == by_hand
 
-    def test_grey_is_still_there_after_standardising(self, sample):
-        """Standardised like the picture it comes from, not like itself: that would undo it."""
+    def test_gray_is_still_there_after_standardising(self, sample):
+        """Standardised like the image it comes from, not like itself: that would undo it."""
         out = UNetAugment(shift=0, rotation=0, elastic=0, flip=False)(sample, np.random.default_rng(1))
         assert abs(standardize(out.image, like=sample.image).mean()) > 0.05
 
@@ -248,13 +248,13 @@ class TestUNetAugment:
         out = UNetAugment()(Cells(1, 32)[0], np.random.default_rng(0))
         assert out.weight is None
 
-    @pytest.mark.parametrize("part", ["shift", "rotation", "elastic", "grey", "flip"])
+    @pytest.mark.parametrize("part", ["shift", "rotation", "elastic", "gray", "flip"])
     def test_every_part_does_something(self, sample, part):
-        off = {"shift": 0, "rotation": 0, "elastic": 0, "grey": 0, "flip": False}
-        augment = UNetAugment(**{**off, part: {"grey": 0.1, "flip": True}.get(part, 10)})
+        off = {"shift": 0, "rotation": 0, "elastic": 0, "gray": 0, "flip": False}
+        augment = UNetAugment(**{**off, part: {"gray": 0.1, "flip": True}.get(part, 10)})
         outs = [augment(sample, np.random.default_rng(seed)) for seed in range(4)]
         assert not all(np.allclose(out.image, sample.image, atol=1e-3) for out in outs)
-        assert all(np.array_equal(out.label, sample.label) for out in outs) == (part == "grey")
+        assert all(np.array_equal(out.label, sample.label) for out in outs) == (part == "gray")
 
 
 class TestMirrorPad:
@@ -294,14 +294,14 @@ class TestRandomWindow:
         tile=st.integers(1, 4),
         margin=st.integers(0, 15),
     )
-    def test_the_output_is_the_centre_of_the_input(self, seed, size, tile, margin):
+    def test_the_output_is_the_center_of_the_input(self, seed, size, tile, margin):
         numbers = np.arange(size[0] * size[1]).reshape(size)
         sample = Sample(np.stack([numbers, -numbers]), numbers, None, "numbers", 2 * numbers)
         side = tile + 2 * margin
         part = random_window(size, side, tile, np.random.default_rng(seed)).cut(sample)
         assert part.image.shape == (2, side, side)
         assert part.label.shape == part.weight.shape == (side, side) and part.instances is None
-        label = centre(part.label, (tile, tile))
+        label = center_crop(part.label, (tile, tile))
         np.testing.assert_array_equal(part.weight, 2 * part.label)
         y, x = np.argwhere(numbers == label[0, 0])[0]  # the output tile lies inside the image ...
         np.testing.assert_array_equal(label, numbers[y : y + tile, x : x + tile])
@@ -322,7 +322,7 @@ class TestRandomWindow:
         [
             ((7, 4), r"tile_in - tile_out must be even and .* negative, got 7 and 4"),
             ((2, 4), r"tile_in - tile_out must be even and .* negative, got 2 and 4"),
-            ((12, 10), r"tile_out 10 is larger than the picture, \(9, 9\)"),
+            ((12, 10), r"tile_out 10 is larger than the image, \(9, 9\)"),
         ],
     )
     def test_errors(self, tiles, message):
@@ -330,11 +330,11 @@ class TestRandomWindow:
             random_window((9, 9), *tiles, np.random.default_rng(0))
 
 
-def test_centre_by_hand():
+def test_center_by_hand():
     numbers = np.arange(20).reshape(4, 5)
-    np.testing.assert_array_equal(centre(numbers, (2, 3)), [[6, 7, 8], [11, 12, 13]])
-    np.testing.assert_array_equal(centre(numbers, (4, 5)), numbers)
-    np.testing.assert_array_equal(centre(numbers, (1, 2)), [[6, 7]])  # an odd rest: one more below and right
+    np.testing.assert_array_equal(center_crop(numbers, (2, 3)), [[6, 7, 8], [11, 12, 13]])
+    np.testing.assert_array_equal(center_crop(numbers, (4, 5)), numbers)
+    np.testing.assert_array_equal(center_crop(numbers, (1, 2)), [[6, 7]])  # an odd rest: one more below and right
 
 
 def test_standardise_a_part_like_the_whole():

@@ -14,13 +14,13 @@ from minicv.data import DataError, read_image, read_label, write_png
 
 @pytest.fixture
 def picture(tmp_path):
-    """A noisy, so incompressible, 64 x 48 grey PNG."""
-    path = tmp_path / "picture.png"
+    """A noisy, so incompressible, 64 x 48 gray PNG."""
+    path = tmp_path / "image.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64), np.uint8)).save(path)
     return path
 
 
-def test_grey_values(tmp_path):
+def test_gray_values(tmp_path):
     path = tmp_path / "a.png"
     Image.fromarray(np.array([[0, 51], [102, 255]], np.uint8)).save(path)
     image = read_image(path)
@@ -29,7 +29,7 @@ def test_grey_values(tmp_path):
     np.testing.assert_array_equal(read_image(str(path), "RGB"), np.repeat(image, 3, axis=0))
 
 
-def test_colours_and_their_grey(tmp_path):
+def test_colors_and_their_gray(tmp_path):
     path = tmp_path / "a.png"
     Image.fromarray(np.array([[[255, 0, 0], [0, 0, 255]]], np.uint8)).save(path)
     np.testing.assert_array_equal(read_image(path, "RGB"), [[[1, 0]], [[0, 0]], [[0, 1]]])
@@ -44,7 +44,7 @@ def test_transparency_is_dropped(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
-def test_16_bit_grey(tmp_path, suffix):
+def test_16_bit_gray(tmp_path, suffix):
     path = tmp_path / f"a{suffix}"
     Image.fromarray(np.array([[0, 13107], [300, 65535]], np.uint16)).save(path)
     image = read_image(path)
@@ -56,18 +56,18 @@ def test_16_bit_grey(tmp_path, suffix):
 
 def test_labels_are_stored_numbers_or_palette_indices(tmp_path):
     values = np.array([[0, 1], [2, 255]], np.uint8)
-    Image.fromarray(values).save(tmp_path / "grey.png")
+    Image.fromarray(values).save(tmp_path / "gray.png")
     palette = Image.fromarray(values).convert("P")
     palette.putdata(values.ravel().tolist())
     palette.putpalette([7, 8, 9] * 256)
     palette.save(tmp_path / "palette.png")
-    for name in ("grey.png", "palette.png"):
+    for name in ("gray.png", "palette.png"):
         label = read_label(tmp_path / name)
         assert label.dtype == np.int64
         np.testing.assert_array_equal(label, values)
 
 
-def test_a_colour_picture_is_no_label(tmp_path):
+def test_a_color_picture_is_no_label(tmp_path):
     path = tmp_path / "a.png"
     Image.fromarray(np.array([[[0, 0, 0], [1, 0, 0]]], np.uint8)).save(path)
     with pytest.raises(DataError, match=r"a\.png: a label map has one integer per pixel, this has colors"):
@@ -98,14 +98,14 @@ class TestDamage:
     def test_truncated(self, picture, read, part):
         whole = picture.read_bytes()
         picture.write_bytes(whole[: int(part * len(whole))])
-        with pytest.raises(DataError, match=r"picture\.png: not a readable image"):
+        with pytest.raises(DataError, match=r"image\.png: not a readable image"):
             read(picture)
 
     def test_a_flipped_bit(self, picture, read):
         whole = bytearray(picture.read_bytes())
         whole[len(whole) // 2] ^= 1
         picture.write_bytes(whole)
-        with pytest.raises(DataError, match=r"picture\.png: not a readable image"):
+        with pytest.raises(DataError, match=r"image\.png: not a readable image"):
             read(picture)
 
     def test_a_broken_stream(self, picture, read):
@@ -113,7 +113,7 @@ class TestDamage:
         start = whole.index(b"IDAT") + 4
         whole[start : start + 8] = b"\xff" * 8  # no zlib stream starts so
         picture.write_bytes(whole)
-        with pytest.raises(DataError, match=r"picture\.png: not a readable image"):
+        with pytest.raises(DataError, match=r"image\.png: not a readable image"):
             read(picture)
 
     # Pillow itself warns of such a header; the error that follows is what counts here.
@@ -147,7 +147,7 @@ def test_float_pictures_have_no_known_range(tmp_path):
 
 def test_32_bit_integers_beyond_16_bits(tmp_path):
     Image.fromarray(np.array([[0, 70000]], np.int32)).save(tmp_path / "a.tif")
-    with pytest.raises(DataError, match=r"a\.tif: grey values 0\.\.70000 do not fit into 16 bits"):
+    with pytest.raises(DataError, match=r"a\.tif: gray values 0\.\.70000 do not fit into 16 bits"):
         read_image(tmp_path / "a.tif")
 
 
@@ -167,7 +167,7 @@ def test_labels_survive_a_round_trip(tmp_path_factory, data, dtype):
 
 @settings(max_examples=30, deadline=None)
 @given(data=st.data(), channels=st.sampled_from([1, 3]))
-def test_images_survive_a_round_trip_to_half_a_grey_level(tmp_path_factory, data, channels):
+def test_images_survive_a_round_trip_to_half_a_gray_level(tmp_path_factory, data, channels):
     unit = st.floats(0, 1, width=32)
     array = data.draw(arrays(np.float32, (channels, 5, 4), elements=unit))
     path = tmp_path_factory.mktemp("image") / "a.png"

@@ -56,19 +56,19 @@ def test_a_band_hides_some_of_the_shape():
     left = [b.mask.sum() / w.mask.sum() for w, b in zip(whole, banded, strict=True)]
     assert all((b.mask <= w.mask).all() for w, b in zip(whole, banded, strict=True))
     assert 0.25 < min(left) < 0.7 < np.mean(left) < 0.95  # some lose much, but none all of it
-    # 1/2 of the pictures with the defaults: 200 +- 10 of 400
+    # 1/2 of the images with the defaults: 200 +- 10 of 400
     assert 160 < sum((a.mask != b.mask).any() for a, b in zip(ShapeImages(400, 32), ShapeImages(400, 32, hidden=0),
                                                                strict=True)) < 240
 
 
-def test_no_colour_tells_the_class():
-    """The mean colours of shapes and backgrounds, class by class, differ no more than chance has it."""
+def test_no_color_tells_the_class():
+    """The mean colors of shapes and backgrounds, class by class, differ no more than chance has it."""
     pictures = ShapeImages(600, 32)
     labels = np.array([p.label for p in pictures])
     for hidden in (False, True):  # of the shape, of the rest
-        colours = np.array([p.image[:, p.mask ^ hidden].mean(axis=1) for p in pictures])  # (600, 3)
-        means = np.array([colours[labels == k].mean(axis=0) for k in range(10)])  # 60 pictures each
-        away = (means - colours.mean(axis=0)) / (colours.std(axis=0) / np.sqrt(60))  # in standard errors
+        colors = np.array([p.image[:, p.mask ^ hidden].mean(axis=1) for p in pictures])  # (600, 3)
+        means = np.array([colors[labels == k].mean(axis=0) for k in range(10)])  # 60 images each
+        away = (means - colors.mean(axis=0)) / (colors.std(axis=0) / np.sqrt(60))  # in standard errors
         assert np.abs(away).max() < 4, away
 
 
@@ -76,8 +76,8 @@ def test_errors():
     for options in ({"count": -1}, {"seed": -1}, {"split": "dev"}):
         with pytest.raises(ValueError, match="^ShapeImages: count and seed must not be .*, split one of"):
             ShapeImages(**{"count": 3, **options})
-    with pytest.raises(TypeError, match="colour"):
-        ShapeImages(3, colour="red")
+    with pytest.raises(TypeError, match="color"):
+        ShapeImages(3, color="red")
     with pytest.raises(IndexError, match=r"^ShapeImages: index 3 is out of range for 3 images"):
         ShapeImages(3)[3]
     for size, radius in (((0, 4), (0.2, 0.4)), ((4, 4), (0, 0.4)), ((4, 4), (0.4, 0.2))):

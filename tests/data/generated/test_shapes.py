@@ -69,14 +69,14 @@ def test_a_quarter_turn_is_clockwise(name):
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_several_at_once(name):
-    centres = np.array([[5, 9], [12.5, 3], [8, 8]])
+    centers = np.array([[5, 9], [12.5, 3], [8, 8]])
     radii, angles = np.array([3.0, 7.5, 20.0]), np.array([0.0, 1.0, 2.5])
-    together = shape_mask(name, (16, 20), centres, radii, angles)
+    together = shape_mask(name, (16, 20), centers, radii, angles)
     assert together.shape == (3, 16, 20)
-    for mask, c, r, a in zip(together, centres, radii, angles, strict=True):
+    for mask, c, r, a in zip(together, centers, radii, angles, strict=True):
         np.testing.assert_array_equal(mask, shape_mask(name, (16, 20), c, r, a))
-    np.testing.assert_array_equal(shape_mask(name, (16, 20), centres, 6.0)[1],
-                                  shape_mask(name, (16, 20), centres[1], 6.0))
+    np.testing.assert_array_equal(shape_mask(name, (16, 20), centers, 6.0)[1],
+                                  shape_mask(name, (16, 20), centers[1], 6.0))
 
 
 def test_shapes_errors():
@@ -128,14 +128,14 @@ def test_paint_by_hand():
 
 
 @given(st.integers(0, 999))
-def test_colours_differ_as_much_as_asked(seed):
+def test_colors_differ_as_much_as_asked(seed):
     rng = np.random.default_rng(seed)
     others = rng.random((2, 3))
-    colour = random_color(rng, *others, contrast=0.45)
-    assert colour.shape == (3,) and ((colour >= 0) & (colour < 1)).all()
-    assert np.abs(others - colour).max(axis=1).min() >= 0.45
+    color = random_color(rng, *others, contrast=0.45)
+    assert color.shape == (3,) and ((color >= 0) & (color < 1)).all()
+    assert np.abs(others - color).max(axis=1).min() >= 0.45
 
 
-def test_a_contrast_that_no_colour_has():
-    with pytest.raises(ValueError, match=r"^random_color: no colour is 0.6 away from all of .*ask for less contrast"):
+def test_a_contrast_that_no_color_has():
+    with pytest.raises(ValueError, match=r"^random_color: no color is 0.6 away from all of .*ask for less contrast"):
         random_color(np.random.default_rng(0), np.full(3, 0.5), contrast=0.6)

@@ -103,8 +103,8 @@ def test_sizes_thin_parts_and_imbalance():
     assert np.mean(ends - starts <= 2) > 0.95
 
 
-def test_patterns_say_more_than_colours():
-    """Over all pictures, the classes of the ground have about the same colours."""
+def test_patterns_say_more_than_colors():
+    """Over all images, the classes of the ground have about the same colors."""
     means = {k: [] for k in (GROUND, WATER, ROAD)}
     for sample in StreetScenes(40, 48, seed=2):
         for k, found in means.items():
@@ -142,5 +142,5 @@ def test_errors():
         StreetScenes(3, 8)[3]
     with pytest.raises(ValueError, match="StreetScenes: count and seed must not be negative, got -1 and 0"):
         StreetScenes(-1)
-    with pytest.raises(TypeError, match="unexpected keyword argument 'colour'"):
-        StreetScenes(2, 32, colour="red")
+    with pytest.raises(TypeError, match="unexpected keyword argument 'color'"):
+        StreetScenes(2, 32, color="red")

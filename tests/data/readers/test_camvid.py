@@ -6,7 +6,7 @@ from minicv.data.readers.camvid import CLASSES, GROUPS, CamVid, split_of
 
 LABEL = np.array([[0, 3, 8], [10, 11, 3]], np.uint8)  # sky road car / bicyclist void road
 PICTURE = np.full((3, 2, 3), 51, np.uint8)
-COLOURS = np.array([[(128, 128, 128), (128, 0, 192), (192, 128, 192)],  # Sky, LaneMkgsDriv, Truck_Bus
+COLORS = np.array([[(128, 128, 128), (128, 0, 192), (192, 128, 192)],  # Sky, LaneMkgsDriv, Truck_Bus
                     [(192, 0, 192), (0, 0, 0), (128, 64, 128)]], np.uint8)  # MotorcycleScooter, Void, Road
 
 
@@ -23,7 +23,7 @@ def write_segnet(root, names=("one", "two"), lists=True):
 
 
 def write_original(root, names, images="701_StillsRaw_full", labels="LabeledApproved_full"):
-    for folder, ending, array in ((images, "", PICTURE), (labels, "_L", COLOURS.transpose(2, 0, 1))):
+    for folder, ending, array in ((images, "", PICTURE), (labels, "_L", COLORS.transpose(2, 0, 1))):
         (root / folder).mkdir(parents=True)
         for name in names:
             write_png(root / folder / f"{name}{ending}.png", array)
@@ -62,8 +62,8 @@ def test_the_originals_pictures_in_folders_by_split(tmp_path):
 
 
 def test_the_groups_are_those_of_all_32_classes():
-    colours = [colour for group in GROUPS.values() for colour in group.values()]
-    assert len(colours) == len(set(colours)) == 31  # and Void
+    colors = [color for group in GROUPS.values() for color in group.values()]
+    assert len(colors) == len(set(colors)) == 31  # and Void
     assert len(CLASSES) == 11 and CamVid.colors.shape == (11, 3)
     assert CamVid.colors[CLASSES.index("road")].tolist() == [128, 64, 128]
 
@@ -97,20 +97,20 @@ def test_errors(tmp_path):
     write_png(tmp_path / "valannot/one.png", LABEL + 1)
     with pytest.raises(DataError, match=r"valannot/one\.png: holds the labels \[12\], which .* do: 0-11"):
         CamVid(tmp_path, "val")[0]
-    (tmp_path / "valannot/one.png").write_bytes(b"no picture")
+    (tmp_path / "valannot/one.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"valannot/one\.png: not a readable image"):
         CamVid(tmp_path, "val")[0]
     for folder in ("test", "testannot"):
         for path in (tmp_path / folder).iterdir():
             path.unlink()
     (tmp_path / "test.txt").unlink()
-    with pytest.raises(DataError, match="no pictures of the split 'test' in here"):
+    with pytest.raises(DataError, match="no images of the split 'test' in here"):
         CamVid(tmp_path, "test")
 
 
-def test_a_colour_that_is_no_class(tmp_path):
+def test_a_color_that_is_no_class(tmp_path):
     write_original(tmp_path, ["0001TP_006690"])
-    strange = COLOURS.copy()
+    strange = COLORS.copy()
     strange[0, 0] = 1, 2, 3
     write_png(tmp_path / "LabeledApproved_full/0001TP_006690_L.png", strange.transpose(2, 0, 1))
     with pytest.raises(DataError, match=r"_L\.png: holds 1 colors that are no class, as \(1, 2, 3\)"):
@@ -126,7 +126,7 @@ def test_the_real_pictures(real_data):
         assert {split_of(pair.name) for pair in dataset.pairs} == {split}  # the rule for the original's layout
         sample = dataset[0]
         assert sample.image.shape == (3, 180, 240) and sample.label.shape == (180, 240)
-    # Shares of the pixels of every tenth training picture; over all, road is 0.318 and sky 0.168.
+    # Shares of the pixels of every tenth training image; over all, road is 0.318 and sky 0.168.
     train = CamVid(root, "train")
     counts = sum(np.bincount(train[i].label.ravel(), minlength=256) for i in range(0, 367, 10))
     share = counts / counts.sum()

@@ -72,7 +72,7 @@ def test_errors(root):
     with pytest.raises(DataError, match=r"leftImg8bit/val/lindau/lindau_000000_000019_leftImg8bit\.png: no such"):
         Cityscapes(root, "val")
     (root / "gtFine/val/lindau/lindau_000000_000019_gtFine_labelTrainIds.png").unlink()
-    with pytest.raises(DataError, match=r"leftImg8bit/val: no pictures CITY/NAME_leftImg8bit\.png in here"):
+    with pytest.raises(DataError, match=r"leftImg8bit/val: no images CITY/NAME_leftImg8bit\.png in here"):
         Cityscapes(root, "val")
     with pytest.raises(DataError, match="leftImg8bit/train: no such folder; Cityscapes is expected as leftImg8bit"):
         Cityscapes(root / "gtFine")

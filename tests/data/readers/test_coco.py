@@ -56,8 +56,8 @@ def test_no_objects(root):
 @pytest.mark.parametrize("bbox, boxes, problem", [
     ((2, 1, 0, 3), [], "has no area, left out"),
     ((6, 4, -4, -3), [[2, 1, 6, 4]], "swapped corners, put in order"),
-    ((-3, 1, 6, 2), [[0, 1, 3, 3]], "reaches out of the picture of 10 x 6, cut off"),
-    ((20, 1, 6, 2), [], "lies outside the picture of 10 x 6, left out"),
+    ((-3, 1, 6, 2), [[0, 1, 3, 3]], "reaches out of the image of 10 x 6, cut off"),
+    ((20, 1, 6, 2), [], "lies outside the image of 10 x 6, left out"),
 ])
 def test_what_is_wrong_is_told_and_reading_goes_on(root, bbox, boxes, problem):
     write(root, annotation(bbox))

@@ -71,7 +71,7 @@ def test_check_names_every_fault(root):
     """`minicv data check coco-panoptic:PATH`: no train, which is none; a segment without a pixel; one of no class."""
     write(root, [(70000, 9, 0), (5, 2, 0), (300, 2, 1)])
     report = check(f"coco-panoptic:{root}")
-    assert report.faults == [] and report.contents[0] == "val: 1 pictures, 3 x 2 pixels"
+    assert report.faults == [] and report.contents[0] == "val: 1 images, 3 x 2 pixels"
     assert [line.split() for line in report.contents[1:]] == [["segments", "val"], ["car", "2"], ["sky", "1"]]
     write(root, [(70000, 9, 0), (5, 2, 0), (300, 2, 1), (77, 2, 0)])
     report = check(f"coco-panoptic:{root}")

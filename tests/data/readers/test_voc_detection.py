@@ -34,7 +34,7 @@ def write(root, objects, size=SIZE):
 def test_read(root):
     pictures = VOCDetection(root)
     sample = pictures[0]
-    # the whole picture, 1..10 and 1..6, is (0, 0, 10, 6); columns 3 and 4, rows 2 to 5 reach from 2 to 4 and 1 to 5
+    # the whole image, 1..10 and 1..6, is (0, 0, 10, 6); columns 3 and 4, rows 2 to 5 reach from 2 to 4 and 1 to 5
     assert sample.boxes.tolist() == [[0, 0, 10, 6], [2, 1, 4, 5]] and sample.boxes.dtype == np.float32
     assert sample.labels.tolist() == [7, 11] and pictures.class_names[7] == "cat"  # of 20, without background
     assert sample.difficult.tolist() == [False, True] and sample.masks is None and sample.name == "a"
@@ -50,8 +50,8 @@ def test_a_picture_without_objects(root):
     (thing(4, 2, 4, 2), [], r"a\.xml: object\[0\]: box \[4.0, 2.0, 4.0, 2.0\] .* has no area, left out"),
     (thing(4, 2, 4, 5), [], "has no area, left out"),
     (thing(5, 2, 3, 4), [[2, 1, 5, 4]], "swapped corners, put in order"),
-    (thing(0, 1, 12, 6), [[0, 0, 10, 6]], "reaches out of the picture of 10 x 6, cut off"),
-    (thing(11, 2, 14, 3), [], "lies outside the picture of 10 x 6, left out"),
+    (thing(0, 1, 12, 6), [[0, 0, 10, 6]], "reaches out of the image of 10 x 6, cut off"),
+    (thing(11, 2, 14, 3), [], "lies outside the image of 10 x 6, left out"),
 ])
 def test_what_is_wrong_is_told_and_reading_goes_on(root, objects, boxes, problem):
     write(root, objects)
@@ -153,7 +153,7 @@ def test_an_image_listed_twice(root):
 
 def test_sizes(root):
     write(root, thing(1, 1, 2, 2), size="")
-    assert VOCDetection(root)[0].boxes.tolist() == [[0, 0, 2, 2]]  # from the picture, where none is stated
+    assert VOCDetection(root)[0].boxes.tolist() == [[0, 0, 2, 2]]  # from the image, where none is stated
     write(root, "", size="<size><width>6</width><height>10</height></size>")
     with pytest.raises(DataError, match=r"a\.jpg: size \(6, 10\) .* that of its annotation, \(10, 6\)"):
         VOCDetection(root)[0]

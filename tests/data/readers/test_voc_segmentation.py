@@ -58,12 +58,12 @@ def test_a_test_split_with_labels_is_read(root):
     assert any("2007_000039.jpg: is in val and in test" in fault for fault in check(f"voc:{root}").faults)
 
 
-def test_colours_by_hand():
+def test_colors_by_hand():
     # 15 = 1111 in bits: 0 to red, 1 to green, 2 to blue, each to the highest bit (128); 3 to red again, to 64.
     assert palette()[15].tolist() == [192, 128, 128]
     assert palette()[[0, 1, 2, 4, 255]].tolist() == [[0, 0, 0], [128, 0, 0], [0, 128, 0], [0, 0, 128], [224, 224, 192]]
     assert VOCSegmentation.colors.shape == (21, 3)
-    assert len({tuple(colour) for colour in palette().tolist()}) == 256
+    assert len({tuple(color) for color in palette().tolist()}) == 256
 
 
 def test_errors(root):
