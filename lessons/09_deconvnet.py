@@ -2,9 +2,9 @@
 DeconvNet: the way back in the mirror
 =====================================
 
-Noh, Hong and Han, "Learning Deconvolution Network for Semantic Segmentation" (ICCV 2015): where FCN-32s goes from 32
-pixels per position to one in a single step, DeconvNet climbs all the stairs that VGG16 went down, and puts each number
-back where pooling had found it. Beside it: `minicv/models/segmentation/deconvnet.py` and `minicv/ops/unpool.py`.
+Noh, Hong and Han, "Learning Deconvolution Network for Semantic Segmentation" (ICCV 2015). FCN-32s goes from one position per
+32 pixels to every pixel in a single step. DeconvNet climbs back all the stairs that VGG16 went down, and puts each number where
+pooling had found it. Beside it: `minicv/models/segmentation/deconvnet.py` and `minicv/ops/unpool.py`.
 """
 
 # %%
@@ -26,23 +26,20 @@ from minicv.metrics.object_size import ObjectSizeScores
 from minicv.models.segmentation.deconvnet import ensemble
 from minicv.models.summary import summarise
 from minicv.training.segmentation import SegmentationConfig, train_segmentation
-from minicv.viz import PALETTE, show_images
+from minicv.viz import PALETTE, plot_runs, show_images
 from minicv.viz.segmentation import segmentation_sheet
-
-BLUE, ORANGE, GREEN = PALETTE[[5, 1, 3]] / 255
 
 # %%
 # 1. The network (fig. 2 and table 2)
 # -----------------------------------
-# VGG16 down to one position of 4096 numbers, and the same layers upwards. `summarise` follows the maps.
+# VGG16 goes down to one position of 4096 numbers; the same layers, mirrored, go up again. `summarise` follows the maps
+# through the network. Each is printed as side x channels; compare the two lines from their ends.
 
 with nn.init.blank():  # weights that are only counted need not be drawn
     paper = models.build("deconvnet", "paper")
 rows = [r for r in summarise(paper, (3, 224, 224)).rows if not r.op.startswith("batch_norm")]
-down, up = [], []
-for row in rows:
-    (up if any(r.op.startswith("conv_transpose") for r in rows[:rows.index(row) + 1]) else down).append(row)
-for name, half in (("down", down), ("up", up)):
+first_up = next(i for i, row in enumerate(rows) if row.op.startswith("conv_transpose"))
+for name, half in (("down", rows[:first_up]), ("up", rows[first_up:])):
     print(f"{name}: " + "  ".join(f"{r.op.split(',')[0].replace(' 2x2', '')} {r.shape[1]}x{r.shape[0]}" for r in half))
 print(f"{paper.num_parameters():,} parameters, about 252 million, as the paper says; fc6 and its mirror hold "
       f"{2 * paper.fc6.conv.weight.size / paper.num_parameters():.0%} of them")
@@ -51,26 +48,29 @@ del paper
 # %%
 # 2. Unpooling, three ways (fig. 3)
 # ---------------------------------
-# What max pooling kept, brought back with switches, as blocks, or as nails. Only the first knows where it was.
+# An image is max pooled in windows of 4x4 and brought back in three ways: with switches, the recorded positions of the
+# maxima; as blocks (nearest); and as a bed of nails, each maximum in the corner of its window. Black is 0 and white is 1.
+# Which one knows where the maxima were?
 
 train = StreetScenes(80, 64, lesson.seed, keep=True)
 test = StreetScenes(8 if lesson.quick else 30, 64, lesson.seed + 1, keep=True)
-grey = Tensor(test[0].image.mean(axis=0)[None, None])
-pooled, switches = F.max_pool2d(grey, 4, return_indices=True)
+gray = Tensor(test[0].image.mean(axis=0)[None, None])
+pooled, switches = F.max_pool2d(gray, 4, return_indices=True)
 back = {"switches": F.max_unpool2d(pooled, switches, 4), "nearest": F.unpool_nearest(pooled, 4),
         "nails": F.unpool_bed_of_nails(pooled, 4)}
-lesson.save(show_images({"picture": grey.numpy()[0, 0], "its 4x4 maxima, 16x16": pooled.numpy()[0, 0],
-                    **{name: y.numpy()[0, 0] for name, y in back.items()}}, columns=5, size=2.1, vmin=0, vmax=1),
+lesson.save(show_images({"image": gray.numpy()[0, 0], "its 4x4 maxima, 16x16": pooled.numpy()[0, 0],
+                         **{name: y.numpy()[0, 0] for name, y in back.items()}}, columns=5, size=2.1, vmin=0, vmax=1),
             "unpooling")
 
 # %%
+# The nails stand on a regular grid, whatever the image shows; with switches, each point lies where the maximum was.
+#
 # 3. DeconvNet against FCN-32s (claim S1)
 # ---------------------------------------
-# Scenes with nine classes. All networks are small, see the same examples, whole pictures, for as many steps, and start
-# from scratch: the paper's two stages, crops with one object in the centre and then crops around proposals, and its start
-# from a VGG16 that knows ImageNet, are left out (`two_stage=True` in the config makes such crops). Every seed stands for
-# other first weights and another order of the pictures. Learning rates were chosen on other scenes, one for FCN and one
-# for DeconvNet, whose many batch norms allow a larger one.
+# Scenes with nine classes. All networks are small, see the same whole images for as many steps, and start from scratch. The
+# paper trains in two stages, on crops with one object in the center and then on crops around proposals, and starts from an
+# ImageNet VGG16; both are left out here (`two_stage=True` in the config makes such crops). Learning rates were chosen on
+# other scenes, one for FCN and a larger one for DeconvNet, whose many batch norms allow it.
 
 seeds, steps = (1, 10) if lesson.quick else (3, 270)
 NETWORK = {"num_classes": train.num_classes, "width": 8}
@@ -82,6 +82,7 @@ NETS = {"FCN-32s": ("fcn32s", FCN), "FCN-8s": ("fcn8s", FCN), "DeconvNet": ("dec
 
 
 def trained(name, seed):
+    """Return a network after training; a seed stands for first weights and an order of the images."""
     minicv.seed(lesson.seed + seed)
     model, options = NETS[name]
     net = models.build(model, **options)
@@ -93,8 +94,16 @@ def trained(name, seed):
     return net
 
 
+# %%
+# Three measures, in %: mean IU; the boundary F-score, which compares only the borders, with a tolerance of one pixel; and
+# the recall of small things, those below 40 pixels. The last network is the mean of DeconvNet's and FCN-8s's probabilities
+# (sec. 4.3).
+
+METRICS = ("mean IU", "boundary F", "recall of things below 40 pixels")
+
+
 def measure(results):
-    """In %: mean IU, boundary F-score (one pixel), recall of things smaller than 40 pixels."""
+    """Return the METRICS of predictions for the test images, in %."""
     regions, borders = ConfusionMatrix(test.num_classes, test.ignore_index), BoundaryFScore(test.num_classes, 1.0)
     objects = ObjectSizeScores(test.num_classes, (40,), THINGS)
     for sample, result in zip(test, results, strict=True):
@@ -110,9 +119,33 @@ for seed in range(seeds):
     for name in NETS:
         nets[name] = trained(name, seed)
         scores[name].append(measure(nets[name].predict(images)))
-    both = ensemble([nets["DeconvNet"], nets["FCN-8s"]], images)  # DeconvNet, sec. 4.3: mean of probabilities
+    both = ensemble([nets["DeconvNet"], nets["FCN-8s"]], images)
     scores["DeconvNet + FCN-8s"].append(measure(both))
-mean = {name: np.mean(values, axis=0) for name, values in scores.items()}
+
+# %%
+# What the networks draw with the last seed, each class in its color; the numbers are those of the legend. White is void,
+# which counts for nobody. Look for poles and signs, the thin things.
+
+columns = {"FCN-32s": "FCN-32s", "FCN-8s": "FCN-8s", "DeconvNet": "DeconvNet", "nearest": "nearest unpooling"}
+figure = segmentation_sheet(images[:3], {"truth": [test[i].label for i in range(3)], **{
+    title: [r.labels for r in nets[name].predict(images[:3])] for name, title in columns.items()},
+    "mean with FCN-8s": [r.labels for r in both[:3]]}, test.class_names, size=1.7)
+lesson.save(figure, "predictions")
+
+# %%
+# And the measures: bars are means over the seeds, dots the seeds. "Nearest" and "nails" are DeconvNets with another
+# unpooling.
+
+names = {"nearest": "DeconvNet, nearest", "nails": "DeconvNet, nails"}
+figure, axes = plt.subplots(1, 3, figsize=(11, 2.8), layout="constrained", sharey=True)
+for k, (ax, metric) in enumerate(zip(axes, METRICS, strict=True)):
+    plot_runs(ax, {names.get(n, n): np.array(values)[:, k] for n, values in scores.items()}, PALETTE[(5, 1, 3)[k]] / 255)
+    ax.set(xlabel=f"{metric}, %", xlim=(0, None))
+lesson.save(figure, "results")
+
+# %%
+# If the dots of a bar lie far apart, the mean alone proves nothing. So we compare seed by seed, with a t-test over the
+# differences (`compare`). A claim in parts holds if every part does.
 
 
 def text(name, k):
@@ -120,15 +153,8 @@ def text(name, k):
     return f"{values.mean():.1f}" + (f" +- {values.std():.1f}" if seeds > 1 else "")
 
 
-# %%
-# Seed by seed, a t-test over the differences (`compare`). A claim in parts holds if every part does. If a network finds no
-# small thing at all with one seed and many with another, the spread is large, and the mean alone proves nothing.
-
-METRICS = ("mean IU", "boundary F", "recall of things below 40 pixels")
-
-
 def judge(better, others, ks):
-    """The gains of one network over others by the metrics ks: in words, and whether all are gains."""
+    """Return the gains of one network over others by the metrics ks: in words, and whether all are gains."""
     gains = {f"{METRICS[k]}, over {worse}": compare(np.array(scores[better])[:, k] - np.array(scores[worse])[:, k])
              for worse in others for k in ks}
     return "; ".join(f"{name}: {gain} points" for name, (gain, _) in gains.items()), every(v for _, v in gains.values())
@@ -139,6 +165,11 @@ lesson.claim("S1", "DeconvNet, sec. 1 and 5", "DeconvNet recovers finer structur
              f"boundary F {text('FCN-32s', 1)} -> {text('DeconvNet', 1)}, recall of things below 40 pixels "
              f"{text('FCN-32s', 2)} -> {text('DeconvNet', 2)}%, mean IU {text('FCN-32s', 0)} -> {text('DeconvNet', 0)}; "
              f"{words} ({seeds} seeds)", holds)
+
+# %%
+# Two more claims: the ensemble beats both of its networks, and switches keep locations that the other ways of unpooling
+# lose. In the full run all three lean the paper's way; in each, one comparison cannot be told from chance with three seeds.
+
 words, holds = judge("DeconvNet + FCN-8s", ["DeconvNet", "FCN-8s"], (0,))
 lesson.claim("S1b", "DeconvNet, sec. 4.3 and table 1", "the mean of DeconvNet's and FCN-8s's probabilities beats both",
              f"mean IU DeconvNet {text('DeconvNet', 0)}, FCN-8s {text('FCN-8s', 0)}, both "
@@ -148,33 +179,20 @@ lesson.claim("A5c", "DeconvNet, sec. 3.2.1", "switches keep locations that neare
              "boundary F in the trained network: " + ", ".join(
                  f"{label} {text(name, 1)}" for name, label in (("DeconvNet", "switches"), ("nearest", "nearest"),
                                                                 ("nails", "nails"))) + f"; {words} ({seeds} seeds)", holds)
-figure = segmentation_sheet(images[:3], {"truth (white: void)": [test[i].label for i in range(3)], **{
-    name.replace("nearest", "nearest unpooling"): [r.labels for r in nets[name].predict(images[:3])]
-    for name in ("FCN-32s", "FCN-8s", "DeconvNet", "nearest")}, "mean with FCN-8s": [r.labels for r in both[:3]]},
-    test.class_names, size=1.7)
-lesson.save(figure, "predictions")
 
 # %%
 # 4. From coarse to fine (fig. 4)
 # -------------------------------
-# The strongest map after each unpooling and after the deconvolutions behind it: positions first, then dense shapes.
+# On the way up of one image: the strongest map after each unpooling, and after the deconvolutions behind it. Each map is
+# scaled by its largest value, black for 0 and white for the largest. Watch positions turn into shapes.
 
-net, x, stages = nets["DeconvNet"].eval(), lesson.tensor(standardize(images[0])[None]), {"picture": images[0]}
+net, x, stages = nets["DeconvNet"].eval(), lesson.tensor(standardize(images[0])[None]), {"image": images[0]}
 with no_grad():
     for name, maps in net.coarse_to_fine(x):
         strongest = maps.numpy()[0, maps.numpy()[0].mean(axis=(1, 2)).argmax()]
         stages[f"{name}, {maps.shape[2]}x{maps.shape[3]}"] = strongest / max(strongest.max(), 1e-6)
 lesson.save(show_images(stages, columns=5, size=1.9), "coarse_to_fine")
 
-figure, ax = plt.subplots(figsize=(7.5, 3.6), layout="constrained")
-for k, (colour, name) in enumerate(((BLUE, "mean IU"), (ORANGE, "boundary F-score"), (GREEN, "recall, small things"))):
-    at = np.arange(len(scores)) + 0.27 * (k - 1)
-    ax.bar(at, [m[k] for m in mean.values()], 0.25, color=colour, label=name)
-    for place, values in zip(at, scores.values(), strict=True):
-        ax.plot([place] * len(values), np.array(values)[:, k], "k.", ms=3)
-ax.set(xticks=range(len(scores)), ylabel="%", title="On test scenes; dots are seeds")
-names = {"nearest": "DeconvNet,\nnearest", "nails": "DeconvNet,\nnails", "DeconvNet + FCN-8s": "DeconvNet\n+ FCN-8s"}
-ax.set_xticklabels([names.get(n, n) for n in scores], fontsize=8)
-ax.legend(fontsize=8)
-lesson.save(figure, "results")
+# %%
+# Unpooling leaves single points with zeros between; the deconvolutions behind it fill the gaps.
 lesson.finish()

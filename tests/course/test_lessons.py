@@ -382,7 +382,7 @@ def test_a_lesson_is_short_and_in_form(script):
 
 
 CELL, LESSON = 25, 200  # lines of code
-TO_DIVIDE = {"09_deconvnet", "10_pspnet", "11_deeplab",
+TO_DIVIDE = {"11_deeplab",
              "12_segmentation_showdown"}
 
 
