@@ -88,7 +88,7 @@ print(f"{'':<10} {'parameters':>10} {'MACs':>12} {'accuracy':>9} {'seconds':>8}"
 for name, (options, config) in CLASSIFIERS.items():
     minicv.seed(lesson.seed)
     nets[name] = net = models.build(name, **options)
-    first_filters[name] = net.parameters()[0].numpy().copy()
+    first_filters[name] = next(net.parameters()).numpy().copy()
     if lesson.quick:
         config = {**config, "steps": 12}
     losses, moments = runs[name] = trained(net, train, test, checks=6, **config)
@@ -130,7 +130,7 @@ lesson.save(figure, "learning")
 # that the filters started from still hide what they have learned. So the last row shows the difference. Look for edges,
 # bars and blobs in it.
 
-before, after = first_filters["alexnet"], nets["alexnet"].parameters()[0].numpy()
+before, after = first_filters["alexnet"], next(nets["alexnet"].parameters()).numpy()
 figure, axes = plt.subplots(3, 16, figsize=(12, 2.6), layout="constrained")
 for row, (title, weights) in zip(axes, {"random": before, "trained": after, "change": after - before}.items(), strict=True):
     for ax, filter in zip(row, weights, strict=True):
@@ -238,7 +238,7 @@ def separable(conv):
 def resnet(kind, seed):
     minicv.seed(lesson.seed + seed)
     net = models.build("resnet18")
-    for module in [m for _, m in net.modules()] if kind == "separable" else ():
+    for module in list(net.modules()) if kind == "separable" else ():
         for name, layer in list(vars(module).items()):
             if isinstance(layer, nn.Conv2d) and layer.weight.shape[2] == 3:
                 setattr(module, name, separable(layer))

@@ -58,7 +58,7 @@ lesson.save(figure, "network")
 thin = models.build("unet", "paper", width=1)
 with no_grad():
     output = thin(lesson.tensor(np.zeros((1, 1, 572, 572), np.float32))).shape[2]
-convs = sum(isinstance(module, nn.Conv2d | nn.ConvTranspose2d) for _, module in paper.modules())
+convs = sum(isinstance(module, nn.Conv2d | nn.ConvTranspose2d) for module in paper.modules())
 lesson.claim("S2", "U-Net, sec. 2 and Fig. 1", "a tile of 572 gives 388; 23 convolutional layers",
              f"{maps[-1].side} by the layers, {output} by running them; {convs} convolutional layers, "
              f"{paper.num_parameters():,} parameters", maps[-1].side == output == 388 and convs == 23)

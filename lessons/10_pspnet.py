@@ -25,7 +25,7 @@ from minicv.data.generated.street_scenes import BOAT, CAR, CLASSES, StreetScenes
 from minicv.metrics import ConfusionMatrix
 from minicv.models.segmentation.pspnet import ROWS, PyramidPooling
 from minicv.models.summary import summarise
-from minicv.optim import Adam, Schedule, poly
+from minicv.optim import Adam, LambdaLR, poly
 from minicv.training.segmentation import SegmentationConfig, train_segmentation
 from minicv.viz import PALETTE, segmentation_sheet, show_images
 
@@ -122,7 +122,7 @@ def trained(row, seed):
     net, rng = network(row, 1 + seed, auxiliary=0.0), np.random.default_rng([lesson.seed, seed])
     head = [p for name, p in net.named_parameters() if not name.startswith("backbone")]
     optimizer = Adam(head, lr=0.004)
-    schedule = Schedule(optimizer, poly(steps, power=0.9))
+    schedule = LambdaLR(optimizer, poly(steps, power=0.9))
     for _ in range(steps):
         some = rng.choice(len(train), 4, replace=False)
         loss = F.cross_entropy(scores(net, train_maps[some]), lesson.tensor(train_labels[some]), weights, ignore_index=255)

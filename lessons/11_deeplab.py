@@ -26,7 +26,7 @@ from minicv.metrics import ConfusionMatrix
 from minicv.metrics.boundary import BoundaryFScore
 from minicv.metrics.object_size import ObjectSizeScores
 from minicv.models.summary import summarise
-from minicv.optim import Adam, Schedule, poly
+from minicv.optim import Adam, LambdaLR, poly
 from minicv.training.segmentation import SegmentationConfig, train_segmentation
 from minicv.viz import PALETTE, segmentation_sheet
 
@@ -96,7 +96,7 @@ def trained(seed, output_stride=8, **options):
     net, rng = network(1 + seed, output_stride=output_stride, **options), np.random.default_rng([lesson.seed, seed])
     head = [p for name, p in net.named_parameters() if not name.startswith("backbone")]
     optimizer = Adam(head, lr=0.004)
-    schedule = Schedule(optimizer, poly(steps, power=0.9))
+    schedule = LambdaLR(optimizer, poly(steps, power=0.9))
     for _ in range(steps):
         some = rng.choice(len(train), 8, replace=False)
         labels = lesson.tensor(train_labels[some])

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from minicv import Tensor, backend, nn
-from minicv.optim import SGD, Adam, Optimizer, Schedule, constant, cosine, multistep, poly, steps, warmup
+from minicv.optim import SGD, Adam, LambdaLR, Optimizer, constant, cosine, multistep, poly, steps, warmup
 from tests import strict_device  # noqa: F401 - makes the device "strict" known
 from tests.oracle import require
 
@@ -109,7 +109,7 @@ def test_adam_by_hand():
 def test_steps_keep_float32_and_leave_the_old_array_alone():
     def by_hand(p):
         sgd = SGD(p, 0.1)
-        sgd.groups[0]["lr"] = np.float64(0.2)
+        sgd.param_groups[0]["lr"] = np.float64(0.2)
         return sgd
 
     ours, point1 = np.float64(0.9), np.float64(0.1)  # beside which NumPy would make float64 of float32
@@ -138,7 +138,7 @@ def test_steps_keep_float32_and_leave_the_old_array_alone():
     (lambda p: SGD([{"params": p[0]}], 0.1), TypeError, r"SGD\(params\): pass .* dicts with such a list as 'params'"),
     (lambda p: SGD([{"lr": 1}], 0.1), TypeError, r"SGD\(params\): pass a list of Tensors, or of dicts"),
     (lambda p: SGD([p[0] * 2], 0.1), ValueError, r"SGD\(params\): a parameter \(2,\) is the result of Mul"),
-    (lambda p: SGD([{"params": p, "rate": 1}], 0.1), ValueError, "a group has no option rate; there are lr, momentum"),
+    (lambda p: SGD([{"params": p, "rate": 1}], 0.1), ValueError, "a group has no option rate; it has lr, momentum"),
 ])
 def test_what_cannot_work_is_refused(make, error, message):
     with pytest.raises(error, match=message):
@@ -157,7 +157,7 @@ def test_zero_grad_forgets_and_a_step_without_gradients_changes_nothing():
 
 def test_params_may_be_any_iterable():
     layer = nn.Linear(2, 2)
-    assert SGD((p for p in layer.parameters()), lr=1.0).groups[0]["params"] == layer.parameters()
+    assert SGD((p for p in layer.parameters()), lr=1.0).param_groups[0]["params"] == list(layer.parameters())
 
 
 # --------------------------------------------------------------------------------------------- going on from a state
@@ -218,7 +218,7 @@ def test_state_goes_to_the_device_of_its_parameter():
 ])
 def test_a_state_of_other_parameters_changes_nothing(saved, message):
     sgd = SGD([leaf(np.ones((2, 3))), leaf(np.ones(2))], 0.1, 0.9)
-    for p in sgd.groups[0]["params"]:
+    for p in sgd.param_groups[0]["params"]:
         p.grad = np.full(p.shape, 4.0)
     sgd.step()
     with pytest.raises(ValueError, match=message):
@@ -319,10 +319,10 @@ def test_a_model_with_its_optimizer_and_schedule_can_be_copied(copied, schedule,
         return net.state_dict()
 
     net = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 1))
-    plan = Schedule(make(net.parameters()), schedule)
+    plan = LambdaLR(make(net.parameters()), schedule)
     go_on(net, plan)
     other, other_plan = copied((net, plan))
-    assert other_plan.optimizer.groups[0]["params"][0] is other[0].weight and other_plan.count == 3
+    assert other_plan.optimizer.param_groups[0]["params"][0] is other[0].weight and other_plan.last_epoch == 3
     before = other.state_dict()
     expected = go_on(net, plan)
     for name, value in other.state_dict().items():
@@ -335,10 +335,10 @@ def test_a_model_with_its_optimizer_and_schedule_can_be_copied(copied, schedule,
 
 def rates(factor, count, lr=1.0):
     optimizer = SGD([leaf(np.ones(1))], lr=lr)
-    schedule = Schedule(optimizer, factor)
+    schedule = LambdaLR(optimizer, factor)
     seen = []
     for _ in range(count):
-        seen.append(optimizer.groups[0]["lr"])
+        seen.append(optimizer.param_groups[0]["lr"])
         schedule.step()
     return seen
 
@@ -373,16 +373,16 @@ def test_warmup():
 
 def test_a_schedule_keeps_the_ratio_of_the_groups():
     optimizer = SGD([{"params": [leaf(np.ones(1))], "lr": 10.0}, {"params": [leaf(np.ones(1))]}], lr=1.0)
-    schedule = Schedule(optimizer, steps(1))
+    schedule = LambdaLR(optimizer, steps(1))
     schedule.step()
-    np.testing.assert_allclose([group["lr"] for group in optimizer.groups], [1.0, 0.1])
+    np.testing.assert_allclose([group["lr"] for group in optimizer.param_groups], [1.0, 0.1])
 
 
 def test_a_new_schedule_starts_from_the_first_rate():
     optimizer = SGD([leaf(np.ones(1))], lr=1.0)
-    Schedule(optimizer, steps(1)).step()
-    Schedule(optimizer, constant())
-    assert optimizer.groups[0]["lr"] == 1
+    LambdaLR(optimizer, steps(1)).step()
+    LambdaLR(optimizer, constant())
+    assert optimizer.param_groups[0]["lr"] == 1
 
 
 # ------------------------------------------------------------------------------------------------------------ errors
@@ -397,13 +397,13 @@ P = leaf(np.ones((2, 3)))
     (lambda: Adam([{"params": [P], "lr": -1}]), ValueError, r"Adam\(lr=-1\): must .* must not be negative"),
     (lambda: SGD(P, lr=0.1), TypeError, r"SGD\(params\): got one Tensor of shape \(2, 3\); pass a list, as in \[te"),
     (lambda: SGD([{"params": [P]}, {"params": [P]}], lr=0.1), ValueError, r"SGD\(params\): a parameter occurs twice"),
-    (lambda: poly(0), ValueError, r"poly\(total=0\): must be at least 1, a number of steps"),
-    (lambda: steps(0), ValueError, r"steps\(every=0\): must be at least 1"),
+    (lambda: poly(0), ValueError, r"poly\(total_iters=0\): must be at least 1, a number of steps"),
+    (lambda: steps(0), ValueError, r"steps\(step_size=0\): must be at least 1"),
     (lambda: poly(5, -1), ValueError, r"poly\(power=-1\): must be a finite number of at least 0"),
     (lambda: steps(5, np.nan), ValueError, r"steps\(gamma=nan\): must be a finite number"),
     (lambda: multistep([5], -0.1), ValueError, r"multistep\(gamma=-0.1\): must be a finite number of at least 0"),
     (lambda: warmup(5, constant(), np.inf), ValueError, r"warmup\(start=inf\): must be a finite number"),
-    (lambda: cosine(-3), ValueError, r"cosine\(total=-3\): must be at least 1"),
+    (lambda: cosine(-3), ValueError, r"cosine\(total_iters=-3\): must be at least 1"),
 ])
 def test_errors(make, error, message):
     with pytest.raises(error, match=message):
@@ -412,7 +412,7 @@ def test_errors(make, error, message):
 
 def test_an_optimiser_without_an_update():
     optimizer = Optimizer([leaf(np.ones(1))], lr=1.0)
-    optimizer.groups[0]["params"][0].grad = np.ones(1)
+    optimizer.param_groups[0]["params"][0].grad = np.ones(1)
     with pytest.raises(TypeError, match="Optimizer has no update"):
         optimizer.step()
 

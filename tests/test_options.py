@@ -115,7 +115,7 @@ PAIRS = [(name, data) for name in kinds.names()
 @pytest.mark.parametrize(("name", "data"), PAIRS, ids=lambda value: str(value))
 def test_train_uses_or_refuses_each_option(networks, monkeypatch, name, data):
     segmentation, model = name in models.names("segmentation"), networks(name, data)
-    batch_norm = any(type(m).__name__ == "BatchNorm2d" for _, m in model.modules())
+    batch_norm = any(type(m).__name__ == "BatchNorm2d" for m in model.modules())
     rule = {"config": True, "with sgd": True, "pixels": segmentation, "objects": not segmentation,
             "with batch norm": batch_norm, "with batch norm and mpirun": batch_norm, "instances": segmentation,
             "with a width": "width" in models.model_options(type(model)), "with --schedule step": False,

@@ -73,7 +73,7 @@ class Kind:
     def check(self, args: argparse.Namespace, config: training.TrainConfig, dataset: Any, model: Module,
               processes: int = 1) -> None:
         """``UserError`` for an option of train that would change nothing for this network and data."""
-        batch_norm = any(isinstance(module, BatchNorm2d) for _, module in model.modules())
+        batch_norm = any(isinstance(module, BatchNorm2d) for module in model.modules())
         if args.freeze_bn is not None and not batch_norm:
             raise UserError(f"--{'' if args.freeze_bn else 'no-'}freeze-bn is not for this {args.model}, which has no "
                             "batch norm")

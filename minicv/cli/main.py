@@ -299,7 +299,8 @@ def run_train(args: argparse.Namespace) -> int:
                       + (f", from step {job.step}" if args.resume else ""), flush=True)
                 if run.previous_steps != config.steps:
                     print(f"{config.steps} steps in place of {run.previous_steps}: the schedule of the learning rate "
-                          f"is from here on that over {config.steps} steps, now {job.optimizer.groups[0]['lr']:.3g}")
+                          f"is from here on that over {config.steps} steps, now "
+                          f"{job.optimizer.param_groups[0]['lr']:.3g}")
             if group.rank == 0 and number == job.step == 0:
                 for line in training.missing_targets(task):
                     print(f"warning: {line}", flush=True)

@@ -50,7 +50,7 @@ def he_normal(shape: tuple[int, ...], fan: int | None = None) -> Array:
     return normal(shape, math.sqrt(2 / (fan or fan_in(shape))))  # U-Net, sec. 3: std = sqrt(2/N)
 
 
-def taps_first(w: Array) -> Array:
+def khwc_layout(w: Array) -> Array:
     """The same kernel (O, C, KH, KW), in memory as (KH, KW, C, O): ``minicv/fast`` takes its taps without a copy.
 
     A step of a 3x3 convolution of 512 channels on maps of 2x2 takes 0.43 of the time.

@@ -29,14 +29,14 @@ class Conv2d(Module):
                  padding: Size | str = 0, dilation: Size = 1, groups: int = 1, bias: bool = True):
         check_channels("Conv2d", in_channels, out_channels, groups)
         shape = (out_channels, in_channels // groups, *pair(kernel_size, "Conv2d(kernel_size)", 1))
-        self.weight = Parameter(init.taps_first(init.he_normal(shape)))
+        self.weight = Parameter(init.khwc_layout(init.he_normal(shape)))
         self.bias = Parameter(init.zeros((out_channels,))) if bias else None
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
 
     def forward(self, x: Tensor) -> Tensor:
         return F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
-    def extra(self) -> str:
+    def extra_repr(self) -> str:
         return f"{self.weight.shape}, stride={self.stride}, padding={self.padding}, dilation={self.dilation}"
 
 
@@ -50,7 +50,7 @@ class ConvTranspose2d(Module):
         sh, sw = pair(stride, "ConvTranspose2d(stride)", 1)
         # Each output pixel is reached by KH KW / (sh sw) taps from each input channel: that is its N.
         fan = max(1, in_channels // groups * KH * KW // (sh * sw))
-        self.weight = Parameter(init.taps_first(init.he_normal((in_channels, out_channels // groups, KH, KW), fan)))
+        self.weight = Parameter(init.khwc_layout(init.he_normal((in_channels, out_channels // groups, KH, KW), fan)))
         self.bias = Parameter(init.zeros((out_channels,))) if bias else None
         self.stride, self.padding, self.output_padding = stride, padding, output_padding
         self.groups, self.dilation = groups, dilation
@@ -59,7 +59,7 @@ class ConvTranspose2d(Module):
         return F.conv_transpose2d(x, self.weight, self.bias, self.stride, self.padding, self.output_padding,
                                   self.groups, self.dilation)
 
-    def extra(self) -> str:
+    def extra_repr(self) -> str:
         return f"{self.weight.shape}, stride={self.stride}, padding={self.padding}"
 
 
@@ -75,7 +75,7 @@ class Linear(Module):
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, self.weight, self.bias)
 
-    def extra(self) -> str:
+    def extra_repr(self) -> str:
         return f"{self.weight.shape}"
 
 
@@ -95,7 +95,7 @@ class LeakyReLU(Module):
     def forward(self, x: Tensor) -> Tensor:
         return F.leaky_relu(x, self.negative_slope)
 
-    def extra(self) -> str:
+    def extra_repr(self) -> str:
         return f"{self.negative_slope}"
 
 
@@ -108,7 +108,7 @@ class Dropout(Module):
     def forward(self, x: Tensor) -> Tensor:
         return F.dropout(x, self.p, self.training)
 
-    def extra(self) -> str:
+    def extra_repr(self) -> str:
         return f"p={self.p}"
 
 
@@ -124,7 +124,7 @@ class MaxPool2d(Module):
         return F.max_pool2d(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode,
                             self.return_indices)
 
-    def extra(self) -> str:
+    def extra_repr(self) -> str:
         return f"{self.kernel_size}, stride={self.stride}, padding={self.padding}"
 
 
@@ -142,13 +142,13 @@ class BatchNorm2d(Module):
 
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1):
         self.weight, self.bias = Parameter(init.ones((num_features,))), Parameter(init.zeros((num_features,)))
-        self.buffer("running_mean", init.zeros((num_features,)))
-        self.buffer("running_var", init.ones((num_features,)))
+        self.register_buffer("running_mean", init.zeros((num_features,)))
+        self.register_buffer("running_var", init.ones((num_features,)))
         self.eps, self.momentum = eps, momentum
 
     def forward(self, x: Tensor) -> Tensor:
         return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias,
                             self.training and not self.frozen, self.momentum, self.eps, self.group)
 
-    def extra(self) -> str:
+    def extra_repr(self) -> str:
         return f"{self.weight.size}"

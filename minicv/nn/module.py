@@ -4,7 +4,7 @@ from __future__ import annotations
 import contextlib
 import reprlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -31,8 +31,9 @@ def some(names: list[str], most: int = 5) -> str:
 class Module:
     """Base of layers and networks. Write ``__init__`` and ``forward``; call the module to run it.
 
-    Attributes that are Parameters, Modules, or arrays registered with ``buffer`` (running statistics: kept, not
-    trained) belong to the module; their names, joined with dots, are the keys of ``state_dict``, as in PyTorch.
+    Parameters, Modules, and arrays registered with ``register_buffer`` (saved but not trained, as running statistics)
+    belong to the module that has them as attributes. Their names, joined with dots, are the keys of ``state_dict``, as
+    in PyTorch.
     """
 
     training = True
@@ -43,52 +44,83 @@ class Module:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.forward(*args, **kwargs)
 
-    def buffer(self, name: str, array: Array) -> None:
-        """Add an array that is saved with the parameters but not trained, ``self.NAME``."""
+    def register_buffer(self, name: str, array: Array) -> None:
+        """Add the array ``self.NAME``, which is saved with the parameters but not trained."""
         self.__dict__.setdefault("_buffers", []).append(name)
         setattr(self, name, array)
 
-    def modules(self, prefix: str = "", every_name: bool = False) -> Iterator[tuple[str, Module]]:
-        """This module and all inside it, outer ones first, with their dotted names ("" for this one).
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """Yield (name, module) of the modules directly inside this one, in the order of definition, each once."""
+        seen: set[Module] = set()
+        for name, value in vars(self).items():
+            if isinstance(value, Module) and value not in seen:
+                seen.add(value)
+                yield name, value
 
-        One that stands in several places comes once, under its first name; with ``every_name`` under each. A module
+    def children(self) -> Iterator[Module]:
+        """Yield the modules directly inside this one."""
+        return (module for _, module in self.named_children())
+
+    def named_modules(self, prefix: str = "", remove_duplicate: bool = True) -> Iterator[tuple[str, Module]]:
+        """Yield (dotted name, module) of this module ("") and of all inside it, outer ones first.
+
+        A module with several names comes once, under the first, or under each without ``remove_duplicate``. A module
         that holds one around it does not lead back to it.
         """
-        return self._walk(prefix, every_name, set())
+        return self._walk(prefix, remove_duplicate, set())
 
-    def _walk(self, prefix: str, every_name: bool, passed: set[Module]) -> Iterator[tuple[str, Module]]:
+    def _walk(self, prefix: str, remove_duplicate: bool, passed: set[Module]) -> Iterator[tuple[str, Module]]:
         if self in passed:
             return
         passed.add(self)
         yield prefix, self
         for name, value in vars(self).items():
             if isinstance(value, Module):
-                yield from value._walk(f"{prefix}.{name}" if prefix else name, every_name, passed)
-        if every_name:
+                yield from value._walk(f"{prefix}.{name}" if prefix else name, remove_duplicate, passed)
+        if not remove_duplicate:
             passed.remove(self)  # only those around it count
 
-    def named_parameters(self, every_name: bool = False) -> Iterator[tuple[str, Parameter]]:
-        """(dotted name, Parameter), in the order of definition; a tied one once, or under each of its names."""
-        seen: set[Parameter] = set()
-        for prefix, module in self.modules(every_name=every_name):
-            for name, value in vars(module).items():
-                if isinstance(value, Parameter) and (every_name or value not in seen):
-                    seen.add(value)
-                    yield f"{prefix}.{name}" if prefix else name, value
+    def modules(self) -> Iterator[Module]:
+        """Yield this module and all inside it, outer ones first, each once."""
+        return (module for _, module in self.named_modules())
 
-    def named_buffers(self, every_name: bool = False) -> Iterator[tuple[str, Module, str]]:
-        """(dotted name, its module, its attribute) of every buffer; one array once, or under each of its names."""
+    def named_parameters(self, prefix: str = "", recurse: bool = True,
+                         remove_duplicate: bool = True) -> Iterator[tuple[str, Parameter]]:
+        """Yield (dotted name, Parameter) in the order of definition; a tied one once, or under each of its names.
+
+        Without ``recurse``, those of this module alone.
+        """
+        seen: set[Parameter] = set()
+        for path, module in self.named_modules(prefix, remove_duplicate) if recurse else [(prefix, self)]:
+            for name, value in vars(module).items():
+                if isinstance(value, Parameter) and not (remove_duplicate and value in seen):
+                    seen.add(value)
+                    yield f"{path}.{name}" if path else name, value
+
+    def named_buffers(self, prefix: str = "", recurse: bool = True,
+                      remove_duplicate: bool = True) -> Iterator[tuple[str, Array]]:
+        """Yield (dotted name, array) of every buffer, as ``named_parameters`` does of the parameters."""
+        return ((path, getattr(module, name))
+                for path, module, name in self._buffer_places(prefix, recurse, remove_duplicate))
+
+    def _buffer_places(self, prefix: str = "", recurse: bool = True,
+                       remove_duplicate: bool = True) -> Iterator[tuple[str, Module, str]]:
+        """Yield (dotted name, module, attribute) of every buffer."""
         seen: set[int] = set()
-        for prefix, module in self.modules(every_name=every_name):
+        for path, module in self.named_modules(prefix, remove_duplicate) if recurse else [(prefix, self)]:
             for name in vars(module).get("_buffers", ()):
                 array = getattr(module, name)
-                if every_name or id(array) not in seen:
+                if not (remove_duplicate and id(array) in seen):
                     seen.add(id(array))
-                    yield f"{prefix}.{name}" if prefix else name, module, name
+                    yield f"{path}.{name}" if path else name, module, name
 
-    def parameters(self) -> list[Parameter]:
-        """All parameters, each once, in the order of definition."""
-        return [p for _, p in self.named_parameters()]
+    def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
+        """Yield all parameters, each once, in the order of definition."""
+        return (p for _, p in self.named_parameters(recurse=recurse))
+
+    def buffers(self, recurse: bool = True) -> Iterator[Array]:
+        """Yield all buffers, each once, in the order of definition."""
+        return (array for _, array in self.named_buffers(recurse=recurse))
 
     def num_parameters(self) -> int:
         """How many numbers are trained."""
@@ -101,7 +133,7 @@ class Module:
 
     def train(self, mode: bool = True) -> Module:
         """Training mode (dropout drops, batch norm uses the batch) for this module and all inside; returns it."""
-        for _, module in self.modules():
+        for module in self.modules():
             module.training = mode
         return self
 
@@ -113,21 +145,21 @@ class Module:
         """Move all parameters and buffers to ``"numpy"`` or ``"cupy"``, in place; returns the module."""
         for p in self.parameters():
             p.data, p.grad = backend.to_device(p.data, device), None
-        self._set_buffers({n: backend.to_device(getattr(m, a), device) for n, m, a in self.named_buffers()})
+        self._set_buffers({name: backend.to_device(array, device) for name, array in self.named_buffers()})
         return self
 
     def _set_buffers(self, new: dict[str, Array]) -> None:
         """Replace buffers by name. Modules that shared an array share the new one."""
-        places = {n: (m, a, getattr(m, a)) for n, m, a in self.named_buffers(every_name=True)}
+        places = {n: (m, a, getattr(m, a)) for n, m, a in self._buffer_places(remove_duplicate=False)}
         replaced = {id(places[name][2]): array for name, array in new.items()}
         for module, attribute, old in places.values():
             setattr(module, attribute, replaced.get(id(old), old))
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Copies of all parameters and buffers as NumPy arrays, by dotted name; what is tied, under each name."""
-        state = {name: backend.to_numpy(p.data).copy() for name, p in self.named_parameters(every_name=True)}
-        for name, module, attribute in self.named_buffers(every_name=True):
-            state[name] = backend.to_numpy(getattr(module, attribute)).copy()
+        state = {name: backend.to_numpy(p.data).copy() for name, p in self.named_parameters(remove_duplicate=False)}
+        for name, array in self.named_buffers(remove_duplicate=False):
+            state[name] = backend.to_numpy(array).copy()
         return state
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
@@ -136,8 +168,8 @@ class Module:
         So is a parameter with several names that has several values in the state. Nothing is changed unless everything
         fits.
         """
-        parameters = dict(self.named_parameters(every_name=True))
-        buffers = {n: getattr(m, a) for n, m, a in self.named_buffers(every_name=True)}
+        parameters = dict(self.named_parameters(remove_duplicate=False))
+        buffers = dict(self.named_buffers(remove_duplicate=False))
         own = {name: value.shape for name, value in [*parameters.items(), *buffers.items()]}
         state = {name: value.data if isinstance(value, Tensor) else value for name, value in state.items()}
         for name, value in state.items():
@@ -157,19 +189,19 @@ class Module:
             shown = "; ".join(wrong[:5]) + (f"; and {len(wrong) - 5} more" if len(wrong) > 5 else "")
             raise ValueError(f"{type(self).__name__}.load_state_dict: the state does not fit the model: {shown}")
         for name, p in self.named_parameters():
-            new = backend.xp_of(p.data).empty_like(p.data)  # as it lies in memory, see init.taps_first
+            new = backend.xp_of(p.data).empty_like(p.data)  # as it lies in memory, see init.khwc_layout
             new[...] = backend.to_device(np.array(state[name], dtype=p.dtype), p.device)
             p.data, p.grad = new, None
         self._set_buffers({name: backend.to_device(np.array(state[name], dtype=buffers[name].dtype),
                                                    backend.device_of(buffers[name]))
-                           for name, _, _ in self.named_buffers()})
+                           for name, _ in self.named_buffers()})
 
     @reprlib.recursive_repr("...")
     def __repr__(self) -> str:
         inside = [f"  ({n}): {v!r}".replace("\n", "\n  ") for n, v in vars(self).items() if isinstance(v, Module)]
-        return f"{type(self).__name__}({self.extra()}" + ("\n" + "\n".join(inside) + "\n)" if inside else ")")
+        return f"{type(self).__name__}({self.extra_repr()}" + ("\n" + "\n".join(inside) + "\n)" if inside else ")")
 
-    def extra(self) -> str:
+    def extra_repr(self) -> str:
         """What ``repr`` shows between the brackets."""
         return ""
 
@@ -199,6 +231,9 @@ class Sequential(Module):
 class ModuleList(Sequential):
     """A list of modules, named "0", "1", ...; it has no forward."""
 
+    def __init__(self, modules: Iterable[Module] = ()):
+        super().__init__(*modules)
+
     def forward(self, *args: Any) -> Any:
         raise TypeError("ModuleList has no forward: call its modules")
 
@@ -214,7 +249,7 @@ def evaluating(model: Module) -> Iterator[None]:
     restores must not be what another is in the middle of.
     """
     with _one_at_a_time:
-        modes = [(module, module.training) for _, module in model.modules()]
+        modes = [(module, module.training) for module in model.modules()]
         model.eval()
         try:
             yield

@@ -268,7 +268,7 @@ def stored(a: Array) -> tuple[Array, list[int] | None]:
     """An array with its axes in the order of memory, and their order in the Tensor; None: the same."""
     if a.flags.c_contiguous:
         return a, None
-    order = sorted(range(a.ndim), key=lambda i: -a.strides[i])  # pickle keeps no other, see init.taps_first
+    order = sorted(range(a.ndim), key=lambda i: -a.strides[i])  # pickle keeps no other, see init.khwc_layout
     return a.transpose(order), sorted(range(a.ndim), key=order.__getitem__)
 
 

@@ -164,8 +164,8 @@ def load_training(path: str | os.PathLike, training: Training, metadata: dict[st
         training.model.load_state_dict({n: array for n, array in state.items() if not n.startswith(OPTIMIZER)})
     except (LookupError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: {error}") from error
-    training.step = training.schedule.count = info["step"]
-    training.schedule.apply()
+    training.step = info["step"]
+    training.schedule.step(info["step"])
     return info
 
 

@@ -15,7 +15,7 @@ from .. import ops as F
 from ..autograd import Tensor, no_grad
 from ..models.backbones.classifier import normalize
 from ..nn import Module
-from ..optim import Adam, Schedule, cosine, warmup
+from ..optim import Adam, LambdaLR, cosine, warmup
 
 
 def train_classifier(model: Module, images: np.ndarray, labels: np.ndarray, steps: int, *, batch: int = 32,
@@ -30,8 +30,8 @@ def train_classifier(model: Module, images: np.ndarray, labels: np.ndarray, step
         raise ValueError(f"train_classifier: needs one label per image and a batch of 1 to {len(images)}, got "
                          f"{len(images)} images, {len(labels)} labels and batch {batch}")
     optimizer = Adam(model.parameters(), lr)
-    schedule = Schedule(optimizer, warmup(steps // 20, cosine(steps)))
-    rng, device, order = np.random.default_rng(seed), model.parameters()[0].device, np.empty(0, int)
+    schedule = LambdaLR(optimizer, warmup(steps // 20, cosine(steps)))
+    rng, device, order = np.random.default_rng(seed), next(model.parameters()).device, np.empty(0, int)
     model.train()
     for _ in range(steps):
         if len(order) < batch:
@@ -51,7 +51,7 @@ def train_classifier(model: Module, images: np.ndarray, labels: np.ndarray, step
 @no_grad()
 def classifier_scores(model: Module, images: np.ndarray, batch: int = 100) -> np.ndarray:
     """Return the scores, float32 (N, K), of images (N, C, H, W) in 0..1; the model runs in evaluation mode."""
-    was_training, device = model.training, model.parameters()[0].device
+    was_training, device = model.training, next(model.parameters()).device
     model.eval()
     try:
         return np.concatenate([model(Tensor(normalize(images[i:i + batch])).to(device)).numpy()

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 
 from ..errors import UserError
 from ..nn import Module
-from ..optim import SGD, Adam, Optimizer, Schedule, constant, cosine, multistep, poly, warmup
+from ..optim import SGD, Adam, LambdaLR, Optimizer, constant, cosine, multistep, poly, warmup
 
 # Replace a network's numbers for SGD. No weight decay: Adam divides the L2 term by the gradient's size, so it does
 # little.
@@ -80,14 +80,14 @@ class TrainConfig:
                  "step": multistep([round(m * self.steps) for m in self.milestones], self.gamma)}
         return warmup(self.warmup, after[self.schedule], self.warmup_start)(step)
 
-    def make_optimizer(self, model: Module) -> tuple[Optimizer, Schedule]:
+    def make_optimizer(self, model: Module) -> tuple[Optimizer, LambdaLR]:
         """Build the optimizer and its learning-rate schedule.
 
         The groups are those of ``model.parameter_groups()``, if it has that method; a group's "lr" is a factor of the
         config's.
         """
         groups: list[dict[str, Any]] = (model.parameter_groups() if hasattr(model, "parameter_groups") else
-                                        [{"params": model.parameters()}])
+                                        [{"params": list(model.parameters())}])
         groups = [{**group, "lr": self.lr * group.get("lr", 1)} for group in groups]
         if not self.decay_biases:
             biases = {id(p) for name, p in model.named_parameters() if name.endswith("bias")}
@@ -96,4 +96,4 @@ class TrainConfig:
                 ([p for p in group["params"] if id(p) in biases], {"weight_decay": 0.0})) if params]
         optimizer: Optimizer = (SGD(groups, self.lr, self.momentum, self.weight_decay) if self.optimizer == "sgd" else
                                 Adam(groups, self.lr, weight_decay=self.weight_decay))
-        return optimizer, Schedule(optimizer, self.lr_factor)
+        return optimizer, LambdaLR(optimizer, self.lr_factor)

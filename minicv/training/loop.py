@@ -68,7 +68,7 @@ class Training:
     def __iter__(self) -> Iterator[Losses]:
         self.model.train()
         self.group.broadcast(self.model)
-        device = self.model.parameters()[0].device
+        device = next(self.model.parameters()).device
         for examples in self._batches():
             batch = to_device(self.task.collate(examples), device)
             with backend.seeded(self.config.seed, self.step, self.group.rank):  # for dropout
@@ -80,7 +80,7 @@ class Training:
         losses = self.model.losses(*batch)
         total = sum(losses.values())
         self.optimizer.zero_grad()
-        self.group.backward(total, self.model.parameters())  # gradients: the mean over the processes
+        self.group.backward(total, list(self.model.parameters()))  # gradients: the mean over the processes
         self.optimizer.step()
         self.schedule.step()
         self.step += 1
@@ -115,7 +115,7 @@ class Training:
 
 def prepare_batch_norm(model: Module, freeze: bool, group: ProcessGroup | None) -> None:
     """Freeze or unfreeze every batch norm, and let it normalize over the whole batch of the processes of ``group``."""
-    for _, module in model.modules():
+    for module in model.modules():
         if isinstance(module, BatchNorm2d):
             module.group = group
             if module.frozen or freeze:

@@ -112,7 +112,7 @@ class Run:
         if step % LOG_EVERY == 0 or step == steps:
             self.check_finite()
             means = {name: float(np.mean([each.get(name, 0.0) for each in self.recent])) for name in losses}
-            lr, memory = self.training.optimizer.groups[0]["lr"], max_memory()
+            lr, memory = self.training.optimizer.param_groups[0]["lr"], max_memory()
             self.lines.append({"step": step, **means, "lr": lr, "seconds": round(self.seconds, 2), "memory": memory})
             bar.set_postfix(loss=f"{self.mean_loss():.4f}", lr=f"{lr:.2g}", memory=f"{memory / 2**20:.0f}M")
             self.recent.clear()

@@ -22,7 +22,7 @@ def doubled(model):
     """The model in float64."""
     for p in model.parameters():
         p.data = p.data.astype(np.float64)
-    for _, module, name in list(model.named_buffers()):
+    for module, name in [(m, name) for m in model.modules() for name, _ in m.named_buffers(recurse=False)]:
         setattr(module, name, getattr(module, name).astype(np.float64))
     return model
 
@@ -42,7 +42,8 @@ def ours_and_pytorchs(model: Module, step: Step) -> tuple[dict[str, np.ndarray],
     """The step by minicv's operations and by PyTorch's, from the same buffers on. Skips where PyTorch is absent."""
     require("torch")
     from tests.oracle_ops import TABLE
-    buffers = [(module, name, getattr(module, name).copy()) for _, module, name in model.named_buffers()]
+    buffers = [(module, name, array.copy()) for module in model.modules()
+               for name, array in module.named_buffers(recurse=False)]
     ours = step(model)
     for module, name, array in buffers:
         setattr(module, name, array)

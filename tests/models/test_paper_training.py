@@ -94,7 +94,7 @@ def test_papers_boxes_and_batch_norm():
     assert (rpn.anchors_per_image, rpn.post_nms_top_n, rpn.allowed_border) == (256, (2000, 300), 0)  # sec. 3.1.3, 3.3
     assert (spp.regression_iou, spp.negative_nms_iou, spp.multi_size_training) == (0.5, 0.7, False)  # SPPNet, sec. 4.1
     assert yolo.config.shuffle_objects and yolo.dropout.p == 0.5
-    norms = [m for _, m in deeplab.modules() if isinstance(m, minicv.nn.BatchNorm2d)]
+    norms = [m for m in deeplab.modules() if isinstance(m, minicv.nn.BatchNorm2d)]
     assert len(norms) > 100 and {m.momentum for m in norms} == {0.0003}  # DeepLabv3, sec. 4.1: a decay of 0.9997
     assert psp.auxiliary == 0.4  # PSPNet, sec. 3.3
     with init.blank():
@@ -109,7 +109,7 @@ def test_biases_that_do_not_decay():
     for decay_biases in (True, False):
         optimizer, _ = TrainConfig(lr=0.5, weight_decay=0.1, decay_biases=decay_biases).make_optimizer(model)
         seen = {}
-        for group in optimizer.groups:
+        for group in optimizer.param_groups:
             seen |= {names[id(p)]: (group["lr"], group["weight_decay"]) for p in group["params"]}
         assert set(seen) == set(names.values())
         assert {seen[n] for n in seen if n.endswith("bias")} == {(1.0, 0.1 if decay_biases else 0.0)}
@@ -134,7 +134,7 @@ def test_frozen_batch_norm_keeps_its_numbers_and_normalizes_by_them(freeze):
     minicv.seed(0)
     model = models.build("pspnet", num_classes=3, backbone_options={"width": 4, "layers": (1, 1, 1, 1)}, channels=4)
     rng = np.random.default_rng(0)
-    for _, module in model.modules():
+    for module in model.modules():
         if isinstance(module, minicv.nn.BatchNorm2d):
             module.running_mean += rng.normal(0, 0.1, module.running_mean.shape).astype("f4")
     x = Tensor(rng.standard_normal((2, 3, 16, 16)).astype(np.float32))
@@ -143,13 +143,13 @@ def test_frozen_batch_norm_keeps_its_numbers_and_normalizes_by_them(freeze):
     for _ in Training(Once(model, x, label, batch=1, freeze_bn=freeze)):
         pass
     changed = {name for name, value in model.state_dict().items() if not np.array_equal(value, before[name])}
-    norms = {f"{name}.{part}" for name, m in model.modules() if isinstance(m, minicv.nn.BatchNorm2d)
+    norms = {f"{name}.{part}" for name, m in model.named_modules() if isinstance(m, minicv.nn.BatchNorm2d)
              for part in ("weight", "bias", "running_mean", "running_var")}
     assert (changed & norms == set()) if freeze else (norms <= changed)
     assert {name for name in before if name.endswith("weight")} - norms <= changed
     for _ in Training(Once(model, x, label, batch=1)):  # and thawed by the next training that does not freeze it
         pass
-    assert all(m.weight.requires_grad and not m.frozen for _, m in model.modules()
+    assert all(m.weight.requires_grad and not m.frozen for m in model.modules()
                if isinstance(m, minicv.nn.BatchNorm2d))
 
 

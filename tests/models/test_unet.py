@@ -62,7 +62,7 @@ PARAMETERS = 18_842_048 + 12_188_480 + 130
 def test_paper_preset_has_the_papers_layers_and_31_million_parameters():
     model = models.build("unet", "paper")
     assert model.num_parameters() == PARAMETERS == 31_030_658
-    layers = [m for _, m in model.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
+    layers = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
     assert len(layers) == 23  # "In total the network has 23 convolutional layers."
     assert model.output_size(572) == 388
     assert model.input_size(388) == 572
@@ -351,7 +351,7 @@ def test_predict_leaves_the_modes_of_all_modules_as_they_were(fails, monkeypatch
     for outer, inner in ((True, True), (True, False), (False, True), (False, False)):
         model = unet(dropout=0.5).train(outer)
         model.contract[1].train(inner)
-        before = [m.training for _, m in model.modules()]
+        before = [m.training for m in model.modules()]
         if fails:
             monkeypatch.setattr(UNet, "forward", lambda self, x: 1 / 0)
             with pytest.raises(ZeroDivisionError):
@@ -359,7 +359,7 @@ def test_predict_leaves_the_modes_of_all_modules_as_they_were(fails, monkeypatch
             monkeypatch.undo()
         else:
             model.predict([picture(9, 9)])
-        assert [m.training for _, m in model.modules()] == before
+        assert [m.training for m in model.modules()] == before
         assert model(Tensor(picture(100, 100)[None])).requires_grad  # gradients are on again
 
 

@@ -16,8 +16,8 @@ class Scale(nn.Module):
 
     def __init__(self, channels):
         self.weight = nn.Parameter(np.full(channels, 2, np.float32))
-        self.buffer("running_mean", np.zeros(channels, np.float32))
-        self.buffer("num_batches_tracked", np.array(0, np.int64))
+        self.register_buffer("running_mean", np.zeros(channels, np.float32))
+        self.register_buffer("num_batches_tracked", np.array(0, np.int64))
         self.eps = 1e-5
 
 
@@ -26,7 +26,7 @@ class Net(nn.Module):
         self.conv1 = nn.Conv2d(3, 4, 3, bias=False)
         self.norm = Scale(4)
         self.body = nn.Sequential(nn.Conv2d(4, 4, 3), nn.ReLU(), nn.Sequential(nn.ConvTranspose2d(4, 2, 2)))
-        self.branches = nn.ModuleList(nn.Linear(2, 3), nn.Linear(3, 5, bias=False))
+        self.branches = nn.ModuleList([nn.Linear(2, 3), nn.Linear(3, 5, bias=False)])
         self.scale = nn.Parameter(np.ones(1, np.float32))
 
 
@@ -59,13 +59,13 @@ BUFFERS = ["norm.running_mean", "norm.num_batches_tracked"]
 def test_names_of_parameters_and_buffers():
     net = Net()
     assert [name for name, _ in net.named_parameters()] == NAMES
-    assert [name for name, _, _ in net.named_buffers()] == BUFFERS
+    assert [name for name, _ in net.named_buffers()] == BUFFERS
     assert list(net.state_dict()) == NAMES + BUFFERS
-    assert [name for name, _ in net.modules()] == [
+    assert [name for name, _ in net.named_modules()] == [
         "", "conv1", "norm", "body", "body.0", "body.1", "body.2", "body.2.0", "branches", "branches.0", "branches.1"]
     # 1 + 3*4*9 + 4 + (4*4*9 + 4) + (4*2*4 + 2) + (2*3 + 3) + 3*5
     assert net.num_parameters() == 1 + 108 + 4 + 148 + 34 + 9 + 15
-    assert len(net.parameters()) == len(NAMES)
+    assert len(list(net.parameters())) == len(NAMES)
 
 
 def test_names_and_shapes_are_those_of_pytorch():
@@ -163,14 +163,14 @@ def test_a_state_may_hold_tensors():
 
 def test_train_and_eval_reach_every_module():
     net = Net()
-    assert all(module.training for _, module in net.modules())
+    assert all(module.training for module in net.modules())
     assert net.eval() is net
-    assert not any(module.training for _, module in net.modules())
+    assert not any(module.training for module in net.modules())
     assert net.train() is net
-    assert all(module.training for _, module in net.modules())
+    assert all(module.training for module in net.modules())
     net.body.eval()
-    assert [name for name, module in net.modules() if not module.training] == ["body", "body.0", "body.1", "body.2",
-                                                                              "body.2.0"]
+    evaluated = [name for name, module in net.named_modules() if not module.training]
+    assert evaluated == ["body", "body.0", "body.1", "body.2", "body.2.0"]
     assert Net().training  # the mode belongs to the instance
 
 
@@ -258,7 +258,7 @@ def test_sequential_runs_its_modules_in_order():
 
 
 def test_module_list_keeps_more_than_ten_modules_in_order():
-    layers = nn.ModuleList(*(nn.Linear(1, n) for n in range(1, 13)))
+    layers = nn.ModuleList([nn.Linear(1, n) for n in range(1, 13)])
     assert [layer.weight.shape[0] for layer in layers] == list(range(1, 13))
     assert layers[11] is list(layers)[11]
 
@@ -314,7 +314,7 @@ class Repeated(nn.Module):
 
     def __init__(self):
         layer = nn.Linear(2, 2)
-        self.list = nn.ModuleList(layer, nn.ReLU(), layer)
+        self.list = nn.ModuleList([layer, nn.ReLU(), layer])
         self.first = layer.weight
         self.second = self.first
 
@@ -357,10 +357,10 @@ def test_names_of_tied_parameters_are_those_of_pytorch(make):
     own = {name for name, _ in ours.named_parameters()}
     if make is not Repeated:  # there PyTorch lists a module's own parameters before its parts'
         assert own == {name for name, _ in theirs.named_parameters()}
-    assert len(own) == len(list(theirs.parameters())) == len(ours.parameters())
+    assert len(own) == len(list(theirs.parameters())) == len(list(ours.parameters()))
     assert ours.num_parameters() == sum(p.numel() for p in theirs.parameters())
     assert sorted(ours.state_dict()) == sorted(theirs.state_dict())
-    assert sorted(name for name, _ in ours.modules()) == sorted(name for name, _ in theirs.named_modules())
+    assert sorted(name for name, _ in ours.named_modules()) == sorted(name for name, _ in theirs.named_modules())
     ours.load_state_dict({name: value.numpy() for name, value in theirs.state_dict().items()})
     for name, value in ours.state_dict().items():
         np.testing.assert_array_equal(value, theirs.state_dict()[name].numpy())
@@ -370,15 +370,15 @@ def test_names_of_tied_parameters_are_those_of_pytorch(make):
     (TiedLayer, 2, 6), (TiedWeight, 3, 8), (Shared, 2, 6), (Repeated, 2, 6), (Loop, 3, 8)])
 def test_what_is_tied_counts_once(make, parameters, numbers):
     net = make()
-    assert len(net.parameters()) == len({id(p) for p in net.parameters()}) == parameters
+    assert len(list(net.parameters())) == len({id(p) for p in net.parameters()}) == parameters
     assert net.num_parameters() == numbers
     SGD(net.parameters(), 0.1).step()
 
 
 def ties(net):
     """Which names stand for one array."""
-    arrays = {name: p.data for name, p in net.named_parameters(every_name=True)}
-    arrays |= {name: getattr(module, a) for name, module, a in net.named_buffers(every_name=True)}
+    arrays = {name: p.data for name, p in net.named_parameters(remove_duplicate=False)}
+    arrays |= dict(net.named_buffers(remove_duplicate=False))
     return sorted((a, b) for a in arrays for b in arrays if a < b and arrays[a] is arrays[b])
 
 
@@ -409,10 +409,10 @@ def test_a_state_with_two_values_for_one_weight_is_refused():
 @pytest.mark.parametrize("make", TIED)
 def test_modes_gradients_and_repr_with_ties(make):
     net = make()
-    assert net.eval() is net and not any(module.training for _, module in net.modules(every_name=True))
+    assert net.eval() is net and not any(module.training for _, module in net.named_modules(remove_duplicate=False))
     with nn.evaluating(net.train()):
-        assert not any(module.training for _, module in net.modules())
-    assert all(module.training for _, module in net.modules())
+        assert not any(module.training for module in net.modules())
+    assert all(module.training for module in net.modules())
     for p in net.parameters():
         p.grad = np.ones_like(p.data)
     net.zero_grad()
@@ -422,8 +422,8 @@ def test_modes_gradients_and_repr_with_ties(make):
 
 def test_a_module_inside_itself_is_left_out():
     net = Loop()
-    assert [name for name, _ in net.modules()] == ["", "part", "part.0"]
-    assert [name for name, _ in net.modules(every_name=True)] == ["", "part", "part.0"]
+    assert [name for name, _ in net.named_modules()] == ["", "part", "part.0"]
+    assert [name for name, _ in net.named_modules(remove_duplicate=False)] == ["", "part", "part.0"]
     assert list(net.state_dict()) == ["weight", "part.0.weight", "part.0.bias"]
     assert "(whole): ..." in repr(net)
 
@@ -468,3 +468,14 @@ def test_a_checkpoint_of_a_model_with_ties(make, tmp_path):
     assert ties(other) == ties(net) and sorted(state) == sorted(net.state_dict())
     for name, value in other.state_dict().items():
         np.testing.assert_array_equal(value, net.state_dict()[name])
+
+
+def test_children_and_what_a_module_has_itself():
+    net = Net()
+    tied = nn.Sequential(net.body, net.body)
+    assert list(tied.named_children()) == [("0", net.body)] and list(tied.children()) == [net.body]
+    norm = nn.Sequential(nn.BatchNorm2d(3))
+    assert [name for name, _ in norm.named_buffers("net")] == ["net.0.running_mean", "net.0.running_var"]
+    assert [array.shape for array in norm.buffers()] == [(3,), (3,)] and not list(norm.buffers(recurse=False))
+    assert not list(norm.parameters(recurse=False)) and len(list(norm[0].parameters(recurse=False))) == 2
+    assert [name for name, _ in norm.named_parameters("net")] == ["net.0.weight", "net.0.bias"]

@@ -204,11 +204,11 @@ def changed(**metadata):
     (changed(build_args={"model": "unet", "preset": "compact", "options": [1]}), "its description of the model is"),
     (changed(info=[1]), "its description of the model is damaged (TypeError("),
     (changed(info=None), "its description of the model is damaged (TypeError("),
-    (changed(build_args={"model": "vnet", "preset": "compact", "options": {}}), "no model named 'vnet'; there are: "),
+    (changed(build_args={"model": "vnet", "preset": "compact", "options": {}}), "no model named 'vnet'; choose one of "),
     (changed(build_args={"model": "unet", "preset": "tiny", "options": {}}),
      "build('unet', preset='tiny'): the presets"),
     (changed(build_args={"model": "unet", "preset": "compact", "options": {"depht": 1}}),
-     "build('unet'): no option depht; there are: "),
+     "build('unet'): no option depht; it has "),
     (changed(build_args={"model": "unet", "preset": "compact", "options": {"width": 2, "depth": 1}}),
      "UNet.load_state_dict: the state does not fit the model: contract.0.conv1.weight: (1, 1, 3, 3) in the state, "
      "(2, 1, 3, 3) in the model; "),

@@ -88,7 +88,7 @@ def test_groups_of_a_model_have_multiples_of_the_rate():
 
     config = TrainConfig(lr=0.1, weight_decay=0.5, warmup=0, steps=10, momentum=0.0)
     optimizer, schedule = config.make_optimizer(Model())
-    assert [group["lr"] for group in optimizer.groups] == [0.1, 0.2]
-    assert [group["weight_decay"] for group in optimizer.groups] == [0.5, 0.0]
+    assert [group["lr"] for group in optimizer.param_groups] == [0.1, 0.2]
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.5, 0.0]
     schedule.step()  # poly: (1 - 1/10)^0.9
-    np.testing.assert_allclose([group["lr"] for group in optimizer.groups], np.array([0.1, 0.2]) * 0.9 ** 0.9)
+    np.testing.assert_allclose([group["lr"] for group in optimizer.param_groups], np.array([0.1, 0.2]) * 0.9 ** 0.9)

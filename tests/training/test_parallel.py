@@ -342,7 +342,7 @@ def test_training_synchronizes_if_asked():
         size = 2
     minicv.seed(0)
     model = models.build("resnet18")
-    norms = [m for _, m in model.modules() if isinstance(m, minicv.nn.BatchNorm2d)]
+    norms = [m for m in model.modules() if isinstance(m, minicv.nn.BatchNorm2d)]
     task = SegmentationTask(model, Cells(1, 32), SegmentationConfig(batch=2))
     group = Two()
     Training(task, group, sync_batch_norm=True)

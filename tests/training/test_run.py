@@ -196,7 +196,7 @@ def test_a_finished_run_may_get_more_steps(tmp_path, whole):
     job = run(tmp_path / "more", SMALL.replace(steps=40))
     job.resume()
     assert (job.training.step, job.previous_steps) == (30, 30)
-    assert job.training.optimizer.groups[0]["lr"] == pytest.approx(0.01 * (1 - 30 / 40) ** 0.9)
+    assert job.training.optimizer.param_groups[0]["lr"] == pytest.approx(0.01 * (1 - 30 / 40) ** 0.9)
     lines = job.run()
     assert [line["step"] for line in lines] == [10, 20, 30, 40] and lines[-1]["lr"] == 0
     assert load_checkpoint(job.last_path)[1]["config"]["steps"] == 40

@@ -112,7 +112,7 @@ class Classifier(nn.Module):
         if image.ndim != 3:
             raise ValueError(f"{type(self).__name__}.predict: an image must be ({self.in_channels}, H, W), got "
                              f"{image.shape}")
-        x = Tensor(normalize(image)[None]).to(self.parameters()[0].device)
+        x = Tensor(normalize(image)[None]).to(next(self.parameters()).device)
         probabilities = F.softmax(self(x), 1).numpy()[0]
         return Classification(int(probabilities.argmax()), probabilities)
 
@@ -166,7 +166,7 @@ class LayerwiseClassifier(Classifier):
         self.features, self.names, self.cut_at = nn.Sequential(*layers), self.names[:end], stage
         del self.classifier
         self.IGNORED_WEIGHTS = ("classifier.", *(f"features.{i}." for i in range(end, count)))
-        convs = [m for layer in layers for _, m in layer.modules() if isinstance(m, nn.Conv2d)]
+        convs = [m for layer in layers for m in layer.modules() if isinstance(m, nn.Conv2d)]
         pools = [layer for layer in layers if isinstance(layer, nn.MaxPool2d)]
         self.stride = math.prod(pair(layer.stride, "stride", 1)[0] for layer in (*convs, *pools))
         self.out_channels = convs[-1].weight.shape[0]

@@ -124,7 +124,7 @@ class Detector(nn.Module):
         x = np.zeros((len(images), self.in_channels, H, W), np.float32)
         for n, image in enumerate(images):
             x[n, :, :image.shape[1], :image.shape[2]] = image
-        return Tensor(x).to(device or self.parameters()[0].device)
+        return Tensor(x).to(device or next(self.parameters()).device)
 
     def _check(self, image: np.ndarray, where: str) -> None:
         if image.ndim != 3 or image.shape[0] != self.in_channels or image.size == 0:

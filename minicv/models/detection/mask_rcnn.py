@@ -64,7 +64,7 @@ class MaskHead(nn.Module):
     def __init__(self, channels: int, num_classes: int, config: MaskHeadConfig):
         width = config.mask_width
         sizes = [channels, *[width] * config.mask_depth]
-        self.convs = nn.ModuleList(*(nn.Conv2d(i, o, 3, padding=1) for i, o in zip(sizes, sizes[1:], strict=False)))
+        self.convs = nn.ModuleList([nn.Conv2d(i, o, 3, padding=1) for i, o in zip(sizes, sizes[1:], strict=False)])
         self.up = nn.ConvTranspose2d(sizes[-1], width, 2, stride=2)
         self.mask = nn.Conv2d(width, num_classes, 1)
 

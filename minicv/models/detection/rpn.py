@@ -90,7 +90,7 @@ class RPN(nn.Module):
         self.score = nn.Conv2d(channels, 2 * k, 1)  # Faster R-CNN, sec. 3.1.1: "2k scores", "4k outputs"
         self.box_deltas = nn.Conv2d(channels, 4 * k, 1)
         for layer in (self.conv, self.score, self.box_deltas):  # sec. 3.1.3: a Gaussian of deviation 0.01
-            layer.weight.data = init.taps_first(init.normal(layer.weight.shape, 0.01))
+            layer.weight.data = init.khwc_layout(init.normal(layer.weight.shape, 0.01))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         N, h = len(x), F.relu(self.conv(x))

@@ -145,7 +145,7 @@ class SPPNet(SVMDetector):
 
     def parameter_groups(self) -> list[dict]:
         """The fine-tuned ones."""
-        return [{"params": (self.head if self.backbone.frozen else self).parameters()}]
+        return [{"params": list((self.head if self.backbone.frozen else self).parameters())}]
 
 
 def map_windows(boxes: np.ndarray, stride: int, size: tuple[int, int],

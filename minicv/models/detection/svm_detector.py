@@ -87,11 +87,11 @@ class SVMDetector(Detector):
     def register_svms(self, D: int, P: int) -> None:
         """Register buffers for K SVMs of D features and K regressions of P features; checkpoints keep them."""
         K = self.num_classes
-        self.buffer("svm_weight", init.zeros((K, D)))
-        self.buffer("svm_bias", init.zeros((K,)) + NO_DETECTION)
-        self.buffer("svm_scale", init.ones((1,)))
-        self.buffer("box_weight", init.zeros((K, P, 4)))
-        self.buffer("box_bias", init.zeros((K, 4)))
+        self.register_buffer("svm_weight", init.zeros((K, D)))
+        self.register_buffer("svm_bias", init.zeros((K,)) + NO_DETECTION)
+        self.register_buffer("svm_scale", init.ones((1,)))
+        self.register_buffer("box_weight", init.zeros((K, P, 4)))
+        self.register_buffer("box_bias", init.zeros((K, 4)))
 
     def set_svms(self, svms: list[LinearSVM], scale: float) -> None:
         """Copy trained SVMs, one per class, of fc7 features times ``scale``."""
@@ -107,7 +107,7 @@ class SVMDetector(Detector):
             old = getattr(self, name)
             if array.shape != old.shape:
                 raise ValueError(f"{type(self).__name__}: {name} must be {old.shape}, got {array.shape}")
-            setattr(self, name, to_device(array.astype(np.float32), self.parameters()[0].device))
+            setattr(self, name, to_device(array.astype(np.float32), next(self.parameters()).device))
 
     # ------------------------------------------------------------------------------------------------------
     # Fine-tuning

@@ -113,7 +113,7 @@ class SegmentationNetwork(nn.Module):
         rows, columns = self._spans(H, tile, context), self._spans(W, tile, context)
         top, left = -rows[0].first, -columns[0].first
         padding = top, max(0, rows[-1].last - H), left, max(0, columns[-1].last - W)
-        x, device = standardize(image), self.parameters()[0].device
+        x, device = standardize(image), next(self.parameters()).device
         if any(padding):
             x = mirror_pad(x, *padding)
         result = np.empty((self.num_classes, H, W), np.float32)
@@ -171,7 +171,7 @@ class SegmentationNetwork(nn.Module):
         The memory is that of an input of ``PROBE`` pixels a side, measured, and grows with the number of pixels. Beside
         the side stands the context: less than the network's own where that would take more than half of an input.
         """
-        pixels, n, like = math.prod(map(self.input_size, size)), self.input_size(PROBE), self.parameters()[0].data
+        pixels, n, like = math.prod(map(self.input_size, size)), self.input_size(PROBE), next(self.parameters()).data
         free = free_memory(like) if pixels > n * n else None
         if free is None:
             return None, None

@@ -85,13 +85,13 @@ class DeconvNet(SegmentationNetwork):
         conv, deconv, before = nn.Conv2d, nn.ConvTranspose2d, [in_channels, *widths]
         self.tile_step = 2 ** len(convs)
         self.least = side * self.tile_step
-        self.conv = nn.ModuleList(*(block(conv, i, *[o] * n) for i, o, n in zip(before, widths, convs, strict=False)))
+        self.conv = nn.ModuleList([block(conv, i, *[o] * n) for i, o, n in zip(before, widths, convs, strict=False)])
         self.fc6 = ConvNormReLU(conv, widths[-1], hidden, side)
         self.fc7 = ConvNormReLU(conv, hidden, hidden, 1)
         self.defc6 = ConvNormReLU(deconv, hidden, widths[-1], side)
         below = [width, *widths]  # DeconvNet, table 2: the last of a block has the channels of the block below
-        self.deconv = nn.ModuleList(*(block(deconv, *[i] * n, o) for i, o, n in
-                                      reversed(list(zip(widths, below, convs, strict=False)))))
+        self.deconv = nn.ModuleList([block(deconv, *[i] * n, o) for i, o, n in
+                                     reversed(list(zip(widths, below, convs, strict=False)))])
         self.score = nn.Conv2d(width, num_classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -69,8 +69,8 @@ class ASPP(nn.Module):
 
     def __init__(self, in_channels: int, channels: int, rates: Sequence[int], image_pooling: bool, separable: bool,
                  norm: bool, dropout: float):
-        self.convs = nn.ModuleList(conv_norm_relu(in_channels, channels, 1),
-                                   *(conv3x3(in_channels, channels, rate, separable) for rate in rates))
+        self.convs = nn.ModuleList([conv_norm_relu(in_channels, channels, 1), *(
+            conv3x3(in_channels, channels, rate, separable) for rate in rates)])
         self.pooled = pooled_conv(in_channels, channels, norm) if image_pooling else None
         self.project = conv_norm_relu(channels * (1 + len(rates) + image_pooling), channels, 1)
         self.dropout = dropout

@@ -64,7 +64,7 @@ class DilatedNetwork(SegmentationNetwork):
 
     def set_bn_momentum(self, momentum: float) -> None:
         """The share by which the running averages of all batch norms move in a step."""
-        for _, module in self.modules():
+        for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.momentum = momentum
 

@@ -103,7 +103,7 @@ class FCN(SegmentationNetwork):
         self.backbone = fcn_backbone(backbone, size, in_channels, batch_norm, given)
         self.head, channels, side = cut_head(self.backbone)
         self.in_channels, self.num_classes = in_channels, num_classes
-        own = next(m.padding for _, m in self.backbone.modules() if isinstance(m, nn.Conv2d))
+        own = next(m.padding for m in self.backbone.modules() if isinstance(m, nn.Conv2d))
         maps = grids(backbone)
         first = maps[32].first + (side - 1) / 2 * 32  # of the scores, as if the picture's padding were 0
         padding = max(own, math.ceil(first - 15.5)) if padding is None else padding
@@ -121,7 +121,7 @@ class FCN(SegmentationNetwork):
             self.skipped.append((fine.name, SCALES[self.jump] if at_once else 1.0))
             self.offsets.append(skips[-1].offset)
             first = fine.first + max(0, skips[-1].offset) * self.jump
-        self.skips, self.first = nn.ModuleList(*skips), first - padding  # the pixel of the first score
+        self.skips, self.first = nn.ModuleList(skips), first - padding  # the pixel of the first score
         self.offsets.append(int((taps(self.first, self.jump) - 1) / 2 - self.first))  # of the picture, upsampled
 
     def forward(self, x: Tensor) -> Tensor:
@@ -153,7 +153,7 @@ class FCN(SegmentationNetwork):
 
     def backbone_width(self) -> int:
         """Channels after the backbone's first convolution."""
-        return next(m.weight.shape[0] for _, m in self.backbone.modules() if isinstance(m, nn.Conv2d))
+        return next(m.weight.shape[0] for m in self.backbone.modules() if isinstance(m, nn.Conv2d))
 
     def initialize_from(self, source: FCN | Classifier) -> None:
         """Take over the weights of a coarser FCN (FCN-16s begins as FCN-32s, sec. 4.2) or of a trained classifier.
@@ -165,9 +165,9 @@ class FCN(SegmentationNetwork):
         """
         state = source.state_dict()
         if isinstance(source, Classifier):
-            linear = [name for name, m in source.modules() if isinstance(m, nn.Linear)][:-1]
-            convs = [name for name, m in self.modules() if name.startswith("head.") and isinstance(m, nn.Conv2d)]
-            last = [name for name, m in source.modules() if isinstance(m, nn.Linear)][-1]
+            linear = [name for name, m in source.named_modules() if isinstance(m, nn.Linear)][:-1]
+            convs = [name for name, m in self.named_modules() if name.startswith("head.") and isinstance(m, nn.Conv2d)]
+            last = [name for name, m in source.named_modules() if isinstance(m, nn.Linear)][-1]
             names = {f"{old}.{what}": f"{new}.{what}" for old, new in zip(linear, convs, strict=False)
                      for what in ("weight", "bias")}
             state = {names.get(name, f"backbone.{name}"): array for name, array in state.items()
@@ -192,7 +192,7 @@ class FCN(SegmentationNetwork):
 
     def train(self, mode: bool = True) -> FCN:
         super().train(mode)
-        for _, module in self.modules():
+        for module in self.modules():
             if isinstance(module, nn.BatchNorm2d) and not module.weight.requires_grad:
                 module.training = False
         return self
@@ -280,7 +280,7 @@ def fcn_backbone(name: str, preset: str, in_channels: int, batch_norm: bool, giv
         for key, layer in list(vars(backbone.features).items()):
             if isinstance(layer, nn.Conv2d):
                 setattr(backbone.features, key, nn.Sequential(layer, nn.BatchNorm2d(layer.weight.shape[0])))
-    for _, module in backbone.modules():
+    for module in backbone.modules():
         if isinstance(module, nn.MaxPool2d):
             module.ceil_mode = True
     return backbone

@@ -61,7 +61,7 @@ class PyramidPooling(nn.Module):
         self.convs = None
         if reduce and levels:
             reduced = max(1, channels // len(levels))  # PSPNet, sec. 3.2: 1/N of the dimension
-            self.convs = nn.ModuleList(*(pooled_conv(channels, reduced, norm) for _ in levels))
+            self.convs = nn.ModuleList([pooled_conv(channels, reduced, norm) for _ in levels])
             self.out_channels = channels + reduced * len(levels)
 
     def forward(self, x: Tensor) -> Tensor:

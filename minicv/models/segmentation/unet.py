@@ -70,11 +70,11 @@ class UNet(SegmentationNetwork):
         self.depth, self.dropout, self.in_channels, self.num_classes = depth, dropout, in_channels, num_classes
         self.tile_step = 2 ** depth
         self.lost = 4 if padding == "valid" else 0  # of the side of a map, by two 3x3 convs
-        self.contract = nn.ModuleList(*(TwoConvs(i, o, padding) for i, o in zip([in_channels, *widths], widths,
-                                                                               strict=False)))
-        self.up = nn.ModuleList(*(nn.ConvTranspose2d(2 * w, w, 2, stride=2) for w in widths[-2::-1]))
+        self.contract = nn.ModuleList([
+            TwoConvs(i, o, padding) for i, o in zip([in_channels, *widths], widths, strict=False)])
+        self.up = nn.ModuleList([nn.ConvTranspose2d(2 * w, w, 2, stride=2) for w in widths[-2::-1]])
         self.skip, both = skip, 2 if skip == "concatenate" else 1
-        self.expand = nn.ModuleList(*(TwoConvs(both * w, w, padding) for w in widths[-2::-1]))
+        self.expand = nn.ModuleList([TwoConvs(both * w, w, padding) for w in widths[-2::-1]])
         self.head = nn.Conv2d(width, num_classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:

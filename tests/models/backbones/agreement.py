@@ -12,7 +12,7 @@ TOLERANCE = 1e-9  # relative to the largest value, in float64: rounding, 1e-16, 
 
 def names_and_shapes(ours) -> dict:
     shapes = {name: p.shape for name, p in ours.named_parameters()}
-    return shapes | {name: getattr(module, attribute).shape for name, module, attribute in ours.named_buffers()}
+    return shapes | {name: array.shape for name, array in ours.named_buffers()}
 
 
 def torch_names_and_shapes(make) -> dict:
@@ -35,13 +35,13 @@ def check_agreement(ours, theirs, shape, train, path):
     load_pretrained(ours, path)
     theirs.double().train(train)
     ours.train(train)
-    for _, module in ours.modules():
+    for module in ours.modules():
         for attribute in ("p", "dropout"):
             if hasattr(module, attribute):
                 setattr(module, attribute, 0.0)
     for p in ours.parameters():
         p.data = p.data.astype(np.float64)
-    for _, module, name in list(ours.named_buffers()):
+    for module, name in [(m, name) for m in ours.modules() for name, _ in m.named_buffers(recurse=False)]:
         setattr(module, name, getattr(module, name).astype(np.float64))
 
     x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
@@ -59,8 +59,8 @@ def check_agreement(ours, theirs, shape, train, path):
     for name, p in theirs.named_parameters():
         close(f"gradient of {name}", parameters[name].grad, p.grad)
     state = theirs.state_dict()
-    for name, module, attribute in ours.named_buffers():
-        close(name, getattr(module, attribute), state[name])
+    for name, array in ours.named_buffers():
+        close(name, array, state[name])
 
 
 def close(what, ours, theirs):

@@ -69,7 +69,7 @@ def test_a_training_step_on_the_strict_device(name, options):
 
     def step(model):
         minicv.seed(1)  # of dropout
-        device = model.parameters()[0].device
+        device = next(model.parameters()).device
         loss = F.cross_entropy(model(Tensor(x).to(device)), backend.to_device(labels, device))
         loss.backward()
         return {"loss": loss.data} | {key: p.grad for key, p in model.named_parameters()}
@@ -85,7 +85,7 @@ def test_predict(name):
     images = [rng.random((3, 64, 64), dtype=np.float32), rng.random((3, 90, 70), dtype=np.float32)]
     assert model.training
     results = model.predict(images)
-    assert model.training and all(module.training for _, module in model.modules())
+    assert model.training and all(module.training for module in model.modules())
     model.eval()
     for image, result in zip(images, results, strict=True):
         scores = model(Tensor(normalize(image)[None])).data[0].astype(np.float64)

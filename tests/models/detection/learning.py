@@ -48,7 +48,7 @@ def step(model, x: np.ndarray, targets: list[Target], seed: int = 0) -> dict[str
     model.train()
     model.zero_grad()
     with minicv.backend.seeded(seed):
-        losses = model.losses(minicv.Tensor(x).to(model.parameters()[0].device), targets)
+        losses = model.losses(minicv.Tensor(x).to(next(model.parameters()).device), targets)
     sum(losses.values()).backward()
     found = {name: loss.numpy() for name, loss in losses.items()}
     return found | {name: np.zeros(p.shape) if p.grad is None else minicv.backend.to_numpy(p.grad)

@@ -56,7 +56,7 @@ def test_biases_learn_at_twice_the_rate():
     model = tiny()
     weights, biases = model.parameter_groups()
     assert biases["lr"] == 2 and "lr" not in weights
-    assert len(weights["params"]) + len(biases["params"]) == len(model.parameters())
+    assert len(weights["params"]) + len(biases["params"]) == len(list(model.parameters()))
     assert all(p.ndim == 1 for p in biases["params"]) and any(p is model.head.fc6.bias for p in biases["params"])
 
 

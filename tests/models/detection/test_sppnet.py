@@ -48,7 +48,7 @@ def test_only_what_stands_behind_the_pooling_is_fine_tuned_in_the_paper():
     x = Tensor(np.ones((1, 3, 64, 64), np.float32))
     model(x).sum().backward()
     assert all(p.grad is None for p in model.backbone.parameters()) and model.head.score.weight.grad is not None
-    assert len(small().parameter_groups()[0]["params"]) == len(small().parameters())
+    assert len(small().parameter_groups()[0]["params"]) == len(list(small().parameters()))
 
 
 # ----------------------------------------------------------------------------------------------------------- appendix A

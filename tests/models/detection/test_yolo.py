@@ -64,8 +64,8 @@ FC1, FC2 = 7 * 7 * 1024 * 4096 + 4096, 4096 * 1470 + 1470
 def test_paper_preset_has_24_convolutions_and_7x7x30():
     with init.blank():
         model = models.build("yolo", "paper")
-    convs = [m for _, m in model.modules() if isinstance(m, nn.Conv2d)]
-    assert len(convs) == 24 and sum(isinstance(m, nn.Linear) for _, m in model.modules()) == 2
+    convs = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
+    assert len(convs) == 24 and sum(isinstance(m, nn.Linear) for m in model.modules()) == 2
     assert (model.S, model.B, model.num_classes) == (7, 2, 20) and model.fc2.bias.size == 7 * 7 * 30
     assert model.num_parameters() == CONVS + FC1 + FC2 == 271_703_550
 
@@ -89,7 +89,7 @@ def test_maps_have_the_sizes_of_figure_3():
 def test_fast_yolo_has_9_convolutions_and_7x7x30():
     with init.blank():
         model = models.build("fast_yolo", "paper")
-    assert sum(isinstance(m, nn.Conv2d) for _, m in model.modules()) == 9
+    assert sum(isinstance(m, nn.Conv2d) for m in model.modules()) == 9
     assert model.S == 7 and model.fc2.bias.size == 7 * 7 * 30
 
 

@@ -16,7 +16,7 @@ def lively(model, dtype=np.float64, seed=0):
     for p in model.parameters():
         spread = 0.1 if p.ndim == 1 else 0.3 * p.data.std() if p.data.any() else 0.3
         p.data = (p.data + spread * rng.standard_normal(p.shape)).astype(dtype)
-    for _, module, name in list(model.named_buffers()):
+    for module, name in [(m, name) for m in model.modules() for name, _ in m.named_buffers(recurse=False)]:
         array = getattr(module, name)
         setattr(module, name, (array + rng.uniform(0.1, 0.5, array.shape)).astype(dtype))
     return model
@@ -46,12 +46,12 @@ def run(model, x, label):
     sum(losses.values()).backward()
     result |= {name: loss.data for name, loss in losses.items()}
     result |= {f"losses' gradient of {name}": p.grad for name, p in model.named_parameters()}
-    return result | {name: getattr(module, attribute) for name, module, attribute in model.named_buffers()}
+    return result | dict(model.named_buffers())
 
 
 def settled(model, shape):
     """Running statistics as of other pictures, so that evaluating the deepest network is not all zeros."""
-    norms = [m for _, m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = 1.0
     with no_grad():
@@ -79,7 +79,7 @@ def check_strict_step(make, shape):
     """A step of training, from losses to gradients, on the strict device: the same numbers as with NumPy (float64)."""
     def step(model):
         minicv.seed(1)  # dropout
-        device = model.parameters()[0].device
+        device = next(model.parameters()).device
         losses = model.losses(*(Tensor(a).to(device) for a in example(model, shape)))
         sum(losses.values()).backward()
         return {name: loss.data for name, loss in losses.items()} | {

@@ -37,7 +37,7 @@ def test_grid_of_a_picture_of_500(name, round_up, grid):
     VGG16: 250, 125, 62, 31, 15 -> 9. GoogLeNet: 250, 125, 63 (it does round up), 32, 16 -> its mean over 7x7, 10."""
     with init.blank():
         net = convolutionalize(models.build(name, "paper", width=8), 224).eval()
-    for _, module in net.modules():
+    for module in net.modules():
         if isinstance(module, nn.MaxPool2d) and round_up:
             module.ceil_mode = True
     assert summarise(net, (3, 500, 500)).output == (1000, grid, grid)

@@ -113,7 +113,7 @@ def test_initialized_from_vgg_the_maps_are_vggs(batch_norm):
     model = models.build("deconvnet", width=4, hidden=8, convs=(2, 2, 3, 3, 3), side=2).eval()
     layout = [p.data.strides for p in model.parameters()]
     model.initialize_from(vgg)
-    assert [p.data.strides for p in model.parameters()] == layout  # init.taps_first, which is fast
+    assert [p.data.strides for p in model.parameters()] == layout  # init.khwc_layout, which is fast
     assert not np.shares_memory(model.fc7.conv.weight.data, vgg.classifier[3].weight.data)
     for conv in (m for convs in model.conv for m in convs):
         conv.bn.eps = 1e-5 if batch_norm else 0.0  # VGG without batch norm does not divide by sqrt(1 + eps)

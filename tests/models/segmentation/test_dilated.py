@@ -89,7 +89,7 @@ def test_predict(name, options):
     for image, result in zip(images, model.predict(images), strict=True):
         assert result.labels.shape == image.shape[1:] and result.probabilities.shape == (3, *image.shape[1:])
         np.testing.assert_allclose(result.probabilities.sum(axis=0), 1, rtol=1e-5)
-    assert all(module.training for _, module in model.modules())
+    assert all(module.training for module in model.modules())
 
 
 @pytest.mark.parametrize(("name", "options"), NETWORKS)

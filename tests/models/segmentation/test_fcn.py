@@ -236,7 +236,7 @@ def test_alexnet_with_batch_norm_takes_over_a_classifier_without():
     minicv.seed(1)
     classifier, model = models.build("alexnet", num_classes=10, width=8), small("fcn8s", "alexnet", batch_norm=True)
     model.initialize_from(classifier)
-    for name, module in classifier.features.modules():
+    for name, module in classifier.features.named_modules():
         if isinstance(module, nn.Conv2d):
             np.testing.assert_array_equal(getattr(model.backbone.features, name)[0].weight.data, module.weight.data)
             np.testing.assert_array_equal(getattr(model.backbone.features, name)[0].bias.data, module.bias.data)
@@ -290,7 +290,7 @@ def test_fine_tuning_the_output_leaves_the_rest_alone():
     assert changed == {name for name in before if name.startswith(("score.", "skips."))}
     model.fine_tune("everything")
     assert all(p.requires_grad for p in model.parameters())
-    assert all(module.training for _, module in model.modules())
+    assert all(module.training for module in model.modules())
 
 
 def test_training_lowers_the_loss_of_every_stage():

@@ -102,7 +102,7 @@ def test_an_image_too_large_for_the_memory_is_predicted_in_tiles(monkeypatch, na
     assert model._fitting_tile(size) == (None, None)
     pixels = model.input_size(size[0]) * model.input_size(size[1])
     need = model._bytes_per_pixel * pixels
-    measured = memory.peak_memory(lambda: model.predict([picture]), model.parameters()[0].data)
+    measured = memory.peak_memory(lambda: model.predict([picture]), next(model.parameters()).data)
     assert need / 2 < measured < 2 * need and model.input_size(base.PROBE) ** 2 < pixels
     model.context()
     seen = []
@@ -138,5 +138,5 @@ def test_tiles_on_the_strict_device(name):
     model, picture = build(name), image(160, 40)
     expected, = model.predict([picture], 64)
     moved = build(name).to("strict")
-    assert memory.free_memory(moved.parameters()[0].data) is None and moved.context() == model.context()
+    assert memory.free_memory(next(moved.parameters()).data) is None and moved.context() == model.context()
     np.testing.assert_allclose(moved.predict([picture], 64)[0].probabilities, expected.probabilities, atol=1e-5)
