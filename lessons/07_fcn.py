@@ -224,7 +224,7 @@ for name, values in results.items():
 # Is VGG16 the best of the three backbones? The paper's numbers are on PASCAL VOC.
 
 over = {name: gain(results["VGG16"], results[name]) for name in ("AlexNet", "GoogLeNet", "no pooling")}
-lesson.claim("F7", "FCN, table 1", "VGG16 beats AlexNet and GoogLeNet as a trunk",
+lesson.claim("F7", "FCN, table 1", "VGG16 beats AlexNet and GoogLeNet as a backbone",
              "mean IU " + ", ".join(f"{n} {text(results[n])} ({size[n].macs / 1e6:.0f} M MACs)"
                                     for n in ("AlexNet", "VGG16", "GoogLeNet")) + f"; over AlexNet {over['AlexNet'][0]}, "
              f"over GoogLeNet {over['GoogLeNet'][0]} points ({seeds} seeds; the paper: 39.8, 56.0, 42.5)",
