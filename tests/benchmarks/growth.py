@@ -1,6 +1,6 @@
-"""How the time of an operation grows with pixels, pictures and RoIs: ``python -m tests.benchmarks.growth [PICTURE]``.
+"""Measure how operations slow down with pixels, images and RoIs: ``python -m tests.benchmarks.growth [FIGURE]``.
 
-Prints the exponent of a power law fitted to the times: 1 is linear. Draws all curves into PICTURE.
+Prints the exponent of a power law fitted to the times: 1 is linear. Draws all curves into FIGURE.
 """
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .rounds import measure
 CHANNELS = 16
 
 
-def picture(n: int, side: int) -> minicv.Tensor:
+def image(n: int, side: int) -> minicv.Tensor:
     return minicv.Tensor(numbers((n, CHANNELS, side, side)), requires_grad=True)
 
 
@@ -62,13 +62,13 @@ def time_of(f: Callable, *inputs: minicv.Tensor) -> float:
 
 
 def curves(say=print) -> dict[str, dict[str, tuple[tuple, list[float], float]]]:
-    """{"pixels" | "pictures" | "RoIs": {op: (amounts, ms, exponent)}}"""
-    found: dict[str, dict] = {"pixels": {}, "pictures": {}, "RoIs": {}}
+    """{"pixels" | "images" | "RoIs": {op: (amounts, ms, exponent)}}"""
+    found: dict[str, dict] = {"pixels": {}, "images": {}, "RoIs": {}}
     for name, f in OPS.items():
-        found["pixels"][name] = (tuple(s * s for s in PIXELS), [time_of(f, picture(4, side)) for side in PIXELS])
-        found["pictures"][name] = (BATCHES, [time_of(f, picture(n, 128)) for n in BATCHES])
+        found["pixels"][name] = (tuple(s * s for s in PIXELS), [time_of(f, image(4, side)) for side in PIXELS])
+        found["images"][name] = (BATCHES, [time_of(f, image(n, 128)) for n in BATCHES])
     for name, f in ROI_OPS.items():
-        found["RoIs"][name] = (ROIS, [time_of(f, picture(1, 64), boxes(n, 64)) for n in ROIS])
+        found["RoIs"][name] = (ROIS, [time_of(f, image(1, 64), boxes(n, 64)) for n in ROIS])
     for against, ops in found.items():
         for name, (amounts, ms) in ops.items():
             exponent = float(np.polyfit(np.log(amounts), np.log(ms), 1)[0])
@@ -78,7 +78,7 @@ def curves(say=print) -> dict[str, dict[str, tuple[tuple, list[float], float]]]:
 
 
 def draw(found: dict, path) -> None:
-    """All curves, log-log, with the slope of linear growth in grey."""
+    """All curves, log-log, with the slope of linear growth in gray."""
     from minicv.viz import PALETTE
     from minicv.viz.pyplot import import_pyplot
     plt = import_pyplot()

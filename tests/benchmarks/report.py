@@ -1,4 +1,4 @@
-"""All benchmarks, written to docs/benchmarks.md: ``python -m tests.benchmarks.report``, on an idle machine."""
+"""Run all benchmarks and write docs/benchmarks.md: ``python -m tests.benchmarks.report``, on an idle machine."""
 from __future__ import annotations
 
 import argparse
@@ -23,7 +23,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
 def mean(values: list[float]) -> float:
-    """Geometric."""
+    """Return the geometric mean."""
     return math.exp(sum(map(math.log, values)) / len(values))
 
 
@@ -36,7 +36,7 @@ def table(head: list[str], rows: list[list]) -> list[str]:
 
 
 def processor() -> str:
-    """Its name, where the system says it."""
+    """Return the name of the processor, if the system knows it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
@@ -45,7 +45,7 @@ def processor() -> str:
 
 
 def operations(rounds: int) -> list[str]:
-    """Every group of operations against PyTorch; the convolutions also against the two usual ways with NumPy."""
+    """Compare every group of operations with PyTorch, and convolutions also with im2col and tensordot."""
     best = {"OPENBLAS_CORETYPE": recommended_kernel()} if recommended_kernel() else {}
     here, others = "tests.benchmarks.ops", "tests.benchmarks.other_ways"
     contenders = {"torch": Contender(here, "torch"), "as set": Contender(here, "minicv"),
@@ -53,9 +53,9 @@ def operations(rounds: int) -> list[str]:
                   "tensordot": Contender(others, "tensordot", best)}
     about = [f"- {name}: {c.ask({'about': 1})}" for name, c in contenders.items()]
     lines = ["## Operations", "", *about, "",
-             "Forward + backward in ms. \"as set\": with the BLAS kernel of this machine's environment; \"minicv\" and "
-             "the others: with the kernel that `minicv doctor` recommends. im2col and tensordot over windows: "
-             "`tests/benchmarks/other_ways.py`.", ""]
+             "Forward + backward in ms. \"as set\" is minicv with the BLAS kernel of this machine's environment; "
+             "\"minicv\", im2col and tensordot use the kernel that `minicv doctor` recommends. "
+             "`tests/benchmarks/other_ways.py` has im2col and tensordot over windows.", ""]
     convolutions: list[list[float]] = []
     try:
         for group, cases in GROUPS.items():
@@ -76,15 +76,16 @@ def operations(rounds: int) -> list[str]:
         for contender in contenders.values():
             contender.close()
     as_set, ratios = zip(*convolutions, strict=True)
-    return [*lines, f"All {len(ratios)} convolutions: geometric mean {mean(ratios):.2f} of PyTorch's time, largest "
-            f"{max(ratios):.2f} (as set: {mean(as_set):.2f}, {max(as_set):.2f}).", ""]
+    return [*lines, f"Over all {len(ratios)} convolutions, minicv takes {mean(ratios):.2f} times as long as PyTorch "
+            f"(geometric mean), at most {max(ratios):.2f} times (as set: {mean(as_set):.2f} and {max(as_set):.2f}).",
+            ""]
 
 
 def steps(rounds: int) -> list[str]:
     rows = training.ratios(rounds)
     names = [name for name in rows[0] if name != "case"]
-    return ["## A training step", "", "Forward, loss, backward, SGD, in ms. \"torch\": the same model and engine, "
-            "every operation computed by PyTorch.", "",
+    return ["## A training step", "", "Forward, loss, backward and SGD, in ms. \"torch\" is the same model and "
+            "engine with every operation computed by PyTorch.", "",
             *table(["network, input", *names, "minicv / torch"],
                    [[r["case"], *(r[n] for n in names), r[names[-1]] / r["torch"]] for r in rows])]
 
@@ -93,8 +94,8 @@ def time_goes() -> list[str]:
     environment = {**os.environ, **({"OPENBLAS_CORETYPE": recommended_kernel()} if recommended_kernel() else {})}
     printed = subprocess.run([sys.executable, "-m", "tests.benchmarks.where"], env=environment, capture_output=True,
                              text=True, check=True).stdout
-    return ["## Where the time goes", "", "Of a training step, by operation and direction; the recommended kernel.", "",
-            "```", *printed.splitlines(), "```", ""]
+    return ["## Where the time goes", "", "The time of a training step by operation and direction, with the "
+            "recommended kernel.", "", "```", *printed.splitlines(), "```", ""]
 
 
 def main() -> None:
@@ -104,24 +105,26 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=DOCS / "benchmarks.md")
     args = parser.parse_args()
     lines = ["# Benchmarks", "", f"Written by `python -m tests.benchmarks.report` on {datetime.date.today()}: "
-             f"{processor()}, {backend.cores()} cores. Times are the best of {args.rounds} rounds in which the "
-             "contenders, a process each, take turns; ratios are within this run.", ""]
+             f"{processor()}, {backend.cores()} cores. Each contender runs in its own process, and they take turns. "
+             f"Times are the best of {args.rounds} rounds; ratios compare times of this run only.", ""]
     lines += ["```", *(f"{what:<15} {finding}" for what, finding in doctor.report()), "```", ""]
     lines += operations(args.rounds)
     lines += steps(args.rounds)
     lines += time_goes()
     rows = [[r["case"], r["torch"], r["minicv"], r["im2col"], r["minicv"] / r["torch"]] for r in memory.table()]
-    lines += ["## Peak memory", "", "What one convolution, forward + backward, needs beyond its inputs, MB.", "",
+    lines += ["## Peak memory", "", "The memory that one convolution, forward + backward, needs beyond its inputs, in "
+              "MB.", "",
               *table(["case", "torch", "minicv", "im2col", "minicv / torch"], rows)]
     found = growth.curves()
-    picture = args.out.with_name("benchmarks_growth.png")
-    with atomic_write(picture) as temporary:
+    figure = args.out.with_name("benchmarks_growth.png")
+    with atomic_write(figure) as temporary:
         growth.draw(found, temporary.with_suffix(".png"))
         temporary.with_suffix(".png").rename(temporary)
-    lines += ["## Growth", "", f"![time of every operation against pixels, pictures and RoIs]({picture.name})", "",
-              "The exponent of a power law through five doublings; 1 is linear.", "",
-              *table(["operation", "pixels", "pictures", "RoIs"],
-                     [[name, *(found[k][name][2] if name in found[k] else "" for k in ("pixels", "pictures", "RoIs"))]
+    lines += ["## Growth", "", f"![Time of every operation against pixels, images and RoIs]({figure.name})", "",
+              "The table gives the exponent of a power law fitted to five sizes, each twice the one before. 1 means "
+              "linear growth.", "",
+              *table(["operation", "pixels", "images", "RoIs"],
+                     [[name, *(found[k][name][2] if name in found[k] else "" for k in ("pixels", "images", "RoIs"))]
                       for name in (*growth.OPS, *growth.ROI_OPS)])]
     with atomic_write(args.out) as temporary:
         temporary.write_text("\n".join(lines))

@@ -46,7 +46,7 @@ def shares(case: dict) -> tuple[float, list[tuple[str, float]]]:
     finally:
         for (cls, way), original in originals.items():
             setattr(cls, way, original)
-    spent["optimiser, engine, the rest"] = total - sum(spent.values())
+    spent["optimizer, engine, the rest"] = total - sum(spent.values())
     return 1e3 * total / STEPS, [(name, 1e3 * t / STEPS) for name, t in spent.most_common()]
 
 
