@@ -1,10 +1,10 @@
 """
-All segmentation networks on the same pictures
-==============================================
+All segmentation networks on the same images
+============================================
 
-FCN, DeconvNet, U-Net, PSPNet, DeepLabv3 and v3+, all of them narrow, trained on the same generated scenes for the same
-number of steps: parameters, work, time, mean IU, borders, and what each of them draws. Lessons 07 to 11 look at each by
-itself.
+FCN, DeconvNet, U-Net, PSPNet, DeepLabv3 and v3+, all of them narrow and trained on the same generated scenes for the same
+number of steps: their parameters, work, time, mean IU and borders, and what each of them draws. Lessons 07 to 11 look at each
+by itself.
 """
 
 # %%
@@ -26,15 +26,15 @@ from minicv.models.summary import summarise
 from minicv.training.segmentation import SegmentationConfig, train_segmentation
 from minicv.viz import PALETTE, segmentation_sheet
 
-ORANGE, BLUE = PALETTE[1] / 255, PALETTE[5] / 255
+ORANGE, BLUE = PALETTE[[1, 5]] / 255
 
 # %%
 # 1. The networks
 # ---------------
-# Nine classes in pictures of 64x64. The backbones are narrow: VGG16 with 8 channels in its first layer, ResNets with 8 and
-# one block per layer, a U-Net with 8. None was trained before. The learning rates of FCN and DeconvNet are those of lesson
-# 09, where they were chosen for scenes like these; those of PSPNet and DeepLab are the ones that lessons 10 and 11 train
-# their heads with; U-Net's was not tuned (lesson 08, on cells, has 0.003). A better rate may change a network's place.
+# The scenes have nine classes in images of 64x64. All backbones are narrow: VGG16 with 8 channels in its first layer,
+# ResNets with 8 and one block per layer, a U-Net with 8. None was trained before. The learning rates of FCN and DeconvNet
+# are those of lesson 09, chosen for scenes like these; PSPNet and DeepLab have the rates of the heads in lessons 10 and 11;
+# U-Net's was not tuned (lesson 08, on cells, has 0.003). A better rate may change a network's place.
 
 train = StreetScenes(16 if lesson.quick else 120, 64, 2 * lesson.seed, keep=True)
 test = StreetScenes(6 if lesson.quick else 40, 64, 2 * lesson.seed + 1, keep=True)
@@ -47,11 +47,16 @@ NETWORKS = {  # name, options, learning rate
     "U-Net": ("unet", UNET, 0.004), "PSPNet": ("pspnet", {**BACKBONE, "channels": 32}, 0.004),
     "DeepLabv3": ("deeplabv3", {**BACKBONE, "channels": 24, "rates": (1, 2, 3)}, 0.004),
     "DeepLabv3+": ("deeplabv3plus", {**BACKBONE, "channels": 24, "rates": (1, 2, 3), "decoder_channels": 32}, 0.004)}
+
+# %%
+# All train alike: whole images, four a step, without augmentation. A seed stands for first weights and for an order of the
+# images.
+
 steps, seeds = (6, 1) if lesson.quick else (190, 3)
 
 
 def trained(name, seed):
-    """A network after training, and the seconds that it took; a seed stands for first weights and for the order."""
+    """Return a network after training, and the seconds that it took."""
     model, options, lr = NETWORKS[name]
     minicv.seed(lesson.seed + seed)
     net, start = models.build(model, num_classes=train.num_classes, **options), time.perf_counter()
@@ -63,7 +68,7 @@ def trained(name, seed):
 
 
 def measure(net):
-    """Mean IU and boundary F-score (one pixel) in %, and the label maps."""
+    """Return mean IU and boundary F-score (one pixel of tolerance) in %, and the label maps."""
     regions, borders = ConfusionMatrix(test.num_classes, test.ignore_index), BoundaryFScore(test.num_classes, 1.0)
     labels = [result.labels for result in net.predict([sample.image for sample in test])]
     for each, sample in zip(labels, test, strict=True):
@@ -75,8 +80,11 @@ def measure(net):
 # %%
 # 2. The table
 # ------------
-# MACs and milliseconds are those of predicting one picture; the seconds are those of the training.
+# We train and measure every network with every seed. Multiply-accumulates (MACs) and milliseconds are those of predicting
+# one image; the seconds are those of the training. Mean IU is the mean over the classes of intersection over union; the
+# boundary F-score compares only the borders.
 
+MS, SECONDS, IU, BORDER = range(4)
 table, drawn = {}, {}
 for name in NETWORKS:
     measured = []
@@ -87,13 +95,15 @@ for name in NETWORKS:
         net.predict([sample.image for sample in test])
         measured.append((1e3 * (time.perf_counter() - start) / len(test), seconds, iu, border))
     table[name] = (net.num_parameters() / 1e3, summarise(net, (3, 64, 64)).macs / 1e6, np.array(measured))
-MS, SECONDS, IU, BORDER = range(4)
 
 
 def text(name, k):
     values = table[name][2][:, k]
     return f"{values.mean():.1f}" + (f" +- {values.std():.1f}" if seeds > 1 else "")
 
+
+# %%
+# The table, a row for each network:
 
 print(f"{'':11s} {'1000 parameters':>15s} {'M MACs':>8s} {'ms':>6s} {'training, s':>12s} {'mean IU, %':>14s} "
       f"{'boundary F, %':>14s}")
@@ -102,28 +112,39 @@ for name, (parameters, macs, values) in table.items():
     print(f"{name:11s} {parameters:15.0f} {macs:8.1f} {ms:6.1f} {seconds:12.0f} {text(name, IU):>14s} "
           f"{text(name, BORDER):>14s}")
 
+# %%
+# The same as a figure: both measures against the work. Orange networks scale a coarse grid of scores up at once; blue ones
+# go back to fine maps step by step. Bars are standard deviations over the seeds. Do the blue ones lie above, and on which
+# side more?
+
 coarse = ("FCN-32s", "PSPNet", "DeepLabv3")  # grids of 32, 8 and 8 pixels, scaled up at once
 figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
 for ax, k, title in ((axes[0], IU, "mean IU, %"), (axes[1], BORDER, "boundary F-score, %")):
     for (name, (_, macs, values)), marker in zip(table.items(), "sovDP^X", strict=True):  # names would overlap
         ax.errorbar(macs, values[:, k].mean(), values[:, k].std(), fmt=marker, color=ORANGE if name in coarse else BLUE,
                     capsize=3, label=name)
-    ax.set(xlabel="million MACs per picture", ylabel=title, xlim=(0, 1.3 * max(row[1] for row in table.values())))
+    ax.set(xlabel="million MACs per image", ylabel=title, xlim=(0, 1.3 * max(row[1] for row in table.values())))
     ax.margins(y=0.15)
-    ax.grid(alpha=0.3)
 figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", frameon=False,
               title="orange: scaled up at once\nblue: step by step")
 lesson.save(figure, "work")
-shown = [0, 1, 2]
-figure = segmentation_sheet([test[i].image for i in shown], {
-    "truth": [test[i].label for i in shown], **{name: [labels[i] for i in shown] for name, labels in drawn.items()}},
-    test.class_names, size=1.4)
+
+# %%
+# What they draw on three test images, with the last seed. Each class has its color and, on large regions, its number; white
+# is void, which counts for nobody.
+
+figure = segmentation_sheet([test[i].image for i in range(3)], {
+    "truth": [test[i].label for i in range(3)], **{name: labels[:3] for name, labels in drawn.items()}}, test.class_names, size=1.4)
 lesson.save(figure, "predictions")
 
 # %%
-# What all of them argue in common: scores on a coarse grid that are scaled up at once draw poor borders; those that go
-# back to fine maps step by step, with help from below, draw better ones. If that is so, each of the second kind is better
-# than each of the first: twelve pairs, each compared seed by seed (`compare`), and the claim falls with any that is worse.
+# 3. Coarse or step by step? (claim W1)
+# -------------------------------------
+# All of these papers argue one thing: a coarse grid that is scaled up at once draws poor borders; the way back to fine maps
+# step by step, with help from below, draws better ones. If so, each blue network beats each orange one. That makes twelve
+# pairs, each compared seed by seed with a t-test (`compare`), and the claim falls with any pair that is clearly worse. In
+# the full run five pairs are clearly better, none is worse, and seven cannot be told from chance with three seeds, so the
+# verdict stays open.
 
 fine = [name for name in NETWORKS if name not in coarse]
 gains = {f"{a} over {b}": compare(table[a][2][:, BORDER] - table[b][2][:, BORDER]) for a in fine for b in coarse}

@@ -66,14 +66,16 @@ def plot_lines(ax: Any, lines: Mapping[str, Any], **options: Any) -> None:
     ax.legend(fontsize=8)
 
 
-def plot_means(ax: Any, x: Sequence[float], series: Mapping[str, Any], **options: Any) -> None:
+def plot_means(ax: Any, x: Sequence[float], series: Mapping[str, Any], shift: float = 0.0, **options: Any) -> None:
     """Plot the mean of several runs at each x, with the standard deviation as an error bar.
 
-    series: label -> values (points, runs). ``options`` go to errorbar.
+    series: label -> values (points, runs). shift: how far each series stands to the right of the one before.
+    ``options`` go to errorbar.
     """
-    for (label, values), color, marker in zip(series.items(), itertools.cycle(COLORS), itertools.cycle(MARKERS)):
-        values = np.asarray(values)
-        ax.errorbar(x, values.mean(axis=1), values.std(axis=1),
+    styles = zip(itertools.cycle(COLORS), itertools.cycle(MARKERS))
+    for n, ((label, values), (color, marker)) in enumerate(zip(series.items(), styles)):
+        values, at = np.asarray(values), np.asarray(x) + shift * (n - (len(series) - 1) / 2)
+        ax.errorbar(at, values.mean(axis=1), values.std(axis=1),
                     **{"color": color, "marker": marker, "capsize": 3, "label": label, **options})
     if len(series) > 1:
         ax.legend(fontsize=8)

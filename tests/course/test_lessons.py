@@ -382,8 +382,6 @@ def test_a_lesson_is_short_and_in_form(script):
 
 
 CELL, LESSON = 25, 200  # lines of code
-TO_DIVIDE = {"11_deeplab",
-             "12_segmentation_showdown"}
 
 
 def cells(script):
@@ -412,8 +410,6 @@ def test_a_cell_is_one_idea(script):
     All cells of a lesson have at most 200.
     """
     assert sum(len(code) for _, _, code in cells(script)) <= LESSON
-    if script.stem in TO_DIVIDE:
-        return
     for number, prose, code in cells(script):
         assert len(code) <= CELL, f"{script.name}:{number}: a cell of {len(code)} lines"
         assert any(re.search(r"[.:?!)](\s|$)", line) for line in prose), f"{script.name}:{number}: a cell without prose"

@@ -49,6 +49,8 @@ def test_means_have_the_deviation_of_the_runs_as_error_bars(ax):
     line, _, (bars,) = ax.containers[0]
     assert line.get_xydata().tolist() == [[10, 2], [20, 5]]
     assert [segment[:, 1].tolist() for segment in bars.get_segments()] == [[1, 3], [5, 5]]
+    plot_means(ax, [10, 20], {"a": [[1], [5]], "b": [[1], [5]]}, shift=1)
+    assert [list(container[0].get_xdata()) for container in ax.containers[1:]] == [[9.5, 19.5], [10.5, 20.5]]
 
 
 def test_runs_are_dots_on_the_bar_of_their_mean(ax):
