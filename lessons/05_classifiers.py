@@ -40,7 +40,7 @@ data = ShapeImages(200 if lesson.quick else 4000, seed=lesson.seed)
 classes = data.class_names
 train, test = data.arrays(), ShapeImages(100 if lesson.quick else 500, seed=lesson.seed, split="test").arrays()
 lesson.save(show_images({f"{classes[i % 10]}{' ' * (i // 10)}": train[0][i] for i in range(20)}, columns=10, size=1.15),
-            "pictures")
+            "images")
 
 # %%
 # How far does one get without seeing the outline? The histogram of an image's colors, in 4 x 4 x 4 bins, knows what is in

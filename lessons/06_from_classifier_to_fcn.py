@@ -131,7 +131,7 @@ tile = unet.input_size(64)
 price = {"patch by patch": summarise(patch_net, (3, 33, 33)).macs,
          "patches with shared work": summarise(dense_net, (3, 96, 96)).macs / 64 ** 2,
          "U-Net, a tile": summarise(unet, (3, tile, tile)).macs / unet.output_size(tile) ** 2}
-lesson.claim("S11", "U-Net, sec. 1; notes 001", "unlike a sliding patch, U-Net never computes a neighbourhood twice",
+lesson.claim("S11", "U-Net, sec. 1; notes 001", "unlike a sliding patch, U-Net never computes a neighborhood twice",
              f"{price['patch by patch']:,.0f} MACs per pixel for a patch of 33, "
              f"{price['patches with shared work']:,.0f} with shared work, {price['U-Net, a tile']:,.0f} for U-Net, "
              f"which sees more and has {unet.num_parameters() / patch_net.num_parameters():.0f} times the parameters",
@@ -249,7 +249,7 @@ lesson.save(figure, "patch_size")
 
 pairs = [("patch 9", "patch 33", 0), ("patch 33", "patch 9", 1), *(("U-Net", p, k) for p in patches for k in (0, 1))]
 gains = [compare(results[a][:, k] - results[b][:, k]) for a, b, k in pairs]
-lesson.claim("S12", "U-Net, sec. 1", "patch size trades context against localisation; U-Net does not",
+lesson.claim("S12", "U-Net, sec. 1", "patch size trades context against localization; U-Net does not",
              "right near borders / cars and boats of the right kind / right at all: " + ", ".join(
                  "{}: {:.0f} / {:.0f} / {:.0f}%".format(name, *r.mean(axis=0)) for name, r in results.items()) + "; " +
              ", ".join(f"{a} over {b} {('near borders', 'at the kind')[k]} {gain}"
@@ -296,7 +296,7 @@ for seed in range(seeds):
     runs["whole images"].append(race(seed, 4, 1, runs["half of the pixels"][seed][2]))
 (part, _, slow), (half, whole, fast) = (np.array([r[:3] for r in each]).T for each in runs.values())
 (behind, as_fast), (ahead, faster) = compare(half - part, needed=-2), compare(whole - part)
-lesson.claim("F4", "FCN, sec. 4.3, fig. 5", "whole pictures learn as fast by steps as sampled pixels, faster in time",
+lesson.claim("F4", "FCN, sec. 4.3, fig. 5", "whole images learn as fast by steps as sampled pixels, faster in time",
              f"accuracy after {steps} steps: sampled {part.mean():.1f} +- {part.std():.1f}%, {slow.sum() / fast.sum():.1f} "
              f"times the time for a step; whole {half.mean():.1f} +- {half.std():.1f}%, {behind} points; after as many "
              f"seconds whole {whole.mean():.1f} +- {whole.std():.1f}%, {ahead} points ({seeds} seeds)",

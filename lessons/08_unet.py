@@ -224,7 +224,7 @@ lesson.claim("S2b", "U-Net, sec. 1 and Fig. 2", "tiles with mirrored context are
              f"class", difference[0].max() < 1e-5 and difference[1].max() > 0.01)
 
 # %%
-# The image with the seams (dotted), and the difference |tiled - whole| of P(cell) for both ways, from black for 0 to white
+# The image with the seams (dotted), and the difference ``|tiled - whole|`` of P(cell) for both ways, from black for 0 to white
 # for its largest value in the right panel. With context it should be black all over.
 
 figure = show_images({"image and tiles of 64": sample.image, "|tiled - whole| with mirrored context": difference[0],
@@ -265,7 +265,7 @@ for elastic in (0, 3):
 less = {name: compare((errors[0] - errors[3])[0, :, k]) for name, k in (("loss", LOSS), ("cells missed", MISSED))}
 table = "; ".join(f"{n}: " + " -> ".join(f"{errors[e][i, :, LOSS].mean():.2f} +- {errors[e][i, :, LOSS].std():.2f}"
                                          for e in errors) for i, n in enumerate(few))
-lesson.claim("S4", "U-Net, sec. 3.1", "elastic deformation lets U-Net learn from few pictures",
+lesson.claim("S4", "U-Net, sec. 3.1", "elastic deformation lets U-Net learn from few images",
              f"test loss by number of training images, without -> with it: {table}; cells missed with one image "
              f"{errors[0][0, :, MISSED].mean():.0%} -> {errors[3][0, :, MISSED].mean():.0%}; with one image less by " +
              ", ".join(f"{gain} ({name})" for name, (gain, _) in less.items()) + f" ({seeds} seeds)",
@@ -280,7 +280,7 @@ for ax, k, title in ((axes[0], LOSS, "test loss, eq. (1)"), (axes[1], MISSED, "s
     plot_means(ax, np.log2(few), {"images as they are": errors[0][:, :, k], "deformed": errors[3][:, :, k]})
     ax.set(xlabel="training images", title=title, xticks=np.log2(few), xticklabels=few)
     ax.set_ylim(0, 1.15 * ax.get_ylim()[1])
-lesson.save(figure, "few_pictures")
+lesson.save(figure, "few_images")
 
 # %%
 # In the full run, deformation clearly lowers the loss, and most with a single image. The share of missed cells falls too,

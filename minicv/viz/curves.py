@@ -73,7 +73,7 @@ def plot_means(ax: Any, x: Sequence[float], series: Mapping[str, Any], shift: fl
     ``options`` go to errorbar.
     """
     styles = zip(itertools.cycle(COLORS), itertools.cycle(MARKERS))
-    for n, ((label, values), (color, marker)) in enumerate(zip(series.items(), styles)):
+    for n, ((label, values), (color, marker)) in enumerate(zip(series.items(), styles, strict=False)):
         values, at = np.asarray(values), np.asarray(x) + shift * (n - (len(series) - 1) / 2)
         ax.errorbar(at, values.mean(axis=1), values.std(axis=1),
                     **{"color": color, "marker": marker, "capsize": 3, "label": label, **options})
