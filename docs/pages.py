@@ -26,6 +26,7 @@ from pygments.lexers import PythonLexer
 import minicv
 from minicv import models, ops
 from minicv.course import claims, papers
+from minicv.course.lessons import VERDICTS
 from minicv.viz.architecture import blocks, describe, draw_architecture
 from minicv.viz.operation import draw_arrays, draw_operation
 from minicv.viz.pyplot import import_pyplot
@@ -262,8 +263,8 @@ def papers_page() -> str:
 def claims_page() -> str:
     """Each claim, and what the lessons' last full runs found: those of this build, where it runs them all."""
     with chdir(ROOT / "lessons"):  # where the lessons run, and MINICV_LESSONS_OUT begins
-        runs = claims.runs()
-    found = claims.collect(runs)
+        runs = claims.load_runs()
+    found = claims.measured_claims(runs)
     there = {path.stem for path in papers.PACKAGE.parent.glob("lessons/[0-9][0-9]_*.py")}
     lines = heading("Claims") + [
         "What the papers claim, who makes each claim, and the number that a lesson found here, on two processor "
@@ -274,20 +275,20 @@ def claims_page() -> str:
         lesson = f.run["lesson"]
         link = f":doc:`lesson {lesson[:2]} </gallery/{lesson}>`" if lesson in there else lesson
         return [f"* {f.id}: {inline(f.claim)} ({inline(f.source)}). Found: {inline(f.found)}. "
-                f"**{claims.VERDICTS[f.holds]}** ({link})", ""]
+                f"**{VERDICTS[f.holds]}** ({link})", ""]
 
     for letter, topic in claims.TOPICS.items():
         lines += heading(topic, "-")
         for id, words in claims.CLAIMS.items():
             if id[0] == letter:
-                some = [f for f in found if claims.number(f.id) == id]
+                some = [f for f in found if claims.base_id(f.id) == id]
                 lines += [f"**{id}** {inline(words)}", ""]
                 lines += [line for f in some for line in item(f)] or ["* no full run has measured it yet", ""]
-    others = [f for f in found if claims.number(f.id) not in claims.CLAIMS]
+    others = [f for f in found if claims.base_id(f.id) not in claims.CLAIMS]
     if others:
         lines += [*heading("What the lessons claim besides", "-"), *(line for f in others for line in item(f))]
     lines += heading("The runs", "-")
-    lines += [line for run in runs for line in (f"* {inline(claims.about(run))}", "")] or ["None yet.", ""]
+    lines += [line for run in runs for line in (f"* {inline(claims.describe_run(run))}", "")] or ["None yet.", ""]
     lines += [f"Together {sum(run['seconds'] for run in runs):.0f} s.", ""] if runs else []
     return "\n".join(lines)
 

@@ -18,7 +18,8 @@ import numpy as np
 
 import minicv.ops as F
 from minicv import Tensor, no_grad
-from minicv.cli import doctor
+from minicv.backend import num_threads
+from minicv.backend.machine import product_rate
 from minicv.ops.conv import conv2d_loop
 from minicv.viz import PALETTE
 from minicv.viz.pixel_grid import draw_row_shift
@@ -143,7 +144,7 @@ took["loops"] = best_time(by_loops, 1) * OH * OH / 8 ** 2
 while turns < 5 or (turns < 20 and macs / min(took.values()) / 1e9 > peak):
     for name in [n for n in ways if n != "loops"]:
         took[name] = min(took[name], best_time(ways[name], 4))
-    peak, turns = max(peak, doctor.product_rate(doctor.backend.num_threads()) / 2), turns + 1
+    peak, turns = max(peak, product_rate(num_threads()) / 2), turns + 1
 rates = {name: macs / t / 1e9 for name, t in took.items()}
 for name, rate in rates.items():
     print(f"{name:<17} {took[name] * 1e3:10.2f} ms {rate:8.3f} GMAC/s {rate / peak:7.1%} of a large product's"

@@ -20,7 +20,7 @@ import minicv
 import minicv.ops as F
 from minicv import Tensor, nn, no_grad
 from minicv.data import draw_cells
-from minicv.models.summary import summarise
+from minicv.models.summary import summarize
 from minicv.optim import Adam
 from minicv.viz import PALETTE, show_images
 
@@ -114,7 +114,7 @@ def milliseconds(call) -> float:
 rates = {}
 for rate in (1, 2, 4):
     layer = nn.Conv2d(C, C, 3, padding=rate, dilation=rate, bias=False)
-    work, t = summarise(layer, (C, H, H)), milliseconds(lambda layer=layer: layer(x))
+    work, t = summarize(layer, (C, H, H)), milliseconds(lambda layer=layer: layer(x))
     seen = np.flatnonzero(measured_field([(3, 1, rate)], image).any(axis=1))
     rates[rate] = int(seen[-1] - seen[0] + 1), work.parameters, work.macs
     print(f"rate {rate}: field {rates[rate][0]} by gradient, {work.parameters} parameters, {work.macs / 1e6:.1f} M MACs for an "
@@ -140,7 +140,7 @@ def separable(c: int, m: int) -> nn.Module:
 
 
 full, split = nn.Conv2d(C, C, 3, padding=1, bias=False), separable(C, C)
-sums = {"full": summarise(full, (C, H, H)), "separable": summarise(split, (C, H, H))}
+sums = {"full": summarize(full, (C, H, H)), "separable": summarize(split, (C, H, H))}
 cost = {name: (work.parameters, work.macs) for name, work in sums.items()}
 times = {"full": milliseconds(lambda: full(x)), "separable": milliseconds(lambda: split(x))}
 

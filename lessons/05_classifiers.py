@@ -21,7 +21,7 @@ import numpy as np
 import minicv
 from minicv import models, nn
 from minicv.data import ShapeImages
-from minicv.models.summary import summarise
+from minicv.models.summary import summarize
 from minicv.training import save_checkpoint
 from minicv.training.classification import accuracy, classifier_scores, train_classifier
 from minicv.viz import PALETTE, plot_lines, show_images
@@ -94,7 +94,7 @@ for name, (options, config) in CLASSIFIERS.items():
     losses, moments = runs[name] = trained(net, train, test, checks=6, **config)
     weights_file(name, lesson.quick).parent.mkdir(parents=True, exist_ok=True)
     save_checkpoint(weights_file(name, lesson.quick), net, pictures=len(data), steps=config["steps"])
-    work = summarise(net, (3, 64, 64))
+    work = summarize(net, (3, 64, 64))
     print(f"{name:<10} {work.parameters:10,} {work.macs:12,} {moments[-1][2]:9.1%} {moments[-1][1]:8.1f}")
 final = {name: moments[-1][2] for name, (_, moments) in runs.items()}
 lesson.claim("B1", "this lesson", "the four networks know shapes: they are right where colors alone do not help",
@@ -254,7 +254,7 @@ for kind in ("full", "separable"):
     for seed in range(seeds):
         net = resnet(kind, seed)
         right.append(trained(net, small, small_test, **config, seed=lesson.seed + seed)[1][-1][2])
-    work = summarise(net, (3, 32, 32))
+    work = summarize(net, (3, 32, 32))
     found[kind] = work.parameters, work.macs, np.mean(right), np.std(right)
     print(f"{kind:<10} {work.parameters:8,} parameters {work.macs:11,} MACs, right {np.mean(right):.1%} +- {np.std(right):.1%}")
 full, split = found["full"], found["separable"]

@@ -27,7 +27,7 @@ from minicv.metrics.boundary import near_boundary
 from minicv.models.segmentation.convolutionalize import convolutionalize
 from minicv.models.segmentation.patchwise import PatchNet, sampled, slide
 from minicv.models.segmentation.shift_and_stitch import shift_and_stitch
-from minicv.models.summary import summarise
+from minicv.models.summary import summarize
 from minicv.optim import Adam
 from minicv.viz import PALETTE, plot_means, segmentation_sheet
 
@@ -83,7 +83,7 @@ grid_net, big = convolutionalize(alexnet), noise(1, 3, 227 + 9 * 32, 227 + 9 * 3
 with no_grad():
     naive, shared = (best_time(work, 1 if lesson.quick else 3)
                      for work in (lambda: slide(alexnet, big, 227, 32, batch=10), lambda: grid_net(big)))
-macs = 100 * summarise(alexnet, (3, 227, 227)).macs / summarise(grid_net, big.shape[1:]).macs
+macs = 100 * summarize(alexnet, (3, 227, 227)).macs / summarize(grid_net, big.shape[1:]).macs
 lesson.claim("F2", "FCN, sec. 3.1", "the convolutional way is more than 5 times faster than naive patches (10x10 grid)",
              f"{naive:.2f} s in windows, {shared:.3f} s at once: {naive / shared:.1f} times; multiply-accumulates "
              f"{macs:.1f} times (the paper, on a GPU: 120 ms against 22 ms)", naive / shared > 5)
@@ -128,9 +128,9 @@ lesson.claim("F10", "FCN, sec. 3.1; notes 004", "any input size works with convo
 
 unet = models.build("unet", in_channels=3, num_classes=9, width=8, depth=3)
 tile = unet.input_size(64)
-price = {"patch by patch": summarise(patch_net, (3, 33, 33)).macs,
-         "patches with shared work": summarise(dense_net, (3, 96, 96)).macs / 64 ** 2,
-         "U-Net, a tile": summarise(unet, (3, tile, tile)).macs / unet.output_size(tile) ** 2}
+price = {"patch by patch": summarize(patch_net, (3, 33, 33)).macs,
+         "patches with shared work": summarize(dense_net, (3, 96, 96)).macs / 64 ** 2,
+         "U-Net, a tile": summarize(unet, (3, tile, tile)).macs / unet.output_size(tile) ** 2}
 lesson.claim("S11", "U-Net, sec. 1; notes 001", "unlike a sliding patch, U-Net never computes a neighborhood twice",
              f"{price['patch by patch']:,.0f} MACs per pixel for a patch of 33, "
              f"{price['patches with shared work']:,.0f} with shared work, {price['U-Net, a tile']:,.0f} for U-Net, "
@@ -224,7 +224,7 @@ for name, (side, steps) in trainings.items():
         learn(net, islice(batches, steps), Adam(net.parameters(), lr))
         maps[name] = predict(net)
         results[name].append(measure(maps[name]))
-    work = 3 * steps * (2 * summarise(net, (3, 64, 64)).macs if whole else 64 * summarise(net, (3, side, side)).macs)
+    work = 3 * steps * (2 * summarize(net, (3, 64, 64)).macs if whole else 64 * summarize(net, (3, side, side)).macs)
     print(f"  {name}: {steps} steps, {(time.perf_counter() - start) / seeds:.1f} s, {work / 1e9:.0f} G MACs, forward and back")
 
 # %%

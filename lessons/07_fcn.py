@@ -25,7 +25,7 @@ from minicv.data.generated.street_scenes import StreetScenes
 from minicv.metrics import ConfusionMatrix
 from minicv.metrics.boundary import BoundaryFScore
 from minicv.models.segmentation.patchwise import PixelwiseNet
-from minicv.models.summary import summarise
+from minicv.models.summary import summarize
 from minicv.optim import Adam
 from minicv.training.segmentation import SegmentationConfig, train_segmentation
 from minicv.viz import PALETTE, plot_runs
@@ -202,10 +202,10 @@ others = {"AlexNet": lambda seed: fresh("fcn8s", seed, backbone="alexnet", width
           "GoogLeNet": lambda seed: models.build("fcn8s", "compact", num_classes=9, backbone="googlenet", width=24,
                                                  dropout=0.0),
           "no pooling": lambda seed: PixelwiseNet(9, 3, width=11, depth=5)}
-results, size = {"VGG16": scores["at once"]}, {"VGG16": summarise(nets["at once"], (3, 64, 64))}
+results, size = {"VGG16": scores["at once"]}, {"VGG16": summarize(nets["at once"], (3, 64, 64))}
 for name, make in others.items():
     minicv.seed(lesson.seed)
-    results[name], size[name] = [], summarise(make(0), (3, 64, 64))
+    results[name], size[name] = [], summarize(make(0), (3, 64, 64))
     for seed in range(seeds):
         minicv.seed(lesson.seed + seed)
         results[name].append(measure(fit(make(seed), seed)))
@@ -237,7 +237,7 @@ lesson.claim("F7", "FCN, table 1", "VGG16 beats AlexNet and GoogLeNet as a backb
 
 with nn.init.blank():
     deep = PixelwiseNet(9, 3, width=11, depth=field("VGG16") // 2)
-cost = summarise(deep, (3, 64, 64)).macs / size["VGG16"].macs
+cost = summarize(deep, (3, 64, 64)).macs / size["VGG16"].macs
 lesson.claim("F8", "FCN, sec. 3; notes 001", "without pooling, as much context costs far more, and the same work sees less",
              f"for {size['no pooling'].macs / 1e6:.0f} M MACs {field('no pooling')} pixels of context, FCN-8s for "
              f"{size['VGG16'].macs / 1e6:.0f} M {field('VGG16')}; to see as much without pooling takes {field('VGG16') // 2} "

@@ -24,7 +24,7 @@ from minicv.metrics import ConfusionMatrix
 from minicv.metrics.boundary import BoundaryFScore
 from minicv.metrics.object_size import ObjectSizeScores
 from minicv.models.segmentation.deconvnet import ensemble
-from minicv.models.summary import summarise
+from minicv.models.summary import summarize
 from minicv.training.segmentation import SegmentationConfig, train_segmentation
 from minicv.viz import PALETTE, plot_runs, show_images
 from minicv.viz.segmentation import segmentation_sheet
@@ -32,12 +32,12 @@ from minicv.viz.segmentation import segmentation_sheet
 # %%
 # 1. The network (fig. 2 and table 2)
 # -----------------------------------
-# VGG16 goes down to one position of 4096 numbers; the same layers, mirrored, go up again. `summarise` follows the maps
+# VGG16 goes down to one position of 4096 numbers; the same layers, mirrored, go up again. `summarize` follows the maps
 # through the network. Each is printed as side x channels; compare the two lines from their ends.
 
 with nn.init.blank():  # weights that are only counted need not be drawn
     paper = models.build("deconvnet", "paper")
-rows = [r for r in summarise(paper, (3, 224, 224)).rows if not r.op.startswith("batch_norm")]
+rows = [r for r in summarize(paper, (3, 224, 224)).rows if not r.op.startswith("batch_norm")]
 first_up = next(i for i, row in enumerate(rows) if row.op.startswith("conv_transpose"))
 for name, half in (("down", rows[:first_up]), ("up", rows[first_up:])):
     print(f"{name}: " + "  ".join(f"{r.op.split(',')[0].replace(' 2x2', '')} {r.shape[1]}x{r.shape[0]}" for r in half))
@@ -90,7 +90,7 @@ def trained(name, seed):
         steps=steps, batch=4, optimizer="adam", lr=0.02 if model == "deconvnet" else 0.005, warmup=5, augment=False,
         seed=lesson.seed + seed)))
     print(f"  {name}, seed {seed}: loss {np.mean(losses[-10:]):.2f}, {net.num_parameters():,} parameters, "
-          f"{summarise(net, (3, 64, 64)).macs / 1e6:.0f} M MACs")
+          f"{summarize(net, (3, 64, 64)).macs / 1e6:.0f} M MACs")
     return net
 
 

@@ -24,7 +24,7 @@ from minicv.data import standardize
 from minicv.data.generated.street_scenes import BOAT, CAR, CLASSES, StreetScenes
 from minicv.metrics import ConfusionMatrix
 from minicv.models.segmentation.pspnet import ROWS, PyramidPooling
-from minicv.models.summary import summarise
+from minicv.models.summary import summarize
 from minicv.optim import Adam, LambdaLR, poly
 from minicv.training.segmentation import SegmentationConfig, train_segmentation
 from minicv.viz import PALETTE, segmentation_sheet, show_images
@@ -81,7 +81,7 @@ config = SegmentationConfig(steps=10 if lesson.quick else 400, batch=4, optimize
 losses = list(train_segmentation(first, train, config))
 print(f"backbone: {first.backbone.num_parameters():,} parameters, loss {np.mean(losses[-20:]):.2f} after {len(losses)} steps, "
       f"{time.perf_counter() - start:.0f} s")
-field = max(max(row.field) for row in summarise(first, (3, size, size)).rows if row.name.startswith("backbone"))
+field = max(max(row.field) for row in summarize(first, (3, size, size)).rows if row.name.startswith("backbone"))
 print(f"a pixel of its map can see {field} pixels of the image, and the pyramid all of it")
 
 # %%

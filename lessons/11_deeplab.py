@@ -25,7 +25,7 @@ from minicv.data.generated.street_scenes import CLASSES, THINGS, StreetScenes
 from minicv.metrics import ConfusionMatrix
 from minicv.metrics.boundary import BoundaryFScore
 from minicv.metrics.object_size import ObjectSizeScores
-from minicv.models.summary import summarise
+from minicv.models.summary import summarize
 from minicv.optim import Adam, LambdaLR, poly
 from minicv.training.segmentation import SegmentationConfig, train_segmentation
 from minicv.viz import plot_means, segmentation_sheet
@@ -170,7 +170,7 @@ def gain(better, worse, k):
 macs, parameters = {}, {}
 for n in STRIDES:
     net = network(output_stride=n, rates=(1, 2, 3))
-    summary = summarise(net, (3, size, size))
+    summary = summarize(net, (3, size, size))
     macs[n], parameters[n] = summary.macs, summary.parameters
     run(f"v3, output stride {n}", n, rates=(1, 2, 3))
 gains = {f"{n} over {2 * n}": gain(f"v3, output stride {n}", f"v3, output stride {2 * n}", MEAN_IU) for n in (16, 8)}

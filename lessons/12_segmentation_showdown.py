@@ -22,7 +22,7 @@ from minicv import models
 from minicv.data.generated.street_scenes import StreetScenes
 from minicv.metrics import ConfusionMatrix
 from minicv.metrics.boundary import BoundaryFScore
-from minicv.models.summary import summarise
+from minicv.models.summary import summarize
 from minicv.training.segmentation import SegmentationConfig, train_segmentation
 from minicv.viz import PALETTE, segmentation_sheet
 
@@ -94,7 +94,7 @@ for name in NETWORKS:
         start = time.perf_counter()
         net.predict([sample.image for sample in test])
         measured.append((1e3 * (time.perf_counter() - start) / len(test), seconds, iu, border))
-    table[name] = (net.num_parameters() / 1e3, summarise(net, (3, 64, 64)).macs / 1e6, np.array(measured))
+    table[name] = (net.num_parameters() / 1e3, summarize(net, (3, 64, 64)).macs / 1e6, np.array(measured))
 
 
 def text(name, k):

@@ -1,13 +1,35 @@
-"""minicv: the classic convolutional networks for detection and segmentation, built from nothing but arrays."""
-import os
-import sys
+"""minicv: the classic convolutional networks for detection and segmentation, built from nothing but arrays.
 
-from .backend import seed, use  # first: it chooses the BLAS kernel before NumPy is imported
+``minicv.data``, ``minicv.models`` and the other rooms are imported when they are first used.
+"""
+import os
+import signal
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NoReturn
+
+IS_COMMAND = os.path.splitext(os.path.basename(sys.argv[0]))[0] in ("minicv", "-m")  # -m: Python still looks for it
+
+
+def exit_on_interrupt(*signal_and_frame: Any) -> NoReturn:
+    """Answer Ctrl-C while the command's modules are imported."""
+    print("minicv: interrupted", file=sys.stderr)
+    sys.exit(130)
+
+
+if IS_COMMAND and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, exit_on_interrupt)
+
+from . import backend  # noqa: E402 - sets the BLAS kernel, so before NumPy
 
 # isort: split
-from . import models, nn, ops
-from .autograd import Tensor, detect_anomaly, no_grad, plain
-from .autograd.function import plain_everywhere, use_fast
+from . import ops  # noqa: E402
+from .autograd import Tensor, detect_anomaly, no_grad, plain  # noqa: E402
+from .autograd.function import plain_everywhere, use_fast  # noqa: E402
+from .backend import seed, use  # noqa: E402
+
+if TYPE_CHECKING:
+    from . import data, detection, metrics, models, nn, optim, training, viz
 
 try:
     if not plain_everywhere():
@@ -21,10 +43,22 @@ try:
     if os.environ.get("MINICV_BACKEND"):
         use(os.environ["MINICV_BACKEND"])
 except (ValueError, RuntimeError) as error:
-    if os.path.basename(sys.argv[0]) not in ("minicv", "-m"):  # -m: while Python looks for what to run
+    if not IS_COMMAND:
         raise
-    print(f"minicv: {error}", file=sys.stderr)  # the command, whose main has not begun: one line as for other values
+    print(f"minicv: {error}", file=sys.stderr)
     sys.exit(2)
 
 __version__ = "0.1.0"
-__all__ = ["Tensor", "detect_anomaly", "models", "nn", "no_grad", "ops", "plain", "seed", "use"]
+__all__ = ["Tensor", "backend", "data", "detect_anomaly", "detection", "metrics", "models", "nn", "no_grad", "ops",
+           "optim", "plain", "seed", "training", "use", "viz"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a room when it is first used."""
+    if name in __all__:
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

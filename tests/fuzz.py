@@ -295,7 +295,7 @@ def make_claims(folder):
 
 
 def read_claims(folder, file):
-    assert "claims measured" in claims.table(claims.runs(folder))
+    assert "claims measured" in claims.table(claims.load_runs(folder))
 
 
 def make_command(folder):

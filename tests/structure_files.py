@@ -127,7 +127,7 @@ def claims_changes(content: bytes) -> Iterator[Change]:
 
 
 def read_claims(folder, file, change, before):
-    text = claims.table(claims.runs(folder))
+    text = claims.table(claims.load_runs(folder))
     assert "claims measured" in text
     return text
 

@@ -13,8 +13,8 @@ import pytest
 
 import minicv.data
 from minicv import models
-from minicv.cli import kinds
 from minicv.cli import main as cli
+from minicv.cli import networks, train
 from minicv.data import Cells, StreetScenes
 from minicv.data.generated.shape_boxes import ShapeBoxes
 from minicv.errors import UserError
@@ -30,7 +30,7 @@ TRAIN = {
     "freeze_bn": "with batch norm", "sync_batch_norm": "with batch norm and mpirun", "width": "with a width",
     "option": "model", "scale": "augmentation", "jitter": "augmentation", "elastic": "augmentation",
     "tile": "pixels", "augment": "pixels", "weight_map": "instances", "class_weights": "pixels", "two_stage": "pixels",
-    "start": "with initialize_from", "flip": "objects", "turn": "objects", "alternating": "faster_rcnn",
+    "init_from": "with initialize_from", "flip": "objects", "turn": "objects", "alternating": "faster_rcnn",
     "proposals": "proposals"}
 ANSWERS = {**dict.fromkeys(("checkpoint", "data", "split", "json", "out", "images"), "command"), "tile": "pixels",
            "average": "pixels", "score": "objects", "proposals": "proposals"}
@@ -65,7 +65,7 @@ VALUES = {"steps": ["7"], "batch": ["3"], "optimizer": ["adam"], "lr": ["0.25"],
           "schedule": ["cosine"], "warmup": ["3"], "momentum": ["0.5"], "freeze_bn": [], "sync_batch_norm": [],
           "width": ["6"], "scale": ["1.5"], "jitter": ["0.3"], "elastic": ["3"], "tile": ["20"], "augment": None,
           "weight_map": [], "class_weights": [], "two_stage": [], "turn": [], "alternating": [], "flip": None,
-          "proposals": ["no.safetensors"], "start": ["no.safetensors"], "milestones": ["0.5"], "gamma": ["0.5"],
+          "proposals": ["no.safetensors"], "init_from": ["no.safetensors"], "milestones": ["0.5"], "gamma": ["0.5"],
           "option": ["no=1"]}
 WORDS = {"augment": ["--no-augment"], "flip": ["--no-flip"]}
 DATA = {"cells": Cells(2, 32), "street-scenes": StreetScenes(2, (32, 40)), "shape-boxes": ShapeBoxes(2, 48)}
@@ -76,7 +76,7 @@ def words(option):
 
 
 @pytest.fixture(scope="module")
-def networks():
+def built():
     """name, data -> a small network for it, made once."""
     made = {}
 
@@ -88,44 +88,45 @@ def networks():
     return network
 
 
-def accepted(networks, name, data, option, monkeypatch, extra=()):
+def accepted(built, name, data, option, monkeypatch, extra=()):
     """Whether train takes an option for a network on a data set; the config with it, or the message of the refusal."""
     monkeypatch.setattr(minicv.data, "open_dataset", lambda spec, split="train": DATA[data])
     args = cli.parser().parse_args(["train", name, "--data", data, "--out", "x", *words(option), *extra])
-    kind = kinds.kind_of(name)
+    commands = networks.commands_for(name)
     try:
-        config = kind.chosen(name, args)
-        model = networks(name, data)
-        cli.model_options(args)
-        kind.check(args, config, kind.open(data, "train", name), model, processes=2)
-        if args.start is not None:
-            cli.begin_with(model, name, args.start, resumed=True)
+        config = commands.config_from_args(name, args)
+        model = built(name, data)
+        train.model_options(args)
+        commands.check_train_options(args, config, commands.open_dataset(data, "train", name), model, processes=2)
+        if args.init_from is not None:
+            train.initialize(model, name, args.init_from, resumed=True)
         if args.alternating or args.proposals is not None:
-            for _ in itertools.islice(kind.tasks(DATA[data], config, model, args), 1):
+            for _ in itertools.islice(commands.make_tasks(model, DATA[data], config, args), 1):
                 pass
     except UserError as error:
         return False, str(error)
     return True, config
 
 
-PAIRS = [(name, data) for name in kinds.names()
+PAIRS = [(name, data) for name in networks.trainable_models()
          for data in (("cells", "street-scenes") if name in models.names("segmentation") else ("shape-boxes",))]
 
 
 @pytest.mark.parametrize(("name", "data"), PAIRS, ids=lambda value: str(value))
-def test_train_uses_or_refuses_each_option(networks, monkeypatch, name, data):
-    segmentation, model = name in models.names("segmentation"), networks(name, data)
+def test_train_uses_or_refuses_each_option(built, monkeypatch, name, data):
+    segmentation, model = name in models.names("segmentation"), built(name, data)
     batch_norm = any(type(m).__name__ == "BatchNorm2d" for m in model.modules())
     rule = {"config": True, "with sgd": True, "pixels": segmentation, "objects": not segmentation,
             "with batch norm": batch_norm, "with batch norm and mpirun": batch_norm, "instances": segmentation,
             "with a width": "width" in models.model_options(type(model)), "with --schedule step": False,
             "model": False,  # no network has the option "no"
             "with initialize_from": hasattr(model, "initialize_from"), "faster_rcnn": "ster" in name or "mask" in name}
-    default = kinds.kind_of(name).chosen(name, cli.parser().parse_args(["train", name, "--data", data, "--out", "x"]))
+    args = cli.parser().parse_args(["train", name, "--data", data, "--out", "x"])
+    default = networks.commands_for(name).config_from_args(name, args)
     for option, effect in TRAIN.items():
         if effect == "command":
             continue
-        good, result = accepted(networks, name, data, option, monkeypatch)
+        good, result = accepted(built, name, data, option, monkeypatch)
         if effect == "augmentation":
             wanted = option != "elastic" if not segmentation or data == "street-scenes" else option == "elastic"
         elif effect == "proposals":  # the file is missing, which is said where it would be used
@@ -139,16 +140,16 @@ def test_train_uses_or_refuses_each_option(networks, monkeypatch, name, data):
             assert f"--{option.replace('_', '-')}" in result, (option, result)
         elif hasattr(default, option) and option != "seed":
             assert getattr(result, option) != getattr(default, option), option
-    assert accepted(networks, name, data, "momentum", monkeypatch, ["--optimizer", "adam"])[1] == (
+    assert accepted(built, name, data, "momentum", monkeypatch, ["--optimizer", "adam"])[1] == (
         "--momentum is for the optimizer sgd, not for adam")
     for option in ("milestones", "gamma"):
         extra = ["--schedule", "step"] + ["--milestones", "0.25"] * (option == "gamma")
-        assert accepted(networks, name, data, option, monkeypatch, extra)[0]
+        assert accepted(built, name, data, option, monkeypatch, extra)[0]
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (["--no-augment", "--elastic", "3"], "--elastic changes nothing with --no-augment"),
-    (["--two-stage", "--elastic", "3"], "--elastic changes nothing with --two-stage"),
+    (["--no-augment", "--elastic", "3"], "--elastic has no effect with --no-augment"),
+    (["--two-stage", "--elastic", "3"], "--elastic has no effect with --two-stage"),
     (["--sync-batch-norm"], "--sync-batch-norm is for several processes, as in `mpirun -n 2 minicv train ...`"),
     (["--option", "num_classes=3"], "--option num_classes=3: num_classes follows from --data"),
     (["--option", "in_channels=3"], "--option in_channels=3: in_channels follows from --data"),
@@ -166,18 +167,18 @@ def test_options_that_exclude_each_other(fails, monkeypatch, tmp_path, arguments
     assert not (tmp_path / "x").exists()
 
 
-@pytest.mark.parametrize("name", kinds.names())
+@pytest.mark.parametrize("name", networks.trainable_models())
 def test_evaluate_and_predict_refuse_options_of_another_kind(name):
-    kind, segmentation = kinds.kind_of(name), name in models.names("segmentation")
+    commands, segmentation = networks.commands_for(name), name in models.names("segmentation")
     for option, effect in ANSWERS.items():
         if effect == "command":
             continue
         args = argparse.Namespace(**{**dict.fromkeys(ANSWERS), option: 1})
         if (effect == "pixels") == segmentation:
-            kind.refuse_others(name, args)
+            commands.check_predict_options(name, args)
         else:
             with pytest.raises(UserError, match=f"--{option} is not for {name}"):
-                kind.refuse_others(name, args)
+                commands.check_predict_options(name, args)
 
 
 @pytest.mark.parametrize(("name", "value"), [("MINICV_THREADS", "many"), ("MINICV_THREADS", "-3"),

@@ -15,6 +15,7 @@ from PIL import Image
 import minicv
 from minicv import models
 from minicv.autograd import Function
+from minicv.cli import doctor
 from minicv.cli import main as cli
 from minicv.data import Cells, StreetScenes
 from minicv.files import to_json
@@ -90,7 +91,8 @@ def test_evaluate_compares_class_names(fails, tmp_path, classes, message):  # no
     checkpoint = tmp_path / "m.safetensors"
     save_checkpoint(checkpoint, models.build("unet", width=2, num_classes=len(classes)), classes=classes)
     said = fails("evaluate", "--checkpoint", checkpoint, "--data", "cells")
-    assert said.startswith(f"{checkpoint}: its {len(classes)} classes are not, in their order, the 2 of --data cells: ")
+    assert said.startswith(f"{checkpoint}: its {len(classes)} classes differ, in names or order, from the 2 of --data "
+                           "cells: ")
     assert message in said
 
 
@@ -151,7 +153,7 @@ def test_gradcheck_shows_where_an_operation_raised(run, monkeypatch):  # noqa: F
 
 
 def test_a_warning_is_one_line(capsys, monkeypatch):
-    monkeypatch.setattr(cli, "run_doctor", lambda args: warnings.warn("look out", UserWarning, stacklevel=1) or 0)
+    monkeypatch.setattr(doctor, "run", lambda args: warnings.warn("look out", UserWarning, stacklevel=1) or 0)
     with warnings.catch_warnings():
         warnings.simplefilter("default")
         assert cli.main(["doctor"]) == 0

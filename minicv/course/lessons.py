@@ -1,4 +1,4 @@
-"""What every lesson script needs: its options, a place for figures, and the table of claims at its end."""
+"""What every lesson script needs: its options, a folder for figures, and the table of claims at its end."""
 from __future__ import annotations
 
 import argparse
@@ -26,11 +26,16 @@ if TYPE_CHECKING:
     from .. import Tensor
     from ..nn import Module
 
-LIMIT = 90.0  # seconds that a full lesson may take on two cores
-FOLDER = Path(__file__).resolve().parents[2] / "lessons"  # beside the package, in a checkout
+PACKAGE = Path(__file__).resolve().parents[1]
+# In a checkout the lessons are beside the package; setup.cfg installs them below share/minicv.
+LESSONS_DIR = next((folder for folder in (PACKAGE.parent / "lessons", *(
+    parent / "share" / "minicv" / "lessons" for parent in PACKAGE.parents)) if any(folder.glob("00_*.py"))),
+    PACKAGE.parent / "lessons")
+MAX_SECONDS = 90.0  # for a full lesson on two cores
+VERDICTS = {True: "holds", False: "does not hold here", None: "undecided here"}
 
-# The classifiers of lesson 05: options of models.build, and of training.train_classifier for 4000 pictures of 64 x 64.
-# Without dropout, because each trains for a quarter of a minute: that is too little to learn by heart.
+# The classifiers of lesson 05: options of models.build, and of training.train_classifier for 4000 images of 64 x 64.
+# They have no dropout, because each trains for 15 seconds only, too short to overfit.
 CLASSIFIERS: dict[str, tuple[dict, dict]] = {
     "alexnet": ({"dropout": 0.0}, {"steps": 1000, "batch": 32, "lr": 0.001}),
     "vgg16": ({"dropout": 0.0}, {"steps": 500, "batch": 16, "lr": 0.004}),
@@ -41,7 +46,7 @@ CLASSIFIERS: dict[str, tuple[dict, dict]] = {
 
 @dataclasses.dataclass
 class Claim:
-    """A claim of a paper, and what was found here. ``holds`` None: this scale cannot tell."""
+    """A claim of a paper, and what was found here. ``holds``: None if this scale does not decide it."""
 
     id: str
     source: str
@@ -50,22 +55,22 @@ class Claim:
     holds: bool | None
 
     def verdict(self) -> str:
-        return {True: "holds", False: "does not hold here", None: "cannot be told here"}[self.holds]
+        return VERDICTS[self.holds]
 
 
 class Lesson:
     """``lesson = Lesson("08_unet")`` at the top of a script reads its command line; ``lesson.finish()`` ends it.
 
-    ``quick``: a few seconds' worth, for tests. ``data``: a data set's spec instead of generated data, or None. Figures
-    and claims go to ``lessons/out``, or to the folder named by MINICV_LESSONS_OUT.
+    ``quick``: only try the lesson, in a few seconds. ``data``: the data set that replaces generated data, or None.
+    Figures and claims go to ``out_folder()``.
     """
 
     def __init__(self, name: str, description: str = ""):
         parser = argparse.ArgumentParser(prog=f"{name}.py", description=description)
         parser.add_argument("--quick", action="store_true", default=bool(os.environ.get("MINICV_QUICK")),
-                            help="a few seconds' worth, to see that it runs; the claims then mean little")
-        parser.add_argument("--data", metavar="NAME:PATH", help="a real data set instead of generated pictures")
-        parser.add_argument("--seed", type=int, default=0)
+                            help="spend a few seconds, to see that it runs; the claims then mean little")
+        parser.add_argument("--data", metavar="NAME:PATH", help="use a real data set instead of generated images")
+        parser.add_argument("--seed", type=int, default=0, help="seed of the random numbers (default: 0)")
         script = Path(sys.argv[0]).stem == name  # not in a notebook or the documentation's gallery
         options = parser.parse_args(None if script else [])
         print_anything()
@@ -79,12 +84,12 @@ class Lesson:
             import_matplotlib().use("agg")
 
     def tensor(self, array: np.ndarray) -> Tensor:
-        """An array as a Tensor on the device in use, where new parameters lie, too."""
+        """Return a Tensor of an array on the device in use, which is also that of new parameters."""
         from .. import Tensor
         return Tensor(backend.to_device(np.asarray(array)))
 
     def save(self, figure: Any, name: str) -> None:
-        """Write a figure to ``out``/LESSON_NAME.png and say so."""
+        """Write a figure to ``out``/LESSON_NAME.png and print the path."""
         from ..viz.fonts import set_fonts
         set_fonts(figure)
         self.out.mkdir(parents=True, exist_ok=True)
@@ -94,36 +99,36 @@ class Lesson:
         print(f"figure: {path}")
 
     def claim(self, id: str, source: str, claim: str, found: str, holds: bool | None) -> None:
-        """Note a claim: its number in the list, who makes it, in words; the number found; whether it holds."""
+        """Record a claim: its id, who makes it, its words; what was found; whether it holds, None if undecided."""
         self.claims.append(Claim(id, source, claim, found, None if holds is None else bool(holds)))
 
     def finish(self) -> None:
-        """Print the claims and keep them: ``out``/LESSON.json, or LESSON_quick.json, which replaces no full run's.
+        """Print the claims and write them to ``out``/LESSON.json, or LESSON_quick.json for a quick run.
 
-        The lesson ends with exit code 1, and keeps nothing, where a number found is ``impossible``.
+        An ``impossible_number`` ends the lesson with exit code 1, and nothing is written.
         """
         from .. import __version__
-        from ..cli import doctor
+        from ..backend.machine import describe_machine
         seconds = time.perf_counter() - self.start
-        print(f"\nClaims measured by {self.name} ({'quick, so only a try; ' if self.quick else ''}seed {self.seed}, "
+        print(f"\nClaims measured by {self.name} ({'quick, only a try; ' if self.quick else ''}seed {self.seed}, "
               f"{self.data or 'generated data'}, {seconds:.0f} s):")
         for c in self.claims:
             print(f"  {c.id}  {c.claim} ({c.source})\n      found: {c.found}\n      -> {c.verdict()}")
-        wrong = [f"{c.id}: {reason}" for c in self.claims if (reason := impossible(c.found))]
+        wrong = [f"{c.id}: {reason}" for c in self.claims if (reason := impossible_number(c.found))]
         if wrong:
-            raise SystemExit(f"{self.name}: numbers that cannot be, so nothing is noted: {'; '.join(wrong)}")
+            raise SystemExit(f"{self.name}: impossible numbers, so no claim is recorded: {'; '.join(wrong)}")
         self.out.mkdir(parents=True, exist_ok=True)
-        with atomic_write(self.out / notes(self.name, self.quick)) as temporary:
+        with atomic_write(self.out / claims_file(self.name, self.quick)) as temporary:
             temporary.write_text(to_json(
                 {"lesson": self.name, "quick": self.quick, "seed": self.seed, "data": self.data, "seconds": seconds,
-                 "date": time.strftime("%Y-%m-%d"), "machine": doctor.machine(), "version": __version__,
+                 "date": time.strftime("%Y-%m-%d"), "machine": describe_machine(), "version": __version__,
                  "claims": [dataclasses.asdict(c) for c in self.claims]}, indent=1), encoding="utf-8")
 
 
-def impossible(found: str) -> str | None:
-    """Why a text tells of a wrong measurement, or None: a negative time, a share above 100%, NaN, infinity.
+def impossible_number(found: str) -> str | None:
+    """Return why a text has an impossible number, or None: a time below 0, a share above 100%, NaN, infinity.
 
-    Differences and growth are written with their sign, as in "+120%".
+    A difference has a sign, as in "+120%", and may be larger.
     """
     for pattern, reason in ((r"(?<![\w.])-\d[\d.,]*\s?(?:ns|us|ms|s|seconds|min|minutes|h)\b", "a time below 0"),
                             (r"(?<![\w.])-\d[\d.,]*\s?(?:times|bytes|kB|MB|GB)\b", "a ratio or a size below 0"),
@@ -137,11 +142,11 @@ def impossible(found: str) -> str | None:
 
 
 def compare(differences: Sequence[float], needed: float = 0.0) -> tuple[str, bool | None]:
-    """Whether something is better by more than ``needed``, from one difference for each seed, everything else alike.
+    """Test whether the mean of ``differences``, one for each seed with all else equal, exceeds ``needed``.
 
-    ("+1.2 +- 0.3", the mean and its standard error; True, or False, where a mean so far from ``needed`` on this side
-    comes about by chance in less than 5% of cases; else, or with one seed, None). This is Student's t-test: it asks for
-    6.3 standard errors with two seeds, 2.9 with three, 2.4 with four.
+    Returns a text and a verdict. The text is the mean and its standard error, "+1.2 +- 0.3". The verdict is that of
+    Student's one-sided t-test at 5%: True if the mean is larger, False if it is smaller, None if undecided or with one
+    seed. The test asks for 6.3 standard errors with two seeds, 2.9 with three, 2.4 with four.
     """
     from scipy import stats
     d = np.asarray(differences, float)
@@ -155,9 +160,9 @@ def compare(differences: Sequence[float], needed: float = 0.0) -> tuple[str, boo
 
 
 def every(verdicts: Iterable[bool | None]) -> bool | None:
-    """Of a claim in parts: True if all of them are True, False if any is False, else None.
+    """Return the verdict on a claim in parts: True if all are True, False if any is False, else None.
 
-    Chance makes one of k parts False up to k times as often as a single one, and all of them True no more often.
+    By chance, one of k parts is False up to k times as often as a single part; all k are True no more often.
     """
     verdicts = list(verdicts)
     return False if False in verdicts else None if None in verdicts or not verdicts else True
@@ -174,25 +179,27 @@ def best_time(call: Callable[[], object], repeats: int = 3) -> float:
 
 
 def out_folder() -> Path:
-    """Where lessons write: ``lessons/out``, or the folder named by MINICV_LESSONS_OUT."""
-    return Path(os.environ.get("MINICV_LESSONS_OUT") or FOLDER / "out")
+    """Return where lessons write: the folder named by MINICV_LESSONS_OUT, or ``lessons/out`` in the checkout, or, for
+    installed lessons, in the current folder."""
+    here = Path("lessons").resolve() if LESSONS_DIR.parent.parent.name == "share" else LESSONS_DIR
+    return Path(os.environ.get("MINICV_LESSONS_OUT") or here / "out")
 
 
-def notes(name: str, quick: bool) -> str:
-    """The file in which a lesson's run notes its claims."""
+def claims_file(name: str, quick: bool) -> str:
+    """Return the name of the file in which a lesson's run records its claims."""
     return f"{name}{'_quick' if quick else ''}.json"
 
 
 def weights_file(name: str, quick: bool = False) -> Path:
-    """Where lesson 05 keeps what a classifier has learned, and ``pretrained`` looks for it."""
+    """Return the file of a classifier's weights, which lesson 05 writes and ``pretrained`` reads."""
     return out_folder() / "weights" / f"{name}{'_quick' if quick else ''}.safetensors"
 
 
 def pretrained(name: str, quick: bool = False) -> Module:
-    """A compact classifier that was trained on generated pictures, to go on from its weights.
+    """Return a compact classifier, one of CLASSIFIERS, that was trained on generated images.
 
-    ``name``: one of CLASSIFIERS. Lesson 05 leaves the weights behind; where it has not run, the network is trained now,
-    in a quarter of a minute (``quick``: in a second, and knows little), and kept.
+    Lesson 05 writes its weights. If it has not run, train the network now, for 15 seconds (``quick``: for one, which
+    teaches it little), and keep the weights.
     """
     if name not in CLASSIFIERS:
         raise ValueError(f"pretrained: no classifier {name!r}; there are: {', '.join(CLASSIFIERS)}")
@@ -207,7 +214,7 @@ def pretrained(name: str, quick: bool = False) -> Module:
         model = models.build(name, **options)
         pictures = ShapeImages(100 if quick else 4000)
         steps = 10 if quick else config["steps"]
-        print(f"training {name}, which lesson 05 has not left in {path}", flush=True)
+        print(f"training {name}, because lesson 05 has not written {path}", flush=True)
         for _ in train_classifier(model, *pictures.arrays(), **{**config, "steps": steps}):
             pass
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -216,37 +223,37 @@ def pretrained(name: str, quick: bool = False) -> Module:
 
 
 def find(names: list[str] | None = None) -> list[Path]:
-    """The lesson scripts, in order; of ``names``, each of which may be a number, a name or the start of one."""
-    every = sorted(FOLDER.glob("[0-9][0-9]_*.py"))
-    if not every:
-        raise UserError(f"no lessons in {FOLDER}: they come with the source, so run this in a checkout that is "
-                         "installed with `pip install -e .`")
+    """Return the lesson scripts in order: all, or those of ``names``, each a number, a name or the start of one."""
+    scripts = sorted(LESSONS_DIR.glob("[0-9][0-9]_*.py"))
+    if not scripts:
+        raise UserError(f"no lessons in {LESSONS_DIR}; reinstall minicv, or use a checkout installed with "
+                        "`pip install -e .`")
     if not names:
-        return every
+        return scripts
     chosen = []
     for name in names:
         wanted = f"{int(name):02d}_" if name.isdigit() else Path(name).stem
-        found = [p for p in every if p.stem.startswith(wanted) or p.stem[3:].startswith(wanted)]
+        found = [p for p in scripts if p.stem.startswith(wanted) or p.stem[3:].startswith(wanted)]
         if not found:
-            raise UserError(f"no lesson {name!r}; there are: {', '.join(p.stem for p in every)}")
+            raise UserError(f"no lesson {name!r}; there are: {', '.join(p.stem for p in scripts)}")
         chosen += [p for p in found if p not in chosen]
     return chosen
 
 
 def title(path: Path) -> str:
-    """A lesson's title: the first line of its docstring."""
+    """Return a lesson's title, the first line of its docstring."""
     return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or path.stem).splitlines()[0].rstrip(".")
 
 
 def takes_data(path: Path) -> bool:
-    """Whether a lesson looks at the data set that it is given, rather than drawing its own images."""
+    """Return whether a lesson uses the data set given, instead of its own images only."""
     return "lesson.data" in path.read_text(encoding="utf-8")
 
 
 def run(names: list[str], quick: bool = False, data: str | None = None, seed: int | None = None) -> int:
-    """Run lessons one after the other, each in a process of its own; print a table; return how many failed.
+    """Run lessons one by one, each in a process of its own; print a table; return how many failed.
 
-    Raises ``UserError`` for unknown names, and for ``data`` that a lesson would pass over.
+    Raises ``UserError`` for unknown names, and for ``data`` that a lesson would ignore.
     """
     rows, failed, total, out = [], 0, 0.0, out_folder()
     paths = find(names)
@@ -256,26 +263,26 @@ def run(names: list[str], quick: bool = False, data: str | None = None, seed: in
     options = ["--quick"] * quick + ["--data", data] * (data is not None) + ["--seed", str(seed)] * (seed is not None)
     quick = quick or bool(os.environ.get("MINICV_QUICK"))
     environment = {**os.environ, "MINICV_BACKEND": backend.current_device(), "MINICV_PLAIN": str(int(plain.active())),
-                   "PYTHONPATH": os.pathsep.join(filter(None, [str(FOLDER.parent), os.environ.get("PYTHONPATH")]))}
+                   "PYTHONPATH": os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))}
     for path in paths:
         print(f"\n=== {path.stem}: {title(path)}", flush=True)
-        noted = out / notes(path.stem, quick)
-        noted.unlink(missing_ok=True)
+        recorded = out / claims_file(path.stem, quick)
+        recorded.unlink(missing_ok=True)
         start = time.perf_counter()
         done = subprocess.run([sys.executable, str(path), *options], check=False, env=environment)
         seconds = time.perf_counter() - start
         total += seconds
-        good = done.returncode == 0 and noted.exists()
+        good = done.returncode == 0 and recorded.exists()
         failed += not good
         if good:
-            claims = json.loads(noted.read_text(encoding="utf-8"))["claims"]
+            claims = json.loads(recorded.read_text(encoding="utf-8"))["claims"]
             count = {k: sum(c["holds"] is k for c in claims) for k in (True, False, None)}
             result = f"{len(claims)} claims: {count[True]} hold, {count[False]} do not" + (
-                f", {count[None]} cannot be told" if count[None] else "")
+                f", {count[None]} undecided" if count[None] else "")
         else:
-            result = f"FAILED (exit code {done.returncode})" if done.returncode else "FAILED (it noted no claims)"
-        if seconds > LIMIT and not quick:
-            result += f" (longer than {LIMIT:.0f} s)"
+            result = f"FAILED (exit code {done.returncode})" if done.returncode else "FAILED (it recorded no claims)"
+        if seconds > MAX_SECONDS and not quick:
+            result += f" (longer than {MAX_SECONDS:.0f} s)"
         rows.append((path.stem, f"{seconds:6.1f} s", result))
     width = max(len(r[0]) for r in rows)
     print("\n" + "\n".join(f"{name:<{width}}  {time_}  {result}" for name, time_, result in rows))

@@ -123,7 +123,7 @@ def text(values: tuple) -> str:
 
 
 @no_grad()
-def summarise(model: Module, input_size: tuple[int, int, int]) -> Summary:
+def summarize(model: Module, input_size: tuple[int, int, int]) -> Summary:
     """Run the model in evaluation mode on one blank picture (C, H, W) and note every layer.
 
     A layer is an operation that has parameters or changes the shape. Raises what the model raises for that size.

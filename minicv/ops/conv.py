@@ -10,16 +10,18 @@ and sizes are PyTorch's; Dumoulin and Visin, "A guide to convolution arithmetic 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import scipy.sparse
 
 from ..autograd import Tensor
 from ..backend import Array, accurate_sum, to_numpy, xp_of
 from .arguments import Pair, check_floats, pair
 from .case import Case
 from .precision import Float16Safe
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 
 def conv_output_size(i: int, k: int, stride: int, padding: int, dilation: int) -> int:
@@ -72,13 +74,14 @@ def conv_transpose2d_loop(x, w, bias=None, stride=1, padding=0, output_padding=0
 
 
 def conv_matrix(weight: Tensor | Array, input_size: Pair, stride: int | Pair = 1, padding: int | Pair = 0,
-                dilation: int | Pair = 1) -> scipy.sparse.csr_array:
+                dilation: int | Pair = 1) -> csr_array:
     """The sparse matrix C of a convolution: ``C @ x.ravel()`` is ``conv2d(x, weight).ravel()`` of one image; sec. 4.1.
 
     ``weight`` is (O, C, KH, KW), ``input_size`` (H, W), the result (O*OH*OW, C*H*W). For a 3x3 kernel on a 4x4 image it
     is 4x16, and its transpose, 16x4, is the transposed convolution. Raises ``ValueError`` for a weight that is not 4-D,
     or whose dilated kernel is larger than the padded image.
     """
+    from scipy.sparse import csr_array  # here, because importing scipy takes 0.2 s
     weight = to_numpy(weight.data) if isinstance(weight, Tensor) else np.asarray(weight)
     if weight.ndim != 4 or 0 in weight.shape[2:]:
         raise ValueError(f"conv_matrix: weight must be (O, C, KH, KW), got {weight.shape}")
@@ -95,7 +98,7 @@ def conv_matrix(weight: Tensor | Array, input_size: Pair, stride: int | Pair = 1
     value = weight[:, None, None]
     inside = (h >= 0) & (h < H) & (v >= 0) & (v < W) & (value == value)
     row, column, value = (np.broadcast_to(t, inside.shape)[inside] for t in (row, column, value))
-    return scipy.sparse.csr_array((value, (row, column)), shape=(O * OH * OW, C * H * W))
+    return csr_array((value, (row, column)), shape=(O * OH * OW, C * H * W))
 
 
 # ---------------------------------------------------------------------------------------------------------

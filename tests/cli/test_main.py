@@ -11,6 +11,7 @@ import pytest
 import minicv
 from minicv import models, nn
 from minicv.autograd import Function
+from minicv.backend import machine
 from minicv.cli import doctor
 from minicv.cli import main as cli
 from minicv.course import lessons
@@ -148,10 +149,13 @@ def test_train(run, few_cells, tmp_path):
     code, text, error = run("train", "unet", *TINY, "--out", out)
     assert (code, error) == (0, "")
     assert sorted(os.listdir(out)) == ["best.safetensors", "curve.png", "last.safetensors", "metrics.jsonl"]
-    first, second, third = text.splitlines()
-    assert first.startswith("unet compact, 30,298 parameters, 2 pictures, SegmentationConfig(steps=3, ")
-    assert second.startswith("3 steps in ") and second.endswith(" over the last 3")
-    assert third == str(out / "last.safetensors")
+    about, numbers, own, result, path = text.splitlines()
+    assert about == "unet compact: 30,298 parameters, 2 images"
+    assert numbers == ("3 steps of 1 image, sgd: lr 0.0015 (poly, 100 steps of warmup), momentum 0.99, weight decay 0, "
+                       "seed 0")
+    assert own.startswith("tile 20, augment, elastic ")
+    assert result.startswith("3 steps in ") and result.endswith(" over the last 3")
+    assert path == str(out / "last.safetensors")
     model, info = load_checkpoint(out / "last.safetensors", expect="unet")
     assert info["data"] == "cells" and info["seconds"] >= 0
     assert SegmentationConfig(**info["config"]) == SegmentationConfig(
@@ -309,7 +313,7 @@ class Classifier(nn.Module):
 
 def checkpoint_of_another_model(checkpoint, path):
     save_checkpoint(path, models.build("classifier"))
-    return "holds the model 'classifier', which neither labels pixels nor finds objects"
+    return "the model 'classifier' neither labels pixels nor finds objects"
 
 
 @pytest.mark.parametrize("make", [damaged_checkpoint, truncated_checkpoint, picture_as_checkpoint, missing_checkpoint,
@@ -420,7 +424,7 @@ lesson.finish()
 
 @pytest.fixture
 def scripts(tmp_path, monkeypatch):
-    monkeypatch.setattr(lessons, "FOLDER", tmp_path)
+    monkeypatch.setattr(lessons, "LESSONS_DIR", tmp_path)
     monkeypatch.setenv("MINICV_LESSONS_OUT", str(tmp_path / "out"))
     monkeypatch.delenv("MINICV_QUICK", raising=False)
     monkeypatch.setenv("PYTHONPATH", str(Path(minicv.__file__).parents[1]))
@@ -450,12 +454,12 @@ def test_an_unknown_lesson(fails, scripts):
 
 
 def test_no_lessons(fails, tmp_path, monkeypatch):
-    monkeypatch.setattr(lessons, "FOLDER", tmp_path / "nothing")
-    assert fails("lessons").startswith(f"no lessons in {tmp_path / 'nothing'}: they come with the source")
+    monkeypatch.setattr(lessons, "LESSONS_DIR", tmp_path / "nothing")
+    assert fails("lessons").startswith(f"no lessons in {tmp_path / 'nothing'}; reinstall minicv")
 
 
 def test_doctor(run, monkeypatch):
-    monkeypatch.setattr(doctor, "best_of", lambda work: 1.0)  # the measurements take seconds
+    monkeypatch.setattr(machine, "best_of", lambda work: 1.0)  # the measurements take seconds
     code, out, error = run("doctor")
     assert (code, error) == (0, "")
     for word in ("minicv", "NumPy", "BLAS", "threads", "advice"):
@@ -463,12 +467,12 @@ def test_doctor(run, monkeypatch):
 
 
 def test_plain_reaches_the_operations_and_the_lessons(monkeypatch, scripts, capfd):
-    (lessons.FOLDER / "00_good.py").write_text(LESSON.format(
+    (lessons.LESSONS_DIR / "00_good.py").write_text(LESSON.format(
         name="00_good", title="", more="import minicv; print('plain:', minicv.plain.active())"))
     for words, plain in ((["--plain"], "plain: True"), ([], "plain: False")):
         assert cli.main([*words, "lessons", "run", "good", "--quick"]) == 0
         assert plain in capfd.readouterr().out
     seen = []
-    monkeypatch.setattr(cli, "run_doctor", lambda args: seen.append(minicv.plain.active()) or 0)
+    monkeypatch.setattr(doctor, "run", lambda args: seen.append(minicv.plain.active()) or 0)
     assert cli.main(["--plain", "doctor"]) == 0 and cli.main(["doctor"]) == 0
     assert seen == [True, False]

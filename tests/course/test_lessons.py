@@ -44,7 +44,7 @@ lesson.finish()
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A folder of lessons, with ``out`` for their results, that minicv takes for its own."""
-    monkeypatch.setattr(lessons, "FOLDER", tmp_path)
+    monkeypatch.setattr(lessons, "LESSONS_DIR", tmp_path)
     monkeypatch.setenv("MINICV_LESSONS_OUT", str(tmp_path / "out"))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.delenv("MINICV_QUICK", raising=False)
@@ -113,7 +113,7 @@ def test_options_are_passed_on_and_claims_counted(folder, capfd):
     out = capfd.readouterr().out
     assert "=== 03_good: A lesson that works" in out
     assert "ran with ['--quick', '--data', 'isbi2012:somewhere', '--seed', '5']" in out
-    assert re.search(r"^03_good +\d+\.\d s  3 claims: 1 hold, 1 do not, 1 cannot be told$", out, re.M)
+    assert re.search(r"^03_good +\d+\.\d s  3 claims: 1 hold, 1 do not, 1 undecided$", out, re.M)
     assert out.rstrip().endswith(f"figures: {folder / 'out'}")
 
 
@@ -148,9 +148,9 @@ def test_a_failing_lesson_is_reported_and_the_others_run(folder, capfd):
 
 def test_a_full_lesson_that_takes_too_long_is_marked(folder, monkeypatch, capfd):
     (folder / "03_good.py").write_text(GOOD)
-    monkeypatch.setattr(lessons, "LIMIT", 0.0)
+    monkeypatch.setattr(lessons, "MAX_SECONDS", 0.0)
     assert cli.main(["lessons", "run"]) == 0
-    assert re.search(r"^03_good .* 1 cannot be told \(longer than 0 s\)$", capfd.readouterr().out, re.M)
+    assert re.search(r"^03_good .* 1 undecided \(longer than 0 s\)$", capfd.readouterr().out, re.M)
     assert cli.main(["lessons", "run", "--quick"]) == 0
     assert "longer than" not in capfd.readouterr().out
 
@@ -205,7 +205,7 @@ def test_claims_are_printed_and_kept(folder, capsys):
       -> does not hold here
   S4  deformation helps (U-Net (2015))
       found: 0.1 +- 0.3
-      -> cannot be told here
+      -> undecided here
 """ in out
     kept = json.loads((folder / "out" / "08_unet.json").read_text())
     assert (kept["lesson"], kept["quick"], kept["seed"], kept["data"]) == (False, 0, None)
@@ -354,7 +354,7 @@ def test_the_best_time_is_the_shortest():
 def test_a_claim_in_parts_holds_if_every_part_does():
     assert lessons.every([True, True]) is True
     assert lessons.every(v for v in (True, None)) is None
-    assert lessons.every([None, False, True]) is False  # what is clearly wrong is not hidden by what cannot be told
+    assert lessons.every([None, False, True]) is False  # what is clearly wrong is not hidden by what is undecided
     assert lessons.every([]) is None
 
 
@@ -433,12 +433,12 @@ def test_numbers_of_lessons_are_not_used_twice():
     "-0.5 s a step", "mean IU nan", "loss inf after 10 steps", "accuracy nan% after 12 steps",
     "half of it after -3 seconds", "1200% right", "-1.5 times as fast", "-3 MB of features"])
 def test_numbers_that_cannot_be(found, folder, monkeypatch):
-    """They fail the lesson: nothing is noted, and none of its claims holds."""
-    assert lessons.impossible(found)
+    """They fail the lesson: no claim is recorded, and none of its claims holds."""
+    assert lessons.impossible_number(found)
     monkeypatch.setattr(sys, "argv", ["90_try.py", "--quick"])
     lesson = Lesson("90_try")
     lesson.claim("T1", "this lesson", "it is fast", found, True)
-    with pytest.raises(SystemExit, match="90_try: numbers that cannot be, so nothing is noted: T1: "):
+    with pytest.raises(SystemExit, match="90_try: impossible numbers, so no claim is recorded: T1: "):
         lesson.finish()
     assert not (folder / "out").exists()
 
@@ -447,10 +447,10 @@ def test_numbers_that_cannot_be(found, folder, monkeypatch):
     "-2.56 +- 1.1 points", "+120% steps", "100% and 100.0% of it", "4 ms against 67 ms", "5-10 s", "2.5e-3 s", "1e-05",
     "largest difference 1.8e-15", "6 -> 3 ms", "99.9%", "information inferred", "-0.3 of the loss", "0.0049%"])
 def test_numbers_that_can_be(found):
-    assert lessons.impossible(found) is None
+    assert lessons.impossible_number(found) is None
 
 
 def test_every_kept_claim_has_numbers_that_can_be():
     for run in json.loads((ROOT / "docs" / "claims.json").read_text(encoding="utf-8")):
         for claim in run["claims"]:
-            assert lessons.impossible(claim["found"]) is None, claim
+            assert lessons.impossible_number(claim["found"]) is None, claim

@@ -5,13 +5,13 @@ import minicv
 import minicv.ops as F
 from minicv import Tensor, models, nn
 from minicv.cli.main import main
-from minicv.models.summary import summarise
+from minicv.models.summary import summarize
 from minicv.nn import init
 
 
 def paper(name, size):
     with init.blank():
-        return summarise(models.build(name, "paper"), size)
+        return summarize(models.build(name, "paper"), size)
 
 
 class Small(nn.Module):
@@ -24,7 +24,7 @@ class Small(nn.Module):
 
 
 def test_a_small_network_by_hand():
-    s = summarise(Small(), (3, 12, 16))
+    s = summarize(Small(), (3, 12, 16))
     assert [(r.name, r.op) for r in s.rows] == [
         ("a", "conv2d 3x3, stride 2, padding 1"), ("", "max_pool2d 2x2, stride 2"),
         ("b", "conv2d 3x3, padding 2, dilation 2"), ("fc", "linear")]
@@ -45,7 +45,7 @@ def test_a_small_network_by_hand():
 
 def test_transposed_convolution_by_hand():
     model = nn.Sequential(nn.Conv2d(1, 2, 2, stride=2), nn.ConvTranspose2d(2, 3, 4, stride=2, padding=1, bias=False))
-    up = summarise(model, (1, 8, 8)).rows[1]
+    up = summarize(model, (1, 8, 8)).rows[1]
     assert (up.op, up.shape) == ("conv_transpose2d 4x4, stride 2, padding 1", (3, 8, 8))
     assert up.parameters == 2 * 3 * 16 and up.macs == 2 * 4 * 4 * 3 * 16  # each input stamps 3 kernels of 16
     assert up.field == (4, 4)  # each output adds two inputs, which see 2 pixels each, side by side
@@ -61,7 +61,7 @@ def test_shared_weights_count_once_and_work_twice():
         def forward(self, x):
             return self.conv(self.conv(x))
 
-    s = summarise(Twice(), (2, 5, 5))
+    s = summarize(Twice(), (2, 5, 5))
     assert [r.parameters for r in s.rows] == [38, 0] and s.parameters == 38
     assert [r.macs for r in s.rows] == [25 * 36, 25 * 36]
 
@@ -74,7 +74,7 @@ def test_pools_by_hand():
             x = F.adaptive_avg_pool2d(F.avg_pool2d(x, 3, stride=1, padding=1), (4, 2))
             return F.adaptive_max_pool2d(x, 1)
 
-    s = summarise(Pools(), (3, 13, 11))
+    s = summarize(Pools(), (3, 13, 11))
     assert [(r.op, r.shape) for r in s.rows] == [
         ("max_pool2d 2x2, stride 2", (3, 6, 5)), ("adaptive_avg_pool2d", (3, 4, 2)), ("adaptive_max_pool2d", (3, 1, 1))]
     # Pairs of rows; rows -1..1 to 4..6 of the six make the average, all but the first and last of them inside; bins
@@ -101,7 +101,7 @@ def test_unpooling_by_hand(how):
                 x = (F.unpool_nearest if how == "nearest" else F.unpool_bed_of_nails)(x, 2)
             return self.conv(x)
 
-    s = summarise(Unpool(), (3, 8, 8))
+    s = summarize(Unpool(), (3, 8, 8))
     unpooled, conv = s.rows[1:]
     assert unpooled.shape == (3, 8, 8) and unpooled.jump == (1, 1)
     assert unpooled.axes[0].begin.tolist() == [0, 0, 2, 2, 4, 4, 6, 6]
@@ -115,7 +115,7 @@ def test_the_model_stays_as_it_was():
     model.train()
     model.contract[0].eval()
     before = model.state_dict()
-    summarise(model, (1, 20, 20))
+    summarize(model, (1, 20, 20))
     assert model.training and not model.contract[0].training and model.contract[1].training
     for name, array in model.state_dict().items():
         np.testing.assert_array_equal(array, before[name])
@@ -123,7 +123,7 @@ def test_the_model_stays_as_it_was():
 
 
 def test_no_arrays_are_computed_for_a_large_picture():
-    s = summarise(nn.Sequential(nn.Conv2d(3, 10 ** 6, 3), nn.MaxPool2d(2)), (3, 4002, 4002))  # 64 TB
+    s = summarize(nn.Sequential(nn.Conv2d(3, 10 ** 6, 3), nn.MaxPool2d(2)), (3, 4002, 4002))  # 64 TB
     assert s.rows[-1].shape == (10 ** 6, 2000, 2000)
 
 
@@ -176,7 +176,7 @@ def test_fields_are_what_the_gradient_reaches(name):
     model, size = net(name)
     for p in model.parameters():
         p.data = abs(p.data).astype(np.float64) + 0.1  # positive, so that nothing cancels
-    summary = summarise(model, (1, *size))
+    summary = summarize(model, (1, *size))
     x = Tensor(np.ones((1, 1, *size)), requires_grad=True)
     shape = model(x).shape
     assert shape[1:] == summary.output
@@ -201,7 +201,7 @@ def test_clean_outputs_are_the_same_inside_a_larger_picture(name):
     minicv.seed(1)
     model, (H, W) = net(name)
     model.eval()
-    rows, columns = summarise(model, (1, H, W)).axes
+    rows, columns = summarize(model, (1, H, W)).axes
     margin = 32  # a multiple of all jumps
     large = np.random.default_rng(0).standard_normal((1, 1, H + 2 * margin, W + 2 * margin)).astype(np.float32)
     alone = model(Tensor(large[:, :, margin:margin + H, margin:margin + W].copy())).numpy()
@@ -283,7 +283,7 @@ def test_every_model_has_a_natural_input(name):
     for preset in ("paper", "compact"):
         with init.blank():
             model = models.build(name, preset)
-        s = summarise(model, model.INPUT[preset])
+        s = summarize(model, model.INPUT[preset])
         auxiliary = sum(p.size for part, p in model.named_parameters() if part.startswith("auxiliary"))  # in training
         assert sum(r.parameters for r in s.rows) + auxiliary == model.num_parameters() == s.parameters
         assert ("only training runs" in str(s)) == (auxiliary > 0) == (name == "pspnet")

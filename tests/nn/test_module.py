@@ -4,7 +4,7 @@ import pytest
 import minicv
 from minicv import Tensor, backend, nn
 from minicv.autograd import graph
-from minicv.models.summary import summarise
+from minicv.models.summary import summarize
 from minicv.optim import SGD
 from minicv.training.checkpoint import read_checkpoint, save_checkpoint
 from tests.oracle import require
@@ -453,7 +453,7 @@ def test_a_summary_counts_a_tied_layer_once():
         def forward(self, x):
             return self.b(self.a(x))
 
-    summary = summarise(Net(), (1, 8, 8))
+    summary = summarize(Net(), (1, 8, 8))
     assert summary.parameters == 10 and [row.parameters for row in summary.rows] == [10, 0]
     assert summary.macs == 2 * 9 * 64
 

@@ -4,7 +4,7 @@ import pytest
 import minicv
 import minicv.ops as F
 from minicv import Tensor, models
-from minicv.models.summary import summarise
+from minicv.models.summary import summarize
 from minicv.nn import init
 from minicv.optim import SGD
 from tests.oracle import require
@@ -47,7 +47,7 @@ def test_sizes_of_figure_4():
 
 def test_separable_convolutions_save_work():
     """K K C + C M weights instead of K K C M: 9 x 728 + 728 x 728 against 9 x 728 x 728, 8.9 times fewer."""
-    row = {r.name: r for r in summarise(paper(), (3, 299, 299)).rows}
+    row = {r.name: r for r in summarize(paper(), (3, 299, 299)).rows}
     pixels = 19 * 19
     depthwise, pointwise = (row[f"middle.0.conv1.{name}"] for name in ("depthwise", "pointwise"))
     assert (depthwise.parameters, pointwise.parameters) == (9 * 728, 728 * 728)

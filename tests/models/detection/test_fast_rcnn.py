@@ -45,9 +45,9 @@ def test_paper_parameters():
 
 
 def test_paper_map_of_600_by_1000_is_37_by_62():
-    from minicv.models.summary import summarise
+    from minicv.models.summary import summarize
     with init.blank():
-        rows = summarise(models.build("fast_rcnn", "paper"), (3, 600, 1000)).rows
+        rows = summarize(models.build("fast_rcnn", "paper"), (3, 600, 1000)).rows
     assert [row.shape for row in rows if row.name == "backbone.features.28"] == [(512, 37, 62)]
     assert [row.shape for row in rows if row.op == "roi_pool"] == [(512, 7, 7)]
 

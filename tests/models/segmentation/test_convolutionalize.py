@@ -8,7 +8,7 @@ from minicv import Tensor, models, nn
 from minicv.models.backbones.alexnet import AlexNet
 from minicv.models.segmentation.convolutionalize import as_convolution, convolutionalize
 from minicv.models.segmentation.patchwise import slide
-from minicv.models.summary import summarise
+from minicv.models.summary import summarize
 from minicv.nn import init
 
 
@@ -40,7 +40,7 @@ def test_grid_of_a_picture_of_500(name, round_up, grid):
     for module in net.modules():
         if isinstance(module, nn.MaxPool2d) and round_up:
             module.ceil_mode = True
-    assert summarise(net, (3, 500, 500)).output == (1000, grid, grid)
+    assert summarize(net, (3, 500, 500)).output == (1000, grid, grid)
 
 
 def test_the_grid_equals_the_sliding_window_where_nothing_is_padded():
@@ -69,7 +69,7 @@ def test_claim_F2_a_grid_of_10x10_is_more_than_5_times_as_fast_as_its_windows():
             way()
             seconds.append(time.process_time() - start)
     assert seconds[0] > 5 * seconds[1]  # 14 to 18 times here
-    windows, grid = summarise(classifier, (3, 227, 227)).macs, summarise(net, x.shape[1:]).macs
+    windows, grid = summarize(classifier, (3, 227, 227)).macs, summarize(net, x.shape[1:]).macs
     assert 15 < 100 * windows / grid < 17  # counts, always the same
 
 

@@ -4,7 +4,7 @@ import pytest
 import minicv
 from minicv import Tensor, models
 from minicv.models.segmentation.deconvnet import ensemble
-from minicv.models.summary import summarise
+from minicv.models.summary import summarize
 from minicv.nn import init
 from tests.models.segmentation.dispatched import check_dispatched, check_strict_step, lively
 
@@ -45,7 +45,7 @@ TABLE_2 = [(224, 64)] * 2 + [(112, 64)] + [(112, 128)] * 2 + [(56, 128)] + [(56,
 
 def test_maps_have_the_sizes_of_table_2():
     with init.blank():
-        rows = summarise(models.build("deconvnet", "paper"), (3, 224, 224)).rows
+        rows = summarize(models.build("deconvnet", "paper"), (3, 224, 224)).rows
     maps = [row.shape for row in rows if not row.op.startswith(("max_unpool", "batch_norm"))]
     assert maps == [(channels, side, side) for side, channels in TABLE_2]
     assert [row.shape[1] for row in rows if row.op.startswith("max_unpool")] == [14, 28, 56, 112, 224]
@@ -86,7 +86,7 @@ def test_compact_preset_on_any_size_from_32_up(unpooling):
         model = models.build("deconvnet", num_classes=2, width=4, unpooling=unpooling)
     assert model.input_size(1) == 32 == model.input_size(32) and model.input_size(50) == 50
     for n in (32, 33, 34, 35, 47, 63, 97):
-        assert summarise(model, (3, n, 2 * n - 32)).output == (2, n, 2 * n - 32)
+        assert summarize(model, (3, n, 2 * n - 32)).output == (2, n, 2 * n - 32)
 
 
 @pytest.mark.parametrize(("make", "message"), [

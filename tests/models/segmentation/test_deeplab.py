@@ -3,7 +3,7 @@ import pytest
 
 from minicv import Tensor, models
 from minicv.models.segmentation.deeplab import ASPP
-from minicv.models.summary import summarise
+from minicv.models.summary import summarize
 from minicv.nn import init
 
 
@@ -52,7 +52,7 @@ def test_sizes_and_rates_of_v3(output_stride, side, rates):
     """513 -> 257, 129, 65, 33, 17; v3, sec. 3.3: "the rates are doubled when output stride = 8"."""
     model = paper(output_stride=output_stride)
     assert tuple(branch[0].dilation for branch in model.aspp.convs)[1:] == rates
-    summary = summarise(model, (3, 513, 513))
+    summary = summarize(model, (3, 513, 513))
     shapes = {row.name: row.shape for row in summary.rows if row.name}
     assert shapes["backbone.layer4.2.bn3"] == (2048, side, side)
     assert shapes["aspp.pooled.0"] == (256, 1, 1) and shapes["aspp.project.0"] == (256, side, side)
@@ -60,7 +60,7 @@ def test_sizes_and_rates_of_v3(output_stride, side, rates):
 
 
 def test_sizes_of_v3plus():
-    shapes = {row.name: row.shape for row in summarise(paper("deeplabv3plus"), (3, 513, 513)).rows if row.name}
+    shapes = {row.name: row.shape for row in summarize(paper("deeplabv3plus"), (3, 513, 513)).rows if row.name}
     assert shapes["backbone.conv5.pointwise"] == (2048, 33, 33) and shapes["aspp.project.0"] == (256, 33, 33)
     assert shapes["decoder.reduce.0"] == (48, 129, 129)  # 4 times finer
     assert shapes["decoder.conv1.0.depthwise"] == (304, 129, 129)
@@ -68,13 +68,13 @@ def test_sizes_of_v3plus():
 
 
 def test_a_single_rate_three_times_has_the_same_parameters_and_work():
-    pyramid, single = (summarise(paper(rates=rates), (3, 513, 513)) for rates in ((6, 12, 18), (6, 6, 6)))
+    pyramid, single = (summarize(paper(rates=rates), (3, 513, 513)) for rates in ((6, 12, 18), (6, 6, 6)))
     assert (pyramid.parameters, pyramid.macs) == (single.parameters, single.macs)
 
 
 def test_finer_maps_cost_work_and_no_parameters():
     """From output stride 16 to 8 layer4's convolutions meet four times as many pixels."""
-    coarse, fine = (summarise(paper(output_stride=n), (3, 512, 512)) for n in (16, 8))
+    coarse, fine = (summarize(paper(output_stride=n), (3, 512, 512)) for n in (16, 8))
     assert coarse.parameters == fine.parameters
     macs = [{row.name: row.macs for row in s.rows if row.name}["backbone.layer4.1.conv2"] for s in (coarse, fine)]
     assert macs == [512 * 512 * 9 * n * n for n in (32, 64)]

@@ -5,7 +5,7 @@ import minicv
 import minicv.ops as F
 from minicv import Tensor, models, nn
 from minicv.models.segmentation.fcn import MAPS, Skip, taps
-from minicv.models.summary import summarise
+from minicv.models.summary import summarize
 from minicv.nn import init
 from minicv.optim import SGD
 from tests.models.segmentation.dispatched import check_dispatched, check_strict_step, lively
@@ -55,12 +55,12 @@ def test_published_offsets(name, backbone, offsets):
 
 @pytest.mark.parametrize(("backbone", "field"), [("alexnet", 355), ("vgg16", 404)])  # FCN, table 1
 def test_receptive_field_of_the_scores(backbone, field):
-    rows = summarise(paper(backbone=backbone, width=8, hidden=8), (3, 500, 500)).rows
+    rows = summarize(paper(backbone=backbone, width=8, hidden=8), (3, 500, 500)).rows
     assert next(row.field for row in rows if row.name == "score") == (field, field)
 
 
 def test_receptive_field_of_googlenet_and_where_table_1_has_907():
-    rows = summarise(paper(backbone="googlenet", width=8), (3, 500, 500)).rows
+    rows = summarize(paper(backbone="googlenet", width=8), (3, 500, 500)).rows
     assert next(row.field for row in rows if row.name == "score") == (379, 379)
     field, jump = 1, 1
     for kernel, stride in [(7, 2), (3, 2), (3, 1), (3, 2), *[(5, 1)] * 2, (3, 2), *[(5, 1)] * 5, (3, 2), *[(5, 1)] * 2,
@@ -75,7 +75,7 @@ def test_paper_preset_on_any_size(name, backbone):
     model = paper(name, backbone=backbone, width=8, **({"hidden": 8} if backbone in ("alexnet", "vgg16") else {}))
     assert model.input_size(1) == 1
     for shape in ((500, 375), (224, 224), (33, 101), (1, 2)):
-        assert summarise(model, (3, *shape)).output == (21, *shape)
+        assert summarize(model, (3, *shape)).output == (21, *shape)
 
 
 def test_scores_start_at_zero_and_upsampling_bilinear():
@@ -176,7 +176,7 @@ def test_compact_preset_on_any_size_from_32_up(name, backbone):
         model = models.build(name, backbone=backbone, num_classes=2, width=8)
     assert model.input_size(1) <= 32
     for n in [*range(32, 66, 3), 32 + 1, 63, 64, 97, 127, 160]:
-        assert summarise(model, (3, n, 2 * n - 31)).output == (2, n, 2 * n - 31)
+        assert summarize(model, (3, n, 2 * n - 31)).output == (2, n, 2 * n - 31)
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)

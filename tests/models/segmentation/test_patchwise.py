@@ -7,7 +7,7 @@ from minicv.data import mirror_pad
 from minicv.models.segmentation.convolutionalize import convolutionalize
 from minicv.models.segmentation.patchwise import PatchNet, PixelwiseNet, sampled, slide
 from minicv.models.segmentation.shift_and_stitch import shift_and_stitch
-from minicv.models.summary import summarise
+from minicv.models.summary import summarize
 from tests.models.segmentation.dispatched import check_dispatched, check_strict_step
 
 
@@ -15,7 +15,7 @@ def test_sides_of_the_papers_network():
     """N4 of Ciresan et al.: 95 -> 92 -> 46 -> 42 -> 21 -> 18 -> 9 -> 6 -> 3, 48 maps each, then 200 and 2."""
     with nn.init.blank():
         net = PatchNet(**PatchNet.PRESETS["paper"], in_channels=1)
-    sides = [row.shape[1] for row in summarise(net, (1, 95, 95)).rows if len(row.shape) == 3]
+    sides = [row.shape[1] for row in summarize(net, (1, 95, 95)).rows if len(row.shape) == 3]
     assert sides == [92, 46, 42, 21, 18, 9, 6, 3]
     # 48 maps of 1 * 16 + 1; 48 * 25 + 1; twice 48 * 16 + 1; 432 * 200 + 200; 200 * 2 + 2
     assert net.num_parameters() == 48 * (17 + 1201 + 2 * 769) + 86_600 + 402
@@ -56,7 +56,7 @@ def test_pixelwise_on_the_strict_device():
 def test_pixelwise_receptive_field():
     """2 depth + 1; the size is kept, even of a single pixel."""
     net = PixelwiseNet(3, 2, width=2, depth=4)
-    rows = summarise(net, (2, 20, 31)).rows
+    rows = summarize(net, (2, 20, 31)).rows
     assert rows[-1].field == (9, 9) and rows[-1].shape == (3, 20, 31)
     assert net.eval()(Tensor(np.zeros((1, 2, 1, 1), np.float32))).shape == (1, 3, 1, 1)
 

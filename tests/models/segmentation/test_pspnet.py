@@ -5,7 +5,7 @@ import minicv
 from minicv import Tensor, models
 from minicv.autograd import no_grad
 from minicv.models.segmentation.pspnet import ROWS, PyramidPooling
-from minicv.models.summary import summarise
+from minicv.models.summary import summarize
 from minicv.nn import init
 from tests.models.segmentation.dispatched import check_dispatched
 
@@ -60,7 +60,7 @@ def test_the_baseline_is_torchvisions_fcn_resnet50():
 
 
 def test_sizes_of_figure_3():
-    summary = summarise(paper(), (3, 473, 473))
+    summary = summarize(paper(), (3, 473, 473))
     shapes = {row.name: row.shape for row in summary.rows if row.name}
     assert shapes["backbone.layer4.2.bn3"] == (2048, 60, 60)  # 473 -> 237, 119, 60
     assert [shapes[f"pyramid.convs.{i}.0"] for i in range(4)] == [(512, n, n) for n in (1, 2, 3, 6)]

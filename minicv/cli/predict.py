@@ -1,4 +1,4 @@
-"""``minicv predict``: one image after the other; those that cannot be predicted are named, and the rest is."""
+"""``minicv predict``: predict image files one by one, and name those that cannot be predicted."""
 from __future__ import annotations
 
 import argparse
@@ -9,22 +9,41 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .. import data
-from ..data.files.decode import header_size
 from ..errors import UserError, blame_user
 from ..files import one_line
-from ..nn import Module
+from .options import add_proposals, add_tile_and_average
 
 
-def predict_files(model: Module, info: dict, kind: Any, args: argparse.Namespace) -> int:
-    """Predict ``args.images`` into ``args.out`` and print a line for each; 1 if some could not be predicted, else 0.
+def add_parsers(commands: Any) -> None:
+    """Add the command to the subparsers of ``minicv``."""
+    add = commands.add_parser(
+        "predict", help="label the pixels of images, or find their objects",
+        description="A network that labels pixels writes NAME_labels.png and NAME_overlay.png for each image; one that "
+        "finds objects writes NAME.json and NAME_boxes.png.")
+    add.add_argument("--checkpoint", required=True, metavar="FILE", help="the trained network")
+    add.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder of the results")
+    add_tile_and_average(add)
+    add.add_argument("--score", type=float,
+                     help="lowest score of an object to write (default: 0.5; 0 for SVMs, 0.25 for YOLO)")
+    add_proposals(add)
+    add.add_argument("images", nargs="+", metavar="IMAGE", help="an image file")
+    add.set_defaults(run=run)
 
-    ``UserError``, before anything is predicted, where results would overwrite each other or an image, or where
-    ``args.out`` cannot be written.
+
+def run(args: argparse.Namespace) -> int:
+    """minicv predict: print a line for each image; return 1 if some could not be predicted, else 0.
+
+    Raises ``UserError``, before anything is predicted, if results would overwrite each other or an image, or if
+    ``--out`` cannot be written.
     """
-    stems = result_stems(args.images, args.out, kind.suffixes)
+    from .. import data
+    from ..data.files.decode import header_size
+    from .networks import load_network
+    model, info, commands = load_network(args.checkpoint)
+    commands.check_predict_options(model.build_args["model"], args)
+    stems = result_stems(args.images, args.out, commands.suffixes)
     with blame_user():
-        write = kind.writer(model, info, args)
+        write = commands.result_writer(model, info, args)
     make_folder(args.out)
     bad = []
     for path, stem in zip(args.images, stems, strict=True):
@@ -38,9 +57,9 @@ def predict_files(model: Module, info: dict, kind: Any, args: argparse.Namespace
             bad.append(str(path))
         else:
             orientation = header_size(path)[1]
-            turned = f", upright by EXIF orientation {orientation}" if orientation != 1 else ""
+            rotated = f", upright by EXIF orientation {orientation}" if orientation != 1 else ""
             _, H, W = image.shape
-            print(f"{one_line(stem)}{kind.suffixes[-1]}  ({W} x {H} pixels{turned})  {line}", flush=True)
+            print(f"{one_line(stem)}{commands.suffixes[-1]}  ({W} x {H} pixels{rotated})  {line}", flush=True)
     if bad:
         print(f"minicv predict: {len(bad)} of {len(stems)} images could not be predicted: "
               f"{one_line(', '.join(bad))}",
@@ -49,7 +68,7 @@ def predict_files(model: Module, info: dict, kind: Any, args: argparse.Namespace
 
 
 def result_stems(images: Sequence[str], out: Path, suffixes: Sequence[str]) -> list[Path]:
-    """What the names of each image's results begin with; ``UserError`` where two would share a file, or replace one."""
+    """Return each image's result path without suffix; ``UserError`` if two share it, or one would replace an image."""
     stems: dict[str, str] = {}
     results = []
     for image in images:
@@ -71,7 +90,7 @@ def result_stems(images: Sequence[str], out: Path, suffixes: Sequence[str]) -> l
 
 
 def make_folder(out: Path) -> None:
-    """Make the folder of the results, if it is not there; ``UserError`` where files cannot be written into it."""
+    """Create the folder of the results if needed; ``UserError`` if files cannot be written into it."""
     probe = out / f".{os.getpid()}-{secrets.token_hex(4)}.tmp"
     try:
         out.mkdir(parents=True, exist_ok=True)

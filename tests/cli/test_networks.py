@@ -1,4 +1,4 @@
-"""The minicv command with every network: train, evaluate, predict; the table that tells the kinds of networks apart."""
+"""The minicv command with every network: train, evaluate, predict; which commands belong to a network."""
 import json
 
 import numpy as np
@@ -6,12 +6,13 @@ import pytest
 
 import minicv
 from minicv import models, training
-from minicv.cli import kinds
 from minicv.cli import main as cli
+from minicv.cli import networks
 from minicv.data import StreetScenes, read_image, read_label, write_png
 from minicv.data.files.rle import decode_rle
 from minicv.data.generated.shape_boxes import ShapeBoxes
 from minicv.detection import Detections
+from minicv.errors import UserError
 from minicv.training import load_checkpoint, save_checkpoint
 from tests.cli.test_main import fails, run  # noqa: F401 - fixtures
 from tests.models.detection.learning import PROPOSING, TINY
@@ -38,17 +39,17 @@ def checkpoint(tmp_path_factory):
     return path
 
 
-def test_every_network_that_is_trained_has_a_kind_and_a_config():
-    for name in kinds.names():
-        kind, args = kinds.kind_of(name), cli.parser().parse_args(["train", name, "--data", "shape-boxes", "--out",
-                                                                   "x"])
-        assert kind.chosen(name, args).steps > 0
-    assert kinds.kind_of("vgg16") is None
+def test_every_network_that_is_trained_has_commands_and_a_config():
+    for name in networks.trainable_models():
+        args = cli.parser().parse_args(["train", name, "--data", "shape-boxes", "--out", "x"])
+        assert networks.commands_for(name).config_from_args(name, args).steps > 0
+    with pytest.raises(UserError, match="the model 'vgg16' neither labels pixels nor finds objects"):
+        networks.commands_for("vgg16")
 
 
 def config(name, *options):
     """The config that the command line gives for a network."""
-    return kinds.kind_of(name).chosen(name, cli.parser().parse_args(
+    return networks.commands_for(name).config_from_args(name, cli.parser().parse_args(
         ["train", name, "--data", "street-scenes", "--out", "x", *options]))
 
 
@@ -94,7 +95,7 @@ def test_train_evaluate_predict(run, few_boxes, tmp_path):  # noqa: F811 - the f
                             "adam",
                             "--turn", "--scale", 1.2, "--jitter", 0.1, "--quiet", *OPTIONS)
     assert (code, error) == (0, "")
-    assert "2 steps in" in text and "scale=1.2" in text and "turn=True" in text
+    assert "2 steps in" in text and "scale 1.2, jitter 0.1" in text and ", turn, " in text
     model, info = load_checkpoint(out / "last.safetensors")
     assert info["classes"] == ["disc", "square", "triangle", "star", "cross"] and model.min_size == 48
     lines = (out / "metrics.jsonl").read_text().splitlines()
@@ -135,7 +136,7 @@ def test_fcn_in_stages(run, fails, monkeypatch, tmp_path):  # noqa: F811
     again = ["--data", "street-scenes", "--width", 8, "--steps", 1, "--batch", 1, "--lr", 1e-12, "--quiet"]
     start = tmp_path / "vgg.safetensors"
     for name in ("fcn32s", "fcn16s", "fcn8s"):
-        assert run("train", name, "--start", start, "--out", tmp_path / name, *again)[0] == 0
+        assert run("train", name, "--init-from", start, "--out", tmp_path / name, *again)[0] == 0
         before, start = load_checkpoint(start)[0].state_dict(), tmp_path / name / "last.safetensors"
         after, key = load_checkpoint(start)[0].state_dict(), "features.0.weight"
         backbone = before[key if name == "fcn32s" else f"backbone.{key}"]
@@ -143,10 +144,10 @@ def test_fcn_in_stages(run, fails, monkeypatch, tmp_path):  # noqa: F811
         if name != "fcn32s":
             np.testing.assert_allclose(after["score.weight"], before["score.weight"], atol=1e-6)
     assert (models.build("vgg16", width=8, batch_norm=True).state_dict()[key] != before[f"backbone.{key}"]).any()
-    message = fails("train", "fcn32s", "--start", start, "--out", tmp_path / "x", *again)
-    assert message.startswith(f"--start {start}: FCN32s.load_state_dict: the state does not fit the model: unexpected")
-    assert fails("train", "unet", "--start", start, "--out", tmp_path / "x", *again) == (
-        "--start is not for unet; it is for the FCNs, DeconvNet, PSPNet and DeepLab")
+    message = fails("train", "fcn32s", "--init-from", start, "--out", tmp_path / "x", *again)
+    assert message.startswith(f"--init-from {start}: FCN32s.load_state_dict: the state does not fit the model: ")
+    assert fails("train", "unet", "--init-from", start, "--out", tmp_path / "x", *again) == (
+        "--init-from is not for unet; it is for the FCNs, DeconvNet, PSPNet and DeepLab")
     assert not (tmp_path / "x").exists()
 
 

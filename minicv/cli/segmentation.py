@@ -1,0 +1,72 @@
+"""Train, evaluate and predict with the networks that label pixels."""
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import data, training
+from ..errors import UserError, blame_user
+from .commands import NetworkCommands, class_names, display_scale
+
+
+class SegmentationCommands(NetworkCommands):
+    """The commands of the networks that label pixels."""
+
+    task_name = "labels pixels"
+    config_class = training.SegmentationConfig
+    train_options = ("tile", "elastic", "scale", "jitter", "augment", "weight_map", "class_weights", "two_stage")
+    predict_options = ("tile", "average")
+    sample_class = data.Sample
+    data_needed = "a class for every pixel, as in cells, street-scenes or camvid:PATH"
+    suffixes = ("_labels.png", "_overlay.png")
+
+    def make_task(self, model: Any, dataset: Any, config: Any, args: argparse.Namespace) -> training.Task:
+        return training.SegmentationTask(model, dataset, config)
+
+    def validation(self, model: Any, args: argparse.Namespace) -> Callable[[Any], float]:
+        images = self.open_dataset(args.data, "val", args.model)
+        return lambda model: training.evaluate_segmentation(model, images)["mean_iu"]
+
+    def check_train_options(self, args: argparse.Namespace, config: Any, dataset: Any, model: Any,
+                            processes: int = 1) -> None:
+        super().check_train_options(args, config, dataset, model, processes)
+        if args.proposals is not None:
+            raise UserError(f"--proposals is not for {args.model}, which {self.task_name}")
+        if args.weight_map and dataset[0].instances is None:
+            raise UserError(f"--weight-map is not for --data {args.data}, which does not tell objects apart")
+        upright = getattr(dataset, "upright", False)
+        without = "--no-augment" if args.augment is False else "--two-stage" if args.two_stage else None
+        for option in ("elastic", "scale", "jitter"):
+            if getattr(args, option) is not None and without:
+                raise UserError(f"--{option} has no effect with {without}")
+            if getattr(args, option) is not None and upright == (option == "elastic"):
+                raise UserError(f"--{option} is not for --data {args.data}, whose images " + (
+                    "have an upright direction: --scale and --jitter change them" if upright else
+                    "have no upright direction: --elastic deforms them"))
+
+    def evaluate(self, model: Any, info: dict, args: argparse.Namespace) -> dict[str, float]:
+        dataset = self.open_matching_dataset(model, info, args)
+        threshold_data = None
+        if getattr(dataset, "membranes", False):
+            threshold_data = self.open_dataset(args.data, "train", model.build_args["model"])
+        with blame_user():
+            return training.evaluate_segmentation(model, dataset, threshold_data, quiet=args.json, tile=args.tile,
+                                                  average=args.average)
+
+    def result_writer(self, model: Any, info: dict, args: argparse.Namespace) -> Callable[[np.ndarray, Path], str]:
+        from ..viz import render_segmentation
+        names = class_names(model, info)
+        model.predict([], args.tile)  # refuses a bad tile before the first image
+
+        def write(image: np.ndarray, stem: Path) -> str:
+            result = model.predict([image], args.tile, args.average)[0]
+            data.write_png(f"{stem}_labels.png", result.labels)
+            overlay = render_segmentation(image, result.labels, names, display_scale(image))
+            data.write_png(f"{stem}_overlay.png", overlay.transpose(2, 0, 1))
+            shares = np.bincount(result.labels.ravel(), minlength=len(names)) / result.labels.size
+            return "  ".join(f"{name}: {share:.1%}" for name, share in zip(names, shares, strict=True))
+        return write

@@ -1,0 +1,260 @@
+"""``minicv train``: train a network on a data set, in a folder."""
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from .. import backend, models
+from ..errors import UserError, blame_user
+from ..files import check_folder
+from .options import add_proposals
+
+YES_NO = argparse.BooleanOptionalAction
+
+
+def add_parsers(commands: Any) -> None:
+    """Add the command to the subparsers of ``minicv``."""
+    add = commands.add_parser(
+        "train", help="train a network and write DIR/last.safetensors",
+        description="Writes DIR/last.safetensors and best.safetensors (the weights and all that --resume needs), "
+        "metrics.jsonl and curve.png. Numbers without a default given here are those of the network's paper. Under "
+        "`mpirun -n 2`, two processes share each batch.")
+    add.add_argument("model", choices=models.names("segmentation") + models.names("detection"),
+                     help="name of the network")
+    add_run_options(add)
+    add_model_options(add)
+    add_optimizer_options(add)
+    add_image_options(add)
+    add_segmentation_options(add.add_argument_group("networks that label pixels"))
+    add_detection_options(add.add_argument_group("networks that find objects"))
+    add.set_defaults(run=run)
+
+
+def add_run_options(add: argparse.ArgumentParser) -> None:
+    """Add the options of a run: data, folder, saving, checking."""
+    add.add_argument("--data", required=True, metavar="NAME[:PATH]",
+                     help="the data set, generated (cells, shape-boxes) or real (isbi2012:PATH, bccd:PATH)")
+    add.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder of the run")
+    add.add_argument("--resume", action="store_true",
+                     help="continue the run in DIR; the result is bit-identical to that of an uninterrupted run")
+    add.add_argument("--save-every", type=float, default=60.0, metavar="SECONDS",
+                     help="seconds between saves (default: 60)")
+    add.add_argument("--validate", action="store_true", help="measure the network ten times on the split val, and keep "
+                     "the best by that in best.safetensors (default: the best by training loss)")
+    add.add_argument("--seed", type=int, default=0, help="seed of the random numbers (default: 0)")
+    add.add_argument("--workers", type=int, default=1,
+                     help="number of threads that read and augment images (default: 1)")
+    add.add_argument("--no-check", dest="check", action="store_false",
+                     help="do not read all images before the first step")
+    add.add_argument("--quiet", action="store_true", help="show no progress bar")
+
+
+def add_model_options(add: argparse.ArgumentParser) -> None:
+    """Add the options of the network."""
+    add.add_argument("--preset", default="compact", choices=["compact", "paper"],
+                     help="size of the network: compact, or as in its paper (default: compact)")
+    add.add_argument("--width", type=int, help="number of channels of the first level (default: the preset's)")
+    add.add_argument("--option", action="append", default=[], metavar="NAME=VALUE",
+                     help="any other option of the model, the value in JSON: min_size=256, 'roi_pooling=\"align\"'")
+
+
+def add_optimizer_options(add: argparse.ArgumentParser) -> None:
+    """Add the options of the optimizer and of the learning rate."""
+    add.add_argument("--steps", type=int, help="number of training steps")
+    add.add_argument("--batch", type=int, help="number of images per step")
+    add.add_argument("--optimizer", choices=["sgd", "adam"],
+                     help="sgd with momentum, or adam, which needs fewer steps (default: as in the network's paper)")
+    add.add_argument("--lr", type=float, help="learning rate at the start")
+    add.add_argument("--momentum", type=float, help="momentum of sgd")
+    add.add_argument("--weight-decay", type=float, help="factor of the L2 term in the gradient (default: as in the "
+                     "network's paper; 0 if adam replaces the paper's sgd)")
+    add.add_argument("--schedule", choices=["constant", "poly", "step", "cosine"], help="how the learning rate falls")
+    add.add_argument("--milestones", type=fractions, metavar="F,F", help="when --schedule step multiplies the learning "
+                     "rate by --gamma, as fractions of the steps, such as 0.75,0.9")
+    add.add_argument("--gamma", type=float, help="factor of the learning rate at each milestone (default: 0.1)")
+    add.add_argument("--warmup", type=int, metavar="STEPS", help="number of steps in which the rate rises to --lr")
+    add.add_argument("--freeze-bn", action=YES_NO, help="keep the statistics, scale and shift of batch norm fixed")
+    add.add_argument("--sync-batch-norm", action="store_true",
+                     help="under mpirun: normalize over the batches of all processes")
+
+
+def add_image_options(add: argparse.ArgumentParser) -> None:
+    """Add the augmentations of all networks."""
+    add.add_argument("--scale", type=float, help="enlarge or shrink images by up to this factor")
+    add.add_argument("--jitter", type=float, help="change colors by up to this fraction")
+
+
+def add_segmentation_options(add: argparse._ArgumentGroup) -> None:
+    """Add the options of the networks that label pixels."""
+    add.add_argument("--tile", type=int, metavar="PIXELS", help="side of the output tile of one example, in pixels")
+    add.add_argument("--elastic", type=float, metavar="PIXELS",
+                     help="standard deviation of the elastic deformation, in pixels")
+    add.add_argument("--no-augment", dest="augment", action="store_const", const=False,
+                     help="use the images unchanged")
+    add.add_argument("--weight-map", action=YES_NO, help="weigh pixels by U-Net's eq. (2)")
+    add.add_argument("--class-weights", action="store_const", const=True, help="weigh pixels of rare classes more, as "
+                     "ENet does: 1 / ln(1.02 + the class's share of the pixels)")
+    add.add_argument("--init-from", metavar="FILE", help="a checkpoint to take the first weights from. fcn16s and "
+                     "fcn8s: a coarser FCN (32s, then 16s, then 8s). Any FCN, DeconvNet: the classifier that it is "
+                     "built on. PSPNet, DeepLab: the same network, for example with another output stride")
+    add.add_argument("--two-stage", action=YES_NO, help="train as DeconvNet's paper does: on crops around single "
+                     "objects for a third of the steps, then on crops around proposals, instead of on tiles")
+
+
+def add_detection_options(add: argparse._ArgumentGroup) -> None:
+    """Add the options of the networks that find objects."""
+    add.add_argument("--alternating", action="store_true", help="train faster_rcnn or mask_rcnn in four trainings of "
+                     "--steps each, as the paper does: RPN, head, RPN, head. The first three write into DIR/1_rpn, "
+                     "DIR/2_head and DIR/3_rpn")
+    add.add_argument("--flip", action=YES_NO, help="flip every second image left to right (default: yes)")
+    add.add_argument("--turn", action="store_const", const=True, help="rotate and flip images in all eight ways")
+    add_proposals(add)
+
+
+def fractions(text: str) -> tuple[float, ...]:
+    """Return the numbers of a text such as "0.75,0.9"."""
+    return tuple(map(float, text.split(",")))
+
+
+def run(args: argparse.Namespace) -> int:
+    """minicv train MODEL"""
+    from .. import training
+    from .networks import commands_for
+    group = training.process_group()
+    with training.abort_on_error(group):
+        if args.workers < 1:
+            raise UserError(f"--workers {args.workers}: must be at least 1")
+        if not args.save_every >= 0:
+            raise UserError(f"--save-every {args.save_every}: must be at least 0, seconds")
+        commands = commands_for(args.model)
+        config = commands.config_from_args(args.model, args)
+        check_folder(args.out, "--out")
+        dataset = commands.open_dataset(args.data, "train", args.model)
+        if args.check and group.rank == 0:
+            check_images(dataset, args.data, args.quiet)
+        backend.seed(args.seed)
+        with blame_user(args.model):
+            model = models.build(args.model, args.preset, num_classes=dataset.num_classes,
+                                 in_channels=len(dataset[0].image), **model_options(args))
+        commands.check_train_options(args, config, dataset, model, group.size)
+        if args.init_from is not None:
+            initialize(model, args.model, args.init_from, args.resume)
+        for number, (folder, task) in enumerate(commands.make_tasks(model, dataset, config, args)):
+            train_task(args, commands, task, args.out / folder, first=number == 0)
+    return 0
+
+
+def train_task(args: argparse.Namespace, commands: Any, task: Any, folder: Path, *, first: bool) -> None:
+    """Train one task in a folder. ``first``: no other training of this run comes before it."""
+    from .. import training
+    model, config, group = task.model, task.config, training.process_group()
+    job = training.Training(task, group, args.workers, args.sync_batch_norm)
+    with blame_user("--validate"):
+        validate = commands.validation(model, args) if args.validate else None
+    run = training.Run(job, folder, {"data": args.data, "classes": list(task.dataset.class_names)},
+                       args.quiet, save_every=args.save_every, validate=validate)
+    existing = [path for path in (run.last_path, args.out / run.last_path.name) if path.exists()]
+    if args.resume and (run.last_path in existing or first):  # later trainings may not have begun
+        run.resume()
+        if args.alternating and run.previous_steps != config.steps:
+            raise UserError(f"--steps {config.steps}: {run.last_path} is of {run.previous_steps} steps, and the four "
+                            "trainings of --alternating build on each other; choose another --out")
+    elif existing and not args.resume:
+        raise UserError(f"{existing[0]} already exists: add --resume to continue it, or choose another --out")
+    if group.rank == 0:
+        print(f"{args.model} {args.preset}: {model.num_parameters():,} parameters, {len(task.dataset)} images"
+              + (f", {group.size} processes" if group.size > 1 else "")
+              + (f", from step {job.step}" if args.resume else "") + f"\n{describe(config)}", flush=True)
+        if run.previous_steps != config.steps:
+            print(f"{config.steps} steps instead of {run.previous_steps}: from here on the learning rate follows the "
+                  f"schedule of {config.steps} steps; now it is {job.optimizer.param_groups[0]['lr']:.3g}")
+    if group.rank == 0 and first and job.step == 0:
+        for line in training.missing_targets(task):
+            print(f"warning: {line}", flush=True)
+    run.run(partial(commands.finish_training, model, task, args.quiet))
+    if group.rank == 0:
+        print(f"{job.step} steps in {run.seconds:.0f} s, loss {run.mean_loss():.4f} over the last {min(100, job.step)}"
+              f"\n{run.last_path}")
+
+
+def describe(config: Any) -> str:
+    """Return a training configuration in two lines: the optimizer's numbers, then what a task adds to them.
+
+    >>> from minicv.training import SegmentationConfig
+    >>> print(describe(SegmentationConfig(steps=300, batch=2, lr=0.01, momentum=0.99, tile=68, weight_map=True)))
+    300 steps of 2 images, sgd: lr 0.01 (poly), momentum 0.99, weight decay 0.0, seed 0
+    tile 68, augment, elastic 10.0, scale 2.0, jitter 0.3, rotation 10.0, weight map
+    """
+    from ..training import TrainConfig
+    lr = f"lr {config.lr:g} ({config.schedule}"
+    if config.schedule == "step":
+        lr += f": times {config.gamma:g} at {', '.join(f'{m:g}' for m in config.milestones)} of the steps"
+    parts = [lr + (f", {config.warmup} steps of warmup)" if config.warmup else ")")]
+    if config.optimizer == "sgd":
+        parts.append(f"momentum {config.momentum:g}")
+    parts += [f"weight decay {config.weight_decay:g}", *(["batch norm frozen"] if config.freeze_bn else []),
+              f"seed {config.seed}"]
+    common = {field.name for field in dataclasses.fields(TrainConfig)}
+    own = {field.name.replace("_", " "): getattr(config, field.name) for field in dataclasses.fields(config)
+           if field.name not in common}
+    extra = [name if value is True else f"{name} {value}" for name, value in own.items() if value not in (None, False)]
+    images = "1 image" if config.batch == 1 else f"{config.batch} images"
+    return f"{config.steps} steps of {images}, {config.optimizer}: {', '.join(parts)}\n{', '.join(extra)}"
+
+
+def check_images(dataset: Any, spec: str, quiet: bool) -> None:
+    """Read all images and annotations of a data set; ``UserError`` names those that cannot be read."""
+    from ..data.check import check_readable
+    faults = check_readable(dataset, quiet)
+    if faults:
+        more = f" (and {len(faults) - 1} more files; minicv data check {spec} names them)" if faults[1:] else ""
+        raise UserError(f"{faults[0]}{more}")
+
+
+def initialize(model: Any, name: str, checkpoint: str, resumed: bool) -> None:
+    """Take the first weights from a checkpoint; ``UserError`` if the network cannot or they do not fit.
+
+    Only checks that the network can if the run is ``resumed``, because its weights come from the run's own file.
+    """
+    from ..training import load_checkpoint
+    if not hasattr(model, "initialize_from"):
+        raise UserError(f"--init-from is not for {name}; it is for the FCNs, DeconvNet, PSPNet and DeepLab")
+    if not resumed:
+        source, _ = load_checkpoint(checkpoint)
+        with blame_user(f"--init-from {checkpoint}"):
+            model.initialize_from(source)
+
+
+def model_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the arguments for the model's class from ``--option`` and ``--width``; ``UserError`` for a bad one."""
+    options: dict[str, Any] = {}
+    types = {name: option.annotation for name, option in
+             models.model_options(models.model_class(args.model)).items()
+             if name not in ("num_classes", "in_channels")}
+    for text in args.option:
+        name, equals, value = text.partition("=")
+        if name in ("num_classes", "in_channels"):
+            raise UserError(f"--option {text}: {name} follows from --data")
+        if equals and name not in types:
+            raise UserError(f"--option {text}: {args.model} has no option {name}; it has {', '.join(types)}")
+        if name in options:
+            raise UserError(f"--option {text}: {name} is given twice")
+        try:
+            if not equals:
+                raise ValueError
+            options[name] = json.loads(value)
+        except ValueError:
+            raise UserError(f"--option {text}: must be NAME=VALUE with the value in JSON, as in min_size=256") from None
+        if not models.matches_type(options[name], types[name]):
+            raise UserError(f"--option {text}: must be {types[name]}")
+    if args.width is not None:
+        if "width" not in types:
+            raise UserError(f"--width is not for {args.model}, which has no single width")
+        if "width" in options:
+            raise UserError(f"--width {args.width}: --option gives the width, too")
+        options["width"] = args.width
+    return options
