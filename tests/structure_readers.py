@@ -177,7 +177,7 @@ def open_voc(folder: Path) -> VOCDetection:
 
 def read_voc(folder, file, change, before):
     data.check.CHECKS["fuzz"] = data.check.check_detection(
-        lambda root, split: (("cat", "狗"), voc_detection.find(root, split, ("cat", "狗"))))
+        lambda root, split: (("cat", "狗"), voc_detection.find_records(root, split, ("cat", "狗"))))
     return read_detection("fuzz", open_voc, folder, change, before, affected_voc)
 
 

@@ -79,7 +79,7 @@ def check_pairs(reader: type[SegmentationReader]) -> Callable[[Path], Report]:
             splits, report.faults = reader.splits, [str(error)]
         for split in splits:
             try:
-                pairs = reader.find(root, split)
+                pairs = reader.find_pairs(root, split)
             except DataError as error:
                 report.faults.append(str(error))
                 continue
@@ -131,20 +131,20 @@ def _one_class(counts: np.ndarray, names: Sequence[str]) -> str:
             "numbers become a label here?" if len(present) else "no pixel has a label")
 
 
-def check_detection(find: Callable[[Path, str], tuple[Sequence[str], list[Callable[[list[str]], Record]]]],
+def check_detection(find_records: Callable[[Path, str], tuple[Sequence[str], list[Callable[[list[str]], Record]]]],
                     splits: Sequence[str] = ("train", "val", "test")) -> Callable[[Path], Report]:
     """A check of a detection data set: what a reader refuses or repairs, image by image; masks and images can be
     read; no image is in two splits.
 
-    find: gives a split's classes, and for each of its images what reads the annotation. That a split has no list is a
-    fault only if no split has one; otherwise it stands among the contents.
+    find_records: gives a split's classes, and for each of its images what reads the annotation. That a split has no
+    list is a fault only if no split has one; otherwise it stands among the contents.
     """
     def run(root: Path) -> Report:
         report, missing, tables, classes = Report(), {}, {}, {}
         split_of: dict = {}
         for split in splits:
             try:
-                classes[split], reads = find(root, split)
+                classes[split], reads = find_records(root, split)
             except DataError as error:
                 report.faults.append(str(error))
                 continue
@@ -351,7 +351,8 @@ def check_isbi2012(root: Path) -> Report:
 CHECKS: dict[str, Callable[[Path], Report]] = {
     "camvid": check_pairs(CamVid), "voc": check_pairs(VOCSegmentation), "cityscapes": check_pairs(Cityscapes),
     "isbi2012": check_isbi2012,
-    "voc-detection": check_detection(lambda root, split: (VOC_CLASSES, voc_boxes.find(root, split, VOC_CLASSES))),
-    "bccd": check_detection(lambda root, split: (BLOOD_CELLS, voc_boxes.find(root, split, BLOOD_CELLS))),
-    "coco": check_detection(coco.find), "coco-panoptic": check_panoptic,
-    "dsb2018": check_detection(lambda root, split: (("nucleus",), dsb2018.find(root, split)))}
+    "voc-detection": check_detection(
+        lambda root, split: (VOC_CLASSES, voc_boxes.find_records(root, split, VOC_CLASSES))),
+    "bccd": check_detection(lambda root, split: (BLOOD_CELLS, voc_boxes.find_records(root, split, BLOOD_CELLS))),
+    "coco": check_detection(coco.find_records), "coco-panoptic": check_panoptic,
+    "dsb2018": check_detection(lambda root, split: (("nucleus",), dsb2018.find_records(root, split)))}

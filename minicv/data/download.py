@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from ..files import atomic_write
 from .errors import DataError
-from .files.entries import listed
+from .files.entries import join_reprs
 from .files.text import read_text
 
 MANIFESTS = Path(__file__).parent / "manifests"
@@ -80,7 +80,7 @@ def read_manifest(path: str | os.PathLike, prefix: str = "") -> tuple[str, list[
     if not files:
         raise DataError(f"{path}: lists no file")
     if twice := [name for name, count in Counter(file.path for file in files).items() if count > 1]:
-        raise DataError(f"{path}: lists {listed(twice)} more than once; keep one line for each file")
+        raise DataError(f"{path}: lists {join_reprs(twice)} more than once; keep one line for each file")
     return f"{HOME}/{source[1]}/{source[2]}", files
 
 

@@ -79,13 +79,13 @@ def rotated(sample: Sample, degrees: float) -> Sample:
     matrix = np.array([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]])  # from an output pixel to where it comes from
     offset = (shape - 1) / 2 - matrix @ (shape - 1) / 2
 
-    def turned(array: np.ndarray, outside: float, order: int) -> np.ndarray:
+    def rotate(array: np.ndarray, outside: float, order: int) -> np.ndarray:
         return ndimage.affine_transform(array, matrix, offset, order=order, mode="constant", cval=outside)
     mean = sample.image.mean(axis=(1, 2), dtype=np.float64)
-    changed: dict[str, Any] = {"image": np.stack([turned(c, m, 1) for c, m in zip(sample.image, mean, strict=True)])}
+    changed: dict[str, Any] = {"image": np.stack([rotate(c, m, 1) for c, m in zip(sample.image, mean, strict=True)])}
     for name, outside in (("label", IGNORE), ("instances", 0), ("weight", 0)):
         if getattr(sample, name) is not None:
-            changed[name] = turned(getattr(sample, name), outside, 0)
+            changed[name] = rotate(getattr(sample, name), outside, 0)
     return dataclasses.replace(sample, **changed)
 
 

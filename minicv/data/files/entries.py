@@ -27,12 +27,12 @@ class Entry:
     def __init__(self, content: Any, path: str | os.PathLike, place: str):
         self.content, self.path, self.place = content, path, place
         if not isinstance(content, dict):
-            raise self.fail(f'must be an object {{"name": value, ...}}, got {shown(content)}')
+            raise self.fail(f'must be an object {{"name": value, ...}}, got {short_repr(content)}')
 
     def __str__(self) -> str:
         """Where the entry stands, with its id: "annotations[3] (id 17)"."""
         known = isinstance(self.content, dict) and isinstance(self.content.get("id"), int | float | str)
-        return f"{self.place} (id {shown(self.content['id'])})" if known else self.place
+        return f"{self.place} (id {short_repr(self.content['id'])})" if known else self.place
 
     def fail(self, message: str) -> DataError:
         """The error to raise."""
@@ -42,29 +42,29 @@ class Entry:
         """A value as it stands in the file."""
         value = self.content.get(name, default)
         if value is REQUIRED:
-            raise self.fail(f"has no {name}; it has {listed(self.content)}")
+            raise self.fail(f"has no {name}; it has {join_reprs(self.content)}")
         return value
 
     def whole(self, name: str, low: float = -LIMIT, high: float = LIMIT, default: Any = REQUIRED) -> int:
         """A whole number from ``low`` to ``high``."""
         value = self.get(name, default)
-        number = as_whole(value)
+        number = as_int(value)
         if number is None or not low <= number <= high:
-            raise self.fail(f"{name} must be a whole number from {low:.10g} to {high:.10g}, got {shown(value)}")
+            raise self.fail(f"{name} must be a whole number from {low:.10g} to {high:.10g}, got {short_repr(value)}")
         return number
 
     def number(self, name: str, default: Any = REQUIRED) -> float:
         """A finite number, not negative."""
         value = self.get(name, default)
         if not are_numbers([value]) or value < 0:
-            raise self.fail(f"{name} must be a number from 0 to {LIMIT:.0e}, got {shown(value)}")
+            raise self.fail(f"{name} must be a number from 0 to {LIMIT:.0e}, got {short_repr(value)}")
         return value
 
     def flag(self, name: str, default: Any = REQUIRED) -> bool:
         """0 or 1, or false or true."""
         value = self.get(name, default)
         if not isinstance(value, int | float) or value not in (0, 1):
-            raise self.fail(f"{name} must be 0 or 1, got {shown(value)}")
+            raise self.fail(f"{name} must be 0 or 1, got {short_repr(value)}")
         return bool(value)
 
     def text(self, name: str) -> str:
@@ -72,7 +72,7 @@ class Entry:
         value = self.get(name)
         if not isinstance(value, str) or not value.strip() or len(value) > 1000 or UNWRITABLE.search(value):
             raise self.fail(f"{name} must be text without control characters, neither empty nor longer than 1000, got "
-                            f"{shown(value)}")
+                            f"{short_repr(value)}")
         return value
 
     def identifier(self, name: str) -> int | str:
@@ -80,22 +80,22 @@ class Entry:
         value = self.get(name)
         if isinstance(value, str) and value:
             return value
-        if (number := as_whole(value)) is None:
-            raise self.fail(f"{name} must be a whole number, or text, got {shown(value)}")
+        if (number := as_int(value)) is None:
+            raise self.fail(f"{name} must be a whole number, or text, got {short_repr(value)}")
         return number
 
     def numbers(self, name: str, count: int) -> list[float]:
         """A list of ``count`` finite numbers."""
         value = self.get(name)
         if not isinstance(value, list) or len(value) != count or not are_numbers(value):
-            raise self.fail(f"needs a {name} of {count} numbers up to {LIMIT:.0e}, got {shown(value)}")
+            raise self.fail(f"needs a {name} of {count} numbers up to {LIMIT:.0e}, got {short_repr(value)}")
         return value
 
     def entries(self, name: str) -> list[Entry]:
         """A list of objects."""
         value = self.get(name)
         if not isinstance(value, list):
-            raise self.fail(f"{name} must be a list of objects, got {shown(value)}")
+            raise self.fail(f"{name} must be a list of objects, got {short_repr(value)}")
         return [Entry(each, self.path, f"{self}, {name}[{i}]") for i, each in enumerate(value)]
 
 
@@ -104,10 +104,10 @@ def unique(entries: Iterable[Entry], keys: Iterable[Any], what: str) -> None:
     first: dict[Any, Entry] = {}
     for entry, key in zip(entries, keys, strict=True):
         if (other := first.setdefault(key, entry)) is not entry:
-            raise entry.fail(f"has the {what} {shown(key)}, and so has {other}; each needs its own")
+            raise entry.fail(f"has the {what} {short_repr(key)}, and so has {other}; each needs its own")
 
 
-def as_whole(value: Any) -> int | None:
+def as_int(value: Any) -> int | None:
     """The number as an int, if it is a whole one."""
     if isinstance(value, float):
         return int(value) if value.is_integer() else None
@@ -119,7 +119,7 @@ def are_numbers(values: Sequence[Any]) -> bool:
     return set(map(type, values)) <= {int, float} and all(-LIMIT <= value <= LIMIT for value in values)
 
 
-def shown(value: Any) -> str:
+def short_repr(value: Any) -> str:
     """A value in a message: as Python writes it, but not longer than a line."""
     try:
         text = repr(value)
@@ -128,7 +128,7 @@ def shown(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def listed(values: Iterable[Any]) -> str:
+def join_reprs(values: Iterable[Any]) -> str:
     """Some of many values in a message."""
     values = list(values)
-    return ", ".join(map(shown, values[:5])) + (f" and {len(values) - 5} more" if len(values) > 5 else "")
+    return ", ".join(map(short_repr, values[:5])) + (f" and {len(values) - 5} more" if len(values) > 5 else "")

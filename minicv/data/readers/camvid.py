@@ -22,11 +22,11 @@ from .segmentation import (
     Pair,
     SegmentationReader,
     check_split,
-    folder,
-    lines,
     pair_up,
     pngs,
+    read_entries,
     refuse_repetitions,
+    require_folder,
     translate,
 )
 
@@ -70,16 +70,16 @@ class CamVid(SegmentationReader):
     colors = np.array([next(iter(group.values())) for group in GROUPS.values()], np.uint8)
 
     @classmethod
-    def find(cls, root: Path, split: str) -> list[Pair]:
+    def find_pairs(cls, root: Path, split: str) -> list[Pair]:
         check_split(cls, split)
-        folder(root, EXPECTED)
+        require_folder(root, EXPECTED)
         if (root / ORIGINAL[0]).is_dir():
-            images, labels = root / ORIGINAL[0], folder(root / ORIGINAL[1], EXPECTED)
+            images, labels = root / ORIGINAL[0], require_folder(root / ORIGINAL[1], EXPECTED)
             pairs = [pair for pair in _in_folders(images, labels) if split_of(pair.name) == split]
         elif (root / f"{split}_labels").is_dir():
-            pairs = _in_folders(folder(root / split, EXPECTED), root / f"{split}_labels")
+            pairs = _in_folders(require_folder(root / split, EXPECTED), root / f"{split}_labels")
         else:
-            images, labels = folder(root / split, EXPECTED), folder(root / f"{split}annot", EXPECTED)
+            images, labels = require_folder(root / split, EXPECTED), require_folder(root / f"{split}annot", EXPECTED)
             list_file = root / f"{split}.txt"
             pairs = _listed(root, list_file) if list_file.exists() else _in_folders(images, labels, suffix="")
         if not pairs:
@@ -94,7 +94,7 @@ class CamVid(SegmentationReader):
 def _listed(root: Path, list_file: Path) -> list[Pair]:
     """Pairs from a list of "/anywhere/train/NAME.png /anywhere/trainannot/NAME.png"."""
     pairs = []
-    for number, line in enumerate(lines(list_file), start=1):
+    for number, line in enumerate(read_entries(list_file), start=1):
         files = [root.joinpath(*PurePosixPath(part.replace("\\", "/").lstrip("/")).parts[-2:]) for part in line.split()]
         if len(files) != 2 or ".." in line:
             raise DataError(f"{list_file}: entry {number} should be an image and its label, FOLDER/NAME.png twice, got "

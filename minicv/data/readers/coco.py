@@ -27,11 +27,11 @@ import numpy as np
 
 from ..errors import DataError
 from ..files.decode import MAX_PIXELS
-from ..files.entries import Entry, are_numbers, listed, shown, unique
+from ..files.entries import Entry, are_numbers, join_reprs, short_repr, unique
 from ..files.rle import decode_rle, fill_polygon, polygon_runs, run_lengths
 from ..files.text import read_json
 from .detection import DetectionReader, Record, usable_boxes
-from .segmentation import folder
+from .segmentation import require_folder
 
 SLACK = 1.0  # pixels: COCO's boxes are rounded to hundredths, and reach out of the image by parts of a pixel
 EXPECTED = "COCO is expected as annotations/instances_NAME.json with the images in NAME or images"
@@ -47,7 +47,7 @@ class CocoDetection(DetectionReader):
     def __init__(self, root: str | os.PathLike, split: str = "train", masks: bool = True, keep: bool = False):
         self.split = split
         problems: list[str] = []
-        self.class_names, reads = find(Path(root), split, masks)
+        self.class_names, reads = find_records(Path(root), split, masks)
         super().__init__([read(problems) for read in reads], problems, keep)
 
 
@@ -70,7 +70,8 @@ class Object(NamedTuple):
     outline: list[list[float]] | dict | None
 
 
-def find(root: Path, split: str, masks: bool = True) -> tuple[tuple[str, ...], list[Callable[[list[str]], Record]]]:
+def find_records(root: Path, split: str,
+                 masks: bool = True) -> tuple[tuple[str, ...], list[Callable[[list[str]], Record]]]:
     """The classes, and for each image of a split, what makes a record and adds to a list what is wrong with it."""
     path = find_json(root, "instances", split)
     entries, annotations, categories = read_lists(path, "instances")
@@ -168,11 +169,11 @@ def _outline(annotation: Entry, size: tuple[int, int]) -> list[list[float]] | di
         return outline
     if not isinstance(outline, list) or not all(isinstance(polygon, list) for polygon in outline):
         raise annotation.fail("segmentation must be a list of polygons, [[x, y, x, y, ...], ...], or run lengths, got "
-                              f"{shown(outline)}")
+                              f"{short_repr(outline)}")
     for polygon in outline:
         if len(polygon) % 2 or not are_numbers(polygon):
             raise annotation.fail("a polygon must be pairs of finite numbers x, y, got a list of "
-                                  f"{len(polygon)}: {shown(polygon)}")
+                                  f"{len(polygon)}: {short_repr(polygon)}")
     return outline
 
 
@@ -200,7 +201,7 @@ def find_json(root: Path, kind: str, split: str) -> Path:
     """annotations/KIND_SPLIT*.json; ``ValueError`` if there is none, ``DataError`` if it is not the only one."""
     if not split:
         raise ValueError("COCO: a split needs a name, as train or val2017, got ''")
-    every = folder(root / "annotations", EXPECTED)
+    every = require_folder(root / "annotations", EXPECTED)
     found = sorted(every.glob(f"{kind}_{glob.escape(split)}*.json"))
     if (exactly := every / f"{kind}_{split}.json") in found:
         return exactly
@@ -217,10 +218,10 @@ def read_lists(path: Path, kind: str) -> tuple[list[Entry], list[Entry], list[En
     """Images, annotations and categories of a file, entry by entry; of another kind of file it says what it holds."""
     content, needed = read_json(path), ("images", "annotations", "categories")
     if not isinstance(content, dict):
-        raise DataError(f"{path}: needs the lists {', '.join(needed)}, got {shown(content)}; only COCO's results are a "
-                        "list, and they are no annotations")
+        raise DataError(f"{path}: needs the lists {', '.join(needed)}, got {short_repr(content)}; only COCO's results "
+                        "are a list, and they are no annotations")
     if lacking := [name for name in needed if not isinstance(content.get(name), list)]:
-        got = shown(content[lacking[0]]) if lacking[0] in content else f"no such name among {listed(content)}"
+        got = short_repr(content[lacking[0]]) if lacking[0] in content else f"no such name among {join_reprs(content)}"
         raise DataError(f"{path}: needs the lists {', '.join(needed)} of COCO's {kind} files; {lacking[0]}: {got}")
     images, annotations, categories = ([Entry(each, path, f"{name}[{i}]") for i, each in enumerate(content[name])]
                                        for name in needed)
@@ -247,7 +248,7 @@ def read_categories(entries: list[Entry]) -> tuple[tuple[str, ...], dict[int, in
 
 def read_images(entries: list[Entry], root: Path, path: Path, kind: str) -> dict[int | str, Image]:
     """The images by id."""
-    place = image_folder(root, path.stem.removeprefix(f"{kind}_"))
+    place = image_require_folder(root, path.stem.removeprefix(f"{kind}_"))
     ids, names = [entry.identifier("id") for entry in entries], [entry.text("file_name") for entry in entries]
     unique(entries, ids, "id")
     unique(entries, [os.path.normpath(name) for name in names], "file_name")
@@ -258,7 +259,7 @@ def read_images(entries: list[Entry], root: Path, path: Path, kind: str) -> dict
     return {key: Image(place / name, name, size) for key, name, size in zip(ids, names, sizes, strict=True)}
 
 
-def image_folder(root: Path, name: str) -> Path:
+def image_require_folder(root: Path, name: str) -> Path:
     """Where the images of a part lie, of the places in use; ``DataError`` if in none."""
     for place in (root / name, root / "images" / name, root / "images"):
         if place.is_dir():
@@ -269,12 +270,13 @@ def image_folder(root: Path, name: str) -> Path:
 def image_of(annotation: Entry, images: dict[int | str, Image]) -> int | str:
     """The id of an annotation's image."""
     if (key := annotation.identifier("image_id")) not in images:
-        raise annotation.fail(f"is of an image that is not listed: {shown(key)}; images has the ids {listed(images)}")
+        raise annotation.fail(f"is of an image that is not listed: {short_repr(key)}; images has the ids "
+                              f"{join_reprs(images)}")
     return key
 
 
 def class_of(entry: Entry, number: dict[int, int]) -> int:
     """The class of an annotation or a segment."""
     if (key := entry.whole("category_id")) not in number:
-        raise entry.fail(f"is of the unknown class {key}; categories has the ids {listed(number)}")
+        raise entry.fail(f"is of the unknown class {key}; categories has the ids {join_reprs(number)}")
     return number[key]

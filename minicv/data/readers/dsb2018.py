@@ -16,7 +16,7 @@ from ..errors import DataError
 from ..files.decode import is_file
 from ..files.images import image_size, read_mask
 from .detection import DetectionReader, Record, boxes_of_masks
-from .segmentation import folder, listed_names, pngs
+from .segmentation import pngs, read_names, require_folder
 
 EXPECTED = "the nuclei are expected as stage1_train/ID/images/ID.png and stage1_train/ID/masks/*.png"
 
@@ -33,16 +33,16 @@ class DSB2018(DetectionReader):
     def __init__(self, root: str | os.PathLike, split: str = "train", keep: bool = False):
         self.split = split
         problems: list[str] = []
-        super().__init__([read(problems) for read in find(Path(root), split)], problems, keep)
+        super().__init__([read(problems) for read in find_records(Path(root), split)], problems, keep)
 
 
-def find(root: Path, split: str) -> list[Callable[[list[str]], Record]]:
+def find_records(root: Path, split: str) -> list[Callable[[list[str]], Record]]:
     """For each image of a split, what reads its masks and adds to a list what is wrong with them."""
-    folders = folder(root / "stage1_train", EXPECTED)
+    folders = require_folder(root / "stage1_train", EXPECTED)
     if split == "all":
         names = sorted(p.name for p in folders.iterdir() if p.is_dir())
     elif (root / f"{split}.txt").is_file():
-        names = listed_names(root / f"{split}.txt")
+        names = read_names(root / f"{split}.txt")
     else:
         raise ValueError(f"DSB2018: no list {root / f'{split}.txt'}; there are "
                          f"{', '.join([*sorted(repr(p.stem) for p in root.glob('*.txt')), repr('all')])}")
@@ -55,7 +55,7 @@ def read_nuclei(place: Path, problems: list[str]) -> Record:
     if not is_file(image):
         raise DataError(f"{image}: no such file; {EXPECTED}")
     sizes = image_size(image), image_size(image, upright=True)
-    masks = {path: read_mask(path) for path in pngs(folder(place / "masks", EXPECTED))}
+    masks = {path: read_mask(path) for path in pngs(require_folder(place / "masks", EXPECTED))}
     size = next((mask.shape for mask in masks.values()), sizes[0])
     instances, count = np.zeros(size, np.uint16), 0
     for path, mask in masks.items():

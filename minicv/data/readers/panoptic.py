@@ -24,7 +24,7 @@ from ..files.entries import Entry, unique
 from ..files.images import as_float, read_integers, read_label_colors
 from ..sample import item_index
 from .coco import Image, class_of, find_json, image_of, read_categories, read_images, read_lists
-from .segmentation import folder
+from .segmentation import require_folder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +68,8 @@ class CocoPanoptic:
         images = read_images(entries, root, self.path, "panoptic")
         unique(annotations, [image_of(a, images) for a in annotations], "image_id")
         unique(annotations, [os.path.normpath(a.text("file_name")) for a in annotations], "file_name")
-        self.maps = folder(self.path.with_suffix(""), "COCO panoptic has its PNGs in a folder named like its JSON")
+        self.maps = require_folder(self.path.with_suffix(""),
+                                   "COCO panoptic has its PNGs in a folder named like its JSON")
         self.annotations = [_annotation(a, images[image_of(a, images)], self.maps, number) for a in annotations]
         missing = [file for a in self.annotations for file in (a.image.path, a.path) if not is_file(file)]
         if missing:

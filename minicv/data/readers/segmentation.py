@@ -1,6 +1,7 @@
 """Images on disk with a label map each: what the readers of segmentation data sets share.
 
-A reader says where its files are (`find`) and what the numbers in a label file mean (`read_label`); this does the rest.
+A reader says where its files are (`find_pairs`) and what the numbers in a label file mean (`read_label`);
+this does the rest.
 """
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from ..errors import DataError
 from ..files.decode import is_file, no_such_file
-from ..files.entries import listed
+from ..files.entries import join_reprs
 from ..files.images import as_float, colors_of, label_pixels, numbers_of, read_integers
 from ..files.text import read_text
 from ..sample import IGNORE, Sample, item_index
@@ -46,7 +47,7 @@ class SegmentationReader:
     ignore_index = IGNORE
 
     def __init__(self, root: str | os.PathLike, split: str = "train", keep: bool = False):
-        self.pairs = self.find(Path(root), split)
+        self.pairs = self.find_pairs(Path(root), split)
         self.split, self.keep = split, keep
         self._kept: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         missing = [file for pair in self.pairs for file in (pair.image, pair.label) if not is_file(file)]
@@ -64,9 +65,9 @@ class SegmentationReader:
         return cls.splits
 
     @classmethod
-    def find(cls, root: Path, split: str) -> list[Pair]:
+    def find_pairs(cls, root: Path, split: str) -> list[Pair]:
         """The pairs that a split should have, whether or not the files are there."""
-        raise TypeError(f"{cls.__name__} has no find")
+        raise TypeError(f"{cls.__name__} has no find_pairs")
 
     @classmethod
     def read_label(cls, path: Path) -> np.ndarray:
@@ -155,7 +156,7 @@ def check_split(reader: type[SegmentationReader], split: str) -> None:
         raise ValueError(f"{reader.__name__}: split must be one of {', '.join(reader.splits)}, got {split!r}")
 
 
-def folder(path: Path, expected: str) -> Path:
+def require_folder(path: Path, expected: str) -> Path:
     """The path, if it is a folder; otherwise a ``DataError`` that says how the data set should lie there."""
     if not os.path.isdir(path):
         raise DataError(f"{path}: no such folder; {expected}")
@@ -177,7 +178,7 @@ def pngs(path: Path) -> list[Path]:
     return files
 
 
-def lines(path: Path) -> list[str]:
+def read_entries(path: Path) -> list[str]:
     """The entries of a list file, one a line, without blank lines and comments, which begin with #.
 
     ``DataError`` if there are none, if one is there twice, which would count twice, or if it is no text.
@@ -193,15 +194,15 @@ def lines(path: Path) -> list[str]:
 def refuse_repetitions(path: Path, entries: list[str]) -> None:
     """``DataError`` if a list names an image more than once."""
     if twice := [entry for entry, count in Counter(entries).items() if count > 1]:
-        raise DataError(f"{path}: lists {listed(twice)} more than once; keep one line for each image")
+        raise DataError(f"{path}: lists {join_reprs(twice)} more than once; keep one line for each image")
 
 
-def listed_names(path: Path) -> list[str]:
+def read_names(path: Path) -> list[str]:
     """The names in a list file, each without the ending of an image; ``DataError`` for paths in place of names."""
-    names = [re.sub(r"\.(jpe?g|png)$", "", line, flags=re.IGNORECASE) for line in lines(path)]
+    names = [re.sub(r"\.(jpe?g|png)$", "", line, flags=re.IGNORECASE) for line in read_entries(path)]
     strange = [name for name in names if "/" in name or "\\" in name or name in ("", ".", "..")]
     if strange:
-        raise DataError(f"{path}: one image name to a line is expected, without folders, got {listed(strange)}")
+        raise DataError(f"{path}: one image name to a line is expected, without folders, got {join_reprs(strange)}")
     refuse_repetitions(path, names)
     return names
 

@@ -23,11 +23,11 @@ import numpy as np
 
 from ..errors import DataError
 from ..files.decode import MAX_PIXELS
-from ..files.entries import LIMIT, listed, shown
+from ..files.entries import LIMIT, join_reprs, short_repr
 from ..files.images import image_size
 from ..files.text import read_xml
 from .detection import DetectionReader, Record, usable_boxes
-from .segmentation import folder, listed_names
+from .segmentation import read_names, require_folder
 from .voc_segmentation import CLASSES
 
 EXPECTED = "VOC is expected as JPEGImages, Annotations and ImageSets/Main"
@@ -47,20 +47,20 @@ class VOCDetection(DetectionReader):
                  keep: bool = False):
         self.class_names, self.split = tuple(class_names), split
         if len(set(self.class_names)) < len(self.class_names):
-            raise ValueError(f"VOCDetection: class_names must differ from each other, got {listed(class_names)}")
+            raise ValueError(f"VOCDetection: class_names must differ from each other, got {join_reprs(class_names)}")
         problems: list[str] = []
-        super().__init__([read(problems) for read in find(Path(root), split, self.class_names)], problems, keep)
+        super().__init__([read(problems) for read in find_records(Path(root), split, self.class_names)], problems, keep)
 
 
-def find(root: Path, split: str, class_names: Sequence[str]) -> list[Callable[[list[str]], Record]]:
+def find_records(root: Path, split: str, class_names: Sequence[str]) -> list[Callable[[list[str]], Record]]:
     """For each image of a split, what reads its annotation and adds to a list what is wrong with it."""
-    images, annotations = (folder(root / name, EXPECTED) for name in ("JPEGImages", "Annotations"))
-    lists = folder(root / "ImageSets" / "Main", EXPECTED)
+    images, annotations = (require_folder(root / name, EXPECTED) for name in ("JPEGImages", "Annotations"))
+    lists = require_folder(root / "ImageSets" / "Main", EXPECTED)
     if not (lists / f"{split}.txt").is_file():
         available = sorted(p.stem for p in lists.glob("*.txt"))
         raise ValueError(f"VOCDetection: no split {split!r} in {lists}; there are {', '.join(available)}")
     return [functools.partial(read_annotation, annotations / f"{name}.xml", images / f"{name}.jpg", class_names)
-            for name in listed_names(lists / f"{split}.txt")]
+            for name in read_names(lists / f"{split}.txt")]
 
 
 def read_annotation(path: Path, image: Path, class_names: Sequence[str], problems: list[str]) -> Record:
@@ -73,7 +73,7 @@ def read_annotation(path: Path, image: Path, class_names: Sequence[str], problem
         place = f"object[{k}]"
         name, box = _text(thing, "name", path, place), _only(thing, "bndbox", path, place)
         if name not in class_names:
-            raise DataError(f"{path}: {place}: unknown class {shown(name)}; there are {', '.join(class_names)}")
+            raise DataError(f"{path}: {place}: unknown class {short_repr(name)}; there are {', '.join(class_names)}")
         if box is None:
             raise DataError(f"{path}: {place}: a {name} without a <bndbox>; polygons alone are not read")
         boxes.append([_number(box, end, path, f"{place}, bndbox") for end in ("xmin", "ymin", "xmax", "ymax")])
@@ -82,7 +82,7 @@ def read_annotation(path: Path, image: Path, class_names: Sequence[str], problem
         where.append(f"{path}: {place}")
     stated = _text(root, "filename", path, "annotation", "")
     if stated and path.stem not in ((own := PurePath(stated.replace("\\", "/"))).name, own.stem):
-        problems.append(f"{path}: <filename> is {shown(stated)}; is it the annotation of another image?")
+        problems.append(f"{path}: <filename> is {short_repr(stated)}; is it the annotation of another image?")
     continuous = to_continuous(np.array(boxes, float).reshape(-1, 4))
     usable, left = usable_boxes(continuous, size, where, problems)
     return Record(path.stem, image, size, usable, labels=np.array(labels, np.int64)[left],
@@ -92,20 +92,20 @@ def read_annotation(path: Path, image: Path, class_names: Sequence[str], problem
 def check_layout(root: Element, path: Path) -> None:
     """``DataError`` for XML of another tool, in which the objects stand elsewhere."""
     if root.tag != "annotation":
-        raise DataError(f"{path}: its root is <{shown(root.tag)[1:-1]}>, VOC's is <annotation>; export it as PASCAL "
-                        "VOC")
+        raise DataError(f"{path}: its root is <{short_repr(root.tag)[1:-1]}>, VOC's is <annotation>; export it as "
+                        "PASCAL VOC")
     inside = {box for thing in root.findall("object") for place in (thing, *thing.findall("part"))
               for box in place.findall("bndbox")}
     for each in root.iter():
         local = each.tag.rpartition("}")[2].lower()
         if local == "bndbox" and each not in inside or local == "object" and each.tag != "object":
-            raise DataError(f"{path}: <{shown(each.tag)[1:-1]}> where PASCAL VOC has none; its boxes are in <object>, "
-                            "directly below <annotation>")
+            raise DataError(f"{path}: <{short_repr(each.tag)[1:-1]}> where PASCAL VOC has none; its boxes are in "
+                            "<object>, directly below <annotation>")
     if root.find("object") is None:
         others = [each.tag for each in root if each.tag not in LEAVES and (len(each) or each.attrib)]
         if others or not any(root.find(name) is not None for name in ("filename", "size")):
             raise DataError(f"{path}: no <object>, <filename> or <size> as in PASCAL VOC" if not others else
-                            f"{path}: no <object> as in PASCAL VOC, but {listed(others)}; export it as PASCAL VOC")
+                            f"{path}: no <object> as in PASCAL VOC, but {join_reprs(others)}; export it as PASCAL VOC")
 
 
 def read_size(root: Element, path: Path) -> tuple[int, int] | None:
@@ -152,11 +152,11 @@ def _number(parent: Element, name: str, path: Path, place: str) -> float:
     text = _text(parent, name, path, place, "")
     if NUMBER.fullmatch(text) and abs(value := float(text)) <= LIMIT:
         return value
-    raise DataError(f"{path}: {place}: needs a number up to {LIMIT:.0e} as <{name}>, got {shown(text)}")
+    raise DataError(f"{path}: {place}: needs a number up to {LIMIT:.0e} as <{name}>, got {short_repr(text)}")
 
 
 def _flag(parent: Element, name: str, path: Path, place: str) -> bool:
     text = _text(parent, name, path, place, "0").lower()
     if text not in FLAGS:
-        raise DataError(f"{path}: {place}: needs 0 or 1 as <{name}>, got {shown(text)}")
+        raise DataError(f"{path}: {place}: needs 0 or 1 as <{name}>, got {short_repr(text)}")
     return FLAGS[text]

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..sample import IGNORE
-from .segmentation import Pair, SegmentationReader, check_split, folder, listed_names, translate
+from .segmentation import Pair, SegmentationReader, check_split, read_names, require_folder, translate
 
 CLASSES = ("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
            "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor")
@@ -42,15 +42,15 @@ class VOCSegmentation(SegmentationReader):
     def splits_of(cls, root: Path) -> tuple[str, ...]:
         test = root / "ImageSets" / "Segmentation" / "test.txt"
         public = test.is_file() and any((root / "SegmentationClass" / f"{name}.png").is_file()
-                                        for name in listed_names(test))
+                                        for name in read_names(test))
         return (*cls.splits, "test") if public else cls.splits
 
     @classmethod
-    def find(cls, root: Path, split: str) -> list[Pair]:
+    def find_pairs(cls, root: Path, split: str) -> list[Pair]:
         if split != "test" or "test" not in cls.splits_of(root):
             check_split(cls, split)
-        images, labels = (folder(root / name, EXPECTED) for name in ("JPEGImages", "SegmentationClass"))
-        names = listed_names(folder(root / "ImageSets" / "Segmentation", EXPECTED) / f"{split}.txt")
+        images, labels = (require_folder(root / name, EXPECTED) for name in ("JPEGImages", "SegmentationClass"))
+        names = read_names(require_folder(root / "ImageSets" / "Segmentation", EXPECTED) / f"{split}.txt")
         return [Pair(name, images / f"{name}.jpg", labels / f"{name}.png") for name in names]
 
     @classmethod

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from minicv.data.errors import DataError
-from minicv.data.files.entries import Entry, as_whole, shown, unique
+from minicv.data.files.entries import Entry, as_int, short_repr, unique
 
 
 def entry(text='{"id": 17, "n": 30.0, "f": 30.5, "s": "30", "t": true, "z": 0, "box": [1, 2.5, 3, 4]}'):
@@ -84,5 +84,5 @@ def test_values_in_messages_are_short():
     deep = [[]]
     for _ in range(3000):
         deep = [deep]
-    assert shown(deep) == "a list nested deeply" and shown(list(range(1000))).endswith("...")
-    assert len(shown("x" * 10 ** 6)) == 80 and as_whole(True) is None and as_whole(-3.0) == -3
+    assert short_repr(deep) == "a list nested deeply" and short_repr(list(range(1000))).endswith("...")
+    assert len(short_repr("x" * 10 ** 6)) == 80 and as_int(True) is None and as_int(-3.0) == -3

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from minicv.data import IGNORE, DataError, write_png
-from minicv.data.readers.segmentation import Pair, SegmentationReader, lines, listed_names, translate
+from minicv.data.readers.segmentation import Pair, SegmentationReader, read_entries, read_names, translate
 
 
 class Two(SegmentationReader):
@@ -12,7 +12,7 @@ class Two(SegmentationReader):
     colors = np.array([[0, 0, 0], [255, 255, 255]], np.uint8)
 
     @classmethod
-    def find(cls, root, split):
+    def find_pairs(cls, root, split):
         return [Pair(name, root / f"{name}.png", root / f"{name}-label.png") for name in ("a", "b")]
 
     @classmethod
@@ -79,34 +79,34 @@ def test_ranges_of_numbers_are_told_in_short(root):
 def test_lists(tmp_path):
     path = tmp_path / "list.txt"
     with pytest.raises(DataError, match=r"list\.txt: cannot be read \(No such file"):
-        lines(path)
+        read_entries(path)
     path.write_text("\n  \n")
     with pytest.raises(DataError, match=r"list\.txt: lists no images"):
-        lines(path)
+        read_entries(path)
     path.write_text(" a b \n\nc\n")
-    assert lines(path) == ["a b", "c"]
+    assert read_entries(path) == ["a b", "c"]
     for encoding in ("utf-8", "utf-8-sig", "utf-16"):
         path.write_text("狗\r\nb\r\n", encoding=encoding)
-        assert lines(path) == ["狗", "b"]
+        assert read_entries(path) == ["狗", "b"]
     path.write_text("狗\n", encoding="gbk")
     with pytest.raises(DataError, match=r"list\.txt: not readable as list .* save it as UTF-8"):
-        lines(path)
+        read_entries(path)
     path.write_text("a\nb\n a\nb\nc\n")
     with pytest.raises(DataError, match=r"list\.txt: lists 'a', 'b' more than once; keep one line for each image"):
-        lines(path)
+        read_entries(path)
 
 
 def test_lists_of_names(tmp_path):
     path = tmp_path / "list.txt"
     path.write_text("a.jpg\nb.PNG\n2007.000032\nc d\n")
-    assert listed_names(path) == ["a", "b", "2007.000032", "c d"]
+    assert read_names(path) == ["a", "b", "2007.000032", "c d"]
     for wrong in ("JPEGImages/a.jpg", "..", "C:\\a", ".png"):
         path.write_text(f"b\n{wrong}\n")
         with pytest.raises(DataError, match=r"list\.txt: one image name to a line is expected, without folders"):
-            listed_names(path)
+            read_names(path)
     path.write_text("a.jpg\na\n")
     with pytest.raises(DataError, match="lists 'a' more than once"):
-        listed_names(path)
+        read_names(path)
 
 
 def test_a_name_that_differs_in_case_is_named(root):
