@@ -1,6 +1,7 @@
-"""The pictures of "How it is fast" and "Memory layout": one function for each, drawn at each build by ``pages.py``.
+"""Draw the pictures of "How it is fast" and "Memory layout": one function each, called by ``pages.py`` at each build.
 
-Every function returns a figure as wide as a page. Dark text on white: the site shows pictures on white in both themes.
+Every function returns a figure as wide as a page. The text is dark, because the site shows pictures on white in both
+themes.
 """
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ PIXELS = [BLUE, ORANGE, GREEN, PURPLE, YELLOW, SKY]
 
 
 def canvas(height: float, x: float, y: float) -> tuple[Any, Any]:
-    """A figure of the page's width whose one axes spans 0..x and 0..y, downwards, without a frame."""
+    """Return a figure as wide as a page, and its axes: 0..x and 0..y, downwards, without a frame."""
     plt = import_pyplot()
     figure, ax = plt.subplots(figsize=(WIDTH, height), layout="constrained")
     ax.set(xlim=(-0.2, x + 0.2), ylim=(y + 0.2, -0.2), aspect="equal")
@@ -30,13 +31,13 @@ def canvas(height: float, x: float, y: float) -> tuple[Any, Any]:
 
 def cell(ax: Any, x: float, y: float, color: str, text: object = "", width: float = 1, height: float = 1,
          size: float = FONT) -> None:
-    """A framed box with its upper left corner at (x, y)."""
+    """Draw a framed box with its upper left corner at (x, y)."""
     ax.add_patch(import_pyplot().Rectangle((x, y), width, height, fc=color, ec=INK, lw=0.7))
     ax.text(x + width / 2, y + height / 2, str(text), ha="center", va="center", fontsize=size, color=INK)
 
 
 def strip(ax: Any, x: float, y: float, colors: Sequence[str], texts: Sequence[object], size: float = FONT) -> None:
-    """Boxes side by side."""
+    """Draw boxes side by side."""
     for k, (color, text) in enumerate(zip(colors, texts, strict=True)):
         cell(ax, x + k, y, color, text, size=size)
 
@@ -50,7 +51,7 @@ def arrow(ax: Any, start: tuple[float, float], end: tuple[float, float]) -> None
 
 
 def layout() -> Any:
-    """The same map in both orders of memory."""
+    """A feature map in both memory orders."""
     figure, ax = canvas(1.75, 23, 4.4)
     words(ax, 0, 0.9, "NCHW", "left")
     words(ax, 0, 3.3, "channels-last", "left")
@@ -73,8 +74,8 @@ def shifted() -> Any:
     for p in range(16):
         row, column = divmod(p, width)
         cell(ax, 1.4 * column, 4 + 1.4 * row, BLUE if min(row, column) >= 1 else GRAY, p, 1.4, 1.4)
-    words(ax, 2.8, 2.3, "a map of 4 x 4 pixels:\ntap (1, 1) of a 2 x 2 kernel\nmeets the blue ones")
-    words(ax, 13.5, -0.1, "its matrix:\na row for each pixel")
+    words(ax, 2.8, 2.3, "a map of 4 x 4 pixels:\ntap (1, 1) of a 2 x 2 kernel\nreads the blue ones")
+    words(ax, 13.5, -0.1, "its matrix:\none row per pixel")
     for p in range(16):
         used = p >= shift
         wraps = used and (p - shift) % width == width - 1
@@ -92,13 +93,13 @@ def shifted() -> Any:
     for p in range(11):
         for o in range(4):
             cell(ax, 23 + o, 4 + p, ORANGE if p % width == width - 1 else GREEN)
-    words(ax, 25, 2.9, "added to y,\na row for each output")
-    words(ax, 25, 16.4, "orange: a shift that wraps around\nthe border, cut off at the end")
+    words(ax, 25, 2.9, "added to y,\none row per output")
+    words(ax, 25, 16.4, "orange: rows that wrap around\nthe border, cut off at the end")
     return figure
 
 
 def winograd() -> Any:
-    """Two rows of outputs from four products."""
+    """Four products give two rows of outputs."""
     figure, ax = canvas(2.7, 26, 9.2)
     products = ["(d0 − d2)  g0", "(d1 + d2)  (g0 + g1 + g2) / 2", "(d2 − d1)  (g0 − g1 + g2) / 2", "(d1 − d3)  g2"]
     uses = [(0, 2), (1, 2), (1, 2), (1, 3)]
@@ -120,7 +121,7 @@ def winograd() -> Any:
 
 
 def patches() -> Any:
-    """Windows that tile a map are the rows of a matrix."""
+    """Windows that tile a map become the rows of a matrix."""
     figure, ax = canvas(2.0, 25, 6.6)
     for p in range(16):
         row, column = divmod(p, 4)
@@ -131,7 +132,7 @@ def patches() -> Any:
         first = k // 2 * 8 + k % 2 * 2
         for t, p in enumerate([first, first + 1, first + 4, first + 5]):
             cell(ax, 8.2 + 1.4 * t, 1.7 + k, PIXELS[k], p, 1.4, 1)
-    words(ax, 11, 0.3, "a row for each window")
+    words(ax, 11, 0.3, "one row per window")
     words(ax, 14.7, 3.7, "@", size=14)
     for i in range(4):
         for o in range(3):
@@ -146,10 +147,10 @@ def patches() -> Any:
 
 
 def depthwise() -> Any:
-    """A row of pixels is one long vector, its weights another."""
+    """A row of pixels is one long vector, and its weights are another."""
     figure, ax = canvas(3.3, 25, 10.8)
     colors = [BLUE, ORANGE, GREEN]
-    words(ax, 15, 0, "pixels 0, 1, 2, ... with their three channels each", size=FONT)
+    words(ax, 15, 0, "pixels 0, 1, 2, ..., three channels each", size=FONT)
     for j in range(3):
         y = 0.7 + 2.6 * j
         words(ax, 0, y + 0.5, f"tap {j}: pixels from {j}", "left")
@@ -159,12 +160,12 @@ def depthwise() -> Any:
         words(ax, 23.9, y + 1, "+" if j < 2 else "=", size=14)
     strip(ax, 8, 8.9, colors * 5, [f"y{k // 3}" for k in range(15)], 8)
     words(ax, 0, 9.4, "outputs 0, 1, 2, ...", "left")
-    words(ax, 15.5, 10.5, "one color is one channel: its weights repeat for every pixel", size=8)
+    words(ax, 15.5, 10.5, "each color is a channel; its weights repeat for every pixel", size=8)
     return figure
 
 
 def pooling() -> Any:
-    """Rows first, then columns; and pixels a stride apart side by side."""
+    """Maxima of columns come first, then their maximum; phases put pixels a stride apart side by side."""
     figure, ax = canvas(3.0, 27, 10.2)
     for p in range(9):
         row, column = divmod(p, 3)
@@ -176,7 +177,7 @@ def pooling() -> Any:
     words(ax, 6.3, 0.9, "3 maxima,\neach shared by\n3 windows")
     arrow(ax, (8.1, 3.5), (9.3, 3.5))
     cell(ax, 9.5, 3, YELLOW, "max", size=7)
-    words(ax, 4.9, 6.9, "3 + 3 comparisons\nin place of 3 x 3")
+    words(ax, 4.9, 6.9, "3 + 3 comparisons\ninstead of 3 x 3")
     strip(ax, 15.5, 0.5, [BLUE, ORANGE] * 4, range(8))
     words(ax, 15.1, 1, "pixels", "right")
     strip(ax, 15.5, 2.9, [BLUE] * 4, [0, 2, 4, 6])
@@ -184,16 +185,16 @@ def pooling() -> Any:
     strip(ax, 21, 2.9, [ORANGE] * 4, [1, 3, 5, 7])
     words(ax, 25.2, 3.4, "phase 1", "left")
     for t, (numbers, color, text) in enumerate([([0, 2, 4], BLUE, "phase 0"), ([1, 3, 5], ORANGE, "phase 1"),
-                                                ([2, 4, 6], BLUE, "phase 0, one further")]):
+                                                ([2, 4, 6], BLUE, "phase 0, shifted by one")]):
         strip(ax, 15.5, 5.3 + 1.4 * t, [color] * 3, numbers)
         words(ax, 15.1, 5.8 + 1.4 * t, f"tap {t}", "right")
         words(ax, 18.9, 5.8 + 1.4 * t, text, "left")
-    words(ax, 20, 9.9, "stride 2: in a phase, the pixels of a tap are neighbors")
+    words(ax, 20, 9.9, "stride 2: within a phase, the pixels of a tap are neighbors")
     return figure
 
 
 def rough_mean() -> Any:
-    """Measured: the error of the variance in float32, over how far the mean lies from zero."""
+    """The measured error of the variance in float32, against the distance of the mean from zero."""
     plt = import_pyplot()
     figure, ax = plt.subplots(figsize=(WIDTH, 2.9), layout="constrained")
     rng, far = np.random.default_rng(0), 10.0 ** np.arange(0, 5.1, 0.5)
@@ -208,7 +209,7 @@ def rough_mean() -> Any:
     for (label, found), color, marker in zip(errors.items(), ("#c55a11", "#1f6fa8"), "os", strict=True):
         ax.loglog(far, np.maximum(found, 1e-9), color=color, marker=marker, ms=4, label=label)
     ax.axhline(1, color=INK, lw=0.7, ls=":")
-    ax.text(1, 1.4, "no digit is left", fontsize=FONT, color=INK, va="bottom")
+    ax.text(1, 1.4, "no correct digit left", fontsize=FONT, color=INK, va="bottom")
     ax.set_xlabel("mean of a channel, in standard deviations", fontsize=FONT)
     ax.set_ylabel("relative error of the variance", fontsize=FONT)
     ax.set_ylim(1e-8, 1e7)
@@ -218,7 +219,7 @@ def rough_mean() -> Any:
 
 
 def transposed() -> Any:
-    """A block of pixels by classes becomes classes by pixels."""
+    """A block of pixels by classes is transposed into classes by pixels."""
     figure, ax = canvas(2.2, 25, 7.2)
     colors = [BLUE, ORANGE, GREEN]
     for p in range(6):
@@ -238,16 +239,16 @@ def transposed() -> Any:
 
 
 def banded() -> Any:
-    """The matrix that doubles 8 pixels, and the blocks of it that are multiplied."""
+    """The matrix that doubles 12 pixels, and its blocks that are multiplied."""
     plt = import_pyplot()
     figure, ax = plt.subplots(figsize=(WIDTH, 3.9), layout="constrained")
     size = 12
     matrix = hat_weights(np.clip((np.arange(2 * size) + 0.5) / 2 - 0.5, 0, size - 1), size)
     ax.imshow(matrix, cmap="Blues", vmin=0, vmax=1.3, aspect="equal")
     for start in range(0, 2 * size, 8):
-        met = np.flatnonzero(matrix[start:start + 8].any(axis=0))
-        ax.add_patch(plt.Rectangle((met[0] - 0.5, start - 0.5), len(met), 8, fill=False, ec="#c55a11", lw=2))
-        ax.text(size + 0.3, start + 3.5, f"rows {start} to {start + 7} meet pixels {met[0]} to {met[-1]}",
+        used = np.flatnonzero(matrix[start:start + 8].any(axis=0))
+        ax.add_patch(plt.Rectangle((used[0] - 0.5, start - 0.5), len(used), 8, fill=False, ec="#c55a11", lw=2))
+        ax.text(size + 0.3, start + 3.5, f"rows {start} to {start + 7} use pixels {used[0]} to {used[-1]}",
                 fontsize=FONT, va="center", color=INK)
     ax.set_xlabel("pixel of the input", fontsize=FONT)
     ax.set_ylabel("pixel of the output", fontsize=FONT)
@@ -257,7 +258,7 @@ def banded() -> Any:
 
 
 def all_boxes() -> Any:
-    """The sample points of all boxes in one row, and a small matrix for each box."""
+    """The sample points of all boxes are one row of numbers; each box has a small matrix."""
     figure, ax = canvas(3.5, 27, 12.2)
     plt = import_pyplot()
     boxes = [(0.4, 1.6, 3, 2.4, BLUE), (2.4, 3.4, 5, 3.4, ORANGE), (5.6, 1.2, 2, 5, GREEN)]
@@ -266,17 +267,17 @@ def all_boxes() -> Any:
         ax.add_patch(plt.Rectangle((x, y), w, h, fc=color, ec=INK, lw=1, alpha=0.75))
         words(ax, x + 0.5, y + 0.5, f"{k}")
     words(ax, 4.2, 0.2, "boxes on a map")
-    words(ax, 18.5, 0.2, "where the points of all boxes lie, in one row of numbers")
+    words(ax, 18.5, 0.2, "positions of the sample points of all boxes, in one row")
     colors = [color for *_, color in boxes for _ in range(6)]
     for k, color in enumerate(colors):
         cell(ax, 9.8 + 0.95 * k, 0.9, color, width=0.95)
-    words(ax, 18.5, 2.7, "their weights, added by box, bin and pixel (one bincount)")
+    words(ax, 18.5, 2.7, "their weights, summed by box, bin and pixel (one bincount)")
     for k, pixels in enumerate((3, 5, 2)):
         for row in range(3):
             for column in range(pixels):
                 near = abs((row + 0.5) * pixels / 3 - column - 0.5) < 1
                 cell(ax, 10.4 + (0, 5, 12)[k] + column, 3.4 + row, boxes[k][4] if near else "white")
-    words(ax, 18.5, 7.3, "a matrix (bins, pixels) for each box")
+    words(ax, 18.5, 7.3, "one matrix (bins, pixels) per box")
     for x, text, width, color in ((2.2, "A", 2.6, BLUE), (6.2, "the box's pixels", 8.2, GRAY), (15.8, "B'", 2.6, BLUE),
                                   (20.4, "bins of the box", 6.2, YELLOW)):
         cell(ax, x, 9.2, color, text, width, 2)
@@ -286,7 +287,7 @@ def all_boxes() -> Any:
 
 
 def threads() -> Any:
-    """Chunks of an array, taken in turn by two threads."""
+    """Two threads take the chunks of an array in turn."""
     figure, ax = canvas(2.0, 27, 6.8)
     for k in range(8):
         cell(ax, 0, 0.6 + 0.75 * k, PIXELS[k % 6], f"{k}", 4.5, 0.75, 8)
@@ -300,7 +301,7 @@ def threads() -> Any:
         cell(ax, ends[thread], 1.7 + 2.4 * thread, PIXELS[k % 6], k, length, 1.4)
         ends[thread] += length
     arrow(ax, (10.4, 6.4), (26.6, 6.4))
-    words(ax, 18.5, 6.9, "time: who is done takes the next chunk", size=8)
+    words(ax, 18.5, 6.9, "time: a thread that is done takes the next chunk", size=8)
     return figure
 
 

@@ -1,7 +1,7 @@
-"""The pages that are made from the package itself, at each build: API, source, paper index, claims, pictures.
+"""A Sphinx extension that makes pages from the package at each build: API, source, paper index, claims, pictures.
 
-A Sphinx extension. Docstrings are written to be read in the file: a paragraph is text, an indented one is shown as it
-stands. ``convert`` turns that into reStructuredText.
+Docstrings are written to be read in the file: a paragraph is text, and an indented block is shown verbatim. ``convert``
+turns this into reStructuredText.
 """
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 class Name(NamedTuple):
-    """A public function or class: the module it is written in, its shortest name, itself."""
+    """A public function or class: its module, its shortest dotted name, and the object itself."""
 
     module: str
     name: str
@@ -47,7 +47,7 @@ class Name(NamedTuple):
 # ---------------------------------------------------------------------------------------------------------
 @cache
 def modules() -> tuple[ModuleType, ...]:
-    """Every module of the package whose name does not begin with an underscore."""
+    """Return every module of the package without a leading underscore in its name."""
     found = [minicv]
     for info in pkgutil.walk_packages(minicv.__path__, "minicv."):
         if not any(part.startswith("_") for part in info.name.split(".")):
@@ -57,7 +57,7 @@ def modules() -> tuple[ModuleType, ...]:
 
 @cache
 def names() -> tuple[Name, ...]:
-    """Every public function and class, in the order of the files."""
+    """Return every public function and class, in the order of the files."""
     found = []
     for module in modules():
         for name, value in vars(module).items():
@@ -70,7 +70,7 @@ def names() -> tuple[Name, ...]:
 
 
 def shortest(module: ModuleType, name: str) -> str:
-    """The shortest dotted name under which ``module.name`` can be imported: minicv.ops.conv2d."""
+    """Return the shortest dotted name under which ``module.name`` can be imported: minicv.ops.conv2d."""
     parts = module.__name__.split(".")
     for n in range(1, len(parts)):
         above = ".".join(parts[:n])
@@ -81,9 +81,9 @@ def shortest(module: ModuleType, name: str) -> str:
 
 @cache
 def known() -> dict[str, str]:
-    """For every way to write a public name in the text ("conv2d", "minicv.ops.conv2d") its shortest dotted name.
+    """Map every way to write a public name in text ("conv2d", "minicv.ops.conv2d") to its shortest dotted name.
 
-    Short ones that mean several things are left out.
+    Ambiguous short names are left out.
     """
     found: dict[str, set[str]] = {}
     for module, name, value in names():
@@ -96,12 +96,12 @@ def known() -> dict[str, str]:
 # From docstrings to reStructuredText
 # ---------------------------------------------------------------------------------------------------------
 def escape(text: str) -> str:
-    """Text in which nothing has a meaning for reStructuredText."""
+    """Escape the characters that are special in reStructuredText."""
     return re.sub(r"([\\*`|_])", r"\\\1", text)
 
 
 def inline(text: str) -> str:
-    """A paragraph's text: ``code`` and `code` as code, or as a link where it is a public name; *emphasis* kept."""
+    """Convert a paragraph: ``code`` and `code` become code, or a link if it is a public name; *emphasis* is kept."""
     parts = re.split(r"(``.+?``|`[^`\s][^`]*`|(?<!\w)\*[A-Za-z][^*\n]*[A-Za-z]\*(?!\w))", text)
     out = []
     for i, part in enumerate(parts):
@@ -118,7 +118,7 @@ def inline(text: str) -> str:
 
 
 def convert(docstring: str | None) -> list[str]:
-    """The lines of reStructuredText of a docstring."""
+    """Return a docstring as lines of reStructuredText."""
     lines: list[str] = []
     for block in re.split(r"\n[ \t]*\n", inspect.cleandoc(docstring or "")):
         paragraph: list[str] = []
@@ -134,7 +134,7 @@ def convert(docstring: str | None) -> list[str]:
 
 
 def runs(lines: list[str]) -> Iterator[tuple[str, list[str]]]:
-    """("text" | "item" | "code", lines), from one block: items begin with "- " or "1. ", code is indented."""
+    """Split a block into ("text" | "item" | "code", lines): items begin with "- " or "1. ", code is indented."""
     i = 0
     while i < len(lines):
         line, j = lines[i], i + 1
@@ -161,7 +161,7 @@ def heading(text: str, line: str = "=") -> list[str]:
 
 
 def signature(value: Any) -> str:
-    """(x: Tensor, ...) -> Tensor, on one line; defaults that have no short text as "..."."""
+    """Return a signature, (x: Tensor, ...) -> Tensor, on one line; a default without a short text becomes "..."."""
     try:
         text = str(inspect.signature(value))
     except (TypeError, ValueError):
@@ -174,17 +174,17 @@ def signature(value: Any) -> str:
 
 
 def dotted(value: Any) -> str | None:
-    """The shortest dotted name of a public class; None for anything else."""
+    """Return the shortest dotted name of a public class, or None for anything else."""
     return known().get(f"{value.__module__}.{value.__name__}") if inspect.isclass(value) else None
 
 
 def source_link(file: str, line: int, text: str) -> str:
-    """A link from a page in generated/ or generated/api/ to a line of a source page."""
+    """Return a link from a page in generated/ or generated/api/ to a line of a source page."""
     return f":src:`{text} <{file}#L-{line}>`"
 
 
 def described(name: str, value: Any, kind: str = "function", indent: str = "") -> list[str]:
-    """The directive of one function, class or method."""
+    """Return the directive of a function, class or method."""
     own = inspect.unwrap(value)
     file, line = Path(inspect.getsourcefile(own)).relative_to(ROOT).as_posix(), inspect.getsourcelines(own)[1]
     lines = [f".. py:{kind}:: {name}{signature(value)}", ""]
@@ -199,12 +199,12 @@ def described(name: str, value: Any, kind: str = "function", indent: str = "") -
 
 
 def file_of(module: ModuleType) -> str:
-    """minicv/ops/conv.py"""
+    """Return the path of a module: minicv/ops/conv.py."""
     return Path(module.__file__).relative_to(ROOT).as_posix()
 
 
 def module_page(module: ModuleType) -> str:
-    """A file's docstring and its public names."""
+    """Return the API page of a module: its docstring and its public names."""
     file = file_of(module)
     lines = heading(module.__name__) + convert(module.__doc__) + [source_link(file, 1, file), ""]
     for name in names():
@@ -219,7 +219,7 @@ def module_page(module: ModuleType) -> str:
 
 
 def source_page(path: Path, name: str) -> str:
-    """A source file with numbered lines; line 12 is at #L-12."""
+    """Return the page of a source file, with numbered lines; line 12 is at #L-12."""
     html = highlight(path.read_text(encoding="utf-8"), PythonLexer(), HtmlFormatter(
         linenos="inline", lineanchors="L", anchorlinenos=True, cssclass="highlight source"))
     page = [":orphan:", "", *heading(name), ".. raw:: html", "", *("   " + line for line in html.splitlines())]
@@ -227,7 +227,7 @@ def source_page(path: Path, name: str) -> str:
 
 
 def place(reference: papers.Reference) -> str:
-    """A reference's function, as a link to its API page where it has one."""
+    """Return the function of a paper reference, as a link if it has an API page."""
     module = reference.file.removesuffix(".py").replace("/", ".")
     first = reference.function.split(".")[0]
     target = known().get(f"{module}.{first}")
@@ -237,7 +237,7 @@ def place(reference: papers.Reference) -> str:
 
 
 def table(head: list[str], rows: list[list[str]], widths: str) -> list[str]:
-    """A list-table."""
+    """Return the directive of a table."""
     lines = [".. list-table::", "   :header-rows: 1", f"   :widths: {widths}", ""]
     for row in [head, *rows]:
         lines += [f"   {'*' if i == 0 else ' '} - {cell}" for i, cell in enumerate(row)]
@@ -245,10 +245,11 @@ def table(head: list[str], rows: list[list[str]], widths: str) -> list[str]:
 
 
 def papers_page() -> str:
-    """Each paper, and where the code implements it."""
+    """Return the page that lists where the code implements each paper."""
     lines = heading("Papers") + [
-        "With a paper in one hand: for each of its sections, equations, figures and tables the function, file and "
-        "line that implements or uses it, collected from the code. ``minicv papers unet`` prints the same.", ""]
+        "Read a paper and its code side by side. For each section, equation, figure and table of a paper, this page "
+        "gives the function, file and line that implements or uses it. The references are collected from the code. "
+        "``minicv papers unet`` prints those of one paper.", ""]
     for key, paper in papers.PAPERS.items():
         some = [r for r in papers.index()[0] if r.paper == key]
         if some:
@@ -261,17 +262,17 @@ def papers_page() -> str:
 
 
 def claims_page() -> str:
-    """Each claim, and what the lessons' last full runs found: those of this build, where it runs them all."""
+    """Return the page of claims, with what the last full runs of the lessons found, or those of this build."""
     with chdir(ROOT / "lessons"):  # where the lessons run, and MINICV_LESSONS_OUT begins
         runs = claims.load_runs()
     found = claims.measured_claims(runs)
     there = {path.stem for path in papers.PACKAGE.parent.glob("lessons/[0-9][0-9]_*.py")}
     lines = heading("Claims") + [
-        "What the papers claim, who makes each claim, and the number that a lesson found here, on two processor "
-        "cores, small, on generated pictures unless it says otherwise. A claim that does not hold is reported so. "
-        "``minicv claims`` prints the same.", ""]
+        "This page lists what the papers claim, who makes each claim, and the number that a lesson measured. The "
+        "lessons run small networks on two processor cores, and on generated images unless a claim says otherwise. "
+        "Claims that do not hold are listed too. ``minicv claims`` prints the same list.", ""]
 
-    def item(f: claims.Found) -> list[str]:
+    def item(f: claims.MeasuredClaim) -> list[str]:
         lesson = f.run["lesson"]
         link = f":doc:`lesson {lesson[:2]} </gallery/{lesson}>`" if lesson in there else lesson
         return [f"* {f.id}: {inline(f.claim)} ({inline(f.source)}). Found: {inline(f.found)}. "
@@ -283,22 +284,23 @@ def claims_page() -> str:
             if id[0] == letter:
                 some = [f for f in found if claims.base_id(f.id) == id]
                 lines += [f"**{id}** {inline(words)}", ""]
-                lines += [line for f in some for line in item(f)] or ["* no full run has measured it yet", ""]
+                lines += [line for f in some for line in item(f)] or ["* Not measured by a full run yet.", ""]
     others = [f for f in found if claims.base_id(f.id) not in claims.CLAIMS]
     if others:
-        lines += [*heading("What the lessons claim besides", "-"), *(line for f in others for line in item(f))]
-    lines += heading("The runs", "-")
+        lines += [*heading("Other claims of the lessons", "-"), *(line for f in others for line in item(f))]
+    lines += heading("Runs", "-")
     lines += [line for run in runs for line in (f"* {inline(claims.describe_run(run))}", "")] or ["None yet.", ""]
-    lines += [f"Together {sum(run['seconds'] for run in runs):.0f} s.", ""] if runs else []
+    lines += [f"All runs together took {sum(run['seconds'] for run in runs):.0f} s.", ""] if runs else []
     return "\n".join(lines)
 
 
 def models_page() -> str:
-    """Each network: its class, its picture."""
+    """Return the page that shows a picture of each network."""
     lines = heading("Networks") + [
-        "Drawn from the networks themselves, compact presets: a block is as high as the square root of its map and as "
-        "wide as the logarithm of its channels; arrows over the blocks are skips, and *x 2* over a block says that it "
-        "has two residual connections. ``minicv summary unet`` prints every layer.", ""]
+        "These pictures are drawn from the layers of each network, in the compact preset. The height of a block is the "
+        "square root of the side of its feature map, and its width is the logarithm of the number of channels. Arrows "
+        "over the blocks are skip connections; *x 2* over a block means that it has two residual connections. "
+        "``minicv summary unet`` prints every layer.", ""]
     for name in models.names():
         cls = models.model_class(name)
         target = known().get(f"{cls.__module__}.{cls.__name__}")
@@ -314,7 +316,7 @@ OUT = ROOT / "docs" / "generated"
 
 
 def write(path: Path, text: str) -> None:
-    """Write a page, if it says something new: Sphinx then reads only what has changed."""
+    """Write a page if its text has changed, so that Sphinx reads only changed pages."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         path.write_text(text, encoding="utf-8")
@@ -325,30 +327,30 @@ written: set[Path] = set()
 
 
 def up_to_date(picture: Path) -> bool:
-    """Is a picture newer than everything that it could depend on?"""
+    """Return whether a picture is newer than all the code that it may depend on."""
     return picture.exists() and picture.with_suffix(".txt").exists() and picture.stat().st_mtime > max(
         Path(m.__file__).stat().st_mtime for m in (*modules(), ideas))
 
 
 def pictures() -> dict[str, Callable[[], tuple[Any, str]]]:
-    """What is drawn, by the name of its file: each network, operation, idea; it gives the figure and its words."""
+    """Map the file name of each picture (network, operation, idea) to a function returning (figure, alt text)."""
     wanted: dict[str, Callable] = {f"network_{name}": partial(draw_network, name) for name in models.names()}
     wanted |= {name: partial(draw_idea, draw) for name, draw in ideas.PICTURES.items()}
-    for case in ops.cases():  # the first of each that shows something
+    for case in ops.cases():  # the first case of each operation
         wanted.setdefault(f"operation_{case.name}", partial(draw_operation, case))
     kernel = np.arange(1.0, 10.0).reshape(1, 1, 3, 3)
     matrix = ops.conv_matrix(kernel, (4, 4)).toarray()
     return wanted | {
-        "operation_conv_matrix": lambda: draw_arrays("conv_matrix, 3x3 on a 4x4 picture", {
+        "operation_conv_matrix": lambda: draw_arrays("conv_matrix, 3x3 on a 4x4 image", {
             "weight": kernel, "matrix": matrix}),
-        "operation_bilinear_kernel": lambda: draw_arrays("bilinear_kernel, twice as large", {
+        "operation_bilinear_kernel": lambda: draw_arrays("bilinear_kernel, factor 2", {
             "kernel": ops.bilinear_kernel(2)}),
-        "operation_bilinear_weight": lambda: draw_arrays("bilinear_weight, of 2 channels, twice as large", {
+        "operation_bilinear_weight": lambda: draw_arrays("bilinear_weight, 2 channels, factor 2", {
             f"weight [{o}, {i}]": ops.bilinear_weight(2, 2)[o, i] for o in range(2) for i in range(2)})}
 
 
 def draw_pictures() -> None:
-    """Draw the pictures that are older than the code, each with its words beside it in a text file."""
+    """Draw the pictures that are older than the code, and write the alt text of each into a text file beside it."""
     plt = import_pyplot()
     plt.switch_backend("agg")
     folder = OUT / "pictures"
@@ -364,7 +366,7 @@ def draw_pictures() -> None:
 
 
 def draw_network(name: str) -> tuple[Any, str]:
-    """A network's picture, compact preset, and its words."""
+    """Draw a network in the compact preset; return the figure and its alt text."""
     model = models.build(name)
     several = blocks(model, model.INPUT["compact"])
     size = " x ".join(map(str, model.INPUT["compact"]))
@@ -372,12 +374,12 @@ def draw_network(name: str) -> tuple[Any, str]:
 
 
 def draw_idea(draw: Callable[[], Any]) -> tuple[Any, str]:
-    """The picture of an idea; the page that shows it has more words."""
+    """Draw an idea; its docstring is the alt text, and the page that shows it has its own."""
     return draw(), (draw.__doc__ or "").strip()
 
 
 def image(name: str, indent: str = "") -> list[str]:
-    """The directive that shows a picture, or nothing where there is none."""
+    """Return the directive that shows a picture, or nothing if it was not drawn."""
     words = OUT / "pictures" / f"{name}.txt"
     if not words.exists():
         return []
@@ -386,7 +388,7 @@ def image(name: str, indent: str = "") -> list[str]:
 
 
 def generate(app: Any) -> None:
-    """Write all pages below docs/generated, and remove those of an earlier build that are no more."""
+    """Write all pages in docs/generated, and remove pages of earlier builds that no longer exist."""
     written.clear()
     draw_pictures()
     for module in modules():
@@ -402,14 +404,14 @@ def generate(app: Any) -> None:
 
 
 def link_names(app: Any, document: str, source: list[str]) -> None:
-    """In Markdown pages a `minicv.ops.conv2d` in backticks is a link to its API page."""
+    """Turn names in backticks in Markdown pages, `minicv.ops.conv2d`, into links to their API pages."""
     if str(app.env.doc2path(document)).endswith(".md"):
         source[0] = re.sub(r"(?<!`)`(minicv\.[\w.]+)`(?!`)",
                            lambda m: f"{{py:obj}}`{m[1]} <{known()[m[1]]}>`" if m[1] in known() else m[0], source[0])
 
 
 def source_role(name, rawtext, text, lineno, inliner, options=None, content=None):
-    """:src:`text <minicv/ops/conv.py#L-12>`: a link to a source page's line."""
+    """Implement :src:`text <minicv/ops/conv.py#L-12>`, a link to a line of a source page."""
     from docutils import nodes
     words, target = re.fullmatch(r"(.*) <(.*)>", text, re.DOTALL).groups()
     file, _, anchor = target.partition("#")
@@ -419,7 +421,7 @@ def source_role(name, rawtext, text, lineno, inliner, options=None, content=None
 
 
 def visit_math(self: Any, node: Any) -> None:
-    """A formula as MathML: no script, no network."""
+    """Write a formula as MathML, which needs no script and no network."""
     from docutils import nodes
     self.body.append(latex2mathml.tex2mathml(node.astext(), as_block=False))
     raise nodes.SkipNode
