@@ -19,7 +19,7 @@ import numpy as np
 from ..errors import DataError
 from ..sample import IGNORE
 from .segmentation import (
-    Pair,
+    ImageAndLabel,
     SegmentationReader,
     check_split,
     pair_up,
@@ -70,7 +70,7 @@ class CamVid(SegmentationReader):
     colors = np.array([next(iter(group.values())) for group in GROUPS.values()], np.uint8)
 
     @classmethod
-    def find_pairs(cls, root: Path, split: str) -> list[Pair]:
+    def find_pairs(cls, root: Path, split: str) -> list[ImageAndLabel]:
         check_split(cls, split)
         require_folder(root, EXPECTED)
         if (root / ORIGINAL[0]).is_dir():
@@ -91,7 +91,7 @@ class CamVid(SegmentationReader):
         return translate(path, {k: k for k in range(len(CLASSES))} | {len(CLASSES): IGNORE}, COLORS)
 
 
-def _listed(root: Path, list_file: Path) -> list[Pair]:
+def _listed(root: Path, list_file: Path) -> list[ImageAndLabel]:
     """Pairs from a list of "/anywhere/train/NAME.png /anywhere/trainannot/NAME.png"."""
     pairs = []
     for number, line in enumerate(read_entries(list_file), start=1):
@@ -102,12 +102,12 @@ def _listed(root: Path, list_file: Path) -> list[Pair]:
         if files[0].parent == files[1].parent or files[0].stem != files[1].stem.removesuffix("_L"):
             raise DataError(f"{list_file}: entry {number}: {files[1].parent.name}/{files[1].name} is not the label of "
                             f"{files[0].parent.name}/{files[0].name}, which has its name and lies in another folder")
-        pairs.append(Pair(files[0].stem, *files))
+        pairs.append(ImageAndLabel(files[0].stem, *files))
     refuse_repetitions(list_file, [str(pair.image.relative_to(root)) for pair in pairs])
     return pairs
 
 
-def _in_folders(images: Path, labels: Path, suffix: str = "_L") -> list[Pair]:
+def _in_folders(images: Path, labels: Path, suffix: str = "_L") -> list[ImageAndLabel]:
     return pair_up({path.stem: path for path in pngs(images)},
                    {path.stem.removesuffix(suffix): path for path in pngs(labels) if path.stem.endswith(suffix)},
                    (f"{images}/{{}}.png", f"{labels}/{{}}{suffix}.png"))

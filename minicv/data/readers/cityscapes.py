@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import DataError
 from ..sample import IGNORE
-from .segmentation import Pair, SegmentationReader, check_split, pair_up, require_folder, translate
+from .segmentation import ImageAndLabel, SegmentationReader, check_split, pair_up, require_folder, translate
 
 LABELS = {  # class -> its number in labelIds, its color
     "road": (7, (128, 64, 128)), "sidewalk": (8, (244, 35, 232)), "building": (11, (70, 70, 70)),
@@ -41,13 +41,13 @@ class Cityscapes(SegmentationReader):
         return (*cls.splits, "test") if public else cls.splits
 
     @classmethod
-    def find_pairs(cls, root: Path, split: str) -> list[Pair]:
+    def find_pairs(cls, root: Path, split: str) -> list[ImageAndLabel]:
         if split != "test" or "test" not in cls.splits_of(root):
             check_split(cls, split)
         return cls._pairs(root, split)
 
     @classmethod
-    def _pairs(cls, root: Path, split: str) -> list[Pair]:
+    def _pairs(cls, root: Path, split: str) -> list[ImageAndLabel]:
         images, labels = (require_folder(root / name / split, EXPECTED) for name in ("leftImg8bit", "gtFine"))
 
         def named(top: Path, ending: str) -> dict[str, Path]:  # CITY/NAME -> file

@@ -23,7 +23,7 @@ from ..sample import IGNORE, Sample, item_index
 OTHER_IMAGES = {".bmp", ".gif", ".jpeg", ".jpg", ".tif", ".tiff", ".webp"}  # endings
 
 
-class Pair(NamedTuple):
+class ImageAndLabel(NamedTuple):
     """An image and its label map; either file may be missing."""
 
     name: str
@@ -65,7 +65,7 @@ class SegmentationReader:
         return cls.splits
 
     @classmethod
-    def find_pairs(cls, root: Path, split: str) -> list[Pair]:
+    def find_pairs(cls, root: Path, split: str) -> list[ImageAndLabel]:
         """The pairs that a split should have, whether or not the files are there."""
         raise TypeError(f"{cls.__name__} has no find_pairs")
 
@@ -75,7 +75,7 @@ class SegmentationReader:
         raise TypeError(f"{cls.__name__} has no read_label")
 
     @classmethod
-    def read(cls, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
+    def read(cls, pair: ImageAndLabel) -> tuple[np.ndarray, np.ndarray]:
         """The image, uint8 or uint16 (3, H, W), and its label, uint8 (H, W)."""
         label = cls.read_label(pair.label)
         return read_integers(pair.image, "RGB", size=label.shape, where=str(pair.label)), label
@@ -207,13 +207,14 @@ def read_names(path: Path) -> list[str]:
     return names
 
 
-def pair_up(images: dict[str, Path], labels: dict[str, Path], beside: tuple[str, str]) -> list[Pair]:
+def pair_up(images: dict[str, Path], labels: dict[str, Path], beside: tuple[str, str]) -> list[ImageAndLabel]:
     """Pairs of all names that have an image or a label, in order; ``beside`` says where the other half should be.
 
     It holds the patterns of an image's and a label's path, with ``{}`` for the name.
     """
     names = sorted(images.keys() | labels.keys())
-    return [Pair(name, images.get(name, Path(beside[0].format(name))), labels.get(name, Path(beside[1].format(name))))
+    image, label = beside
+    return [ImageAndLabel(name, images.get(name, Path(image.format(name))), labels.get(name, Path(label.format(name))))
             for name in names]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..sample import IGNORE
-from .segmentation import Pair, SegmentationReader, check_split, read_names, require_folder, translate
+from .segmentation import ImageAndLabel, SegmentationReader, check_split, read_names, require_folder, translate
 
 CLASSES = ("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
            "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor")
@@ -46,12 +46,12 @@ class VOCSegmentation(SegmentationReader):
         return (*cls.splits, "test") if public else cls.splits
 
     @classmethod
-    def find_pairs(cls, root: Path, split: str) -> list[Pair]:
+    def find_pairs(cls, root: Path, split: str) -> list[ImageAndLabel]:
         if split != "test" or "test" not in cls.splits_of(root):
             check_split(cls, split)
         images, labels = (require_folder(root / name, EXPECTED) for name in ("JPEGImages", "SegmentationClass"))
         names = read_names(require_folder(root / "ImageSets" / "Segmentation", EXPECTED) / f"{split}.txt")
-        return [Pair(name, images / f"{name}.jpg", labels / f"{name}.png") for name in names]
+        return [ImageAndLabel(name, images / f"{name}.jpg", labels / f"{name}.png") for name in names]
 
     @classmethod
     def read_label(cls, path: Path) -> np.ndarray:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from minicv.data import IGNORE, DataError, write_png
-from minicv.data.readers.segmentation import Pair, SegmentationReader, read_entries, read_names, translate
+from minicv.data.readers.segmentation import ImageAndLabel, SegmentationReader, read_entries, read_names, translate
 
 
 class Two(SegmentationReader):
@@ -13,7 +13,7 @@ class Two(SegmentationReader):
 
     @classmethod
     def find_pairs(cls, root, split):
-        return [Pair(name, root / f"{name}.png", root / f"{name}-label.png") for name in ("a", "b")]
+        return [ImageAndLabel(name, root / f"{name}.png", root / f"{name}-label.png") for name in ("a", "b")]
 
     @classmethod
     def read_label(cls, path):
