@@ -67,7 +67,7 @@ del paper  # 124 MB
 # %%
 # 2. Images, and the weight map (sec. 3, eq. (2))
 # -----------------------------------------------
-# Cells touch; in the truth a ridge of background, a pixel or two thin, keeps them apart. Equation (2) makes its few pixels
+# Cells touch; in the truth a ridge of background, a pixel or two thin, keeps them apart. Eq. (2) makes its few pixels
 # heavy: w(x) = w_c(x) + 10 exp(-(d1(x) + d2(x))^2 / (2 * 5^2)), where d1 and d2 are the distances of pixel x to the nearest
 # and the second nearest cell, and w_c balances the classes. Real slices are cut into crops, so that the lesson stays short.
 
@@ -119,7 +119,7 @@ def trained(data, seed, augment, skip="concatenate", **changes):
 # P(cell) is the probability that a pixel belongs to a cell. A found cell is a 4-connected piece of P(cell) > 0.5. There are
 # five measures: the share of true cells that are merged (they lie mostly in a piece in which another cell mostly lies, too)
 # and missed (no piece fits them with an IoU above 0.5), the Rand error (1 - the F-score of pixel pairs that lie in one
-# cell), the pixel error, and the loss of equation (1).
+# cell), the pixel error, and the loss of eq. (1).
 
 
 def p_cell(net, sample, **options):
@@ -145,7 +145,7 @@ MERGED, MISSED, RAND, PIXEL, LOSS = range(5)
 # %%
 # 4. Does the weight map separate touching cells? (claim S3)
 # ----------------------------------------------------------
-# Networks in pairs, trained alike but for w: 1 everywhere, or equation (2). Images are flipped and deformed; rotations are
+# Networks in pairs, trained alike but for w: 1 everywhere, or eq. (2). Images are flipped and deformed; rotations are
 # left out, because they fray ridges of a pixel or two. We compare seed by seed, with a t-test (`compare`), and both the
 # share of merged cells and the Rand error must be lower (`every`).
 

@@ -177,7 +177,7 @@ for p, g in np.ndindex(*iou.shape):
 # %%
 # For each class, TP is the number of matches, FP of predicted segments without a match, FN of true segments without one.
 # Segmentation quality SQ is the mean IoU of the matches, recognition quality RQ = TP / (TP + FP / 2 + FN / 2), an F1 score, and
-# PQ = SQ x RQ, eq. (2).
+# PQ = SQ x RQ (Kirillov et al., eq. (2)).
 
 print("\nclass    sum of IoU  TP  FP  FN     SQ     RQ     PQ")
 by_hand = []
