@@ -23,7 +23,7 @@ from minicv import Tensor, models, no_grad
 from minicv.data import standardize
 from minicv.data.generated.street_scenes import BOAT, CAR, CLASSES, StreetScenes
 from minicv.metrics import ConfusionMatrix
-from minicv.models.segmentation.pspnet import ROWS, PyramidPooling
+from minicv.models.segmentation.pspnet import ROWS, PSPNetConfig, PyramidPooling
 from minicv.models.summary import summarize
 from minicv.optim import Adam, LambdaLR, poly
 from minicv.training.segmentation import SegmentationConfig, train_segmentation
@@ -51,7 +51,7 @@ test = StreetScenes(8 if lesson.quick else 80, size, 2 * lesson.seed + 1, **opti
 # image at each level?
 
 image = test[0].image
-levels = PyramidPooling(3, (1, 2, 3, 6), "average", reduce=False, norm=False)(Tensor(image[None])).data[0]
+levels = PyramidPooling(3, PSPNetConfig(reduce=False))(Tensor(image[None])).data[0]
 figure = show_images({"image": image, **{f"{n} x {n} bins": levels[3 * i:3 * i + 3] for i, n in
                                          enumerate((1, 2, 3, 6), 1)}}, columns=5, size=2)
 lesson.save(figure, "pyramid")

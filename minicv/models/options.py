@@ -1,6 +1,7 @@
 """The options of the networks: which there are, and which values they take."""
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import math
 import numbers
@@ -10,6 +11,20 @@ from typing import Any
 from ..nn import Module
 
 MAX_VALUE = 1_000_000  # of any option: more layers, channels or classes would only fill the memory
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """The base of all: whole numbers must be at least 1. Subclasses extend ``__post_init__`` by their own checks."""
+
+    def __post_init__(self) -> None:
+        small = [f"{field.name}={getattr(self, field.name)}" for field in dataclasses.fields(self)
+                 if field.type == "int" and getattr(self, field.name) < 1]
+        if small:
+            self.refuse(", ".join(small), "each must be at least 1")
+
+    def refuse(self, options: str, reason: str) -> None:
+        raise ValueError(f"{type(self).__name__}({options}): {reason}")
 
 
 def model_options(cls: Any) -> Mapping[str, inspect.Parameter]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from .. import ops as F
 from ..autograd import Tensor
+from ..backend import Array
 from ..ops.arguments import pair
 from . import init
 from .module import Module, Parameter
@@ -34,7 +35,8 @@ class Conv2d(Module):
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+        return F.conv2d(x, self.weight, self.bias, stride=self.stride, padding=self.padding, dilation=self.dilation,
+                        groups=self.groups)
 
     def extra_repr(self) -> str:
         return f"{self.weight.shape}, stride={self.stride}, padding={self.padding}, dilation={self.dilation}"
@@ -56,8 +58,8 @@ class ConvTranspose2d(Module):
         self.groups, self.dilation = groups, dilation
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv_transpose2d(x, self.weight, self.bias, self.stride, self.padding, self.output_padding,
-                                  self.groups, self.dilation)
+        return F.conv_transpose2d(x, self.weight, self.bias, stride=self.stride, padding=self.padding,
+                                  output_padding=self.output_padding, groups=self.groups, dilation=self.dilation)
 
     def extra_repr(self) -> str:
         return f"{self.weight.shape}, stride={self.stride}, padding={self.padding}"
@@ -121,8 +123,8 @@ class MaxPool2d(Module):
         self.dilation, self.return_indices, self.ceil_mode = dilation, return_indices, ceil_mode
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        return F.max_pool2d(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode,
-                            self.return_indices)
+        return F.max_pool2d(x, self.kernel_size, self.stride, self.padding, dilation=self.dilation,
+                            ceil_mode=self.ceil_mode, return_indices=self.return_indices)
 
     def extra_repr(self) -> str:
         return f"{self.kernel_size}, stride={self.stride}, padding={self.padding}"
@@ -137,6 +139,8 @@ class BatchNorm2d(Module):
     (``freeze_bn``).
     """
 
+    running_mean: Array
+    running_var: Array
     group: Any = None
     frozen = False
 
@@ -148,7 +152,8 @@ class BatchNorm2d(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias,
-                            self.training and not self.frozen, self.momentum, self.eps, self.group)
+                            training=self.training and not self.frozen, momentum=self.momentum, eps=self.eps,
+                            group=self.group)
 
     def extra_repr(self) -> str:
         return f"{self.weight.size}"

@@ -55,9 +55,9 @@ class Basic(nn.Module):
     expansion = 1
 
     def __init__(self, in_channels: int, channels: int, stride: int, before: int, dilation: int, residual: bool):
-        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, before, before, bias=False)
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, padding=before, dilation=before, bias=False)
         self.bn1 = nn.BatchNorm2d(channels)
-        self.conv2 = nn.Conv2d(channels, channels, 3, 1, dilation, dilation, bias=False)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
         self.residual, self.downsample = residual, shortcut(in_channels, channels, stride) if residual else None
 
@@ -77,7 +77,7 @@ class Bottleneck(nn.Module):
     def __init__(self, in_channels: int, channels: int, stride: int, before: int, dilation: int, residual: bool):
         self.conv1 = nn.Conv2d(in_channels, channels, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(channels)
-        self.conv2 = nn.Conv2d(channels, channels, 3, stride, before, before, bias=False)
+        self.conv2 = nn.Conv2d(channels, channels, 3, stride, padding=before, dilation=before, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
         self.conv3 = nn.Conv2d(channels, 4 * channels, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(4 * channels)

@@ -47,7 +47,8 @@ class SeparableConv(nn.Module):
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1, dilation: int = 1):
-        self.depthwise = nn.Conv2d(in_channels, in_channels, 3, stride, dilation, dilation, in_channels, bias=False)
+        self.depthwise = nn.Conv2d(in_channels, in_channels, 3, stride, padding=dilation, dilation=dilation,
+                                   groups=in_channels, bias=False)
         self.bn1 = nn.BatchNorm2d(in_channels)
         self.pointwise = nn.Conv2d(in_channels, out_channels, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(out_channels)

@@ -9,20 +9,7 @@ import dataclasses
 from typing import Any
 
 from ..backbones import Classifier, build_backbone
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
-    """The base of all: whole numbers must be at least 1. Subclasses extend ``__post_init__`` by their own checks."""
-
-    def __post_init__(self) -> None:
-        small = [f"{field.name}={getattr(self, field.name)}" for field in dataclasses.fields(self)
-                 if field.type == "int" and getattr(self, field.name) < 1]
-        if small:
-            self.refuse(", ".join(small), "each must be at least 1")
-
-    def refuse(self, options: str, reason: str) -> None:
-        raise ValueError(f"{type(self).__name__}({options}): {reason}")
+from ..options import Config
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -11,33 +11,33 @@ Figure 3, paper preset; side lengths of the maps and channels:
         +---------------+---------------+---------------+---------------+
     concatenated  60 x 4096  ->  conv 3x3  60 x 512  ->  conv 1x1  60 x K  ->  upsampled  473 x K
 
-Each level of the pyramid tells every pixel what is in its part of the picture; the coarsest, what is in the picture.
-The auxiliary loss, of weight 0.4, is that of another small head on the stage before the last (Fig. 4, sec. 3.3).
+Each level of the pyramid gives every pixel a summary of its part of the image, the coarsest one of the whole image.
+Another small head on the stage before the last has the auxiliary loss, of weight 0.4 (Fig. 4, sec. 3.3).
 
 Table 1 varies the pooling: see ``ROWS``. Its baseline is a dilated FCN without pyramid, as in torchvision's
 ``fcn_resnet50``.
 
 Differs from the paper: its released network has three 3x3 convolutions in place of the ResNet's first 7x7, and
-interpolates with corners aligned; its PyTorch version trains the layers that are not the ResNet's at ten times the
-rate. Trained as the paper says on ADE20K (sec. 5.1), 150,000 steps, poly, with random mirroring, scales of 0.5 to 2,
-rotation by up to 10 degrees and blur, each of these two on every second image, as in the authors' code; its batch norm
-is synchronized over GPUs, here with ``--sync-batch-norm``. ``compact`` trains 2,000 steps, the first 100 with a rising
-rate, without rotation and blur, and changes colors. ``compact``: a ResNet of 9 bottleneck blocks and three eighths of
-the channels, pictures of 240x180, 11 classes (CamVid), and no batch norm on pooled maps, so that small batches, even of
-one, train.
+interpolates with corners aligned; its PyTorch version trains the layers outside the ResNet at ten times the rate. The
+training is the paper's on ADE20K (sec. 5.1): 150,000 steps, poly, random mirroring, scales of 0.5 to 2, rotation by up
+to 10 degrees and blur, each of these two on every second image, as in the authors' code. The paper synchronizes batch
+norm over GPUs; here ``--sync-batch-norm`` does. ``compact``: a ResNet of 9 bottleneck blocks and three eighths of the
+channels, images of 240x180, 11 classes (CamVid), and no batch norm on pooled maps, so that small batches, even of one,
+train; 2,000 steps, the first 100 with a rising rate, color jitter, no rotation, no blur.
 Asserted by the tests: 49,057,132 parameters (150 classes, with the auxiliary head); 35,322,218 of the baseline with 21.
 """
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 from ... import nn
 from ... import ops as F
 from ...autograd import Tensor
-from .dilated import DilatedNetwork, conv_norm_relu, pooled_conv, upsample
+from .dilated import DilatedConfig, DilatedNetwork, conv_norm_relu, pooled_conv, upsample
 
-# PSPNet, table 1: mean IU and pixel accuracy on ADE20K's validation pictures, in per cent, and the options of each row
+# PSPNet, table 1: mean IU and pixel accuracy on ADE20K's validation images, in percent, and the options of each row
 ROWS: dict[str, tuple[float, float, dict[str, Any]]] = {
     "baseline": (37.23, 78.01, {"levels": ()}),
     "B1+MAX": (39.94, 79.46, {"levels": (1,), "pool": "max", "reduce": False}),
@@ -49,61 +49,72 @@ ROWS: dict[str, tuple[float, float, dict[str, Any]]] = {
 }
 
 
-class PyramidPooling(nn.Module):
-    """(N, C, H, W) -> (N, C + pooled, H, W): the map and, beside it, what each level of the pyramid found.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PSPNetConfig(DilatedConfig):
+    """``levels``, ``pool`` ("average" or "max") and ``reduce`` as in table 1, ``ROWS``.
 
-    ``levels``: bins per side of each. ``reduce``: a 1x1 convolution to C / N channels at each of the N levels, so that
-    all levels together weigh as much as the map; without it, C channels each.
+    ``channels`` of the 3x3 convolution after the pyramid: a quarter of the backbone's if None.
     """
 
-    def __init__(self, channels: int, levels: Sequence[int], pool: str, reduce: bool, norm: bool):
-        self.levels, self.pool, self.out_channels = tuple(levels), pool, channels * (1 + len(levels))
+    num_classes: int = 150
+    backbone: str = "resnet50"
+    output_stride: int = 8
+    levels: Sequence[int] = (1, 2, 3, 6)
+    pool: str = "average"
+    reduce: bool = True
+    channels: int | None = None
+    auxiliary: float = 0.4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.pool not in ("average", "max") or any(n < 1 for n in self.levels):
+            self.refuse(f"levels={tuple(self.levels)}, pool={self.pool!r}",
+                        "levels are numbers of bins, each at least 1; pool is 'average' or 'max'")
+
+
+class PyramidPooling(nn.Module):
+    """(N, C, H, W) -> (N, out_channels, H, W): the map and, beside it, the maps pooled at each level of the pyramid.
+
+    A level of n has n x n bins. With ``reduce`` a 1x1 convolution leaves C / N channels at each of the N levels, so
+    that all levels together weigh as much as the map; without it each level has C channels.
+    """
+
+    def __init__(self, channels: int, config: PSPNetConfig):
+        self.levels, self.out_channels = tuple(config.levels), channels * (1 + len(config.levels))
+        self.pool: Any = {"average": F.adaptive_avg_pool2d, "max": F.adaptive_max_pool2d}[config.pool]
         self.convs = None
-        if reduce and levels:
-            reduced = max(1, channels // len(levels))  # PSPNet, sec. 3.2: 1/N of the dimension
-            self.convs = nn.ModuleList([pooled_conv(channels, reduced, norm) for _ in levels])
-            self.out_channels = channels + reduced * len(levels)
+        if config.reduce and self.levels:
+            reduced = max(1, channels // len(self.levels))  # PSPNet, sec. 3.2: 1/N of the dimension
+            self.convs = nn.ModuleList([pooled_conv(channels, reduced, config.pool_norm) for _ in self.levels])
+            self.out_channels = channels + reduced * len(self.levels)
 
     def forward(self, x: Tensor) -> Tensor:
-        pool = {"average": F.adaptive_avg_pool2d, "max": F.adaptive_max_pool2d}[self.pool]
-        found = [pool(x, bins) for bins in self.levels]
+        pooled = [self.pool(x, bins) for bins in self.levels]
         if self.convs is not None:
-            found = [conv(y) for conv, y in zip(self.convs, found, strict=True)]
-        return F.concatenate([x, *(upsample(y, x) for y in found)], dim=1)
+            pooled = [conv(y) for conv, y in zip(self.convs, pooled, strict=True)]
+        return F.concatenate([x, *(upsample(y, x) for y in pooled)], dim=1)
 
 
 class PSPNet(DilatedNetwork):
-    """(N, in_channels, H, W) -> scores (N, num_classes, H, W).
+    """(N, in_channels, H, W) -> scores (N, num_classes, H, W). Options: ``PSPNetConfig``."""
 
-    ``levels``, ``pool`` ("average" or "max") and ``reduce`` as in table 1, ``ROWS``. ``channels`` of the 3x3
-    convolution after the pyramid, a quarter of the backbone's if None. ``pool_norm``: batch norm on the pooled maps,
-    too, which needs large batches. ``backbone``, ``backbone_options``, ``output_stride``, ``auxiliary``: see
-    ``dilated.py``.
-    """
-
-    PRESETS = {"paper": {}, "compact": {
+    Config = PSPNetConfig
+    PRESETS: dict[str, dict[str, Any]] = {"paper": {}, "compact": {
         "num_classes": 11, "backbone_options": {"width": 24, "layers": (2, 2, 3, 2)}, "channels": 96,
         "pool_norm": False}}
     INPUT = {"paper": (3, 473, 473), "compact": (3, 180, 240)}
-    TRAIN_DEFAULTS = {  # sec. 5.1
+    TRAIN_DEFAULTS: dict[str, dict[str, Any]] = {  # sec. 5.1
         "compact": {"lr": 0.01, "momentum": 0.9, "weight_decay": 0.0001, "warmup": 100, "batch": 16},
         "paper": {"steps": 150000, "batch": 16, "lr": 0.01, "momentum": 0.9, "weight_decay": 0.0001, "schedule": "poly",
                   "power": 0.9, "tile": 473, "scale": 2.0, "jitter": 0.0, "rotation": 10.0, "blur": True}}
 
-    def __init__(self, num_classes: int = 150, in_channels: int = 3, backbone: str = "resnet50",
-                 backbone_options: dict[str, Any] | None = None, output_stride: int = 8,
-                 levels: Sequence[int] = (1, 2, 3, 6), pool: str = "average", reduce: bool = True,
-                 channels: int | None = None, pool_norm: bool = True, auxiliary: float = 0.4, dropout: float = 0.1):
-        if pool not in ("average", "max") or any(n < 1 for n in levels):
-            raise ValueError(f"PSPNet(levels={tuple(levels)}, pool={pool!r}): levels are numbers of bins, each at "
-                             "least 1; pool is 'average' or 'max'")
-        super().__init__(num_classes, in_channels, backbone, backbone_options, output_stride,
-                         1 if channels is None else channels, auxiliary, dropout)
-        last = self.maps["last"]
-        self.pyramid = PyramidPooling(last, levels, pool, reduce, pool_norm)
-        channels = channels or max(1, last // 4)
-        self.head = nn.Sequential(conv_norm_relu(self.pyramid.out_channels, channels, 3), nn.Dropout(dropout),
-                                  nn.Conv2d(channels, num_classes, 1))
+    def __init__(self, **options: Any):
+        super().__init__(**options)
+        config, last = self.config, self.map_channels["last"]
+        self.pyramid = PyramidPooling(last, config)
+        channels = config.channels or max(1, last // 4)
+        self.head = nn.Sequential(conv_norm_relu(self.pyramid.out_channels, channels, 3), nn.Dropout(config.dropout),
+                                  nn.Conv2d(channels, config.num_classes, 1))
 
     def decode(self, maps: dict[str, Tensor]) -> Tensor:
         return self.head(self.pyramid(maps["last"]))

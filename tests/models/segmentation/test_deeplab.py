@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from minicv import Tensor, models
-from minicv.models.segmentation.deeplab import ASPP
+from minicv.models.segmentation.deeplab import ASPP, DeepLabConfig
 from minicv.models.summary import summarize
 from minicv.nn import init
 
@@ -85,7 +85,7 @@ def test_finer_maps_cost_work_and_no_parameters():
 def test_branches_look_at_their_rates():
     """A dot of input and kernels of ones: where the 3x3 of each rate finds it."""
     for rate in (1, 2, 3):
-        aspp = ASPP(1, 1, (rate,), image_pooling=False, separable=False, norm=False, dropout=0.0).eval()
+        aspp = ASPP(1, DeepLabConfig(channels=1, rates=(rate,), image_pooling=False, pool_norm=False)).eval()
         conv = aspp.convs[1][0]
         conv.weight.data = np.ones_like(conv.weight.data)
         x = np.zeros((1, 1, 9, 9), "f4")
@@ -97,7 +97,7 @@ def test_branches_look_at_their_rates():
 
 def test_where_the_rate_exceeds_the_map_only_the_middle_weight_acts():
     """v3, sec. 3.3: such a 3x3 "degenerates to a simple 1x1 filter"; hence image pooling."""
-    aspp = ASPP(2, 3, (10,), image_pooling=True, separable=False, norm=False, dropout=0.0).eval()
+    aspp = ASPP(2, DeepLabConfig(channels=3, rates=(10,), pool_norm=False)).eval()
     x = np.random.default_rng(0).standard_normal((1, 2, 7, 9)).astype("f4")
     wide = aspp.convs[1][0]
     y = wide(Tensor(x)).data

@@ -199,13 +199,14 @@ def test_weights_of_a_classifier_load_into_the_backbone(tmp_path):
     ("deeplabv3", {"backbone_options": {"depth": 3}}, r"backbone resnet50: no option depth"),
     ("deeplabv3", {"backbone_options": {"layers": 3}}, r"backbone resnet50: layers=3; it must be Sequence\[int\]"),
     ("deeplabv3", {"output_stride": 4}, r"ResNet\(output_stride=4, .*: output_stride is 32, 16, 8"),
-    ("pspnet", {"num_classes": 0}, r"PSPNet\(num_classes=0, .*: each must be at least 1"),
-    ("pspnet", {"auxiliary": -1.0}, r"auxiliary=-1.0\): each must be at least 1, auxiliary at least 0"),
-    ("pspnet", {"pool": "sum"}, r"PSPNet\(levels=\(1, 2, 3, 6\), pool='sum'\): .* pool is 'average' or 'max'"),
-    ("pspnet", {"levels": (1, 0)}, r"PSPNet\(levels=\(1, 0\), .*: levels are numbers of bins, each at least 1"),
-    ("deeplabv3plus", {"rates": (6, 0)}, r"DeepLabV3Plus\(rates=\(6, 0\)\): each must be at least 1"),
-    ("deeplabv3plus", {"low_channels": 0}, r"DeepLabV3Plus\(low_channels=0, decoder_channels=64\): each must be at"),
-    ("deeplabv3", {"channels": 0}, r"DeepLabV3\(.*channels=0, .*: each must be at least 1"),
+    ("pspnet", {"num_classes": 0}, r"PSPNetConfig\(num_classes=0\): each must be at least 1"),
+    ("pspnet", {"auxiliary": -1.0}, r"PSPNetConfig\(auxiliary=-1.0\): must be at least 0"),
+    ("pspnet", {"pool": "sum"}, r"PSPNetConfig\(levels=\(1, 2, 3, 6\), pool='sum'\): .* pool is 'average' or 'max'"),
+    ("pspnet", {"levels": (1, 0)}, r"PSPNetConfig\(levels=\(1, 0\), .*: levels are numbers of bins, each at least 1"),
+    ("pspnet", {"channels": 0}, r"PSPNetConfig\(channels=0\): must be at least 1"),
+    ("deeplabv3plus", {"rates": (6, 0)}, r"DeepLabPlusConfig\(channels=64, rates=\(6, 0\)\): each must be at least 1"),
+    ("deeplabv3plus", {"low_channels": 0}, r"DeepLabPlusConfig\(low_channels=0\): each must be at least 1"),
+    ("deeplabv3", {"channels": None}, r"DeepLabConfig\(channels=None, .*: each must be at least 1"),
 ])
 def test_options_that_do_not_work(name, options, message):
     with init.blank(), pytest.raises(ValueError, match=message):
@@ -221,5 +222,5 @@ def test_inputs_that_do_not_work(shape):
 
 
 def test_a_batch_of_one_with_batch_norm_on_pooled_maps_is_refused():
-    with pytest.raises(ValueError, match=r"batch_norm\(training=True\): .*one value per channel"):
+    with pytest.raises(ValueError, match=r"batch_norm\(training=True\): .*a single value per channel"):
         small("pspnet", channels=8, pool_norm=True)(Tensor(np.zeros((1, 3, 64, 64), "f4")))

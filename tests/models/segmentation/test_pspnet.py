@@ -4,7 +4,7 @@ import pytest
 import minicv
 from minicv import Tensor, models
 from minicv.autograd import no_grad
-from minicv.models.segmentation.pspnet import ROWS, PyramidPooling
+from minicv.models.segmentation.pspnet import ROWS, PSPNetConfig, PyramidPooling
 from minicv.models.summary import summarize
 from minicv.nn import init
 from tests.models.segmentation.dispatched import check_dispatched
@@ -75,7 +75,7 @@ def test_sizes_of_figure_3():
     ("average", 7.5, [[2.5, 4.5], [10.5, 12.5]]), ("max", 15, [[5, 7], [13, 15]])])
 def test_levels_by_hand(pool, whole, halves):
     x = np.arange(16.0).reshape(1, 1, 4, 4)
-    y = PyramidPooling(1, (1, 2), pool, reduce=False, norm=False)(Tensor(x)).data
+    y = PyramidPooling(1, PSPNetConfig(levels=(1, 2), pool=pool, reduce=False, pool_norm=False))(Tensor(x)).data
     np.testing.assert_array_equal(y[0, 0], x[0, 0])  # the map itself
     np.testing.assert_allclose(y[0, 1], whole)
     # from 2 to 4 pixels: positions -0.25 (clamped), 0.25, 0.75, 1.25 (clamped)
@@ -85,7 +85,7 @@ def test_levels_by_hand(pool, whole, halves):
 
 def test_reduced_levels_are_weighted_sums_of_channels():
     rng = np.random.default_rng(0)
-    pyramid = PyramidPooling(4, (1, 2), "average", reduce=True, norm=False)
+    pyramid = PyramidPooling(4, PSPNetConfig(levels=(1, 2), pool_norm=False))
     assert pyramid.out_channels == 4 + 2 * 2  # each level to 4 / 2
     x = rng.standard_normal((2, 4, 6, 5)).astype("f4")
     for conv in pyramid.convs:
