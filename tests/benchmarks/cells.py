@@ -1,9 +1,10 @@
-"""What trained detectors find and what they miss: ``python -m tests.benchmarks.cells bccd:FOLDER RUN [RUN ...]``.
+"""Draw what trained detectors find and miss: ``python -m tests.benchmarks.cells bccd:FOLDER RUN [RUN ...]``.
 
-RUN is a folder that ``minicv train`` wrote. Draws the figures of docs/results.md on the best, the median and the worst
-picture of a split, without the pictures, which are others': objects and what was found, boxes or masks. A picture's F1
-score is twice the objects found by all objects and all answers together, from the score on that ``minicv predict``
-draws; it is that of the first RUN, or of the one of --by. Of equal ones the picture named first in the list is less.
+RUN is a folder that ``minicv train`` wrote. Draws the figures of docs/results.md: the annotated objects and the
+detections, boxes or masks, of the best, the median and the worst image of a split. The images themselves are not drawn,
+because they belong to others. The F1 score of an image is 2 * objects found / (objects + detections), for the
+detections that ``minicv predict`` draws. The scores of the first RUN, or of that of --by, choose the images; among
+equal scores, the image listed first counts as worse.
 """
 from __future__ import annotations
 
@@ -52,7 +53,7 @@ def f1(found: Detections, truth: Any, threshold: float) -> float:
 
 
 def short(truth: Any) -> str:
-    """A picture's name, of which a nucleus's has 64 letters."""
+    """Return the name of an image, shortened: those of the nuclei have 64 letters."""
     return truth.name[:16]
 
 
@@ -61,8 +62,8 @@ def main() -> None:
     parser.add_argument("data")
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
     parser.add_argument("--split", default="test")
-    parser.add_argument("--by", type=Path, metavar="RUN", help="whose F1 score chooses the pictures")
-    parser.add_argument("--iou", type=float, default=0.5, help="from which on an object is found (default: 0.5)")
+    parser.add_argument("--by", type=Path, metavar="RUN", help="the run whose F1 score chooses the images (default: the first)")
+    parser.add_argument("--iou", type=float, default=0.5, help="the IoU at which an object counts as found (default: 0.5)")
     parser.add_argument("--figure", type=Path, required=True)
     args = parser.parse_args()
     dataset = open_dataset(args.data, args.split)
@@ -75,7 +76,7 @@ def main() -> None:
     for run in args.runs:
         title, find = finder(run)
         found[title] = [find(truth.image) for truth in truths]
-    print(f"chosen by {name} of {len(dataset)} pictures, F1: " + ", ".join(
+    print(f"chosen by {name} of {len(dataset)} images, F1: " + ", ".join(
         f"{short(truth)} {scores[i]:.3f}" for truth, i in zip(truths, shown, strict=True)))
     print("\n".join(table(["F1", *map(short, truths)], [
         [title, *(f"{f1(some, truth, args.iou):.3f}" for some, truth in zip(each, truths, strict=True))]

@@ -55,7 +55,7 @@ def text(case: dict) -> str:
 
 
 def numbers(shape: tuple[int, ...]):
-    """Seeded float32 values, in memory channels-last if they are pictures."""
+    """Return seeded float32 values, channels-last in memory if the shape is that of images."""
     import numpy as np
     values = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
     if len(shape) != 4:

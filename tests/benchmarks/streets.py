@@ -1,7 +1,7 @@
-"""Trained networks on street scenes: ``python -m tests.benchmarks.streets camvid:FOLDER RUN [RUN ...]``.
+"""Measure networks on street scenes: ``python -m tests.benchmarks.streets camvid:FOLDER RUN [RUN ...]``.
 
-RUN is a folder that ``minicv train`` wrote. Prints the tables of docs/results.md, measured on the split test, and with
---figure FILE.png draws what each network sees in some of its pictures, without the pictures, which are others'.
+RUN is a folder that ``minicv train`` wrote. Prints the tables of docs/results.md, measured on the split test. With
+--figure FILE.png it draws the predictions on some images; the images themselves belong to others and are not drawn.
 """
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SHOWN = (20, 110, 190)  # of the split, chosen by number
 
 
 def measure(run: Path, dataset: Any) -> tuple[dict[str, float], list]:
-    """The numbers of one run, and its labels of the pictures SHOWN."""
+    """Return the numbers of a run, and its predicted labels of the images SHOWN."""
     model, info = load_checkpoint(run / "last.safetensors")
     model.eval()
     found = evaluate_segmentation(model, dataset)
@@ -45,7 +45,7 @@ def main() -> None:
     for run in args.runs:
         numbers[run.name], labels = measure(run, dataset)
         label_maps[f"{run.name}, mIoU {numbers[run.name]['mean_iu']:.3f}"] = labels
-    head = ["run", "parameters", "steps", "minutes", "mIoU", "pixel accuracy", "boundary F", "ms per picture"]
+    head = ["run", "parameters", "steps", "minutes", "mIoU", "pixel accuracy", "boundary F", "ms per image"]
     print("\n".join(table(head, [
         [name, f"{n['parameters']:,}", n["steps"], f"{n['minutes']:.1f}", *(f"{n[key]:.3f}" for key in (
             "mean_iu", "pixel_accuracy", "boundary_f_score")), f"{n['ms']:.0f}"] for name, n in numbers.items()])))
