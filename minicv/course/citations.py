@@ -113,7 +113,8 @@ zf: Zeiler and Fergus
 
 def _parse(text: str) -> dict[str, Paper]:
     """Entries: a line "key: name; name", then the citation on indented lines."""
-    papers, key = {}, ""
+    papers: dict[str, Paper] = {}
+    key = ""
     for line in text.strip().splitlines():
         if line.startswith(" "):
             papers[key] = papers[key]._replace(citation=f"{papers[key].citation} {line.strip()}".strip())

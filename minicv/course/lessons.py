@@ -260,10 +260,12 @@ def run(names: list[str], quick: bool = False, data: str | None = None, seed: in
     if data is not None and not all(map(takes_data, paths)):
         raise UserError(f"--data is not for {', '.join(p.stem for p in paths if not takes_data(p))}; name lessons that "
                         f"read a data set: {', '.join(p.stem for p in find() if takes_data(p)) or 'none does'}")
-    options = ["--quick"] * quick + ["--data", data] * (data is not None) + ["--seed", str(seed)] * (seed is not None)
+    options = ["--quick"] * quick
+    for option, value in (("--data", data), ("--seed", seed)):
+        options += [] if value is None else [option, str(value)]
     quick = quick or bool(os.environ.get("MINICV_QUICK"))
     environment = {**os.environ, "MINICV_BACKEND": backend.current_device(), "MINICV_PLAIN": str(int(plain.active())),
-                   "PYTHONPATH": os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))}
+                   "PYTHONPATH": f"{PACKAGE.parent}{os.pathsep}{os.environ.get('PYTHONPATH', '')}".rstrip(os.pathsep)}
     for path in paths:
         print(f"\n=== {path.stem}: {title(path)}", flush=True)
         recorded = out / claims_file(path.stem, quick)

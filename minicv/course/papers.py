@@ -1,13 +1,14 @@
 """The paper index: which line of the code is which equation, section, figure or table of which paper.
 
-It is collected from the comments and docstrings themselves, so it is as new as the code. A reference is
+The index is collected from comments and docstrings, so it is always up to date. A reference is
 
     PAPER, sec. 3.1    PAPER, eq. (2)    PAPER, Fig. 1    PAPER, Table 1    PAPER, app. A    PAPER, algorithm 1
 
 or several at once: secs. 2 and 3.1, eqs. (1), (3), eqs. (1) to (3). ``Figure`` and ``Sec.`` may begin a sentence. PAPER
-is one of the names in ``citations.py``, earlier in the same clause ("U-Net's augmentation, sec. 3.1"). Without one, the
-paper is the first that the module's docstring names. A paper of which no place is given is listed where it is "named".
-``index`` also lists what looks like a reference and is none, as "eq. 2" or "section 3"; the tests want that list empty.
+is one of the names in ``citations.py`` and comes earlier in the same clause ("U-Net's augmentation, sec. 3.1"). If the
+clause names no paper, it is the first paper in the module's docstring. A paper without any such reference is listed
+wherever it is "named". ``index`` also returns malformed references, such as "eq. 2" or "section 3"; the tests require
+that there are none.
 """
 from __future__ import annotations
 
@@ -22,25 +23,24 @@ from typing import NamedTuple
 
 from ..models import MODELS
 from .citations import PAPERS, Paper
-
-PACKAGE = Path(__file__).resolve().parents[1]
+from .lessons import LESSONS_DIR, PACKAGE
 
 
 def _name(text: str) -> str:
-    """The regular expression of one of a paper's names, over line breaks, too."""
+    """Return the regular expression of one of a paper's names, which may contain line breaks."""
     text, _, year = text.partition(" et al., ")
     words = r"\s+".join(map(re.escape, text.split()))
     return words + (rf"\s+et\s+al\.,?\s+\(?(?:[A-Z]\w+\s+)?{year}" if year else "")
 
 
 def _title(paper: Paper) -> str:
-    return re.search(r'"([^"]+)"', paper.citation)[1].rstrip(".?")
+    return paper.citation.split('"')[1].rstrip(".?")
 
 
 NAMES = {name: key for key, paper in PAPERS.items() for name in (*paper.names, _title(paper))}
 LONGEST_FIRST = sorted(NAMES, key=len, reverse=True)
 NAMED = re.compile(rf"(?<![\w-])(?:{'|'.join(f'({_name(name)})' for name in LONGEST_FIRST)})(?![\w+])")
-KINDS = {  # how it is printed: words that begin it, what a number looks like
+KINDS = {  # how a reference is printed: the words that begin it, the form of its number
     "sec.": (r"[Ss]ecs?\.", r"\d+(?:\.\d+)*"),
     "eq.": (r"[Ee]qs?\.", r"\(\d+\)"),
     "Fig.": (r"(?:[Ff]igs?\.|[Ff]igures?)", r"\d+(?:\.\d+)?"),
@@ -49,6 +49,11 @@ KINDS = {  # how it is printed: words that begin it, what a number looks like
     "algorithm": (r"[Aa]lgorithms?", r"\d+"),
 }
 AND = r"(?:,\s+|,?\s+and\s+|\s+to\s+)"
+
+
+def _paper(match: re.Match) -> str:
+    """Return the key of the paper that a match of NAMED names: the number of its only group."""
+    return NAMES[LONGEST_FIRST[(match.lastindex or 0) - 1]]
 
 
 def _group(kind: str) -> str:
@@ -77,7 +82,7 @@ class Reference(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """What looks like a reference and is none."""
+    """A malformed reference."""
 
     file: str
     line: int
@@ -86,14 +91,14 @@ class Problem(NamedTuple):
 
 
 class _Text(NamedTuple):
-    """A comment or docstring: where it begins, as it stands in the file."""
+    """A comment or docstring as it is in the file, and its first line."""
 
     line: int
     text: str
 
 
 def _texts(source: str, tree: ast.Module) -> Iterator[_Text]:
-    """All docstrings and comments; comments on lines of their own, one below the other, are one text."""
+    """Yield all docstrings and comments; consecutive comment lines are one text."""
     lines = source.splitlines()
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, clean=False):
@@ -114,7 +119,7 @@ def _texts(source: str, tree: ast.Module) -> Iterator[_Text]:
 
 
 def _functions(tree: ast.Module) -> list[tuple[int, int, str]]:
-    """(first line, last line, qualified name) of every class and function, outer ones first."""
+    """Return (first line, last line, qualified name) of every class and function, outer ones first."""
     found = []
 
     def visit(node, prefix):
@@ -130,20 +135,18 @@ def _functions(tree: ast.Module) -> list[tuple[int, int, str]]:
 
 
 def _last_name(text: str) -> str | None:
-    """The paper named last in ``text``, if no clause ends after it."""
+    """Return the last paper that ``text`` names, or None if a clause ends after it."""
     last = None
     for match in NAMED.finditer(text):
         last = match
-    if last is None or STOP.search(text, last.end()):
-        return None
-    return NAMES[LONGEST_FIRST[last.lastindex - 1]]
+    return None if last is None or STOP.search(text, last.end()) else _paper(last)
 
 
 def read(source: str, file: str) -> tuple[list[Reference], list[Problem]]:
-    """The references in one file's source, and what looks like one and is none."""
+    """Return the references and the malformed references in one file's source."""
     tree = ast.parse(source)
     first = NAMED.search(ast.get_docstring(tree) or "")
-    default = first and NAMES[LONGEST_FIRST[first.lastindex - 1]]
+    default = first and _paper(first)
     functions, lines = _functions(tree), source.splitlines()
     references, problems = [], []
     for begin, text in _texts(source, tree):
@@ -152,18 +155,18 @@ def read(source: str, file: str) -> tuple[list[Reference], list[Problem]]:
             own = file.startswith("lessons/") and match[0].lower().startswith("section")  # a lesson's own section
             if not own and not any(g.start() <= match.start() < g.end() for g in good):
                 line = begin + text.count("\n", 0, match.start())
-                problems.append(Problem(file, line, match[0], "no reference; its form is 'PAPER, sec. 3.1', 'eq. (2)', "
+                problems.append(Problem(file, line, match[0], "malformed; write 'PAPER, sec. 3.1', 'eq. (2)', "
                                         "'Fig. 1', 'Table 1', 'app. A' or 'algorithm 1'"))
         for match in good:
             line = begin + text.count("\n", 0, match.start())
             before = text[:match.start()]
             paper, unknown = _last_name(before), UNKNOWN.search(before)
             if paper is None and unknown and not REFERENCE.search(unknown[1]):
-                problems.append(Problem(file, line, f"{unknown[1]}, {match[0]}", "no paper of minicv/course/papers.py"))
+                problems.append(Problem(file, line, f"{unknown[1]}, {match[0]}", "no paper of course/citations.py"))
                 continue
             paper = paper or default
             if paper is None:
-                problems.append(Problem(file, line, match[0], "neither it nor the module's docstring names a paper"))
+                problems.append(Problem(file, line, match[0], "neither clause nor docstring names a paper"))
                 continue
             kind = next(k for k in KINDS if _group(k) == match.lastgroup)
             around = [name for low, high, name in functions if low <= line <= high]
@@ -172,46 +175,46 @@ def read(source: str, file: str) -> tuple[list[Reference], list[Problem]]:
             if kind in ("Fig.", "Table") and not re.match(r"\w+s\b", match[0]):
                 del numbers[1:]  # "Table 1, 50 layers" is one table: a list of them needs the plural
             for number in numbers:
-                references.append(Reference(paper, f"{kind} {number}", around[-1] if around else "", file, line,
-                                            comment))
+                references.append(Reference(paper, f"{kind} {number}", function=around[-1] if around else "", file=file,
+                                            line=line, text=comment))
     return references, problems
 
 
 def _numbers(text: str, number: str) -> list[str]:
-    """["(1)", "(2)", "(3)", "(5)"] of "(1) to (3), (5)"."""
+    """Return ["(1)", "(2)", "(3)", "(5)"] for "(1) to (3), (5)"."""
     found: list[str] = []
     for match in re.finditer(rf"(to\s+)?({number})", text):
         if match[1] and found:  # all between: the last of their digits count
-            stem, low, end = re.fullmatch(r"(.*?)(\d+)(\)?)", found[-1]).groups()
-            found += [f"{stem}{n}{end}" for n in range(int(low) + 1, int(re.findall(r"\d+", match[2])[-1]) + 1)]
+            *stem, low, end = re.split(r"(\d+)", found[-1])
+            high = re.findall(r"\d+", match[2])[-1]
+            found += [f"{''.join(stem)}{n}{end}" for n in range(int(low) + 1, int(high) + 1)]
         else:
             found.append(match[2])
     return found
 
 
 def named(source: str, file: str) -> Iterator[Reference]:
-    """Where one file's comments and docstrings name a paper, with or without a place."""
+    """Yield where one file's comments and docstrings name a paper, with or without a section or equation."""
     tree, lines = ast.parse(source), source.splitlines()
     functions = _functions(tree)
     for begin, text in _texts(source, tree):
         for match in NAMED.finditer(text):
             line = begin + text.count("\n", 0, match.start())
             around = ["", *(name for low, high, name in functions if low <= line <= high)]
-            paper = NAMES[LONGEST_FIRST[match.lastindex - 1]]
-            yield Reference(paper, "named", around[-1], file, line, " ".join(lines[line - 1].split()))
+            yield Reference(_paper(match), "named", function=around[-1], file=file, line=line,
+                            text=" ".join(lines[line - 1].split()))
 
 
 def files() -> list[tuple[Path, str]]:
-    """The package's modules and, in a checkout, the lessons: each with its name in the index."""
-    top = PACKAGE.parent
-    found = [*sorted(PACKAGE.rglob("*.py")), *sorted((top / "lessons").glob("[0-9][0-9]_*.py"))]
-    return [(path, path.relative_to(top).as_posix()) for path in found
-            if path.name not in ("papers.py", "citations.py")]  # they speak of references
+    """Return the package's modules and the lessons, each with its name in the index."""
+    modules = [(path, path.relative_to(PACKAGE.parent).as_posix()) for path in sorted(PACKAGE.rglob("*.py"))
+               if path.name not in ("papers.py", "citations.py")]  # these explain what a reference is
+    return modules + [(path, f"lessons/{path.name}") for path in sorted(LESSONS_DIR.glob("[0-9][0-9]_*.py"))]
 
 
 @cache
 def index() -> tuple[tuple[Reference, ...], tuple[Problem, ...]]:
-    """All references and problems, in the order of the papers and their sections."""
+    """Return all references and problems, sorted by paper and section."""
     references, problems = [], []
     sources = [(path.read_text(encoding="utf-8"), name) for path, name in files()]
     for source, name in sources:
@@ -231,13 +234,13 @@ def _order(reference: Reference) -> tuple:
 
 
 def find(name: str) -> str:
-    """The key of a paper, from any of its names or a network's: "U-Net", "unet", "resnet50".
+    """Return the key of a paper, from any of its names or from a network's: "U-Net", "unet", "resnet50".
 
-    A network's paper is the first that its file names. Raises ``ValueError`` with the names there are.
+    A network's paper is the first that its file names. Raises ``ValueError``, which lists the names, for another name.
     """
     if name in MODELS and name not in PAPERS:
         path = PACKAGE / "models" / f"{MODELS[name].split(':')[0].replace('.', '/')}.py"
-        return NAMES[LONGEST_FIRST[NAMED.search(path.read_text(encoding="utf-8")).lastindex - 1]]
+        return next(_paper(match) for match in NAMED.finditer(path.read_text(encoding="utf-8")))
 
     def plain(text):
         return re.sub(r"[^a-z0-9+]", "", text.lower())
@@ -249,7 +252,7 @@ def find(name: str) -> str:
 
 
 def table(name: str | None = None) -> str:
-    """What ``minicv papers`` prints: all papers, or one paper's places and the lines that are about them."""
+    """Return what ``minicv papers`` prints: all papers, or the references to one paper with their lines."""
     references, _ = index()
     if name is None:
         width = max(map(len, PAPERS))

@@ -1,19 +1,19 @@
-"""What a network is made of: each layer's output, parameters, work, and how much of the picture it sees.
+"""The layers of a network: output shape, parameters, work and receptive field of each.
 
-The numbers come from the model itself: it runs once, and every operation that it applies is noted. Of operations that
-would take long, only the shapes of the results are computed.
+The model runs once, and every operation that it applies is recorded. For slow operations, only the shape of the result
+is computed.
 
 Receptive field, layer by layer along each axis, for a kernel of k taps, d apart, moved by s:
 
-    r += (k - 1) d j        pixels of the picture that one output depends on; summed up: Araujo et al. (2019), eq. (2)
-    j *= s                  jump: how far apart in the picture two neighbouring outputs look
+    r += (k - 1) d j        pixels of the image that one output depends on; summed up: Araujo et al. (2019), eq. (2)
+    j *= s                  jump: distance in the image between the fields of two neighboring outputs
 
-That holds while all positions of a map see equally much. After upsampling they do not, so what is followed here is the
-first and the last pixel that each position depends on; the field is the largest distance, and where branches meet
-(skips, inception) it reaches around all of theirs. Near the border it reaches beyond the picture: there an output
-depends on padding instead. "clean" counts the rows (x columns, if they differ) of a map that no padding reaches.
+That holds while all positions of a map have fields of the same size. After upsampling they do not, so the code below
+follows the first and the last pixel that each position depends on. The field is the largest distance between the two;
+where branches meet (skips, inception), it covers the fields of all of them. Near the border it extends beyond the
+image, into padding. "clean" counts the rows (x columns, if they differ) of a map that no padding reaches.
 
-MACs are multiply-accumulates, of convolutions and matrix products only; a count of FLOPs is twice that.
+MACs are the multiply-accumulates of convolutions and matrix products; a count of FLOPs is twice that.
 """
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from ..ops.unpool import MaxUnpool2d, UnpoolBedOfNails, UnpoolNearest
 
 @dataclass
 class Axis:
-    """One axis of a map. Position a depends on the pixels ``begin[a]`` to ``end[a]``; ``clean[a]``: on no padding."""
+    """One axis of a map. Position a depends on the pixels ``begin[a]`` to ``end[a]``; ``clean[a]``: not on padding."""
 
     begin: np.ndarray
     end: np.ndarray
@@ -54,11 +54,11 @@ class Axis:
 
     @property
     def field(self) -> int:
-        """The receptive field in pixels, of the position that sees most."""
+        """Return the receptive field in pixels of the position with the largest one."""
         return int((self.end - self.begin).max(initial=-1)) + 1
 
     def through(self, first: Array, last: Array, step: Fraction | int) -> Axis:
-        """The axis of the next map, whose position a is made of positions first[a] to last[a], ``step`` apart."""
+        """Return the axis of the next map; its position a depends on positions first[a] to last[a], ``step`` apart."""
         first, last = np.asarray(first), np.asarray(last)
         f, l = (v.clip(0, len(self.clean) - 1) for v in (first, last))
         beyond = ((v * self.jump.numerator // self.jump.denominator) for v in (first - f, last - l))
@@ -66,17 +66,17 @@ class Axis:
                     self.clean[f] & self.clean[l] & (f == first) & (l == last), self.jump * step)
 
     def whole(self) -> Axis:
-        """The axis of a single number made of the whole map."""
+        """Return the axis of a single number that depends on the whole map."""
         n = len(self.clean)
         return self.through([0], [n - 1], n)
 
 
 @dataclass
 class Row:
-    """One line: ``name`` of the layer in the model ("" if it has no parameters), ``op``, (C, H, W) of the result.
+    """One layer: ``name`` in the model ("" if it has no parameters), ``op``, shape (C, H, W) of the result.
 
-    ``axes`` are H and W; () where it is not known what they see. ``field``, ``jump`` and ``clean`` (how many positions
-    are) sum them up.
+    ``axes`` are those of H and W; () if their fields are unknown. ``field``, ``jump`` and ``clean`` (a count) sum them
+    up.
     """
 
     name: str
@@ -93,7 +93,7 @@ class Row:
 
 @dataclass
 class Summary:
-    """All rows, and the totals: parameters of the model, MACs of one picture, shape and axes of the output."""
+    """All rows and the totals: parameters of the model, MACs for one image, shape and axes of the output."""
 
     rows: list[Row]
     parameters: int
@@ -104,7 +104,7 @@ class Summary:
     def __str__(self) -> str:
         head = ("layer", "operation", "output", "parameters", "MACs", "field", "jump", "clean")
         lines = [(r.name, r.op, "x".join(map(str, r.shape)), f"{r.parameters:,}" if r.parameters else "",
-                  f"{r.macs:,}" if r.macs else "", text(r.field), text(r.jump), text(r.clean)) for r in self.rows]
+                  f"{r.macs:,}" if r.macs else "", *map(format_axes, (r.field, r.jump, r.clean))) for r in self.rows]
         widths = [max(map(len, column)) for column in zip(head, *lines, strict=True)]
         table = ["  ".join(f"{v:<{w}}" if i < 3 else f"{v:>{w}}" for i, (v, w) in
                            enumerate(zip(line, widths, strict=True))).rstrip() for line in [head, *lines]]
@@ -117,55 +117,55 @@ class Summary:
             "field and jump in pixels of the input; clean: rows of the map that no padding reaches"])
 
 
-def text(values: tuple) -> str:
-    """One number if both axes agree, else height x width; fractions as 1/2."""
+def format_axes(values: tuple) -> str:
+    """Return one number if both axes agree, else height x width; a fraction as 1/2."""
     return "x".join(map(str, values if len(set(values)) > 1 else values[:1]))
 
 
 @no_grad()
 def summarize(model: Module, input_size: tuple[int, int, int]) -> Summary:
-    """Run the model in evaluation mode on one blank picture (C, H, W) and note every layer.
+    """Run the model in evaluation mode on one blank image (C, H, W) and record every layer.
 
     A layer is an operation that has parameters or changes the shape. Raises what the model raises for that size.
     """
     tracer = Tracer(model)
-    with evaluating(model), substitute({cls: traced(cls, tracer) for cls in functions()}):
-        output = model(tracer.picture(input_size))
+    with evaluating(model), substitute({cls: traced(cls, tracer) for cls in all_functions()}):
+        output = model(tracer.blank_image(input_size))
     shape, axes = (output.shape[1:], tracer.seen[id(output.data)][1]) if isinstance(output, Tensor) else ((), ())
     return Summary(tracer.rows, model.num_parameters(), sum(row.macs for row in tracer.rows), shape, axes)
 
 
 @no_grad()
-def reach(model: Module, input_size: tuple[int, int, int]) -> int:
-    """How many pixels away from an output the furthest pixel lies on which it depends, for images (C, H, W).
+def receptive_radius(model: Module, input_size: tuple[int, int, int]) -> int:
+    """Return the distance in pixels from an output to the farthest pixel that it depends on, for images (C, H, W).
 
-    The output has the input's size. Pooling over the whole map, which every output depends on, is left out.
+    The output has the input's size. Pooling over the whole map, on which every output depends, is left out.
     """
     tracer = LocalTracer(model)
-    with evaluating(model), substitute({cls: traced(cls, tracer) for cls in functions()}):
-        output = model(tracer.picture(input_size))
+    with evaluating(model), substitute({cls: traced(cls, tracer) for cls in all_functions()}):
+        output = model(tracer.blank_image(input_size))
     axes = tracer.seen[id(output.data)][1]
     return max(int(max((at - a.begin).max(), (a.end - at).max())) for a in axes for at in [np.arange(len(a.begin))])
 
 
-def functions(base: type[Function] = Function) -> Iterator[type[Function]]:
-    """Every operation there is."""
+def all_functions(base: type[Function] = Function) -> Iterator[type[Function]]:
+    """Yield the class of every operation."""
     for cls in base.__subclasses__():
         yield cls
-        yield from functions(cls)
+        yield from all_functions(cls)
 
 
 def traced(cls: type[Function], tracer: Tracer) -> Any:
-    """In place of the class: makes its calls, each with a forward that asks the tracer."""
+    """Return a stand-in for a class: it makes the class's calls, each with the tracer as its forward."""
     def new() -> Function:
-        ctx = cls()
+        ctx: Any = cls()
         ctx.forward = functools.partial(tracer.call, cls, ctx)
         return ctx
     return new
 
 
 class Tracer:
-    """Follows the maps of one run. A map is an array that takes no memory: one zero, broadcast to the map's shape."""
+    """Follow the maps of one run. A map is an array that takes no memory: one zero, broadcast to the map's shape."""
 
     def __init__(self, model: Module):
         self.rows: list[Row] = []
@@ -179,17 +179,17 @@ class Tracer:
         self.seen[id(array)] = array, axes
         return array
 
-    def picture(self, size: tuple[int, int, int]) -> Tensor:
+    def blank_image(self, size: tuple[int, int, int]) -> Tensor:
         axes = tuple(Axis(np.arange(n), np.arange(n), np.ones(n, bool), Fraction(1)) for n in size[1:])
         return Tensor(self.blank((1, *size), self.like.dtype, axes))
 
-    def call(self, cls: type[Function], ctx: Function, *arrays: Array | None, **options: Any) -> Any:
-        """In place of ``cls.forward``: note the operation and give a blank result."""
+    def call(self, cls: type[Function], ctx: Function, *arrays: Any, **options: Any) -> Any:
+        """Record an operation and return a blank result, in place of ``cls.forward``."""
         maps = [(a, self.seen[id(a)][1]) for a in arrays if id(a) in self.seen]
         if not maps:  # of weights alone
             return cls.forward(ctx, *arrays, **options)
         if cls in SHAPES:
-            shape, others = SHAPES[cls](arrays, options), ()
+            shape, others = SHAPES[cls](arrays, options), []
         else:
             result = cls.forward(ctx, *arrays, **options)
             first, *others = result if isinstance(result, tuple) else (result,)
@@ -197,21 +197,21 @@ class Tracer:
         axes = self.follow(cls, maps, arrays, options, shape)
         owned = [self.names.pop(id(a)) for a in arrays if id(a) in self.names]  # counted once, if shared
         macs = MACS[cls](arrays, shape) if cls in MACS else 0
-        if owned or macs or (shape != maps[0][0].shape and cls not in MOVING):
+        if owned or macs or (shape != maps[0][0].shape and cls not in REORDERING):
             self.rows.append(Row(owned[0][0] if owned else "", describe(cls, arrays, options), shape[1:],
-                                 sum(size for _, size in owned), macs, axes))
+                                 parameters=sum(size for _, size in owned), macs=macs, axes=axes))
         y = self.blank(shape, arrays[0].dtype, axes)
         if options.get("return_indices"):
-            others = (self.blank(shape, np.int64, axes),)
+            others = [self.blank(shape, np.int64, axes)]
         return (y, *others) if others else y
 
     def follow(self, cls: type[Function], maps: list, arrays: tuple, options: dict, shape: tuple) -> tuple[Axis, ...]:
-        """The axes of the result; () where what it sees is not known."""
-        before = joined([axes for _, axes in maps])
-        if cls in TOUCHED:
-            touched = TOUCHED[cls](arrays, options, shape) if before and len(shape) == arrays[0].ndim == 4 else ()
+        """Return the axes of the result; () if its fields are unknown."""
+        before = join_axes([axes for _, axes in maps])
+        if cls in DEPENDENCIES:
+            touched = DEPENDENCIES[cls](arrays, options, shape) if before and len(shape) == arrays[0].ndim == 4 else ()
             return tuple(a.through(*t) for a, t in zip(before, touched, strict=False))
-        if cls in MOVING or (len(shape) == 4 and shape[2:] == tuple(len(a.clean) for a in before)):
+        if cls in REORDERING or (len(shape) == 4 and shape[2:] == tuple(len(a.clean) for a in before)):
             return before
         if len(shape) < 4 or shape[2:] == (1, 1):
             return tuple(a.whole() for a in before)
@@ -219,32 +219,32 @@ class Tracer:
 
 
 class LocalTracer(Tracer):
-    """A tracer to which a pooled map is a constant: it belongs to the image, not to a place in it."""
+    """A tracer that takes a pooled map for a constant, because it belongs to the image, not to a position in it."""
 
-    def call(self, cls: type[Function], ctx: Function, *arrays: Array | None, **options: Any) -> Any:
+    def call(self, cls: type[Function], ctx: Function, *arrays: Any, **options: Any) -> Any:
         if cls not in (AdaptiveAvgPool2d, AdaptiveMaxPool2d):
             return super().call(cls, ctx, *arrays, **options)
         return xp_of(self.like).zeros(SHAPES[cls](arrays, options), self.like.dtype)
 
 
-def joined(several: list[tuple[Axis, ...]]) -> tuple[Axis, ...]:
-    """The axes of a map made of several maps, position by position: a field around all theirs, clean where all are.
+def join_axes(several: list[tuple[Axis, ...]]) -> tuple[Axis, ...]:
+    """Return the axes of a map that combines several maps position by position: fields cover theirs, clean if all are.
 
-    () if a map's axes are not known, or maps differ in size and are not a single number.
+    Returns () if a map's axes are unknown, or if maps differ in size and are not a single number.
     """
-    together = []
+    result = []
     for axes in zip(*several, strict=False):
         if len({len(a.clean) for a in axes} - {1}) > 1:
             return ()
         begin, end, clean = (functools.reduce(f, arrays) for f, arrays in (
             (np.minimum, [a.begin for a in axes]), (np.maximum, [a.end for a in axes]),
             (np.logical_and, [a.clean for a in axes])))
-        together.append(Axis(begin, end, clean, max(axes, key=lambda a: len(a.clean)).jump))
-    return tuple(together)
+        result.append(Axis(begin, end, clean, max(axes, key=lambda a: len(a.clean)).jump))
+    return tuple(result)
 
 
 # ---------------------------------------------------------------------------------------------------------
-# What the operations do: the shapes of those that are not run, their MACs, and which positions make up which
+# What the operations do: shapes of those that are not run, MACs, and which positions depend on which
 # ---------------------------------------------------------------------------------------------------------
 def _map_size(arrays: tuple, options: dict) -> tuple[int, ...]:
     x, w = arrays[:2]
@@ -267,7 +267,7 @@ MACS: dict[type[Function], Callable[[tuple, tuple], int]] = {
 
 
 def _windows(arrays: tuple, options: dict, shape: tuple) -> Iterator[tuple]:
-    """Convolution and pooling: position a takes taps s a - p, s a - p + d, ... s a - p + d (k - 1)."""
+    """Convolution and pooling: position a depends on positions s a - p, s a - p + d, ... s a - p + d (k - 1)."""
     for out, k, s, p, d in zip(shape[2:], *options["windows"], strict=True):
         first = s * np.arange(out) - p
         yield first, first + d * (k - 1), s
@@ -281,14 +281,14 @@ def _adaptive(arrays: tuple, options: dict, shape: tuple) -> Iterator[tuple]:
 
 
 def _transposed(arrays: tuple, options: dict, shape: tuple) -> Iterator[tuple]:
-    """Position o takes every input a with o = s a - p + d i for one of the taps i."""
+    """Transposed convolution: position o depends on each a with o = s a - p + d i for a tap i."""
     for out, k, s, p, d in zip(shape[2:], *options["windows"], strict=True):
         a = [[(o + p - d * i) // s for i in range(k) if (o + p - d * i) % s == 0] or [0] for o in range(out)]
         yield [min(each) for each in a], [max(each) for each in a], Fraction(1, s)
 
 
 def _cropped(arrays: tuple, options: dict, shape: tuple) -> Iterator[tuple]:
-    """Slices of a map's rows and columns; nothing is known of other indices."""
+    """Slices of a map's rows and columns; unknown for other indices."""
     index = options["index"] if isinstance(options["index"], tuple) else (options["index"],)
     if not all(isinstance(part, slice | EllipsisType) for part in index):
         return
@@ -308,43 +308,43 @@ def _regions(arrays: tuple, options: dict, shape: tuple) -> Iterator[tuple]:
 
 
 def _padded(arrays: tuple, options: dict, shape: tuple) -> Iterator[tuple]:
-    """Rows and columns around a map; copies of its own rows count as padding, too."""
+    """Rows and columns around a map; copies of its own rows count as padding."""
     for out, (before, _) in zip(shape[2:], options["widths"][2:], strict=True):
         at = np.arange(out) - before
         yield at, at, 1
 
 
 def _weighted(arrays: tuple, options: dict, shape: tuple) -> Iterator[tuple]:
-    """Interpolation by matrices of weights, (out, in) each."""
+    """Interpolation by matrices of weights (out, in)."""
     for matrix, n in zip((options["rows"], options["columns"]), arrays[0].shape[2:], strict=True):
         some = matrix != 0
         yield some.argmax(1), n - 1 - some[:, ::-1].argmax(1), Fraction(n, len(matrix))
 
 
-def _chosen(arrays: tuple, options: dict, shape: tuple) -> Iterator[tuple]:
-    """Nearest neighbour: the position that each output copies."""
+def _copied(arrays: tuple, options: dict, shape: tuple) -> Iterator[tuple]:
+    """Nearest neighbor: the position that each output copies."""
     for at, n in zip((options["rows"], options["columns"]), arrays[0].shape[2:], strict=True):
         yield at, at, Fraction(n, len(at))
 
 
 def _unpooled(arrays: tuple, options: dict, shape: tuple) -> Iterator[tuple]:
-    """Unpooling: the position that an output's block was made from."""
+    """Unpooling: the position of an output's block."""
     for n, out in zip(arrays[0].shape[2:], shape[2:], strict=True):
         at = np.arange(out) * n // out
         yield at, at, Fraction(n, out)
 
 
-TOUCHED: dict[type[Function], Callable[[tuple, dict, tuple], Iterator[tuple]]] = {
+DEPENDENCIES: dict[type[Function], Callable[[tuple, dict, tuple], Iterator[tuple]]] = {
     Conv2d: _windows, MaxPool2d: _windows, AvgPool2d: _windows, AdaptiveMaxPool2d: _adaptive,
     AdaptiveAvgPool2d: _adaptive, ConvTranspose2d: _transposed, GetItem: _cropped, Pad: _padded,
-    Interpolate: _weighted, Nearest: _chosen, MaxUnpool2d: _unpooled, UnpoolBedOfNails: _unpooled,
+    Interpolate: _weighted, Nearest: _copied, MaxUnpool2d: _unpooled, UnpoolBedOfNails: _unpooled,
     UnpoolNearest: _unpooled, RoIPool: _regions, RoIAlign: _regions,
 }
-MOVING = {Reshape, Permute}  # the same numbers in another order
+REORDERING = {Reshape, Permute}  # the same numbers in another order
 
 
 def describe(cls: type[Function], arrays: tuple, options: dict) -> str:
-    """As in "conv2d 3x3, stride 2, padding 1"; what is usual is left out."""
+    """Return a text such as "conv2d 3x3, stride 2, padding 1", without default values."""
     name = re.sub(r"(?<=[a-zI])(?=[A-Z][a-z])", "_", cls.__name__).lower()
     if "windows" not in options:
         return name
@@ -352,5 +352,5 @@ def describe(cls: type[Function], arrays: tuple, options: dict) -> str:
     parts = [f"{name} {'x'.join(map(str, values['kernel']))}"]
     for what, usual in (("stride", 1), ("padding", 0), ("dilation", 1), ("groups", 1)):
         if set(values[what]) != {usual}:
-            parts.append(f"{what} {text(tuple(values[what]))}")
+            parts.append(f"{what} {format_axes(tuple(values[what]))}")
     return ", ".join(parts)

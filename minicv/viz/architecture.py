@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import Function, no_grad, substitute
-from ..models.summary import Tracer, functions, traced
+from ..models.summary import Tracer, all_functions, traced
 from ..nn import Module, evaluating
 from .images import PALETTE
 from .pyplot import import_pyplot
@@ -65,8 +65,8 @@ class BlockTracer(Tracer):
         self.blocks: list[Block] = []
         self.maker: dict[int, int] = {}  # id of a map (kept alive by ``seen``): the block that made it
 
-    def picture(self, size: tuple[int, int, int]) -> Any:
-        x = super().picture(size)
+    def blank_image(self, size: tuple[int, int, int]) -> Any:
+        x = super().blank_image(size)
         self.blocks, self.maker = [Block(["input"], size[0], size[1:], set())], {id(x.data): 0}
         return x
 
@@ -108,8 +108,8 @@ class BlockTracer(Tracer):
 def blocks(model: Module, input_size: tuple[int, int, int]) -> list[Block]:
     """The blocks of a network for an image (C, H, W). Raises what the network raises for that size."""
     follower = BlockTracer(model)
-    with evaluating(model), substitute({cls: traced(cls, follower) for cls in functions()}):
-        model(follower.picture(input_size))
+    with evaluating(model), substitute({cls: traced(cls, follower) for cls in all_functions()}):
+        model(follower.blank_image(input_size))
     return in_branches(follower.blocks)
 
 

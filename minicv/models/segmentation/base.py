@@ -14,7 +14,7 @@ from ...backend import device_of
 from ...backend.memory import free_memory, peak_memory
 from ...data.augment.unet import mirror_pad, standardize
 from ..distributed import mean_cross_entropy
-from ..summary import reach
+from ..summary import receptive_radius
 
 SHARE = 0.5  # of the free memory, that the prediction of one image may take
 PROBE = 512  # side of the input on which the memory of a network is measured
@@ -161,7 +161,7 @@ class SegmentationNetwork(nn.Module):
         """
         if self._context is None:
             n = self.input_size(8 * self.tile_step)
-            far = reach(self, (self.in_channels, n, n)) if self.pads() else 0
+            far = receptive_radius(self, (self.in_channels, n, n)) if self.pads() else 0
             self._context = -(-far // self.tile_step) * self.tile_step
         return self._context
 

@@ -9,7 +9,7 @@ from minicv import models
 from minicv.backend import memory
 from minicv.models.segmentation import base
 from minicv.models.segmentation.patchwise import PixelwiseNet
-from minicv.models.summary import reach
+from minicv.models.summary import receptive_radius
 from tests import strict_device  # noqa: F401 - makes the device "strict" known
 
 MiB = 2 ** 20
@@ -83,7 +83,7 @@ def test_without_context_tiles_differ_at_their_borders():
 
 
 def test_how_far_an_output_looks():
-    assert reach(PixelwiseNet(2, depth=4), (3, 20, 20)) == 4
+    assert receptive_radius(PixelwiseNet(2, depth=4), (3, 20, 20)) == 4
     for padding, context in (("valid", 0), ("same", 16)):  # of 3x3 convs
         assert models.build("unet", depth=1, padding=padding).context() == pytest.approx(context, abs=6)
     for name, options in [*LOCAL, *DILATED]:
