@@ -29,13 +29,13 @@ POOLS = {"pool": "RoI pooling", "align": "RoIAlign"}
 
 
 def name_of(model: Any) -> str:
-    """Of a detector; a Mask R-CNN is told from another by how it pools."""
+    """Return the name of a detector, for Mask R-CNN with the way it pools."""
     name = model.build_args["model"]
     return NAMES[name] if name != "mask_rcnn" else f"{NAMES[name]}, {POOLS[model.pool]}"
 
 
 def finder(run: Path) -> tuple[str, Any]:
-    """A run's name, and what gives the detections of a picture (C, H, W) that are worth showing."""
+    """Return a detector's name, and a function that returns the detections in an image (C, H, W) to be drawn."""
     model, _ = load_checkpoint(run / "last.safetensors")
     model.eval()
     given = CachedProposals(model.propose, run / "proposals" / "selective_search") if model.needs_proposals else None
@@ -62,8 +62,8 @@ def main() -> None:
     parser.add_argument("data")
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
     parser.add_argument("--split", default="test")
-    parser.add_argument("--by", type=Path, metavar="RUN", help="the run whose F1 score chooses the images (default: the first)")
-    parser.add_argument("--iou", type=float, default=0.5, help="the IoU at which an object counts as found (default: 0.5)")
+    parser.add_argument("--by", type=Path, metavar="RUN", help="the run that chooses the images (default: the first)")
+    parser.add_argument("--iou", type=float, default=0.5, help="IoU at which an object is found (default: 0.5)")
     parser.add_argument("--figure", type=Path, required=True)
     args = parser.parse_args()
     dataset = open_dataset(args.data, args.split)
