@@ -4,13 +4,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from .autograd import Tensor
 from .backend import device_of, is_array, to_device, to_numpy, xp_of
 
-Params = Iterable[Tensor] | list[dict]
+Params = Iterable[Tensor] | Iterable[dict[str, Any]]
 
 
 class Optimizer:
@@ -21,12 +22,12 @@ class Optimizer:
 
     STATE_NAMES: tuple[str, ...] | None = None  # in the state of a parameter; None: any
 
-    def __init__(self, params: Params, **defaults: float):
+    def __init__(self, params: Params, **defaults: Any):
         name = type(self).__name__
         if isinstance(params, Tensor):  # list() would split it into rows, copies that nobody uses
             raise TypeError(f"{name}(params): got one Tensor of shape {params.shape}; pass a list, as in [tensor]")
-        params = list(params)
-        groups = params if any(isinstance(p, dict) for p in params) else [{"params": params}]
+        items: list[Any] = list(params)
+        groups = items if any(isinstance(p, dict) for p in items) else [{"params": items}]
         for g in groups:
             if not isinstance(g, dict) or isinstance(g.get("params"), Tensor | None):
                 raise TypeError(f"{name}(params): pass a list of Tensors, or of dicts with such a list as 'params'")
@@ -53,7 +54,7 @@ class Optimizer:
             group["initial_lr"] = group["lr"]
         self.state: list[dict] = [{} for g in self.param_groups for _ in g["params"]]  # one per parameter, in order
 
-    def checked(self, option: str, value: float | tuple[float, float]) -> float | tuple[float, ...]:
+    def checked(self, option: str, value: Any) -> float | tuple[float, ...]:
         """Return an option as Python's numbers: NumPy's would turn float32 parameters into float64."""
         try:
             numbers = tuple(map(float, value)) if option == "betas" else (float(value),)
@@ -67,7 +68,7 @@ class Optimizer:
         return numbers if option == "betas" else numbers[0]
 
     def zero_grad(self) -> None:
-        """Forget all gradients."""
+        """Delete all gradients."""
         for group in self.param_groups:
             for p in group["params"]:
                 p.grad = None

@@ -1,8 +1,8 @@
 """Losses as means over a batch that several processes share.
 
-Data-parallel training averages the processes' gradients. A mean over n pixels or RoIs that differ in number from
-process to process is then not the mean over all of them, unless each process divides its sum by the same number: the
-mean of the processes' n. ``group`` is a ``training.ProcessGroup``, or None for a process on its own.
+Data-parallel training averages the processes' gradients. If the processes have different numbers n of pixels or RoIs,
+the average of their means is not the mean over all. It is when each process divides its sum by the same number: the
+mean of all n. ``group`` is a ``training.ProcessGroup``, or None for a single process.
 """
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ..data.sample import IGNORE
 
 
 def mean_over_processes(count: int, group: Any) -> float:
-    """The mean of a count over the processes."""
+    """Return the mean of a count over the processes."""
     return count if group is None else float(group.sum(np.array([count], np.float64))[0]) / group.size
 
 
 def mean_cross_entropy(scores: Tensor, label: Tensor, pixel_weight: Tensor | None, group: Any) -> Tensor:
-    """Cross entropy over the pixels of label (N, H, W) that are not void (255), their mean over all processes."""
+    """Return the mean cross entropy over the pixels of label (N, H, W) of all processes that are not void (255)."""
     if group is None:
         return F.cross_entropy(scores, label, ignore_index=IGNORE, pixel_weight=pixel_weight)
     counts = (label.data != IGNORE).astype(scores.dtype)

@@ -1,4 +1,4 @@
-"""Initial weights. Drawn from minicv's generator (``minicv.seed``); shapes as in PyTorch, (out, in, ...)."""
+"""Initial weights, drawn from the generator that ``minicv.seed`` sets; shapes as in PyTorch, (out, in, ...)."""
 from __future__ import annotations
 
 import contextlib
@@ -12,7 +12,7 @@ from ..backend import Array
 
 
 def fan_in(shape: tuple[int, ...]) -> int:
-    """Inputs of one neuron, U-Net's N: in * kernel area, for weights (out, in, ...)."""
+    """Return the inputs of one neuron, U-Net's N: in * kernel area, for weights (out, in, ...)."""
     return int(np.prod(shape[1:]))
 
 
@@ -21,9 +21,9 @@ _blank = False
 
 @contextlib.contextmanager
 def blank() -> Iterator[None]:
-    """``with blank():`` weights are 0 instead of drawn, which takes no time, and no memory until they are used.
+    """Inside ``with blank():`` weights are 0 instead of drawn: this takes no time, and no memory until they are used.
 
-    For networks that are only described or counted, or whose weights are about to be loaded.
+    For networks that are only described or counted, or whose weights are loaded next.
     """
     global _blank
     before, _blank = _blank, True
@@ -34,7 +34,7 @@ def blank() -> Iterator[None]:
 
 
 def normal(shape: tuple[int, ...], std: float) -> Array:
-    """Gaussian with mean 0, float32."""
+    """Return Gaussian numbers of mean 0, float32."""
     if _blank:
         return zeros(shape)
     values = backend.rng().standard_normal(shape)
@@ -43,7 +43,7 @@ def normal(shape: tuple[int, ...], std: float) -> Array:
 
 
 def he_normal(shape: tuple[int, ...], fan: int | None = None) -> Array:
-    """Gaussian of std sqrt(2/N), N inputs per neuron: keeps the variance through ReLU layers.
+    """Return Gaussian numbers of std sqrt(2/N), N inputs per neuron: ReLU layers then keep the variance.
 
     He et al. (2015), eq. (10); U-Net, sec. 3. ``fan`` overrides N, as a transposed convolution needs.
     """
@@ -51,7 +51,7 @@ def he_normal(shape: tuple[int, ...], fan: int | None = None) -> Array:
 
 
 def khwc_layout(w: Array) -> Array:
-    """The same kernel (O, C, KH, KW), in memory as (KH, KW, C, O): ``minicv/fast`` takes its taps without a copy.
+    """Return the same kernel (O, C, KH, KW), in memory (KH, KW, C, O): ``minicv/fast`` reads its taps without a copy.
 
     A step of a 3x3 convolution of 512 channels on maps of 2x2 takes 0.43 of the time.
     """
@@ -59,10 +59,10 @@ def khwc_layout(w: Array) -> Array:
 
 
 def zeros(shape: tuple[int, ...]) -> Array:
-    """All 0, float32."""
+    """Return zeros, float32."""
     return backend.xp().zeros(shape, np.float32)
 
 
 def ones(shape: tuple[int, ...]) -> Array:
-    """All 1, float32."""
+    """Return ones, float32."""
     return backend.xp().ones(shape, np.float32)

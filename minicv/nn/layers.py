@@ -1,6 +1,6 @@
 """Layers: an operation of ``minicv.ops`` with its parameters. Names, arguments and defaults as in ``torch.nn``.
 
-One thing differs from PyTorch: weights start as He et al. (2015) propose, std sqrt(2/N), and biases at 0.
+One difference from PyTorch: weights start as He et al. (2015) propose, with std sqrt(2/N), and biases at 0.
 """
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Size = int | tuple[int, int]
 
 
 def check_channels(name: str, in_channels: int, out_channels: int, groups: int) -> None:
-    """``ValueError``, in the name of a layer, for channels that the groups do not divide."""
+    """Raise ``ValueError``, in the name of a layer, for channels that the groups do not divide."""
     if min(in_channels, out_channels, groups) < 1 or in_channels % groups or out_channels % groups:
         raise ValueError(f"{name}: groups={groups} must divide in_channels={in_channels} and "
                          f"out_channels={out_channels}, all at least 1")
@@ -50,7 +50,7 @@ class ConvTranspose2d(Module):
         check_channels("ConvTranspose2d", in_channels, out_channels, groups)
         KH, KW = pair(kernel_size, "ConvTranspose2d(kernel_size)", 1)
         sh, sw = pair(stride, "ConvTranspose2d(stride)", 1)
-        # Each output pixel is reached by KH KW / (sh sw) taps from each input channel: that is its N.
+        # KH KW / (sh sw) taps of each input channel reach an output pixel: its N is their number.
         fan = max(1, in_channels // groups * KH * KW // (sh * sw))
         self.weight = Parameter(init.khwc_layout(init.he_normal((in_channels, out_channels // groups, KH, KW), fan)))
         self.bias = Parameter(init.zeros((out_channels,))) if bias else None
@@ -102,7 +102,7 @@ class LeakyReLU(Module):
 
 
 class Dropout(Module):
-    """In training, each number is 0 with probability ``p``, the others grow by 1/(1-p)"""
+    """In training, set each number to 0 with probability ``p``, and multiply the others by 1/(1-p)"""
 
     def __init__(self, p: float = 0.5):
         self.p = p
@@ -131,12 +131,11 @@ class MaxPool2d(Module):
 
 
 class BatchNorm2d(Module):
-    """Each channel to mean 0 and variance 1 over batch and pixels, then times ``weight`` plus ``bias``, both (C,).
+    """Normalize each channel to mean 0 and variance 1 over batch and pixels, then times ``weight`` plus ``bias``, (C,).
 
-    Running averages of mean and variance, used in evaluation, are buffers, as in PyTorch. ``group``: processes over
-    whose whole batch it normalizes (``Training(sync_batch_norm=True)`` sets it); None for this process's own.
-    ``frozen``: it normalizes by the running averages in training, too, and changes none of its numbers
-    (``freeze_bn``).
+    Buffers hold the running averages of mean and variance, which evaluation uses, as in PyTorch. ``group``: the
+    processes whose whole batch is normalized together (``Training(sync_batch_norm=True)`` sets it); None for this
+    process alone. ``frozen``: training, too, normalizes by the running averages and changes nothing (``freeze_bn``).
     """
 
     running_mean: Array

@@ -1,4 +1,4 @@
-"""Module: a network of named parts, each with its parameters. A part, or a parameter, may have several names (tied)."""
+"""Module: a network of named parts with their parameters. A part or a parameter may have several names (tied)."""
 from __future__ import annotations
 
 import contextlib
@@ -24,7 +24,7 @@ class Parameter(Tensor):
 
 
 def some(names: list[str], most: int = 5) -> str:
-    """The first of the names, and how many more there are."""
+    """Return the first of the names, and the number of the others."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
@@ -123,26 +123,26 @@ class Module:
         return (array for _, array in self.named_buffers(recurse=recurse))
 
     def num_parameters(self) -> int:
-        """How many numbers are trained."""
+        """Return the number of trained numbers."""
         return sum(p.size for p in self.parameters())
 
     def zero_grad(self) -> None:
-        """Forget all gradients."""
+        """Delete all gradients."""
         for p in self.parameters():
             p.grad = None
 
     def train(self, mode: bool = True) -> Module:
-        """Training mode (dropout drops, batch norm uses the batch) for this module and all inside; returns it."""
+        """Set training mode (dropout drops, batch norm uses the batch) here and in all modules inside; return self."""
         for module in self.modules():
             module.training = mode
         return self
 
     def eval(self) -> Module:
-        """Evaluation mode; returns the module."""
+        """Set evaluation mode; return the module."""
         return self.train(False)
 
     def to(self, device: str) -> Module:
-        """Move all parameters and buffers to ``"numpy"`` or ``"cupy"``, in place; returns the module."""
+        """Move all parameters and buffers to ``"numpy"`` or ``"cupy"``, in place; return the module."""
         for p in self.parameters():
             p.data, p.grad = backend.to_device(p.data, device), None
         self._set_buffers({name: backend.to_device(array, device) for name, array in self.named_buffers()})
@@ -156,17 +156,16 @@ class Module:
             setattr(module, attribute, replaced.get(id(old), old))
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """Copies of all parameters and buffers as NumPy arrays, by dotted name; what is tied, under each name."""
+        """Return copies of all parameters and buffers as NumPy arrays, by dotted name; tied ones under each name."""
         state = {name: backend.to_numpy(p.data).copy() for name, p in self.named_parameters(remove_duplicate=False)}
         for name, array in self.named_buffers(remove_duplicate=False):
             state[name] = backend.to_numpy(array).copy()
         return state
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
-        """Take over values by name. ``ValueError`` naming what is missing, unexpected, or of another shape.
+        """Load values by name. ``ValueError`` names what is missing, unexpected, or has another shape.
 
-        So is a parameter with several names that has several values in the state. Nothing is changed unless everything
-        fits.
+        Tied names must have equal values in the state. Unless everything fits, nothing changes.
         """
         parameters = dict(self.named_parameters(remove_duplicate=False))
         buffers = dict(self.named_buffers(remove_duplicate=False))
@@ -180,7 +179,7 @@ class Module:
             ("missing", own.keys() - state.keys()), ("unexpected", state.keys() - own.keys())) if names]
         wrong += [f"{name}: {tuple(state[name].shape)} in the state, {shape} in the model"
                   for name, shape in own.items() if name in state and tuple(state[name].shape) != shape]
-        first: dict[int, str] = {}  # of each parameter and buffer, its first name
+        first: dict[int, str] = {}  # the first name of each parameter and buffer
         for name, value in [*parameters.items(), *buffers.items()]:
             tied = first.setdefault(id(value), name)
             if tied != name and not wrong and not np.array_equal(state[tied], state[name], equal_nan=True):
@@ -202,7 +201,7 @@ class Module:
         return f"{type(self).__name__}({self.extra_repr()}" + ("\n" + "\n".join(inside) + "\n)" if inside else ")")
 
     def extra_repr(self) -> str:
-        """What ``repr`` shows between the brackets."""
+        """Return what ``repr`` shows between the parentheses."""
         return ""
 
 
@@ -213,13 +212,13 @@ class Sequential(Module):
         for i, module in enumerate(modules):
             setattr(self, str(i), module)
 
-    def __iter__(self) -> Iterator[Module]:
+    def __iter__(self) -> Iterator[Any]:
         return (v for v in vars(self).values() if isinstance(v, Module))
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
-    def __getitem__(self, i: int) -> Module:
+    def __getitem__(self, i: int) -> Any:
         return list(self)[i]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -243,10 +242,10 @@ _one_at_a_time = threading.RLock()
 
 @contextlib.contextmanager
 def evaluating(model: Module) -> Iterator[None]:
-    """Inside, ``model`` is in evaluation mode; afterwards each of its modules is in the mode that it was in.
+    """Set ``model`` to evaluation mode inside the ``with`` block; then restore the mode of each of its modules.
 
-    One thread at a time: threads that prepare examples may ask the same RPN for proposals, and what one of them
-    restores must not be what another is in the middle of.
+    One thread at a time: threads that prepare examples may ask the same RPN for proposals, and one must not restore the
+    modes while another computes.
     """
     with _one_at_a_time:
         modes = [(module, module.training) for module in model.modules()]

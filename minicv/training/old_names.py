@@ -15,6 +15,8 @@ OLD_NAMES: dict[str, dict[str, str]] = {
     "models": {},
     "options": {  # arguments of the models' classes
         "trunk": "backbone", "stage": "cut_at", "trunk_options": "backbone_options",
+        "googlenet.large": "branch3_kernel",
+        **{f"fcn{stride}s.size": "backbone_preset" for stride in (8, 16, 32)},
         "short": "min_size", "long": "max_size", "search": "proposal_max_size",
         "foreground": "foreground_fraction", "background": "background_iou",
         "score": "score_threshold", "most": "max_detections", "scales": "anchor_scales", "ratios": "anchor_ratios",

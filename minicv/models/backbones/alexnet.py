@@ -12,14 +12,14 @@ Side lengths of the maps and channels of the paper preset:
      v  max pool 3x3, stride 2           6 x 256
      v  fc6, fc7, fc8                   4096, 4096, 1000, with dropout before fc6 and fc7
 
-ReLU after each layer but the last. Windows of the pools overlap (sec. 3.4).
+ReLU after each layer but the last. The windows of the pools overlap (sec. 3.4).
 
 Differs from the paper: one column where the paper has two on two GPUs, with 64, 192, 384, 256, 256 channels instead of
-96, 256, 384, 384, 256, and no local response normalisation; ``lrn=True`` puts it back where sec. 3.3 has it. Dropout
-stands before fc6 and fc7, where the paper has it behind them. Weights start as He et al. (2015) propose and biases at
+96, 256, 384, 384, 256, and no local response normalization; ``lrn=True`` adds it where sec. 3.3 has it. Dropout stands
+before fc6 and fc7, where the paper has it behind them. Weights start as He et al. (2015) propose and biases at
 0; the paper draws weights from N(0, 0.01) and starts the biases of conv2, conv4, conv5 and the fully connected layers
-at 1. Average pooling to 6x6 before fc6 lets pictures of other sizes through; at 224 it changes nothing. This is
-torchvision's AlexNet, its weights load by name. ``compact``: a quarter of the channels, 128 neurons, pictures of 64x64,
+at 1. Average pooling to 6x6 before fc6 admits images of other sizes; at 224 it changes nothing. This is torchvision's
+AlexNet; its weights load by name. ``compact``: a quarter of the channels, 128 neurons, images of 64x64,
 10 classes.
 Asserted by the tests: 61,100,840 parameters, 714,188,480 MACs at 224x224."""
 from __future__ import annotations

@@ -46,6 +46,7 @@ class Classifier(nn.Module):
     SMALL_HEAD: dict[str, Any] = {}  # options that make the classification layers small, for networks to be cut
     stride = out_channels = 0  # of the last map, set by ``cut``
     frozen = False
+    channels: dict[str, int]
 
     def __init__(self, num_classes: int, in_channels: int, width: int):
         if min(num_classes, in_channels, width) < 1:
@@ -167,8 +168,9 @@ class LayerwiseClassifier(Classifier):
         del self.classifier
         self.IGNORED_WEIGHTS = ("classifier.", *(f"features.{i}." for i in range(end, count)))
         convs = [m for layer in layers for m in layer.modules() if isinstance(m, nn.Conv2d)]
-        pools = [layer for layer in layers if isinstance(layer, nn.MaxPool2d)]
-        self.stride = math.prod(pair(layer.stride, "stride", 1)[0] for layer in (*convs, *pools))
+        strides = [pair(m.stride, "stride", 1)[0] for layer in layers for m in layer.modules()
+                   if isinstance(m, nn.Conv2d | nn.MaxPool2d)]
+        self.stride = math.prod(int(n) for n in strides)
         self.out_channels = convs[-1].weight.shape[0]
         if stage != "head":
             self.MIN_SIZE = self.stride  # pixels: the poolings that are removed need more

@@ -9,7 +9,7 @@ Table 1, the paper preset; side lengths of the maps and channels:
                v  inception 5a, 5b         7 x 1024    v  average      1 x 1024
                v  dropout, fc             1000
 
-Figure 2(b), the inception module. Cheap 1x1 convolutions reduce the channels in front of the expensive ones:
+Figure 2(b), the inception module. Cheap 1x1 convolutions reduce the channels before the expensive ones:
 
                  +--> 1x1 --------------+
         input ---+--> 1x1 --> 3x3 ------+--> concatenated channels
@@ -17,15 +17,17 @@ Figure 2(b), the inception module. Cheap 1x1 convolutions reduce the channels in
                  +--> max pool --> 1x1 -+
 
 Differs from the paper, as torchvision does, whose weights load by name: batch norm (eps 1e-3) instead of a bias follows
-every convolution; the branch drawn as 5x5 has a 3x3 kernel, a slip that the weights have kept (``large`` 5 is the
-paper's, with 7,005,832 parameters); no local response normalization stands behind the first pool and before the second
-(``lrn`` puts both there); the pool before 5a is 2x2 instead of 3x3, and pools round sizes up. Dropout is table 1's 0.4
+every convolution; the branch drawn as 5x5 has a 3x3 kernel, a slip that the weights keep (``branch3_kernel`` 5 is
+the paper's, with 7,005,832 parameters); no local response normalization behind the first pool and before the second
+(``lrn`` adds both); the pool before 5a is 2x2 instead of 3x3, and pools round sizes up. Dropout is table 1's 0.4
 in the paper preset, torchvision's 0.2 otherwise. There are no auxiliary classifiers, which only help to train the lower
-layers (sec. 5); those in the file of weights are passed over. That file wants ``transform_input=True``, as it was
-trained on pictures in -1..1. ``compact``: a quarter of the channels, pictures of 64x64, 10 classes.
+layers (sec. 5); those in the file of weights are ignored. That file needs ``transform_input=True``: it was trained on
+images in -1..1. ``compact``: a quarter of the channels, images of 64x64, 10 classes.
 Asserted by the tests: 6,624,904 parameters, torchvision's count without auxiliary classifiers (13,004,888 with them).
 """
 from __future__ import annotations
+
+from typing import Any
 
 from ... import nn
 from ... import ops as F
@@ -52,14 +54,14 @@ class ConvNormReLU(nn.Module):
 
 
 class Inception(nn.Module):
-    """Figure 2(b): four views of the input at different scales, side by side"""
+    """Figure 2(b): convolutions of the input at several scales, concatenated"""
 
     def __init__(self, in_channels: int, c1: int, c3_reduce: int, c3: int, c5_reduce: int, c5: int, pool: int,
-                 large: int = 3):
+                 kernel: int = 3):
         self.branch1 = ConvNormReLU(in_channels, c1, 1)
         self.branch2 = nn.Sequential(ConvNormReLU(in_channels, c3_reduce, 1), ConvNormReLU(c3_reduce, c3, 3, padding=1))
         self.branch3 = nn.Sequential(ConvNormReLU(in_channels, c5_reduce, 1),
-                                     ConvNormReLU(c5_reduce, c5, large, padding=large // 2))
+                                     ConvNormReLU(c5_reduce, c5, kernel, padding=kernel // 2))
         self.branch4 = nn.Sequential(nn.MaxPool2d(3, stride=1, padding=1), ConvNormReLU(in_channels, pool, 1))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -70,8 +72,8 @@ class GoogLeNet(Classifier):
     """(N, in_channels, H, W) -> scores (N, num_classes).
 
     ``width`` channels after conv1, the others in proportion. ``transform_input``: expect RGB as torchvision's other
-    networks do (ImageNet's mean and deviation) and turn it into -1..1. ``large``: kernel of figure 2(b)'s
-    5x5 branch, 3 or 5. ``lrn``: local response normalization.
+    networks do (ImageNet's mean and deviation) and turn it into -1..1. ``branch3_kernel``: of figure
+    2(b)'s 5x5 branch, 3 or 5. ``lrn``: local response normalization.
     """
 
     PRESETS = {"paper": {"dropout": 0.4}, "compact": {"num_classes": 10, "width": 16}}
@@ -80,13 +82,13 @@ class GoogLeNet(Classifier):
     IGNORED_WEIGHTS = ("aux1.", "aux2.")
 
     def __init__(self, num_classes: int = 1000, in_channels: int = 3, width: int = 64, dropout: float = 0.2,
-                 transform_input: bool = False, large: int = 3, lrn: bool = False):
+                 transform_input: bool = False, branch3_kernel: int = 3, lrn: bool = False):
         super().__init__(num_classes, in_channels, width)
         if width % 8:
             raise ValueError(f"GoogLeNet(width={width}): must be a multiple of 8, so that all channels of table 1, "
                              "times width/64, are whole numbers")
-        if large not in (3, 5):
-            raise ValueError(f"GoogLeNet(large={large}): 3, torchvision's, or 5, the paper's")
+        if branch3_kernel not in (3, 5):
+            raise ValueError(f"GoogLeNet(branch3_kernel={branch3_kernel}): 3, torchvision's, or 5, the paper's")
         if transform_input and in_channels != 3:
             raise ValueError(f"GoogLeNet(transform_input=True) is for RGB, got in_channels={in_channels}")
         self.transform_input, self.dropout, self.lrn, c = transform_input, dropout, lrn, width * 3
@@ -94,27 +96,28 @@ class GoogLeNet(Classifier):
         self.conv2 = ConvNormReLU(width, width, 1)
         self.conv3 = ConvNormReLU(width, c, 3, padding=1)
         for name, channels in INCEPTION.items():
-            channels = [n * width // 64 for n in channels]
-            setattr(self, f"inception{name}", Inception(c, *channels, large))
-            c = channels[0] + channels[2] + channels[4] + channels[5]
+            c1, c3_reduce, c3, c5_reduce, c5, pool = (n * width // 64 for n in channels)
+            setattr(self, f"inception{name}", Inception(
+                c, c1=c1, c3_reduce=c3_reduce, c3=c3, c5_reduce=c5_reduce, c5=c5, pool=pool, kernel=branch3_kernel))
+            c = c1 + c3 + c5 + pool
         self.fc = nn.Linear(c, num_classes)
 
     def stages(self, x: Tensor) -> dict[str, Tensor]:
-        """The maps after "conv1", "conv3", "inception3a" ... "inception5b", each before the pool that follows."""
+        """Return the maps after "conv1", "conv3", "inception3a" ... "inception5b", each before the following pool."""
         self.check(x)
         if self.transform_input:
             x = to_plus_minus_one(x)
-        maps = {"conv1": self.conv1(x)}
-        x = self.normalized(F.max_pool2d(maps["conv1"], 3, stride=2, ceil_mode=True))
-        maps["conv3"] = x = self.normalized(self.conv3(self.conv2(x)))
+        maps: dict[str, Any] = {"conv1": self.conv1(x)}
+        y: Any = self.normalized(F.max_pool2d(maps["conv1"], 3, stride=2, ceil_mode=True))
+        maps["conv3"] = y = self.normalized(self.conv3(self.conv2(y)))
         for name in INCEPTION:
             if name in ("3a", "4a", "5a"):
-                x = F.max_pool2d(x, 2 if name == "5a" else 3, stride=2, ceil_mode=True)
-            maps[f"inception{name}"] = x = getattr(self, f"inception{name}")(x)
+                y = F.max_pool2d(y, 2 if name == "5a" else 3, stride=2, ceil_mode=True)
+            maps[f"inception{name}"] = y = getattr(self, f"inception{name}")(y)
         return maps
 
-    def normalized(self, x: Tensor) -> Tensor:
-        """Local response normalization, if asked for, as AlexNet's but with k = 1 (the authors' code)."""
+    def normalized(self, x: Any) -> Tensor:
+        """Apply local response normalization with ``lrn``: AlexNet's, but with k = 1 (the authors' code)."""
         return F.local_response_norm(x, 5, alpha=1e-4, beta=0.75, k=1) if self.lrn else x
 
     def head(self, x: Tensor) -> Tensor:
@@ -122,6 +125,6 @@ class GoogLeNet(Classifier):
 
 
 def to_plus_minus_one(x: Tensor) -> Tensor:
-    """From (p - mean) / std, as ``normalize`` makes it, to (p - 0.5) / 0.5, for RGB values p in 0..1."""
+    """Turn (p - mean) / std, which ``normalize`` returns, into (p - 0.5) / 0.5, for RGB values p in 0..1."""
     scale, shift = (Tensor(a.reshape(1, 3, 1, 1).astype(x.dtype)).to(x.device) for a in (STD / 0.5, (MEAN - 0.5) / 0.5))
     return x * scale + shift

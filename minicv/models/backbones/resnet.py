@@ -17,7 +17,7 @@ Figure 5, the blocks: y = F(x) + x, eq. (1), or F(x) + W x where the sizes diffe
 Batch norm follows each convolution (sec. 3.4). The first block of layer2, 3 and 4 has stride 2.
 
 Dilated (DeepLabv3, Chen et al., 2017, sec. 3.1 and 3.2; PSPNet): with ``output_stride`` 16 or 8, layer4, or layer3 and
-layer4, keep their map as large as the one before, and the convolutions behind the stride that is left out are dilated
+layer4, keep their map as large as the one before, and the convolutions behind the omitted stride are dilated
 instead, each by twice as much. A dilated network computes what the strided one does, at more places: the same weights
 run at every output stride. ``multi_grid`` dilates the blocks of layer4 further, each by its own factor.
 
@@ -25,13 +25,14 @@ Differs from the papers: the stride of a bottleneck stands at its 3x3 instead of
 torchvision, whose weights load by name. So the first 3x3 of a layer without its stride still reads the finer map, and
 keeps the dilation of the layer before, as with torchvision's ``replace_stride_with_dilation``: at output stride 16
 and multi-grid (1, 2, 4) the dilations of layer4 are (1, 4, 8), where DeepLabv3, whose ResNet strides at the end of
-layer3, has (2, 4, 8). ``compact``: a quarter of the channels, half of the blocks, pictures of 64x64, 10 classes.
+layer3, has (2, 4, 8). ``compact``: a quarter of the channels, half of the blocks, images of 64x64, 10 classes.
 Asserted by the tests: 11,689,512 / 21,797,672 / 25,557,032 / 44,549,160 parameters for 18 / 34 / 50 / 101 layers;
 4,089,184,256 MACs of resnet50 at 224x224.
 """
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from ... import nn
 from ... import ops as F
@@ -43,7 +44,7 @@ DILATED = {32: (False, False, False), 16: (False, False, True), 8: (False, True,
 
 
 def shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Module | None:
-    """The projection of eq. (2), or None where x can be added as it is."""
+    """Return the projection of eq. (2), or None where x can be added unchanged."""
     if stride == 1 and in_channels == out_channels:
         return None
     return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels))
@@ -97,7 +98,7 @@ class ResNet(Classifier):
 
     ``layers``: blocks per layer. ``width`` channels after conv1; layers have 1, 2, 4 and 8 times as many, and a
     ``bottleneck`` block puts out four times that. ``output_stride`` 32, 16 or 8: how many times smaller layer4's map is
-    than the picture; or ``replace_stride_with_dilation``, three times True or False, for layer2, layer3 and layer4.
+    than the image; or ``replace_stride_with_dilation``, three times True or False, for layer2, layer3 and layer4.
     ``multi_grid``: a factor for the dilation of each block of layer4. ``channels``: those of each named map.
     ``residual=False`` leaves out the shortcuts: the plain networks of figure 3 that sec. 4.1 compares with.
     """
@@ -141,12 +142,12 @@ class ResNet(Classifier):
         self.fc = nn.Linear(c, num_classes)
 
     def stages(self, x: Tensor) -> dict[str, Tensor]:
-        """The maps after "conv1" (with its ReLU, before the pool), "layer1", "layer2", "layer3" and "layer4"."""
+        """Return the maps after "conv1" (with its ReLU, before the pool), "layer1", "layer2", "layer3" and "layer4"."""
         self.check(x)
-        maps = {"conv1": F.relu(self.bn1(self.conv1(x)))}
-        x = F.max_pool2d(maps["conv1"], 3, stride=2, padding=1)
+        maps: dict[str, Any] = {"conv1": F.relu(self.bn1(self.conv1(x)))}
+        y: Any = F.max_pool2d(maps["conv1"], 3, stride=2, padding=1)
         for name in self.layer_names:
-            maps[name] = x = getattr(self, name)(x)
+            maps[name] = y = getattr(self, name)(y)
         return maps
 
     def cut(self, stage: str) -> None:
@@ -167,7 +168,7 @@ class ResNet(Classifier):
 
 
 def presets(layers: tuple[int, ...], bottleneck: bool) -> dict[str, dict]:
-    """``paper``, and ``compact`` with half of the blocks."""
+    """Return the presets "paper", and "compact" with half of the blocks."""
     half = tuple((n + 1) // 2 for n in layers)
     return {"paper": {"layers": layers, "bottleneck": bottleneck},
             "compact": {"layers": half, "bottleneck": bottleneck, "width": 16, "num_classes": 10}}

@@ -10,13 +10,13 @@ Table 1, configuration D (VGG16), the paper preset; side lengths of the maps and
      v  conv5_1, conv5_2, conv5_3       14 x 512     v  max pool         7 x 512
      v  fc6, fc7, fc8                  4096, 4096, 1000, with dropout after fc6 and fc7
 
-All convolutions are 3x3 with padding 1, each followed by a ReLU: two of them see as much as one 5x5, three as a 7x7,
-with fewer weights and more ReLUs (sec. 2.3). ``depth`` 11, 13, 16 or 19 is configuration A, B, D or E.
+All convolutions are 3x3 with padding 1, each followed by a ReLU: two have the receptive field of one 5x5, three that
+of a 7x7, with fewer weights and more ReLUs (sec. 2.3). ``depth`` 11, 13, 16 or 19 is configuration A, B, D or E.
 
-Differs from the paper: average pooling to 7x7 before fc6 lets pictures of other sizes through; at 224 it changes
-nothing. The weights start as He et al. (2015) propose, not from a shallower trained network. ``batch_norm`` is
-torchvision's addition; its weights load by name. ``compact``: an eighth of the channels, 128 neurons, pictures of
-64x64, 10 classes, and batch norm.
+Differs from the paper: average pooling to 7x7 before fc6 admits images of other sizes; at 224 it changes nothing.
+Weights start as He et al. (2015) propose, not from a shallower trained network. ``batch_norm`` is torchvision's
+addition; its weights load by name. ``compact``: an eighth of the channels, 128 neurons, images of 64x64, 10 classes,
+and batch norm.
 Asserted by the tests: 138,357,544 parameters, 15,470,264,320 MACs at 224x224.
 """
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Xception: Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions", CVPR 2017, modified by DeepLab.
 
-That is by Chen et al., "Encoder-Decoder with Atrous Separable Convolution for Semantic Image Segmentation", ECCV 2018,
-sec. 3.2. DeepLabv3+, Fig. 4, the paper preset ("Aligned Xception 65"); side lengths of the maps and channels:
+The modification is from Chen et al., "Encoder-Decoder with Atrous Separable Convolution for Semantic Image
+Segmentation", ECCV 2018, sec. 3.2. DeepLabv3+, Fig. 4, the paper preset ("Aligned Xception 65"); side lengths of the
+maps and channels:
 
     299 x 3    v  conv1 3x3, stride 2; conv2 3x3        150 x 64      entry flow
                v  block1  128 128 128, stride 2          75 x 128
@@ -25,7 +26,7 @@ the stride.
 
 Differs from the paper: nothing in the text; but the network of its released weights leaves out the additional ReLU
 within blocks.
-``compact``: a quarter of the channels, 4 blocks in the middle, pictures of 64x64, 10 classes.
+``compact``: a quarter of the channels, 4 blocks in the middle, images of 64x64, 10 classes.
 Asserted by the tests: 39,916,312 parameters.
 """
 from __future__ import annotations
@@ -70,11 +71,11 @@ class Block(nn.Module):
             self.shortcut = nn.Sequential(nn.Conv2d(in_channels, c3, 1, stride, bias=False), nn.BatchNorm2d(c3))
 
     def inner(self, x: Tensor) -> Tensor:
-        """The map between the second and the third separable convolution, before any stride."""
+        """Return the map between the second and the third separable convolution, before any stride."""
         return F.relu(self.conv2(F.relu(self.conv1(F.relu(x)))))
 
     def outer(self, x: Tensor, inner: Tensor) -> Tensor:
-        """The block's result from its input and its inner map."""
+        """Return the block's output, given its input and its inner map."""
         return self.conv3(inner) + (x if self.shortcut is None else self.shortcut(x))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -85,7 +86,7 @@ class Xception(Classifier):
     """(N, in_channels, H, W) -> scores (N, num_classes).
 
     ``width`` channels after conv1, the others in proportion; ``middle`` blocks in the middle flow. ``output_stride``
-    32, 16 or 8: how many times smaller the last map is than the picture; the same weights run at each of them.
+    32, 16 or 8: how many times smaller the last map is than the image; the same weights run at each of them.
     ``multi_grid``: factors for the dilation of conv3, conv4 and conv5. ``channels``: those of each named map.
     """
 
@@ -119,7 +120,7 @@ class Xception(Classifier):
         self.channels = {"block2_inner": c256, "middle": c728, "conv5": c2048}
 
     def stages(self, x: Tensor) -> dict[str, Tensor]:
-        """The maps "conv2", "block1", "block2_inner", "block2", "block3", "middle", "exit_block" and "conv5"."""
+        """Return the maps "conv2", "block1", "block2_inner", "block2", "block3", "middle", "exit_block" and "conv5"."""
         self.check(x)
         maps = {"conv2": F.relu(self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))))}
         maps["block1"] = self.block1(maps["conv2"])

@@ -1,4 +1,4 @@
-"""What all networks that label every pixel have in common: their losses and how they predict images of any size."""
+"""What all segmentation networks share: their losses, and prediction of images of any size."""
 from __future__ import annotations
 
 import math
@@ -16,7 +16,7 @@ from ...data.augment.unet import mirror_pad, standardize
 from ..distributed import mean_cross_entropy
 from ..summary import receptive_radius
 
-SHARE = 0.5  # of the free memory, that the prediction of one image may take
+SHARE = 0.5  # of the free memory that the prediction of one image may take
 PROBE = 512  # side of the input on which the memory of a network is measured
 SMALLEST = 64  # side of a tile, however little memory is free
 
@@ -42,8 +42,8 @@ class SegmentationNetwork(nn.Module):
     """Scores for every pixel: ``forward``: (N, in_channels, H, W) -> (N, K, H', W').
 
     A network whose output is smaller than its input (U-Net), or that only takes some sizes, overrides ``output_size``
-    and ``input_size``; those here are of a network that takes any size and returns the same. ``tile_step``: tiles start
-    at multiples of it, so that poolings and strides meet the pixels that they meet in the whole image.
+    and ``input_size``; these versions accept any size and return the same. ``tile_step``: tiles start at multiples of
+    it, so that poolings and strides fall on the same pixels as in the whole image.
     """
 
     in_channels: int
@@ -54,15 +54,15 @@ class SegmentationNetwork(nn.Module):
     _bytes_per_pixel: float | None = None
 
     def output_size(self, size: int) -> int:
-        """Side length of the output for an input of this side length; ``ValueError`` if that does not work."""
+        """Return the side of the output for an input of this side; ``ValueError`` if that does not work."""
         return size
 
     def input_size(self, output: int) -> int:
-        """The smallest input side that works and gives at least this output side."""
+        """Return the smallest input side that works and gives at least this output side."""
         return output
 
     def losses(self, x: Tensor, label: Tensor, pixel_weight: Tensor | None = None) -> dict[str, Tensor]:
-        """The terms of the training loss: cross entropy over the pixels of label (N, H', W'), void (255) left out."""
+        """Return the terms of the loss: cross entropy over the pixels of label (N, H', W') that are not void (255)."""
         return {"loss": mean_cross_entropy(self(x), label, pixel_weight, self.group)}
 
     @no_grad()
@@ -70,16 +70,16 @@ class SegmentationNetwork(nn.Module):
                 context: int | None = None) -> list[Segmentation]:
         """Label every pixel of images (C, H, W) of any size by the overlap-tile strategy (U-Net, Fig. 2).
 
-        ``tile``: side of an output tile, the pixels labeled at once, rounded up to a multiple of ``tile_step``.
-        What the network looks at around them is added on each side (``context``), so that a tile gets the labels that
-        it has in the whole image. The exception is pooling over the whole map (PSPNet, ASPP's image pooling): it sees
-        the tile and its context only. None: the image in one piece, or, where that would take more than half of the
-        free memory, in tiles that do not; a warning then names their side.
+        ``tile``: side of an output tile, the pixels labeled at once, rounded up to a multiple of ``tile_step``. Its
+        input has as much ``context`` on each side as the network sees, so a tile gets the same labels as in the whole
+        image. The exception is pooling over the whole map (PSPNet, ASPP's image pooling), which sees only the tile and
+        its context. None: the image in one piece, or, where that would take more than half of the free memory, in tiles
+        that fit; a warning then names their side.
 
-        Gray values are standardized, as in training; beyond the borders of the image U-Net sees it mirrored.
+        Gray values are standardized, as in training; U-Net sees the image mirrored beyond its borders.
         ``average``: the mean probability over the image turned by right angles and mirrored, 8 versions (U-Net, sec. 4,
-        averages over 7 rotated ones). ``context``: fewer pixels around a tile than that, for speed; tiles then differ
-        at their borders. Raises ``ValueError`` for numbers that do not work and for arrays that are no such images.
+        averages over 7 rotated ones). ``context``: fewer pixels around a tile, for speed; the labels then differ at
+        the borders of tiles. Raises ``ValueError`` for numbers that do not work and for arrays of another shape.
         """
         name = type(self).__name__
         if tile is not None and tile < 1:
@@ -108,7 +108,7 @@ class SegmentationNetwork(nn.Module):
         return Segmentation(total.argmax(axis=0), total / 8)
 
     def _probabilities(self, image: np.ndarray, tile: int | None, context: int | None) -> np.ndarray:
-        """Of each class at each pixel, float32 (K, H, W)."""
+        """Return the probability of each class at each pixel, float32 (K, H, W)."""
         _, H, W = image.shape
         rows, columns = self._spans(H, tile, context), self._spans(W, tile, context)
         top, left = -rows[0].first, -columns[0].first
@@ -129,7 +129,7 @@ class SegmentationNetwork(nn.Module):
         return result
 
     def _spans(self, size: int, tile: int | None, context: int | None) -> list[Span]:
-        """How a side of ``size`` pixels is cut."""
+        """Return the tiles of a side of ``size`` pixels."""
         n = self.input_size(size)
         if tile is None or tile >= size:
             margin = (n - self.output_size(n)) // 2
@@ -151,11 +151,11 @@ class SegmentationNetwork(nn.Module):
         return spans
 
     def pads(self) -> bool:
-        """Is the output as large as the input, because convolutions pad their maps?"""
+        """Return whether the output is as large as the input, because convolutions pad their maps."""
         return self.output_size(n := self.input_size(1)) == n
 
     def context(self) -> int:
-        """How many pixels around an output tile are part of its input: as far as an output looks.
+        """Return how many pixels around an output tile belong to its input: the reach of an output.
 
         A multiple of ``tile_step``; 0 for a network whose output is smaller than its input by as much.
         """
@@ -166,10 +166,10 @@ class SegmentationNetwork(nn.Module):
         return self._context
 
     def _fitting_tile(self, size: tuple[int, int]) -> tuple[int | None, int | None]:
-        """The side of a tile that takes at most ``SHARE`` of the free memory; None where the image (H, W) itself does.
+        """Return the side of a tile that takes at most ``SHARE`` of the free memory; None if the whole image fits.
 
-        The memory is that of an input of ``PROBE`` pixels a side, measured, and grows with the number of pixels. Beside
-        the side stands the context: less than the network's own where that would take more than half of an input.
+        The memory of an input of ``PROBE`` pixels a side is measured, and grows with the number of pixels. Also return
+        the context: less than the network's own if that would fill more than half of an input.
         """
         pixels, n, like = math.prod(map(self.input_size, size)), self.input_size(PROBE), next(self.parameters()).data
         free = free_memory(like) if pixels > n * n else None

@@ -5,18 +5,19 @@ neuron o, read as (C, side, side), is a filter, and the neuron is that filter at
 
     y_o = b_o + sum_{c,i,j} w[o, (c, i, j)] x[c, i, j]    ->    conv2d of x with W[o, c, i, j], without padding
 
-Number for number the same weights; so the number of parameters is the same, and so is the output, as a map of 1 x 1. On
-a larger picture the filter fits at several places, and the output is a grid: the classifier's answers for windows that
-lie 32 pixels apart. The paper's example: AlexNet answers once for 227x227, and gives 10x10 for 500x500 (where pools
-round sizes up, as in the authors' software; 9x9 where they round down, as here).
+The weights are the same, and so is the output, as a map of 1 x 1. On a larger image the filter fits at several places,
+and the output is a grid: the classifier's scores for windows that lie 32 pixels apart. The paper's example: AlexNet has
+one output for 227x227, and 10x10 for 500x500 (where pools round sizes up, as in the authors' software; 9x9 where they
+round down, as here).
 
-Where the grid is *equal* to the answers for windows cut out of the picture, and where only alike: a convolution with
-padding sees zeros where a cut-out window ends, but the window's neighbours where it is part of a picture. Equal are
-networks without padding, as the tests assert; in the others only answers near a window's border differ.
+The grid is *equal* to the scores of windows cut out of the image in networks without padding, as the tests assert. In
+the others it is only similar: padding puts zeros around a window that is cut out, but within an image the window has
+neighbors. Only features near a window's border differ.
 """
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 from ... import nn
 from ... import ops as F
@@ -25,10 +26,10 @@ from ..backbones.classifier import Classifier
 
 
 class Convolutional(nn.Module):
-    """(N, in_channels, H, W) -> a grid of scores (N, num_classes, h, w), by a classifier's own weights.
+    """(N, in_channels, H, W) -> a grid of scores (N, num_classes, h, w), with a classifier's own weights.
 
-    ``window``: side of the average pooling that ends GoogLeNet and ResNet, or None where ``head`` begins with the
-    convolution that was fc6.
+    ``window``: side of the average pooling that ends GoogLeNet and ResNet, or None if ``head`` starts with
+    the convolution that was fc6.
     """
 
     def __init__(self, backbone: Classifier, head: nn.Sequential, window: int | None):
@@ -40,11 +41,11 @@ class Convolutional(nn.Module):
         return self.head(x if self.window is None else F.avg_pool2d(x, self.window, stride=1))
 
 
-def convolutionalize(classifier: Classifier, size: int = 224) -> Convolutional:
-    """The classifier as a network for any picture size; the parameters are shared, not copied.
+def convolutionalize(classifier: Any, size: int = 224) -> Convolutional:
+    """Return the classifier as a network for any image size; the parameters are shared, not copied.
 
-    ``size``: side of the pictures that it was made for. Only GoogLeNet and ResNet need it: they average over a whole
-    map, however large, which is a window of the size that the map has then. Raises ``TypeError`` for another network.
+    ``size``: side of the images that it was made for. Only GoogLeNet and ResNet need it: they average over the whole
+    map, so their window has the size of the map of such an image. Raises ``TypeError`` for another network.
     """
     backbone = copy.copy(classifier)
     if isinstance(getattr(classifier, "classifier", None), nn.Sequential):
@@ -61,7 +62,7 @@ def convolutionalize(classifier: Classifier, size: int = 224) -> Convolutional:
 
 
 def as_convolutions(layers: nn.Sequential, side: int) -> nn.Sequential:
-    """The layers with every fully connected one rewritten: the first of side x side, those after it 1x1."""
+    """Return the layers with fully connected ones rewritten as convolutions: the first side x side, the others 1x1."""
     rewritten = []
     for layer in layers:
         if isinstance(layer, nn.Linear):
@@ -71,7 +72,7 @@ def as_convolutions(layers: nn.Sequential, side: int) -> nn.Sequential:
 
 
 def as_convolution(linear: nn.Linear, side: int) -> nn.Conv2d:
-    """A fully connected layer over a map of side x side pixels as a convolution: a view of the same weights."""
+    """Return a fully connected layer over a map of side x side pixels as a convolution: a view of the same weights."""
     O, n = linear.weight.shape
     if n % side ** 2:
         raise ValueError(f"as_convolution: a layer of {n} inputs does not fit a map of {side}x{side} pixels, as "

@@ -1,6 +1,6 @@
 """DeconvNet: Noh, Hong and Han, "Learning Deconvolution Network for Semantic Segmentation", ICCV 2015.
 
-Figure 2 and table 2, the paper preset: VGG16, and the same in the mirror; side lengths of the maps and channels:
+Figure 2 and table 2, the paper preset: VGG16, and its mirror image; side lengths of the maps and channels:
 
     224 x 3                                                                      224 x 64  -> 1x1 -> 224 x K
       v  conv1_1, conv1_2      224 x 64   . . . . . . . . . . . . . . . . . . .  ^  deconv1_1, deconv1_2
@@ -10,26 +10,27 @@ Figure 2 and table 2, the paper preset: VGG16, and the same in the mirror; side 
       v  pool5                   7 x 512  . . . . . . . . . . . . . . . . . . .  ^  unpool5
       v  fc6 7x7                 1 x 4096  ->  fc7 1x1  1 x 4096  ->  deconv-fc6 7x7   7 x 512
 
-Unpooling puts each number back where max pooling found it (the "switches", fig. 3), zeros around it; deconvolutions,
-that is transposed 3x3 convolutions (sec. 3.2.2), make dense maps of that. Batch norm follows every convolution and
-deconvolution (sec. 4.1), then ReLU. ``unpooling`` "nearest" and "nails" do without switches.
+Unpooling puts each number back where max pooling found it (the "switches", fig. 3), with zeros around it;
+deconvolutions, that is transposed 3x3 convolutions (sec. 3.2.2), make the maps dense. Batch norm and ReLU follow every
+convolution and deconvolution (sec. 4.1). ``unpooling`` "nearest" and "nails" do not use switches.
 
-The paper trains in two stages (sec. 4.2): first on crops with one object in the centre, so that location and size vary
-little, then on crops around object proposals; here by ``SegmentationConfig(two_stage=True)`` or ``minicv train
-deconvnet --two-stage``. It predicts 50 proposals per picture, puts their scores together, and smooths the result with a
-CRF. The mean of its probabilities and FCN-8s's (EDeconvNet, sec. 4.3, here ``ensemble``) is better than both.
+The paper trains in two stages (sec. 4.2): first on crops with one object in the center, so that location and size vary
+little, then on crops around object proposals; here with ``SegmentationConfig(two_stage=True)`` or ``minicv train
+deconvnet --two-stage``. It predicts 50 proposals per image, combines their scores, and smooths the result with a CRF.
+The mean of its probabilities and FCN-8s's (EDeconvNet, sec. 4.3, here ``ensemble``) is better than both.
 
 Differs from the paper: prediction takes whole images; there is no CRF. The paper divides the rate by ten whenever the
 validation accuracy stops rising, and its code every 10,000 steps of stage two, as here; in stage one, where the code
-divides it, too, and starts stage two at 0.01 again, it stays at 0.01. ``compact`` trains on whole images unless it is
-told otherwise (``two_stage``), for 2,000 steps, the rate 0.01 risen to over 100 steps and falling to 0. Convolutions
-before batch norm have no bias, which batch norm would take off again. ``compact``: four blocks of two convolutions with
-16 to 128 channels, fc6 2x2 with 128, pictures of 64x64.
+divides it, too, and starts stage two at 0.01 again, it stays at 0.01. Convolutions
+before batch norm have no bias, which batch norm would cancel. ``compact``: four blocks of two convolutions with 16 to
+128 channels, fc6 2x2 with 128, images of 64x64; trained on whole images (unless ``two_stage``) for 2,000 steps at 0.01
+after a warm-up of 100, falling to 0.
 Asserted by the tests: 251,788,949 parameters with 21 classes, the paper's "about 252M": all weights, batch norm's
 scales and shifts, and the last layer's bias; the sides above."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -41,9 +42,9 @@ from .base import Segmentation, SegmentationNetwork
 
 
 class ConvNormReLU(nn.Module):
-    """Convolution, or transposed one, without bias, batch norm, ReLU"""
+    """Convolution or transposed convolution without bias, batch norm, ReLU"""
 
-    def __init__(self, layer: type[nn.Module], in_channels: int, out_channels: int, kernel_size: int, padding: int = 0):
+    def __init__(self, layer: Any, in_channels: int, out_channels: int, kernel_size: int, padding: int = 0):
         self.conv = layer(in_channels, out_channels, kernel_size, padding=padding, bias=False)
         self.bn = nn.BatchNorm2d(out_channels)
 
@@ -51,8 +52,8 @@ class ConvNormReLU(nn.Module):
         return F.relu(self.bn(self.conv(x)))
 
 
-def block(layer: type[nn.Module], *channels: int) -> nn.Sequential:
-    """3x3 layers from each number of channels to the next."""
+def block(layer: Any, *channels: int) -> nn.Sequential:
+    """Return 3x3 layers from each number of channels to the next."""
     return nn.Sequential(*(ConvNormReLU(layer, i, o, 3, 1) for i, o in zip(channels, channels[1:], strict=False)))
 
 
@@ -82,10 +83,10 @@ class DeconvNet(SegmentationNetwork):
                              f"convs={tuple(convs)}, hidden={hidden}, side={side}): each must be at least 1")
         self.in_channels, self.num_classes, self.unpooling = in_channels, num_classes, unpooling
         widths = [width * min(2 ** i, 8) for i in range(len(convs))]  # VGG's 64, 128, 256, 512, 512
-        conv, deconv, before = nn.Conv2d, nn.ConvTranspose2d, [in_channels, *widths]
+        conv, deconv, inputs = nn.Conv2d, nn.ConvTranspose2d, [in_channels, *widths]
         self.tile_step = 2 ** len(convs)
-        self.least = side * self.tile_step
-        self.conv = nn.ModuleList([block(conv, i, *[o] * n) for i, o, n in zip(before, widths, convs, strict=False)])
+        self.min_size = side * self.tile_step
+        self.conv = nn.ModuleList([block(conv, i, *[o] * n) for i, o, n in zip(inputs, widths, convs, strict=False)])
         self.fc6 = ConvNormReLU(conv, widths[-1], hidden, side)
         self.fc7 = ConvNormReLU(conv, hidden, hidden, 1)
         self.defc6 = ConvNormReLU(deconv, hidden, widths[-1], side)
@@ -102,7 +103,7 @@ class DeconvNet(SegmentationNetwork):
         return self.score(maps)
 
     def coarse_to_fine(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
-        """The maps on the way up, fig. 4: "unpool5", "deconv5", ... "deconv1", the last of the picture's size."""
+        """Yield the maps on the way up, fig. 4: "unpool5", "deconv5", ... "deconv1", the last of the image's size."""
         places = []  # (switches, size of the map before the pooling)
         for convs in self.conv:
             x = convs(x)
@@ -125,25 +126,26 @@ class DeconvNet(SegmentationNetwork):
         return F.pad(x, missing, "replicate" if self.unpooling == "nearest" else "constant") if any(missing) else x
 
     def output_size(self, size: int) -> int:
-        if size < self.least:
+        if size < self.min_size:
             raise ValueError(f"DeconvNet: an input side of {size} does not work; the smallest that works is "
-                             f"{self.least}")
+                             f"{self.min_size}")
         return size
 
     def input_size(self, output: int) -> int:
-        return max(output, self.least)
+        return max(output, self.min_size)
 
     def initialize_from(self, source: VGG) -> None:
-        """Take over VGG's convolutions, fc6 and fc7, in the paper those of a network trained on ImageNet.
+        """Load VGG's convolutions, fc6 and fc7, in the paper those of a network trained on ImageNet.
 
-        VGG's biases, and its batch norm if it has any, become batch norm's. VGG saw pictures less ImageNet's means
-        (``normalize``), this network sees each less its own (``standardize``). Raises ``ValueError`` for another shape.
+        VGG's biases, and its batch norm if it has any, become batch norm's. VGG was trained on images minus ImageNet's
+        mean (``normalize``), this network sees each image minus its own (``standardize``). Raises ``ValueError`` for
+        another shape.
         """
         if not isinstance(source, VGG):
             raise ValueError(f"DeconvNet.initialize_from: needs a VGG, got a {type(source).__name__}")
-        ours = [layer for convs in self.conv for layer in convs] + [self.fc6, self.fc7]
+        ours: list[Any] = [layer for convs in self.conv for layer in convs] + [self.fc6, self.fc7]
         features = list(source.features)
-        theirs = [(m, features[i + 1] if isinstance(features[i + 1], nn.BatchNorm2d) else None)
+        theirs: list[tuple[Any, Any]] = [(m, features[i + 1] if isinstance(features[i + 1], nn.BatchNorm2d) else None)
                   for i, m in enumerate(features) if isinstance(m, nn.Conv2d)]
         theirs += [(m, None) for m in source.classifier if isinstance(m, nn.Linear)][:-1]
         shapes = [(mine.conv.weight.size, len(m.bias)) for mine, (m, _) in zip(ours, theirs, strict=False)]
@@ -151,20 +153,20 @@ class DeconvNet(SegmentationNetwork):
                                            for (m, _), shape in zip(theirs, shapes, strict=True)):
             raise ValueError(f"DeconvNet.initialize_from: needs a VGG of {len(ours)} layers of the same sizes before "
                              f"its last, got one of {len(theirs)}, or other channels")
-        for mine, (m, norm) in zip(ours, theirs, strict=True):  # into the arrays: they lie in memory as is fast
+        for mine, (m, norm) in zip(ours, theirs, strict=True):  # into the arrays, which keeps their fast memory layout
             mine.conv.weight.data[...] = m.weight.data.reshape(mine.conv.weight.shape)
             if norm is None:
                 mine.bn.bias.data[...] = m.bias.data
             else:
                 mine.bn.weight.data[...], mine.bn.bias.data[...] = norm.weight.data, norm.bias.data
-                mine.bn.running_mean[...] = norm.running_mean - m.bias.data  # the bias, taken off with the mean
+                mine.bn.running_mean[...] = norm.running_mean - m.bias.data  # subtracting the mean cancels the bias
                 mine.bn.running_var[...] = norm.running_var
 
 
 def ensemble(networks: Sequence[SegmentationNetwork], images: Sequence[np.ndarray]) -> list[Segmentation]:
-    """The mean of several networks' probabilities (EDeconvNet, sec. 4.3); pictures as ``predict`` takes them."""
+    """Return the mean of several networks' probabilities (EDeconvNet, sec. 4.3); images as for ``predict``."""
     results = []
     for each in zip(*(net.predict(list(images)) for net in networks), strict=True):
-        probabilities = np.mean([r.probabilities for r in each], axis=0, dtype=np.float32)
+        probabilities = np.asarray(np.mean([r.probabilities for r in each], axis=0, dtype=np.float32))
         results.append(Segmentation(probabilities.argmax(axis=0), probabilities))
     return results

@@ -77,14 +77,14 @@ class DeepLabConfig(DilatedConfig):
 
     rates: Sequence[int] = (6, 12, 18)
     image_pooling: bool = True
-    channels: int | None = 256
+    channels: int = 256
     separable: bool = False
     bn_momentum: float = 0.1
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.channels is None or any(rate < 1 for rate in self.rates):
-            self.refuse(f"channels={self.channels}, rates={tuple(self.rates)}", "each must be at least 1")
+        if any(rate < 1 for rate in self.rates):
+            self.refuse(f"rates={tuple(self.rates)}", "each must be at least 1")
 
     @property
     def scaled_rates(self) -> list[int]:

@@ -44,7 +44,7 @@ def pooled_conv(in_channels: int, out_channels: int, norm: bool) -> nn.Sequentia
 class DilatedConfig(Config):
     """``backbone``: a classifier by name without its last layer, its paper preset changed by ``backbone_options``.
 
-    ``output_stride`` 32, 16 or 8: pixels between two positions of its last map. ``channels`` of the head.
+    ``output_stride`` 32, 16 or 8: pixels between two positions of its last map.
     ``pool_norm``: batch norm on the pooled maps, too, which needs large batches. ``auxiliary``: weight of the loss on
     the middle map, 0 for none. ``dropout``: its probability before the scores.
     """
@@ -54,15 +54,12 @@ class DilatedConfig(Config):
     backbone: str = "resnet101"
     backbone_options: dict[str, Any] | None = None
     output_stride: int = 16
-    channels: int | None = 256
     pool_norm: bool = True
     auxiliary: float = 0.0
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.channels is not None and self.channels < 1:
-            self.refuse(f"channels={self.channels}", "must be at least 1")
         if self.auxiliary < 0:
             self.refuse(f"auxiliary={self.auxiliary}", "must be at least 0")
 

@@ -1,9 +1,9 @@
 """FCN: Long, Shelhamer and Darrell, "Fully Convolutional Networks for Semantic Segmentation", CVPR 2015.
 
 Figures 1 and 3, on VGG16: a classifier whose fully connected layers are convolutions, and the scores of three maps
-added up on the way back to the picture's size. K classes; in front, how many pixels lie between two positions of a map:
+added up on the way back to the image's size. K classes; on the left, the pixels between two positions of a map:
 
-     1  picture                                                     +--> 8x, fixed   --> FCN-8s
+     1  image                                                       +--> 8x, fixed   --> FCN-8s
           v  conv1 ... pool3                                        |
      8  pool3 --> score 1x1 --------------------------------------> + <-- 2x, learned --+
           v  conv4, pool4                                                               |
@@ -16,18 +16,18 @@ added up on the way back to the picture's size. K classes; in front, how many pi
 Scores start at zero, so that FCN-16s begins as the FCN-32s that it is initialized from. "2x, learned" is a transposed
 convolution that starts as bilinear interpolation; the last one stays that (sec. 4.2).
 
-Where a map lies: its first position is at pixel sum (k - 1)/2 * jump, over the windows on the way, minus the padding.
-Two maps are cropped to the positions that they share. As in the authors' networks, 100 zeros around the picture of the
-paper preset make room for the windows, of which fc6's alone spans 224 pixels; the crops that follow are theirs, too:
-offset 19 in FCN-32s, 5 and 27 in FCN-16s, 5, 9 and 31 in FCN-8s, and 18 on AlexNet. An upsampling kernel has 2f or
-2f - 1 taps, so that the positions of two maps meet. The last upsampling and its crop are computed as two products with
-the matrix of that transposed convolution, exactly the same numbers (``test_published_offsets``).
+The first position of a map lies at pixel sum (k - 1)/2 * jump, over all windows before it, minus the padding. Two maps
+are cropped to the positions that they share. As in the authors' networks, 100 zeros around the image of the paper
+preset make room for the windows, of which fc6's alone spans 224 pixels; the resulting crops are theirs, too: offset 19
+in FCN-32s, 5 and 27 in FCN-16s, 5, 9 and 31 in FCN-8s, and 18 on AlexNet. An upsampling kernel has 2f or 2f - 1 taps,
+so that the positions of two maps coincide. The last upsampling and its crop are computed as two products with the
+matrix of that transposed convolution, exactly the same numbers (``test_published_offsets``).
 
 Differs from the paper: AlexNet has one column, GoogLeNet batch norm (see there); pools round sizes up, as the authors'
 software does; the loss is the mean over pixels. The paper fine-tunes a pretrained network (``initialize_from``) at a
-fixed rate, 0.0001 for VGG16; AlexNet wants ``--lr 0.001``, GoogLeNet ``--lr 0.00005``. Whole images lie in crops of
-500, mirrored every second time. ``compact`` trains from scratch with batch norm: 2,000 steps, the rate 0.01 risen to
-over 100 steps and falling to 0, biases decay, images are scaled and change color. FCN-GoogLeNet sees 379 pixels, where
+fixed rate, 0.0001 for VGG16; use ``--lr 0.001`` for AlexNet, ``--lr 0.00005`` for GoogLeNet. Whole images lie in crops
+of 500; every second one is mirrored. ``compact`` trains from scratch with batch norm: 2,000 steps at 0.01 after a
+warm-up of 100, falling to 0, with weight decay of biases, scaling and color jitter. FCN-GoogLeNet sees 379 pixels;
 table 1 says 907: with 5x5 kernels where GoogLeNet's paper has them, see ``googlenet``, it would be 699, with that
 paper's 3x3 pool before 5a 715, and with its last average pooling, which an FCN leaves out, 715 + 6 * 32 = 907.
 ``at_once`` multiplies pool4 by 0.01 and pool3 by 0.0001, with which FCN-8s trains without the stages 32s and 16s (the
@@ -55,7 +55,7 @@ from .convolutionalize import as_convolutions
 class Map(NamedTuple):
     """A map of the backbone and the window that made its grid; ``channels`` in multiples of the backbone's width.
 
-    A padded window that leaves the first position where it was counts as a kernel of 1.
+    A padded window that does not move the first position counts as a kernel of 1.
     """
 
     name: str
@@ -79,13 +79,15 @@ SCALES = {16: 0.01, 8: 0.0001}  # of skipped maps, for training at once
 class FCN(SegmentationNetwork):
     """(N, in_channels, H, W) -> scores (N, num_classes, H, W), for any size from ``input_size(1)`` up.
 
-    ``backbone``: "alexnet", "googlenet", "resnet50" or "vgg16", in its preset ``size``, changed by ``width``,
+    ``backbone``: "alexnet", "googlenet", "resnet50" or "vgg16", in its ``backbone_preset``, changed by ``width``,
     ``hidden`` (channels of fc6 and fc7), ``pooled`` (side of fc6) and ``dropout``. ``batch_norm``: after the
-    convolutions of AlexNet and VGG16, too. ``padding``: zeros around the picture; None is the compact preset's.
+    convolutions of AlexNet and VGG16, too. ``padding``: zeros around the image; None is the compact preset's.
     Raises ``ValueError`` for options that do not fit.
     """
 
-    PRESETS = {"paper": {"size": "paper", "padding": 100}, "compact": {"size": "compact", "batch_norm": True}}
+    PRESETS: dict[str, dict[str, Any]] = {
+        "paper": {"backbone_preset": "paper", "padding": 100},
+        "compact": {"backbone_preset": "compact", "batch_norm": True}}
     INPUT = {"paper": (3, 500, 500), "compact": (3, 64, 64)}
     TRAIN_DEFAULTS = {
         "compact": {"lr": 0.01, "momentum": 0.9, "weight_decay": 0.0005, "warmup": 100, "batch": 20},
@@ -95,17 +97,17 @@ class FCN(SegmentationNetwork):
     STRIDE = 32
     tile_step = 32  # pixels between two positions of the last map
 
-    def __init__(self, backbone: str = "vgg16", num_classes: int = 21, in_channels: int = 3, size: str = "paper",
-                 width: int | None = None, hidden: int | None = None, pooled: int | None = None,
-                 dropout: float | None = None, batch_norm: bool = False, padding: int | None = None,
-                 at_once: bool = False):
+    def __init__(self, backbone: str = "vgg16", num_classes: int = 21, in_channels: int = 3,
+                 backbone_preset: str = "paper", width: int | None = None, hidden: int | None = None,
+                 pooled: int | None = None, dropout: float | None = None, batch_norm: bool = False,
+                 padding: int | None = None, at_once: bool = False):
         given = {"width": width, "hidden": hidden, "pooled": pooled, "dropout": dropout}
-        self.backbone = fcn_backbone(backbone, size, in_channels, batch_norm, given)
+        self.backbone = fcn_backbone(backbone, backbone_preset, in_channels, batch_norm, given)
         self.head, channels, side = cut_head(self.backbone)
         self.in_channels, self.num_classes = in_channels, num_classes
-        own = next(m.padding for m in self.backbone.modules() if isinstance(m, nn.Conv2d))
+        own: Any = next(m.padding for m in self.backbone.modules() if isinstance(m, nn.Conv2d))
         maps = grids(backbone)
-        first = maps[32].first + (side - 1) / 2 * 32  # of the scores, as if the picture's padding were 0
+        first = maps[32].first + (side - 1) / 2 * 32  # of the scores, as if the image's padding were 0
         padding = max(own, math.ceil(first - 15.5)) if padding is None else padding
         if padding < own or num_classes < 1:
             raise ValueError(f"FCN(padding={padding}, num_classes={num_classes}): {backbone} has a padding of {own} of "
@@ -122,7 +124,7 @@ class FCN(SegmentationNetwork):
             self.offsets.append(skips[-1].offset)
             first = fine.first + max(0, skips[-1].offset) * self.jump
         self.skips, self.first = nn.ModuleList(skips), first - padding  # the pixel of the first score
-        self.offsets.append(int((taps(self.first, self.jump) - 1) / 2 - self.first))  # of the picture, upsampled
+        self.offsets.append(int((kernel_size(self.first, self.jump) - 1) / 2 - self.first))  # of the image, upsampled
 
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim != 4 or x.shape[1] != self.in_channels:
@@ -135,7 +137,7 @@ class FCN(SegmentationNetwork):
         return Interpolate.apply(y, rows=self.upsampling(H, y.shape[2]), columns=self.upsampling(W, y.shape[3]))
 
     def upsampling(self, size: int, positions: int) -> np.ndarray:
-        """The matrix (size, positions) of the last transposed convolution with its crop, in one direction."""
+        """Return the matrix (size, positions) of the last transposed convolution with its crop, in one direction."""
         matrix = hat_weights((np.arange(size) - self.first) / self.jump, positions)
         if not matrix.any(axis=1).all():
             raise ValueError(f"FCN: {positions} scores, the first at pixel {self.first}, do not reach all of {size} "
@@ -152,16 +154,16 @@ class FCN(SegmentationNetwork):
         return max(output, 1, self.backbone.MIN_SIZE - 2 * self.padding)
 
     def backbone_width(self) -> int:
-        """Channels after the backbone's first convolution."""
+        """Return the channels after the backbone's first convolution."""
         return next(m.weight.shape[0] for m in self.backbone.modules() if isinstance(m, nn.Conv2d))
 
     def initialize_from(self, source: FCN | Classifier) -> None:
-        """Take over the weights of a coarser FCN (FCN-16s begins as FCN-32s, sec. 4.2) or of a trained classifier.
+        """Load the weights of a coarser FCN (FCN-16s begins as FCN-32s, sec. 4.2) or of a trained classifier.
 
-        A classifier gives its convolutions and, rewritten as such, its fully connected layers but the last (sec. 4.1).
-        What the source does not have keeps its own. A classifier saw pictures less ImageNet's means (``normalize``),
-        an FCN sees each less its own (``standardize``), so the first layers meet other numbers than they know. Raises
-        ``ValueError`` if the source does not fit.
+        A classifier gives its convolutions and its fully connected layers but the last, rewritten as convolutions
+        (sec. 4.1). Weights that the source does not have stay. A classifier was trained on images minus ImageNet's mean
+        (``normalize``), an FCN sees each image minus its own (``standardize``): the first layers get a different range.
+        Raises ``ValueError`` if the source does not fit.
         """
         state = source.state_dict()
         if isinstance(source, Classifier):
@@ -180,7 +182,7 @@ class FCN(SegmentationNetwork):
         self.load_state_dict({**own, **state, **rows})
 
     def fine_tune(self, regime: str = "everything") -> None:
-        """What is trained from now on: "everything", or the "output", scores and learned upsampling (sec. 4.3).
+        """Choose what is trained: "everything", or the "output", scores and learned upsampling (sec. 4.3).
 
         Batch norm whose scale and shift are not trained keeps its means and variances, too.
         """
@@ -198,7 +200,7 @@ class FCN(SegmentationNetwork):
         return self
 
     def parameter_groups(self, lr: float = 1.0) -> list[dict]:
-        """Groups for an optimiser: all that is trained, with the rate ``lr`` doubled for biases (sec. 4.3).
+        """Return groups for an optimizer: all that is trained, with the rate ``lr`` doubled for biases (sec. 4.3).
 
         The paper's rates, with momentum 0.9 and batches of 20: 1e-3 (AlexNet), 1e-4 (VGG16), 5e-5 (GoogLeNet).
         """
@@ -212,13 +214,13 @@ class FCN32s(FCN):
 
 
 class FCN16s(FCN):
-    """FCN with the scores of the map of stride 16, too"""
+    """FCN with the scores of the map of stride 16 added"""
 
     STRIDE = 16
 
 
 class FCN8s(FCN):
-    """FCN with the scores of the maps of strides 16 and 8, too"""
+    """FCN with the scores of the maps of strides 16 and 8 added"""
 
     STRIDE = 8
 
@@ -226,17 +228,17 @@ class FCN8s(FCN):
 class Skip(nn.Module):
     """Scores upsampled 2x, plus scores of a finer map, where both have positions (fig. 3).
 
-    ``distance``: position of the finer map where the first score lies. ``offset``: where the first upsampled one does.
+    ``distance``: position of the first score on the finer map. ``offset``: that of the first upsampled score.
     """
 
     def __init__(self, channels: int, num_classes: int, distance: float):
-        k = taps(distance, 2)
+        k = kernel_size(distance, 2)
         self.offset = int(distance - (k - 1) / 2)
         with nn.init.blank():
             self.up = nn.ConvTranspose2d(num_classes, num_classes, k, stride=2, bias=False)
         kernel = hat_weights((np.arange(k) - (k - 1) / 2) / 2, 1)  # bilinear
         for c in range(num_classes):
-            self.up.weight.data[c, c] = xp().asarray((kernel @ kernel.T).astype(np.float32))  # each class by itself
+            self.up.weight.data[c, c] = xp().asarray((kernel @ kernel.T).astype(np.float32))  # each class separately
         self.score = zero_score(channels, num_classes)
 
     def forward(self, x: Tensor, fine: Tensor) -> Tensor:
@@ -247,8 +249,8 @@ class Skip(nn.Module):
         return x[:, :, :h, :w] + y[:, :, :h, :w]
 
 
-def taps(distance: float, factor: int) -> int:
-    """Size of the bilinear kernel that puts upsampled positions on those of the other grid: 2f, or 2f - 1."""
+def kernel_size(distance: float, factor: int) -> int:
+    """Return the size of the bilinear kernel that aligns upsampled positions with the other grid: 2f or 2f - 1."""
     return next(k for k in (2 * factor, 2 * factor - 1) if (distance - (k - 1) / 2) % 1 == 0)
 
 
@@ -261,20 +263,20 @@ class Grid(NamedTuple):
 
 
 def grids(backbone: str) -> dict[int, Grid]:
-    """The backbone's maps by the number of pixels between two positions, as if nothing were padded."""
+    """Return the backbone's maps by the pixels between two positions, as if nothing were padded."""
     maps, first, jump = {}, 0.0, 1
     for m in MAPS[backbone]:
-        first, jump = first + (m.kernel - 1) / 2 * jump, jump * m.stride  # the centre of the first window
+        first, jump = first + (m.kernel - 1) / 2 * jump, jump * m.stride  # the center of the first window
         maps[jump] = Grid(m.name, first, m.channels)
     return maps
 
 
-def fcn_backbone(name: str, preset: str, in_channels: int, batch_norm: bool, given: dict[str, Any]) -> Classifier:
+def fcn_backbone(name: str, preset: str, in_channels: int, batch_norm: bool, given: dict[str, Any]) -> Any:
     """Return the whole classifier, with one class, in a preset changed by what is ``given``; its pools round up."""
     options = {option: value for option, value in given.items() if value is not None}
     if name == "vgg16":
         options["batch_norm"] = batch_norm
-    backbone = build_backbone(name, None, preset=preset, choices=MAPS, **{
+    backbone: Any = build_backbone(name, None, preset=preset, choices=MAPS, **{
         **options, "num_classes": 1, "in_channels": in_channels})
     if name == "alexnet" and batch_norm:
         for key, layer in list(vars(backbone.features).items()):
@@ -286,10 +288,10 @@ def fcn_backbone(name: str, preset: str, in_channels: int, batch_norm: bool, giv
     return backbone
 
 
-def cut_head(backbone: Classifier) -> tuple[nn.Sequential, int, int]:
-    """Decapitate (sec. 4.1): the layers before the last as convolutions, their channels and the side of the first.
+def cut_head(backbone: Any) -> tuple[nn.Sequential, int, int]:
+    """Decapitate (sec. 4.1): return the layers before the last as convolutions, their channels, the side of the first.
 
-    0 channels: those of the backbone's last map.
+    0 channels stand for those of the backbone's last map.
     """
     if hasattr(backbone, "fc"):  # GoogLeNet, whose average pooling goes, too; ResNet
         backbone.cut("head")
@@ -300,6 +302,6 @@ def cut_head(backbone: Classifier) -> tuple[nn.Sequential, int, int]:
 
 
 def zero_score(channels: int, num_classes: int) -> nn.Conv2d:
-    """1x1 convolution of zeros: random ones were neither better nor faster (sec. 4.2)."""
+    """Return a 1x1 convolution of zeros: random weights were neither better nor faster (sec. 4.2)."""
     with nn.init.blank():
         return nn.Conv2d(channels, num_classes, 1)

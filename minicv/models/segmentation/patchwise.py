@@ -1,22 +1,22 @@
 """Before FCN: a network that looks at one pixel at a time, and one that never pools.
 
 Ciresan et al., "Deep Neural Networks Segment Neuronal Membranes in Electron Microscopy Images", NIPS 2012. To label a
-pixel, cut out the patch around it, mirrored where the picture ends, and classify the patch by its centre:
+pixel, cut out the patch around it, mirrored where the image ends, and classify the patch by its center:
 
     95  conv 4x4  92  pool 2x2  46  conv 5x5  42  pool  21  conv 4x4  18  pool  9  conv 4x4  6  pool  3  200  2
 
-``PatchNet`` is that network for patches of any side; ``slide`` moves it over a picture, naively, one patch per output.
-Neighbouring patches share almost all of their pixels, and everything is computed anew; ``PatchNet.dense`` gives the
-same scores with shared work (by ``convolutionalize`` and ``rarefy``).
+``PatchNet`` is that network for patches of any side; ``slide`` moves it over an image, naively, one patch per output.
+Neighboring patches share almost all of their pixels, and yet everything is computed again; ``PatchNet.dense`` computes
+the same scores with shared work (by ``convolutionalize`` and ``rarefy``).
 
-``PixelwiseNet`` keeps the picture's size with stride-1 convolutions instead. Its receptive field grows by two pixels
+``PixelwiseNet`` keeps the image's size with stride-1 convolutions instead. Its receptive field grows by two pixels
 per layer, and every layer works on all pixels.
 
 ``sampled`` is patchwise training as FCN (sec. 3.4) sees it: a batch of random patches is a whole-image batch in which
 all other pixels' losses are left out.
 
-Differs from Ciresan et al.: ReLU, as FCN has it, and neither foveation nor rotation of patches. The tests assert the
-sides above, which are those of their best network, N4.
+Differs from the paper: ReLU, as in FCN, and neither foveation nor rotation of patches.
+Asserted by the tests: the sides above, those of the paper's best network, N4.
 """
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ from .shift_and_stitch import rarefy
 
 
 class PatchNet(Classifier):
-    """Patches (N, in_channels, patch, patch) -> scores of their centre pixels (N, num_classes).
+    """Patches (N, in_channels, patch, patch) -> scores of their center pixels (N, num_classes).
 
     As in Ciresan et al., Table 1, N4: as long as the map allows, a valid convolution, 4x4 on maps of odd sides and 5x5
-    on even ones, so that the 2x2 pooling behind its ReLU leaves nothing over; then two fully connected layers. On a
-    picture, outputs are ``stride`` pixels apart. Raises ``ValueError`` for an even side, which has no centre, or one
+    on even ones, so that the 2x2 pooling behind its ReLU covers the whole map; then two fully connected layers. On an
+    image, outputs are ``stride`` pixels apart. Raises ``ValueError`` for an even side, which has no center, or one
     below 5.
     """
 
@@ -48,7 +48,7 @@ class PatchNet(Classifier):
     def __init__(self, num_classes: int = 2, in_channels: int = 3, patch: int = 33, width: int = 8, hidden: int = 32):
         super().__init__(num_classes, in_channels, width)
         if patch < 5 or patch % 2 == 0:
-            raise ValueError(f"PatchNet(patch={patch}): the side must be odd, so that there is a centre pixel, and at "
+            raise ValueError(f"PatchNet(patch={patch}): the side must be odd, so that there is a center pixel, and at "
                              "least 5")
         self.patch = self.MIN_SIZE = patch
         layers, c, side, self.stride = [], in_channels, patch, 1
@@ -60,7 +60,7 @@ class PatchNet(Classifier):
         self.classifier = nn.Sequential(nn.Linear(c * side ** 2, hidden), nn.ReLU(), nn.Linear(hidden, num_classes))
 
     def stages(self, x: Tensor) -> dict[str, Tensor]:
-        """The last map, (N, C, side, side); larger for pictures larger than a patch."""
+        """Return the last map, (N, C, side, side); larger for images larger than a patch."""
         self.check(x)
         return {"features": self.features(x)}
 
@@ -68,20 +68,20 @@ class PatchNet(Classifier):
         return self.classifier(F.flatten(x, 1))
 
     def dense(self) -> nn.Sequential:
-        """The same weights as a network for whole pictures, without strides: what ``slide`` gives, by shared work."""
+        """Return the same weights as a network for whole images, without strides: ``slide``'s scores by shared work."""
         return rarefy(nn.Sequential(*self.features, *as_convolutions(self.classifier, self.side)))
 
 
 def slide(net: Callable[[Tensor], Tensor], x: Tensor, patch: int, stride: int = 1, batch: int = 256) -> Tensor:
-    """The naive way: (N, C, H, W) -> (N, K, h, w), one run of ``net`` for each patch that lies in the picture.
+    """The naive way: (N, C, H, W) -> (N, K, h, w), one run of ``net`` for each patch that lies in the image.
 
-    Patches start ``stride`` pixels apart; scores stay outside the graph. Mirror the picture by patch // 2 first
-    (``minicv.data.mirror_pad``) to have a score for each of its pixels. Raises ``ValueError`` for pictures smaller than
-    a patch.
+    Patches start ``stride`` pixels apart; scores are not part of the graph. Mirror the image by patch // 2 first
+    (``minicv.data.mirror_pad``) for a score at each of its pixels. Raises ``ValueError`` for images smaller than a
+    patch.
     """
     N, C, H, W = x.shape
     if min(H, W) < patch:
-        raise ValueError(f"slide(patch={patch}): the pictures are {H}x{W}, smaller than a patch")
+        raise ValueError(f"slide(patch={patch}): the images are {H}x{W}, smaller than a patch")
     places = [(n, y, z) for n in range(N) for y in range(0, H - patch + 1, stride)
               for z in range(0, W - patch + 1, stride)]
     scores = []
@@ -116,7 +116,7 @@ class PixelwiseNet(SegmentationNetwork):
 
 
 def sampled(shape: tuple[int, ...], p: float, rng: np.random.Generator) -> np.ndarray:
-    """A pixel weight for the loss, float32 of label's shape (N, H, W): 1 with probability p, else 0.
+    """Return a pixel weight for the loss, float32 of label's shape (N, H, W): 1 with probability p, else 0.
 
     FCN, sec. 4.3: every pixel's loss is ignored or not, independently. Never 0 everywhere.
     Raises ``ValueError`` for p outside (0, 1].

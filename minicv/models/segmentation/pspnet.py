@@ -67,6 +67,8 @@ class PSPNetConfig(DilatedConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.channels is not None and self.channels < 1:
+            self.refuse(f"channels={self.channels}", "must be at least 1")
         if self.pool not in ("average", "max") or any(n < 1 for n in self.levels):
             self.refuse(f"levels={tuple(self.levels)}, pool={self.pool!r}",
                         "levels are numbers of bins, each at least 1; pool is 'average' or 'max'")

@@ -1,20 +1,21 @@
 """Dense scores without learned upsampling, two ways: FCN (Long et al., CVPR 2015), sec. 3.2.
 
-*Shift and stitch*: a network of stride s answers for every s-th pixel. Run it on the s * s shifts of the picture, and
-interlace: the answer at (a, b) for the shift by (i, j) belongs to pixel (s a + i, s b + j).
+*Shift and stitch*: a network of stride s has scores for every s-th pixel. Run it on the s * s shifts of the image, and
+interlace: the score at (a, b) for the shift by (i, j) belongs to pixel (s a + i, s b + j).
 
-*Filter rarefaction* ("a trous"): leave out the stride, and let every filter behind it reach s times as far,
+*Filter rarefaction* ("a trous"): omit the stride, and spread every filter behind it s times as far,
 
     f'_ij = f_{i/s, j/s} if s divides both i and j, else 0
 
-which is a dilation of s. Layer by layer, strides add up. Both give the same numbers, at s * s times the price of the
-network; FCN uses neither, but DeepLab is built on the second. They are equal where no padding is involved: shifting a
-picture does not shift the zeros around its maps with it.
+which is a dilation of s; the dilations of several strides multiply. Both compute the same numbers, at s * s times the
+cost of the network. FCN uses neither; DeepLab is built on the second. They agree only without padding: shifting an
+image does not shift the zeros around its maps.
 """
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 from ... import nn
 from ... import ops as F
@@ -25,10 +26,10 @@ POINTWISE = (nn.ReLU, nn.LeakyReLU, nn.Dropout, nn.BatchNorm2d)
 
 
 def shift_and_stitch(net: Callable[[Tensor], Tensor], x: Tensor, stride: int) -> Tensor:
-    """Scores for every position: (N, C, H, W) -> (N, K, H - r + 1, W - r + 1), r the network's receptive field.
+    """Return scores for every position: (N, C, H, W) -> (N, K, H - r + 1, W - r + 1), r the network's receptive field.
 
-    ``net`` maps pictures to scores ``stride`` pixels apart, without padding. Raises ``ValueError`` where one of the
-    shifted pictures is too small for it.
+    ``net`` maps images to scores ``stride`` pixels apart, without padding. Raises ``ValueError`` if one of the shifted
+    images is too small for it.
     """
     s = pair(stride, "shift_and_stitch(stride)", 1)[0]
     rows = []
@@ -39,7 +40,7 @@ def shift_and_stitch(net: Callable[[Tensor], Tensor], x: Tensor, stride: int) ->
 
 
 def interlaced(maps: list[Tensor], axis: int) -> Tensor:
-    """One row or column of each map in turn: position s a + i of the result is position a of map i."""
+    """Interlace maps along an axis: position s a + i of the result is position a of map i."""
     n, s = sum(m.shape[axis] for m in maps), len(maps)
     longest = maps[0].shape[axis]
     padding = [[0, 0] * (3 - axis) + [0, longest - m.shape[axis]] for m in maps]
@@ -49,11 +50,12 @@ def interlaced(maps: list[Tensor], axis: int) -> Tensor:
 
 
 def rarefy(net: nn.Sequential) -> nn.Sequential:
-    """The same layers, weights shared, with strides left out and everything behind a stride dilated by it.
+    """Return the same layers, with shared weights, without strides and with everything behind a stride dilated by it.
 
     Layers must have dilation 1. Raises ``TypeError`` for one that is not a convolution, a max pooling, or pixelwise.
     """
-    layers, dilation = [], (1, 1)
+    layers: list[nn.Module] = []
+    dilation: Any = (1, 1)
     for layer in net:
         if isinstance(layer, nn.Conv2d | nn.MaxPool2d):
             layer, stride = copy.copy(layer), layer.stride
@@ -69,8 +71,8 @@ def rarefy(net: nn.Sequential) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def wider(value: int | str | tuple[int, int], dilation: tuple[int, int]) -> str | tuple[int, int]:
-    """A padding or a stride times ``dilation`` in each direction; "same" and "valid" stay."""
+def wider(value: int | str | tuple[int, int], dilation: tuple[int, int]) -> Any:
+    """Return a padding or a stride times ``dilation`` in each direction; "same" and "valid" are unchanged."""
     if isinstance(value, str):
         return value
     return tuple(v * d for v, d in zip(pair(value, "rarefy: padding or stride", 0), dilation, strict=True))

@@ -13,14 +13,14 @@ Figure 1, paper preset, side lengths of the maps and channels:
             32  1024 1024 --------------------------------- 28
 
 All convolutions but the up-convs and the last are 3x3 without padding (*valid*), each followed by a ReLU. So an output
-pixel only depends on real pixels, and a picture of any size can be predicted in tiles (``predict``).
+pixel depends on real pixels only, and an image of any size can be predicted in tiles (``predict``).
 
 Differs from the paper, which states neither a learning rate nor a schedule: 2,000 steps at 0.0015 are this project's
-choice. The paper's weight map needs a data set that tells objects apart; without one, train with ``--no-weight-map``.
-``compact`` trains on tiles of 196 without the map, the rate risen to over 100 steps and falling to 0, and has 3 levels
-instead of 4 and a quarter of the channels; ``padding="same"`` is there for comparison, and so is ``skip="sum"``, which
-adds the two maps as FCN does instead of concatenating them. The paper puts "drop-out layers at the end of the
-contracting path"; here one stands after the two convs of the lowest level.
+choice. The paper's weight map needs a data set that labels objects separately; without one, train with
+``--no-weight-map``. ``compact`` has 3 levels instead of 4 and a quarter of the channels; it trains on tiles of 196
+without the map, after a warm-up of 100 steps, with a rate that falls to 0. For comparison, ``padding="same"`` pads, and
+``skip="sum"`` adds the two maps, as FCN does, instead of concatenating them. The paper puts "drop-out layers at the end
+of the contracting path"; here one stands after the two convs of the lowest level.
 Asserted by the tests: 572 -> 388, 23 convolutional layers, 31,030,658 parameters."""
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class UNet(SegmentationNetwork):
     """(N, in_channels, H, W) -> scores (N, num_classes, H', W'), H' = ``output_size(H)``.
 
     ``width`` channels at the first level, doubled at each of ``depth`` poolings. ``padding`` "valid" or "same".
-    ``skip``: how the map from the way down meets the one from below, "concatenate" (the paper's) or "sum".
+    ``skip``: how the map from the way down is combined with the one from below, "concatenate" (the paper's) or "sum".
     """
 
     PRESETS = {"paper": {"width": 64, "depth": 4}, "compact": {"width": 16, "depth": 3}}
@@ -93,7 +93,7 @@ class UNet(SegmentationNetwork):
         return self.head(x)
 
     def output_size(self, size: int) -> int:
-        """Side length of the output for an input of this side length; ``ValueError`` if a pooled map would be odd.
+        """Return the side of the output for an input of this side; ``ValueError`` if a pooled map would be odd.
 
         U-Net, sec. 2: "such that all 2x2 max-pooling operations are applied to a layer with an even x- and y-size".
         """
@@ -111,11 +111,11 @@ class UNet(SegmentationNetwork):
         return output
 
     def total_lost(self) -> int:
-        """How much smaller the output is: ``lost`` at the sides of 2 depth + 1 maps, in pixels of the input."""
+        """Return how much smaller the output is: ``lost`` at the sides of 2 depth + 1 maps, in pixels of the input."""
         return self.lost * (3 * 2 ** self.depth - 2)
 
     def input_size(self, output: int) -> int:
-        """The smallest input side that works and gives at least this output side."""
+        """Return the smallest input side that works and gives at least this output side."""
         size = max(1, output) + self.total_lost()
         return size + -(size + self.lost) % 2 ** self.depth
 

@@ -78,7 +78,7 @@ def test_errors(options, message):
 
 def test_the_papers_5x5_and_local_response_normalization():
     with minicv.nn.init.blank():
-        model = models.build("googlenet", "paper", large=5)
+        model = models.build("googlenet", "paper", branch3_kernel=5)
     five, three = model.inception3a.branch3, models.build("googlenet").inception3a.branch3
     assert five[1].conv.weight.shape == (32, 16, 5, 5) and three[1].conv.weight.shape[2:] == (3, 3)
     assert model.num_parameters() == 7005832 and model.dropout == 0.4  # table 1: dropout of 40%
@@ -88,5 +88,5 @@ def test_the_papers_5x5_and_local_response_normalization():
     before = minicv.ops.local_response_norm(minicv.ops.max_pool2d(maps["conv1"], 3, 2, ceil_mode=True), 5)
     after = minicv.ops.local_response_norm(model.conv3(model.conv2(before)), 5)  # behind pool 1, before pool 2: Fig. 3
     np.testing.assert_array_equal(maps["conv3"].data, after.data)
-    with pytest.raises(ValueError, match=r"GoogLeNet\(large=7\): 3, torchvision's, or 5, the paper's"):
-        models.build("googlenet", large=7)
+    with pytest.raises(ValueError, match=r"GoogLeNet\(branch3_kernel=7\): 3, torchvision's, or 5, the paper's"):
+        models.build("googlenet", branch3_kernel=7)

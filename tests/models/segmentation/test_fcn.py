@@ -4,7 +4,7 @@ import pytest
 import minicv
 import minicv.ops as F
 from minicv import Tensor, models, nn
-from minicv.models.segmentation.fcn import MAPS, Skip, taps
+from minicv.models.segmentation.fcn import MAPS, Skip, kernel_size
 from minicv.models.summary import summarize
 from minicv.nn import init
 from minicv.optim import SGD
@@ -46,7 +46,7 @@ def test_parameters(backbone, parameters, skip16, skip8):
 def test_published_offsets(name, backbone, offsets):
     """The numbers in the authors' network definitions, from pad 100 on. By hand for FCN-32s on VGG16: the first pixel
     of conv1_1's map is -100 + 1, five poolings add 1/2 (1 + 2 + 4 + 8 + 16), fc6 3 * 32, so the first score is at 12.5;
-    the 64 taps of the upsampling reach 31.5 further, 31.5 - 12.5 = 19."""
+    the 64 kernel_size of the upsampling reach 31.5 further, 31.5 - 12.5 = 19."""
     model = paper(name, backbone=backbone, width=8, hidden=8)
     assert model.offsets == offsets
     if name == "fcn32s":
@@ -82,7 +82,7 @@ def test_scores_start_at_zero_and_upsampling_bilinear():
     model = small()
     assert not model(Tensor(np.ones((1, 3, 40, 40), np.float32))).numpy().any()  # all classes alike
     x = np.random.default_rng(0).standard_normal((1, 3, 6, 7)).astype(np.float32)
-    np.testing.assert_allclose(  # 4 taps, away from the border: interpolation, FCN, sec. 3.3
+    np.testing.assert_allclose(  # 4 kernel_size, away from the border: interpolation, FCN, sec. 3.3
         model.skips[0].up(Tensor(x)).numpy()[:, :, 3:-3, 3:-3],
         F.interpolate(Tensor(x), scale_factor=2, mode="bilinear").numpy()[:, :, 2:-2, 2:-2], rtol=0, atol=1e-6)
     assert model.skips[0].up.weight.shape == (3, 3, 4, 4) and model.skips[0].up.bias is None
@@ -91,7 +91,7 @@ def test_scores_start_at_zero_and_upsampling_bilinear():
 @pytest.mark.parametrize(("distance", "factor", "expected"), [
     (6.5, 2, 4), (5.0, 2, 3), (12.5, 32, 64), (13.0, 32, 63), (-23.5, 8, 16)])
 def test_kernels_that_make_positions_meet(distance, factor, expected):
-    assert taps(distance, factor) == expected
+    assert kernel_size(distance, factor) == expected
 
 
 @pytest.mark.parametrize(("distance", "offset"), [(6.5, 5), (1.5, 0), (-0.5, -2), (1.0, 0), (0.0, -1)])
@@ -194,7 +194,7 @@ def test_every_pixel_is_near_a_position(backbone):
 @pytest.mark.parametrize(("make", "message"), [
     (lambda: small(backbone="resnet18"), r"backbone='resnet18': choose one of alexnet, googlenet, resnet50"),
     (lambda: small(backbone="googlenet", hidden=3), r"backbone googlenet: no option hidden"),
-    (lambda: small(size="huge"), r"backbone vgg16: preset 'huge' is unknown; choose one of paper, compact"),
+    (lambda: small(backbone_preset="huge"), r"backbone vgg16: preset 'huge' is unknown; choose one of paper, compact"),
     (lambda: small(padding=0), r"FCN\(padding=0, num_classes=3\): vgg16 has a padding of 1 of its own"),
     (lambda: small(num_classes=0), r"num_classes=0\): .* at least 1 class"),
     (lambda: small()(Tensor(np.zeros((1, 1, 40, 40), "f4"))), r"FCN8s: the input must be \(N, 3, H, W\), got \(1, 1"),

@@ -39,8 +39,8 @@ def test_naive_stitched_and_rarefied_scores_agree(patch):
 def test_mirrored_by_half_a_patch_every_pixel_has_a_score():
     picture = np.random.default_rng(0).random((1, 6, 7)).astype(np.float32)
     x = Tensor(mirror_pad(picture, 4, 4, 4, 4)[None])
-    centre = lambda p: p[:, :, 4:5, 4:5].reshape(-1, 1)  # noqa: E731 - a "network" that says the centre pixel
-    np.testing.assert_array_equal(slide(centre, x, 9).numpy()[0], picture)
+    center = lambda p: p[:, :, 4:5, 4:5].reshape(-1, 1)  # noqa: E731 - a "network" that returns the center pixel
+    np.testing.assert_array_equal(slide(center, x, 9).numpy()[0], picture)
 
 
 @pytest.mark.parametrize("train", [True, False])
@@ -91,7 +91,7 @@ def test_a_sampled_loss_is_the_loss_of_the_patches():
 @pytest.mark.parametrize(("make", "message"), [
     (lambda: PatchNet(patch=32), r"PatchNet\(patch=32\): the side must be odd"),
     (lambda: PatchNet(patch=3), r"PatchNet\(patch=3\).*at least 5"),
-    (lambda: slide(None, Tensor(np.zeros((1, 1, 8, 20))), 9), r"slide\(patch=9\): the pictures are 8x20"),
+    (lambda: slide(None, Tensor(np.zeros((1, 1, 8, 20))), 9), r"slide\(patch=9\): the images are 8x20"),
     (lambda: PixelwiseNet(depth=0), r"PixelwiseNet\(num_classes=2, in_channels=3, width=16, depth=0\)"),
     (lambda: sampled((2, 2), 0, None), r"sampled\(p=0\)"),
 ])
