@@ -6,16 +6,11 @@ import os
 import signal
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
+
+from .errors import exit_on_interrupt
 
 IS_COMMAND = os.path.splitext(os.path.basename(sys.argv[0]))[0] in ("minicv", "-m")  # -m: Python still looks for it
-
-
-def exit_on_interrupt(*signal_and_frame: Any) -> NoReturn:
-    """Answer Ctrl-C while the command's modules are imported."""
-    print("minicv: interrupted", file=sys.stderr)
-    sys.exit(130)
-
 
 if IS_COMMAND and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, exit_on_interrupt)
@@ -27,6 +22,7 @@ from . import ops  # noqa: E402
 from .autograd import Tensor, detect_anomaly, no_grad, plain  # noqa: E402
 from .autograd.function import plain_everywhere, use_fast  # noqa: E402
 from .backend import seed, use  # noqa: E402
+from .version import __version__  # noqa: E402, F401
 
 if TYPE_CHECKING:
     from . import data, detection, metrics, models, nn, optim, training, viz
@@ -48,7 +44,6 @@ except (ValueError, RuntimeError) as error:
     print(f"minicv: {error}", file=sys.stderr)
     sys.exit(2)
 
-__version__ = "0.1.0"
 __all__ = ["Tensor", "backend", "data", "detect_anomaly", "detection", "metrics", "models", "nn", "no_grad", "ops",
            "optim", "plain", "seed", "training", "use", "viz"]
 

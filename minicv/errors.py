@@ -1,9 +1,11 @@
-"""Errors that are the user's: the command line prints their message alone. Any other error is a fault of the program,
-and shows where it happened."""
+"""Errors of the user: the command prints their message in one line. Any other error is one of the program and keeps its
+traceback."""
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator
+from typing import NoReturn
 
 
 class UserError(ValueError):
@@ -12,9 +14,9 @@ class UserError(ValueError):
 
 @contextlib.contextmanager
 def blame_user(what: str = "") -> Iterator[None]:
-    """Inside, a ``ValueError`` is about what the user gave: a ``UserError``, with ``what`` and a colon before its text.
+    """Inside, turn a ``ValueError`` into a ``UserError`` whose message starts with ``what`` and a colon.
 
-    An error from within an operation carries a note, and stays as it is.
+    An error from within an operation carries a note and stays as it is.
     """
     try:
         yield
@@ -24,3 +26,9 @@ def blame_user(what: str = "") -> Iterator[None]:
         if getattr(error, "__notes__", None):
             raise
         raise UserError(f"{what}: {error}" if what else str(error)) from error
+
+
+def exit_on_interrupt(number: int, frame: object) -> NoReturn:
+    """Answer Ctrl-C while the command's modules are being imported: one line, exit code 130."""
+    print("minicv: interrupted", file=sys.stderr)
+    sys.exit(130)

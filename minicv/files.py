@@ -1,4 +1,4 @@
-"""Writing files so that a reader never meets half of one, and that other programs can read."""
+"""Write files that are never half-written, and text that every program can read."""
 
 import contextlib
 import json
@@ -15,15 +15,14 @@ from .errors import UserError
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike) -> Iterator[pathlib.Path]:
-    """Write a file completely or not at all, even if the process is killed meanwhile.
+    """Write a file completely or not at all, even if the process is killed.
 
-    Yields a temporary path in the same folder for the body to write to. When the body ends well, the
-    bytes are forced to disk and the temporary file takes the place of `path` in one step; when it
-    raises, the temporary file is removed and `path` stays as it was. Only a killed process can
-    leave a temporary file behind (`.NAME.*.tmp`, safe to delete).
+    Yields a temporary path in the same folder for the body to write to. When the body ends, the bytes are forced to
+    disk and the temporary file replaces ``path`` in one step; when it raises, the temporary file is removed and
+    ``path`` is unchanged. Only a killed process leaves a temporary file behind (``.NAME.*.tmp``, safe to delete).
 
-    Raises FileNotFoundError if the folder does not exist or the body wrote nothing, and OSError, which names the
-    file, where the disk is full.
+    Raises ``FileNotFoundError`` if the folder does not exist or the body wrote nothing, and an ``OSError`` that names
+    the file if the disk is full.
     """
     path = pathlib.Path(path)
     if not path.parent.is_dir():
@@ -38,7 +37,7 @@ def atomic_write(path: str | os.PathLike) -> Iterator[pathlib.Path]:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        if error.filename is None and error.errno is not None:  # a full disk does not say which file was too much
+        if error.filename is None and error.errno is not None:  # the error of a full disk names no file
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     finally:
@@ -47,7 +46,7 @@ def atomic_write(path: str | os.PathLike) -> Iterator[pathlib.Path]:
 
 
 def to_json(value: Any, **options: Any) -> str:
-    """``value`` as strict JSON, which knows no NaN and no infinity: null stands for them."""
+    """Return ``value`` as strict JSON, with null for NaN and infinity."""
     def plain(v: Any) -> Any:
         if isinstance(v, dict):
             return {key: plain(each) for key, each in v.items()}
@@ -58,8 +57,7 @@ def to_json(value: Any, **options: Any) -> str:
 
 
 def print_anything() -> None:
-    """Let ``print`` write a letter that the output's encoding lacks as an escape, instead of failing there; and write
-    nowhere, where the caller has closed the output."""
+    """Make ``print`` escape characters that the output's encoding lacks, and write nowhere if the output is closed."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - until the process ends
@@ -69,12 +67,12 @@ def print_anything() -> None:
 
 
 def one_line(text: object) -> str:
-    """A text whose control characters, line ends among them, are written as escapes: names of files may have any."""
+    """Return a text with its control characters, such as newlines in the names of files, as escapes."""
     return "".join(c if c.isprintable() or c == " " else c.encode("unicode_escape").decode() for c in str(text))
 
 
 def check_folder(path: pathlib.Path, option: str) -> None:
-    """``UserError`` if ``path`` is no folder and none can be made there, before hours of work end there."""
+    """Raise ``UserError`` if ``path`` is not a folder and cannot become one, before hours of work fail there."""
     there = next(each for each in (path, *path.parents) if each.exists())
     if not there.is_dir():
         raise UserError(f"{option} {path}: {there} is a file, not a folder")

@@ -141,6 +141,7 @@ def test_a_programming_error_shows_its_traceback_and_note(monkeypatch):
     with pytest.raises(ValueError, match="could not be broadcast") as error, contextlib.redirect_stdout(io.StringIO()):
         cli.main(["--plain", "summary", "vgg16"])
     assert any("ReLU.forward" in note for note in error.value.__notes__)
+    assert error.value.__notes__[-1].startswith("minicv summary: this is an error in minicv itself")
 
 
 def test_gradcheck_shows_where_an_operation_raised(run, monkeypatch):  # noqa: F811

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import __version__, backend
+from .. import backend
 from ..backend import blas
 from ..backend.machine import bandwidth, gpu, product_rate
+from ..version import __version__
 
 
 def add_parsers(commands: Any) -> None:

@@ -9,11 +9,11 @@ import sys
 import warnings
 from collections.abc import Iterator
 
-import minicv
-
 from .. import backend
-from ..errors import UserError
+from ..autograd import plain
+from ..errors import UserError, exit_on_interrupt
 from ..files import print_anything
+from ..version import __version__
 from . import course, data, doctor, evaluate, gradcheck, predict, summary, train
 
 EXAMPLES = """examples:
@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="minicv", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
         description="The classic networks for detection and segmentation, built from nothing but arrays.")
-    top.add_argument("--version", action="version", version=f"minicv {minicv.__version__}")
+    top.add_argument("--version", action="version", version=f"minicv {__version__}")
     top.add_argument("--backend", choices=["numpy", "cupy"],
                      help="compute with NumPy, or with CuPy on a GPU (default: MINICV_BACKEND, or numpy)")
     top.add_argument("--plain", action="store_true",
@@ -65,12 +65,12 @@ def run_command(args: argparse.Namespace) -> int:
     """Run one command on the device that the options and the environment ask for; return its exit code."""
     try:
         if args.backend:
-            minicv.use(args.backend)
+            backend.use(args.backend)
         backend.current_device()  # raises for a bad MINICV_BACKEND
         backend.num_threads()  # raises for a bad MINICV_THREADS
     except (ValueError, RuntimeError) as error:
         raise UserError(str(error)) from error
-    with one_line_warnings(args.command), minicv.plain() if args.plain else contextlib.nullcontext():
+    with one_line_warnings(args.command), plain() if args.plain else contextlib.nullcontext():
         code = args.run(args)
     sys.stdout.flush()
     return code
@@ -82,7 +82,7 @@ def main(argv: list[str] | None = None) -> int:
     Print a user's error as one line on standard error. A programming error keeps its traceback, with a note that names
     the command.
     """
-    if signal.getsignal(signal.SIGINT) is minicv.exit_on_interrupt:  # from here on, the handler below answers
+    if signal.getsignal(signal.SIGINT) is exit_on_interrupt:  # from here on, the handler below answers
         signal.signal(signal.SIGINT, signal.default_int_handler)
     print_anything()
     args = parser().parse_args(argv)

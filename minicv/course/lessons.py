@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import backend
-from ..autograd import plain
+from ..autograd import Tensor, plain
 from ..errors import UserError
 from ..files import atomic_write, print_anything, to_json
+from ..version import __version__
 
 if TYPE_CHECKING:
-    from .. import Tensor
     from ..nn import Module
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -85,7 +85,6 @@ class Lesson:
 
     def tensor(self, array: np.ndarray) -> Tensor:
         """Return a Tensor of an array on the device in use, which is also that of new parameters."""
-        from .. import Tensor
         return Tensor(backend.to_device(np.asarray(array)))
 
     def save(self, figure: Any, name: str) -> None:
@@ -107,7 +106,6 @@ class Lesson:
 
         An ``impossible_number`` ends the lesson with exit code 1, and nothing is written.
         """
-        from .. import __version__
         from ..backend.machine import describe_machine
         seconds = time.perf_counter() - self.start
         print(f"\nClaims measured by {self.name} ({'quick, only a try; ' if self.quick else ''}seed {self.seed}, "
@@ -203,14 +201,14 @@ def pretrained(name: str, quick: bool = False) -> Module:
     """
     if name not in CLASSIFIERS:
         raise ValueError(f"pretrained: no classifier {name!r}; there are: {', '.join(CLASSIFIERS)}")
-    from .. import models, seed
+    from .. import models
     from ..data import ShapeImages
     from ..training import load_checkpoint, save_checkpoint
     from ..training.classification import train_classifier
     path = weights_file(name, quick)
     if not path.exists():
         options, config = CLASSIFIERS[name]
-        seed(0)
+        backend.seed(0)
         model = models.build(name, **options)
         pictures = ShapeImages(100 if quick else 4000)
         steps = 10 if quick else config["steps"]
