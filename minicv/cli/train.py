@@ -186,8 +186,8 @@ def describe(config: Any) -> str:
 
     >>> from minicv.training import SegmentationConfig
     >>> print(describe(SegmentationConfig(steps=300, batch=2, lr=0.01, momentum=0.99, tile=68, weight_map=True)))
-    300 steps of 2 images, sgd: lr 0.01 (poly), momentum 0.99, weight decay 0.0, seed 0
-    tile 68, augment, elastic 10.0, scale 2.0, jitter 0.3, rotation 10.0, weight map
+    300 steps of 2 images, sgd: lr 0.01 (poly), momentum 0.99, weight decay 0, seed 0
+    tile 68, augment, elastic 10.0, scale 2.0, jitter 0.1, weight map
     """
     from ..training import TrainConfig
     lr = f"lr {config.lr:g} ({config.schedule}"
