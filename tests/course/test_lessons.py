@@ -54,21 +54,21 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def several(folder):
-    for name in ("00_engine", "03_good", "10_unet_again"):
+    for name in ("00_engine", "03_good", "08_unet", "10_unet_again"):
         (folder / f"{name}.py").write_text(GOOD.replace("03_good", name))
     return folder
 
 
 @pytest.mark.parametrize(("names", "found"), [
-    (None, ["00_engine", "03_good", "10_unet_again"]),
-    ([], ["00_engine", "03_good", "10_unet_again"]),
+    (None, ["00_engine", "03_good", "08_unet", "10_unet_again"]),
+    ([], ["00_engine", "03_good", "08_unet", "10_unet_again"]),
     (["08"], ["08_unet"]),
     (["08_unet"], ["08_unet"]),
     (["08_unet.py"], ["08_unet"]),
     (["lessons/08_unet.py"], ["08_unet"]),
     (["eng"], ["00_engine"]),
-    (["unet"], ["10_unet_again"]),
-    (["unet", "08", "00"], ["10_unet_again", "00_engine"]),  # as asked for, none twice
+    (["unet"], ["08_unet", "10_unet_again"]),
+    (["unet", "08", "00"], ["08_unet", "10_unet_again", "00_engine"]),  # as asked for, none twice
 ])
 def test_lessons_are_found(several, names, found):
     assert [path.stem for path in lessons.find(names)] == found
@@ -208,7 +208,7 @@ def test_claims_are_printed_and_kept(folder, capsys):
       -> undecided here
 """ in out
     kept = json.loads((folder / "out" / "08_unet.json").read_text())
-    assert (kept["lesson"], kept["quick"], kept["seed"], kept["data"]) == (False, 0, None)
+    assert (kept["lesson"], kept["quick"], kept["seed"], kept["data"]) == ("08_unet", False, 0, None)
     assert kept["claims"][1] == {"id": "S3", "source": "U-Net (2015)", "claim": "weights part cells",
                                  "found": "12 merged, 9 without", "holds": False}
     assert [c["holds"] for c in kept["claims"]] == [True, False, None]
@@ -237,7 +237,7 @@ def test_pretrained_trains_once_and_keeps_the_weights(folder, monkeypatch, capsy
     model = lessons.pretrained("alexnet", quick=True)
     assert model.build_args == {"model": "alexnet", "preset": "compact", "options": {"width": 8}}
     assert [p.name for p in (folder / "out" / "weights").iterdir()] == ["alexnet_quick.safetensors"]
-    assert capsys.readouterr().out.startswith("training alexnet, which lesson 05 has not left in ")
+    assert capsys.readouterr().out.startswith("training alexnet, because lesson 05 has not written ")
     again = lessons.pretrained("alexnet", quick=True)
     assert capsys.readouterr().out == ""
     for name, array in model.state_dict().items():
