@@ -18,7 +18,7 @@ TASKS = {"segmentation": (data.StreetScenes, training.SegmentationConfig, traini
 
 
 def losses_of_a_step(name: str, device: str):
-    """Train a compact network by one step on a batch of two generated pictures; (the model, its losses, not read)."""
+    """Train a compact network by one step on a batch of two generated images; (the model, its losses, not read)."""
     minicv.seed(0)
     cls, kind = models.model_class(name), models.MODELS[name].partition(".")[0]
     if kind == "backbones":

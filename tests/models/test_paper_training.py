@@ -96,7 +96,7 @@ def test_papers_boxes_and_batch_norm():
     assert yolo.config.shuffle_objects and yolo.dropout.p == 0.5
     norms = [m for m in deeplab.modules() if isinstance(m, minicv.nn.BatchNorm2d)]
     assert len(norms) > 100 and {m.momentum for m in norms} == {0.0003}  # DeepLabv3, sec. 4.1: a decay of 0.9997
-    assert psp.auxiliary == 0.4  # PSPNet, sec. 3.3
+    assert psp.config.auxiliary == 0.4  # PSPNet, sec. 3.3
     with init.blank():
         google = models.build("googlenet", "paper")
     assert google.dropout == 0.4  # GoogLeNet, table 1

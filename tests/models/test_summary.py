@@ -78,7 +78,7 @@ def test_pools_by_hand():
     assert [(r.op, r.shape) for r in s.rows] == [
         ("max_pool2d 2x2, stride 2", (3, 6, 5)), ("adaptive_avg_pool2d", (3, 4, 2)), ("adaptive_max_pool2d", (3, 1, 1))]
     # Pairs of rows; rows -1..1 to 4..6 of the six make the average, all but the first and last of them inside; bins
-    # 0-1, 1-2, 3-4, 4-5 of these: two of them, rows -2..5, 0..7, 4..11 and 6..13 of the picture.
+    # 0-1, 1-2, 3-4, 4-5 of these: two of them, rows -2..5, 0..7, 4..11 and 6..13 of the image.
     rows, columns = s.rows[1].axes
     assert rows.begin.tolist() == [-2, 0, 4, 6] and rows.end.tolist() == [5, 7, 11, 13]
     assert rows.clean.tolist() == [False, True, True, False]
@@ -122,7 +122,7 @@ def test_the_model_stays_as_it_was():
     assert model(Tensor(np.ones((1, 1, 20, 20), "f4"))).shape == (1, 2, 4, 4)  # operations compute again
 
 
-def test_no_arrays_are_computed_for_a_large_picture():
+def test_no_arrays_are_computed_for_a_large_image():
     s = summarize(nn.Sequential(nn.Conv2d(3, 10 ** 6, 3), nn.MaxPool2d(2)), (3, 4002, 4002))  # 64 TB
     assert s.rows[-1].shape == (10 ** 6, 2000, 2000)
 
@@ -158,7 +158,7 @@ class Layer2(nn.Module):
 
 
 def net(name):
-    """A network of one input channel, and a picture's size."""
+    """A network of one input channel, and a image's size."""
     if name == "unet":
         return models.build("unet", width=2, depth=2, dropout=0.0), (60, 60)
     if name == "up and up":
@@ -196,7 +196,7 @@ def test_fields_are_what_the_gradient_reaches(name):
 
 
 @pytest.mark.parametrize("name", ["skips", "valid", "up and up", "unet", "resnet"])
-def test_clean_outputs_are_the_same_inside_a_larger_picture(name):
+def test_clean_outputs_are_the_same_inside_a_larger_image(name):
     """There, pixels take the place of padding: outputs that see padding differ, with random weights, and no others."""
     minicv.seed(1)
     model, (H, W) = net(name)

@@ -297,7 +297,7 @@ def test_channels_and_classes_are_not_mixed_up_by_tiles():
 
 
 @pytest.mark.parametrize("side", range(1, 26))
-def test_without_a_tile_size_a_picture_is_predicted_in_one(side, monkeypatch):
+def test_without_a_tile_size_a_image_is_predicted_in_one(side, monkeypatch):
     model, done = unet(width=1), []
     forward = UNet.forward
     monkeypatch.setattr(UNet, "forward", lambda self, x: done.append(x.shape) or forward(self, x))
@@ -305,7 +305,7 @@ def test_without_a_tile_size_a_picture_is_predicted_in_one(side, monkeypatch):
     assert done == [(1, 1, model.input_size(side), model.input_size(3))]
 
 
-def test_predict_takes_pictures_of_different_sizes():
+def test_predict_takes_images_of_different_sizes():
     model = unet()
     images = [picture(9, 14), picture(20, 5)]
     together = model.predict(images, 8)
@@ -315,7 +315,7 @@ def test_predict_takes_pictures_of_different_sizes():
     assert model.predict([]) == []
 
 
-def test_predict_does_not_change_the_picture_and_a_constant_one_works():
+def test_predict_does_not_change_the_image_and_a_constant_one_works():
     model = unet()
     for image in (picture(9, 9), np.full((1, 9, 9), 0.3, np.float32)):
         before = image.copy()
@@ -325,7 +325,7 @@ def test_predict_does_not_change_the_picture_and_a_constant_one_works():
 
 
 def test_predict_ignores_contrast_and_brightness():
-    """Grey values are standardised, so half the contrast on a lighter ground is the same picture."""
+    """Grey values are standardised, so half the contrast on a lighter ground is the same image."""
     model, image = unet(), picture(20, 20)
     one, two = model.predict([image, 0.5 * image + 0.3])
     assert np.ptp(one.probabilities) > 0.01
@@ -384,7 +384,7 @@ def test_predict_keeps_nothing_for_a_backward_pass(monkeypatch):
 
 
 def test_probabilities_of_extreme_scores_are_still_probabilities():
-    """exp of a difference to the highest score of the whole picture would be 0 for all classes of some pixels."""
+    """exp of a difference to the highest score of the whole image would be 0 for all classes of some pixels."""
     model = unet()
     model.head.weight.data = 1e4 * model.head.weight.data
     result, = model.predict([picture(20, 20)])
@@ -401,7 +401,7 @@ def test_a_training_step_on_the_strict_device(options, size):
     check_strict_step(lambda: unet(width=3, dropout=0.5, **options), (2, 1, *size))
 
 
-def test_the_average_over_turned_and_mirrored_pictures_turns_and_mirrors_with_the_picture():
+def test_the_average_over_turned_and_mirrored_images_turns_and_mirrors_with_the_image():
     minicv.seed(3)
     model = models.build("unet", width=2, depth=1)
     image = np.random.default_rng(0).random((1, 21, 34), dtype=np.float32)

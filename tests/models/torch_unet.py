@@ -16,7 +16,7 @@ def torch_with_one_thread():
 
 
 def torch_unet(torch, x, weights, depth, padding):
-    """Scores of pictures x; ``weights`` by minicv's names; ``padding`` of the 3x3 convs: 0 is "valid", 1 is "same"."""
+    """Scores of images x; ``weights`` by minicv's names; ``padding`` of the 3x3 convs: 0 is "valid", 1 is "same"."""
     F = torch.nn.functional
 
     def layer(op, x, name, **options):

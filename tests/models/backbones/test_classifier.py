@@ -22,7 +22,7 @@ def test_names():
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-def test_smallest_picture(name):
+def test_smallest_image(name):
     with init.blank():
         model = models.build(name).eval()
     n = model.MIN_SIZE
@@ -44,8 +44,8 @@ def test_options_survive_a_checkpoint(name, tmp_path):
 
 @pytest.mark.parametrize(("name", "lr"), [
     ("alexnet", 0.002), ("googlenet", 0.02), ("resnet18", 0.02), ("resnet50", 0.02), ("vgg16", 0.02)])
-def test_compact_learns_ten_pictures(name, lr):
-    """By heart: pictures of noise, one per class, within a few steps."""
+def test_compact_learns_ten_images(name, lr):
+    """By heart: images of noise, one per class, within a few steps."""
     minicv.seed(0)
     model = models.build(name, **({} if name.startswith("resnet") else {"dropout": 0.0}))
     x = Tensor(np.random.default_rng(0).standard_normal((10, *model.INPUT["compact"])).astype("f4"))

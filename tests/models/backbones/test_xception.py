@@ -85,8 +85,8 @@ def test_weights_of_one_output_stride_run_at_another(output_stride, times):
                                atol=1e-5 * abs(expected).max())  # float32, sums in another order
 
 
-def test_compact_learns_ten_pictures():
-    """By heart: pictures of noise, one per class."""
+def test_compact_learns_ten_images():
+    """By heart: images of noise, one per class."""
     minicv.seed(0)
     model = models.build("xception")
     x = Tensor(np.random.default_rng(0).standard_normal((10, 3, 64, 64)).astype("f4"))

@@ -23,7 +23,7 @@ def lively(model, dtype=np.float64, seed=0):
 
 
 def example(model, shape):
-    """Random pictures of this shape and labels of the output's size, some of them void."""
+    """Random images of this shape and labels of the output's size, some of them void."""
     x = np.random.default_rng(0).standard_normal(shape)
     sides = [model.output_size(n) for n in shape[2:]]
     label = np.random.default_rng(1).integers(0, model.num_classes, (shape[0], *sides))
@@ -50,7 +50,7 @@ def run(model, x, label):
 
 
 def settled(model, shape):
-    """Running statistics as of other pictures, so that evaluating the deepest network is not all zeros."""
+    """Running statistics as of other images, so that evaluating the deepest network is not all zeros."""
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = 1.0

@@ -31,7 +31,7 @@ def test_same_parameters_and_same_output(name):
 
 @pytest.mark.parametrize(("name", "round_up", "grid"), [
     ("alexnet", False, 9), ("alexnet", True, 10), ("vgg16", False, 9), ("googlenet", False, 10)])
-def test_grid_of_a_picture_of_500(name, round_up, grid):
+def test_grid_of_a_image_of_500(name, round_up, grid):
     """The 10x10 of sec. 3.1 is of software that rounds up: 500 -> conv1 124 -> 62, 31, 15 -> fc6 10; or 61, 30, 14, 9.
 
     VGG16: 250, 125, 62, 31, 15 -> 9. GoogLeNet: 250, 125, 63 (it does round up), 32, 16 -> its mean over 7x7, 10."""

@@ -153,7 +153,7 @@ def test_a_training_step_on_the_strict_device(name, options):
 
 
 @pytest.mark.parametrize(("name", "options"), NETWORKS)
-def test_two_pictures_are_learned_in_batches_of_one_and_two(name, options):
+def test_two_images_are_learned_in_batches_of_one_and_two(name, options):
     model = small(name, **{**options, "num_classes": 2, "dropout": 0.0, "pool_norm": False})
     rng = np.random.default_rng(0)
     label = (np.indices((2, 48, 64)).sum(axis=0) // 24) % 2

@@ -17,7 +17,7 @@ def compact(name, **options):
 
 
 def shape(model, n, *sides):
-    """Of a batch: the smallest pictures that give outputs of these sides."""
+    """Of a batch: the smallest images that give outputs of these sides."""
     return (n, model.in_channels, *(model.input_size(side) for side in sides))
 
 

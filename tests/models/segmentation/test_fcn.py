@@ -327,7 +327,7 @@ def test_at_once_scales_the_skipped_maps():
         np.testing.assert_allclose(scaled, factor * plain, rtol=1e-4, atol=1e-9)
 
 
-def test_predict_takes_pictures_of_any_size():
+def test_predict_takes_images_of_any_size():
     model = lively(small(), np.float32)
     images = [np.random.default_rng(i).random((3, *size)).astype("f4") for i, size in enumerate([(40, 33), (64, 64)])]
     for image, result in zip(images, model.predict(images), strict=True):

@@ -63,7 +63,7 @@ def test_rarefied_filters_have_zeros_between():
 
 
 def test_padding_is_rarefied_too():
-    """Inside, where no padding reaches; the zeros at the border do not move with the picture."""
+    """Inside, where no padding reaches; the zeros at the border do not move with the image."""
     minicv.seed(0)
     coarse = nn.Sequential(nn.Conv2d(1, 2, 3, 2, padding=1), nn.ReLU(), nn.Conv2d(2, 1, 3, padding=1))
     x = Tensor(np.random.default_rng(0).standard_normal((1, 1, 16, 16)).astype(np.float32))

@@ -6,7 +6,7 @@ OFFSETS = {32: (19,), 16: (5, 27), 8: (5, 9, 31)}  # their crops: of score_pool4
 
 
 def torch_fcn(torch, x, weights, stride):
-    """Scores of pictures x (N, 3, H, W); ``weights`` by minicv's names, without batch norm and dropout."""
+    """Scores of images x (N, 3, H, W); ``weights`` by minicv's names, without batch norm and dropout."""
     F = torch.nn.functional
 
     def conv(x, name, **options):
