@@ -44,6 +44,6 @@ def run_download(args: argparse.Namespace) -> int:
     with blame_user():
         count, fetched = download(args.name, args.root, args.mirror, connections=args.connections, quiet=args.quiet)
     source = SOURCES[args.name]
-    print(f"{args.root}: {count} files, {fetched} fetched\n{source.origin}; licence: {source.licence}\n"
+    print(f"{args.root}: {count} files, {fetched} fetched\n{source.origin}; license: {source.license}\n"
           f"minicv data check {args.name}:{args.root}")
     return 0

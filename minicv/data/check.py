@@ -1,4 +1,4 @@
-"""Is a data set on disk what it should be? Everything is read, and every fault is named with its file.
+"""Check a data set on disk: read everything, and name every fault with its file.
 
 A new kind of data set adds a line to CHECKS.
 """
@@ -37,14 +37,14 @@ SIDES = "small, below 32 x 32", "medium", "large, from 96 x 96"
 
 @dataclasses.dataclass
 class Report:
-    """What is there, as lines of text, and what is wrong with it, one line for each fault."""
+    """The result of a check: the contents as lines of text, and one line for each fault."""
 
     contents: list[str] = dataclasses.field(default_factory=list)
     faults: list[str] = dataclasses.field(default_factory=list)
 
 
 def check(spec: str) -> Report:
-    """Check the data set of a spec, NAME:PATH. ``ValueError`` for a set that cannot be checked."""
+    """Check the data set of a spec, NAME:PATH. Raise ``ValueError`` for a name that has no check."""
     name, _, path = spec.partition(":")
     if name not in CHECKS or not path:
         raise ValueError(f"check: needs NAME:PATH with one of {', '.join(CHECKS)}, got {spec!r}")
@@ -52,10 +52,9 @@ def check(spec: str) -> Report:
 
 
 def check_readable(dataset: Sequence, quiet: bool = False) -> list[str]:
-    """Read every sample that a training will read; one line for each that cannot be read, with its file.
+    """Read every sample of a data set. Return one line, with the file, for each that cannot be read.
 
-    dataset: any with ``len()`` and ``[i]``. Generated ones are passed over, since they have no files. quiet: without a
-    progress bar.
+    dataset: needs ``len()`` and ``[i]``; generated ones have no files and are skipped. quiet: no progress bar.
     """
     faults = []
     if not getattr(dataset, "generated", False):
@@ -68,8 +67,11 @@ def check_readable(dataset: Sequence, quiet: bool = False) -> list[str]:
 
 
 def check_pairs(reader: type[SegmentationReader]) -> Callable[[Path], Report]:
-    """A check of a segmentation data set: both files of each pair are there, can be read, are of one size and hold
-    labels that exist; no image is in two of train, val and test; none is useless, and no split has one class only."""
+    """Return a check of a segmentation data set.
+
+    Its faults: a file of a pair that is missing or unreadable, sizes that differ, unknown labels, an image in two of
+    train, val and test, an image of one value, a label that is all void, a split of one class.
+    """
     def run(root: Path) -> Report:
         report, shares, read = Report(), {}, {}
         split_of: dict = {}
@@ -87,7 +89,7 @@ def check_pairs(reader: type[SegmentationReader]) -> Callable[[Path], Report]:
             for pair in tqdm(pairs, desc=split, unit="image", leave=False, disable=None):
                 if split in ("train", "val", "test"):
                     report.faults += overlap(split_of, pair.name, pair.image, split)
-                if pair.label not in read:  # not yet, in another split
+                if pair.label not in read:  # not read for another split
                     read[pair.label] = _read(reader, pair, report.faults)
                 if (content := read[pair.label]) is not None:
                     size, labels = content
@@ -99,13 +101,13 @@ def check_pairs(reader: type[SegmentationReader]) -> Callable[[Path], Report]:
             report.contents.append(f"{split}: {len(pairs)} images, {_sizes(sizes)}")
         if shares:
             report.contents += _table([*reader.class_names, "void"], shares)
-        report.faults = list(dict.fromkeys(report.faults))  # a fault of all splits is said once
+        report.faults = list(dict.fromkeys(report.faults))  # name a fault of several splits once
         return report
     return run
 
 
 def _read(reader, pair, faults: list[str]) -> tuple[tuple[int, int], np.ndarray] | None:
-    """Size (W, H) and number of pixels of each label (256,) of a pair; None if it cannot be used, and why."""
+    """Return a pair's size (W, H) and pixels per label (256,), or None if it is unusable. Add faults to ``faults``."""
     missing = [no_such_file(file) for file in (pair.image, pair.label) if not is_file(file)]
     if missing:
         faults += missing
@@ -118,26 +120,27 @@ def _read(reader, pair, faults: list[str]) -> tuple[tuple[int, int], np.ndarray]
     if not np.ptp(image):
         faults.append(f"{pair.image}: all its pixels are equal")
     if (label == IGNORE).all():
-        faults.append(f"{pair.label}: every pixel is void; trainings pass this image over")
+        faults.append(f"{pair.label}: every pixel is void; training skips this image")
     return label.shape[::-1], np.bincount(label.ravel(), minlength=256)
 
 
 def _one_class(counts: np.ndarray, names: Sequence[str]) -> str:
-    """What is wrong with the numbers of pixels of each class, if less than two have any."""
+    """Return the fault if fewer than two classes have pixels, otherwise an empty string."""
     present = np.flatnonzero(counts[:len(names)])
     if len(present) > 1:
         return ""
-    return (f"every pixel with a label is {names[present[0]]!r}, so there is nothing to learn; did a mask with other "
-            "numbers become a label here?" if len(present) else "no pixel has a label")
+    return (f"every pixel with a label is {names[present[0]]!r}, so there is nothing to learn; is the label a mask "
+            "with other numbers?" if len(present) else "no pixel has a label")
 
 
 def check_detection(find_records: Callable[[Path, str], tuple[Sequence[str], list[Callable[[list[str]], Record]]]],
                     splits: Sequence[str] = ("train", "val", "test")) -> Callable[[Path], Report]:
-    """A check of a detection data set: what a reader refuses or repairs, image by image; masks and images can be
-    read; no image is in two splits.
+    """Return a check of a detection data set.
 
-    find_records: gives a split's classes, and for each of its images what reads the annotation. That a split has no
-    list is a fault only if no split has one; otherwise it stands among the contents.
+    Its faults: what a reader refuses or repairs, masks and images that cannot be read, and images in two splits.
+
+    find_records: returns a split's classes, and for each image a function that reads its annotation. A split without a
+    list is a fault only if no split has one; otherwise the contents mention it.
     """
     def run(root: Path) -> Report:
         report, missing, tables, classes = Report(), {}, {}, {}
@@ -175,14 +178,14 @@ def check_detection(find_records: Callable[[Path, str], tuple[Sequence[str], lis
             report.contents.append(f"{split}: {len(reads)} images, {_sizes(sizes)}, {empty} without objects")
             if len(sides) == len(reads) and counts.sum() <= excused:
                 which = "that is neither difficult nor a crowd " if counts.any() else ""
-                report.faults.append(f"{root}: no object {which}in any image of {split}, so nothing to learn or to "
-                                     "find there")
+                report.faults.append(f"{root}: no object {which}in any image of {split}, so there is nothing to "
+                                     "learn or find")
             tables[split] = dict(zip([*names, *SIDES], [*counts, *np.histogram(side, [0, 32, 96, np.inf])[0]],
                                      strict=True))
         report.faults += _compare_classes(root, classes)
         if tables:
             if "train" in missing:
-                report.contents.insert(0, f"train: not there, so nothing to train on ({missing['train']})")
+                report.contents.insert(0, f"train: missing, so there is nothing to train on ({missing['train']})")
             report.contents += _counts("objects", tables)
         elif not report.faults:
             report.faults += missing.values()
@@ -192,9 +195,9 @@ def check_detection(find_records: Callable[[Path, str], tuple[Sequence[str], lis
 
 
 def overlap(first: dict, name: object, image: Path, split: str) -> list[str]:
-    """A fault if an image is in another split, too: under this name, as a link, or as a copy of the same file name.
+    """Return a fault if an image is also in another split: under this name, as a link, or as a copy with its file name.
 
-    ``first``: for each of these, the split that has it, and its file; those of the image are added.
+    first: maps each of these to the split that has it and its file; the image's own are added.
     """
     keys = [name]
     if is_file(image):
@@ -202,13 +205,13 @@ def overlap(first: dict, name: object, image: Path, split: str) -> list[str]:
     for key in keys:
         there, file = first.setdefault(key, (split, image))
         if there != split:
-            return [f"{image}: is in {there} and in {split}" if file == image or key == name else
+            return [f"{image}: is in both {there} and {split}" if file == image or key == name else
                     f"{image}: is in {split}, and the same image is in {there}: {file}"]
     return []
 
 
 def _boxes_unlike_masks(record: Record) -> list[str]:
-    """A fault for each object whose mask is mostly outside of its box, or whose box was written as two corners."""
+    """Return a fault for each object whose mask is mostly outside its box, or whose box was written as two corners."""
     faults, masks = [], None if record.masks is None else record.masks()
     if masks is None or not len(masks):
         return []
@@ -219,20 +222,19 @@ def _boxes_unlike_masks(record: Record) -> list[str]:
         (x1, y1), (x2, y2) = np.floor(box[:2]).astype(int), np.ceil(box[2:]).astype(int)
         what = f"{record.image}: the mask of the object in box {_rounded(box)}"
         if mask[y1:y2, x1:x2].sum() < mask.sum() / 5:
-            faults.append(f"{what} lies mostly outside of it, in {_rounded(around[r])}")
+            faults.append(f"{what} lies mostly outside it, in {_rounded(around[r])}")
         elif as_corners[r] > 0.8 > fits[r]:
             faults.append(f"{what} fits {_rounded(corners[r])}; were x1, y1, x2, y2 written as x, y, width, height?")
     return faults
 
 
 def _repeated_objects(record: Record, names: Sequence[str]) -> list[str]:
-    """A fault for each object that stands in an annotation more than once: it would be searched for and learned twice.
-    """
+    """Return a fault for each object that an annotation repeats: training and measures would count it twice."""
     R = len(record.labels)
     counts = ~np.any([np.zeros(R, bool), *(part for part in (record.difficult, record.crowd) if part is not None)], 0)
     masks = [b""] * R if record.masks is None else [mask.tobytes() for mask in record.masks()]
     objects = Counter((record.labels[r], tuple(record.boxes[r].tolist()), masks[r]) for r in np.flatnonzero(counts))
-    return [f"{record.image}: the {names[k]} in box {_rounded(box)} stands {count} times in its annotation"
+    return [f"{record.image}: the {names[k]} in box {_rounded(box)} occurs {count} times in its annotation"
             for (k, box, _), count in objects.items() if count > 1]
 
 
@@ -241,25 +243,25 @@ def _rounded(box: Sequence[float]) -> list[float]:
 
 
 def _compare_classes(root: Path, classes: Mapping[str, Sequence[str]]) -> list[str]:
-    """A fault for each split whose classes are not those of the first: its numbers mean something else."""
+    """Return a fault for each split whose classes differ from those of the first: its numbers mean something else."""
     (first, names), *others = classes.items() or [("", ())]
     return [f"{root}: the classes of {split} are {', '.join(its)}; those of {first} are {', '.join(names)}"
             for split, its in others if tuple(its) != tuple(names)]
 
 
 def check_panoptic(root: Path) -> Report:
-    """All images and their PNGs can be read and fit together, every segment has a class and pixels."""
+    """Check that images and PNGs can be read and fit together, and that every segment has a class and pixels."""
     report, missing, tables, classes = Report(), [], {}, {}
     split_of: dict = {}
     for split in ("train", "val", "test"):
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", DataWarning)  # its problems are taken over
+                warnings.simplefilter("ignore", DataWarning)  # its problems become faults
                 panoptic = CocoPanoptic(root, split)
         except DataError as error:
             report.faults.append(str(error))
             continue
-        except ValueError as error:  # no such split, which is no fault if there is another
+        except ValueError as error:  # an unknown split, no fault if there is another
             missing.append(str(error))
             continue
         report.faults += panoptic.problems
@@ -289,7 +291,7 @@ def check_panoptic(root: Path) -> Report:
 
 
 def _counts(what: str, tables: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """How many of each name there are in each split."""
+    """Format a table of counts, one row per name and one column per split."""
     names = list(dict.fromkeys(name for table in tables.values() for name in table))
     wide = max(map(len, [*names, what]))
     return [f"{what:<{wide}}" + "".join(f"{split:>10}" for split in tables),
@@ -306,7 +308,7 @@ def _sizes(sizes: set[tuple[int, int]]) -> str:
 
 
 def _table(names: list[str], shares: dict[str, np.ndarray]) -> list[str]:
-    """The share of the pixels of each class in each split, in percent; void is the last."""
+    """Format the share of each class in the pixels of each split, in percent; void is last."""
     wide = max(map(len, [*names, "% of the pixels"]))
     lines = [f"{'% of the pixels':<{wide}}" + "".join(f"{split:>10}" for split in shares)]
     for k, name in enumerate(names):
@@ -316,14 +318,14 @@ def _table(names: list[str], shares: dict[str, np.ndarray]) -> list[str]:
 
 
 def check_isbi2012(root: Path) -> Report:
-    """All slices can be read, with labels of their size and of two values, of which cells are the more frequent."""
+    """Check that slices can be read, and that labels have their size and two values, cells the more frequent."""
     report, sizes, counts = Report(), set(), np.zeros(2, np.int64)
     try:
         numbers = numbers_of(root)
     except DataError as error:
         return Report(faults=[str(error)])
-    report.faults += [f"{path}: is no slice, because its name is not a number as in 0.png, 1.png, 10.png; rename it, "
-                      "or move it away" for path in other_pngs(root)]
+    report.faults += [f"{path}: is not a slice: its name must be a number, as in 0.png, 1.png, 10.png; rename it or "
+                      "move it away" for path in other_pngs(root)]
     for number in tqdm(numbers, desc="slices", unit="image", leave=False, disable=None):
         try:
             sample = read_slice(root, number)
@@ -335,8 +337,8 @@ def check_isbi2012(root: Path) -> Report:
             report.faults.append(f"{image}: all its pixels are equal")
         share = 100 * sample.label.mean()
         if share < 50 or share == 100:
-            report.faults.append(f"{root / 'label' / str(number)}.png: {share:.0f}% of it are cells; is it inverted, "
-                                 "or not a label? Cells are white, the membranes between them black")
+            report.faults.append(f"{root / 'label' / str(number)}.png: {share:.0f}% of its pixels are cells; is it "
+                                 "inverted, or not a label? Cells are white, membranes black")
         sizes.add(sample.label.shape[::-1])
         counts += np.bincount(sample.label.ravel(), minlength=2)
     report.contents.append(f"{len(numbers)} slices, {_sizes(sizes)}")

@@ -1,7 +1,7 @@
-"""Weights of the classes, so that a loss over pixels does not forget the rare ones.
+"""Class weights for losses over pixels, so that rare classes count.
 
-ENet (Paszke et al., "ENet: A Deep Neural Network Architecture for Real-Time Semantic Segmentation", 2016) weighs a
-class with the share p of the pixels by w = 1 / ln(c + p), with c = 1.02: between 1 and 50.
+ENet (Paszke et al., "ENet: A Deep Neural Network Architecture for Real-Time Semantic Segmentation", 2016) weights a
+class with share p of the pixels by w = 1 / ln(c + p), c = 1.02: between 1 and 50.
 """
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .sample import IGNORE
 
 
 def class_weights(dataset: Any, c: float = 1.02) -> np.ndarray:
-    """float32 (K,) of a data set's K classes; p from all its images, pixels without a label left out."""
+    """Return the weights, float32 (K,), of a data set's K classes; p is over its labeled pixels, all images."""
     counts = np.zeros(dataset.num_classes, np.int64)
     for i in range(len(dataset)):
         label = dataset[i].label

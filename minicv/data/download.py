@@ -1,10 +1,10 @@
-"""Real data by name: each file from its public home, at one commit, held against its size and SHA-256 sum.
+"""Download data sets: each file from its public home, at one commit, verified by size and SHA-256 sum.
 
     minicv data download isbi2012 --root data/isbi2012
 
-What is there already with the right sum is not fetched again, so the same command goes on after any end. The files of a
-set are listed in manifests/NAME.tsv: a first line "# source: github.com/OWNER/REPOSITORY at commit HASH", then each
-file's path, bytes and sum.
+Files already present with the right sum are not fetched again, so the same command continues after an interruption.
+manifests/NAME.tsv lists the files of a data set: a first line "# source: github.com/OWNER/REPOSITORY at commit HASH",
+then each file's path, bytes and sum.
 """
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ TIMEOUT = 30.0  # seconds without a byte
 
 
 class Source(NamedTuple):
-    """A set that can be fetched: who made it, under which terms; ``prefix`` of its paths that is left out on disk."""
+    """A data set to download: the path prefix dropped on disk, its origin and its license."""
 
     prefix: str
     origin: str
-    licence: str
+    license: str
 
 
 SOURCES = {
@@ -54,7 +54,7 @@ SOURCES = {
 
 
 class File(NamedTuple):
-    """A file of a set: where in the source, where on disk below the set's folder, how long, and its sum."""
+    """A file of a data set: its path in the source, its path on disk, its size and its sum."""
 
     source: str
     path: str
@@ -63,19 +63,19 @@ class File(NamedTuple):
 
 
 def read_manifest(path: str | os.PathLike, prefix: str = "") -> tuple[str, list[File]]:
-    """The address of the source and the files of a manifest. ``DataError`` names the line that is wrong."""
+    """Return the source's address and the files of a manifest. Raise ``DataError`` for a wrong line."""
     first, *rows = read_text(path, "list").splitlines() or [""]
     source = re.fullmatch(r"# source: github\.com/([\w.-]+/[\w.-]+) at commit ([0-9a-f]{40})", first)
     if source is None:
-        raise DataError(f"{path}: line 1 must be '# source: github.com/OWNER/REPOSITORY at commit HASH', is {first!r}")
+        raise DataError(f"{path}: line 1 must be '# source: github.com/OWNER/REPOSITORY at commit HASH', got {first!r}")
     files = []
     for number, row in enumerate(rows, 2):
         if not row or row.startswith("#"):
             continue
         match = re.fullmatch(r"([^\t\\\0]+)\t(\d{1,12})\t([0-9a-f]{64})", row, re.ASCII)
         if match is None or {"", ".", ".."} & set(match[1].split("/")) or not match[1].startswith(prefix):
-            raise DataError(f"{path}: line {number} must be a path below {prefix or '.'}, bytes and a SHA-256 sum with "
-                            f"tabs between, is {row!r}")
+            raise DataError(f"{path}: line {number} must be a path below {prefix or '.'}, bytes and a SHA-256 sum, "
+                            f"separated by tabs, got {row!r}")
         files.append(File(match[1], match[1].removeprefix(prefix), int(match[2]), match[3]))
     if not files:
         raise DataError(f"{path}: lists no file")
@@ -86,24 +86,24 @@ def read_manifest(path: str | os.PathLike, prefix: str = "") -> tuple[str, list[
 
 def download(name: str, root: str | os.PathLike, mirror: str | None = None, manifest: str | os.PathLike | None = None,
              connections: int = 8, quiet: bool = False) -> tuple[int, int]:
-    """Fetch what ``root`` lacks of the set ``name``; (files of the set, files fetched).
+    """Download the files of the data set ``name`` that ``root`` lacks. Return (files of the data set, files fetched).
 
-    ``mirror``: the address of another copy of the folder, as ``python -m http.server`` in it gives. ``manifest``:
-    another list of its files, where the copy's differ. A file on disk whose sum is wrong is fetched anew. Raises
-    ``ValueError`` for a name there is not, DataError for a file that the server has not, or has with another size or
-    sum, and ``ConnectionError`` where there is no network; files that have come stay.
+    mirror: the address of a copy of the folder, such as ``python -m http.server`` in it serves. manifest: another list
+    of files, for a copy that differs. A file on disk with a wrong sum is fetched again. Raises ``ValueError`` for an
+    unknown name, DataError for a file that the server lacks or has with another size or sum, and ``ConnectionError``
+    without a network; files already fetched stay.
     """
     if name not in SOURCES:
-        raise ValueError(f"download: no set {name!r}; there are: {', '.join(SOURCES)}")
+        raise ValueError(f"download: unknown data set {name!r}; available: {', '.join(SOURCES)}")
     if connections < 1:
         raise ValueError(f"download: connections must be at least 1, got {connections}")
     if mirror is not None and not mirror.startswith(("http://", "https://")):
-        raise ValueError(f"download: a mirror's address begins with http:// or https://, got {mirror!r}")
+        raise ValueError(f"download: mirror must start with http:// or https://, got {mirror!r}")
     home, files = read_manifest(manifest or MANIFESTS / f"{name}.tsv", SOURCES[name].prefix)
     root = Path(root)
 
     def take(file: File) -> bool:
-        """Have a file; was it fetched?"""
+        """Fetch a file unless it is present. Return whether it was fetched."""
         path = root / file.path
         if path.is_file() and path.stat().st_size == file.size and sha256(path.read_bytes()) == file.sha256:
             return False
@@ -123,10 +123,10 @@ def download(name: str, root: str | os.PathLike, mirror: str | None = None, mani
                 fetched += done.result()
                 there += 1
                 bar.update(coming[done].size)
-        except BaseException as error:  # Ctrl-C, too: nobody begins another file
+        except BaseException as error:  # also Ctrl-C: start no further file
             pool.shutdown(wait=True, cancel_futures=True)
             if isinstance(error, ConnectionError | DataError):
-                raise type(error)(f"{error}; the same command goes on") from error
+                raise type(error)(f"{error}; rerun the command to continue") from error
             raise
     if name == "dsb2018":
         write_lists(root, sorted({PurePosixPath(file.path).parts[1] for file in files}))
@@ -134,7 +134,7 @@ def download(name: str, root: str | os.PathLike, mirror: str | None = None, mani
 
 
 def fetch(url: str, file: File) -> bytes:
-    """What the server has at the address, if it is the file."""
+    """Return the content at the address. Raise ``DataError`` unless its size and sum are the file's."""
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
             content = answer.read(file.size + 1)
@@ -143,7 +143,7 @@ def fetch(url: str, file: File) -> bytes:
         raise DataError(f"{url}: the server answers {error.code} {error.reason}") from error
     except (OSError, http.client.HTTPException) as error:
         raise ConnectionError(f"{url}: no connection ({getattr(error, 'reason', error) or type(error).__name__}); "
-                              "another copy can be named with --mirror URL") from error
+                              "name another copy with --mirror URL") from error
     if len(content) != file.size:
         found = f"{len(content)} bytes, not" if len(content) < file.size else "more bytes than"
         raise DataError(f"{url}: {found} {file.size}")
@@ -153,12 +153,12 @@ def fetch(url: str, file: File) -> bytes:
 
 
 def sha256(content: bytes) -> str:
-    """The sum of some bytes, in hexadecimal."""
+    """Return the SHA-256 sum in hexadecimal."""
     return hashlib.sha256(content).hexdigest()
 
 
 def write_lists(root: Path, names: list[str]) -> None:
-    """The project's split of the nuclei, who come without one: of the sorted names the last fifth is for validation."""
+    """Write this project's split of the nuclei, which come without: the last fifth of the sorted names validates."""
     split = len(names) - len(names) // 5
     for part, some in (("train", names[:split]), ("val", names[split:])):
         with atomic_write(root / f"{part}.txt") as temporary:

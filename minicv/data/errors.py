@@ -1,10 +1,10 @@
-"""The one exception for data on disk that cannot be used."""
+"""The exception and the warning for faulty data on disk."""
 from ..errors import UserError
 
 
 class DataError(UserError):
-    """A file or folder of a data set is missing, damaged or not what it should be; the message names it."""
+    """A file or folder of a data set is missing, damaged or of the wrong kind; the message names it."""
 
 
 class DataWarning(UserWarning):
-    """A data set holds something wrong that its reader can go on without; the message names the file."""
+    """A data set has a fault that its reader can work around; the message names the file."""

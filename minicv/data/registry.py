@@ -1,6 +1,7 @@
-"""Data sets by name, as the command line takes them."""
+"""Open data sets by name, as the command line does."""
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -22,22 +23,22 @@ from .readers.voc_segmentation import VOCSegmentation
 
 
 def open_dataset(spec: str, split: str = "train", **options):
-    """Open a data set by its spec, NAME or NAME:PATH, as the command line's --data takes it.
+    """Open a data set by its spec, NAME or NAME:PATH, the form of the command line's --data.
 
     Generated: "cells" (Cells), "street-scenes" (StreetScenes), "shape-boxes" (ShapeBoxes, with boxes) and "shapes"
-    (ShapeImages, one class each); options count, size, seed and the class's. From a folder, segmentation:
-    "isbi2012:PATH" (ISBI2012), "camvid:PATH" (CamVid), "voc:PATH" (VOCSegmentation), "cityscapes:PATH" (Cityscapes).
-    With boxes: "voc-detection:PATH" and "bccd:PATH" (VOCDetection), "coco:PATH" (CocoDetection), "dsb2018:PATH"
-    (DSB2018). Every pixel in a segment: "coco-panoptic:PATH" (CocoPanoptic).
+    (ShapeImages, one class each); options: count, size, seed and those of the class. From a folder, segmentation:
+    "isbi2012:PATH" (ISBI2012), "camvid:PATH" (CamVid), "voc:PATH" (VOCSegmentation), "cityscapes:PATH" (Cityscapes);
+    boxes: "voc-detection:PATH" and "bccd:PATH" (VOCDetection), "coco:PATH" (CocoDetection), "dsb2018:PATH" (DSB2018);
+    segments: "coco-panoptic:PATH" (CocoPanoptic).
 
-    split: "train", "val" or "test"; no image is in two of them. Some readers have further ones. Of voc, cityscapes,
-    coco, dsb2018 and coco-panoptic, whose public test images have no labels, "val" is read in place of a "test" that
-    the folder does not have; a DataWarning says so, and the data set's ``split`` is "val". ``ValueError`` for an
-    unknown spec or split, ``DataError`` for files that cannot be used.
+    split: "train", "val" or "test", which share no image; some readers have more. The public test images of voc,
+    cityscapes, coco, dsb2018 and coco-panoptic have no labels: if the folder has no labeled "test", "val" is read
+    instead, with a DataWarning, and the data set's ``split`` is "val". Raises ``ValueError`` for an unknown spec or
+    split, ``DataError`` for unusable files.
     """
     name, _, path = spec.partition(":")
     if name not in DATASETS:
-        raise ValueError(f"no data set {name!r}; available: {available()}")
+        raise ValueError(f"unknown data set {name!r}; available: {available()}")
     opener, needs_path = DATASETS[name]
     if needs_path != bool(path):
         problem = "needs a path" if needs_path else "is generated and takes no path"
@@ -45,11 +46,11 @@ def open_dataset(spec: str, split: str = "train", **options):
     return opener(path, split, **options)
 
 
-VAL = 1 << 62  # the seeds that draw validation images begin here: no one else's do
+VAL = 1 << 62  # the first seed of validation images, beyond all others
 
 
 def _generated_seed(name: str, split: str, seed: int) -> int:
-    """Even seeds draw training images, odd ones test images, those from VAL validation images."""
+    """Return the seed of a split: even for training, odd for test, from VAL on for validation images."""
     if split not in ("train", "val", "test"):
         raise ValueError(f'{name} has the splits "train", "val" and "test", got {split!r}')
     return VAL + seed if split == "val" else 2 * seed + (split == "test")
@@ -76,15 +77,11 @@ def _open_shapes(path: str, split: str, count: int = 1000, **options) -> ShapeIm
     return ShapeImages(count, split=split, **options)
 
 
-def _open_bccd(path: str, split: str, **options) -> VOCDetection:
-    return VOCDetection(path, split, BLOOD_CELLS, **options)
-
-
 def _or_val(reader: Callable, has_test: Callable[[Path], bool]) -> Callable:
-    """An opener that reads "val" in place of a "test" that is not there, and says so; ``split`` names the one read."""
+    """Return an opener that warns and reads "val" if there is no labeled "test"; ``split`` names the one read."""
     def opener(path: str, split: str, **options):
         if split == "test" and not has_test(Path(path)):
-            warnings.warn(f"{path}: no split test with labels; val is read instead", DataWarning, stacklevel=3)
+            warnings.warn(f"{path}: no labeled test split; reading val instead", DataWarning, stacklevel=3)
             split = "val"
         return reader(path, split, **options)
     return opener
@@ -107,7 +104,7 @@ DATASETS: dict[str, tuple[Callable, bool]] = {  # name -> opener, does it need a
     "street-scenes": (_open_street_scenes, False),
     "shape-boxes": (_open_shape_boxes, False),
     "voc-detection": (VOCDetection, True),
-    "bccd": (_open_bccd, True),
+    "bccd": (functools.partial(VOCDetection, class_names=BLOOD_CELLS), True),
     "coco": (_or_val(CocoDetection, _has_json("instances")), True),
     "dsb2018": (_or_val(DSB2018, lambda root: (root / "test.txt").is_file()), True),
     "coco-panoptic": (_or_val(CocoPanoptic, _has_json("panoptic")), True),
@@ -116,5 +113,5 @@ DATASETS: dict[str, tuple[Callable, bool]] = {  # name -> opener, does it need a
 
 
 def available() -> str:
-    """The specs that there are."""
+    """Return all specs."""
     return ", ".join(f"{name}:PATH" if needs_path else name for name, (_, needs_path) in DATASETS.items())

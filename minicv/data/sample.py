@@ -1,4 +1,4 @@
-"""What data sets hand out: an image with its ground truth."""
+"""The items of data sets: an image with its ground truth."""
 from __future__ import annotations
 
 import dataclasses
@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 
 IGNORE = 255
-"""The label of void pixels in every data set here: whatever a file calls them, its reader translates it."""
+"""The label of void pixels in every data set; readers translate the files' own numbers."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
     """One image with its ground truth; `dataclasses.replace` makes changed copies.
 
-    image: float32 (C, H, W) in [0, 1]. label: int64 (H, W), the class of each pixel, or IGNORE.
-    instances: int32 (H, W), 0 background, 1..n objects, or None where the set does not tell objects apart.
-    weight: float32 (H, W), the loss weight of each pixel, or None where all count the same.
+    image: float32 (C, H, W) in [0, 1]. label: int64 (H, W), the class of each pixel, or IGNORE. instances: int32 (H,
+    W), 0 background, 1..n objects, or None if the data set does not separate objects. weight: float32 (H, W), the loss
+    weight of each pixel, or None for equal weights.
     """
 
     image: np.ndarray
@@ -30,13 +30,13 @@ class Sample:
 
 @dataclasses.dataclass(frozen=True)
 class DetectionSample:
-    """One image with its objects; `dataclasses.replace` makes changed copies. R may be 0.
+    """One image with its R >= 0 objects; `dataclasses.replace` makes changed copies.
 
     image: float32 (3, H, W) in [0, 1]. boxes: float32 (R, 4), (x1, y1, x2, y2) in pixels, continuous (see
-    minicv.detection.boxes). labels: int64 (R,), 0 to num_classes - 1: background is no class here. masks: bool
-    (R, H, W), or None where the set has none. difficult: bool (R,), objects that count neither as right nor as wrong
-    (VOC), and are not trained on. crowd: bool (R,), regions of many objects (COCO's iscrowd), likewise. area: float32
-    (R,), square pixels of the object itself where the set says so (COCO), or None.
+    minicv.detection.boxes). labels: int64 (R,), 0 to num_classes - 1; background is not a class. masks: bool (R, H, W),
+    or None. difficult: bool (R,), objects that count as neither right nor wrong (VOC) and are not trained on. crowd:
+    bool (R,), regions of many objects (COCO's iscrowd), treated likewise. area: float32 (R,), the object's own area in
+    square pixels (COCO), or None.
     """
 
     image: np.ndarray
@@ -60,21 +60,21 @@ class DetectionSample:
                              "and further parts that do not fit together")
 
     def select(self, index: np.ndarray) -> DetectionSample:
-        """The same image with some of its objects: by a mask (R,) or indices."""
+        """Return the sample with the objects of an index: a mask (R,) or indices."""
         parts: dict[str, Any] = {name: None if getattr(self, name) is None else getattr(self, name)[index]
                  for name in ("boxes", "labels", "masks", "difficult", "crowd", "area")}
         return dataclasses.replace(self, **parts)
 
     def for_training(self) -> DetectionSample:
-        """Without the objects that are difficult, or crowds."""
+        """Return the sample without difficult objects and crowds."""
         assert self.difficult is not None and self.crowd is not None  # __post_init__ makes them
         return self.select(~(self.difficult | self.crowd))
 
 
 class Subset:
-    """The items of a data set at ``indices``, in their order. Class names and all else are the data set's own.
+    """The items of a data set at ``indices``, in that order. All other attributes are the data set's.
 
-    Each item is read once, changed by ``transform`` if there is one, and kept.
+    Each item is read once, changed by ``transform`` if given, and cached.
     """
 
     def __init__(self, dataset: Any, indices: Iterable[int], transform: Callable[[Any], Any] | None = None):
@@ -92,14 +92,17 @@ class Subset:
         return self._kept[i]
 
     def __getattr__(self, name: str) -> Any:
-        if name == "dataset":  # not there yet, while a copy is made
+        if name == "dataset":  # not set yet, while a copy is made
             raise AttributeError(name)
         return getattr(self.dataset, name)
 
 
 def item_index(dataset: Sized, index: Any) -> int:
-    """The place 0, 1, ... of ``dataset[index]``; -1 is the last. ``IndexError`` beyond the ends, which ends a ``for``;
-    ``TypeError`` for what is no whole number, such as a slice."""
+    """Return the position 0, 1, ... of ``dataset[index]``; -1 is the last.
+
+    Raises ``IndexError`` beyond the ends, which ends a ``for`` loop, and ``TypeError`` unless the index is a whole
+    number.
+    """
     name, count = type(dataset).__name__, len(dataset)
     try:
         number = operator.index(index)

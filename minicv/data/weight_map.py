@@ -1,13 +1,12 @@
-"""The weight map that makes U-Net learn the gaps between touching cells (Ronneberger et al. 2015, eq. (2)).
+"""U-Net's weight map, which makes it learn the gaps between touching cells (Ronneberger et al. 2015, eq. (2)).
 
     w(x) = w_c(x) + w0 * exp(-(d1(x) + d2(x))^2 / (2 sigma^2))
 
-d1, d2: distance from pixel x to the nearest and to the second nearest cell, w0 = 10, sigma about 5 pixels.
+d1, d2: distance from pixel x to the nearest and the second nearest cell; w0 = 10, sigma about 5 pixels.
 
-Conventions where the paper leaves room: the second term is for background pixels only, as usual. A distance
-runs between pixel centers, so a pixel beside a cell has d = 1. With fewer than two cells the second term is
-0. The class weight w_c(x) = N / (K * N_c), with N pixels, K classes present and N_c pixels of x's class,
-has mean 1.
+Where the paper leaves room: only background pixels get the second term, as usual. Distances are between pixel centers,
+so a pixel beside a cell has d = 1. With fewer than two cells the second term is 0. The class weight w_c(x) = N / (K *
+N_c), with N pixels, K classes present and N_c pixels of x's class, has mean 1.
 """
 
 import dataclasses
@@ -20,15 +19,15 @@ from minicv.data.errors import DataError
 from minicv.data.sample import Sample, item_index
 
 IGNORED = 1e-6
-"""weight_map lets the exponential be 0 where it is below this: an error of at most w0 * 1e-6."""
+"""weight_map may round a smaller exponential to 0: an error of at most w0 * 1e-6."""
 
 
 def weight_map(instances: np.ndarray, w0: float = 10.0, sigma: float = 5.0,
                class_weights: Sequence[float] | None = None) -> np.ndarray:
-    """U-Net, eq. (2): float32 (H, W) from instances (H, W), integers, 0 background, one number per cell.
+    """Return U-Net's eq. (2), float32 (H, W), from instances (H, W): integers, 0 background, one number per cell.
 
-    class_weights: w_c of (background, cell); None balances the frequencies as the module says. The result is
-    within w0 * 1e-6 of the exact one: a cell is looked for only as far as its term can be larger than that.
+    class_weights: w_c of (background, cell); None balances the frequencies as the module describes. The result is
+    within w0 * 1e-6 of the exact one: each cell is only considered where its term can be larger than that.
     """
     _check(instances, sigma)
     reach = int(np.ceil(sigma * np.sqrt(-2 * np.log(IGNORED))))  # exp(-reach^2 / (2 sigma^2)) <= IGNORED
@@ -43,7 +42,7 @@ def weight_map(instances: np.ndarray, w0: float = 10.0, sigma: float = 5.0,
 
 def weight_map_loop(instances: np.ndarray, w0: float = 10.0, sigma: float = 5.0,
                     class_weights: Sequence[float] | None = None) -> np.ndarray:
-    """weight_map in plain loops over pixels and cells, without its cut-off: the oracle for small maps."""
+    """Compute weight_map by loops over pixels and cells, without its cut-off: the oracle for small maps."""
     _check(instances, sigma)
     d1 = np.full(instances.shape, np.inf)
     d2 = np.full(instances.shape, np.inf)
@@ -68,7 +67,7 @@ def _equation_2(instances: np.ndarray, distances: tuple[np.ndarray, np.ndarray],
 
 
 def balanced_class_weights(is_cell: np.ndarray) -> tuple[float, float]:
-    """w_c of (background, cell), N / (K * N_c); a class that does not occur gets 0."""
+    """Return w_c of (background, cell), N / (K * N_c); 0 for an absent class."""
     counts = np.bincount(is_cell.ravel().astype(np.intp), minlength=2)
     present = np.count_nonzero(counts)
     background, cell = (is_cell.size / (present * count) if count else 0.0 for count in counts.tolist())
@@ -76,7 +75,7 @@ def balanced_class_weights(is_cell: np.ndarray) -> tuple[float, float]:
 
 
 def _windows(instances: np.ndarray, margin: int) -> Iterator[tuple[tuple[slice, ...], np.ndarray]]:
-    """For every cell the window around it, margin pixels wider on each side, and the cell's mask in there."""
+    """Yield a window around each cell, margin pixels wider on each side, and the cell's mask in it."""
     numbers, compact = np.unique(instances, return_inverse=True)
     compact = compact.reshape(instances.shape) + (1 if numbers[0] > 0 else 0)  # 0 stays background
     for number, box in enumerate(ndimage.find_objects(compact), start=1):
@@ -94,9 +93,9 @@ def _check(instances: np.ndarray, sigma: float) -> None:
 
 
 class WithWeightMap:
-    """A data set whose samples carry `.weight`, computed once per sample and then kept in memory.
+    """A data set whose samples have a `.weight`, computed once per sample and cached.
 
-    The options are weight_map's. Kept maps are read-only, so that no user can spoil them for the next one.
+    The options are weight_map's. Cached maps are read-only, so that no user can change them for the next.
     """
 
     def __init__(self, dataset, **options):
@@ -113,8 +112,8 @@ class WithWeightMap:
         key = item_index(self, index)  # -1 and len - 1 are the same sample
         sample = self.dataset[key]
         if sample.instances is None:
-            raise DataError(f"WithWeightMap: {sample.name} has no instances: its set does not tell objects apart; "
-                            "train without the weight map (--no-weight-map)")
+            raise DataError(f"WithWeightMap: {sample.name} has no instances: its data set does not separate "
+                            "objects; train without the weight map (--no-weight-map)")
         if key not in self._weights:
             weight = weight_map(sample.instances, **self.options)
             weight.flags.writeable = False

@@ -191,7 +191,7 @@ def test_train_shows_a_bar_unless_quiet(run, few_cells, tmp_path):
 
 
 @pytest.mark.parametrize(("options", "message"), [
-    (["--data", "mnist"], "--data mnist: no data set 'mnist'; available: cells, isbi2012:PATH, "),
+    (["--data", "mnist"], "--data mnist: unknown data set 'mnist'; available: cells, isbi2012:PATH, "),
     (["--data", "isbi2012"], "--data isbi2012: isbi2012 needs a path, got 'isbi2012'; available: cells, "),
     (["--data", "isbi2012:/no/where"],
      "/no/where/image: no such folder; ISBI 2012 is expected as image/N.png and label/N.png"),

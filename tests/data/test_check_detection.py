@@ -31,8 +31,8 @@ def test_every_fault_is_named(root):
     report = check(f"bccd:{root}")
     told = report.faults
     assert [line.split(": ")[0].rpartition("/")[2] for line in told] == ["b.xml", "b.jpg", "c.xml", "d.xml", "a.jpg"]
-    for line, words in zip(told, ("has no area, left out", "not a readable image", "unknown class 'dog'",
-                                  "not a readable annotation", "is in train and in val"), strict=True):
+    for line, words in zip(told, ("has no area; left out", "not a readable image", "unknown class 'dog'",
+                                  "not a readable annotation", "is in both train and val"), strict=True):
         assert words in line
     assert report.contents[0] == "train: 2 images, 100 x 60 pixels, 0 without objects"  # of those that can be read
     # a's WBC, 40 x 40 pixels, is medium; it counts in both splits
@@ -53,7 +53,7 @@ def test_no_lists(root, tmp_path):
 @pytest.mark.slow  # reads 364 images
 def test_real_sets(real_data):
     report = check(f"bccd:{real_data / 'bccd'}")
-    assert len(report.faults) == 2 and all("has no area, left out" in fault for fault in report.faults)
+    assert len(report.faults) == 2 and all("has no area; left out" in fault for fault in report.faults)
     assert report.contents[2] == "test: 72 images, 640 x 480 pixels, 0 without objects"
     counts = np.array([line.split()[1:] for line in report.contents[4:7]], int)
     assert counts.sum() == 4888 - 2  # of 364 files, grep "<object>", without the two
@@ -70,7 +70,7 @@ def test_coco_and_nuclei(tmp_path):
         "categories": [{"id": 1, "name": "car"}]}))
     report = check(f"coco:{tmp_path}")
     assert len(report.faults) == 2  # no train, but val: that is no fault
-    assert "its mask has no pixel, left out" in report.faults[0]
+    assert "its mask has no pixel; left out" in report.faults[0]
     assert "a mask that cannot be read (decode_rle: the runs have 7 pixels" in report.faults[1]
 
     for folder in ("images", "masks"):
@@ -79,7 +79,7 @@ def test_coco_and_nuclei(tmp_path):
     write_png(tmp_path / "stage1_train/q/masks/m.png", np.zeros((5, 7), bool))
     (tmp_path / "train.txt").write_text("q\nr\n")
     report = check(f"dsb2018:{tmp_path}")
-    assert "m.png: no pixel is set, left out" in report.faults[0] and "r.png: no such file" in report.faults[1]
+    assert "m.png: no pixel is set; left out" in report.faults[0] and "r.png: no such file" in report.faults[1]
     assert report.contents[0] == "train: 2 images, 7 x 5 pixels, 1 without objects"
 
 
@@ -98,11 +98,11 @@ def test_splits_of_other_classes_without_objects_or_without_a_list(tmp_path):
     coco_file(tmp_path, "val")
     report = check(f"coco:{tmp_path}")
     assert report.faults == []
-    assert report.contents[0].startswith("train: not there, so nothing to train on (COCO: 0 files instances_train*")
+    assert report.contents[0].startswith("train: missing, so there is nothing to train on (COCO: no file")
     coco_file(tmp_path, "train", ("dog", "car", "cat"), objects=0)
     report = check(f"coco:{tmp_path}")
     assert [fault.removeprefix(f"{tmp_path}: ") for fault in report.faults] == [
-        "no object in any image of train, so nothing to learn or to find there",
+        "no object in any image of train, so there is nothing to learn or find",
         "the classes of val are car, dog; those of train are dog, car, cat"]
     assert [line.split() for line in report.contents[3:6]] == [["dog", "0", "0"], ["car", "0", "1"], ["cat", "0", "0"]]
     (tmp_path / "annotations/instances_train.json").rename(tmp_path / "annotations/instances_train2014.json")
@@ -119,7 +119,7 @@ def test_a_mask_beside_its_box_is_named(tmp_path):
         thing["segmentation"] = [[x, 0, x + 3, 0, x + 3, 3, x, 3]]
     path.write_text(json.dumps(content))
     (fault,) = check(f"coco:{tmp_path}").faults
-    assert fault.endswith("train.png: the mask of the object in box [0.0, 0.0, 2.0, 2.0] lies mostly outside of it, in "
+    assert fault.endswith("train.png: the mask of the object in box [0.0, 0.0, 2.0, 2.0] lies mostly outside it, in "
                           "[4.0, 0.0, 7.0, 3.0]")
 
 
@@ -163,7 +163,7 @@ def test_boxes_relative_to_the_image_are_named(tmp_path):
 def test_an_object_that_is_repeated_is_named(tmp_path):
     coco_file(tmp_path, "train", objects=3)
     (fault,) = check(f"coco:{tmp_path}").faults
-    assert fault.endswith("train.png: the car in box [0.0, 0.0, 2.0, 2.0] stands 3 times in its annotation")
+    assert fault.endswith("train.png: the car in box [0.0, 0.0, 2.0, 2.0] occurs 3 times in its annotation")
 
 
 @pytest.mark.parametrize("how", ["copy", "link"])

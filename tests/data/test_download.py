@@ -79,7 +79,7 @@ def test_every_set_is_listed_with_its_commit(name, count):
     assert re.fullmatch(r"https://raw\.githubusercontent\.com/[\w.-]+/[\w.-]+/[0-9a-f]{40}", home)
     assert len(files) == len({f.path for f in files}) == count and all(f.size > 0 for f in files)
     repository = "/".join(home.split("/")[3:5])
-    assert repository in SOURCES[name].origin and SOURCES[name].licence
+    assert repository in SOURCES[name].origin and SOURCES[name].license
 
 
 @pytest.mark.parametrize("name", ["isbi2012", "bccd", "dsb2018"])
@@ -98,7 +98,7 @@ def test_the_membranes_from_a_mirror(real_data, serve, tmp_path, capsys):
     command = ["data", "download", "isbi2012", "--root", str(tmp_path / "set"), "--mirror", address]
     assert cli.main(command) == 0
     said, bar = capsys.readouterr()
-    assert "60 files, 60 fetched" in said and SOURCES["isbi2012"].origin in said and "licence: the repo" in said
+    assert "60 files, 60 fetched" in said and SOURCES["isbi2012"].origin in said and "license: the repo" in said
     assert tree(tmp_path / "set") == tree(real_data / "isbi2012")
     assert len(open_dataset(f"isbi2012:{tmp_path / 'set'}", "all")) == 30
     serve.asked.clear()
@@ -136,9 +136,9 @@ def test_what_is_there_is_not_fetched_again_and_what_is_damaged_is(small, serve,
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    (lambda f: f.unlink(), "/JPEGImages/0.jpg: the server answers 404 File not found; the same command goes on"),
-    (lambda f: f.write_bytes(bytes(255)), "/JPEGImages/0.jpg: 255 bytes, not 256; the same command goes on"),
-    (lambda f: f.write_bytes(bytes(10 ** 6)), "/JPEGImages/0.jpg: more bytes than 256; the same command goes on"),
+    (lambda f: f.unlink(), "/JPEGImages/0.jpg: the server answers 404 File not found; rerun the command to continue"),
+    (lambda f: f.write_bytes(bytes(255)), "/JPEGImages/0.jpg: 255 bytes, not 256; rerun the command to continue"),
+    (lambda f: f.write_bytes(bytes(10 ** 6)), "/JPEGImages/0.jpg: more bytes than 256; rerun the command to continue"),
     (lambda f: f.write_bytes(bytes(256)), "/JPEGImages/0.jpg: SHA-256 sum 5341e6b2646979a70e57653007a1f31016942"),
 ])
 def test_what_the_server_has_wrong_is_named_and_not_kept(small, serve, tmp_path, change, message):
@@ -158,7 +158,7 @@ def test_without_a_network_there_is_one_line(tmp_path, monkeypatch, capsys):
         assert cli.main(["data", "download", "isbi2012", "--root", str(tmp_path / "a"), "--mirror", address]) == 2
     error = capsys.readouterr().err
     assert re.fullmatch(r"minicv data: http://127\.0\.0\.1:\d+/(image|label)/\d+\.png: no connection \(.*refused\); "
-                        r"another copy can be named with --mirror URL; the same command goes on\n",
+                        r"name another copy with --mirror URL; rerun the command to continue\n",
                         error.splitlines(True)[-1])
     assert error.count("minicv data:") == 1 and "Traceback" not in error
 
@@ -170,7 +170,7 @@ def test_the_public_home_is_asked_unless_there_is_a_mirror(small, tmp_path, monk
         asked.append(url)
         raise OSError("no route to host")
     monkeypatch.setattr("urllib.request.urlopen", refuse)
-    with pytest.raises(ConnectionError, match="no connection .no route to host.; another copy can be named"):
+    with pytest.raises(ConnectionError, match="no connection .no route to host.; name another copy"):
         download("bccd", tmp_path / "set", manifest=small[1], quiet=True, connections=1)
     assert asked[0] == f"https://raw.githubusercontent.com/somebody/something/{'0' * 40}/BCCD/JPEGImages/0.jpg"
 
@@ -178,9 +178,9 @@ def test_the_public_home_is_asked_unless_there_is_a_mirror(small, tmp_path, monk
 # ------------------------------------------------------------------------------------------------------------ bad input
 
 @pytest.mark.parametrize(("options", "message"), [
-    ({"name": "voc"}, "download: no set 'voc'; there are: isbi2012, bccd, camvid, dsb2018"),
+    ({"name": "voc"}, "download: unknown data set 'voc'; available: isbi2012, bccd, camvid, dsb2018"),
     ({"connections": 0}, "download: connections must be at least 1, got 0"),
-    ({"mirror": "ftp://x"}, "download: a mirror's address begins with http:// or https://, got 'ftp://x'"),
+    ({"mirror": "ftp://x"}, "download: mirror must start with http:// or https://, got 'ftp://x'"),
 ])
 def test_bad_arguments(tmp_path, options, message):
     with pytest.raises(ValueError, match=re.escape(message)):

@@ -80,14 +80,14 @@ def test_voc(tmp_path, form):
 
 
 @pytest.mark.parametrize(("image", "options", "message"), [
-    (with_palette(NUMBERS, [[k, 255 - k, 0] for k in range(256)]), {}, "holds 6 colors that are no class"),
-    (Image.fromarray(VOC_RGB), {"format": "JPEG"}, r"a lossy compression \(JPEG, WebP\) has changed its numbers"),
-    (Image.fromarray(VOC_RGB), {"format": "WEBP"}, "a lossy compression"),
-    (Image.fromarray(VOC_RGB), {"format": "TIFF", "compression": "jpeg"}, "a lossy compression"),
+    (with_palette(NUMBERS, [[k, 255 - k, 0] for k in range(256)]), {}, "holds 6 unknown colors"),
+    (Image.fromarray(VOC_RGB), {"format": "JPEG"}, r"lossy compression \(JPEG, WebP\) has changed its numbers"),
+    (Image.fromarray(VOC_RGB), {"format": "WEBP"}, "lossy compression"),
+    (Image.fromarray(VOC_RGB), {"format": "TIFF", "compression": "jpeg"}, "lossy compression"),
     (Image.fromarray(np.dstack([VOC_RGB, NUMBERS])), {}, "some pixels of this label are transparent"),
-    (Image.fromarray(np.uint8([[0, 255], [255, 0]])), {}, "holds 0 and 255 only, as masks do, and 255 is void here"),
-    (Image.fromarray(np.uint8([[0, 255]] * 3)[..., None].repeat(3, 2)), {}, "holds 0 and 255 only, as masks do"),
-    (Image.fromarray(np.uint16([[0, 65535]])), {}, r"holds the labels \[65535\]"),
+    (Image.fromarray(np.uint8([[0, 255], [255, 0]])), {}, "holds only 0 and 255, like a mask, but 255 means void here"),
+    (Image.fromarray(np.uint8([[0, 255]] * 3)[..., None].repeat(3, 2)), {}, "holds only 0 and 255, like a mask"),
+    (Image.fromarray(np.uint16([[0, 65535]])), {}, r"holds the unknown labels \[65535\]"),
     (Image.fromarray(np.uint8([[0, 3]])), {"format": "TIFF", "tiffinfo": {262: 0}}, "a TIFF that stores 0 for white"),
     (Image.fromarray(np.float32([[0, 3]])), {"format": "TIFF"}, "pixels are 32-bit floats"),
     (Image.fromarray(np.int32([[0, -1]])), {"format": "TIFF"}, r"gray values -1\.\.0 do not fit"),
@@ -129,7 +129,7 @@ def test_panoptic_numbers(tmp_path):
         assert read_segments(tmp_path / "a.png").tolist() == [[1 + 2 * 256 + 3 * 65536, 255]]
     for gray in (rgb[..., 0], np.uint16([[5]])):
         Image.fromarray(gray).save(tmp_path / "a.png")
-        with pytest.raises(DataError, match=r"a\.png: this label's 8-bit colors say .* and it has gray values"):
+        with pytest.raises(DataError, match=r"a\.png: a label whose 8-bit colors name the classes has gray values"):
             read_label_colors(tmp_path / "a.png")
 
 
@@ -158,10 +158,10 @@ def test_masks_of_two_values(tmp_path, form):
 
 
 @pytest.mark.parametrize(("values", "options", "message"), [
-    ([[0, 1, 2]], {}, r"a mask has two values, .* 3 of them, \[0, 1, 2\]\. Objects of one file"),
-    ([[0, 9, 100, 255]], {}, "gray edges need a threshold at half"),
+    ([[0, 1, 2]], {}, r"a mask must have two values, .* 3 of them, \[0, 1, 2\]\. Save each object"),
+    ([[0, 9, 100, 255]], {}, "threshold gray edges at half"),
     ([[1, 2]], {}, r"2 of them, \[1, 2\]"),
-    ([[0, 255]], {"format": "JPEG"}, "a lossy compression"),
+    ([[0, 255]], {"format": "JPEG"}, "lossy compression"),
     ([[0, 255]], {"format": "TIFF", "tiffinfo": {262: 0}}, "a TIFF that stores 0 for white"),
 ])
 def test_masks_of_other_values_are_refused(tmp_path, values, options, message):
@@ -181,5 +181,5 @@ def test_color_and_alpha_that_disagree(tmp_path):
 def test_a_number_beyond_the_palette(tmp_path):
     write_bits(tmp_path / "a.png", [[0, 1, 3]], 2, [[0, 0, 0], [255, 0, 0]])
     for read in (read_image, read_label, read_mask):
-        with pytest.raises(DataError, match=r"a\.png: a pixel has the palette number 3, of a palette of 2 colors"):
+        with pytest.raises(DataError, match=r"a\.png: a pixel has palette number 3, but the palette has 2 colors"):
             read(tmp_path / "a.png")

@@ -31,7 +31,7 @@ def test_val_stands_for_a_missing_test_split_only(tmp_path):
             (tmp_path / f"stage1_train/{name}/{folder}").mkdir(parents=True)
         write_png(tmp_path / f"stage1_train/{name}/images/{name}.png", np.zeros((3, 4, 4), np.uint8))
     (tmp_path / "val.txt").write_text("b")
-    with pytest.warns(DataWarning, match="no split test with labels; val is read"):
+    with pytest.warns(DataWarning, match="no labeled test split; reading val"):
         assert open_dataset(f"dsb2018:{tmp_path}", "test")[0].name == "b"
     (tmp_path / "test.txt").write_text("c")
     assert open_dataset(f"dsb2018:{tmp_path}", "test")[0].name == "c"
@@ -51,8 +51,8 @@ def test_isbi2012(tmp_path):
 @pytest.mark.parametrize(
     ("spec", "split", "error", "message"),
     [
-        ("ISBI:x", "train", ValueError, r"no data set 'ISBI'; available: cells, isbi2012:PATH"),
-        ("", "train", ValueError, r"no data set ''; available: cells, isbi2012:PATH"),
+        ("ISBI:x", "train", ValueError, r"unknown data set 'ISBI'; available: cells, isbi2012:PATH"),
+        ("", "train", ValueError, r"unknown data set ''; available: cells, isbi2012:PATH"),
         ("isbi2012", "train", ValueError, r"isbi2012 needs a path, got 'isbi2012'; available: cells, isbi"),
         ("isbi2012:", "train", ValueError, r"isbi2012 needs a path, got 'isbi2012:'; available"),
         ("cells:x", "train", ValueError, r"cells is generated and takes no path, got 'cells:x'; available"),

@@ -96,7 +96,7 @@ def test_val_is_read_only_where_there_is_no_test_and_it_is_said(name, tmp_path):
     assert open_dataset(spec, "test").split == "test"
     for path in [*tmp_path.glob("annotations/*_test*.json"), *tmp_path.glob("test.txt")]:
         path.unlink()
-    with pytest.warns(DataWarning, match=f"{tmp_path}: no split test with labels; val is read instead"):
+    with pytest.warns(DataWarning, match=f"{tmp_path}: no labeled test split; reading val instead"):
         assert open_dataset(spec, "test").split == "val"
 
 
@@ -120,4 +120,4 @@ def test_evaluate_says_that_it_reads_val(tmp_path, capsys):
         assert cli.main(command) == 0
     printed, said = capsys.readouterr()
     assert "mAP@0.5" in json.loads(printed)
-    assert f"{tmp_path}: no split test with labels; val is read instead" in said
+    assert f"{tmp_path}: no labeled test split; reading val instead" in said

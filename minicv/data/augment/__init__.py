@@ -1,1 +1,1 @@
-"""Random changes of an image together with its ground truth."""
+"""Random changes of an image and its ground truth together."""

@@ -1,4 +1,4 @@
-"""Bicubic interpolation of a coarse grid: the source of smooth random fields."""
+"""Bicubic interpolation of a coarse grid, which makes smooth random fields."""
 
 import numpy as np
 
@@ -8,10 +8,9 @@ def bicubic(
 ) -> np.ndarray:
     """Interpolate grid (..., h, w) to float32 (..., H, W) of the given shape by cubic convolution.
 
-    The grid's corners fall on the corner pixels (align_corners) and its nodes keep their values; beyond the
-    grid the border node repeats. at: only these rows and columns of the result. Source: Keys, "Cubic convolution
-    interpolation for digital image processing", IEEE TASSP 1981, a = -1/2. The two directions separate, so it is
-    two small matrix products.
+    The grid's corners fall on the corner pixels (align_corners), and its nodes keep their values. Beyond the grid the
+    border node repeats. at: compute only these rows and columns of the result. Source: Keys, "Cubic convolution
+    interpolation for digital image processing", IEEE TASSP 1981, a = -1/2. It is separable: two small matrix products.
     """
     rows, columns = at or (np.arange(shape[0]), np.arange(shape[1]))
     rows = _interpolation_matrix(grid.shape[-2], shape[0], rows)  # (H, h)
@@ -20,7 +19,7 @@ def bicubic(
 
 
 def _interpolation_matrix(nodes: int, size: int, at: np.ndarray) -> np.ndarray:
-    """The float32 (len(at), nodes) matrix whose row p holds the weights of the nodes at pixel at[p] of `size`."""
+    """Return float32 (len(at), nodes): row p has the weights of the nodes at pixel at[p] of `size`."""
     position = np.clip(at, 0, size - 1) * ((nodes - 1) / max(size - 1, 1))
     first = np.minimum(np.floor(position).astype(int), max(nodes - 2, 0))
     matrix = np.zeros((len(at), nodes), np.float32)
@@ -31,7 +30,7 @@ def _interpolation_matrix(nodes: int, size: int, at: np.ndarray) -> np.ndarray:
 
 
 def _keys(x: np.ndarray) -> np.ndarray:
-    """Keys's cubic convolution kernel, eq. (15), a = -1/2."""
+    """Return Keys's cubic convolution kernel, eq. (15), a = -1/2."""
     x = np.abs(x)
     near = 1.5 * x**3 - 2.5 * x**2 + 1
     far = -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2

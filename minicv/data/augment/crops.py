@@ -1,4 +1,4 @@
-"""Small images cut out of large ones."""
+"""Crops of random windows from images."""
 import dataclasses
 
 import numpy as np
@@ -6,12 +6,11 @@ from scipy import ndimage
 
 
 class RandomCrops(list):
-    """A data set in memory: ``count`` windows of a segmentation data set's images, each at a random place.
+    """A data set in memory: ``count`` random windows from the images of a segmentation data set.
 
-    size: side in pixels. The first window comes from one image, the next from another, and so on around all of them,
-    in a random order; with the same seed, a smaller count gives the first of the same windows. A cell that its window
-    cuts into several pieces becomes several. Weights are cut along. Raises ValueError where an image is smaller than
-    a window or the data set is empty.
+    size: side in pixels. The windows take turns over all images, in a random order; with the same seed, a smaller count
+    gives the first of the same windows. A cell that a window cuts into pieces becomes several cells. Weights are
+    cropped too. Raises ValueError if an image is smaller than a window or the data set is empty.
     """
 
     def __init__(self, dataset, count: int, size: int, seed: int = 0):
@@ -34,7 +33,7 @@ class RandomCrops(list):
 
 
 def pieces(instances: np.ndarray) -> np.ndarray:
-    """Number the 4-connected pieces of every instance (H, W), integers, 0 background: 1, 2, ..., int32."""
+    """Number the 4-connected pieces of all instances (H, W), integers, 0 background: 1, 2, ..., int32."""
     numbered, count = np.zeros(instances.shape, np.int32), 0
     for number in np.unique(instances[instances != 0]):
         own, n = ndimage.label(instances == number)

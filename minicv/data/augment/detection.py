@@ -1,8 +1,8 @@
-"""Changing an image and its objects together: size, scale, flips, turns and color.
+"""Change an image and its objects together: size, scale, flips, turns and colors.
 
-Boxes are continuous (minicv.detection.boxes), so resizing by a factor s takes x to s x and mirroring takes it to W - x,
-both exactly. An image is made smaller by the mean over what each new pixel covers, as Pillow does; the pixels of a
-mask are the nearest ones'. Flips and random scales as in Faster R-CNN's and YOLO's code; the ranges are our own.
+Boxes are continuous (minicv.detection.boxes): resizing by s maps x to s x, mirroring maps x to W - x, both exactly. A
+smaller image averages what each new pixel covers, as in Pillow; masks take the nearest pixel. Flips and random scales
+follow the code of Faster R-CNN and YOLO; the ranges are this project's.
 """
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from PIL import Image
 from ..sample import DetectionSample
 from .segmentation import color_jitter
 
-LEFT = 0.3  # share of an object's box that must be left after a crop; with less it is not trained on
+LEFT = 0.3  # share of a box that a crop must keep; objects with less are not trained on
 
 
 def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """An image (C, H, W) in another size (h, w), float32: bilinear, and the mean of many pixels where it shrinks."""
+    """Resize an image (C, H, W) to (h, w), float32: bilinear, averaging over pixels where it shrinks."""
     if image.shape[1:] == tuple(size):
         return image
     return np.stack([np.asarray(Image.fromarray(np.ascontiguousarray(channel, np.float32))
@@ -26,13 +26,13 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def resize_masks(masks: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Masks (R, H, W) in another size: (R, h, w), each pixel the nearest one's."""
+    """Resize masks (R, H, W) to (R, h, w) by the nearest pixel."""
     y, x = ((2 * np.arange(new) + 1) * old // (2 * new) for new, old in zip(size, masks.shape[1:], strict=True))
     return masks[:, y[:, None], x]
 
 
 def resize(sample: DetectionSample, size: tuple[int, int]) -> DetectionSample:
-    """The sample with its image in another size (h, w)."""
+    """Resize the sample's image to (h, w), and its objects with it."""
     (H, W), (h, w) = sample.image.shape[1:], size
     factor = np.array([w / W, h / H, w / W, h / H], np.float32)
     masks = None if sample.masks is None else resize_masks(sample.masks, size)
@@ -42,13 +42,13 @@ def resize(sample: DetectionSample, size: tuple[int, int]) -> DetectionSample:
 
 
 def resize_shorter_side(sample: DetectionSample, side: int) -> DetectionSample:
-    """Return the sample scaled so that the shorter side of its image has ``side`` pixels."""
+    """Resize the sample so that the shorter side of its image has ``side`` pixels."""
     H, W = sample.image.shape[1:]
     return resize(sample, (round(H * side / min(H, W)), round(W * side / min(H, W))))
 
 
 def mirror(sample: DetectionSample) -> DetectionSample:
-    """The sample turned left to right."""
+    """Flip the sample left to right."""
     W = sample.image.shape[2]
     boxes = np.stack([W - sample.boxes[:, 2], sample.boxes[:, 1], W - sample.boxes[:, 0], sample.boxes[:, 3]], axis=1)
     masks = None if sample.masks is None else sample.masks[:, :, ::-1]
@@ -56,17 +56,17 @@ def mirror(sample: DetectionSample) -> DetectionSample:
 
 
 def transpose(sample: DetectionSample) -> DetectionSample:
-    """The sample with rows and columns exchanged; with ``mirror`` before or after it, turned by a right angle."""
+    """Exchange rows and columns of the sample; combined with ``mirror``, this is a turn by a right angle."""
     masks = None if sample.masks is None else sample.masks.transpose(0, 2, 1)
     return dataclasses.replace(sample, image=sample.image.transpose(0, 2, 1), boxes=sample.boxes[:, [1, 0, 3, 2]],
                                masks=masks)
 
 
 def crop(sample: DetectionSample, corner: tuple[int, int], size: tuple[int, int]) -> DetectionSample:
-    """The window of this size (h, w) that begins at ``corner`` (y, x); beyond the image it has the mean color.
+    """Cut out the window of this size (h, w) at ``corner`` (y, x); beyond the image it has the mean color.
 
-    Boxes are cut off at the window's border, where a mask that tapers may not fill them; an object of which less than
-    ``LEFT`` is in it is left out.
+    Boxes are clipped to the window; a tapering mask may not fill a clipped box. Objects with less than ``LEFT`` of
+    their box in the window are left out.
     """
     (H, W), (y, x), (h, w) = sample.image.shape[1:], corner, size
     rows, columns = slice(max(y, 0), min(y + h, H)), slice(max(x, 0), min(x + w, W))
@@ -90,16 +90,16 @@ def crop(sample: DetectionSample, corner: tuple[int, int], size: tuple[int, int]
 
 
 def random_factor(rng: np.random.Generator, most: float) -> float:
-    """A factor between 1 and ``most``, or one over it, as likely as not (Darknet's)."""
+    """Draw a factor between 1 and ``most``, or with equal probability its inverse (Darknet's)."""
     factor = rng.uniform(1, most)
     return float(factor if rng.integers(2) else 1 / factor)
 
 
 def expose(image: np.ndarray, value: float, saturation: float) -> np.ndarray:
-    """An image (C, H, W) in 0..1 with its value and saturation in HSV multiplied; stays in 0..1.
+    """Multiply value and saturation in HSV of an image (C, H, W) in 0..1; the result stays in 0..1.
 
-    HSV's value is the largest of red, green and blue, its saturation 1 - smallest / largest; the hue stays. An image of
-    one channel has a value only.
+    HSV's value is the largest of red, green and blue, its saturation 1 - smallest / largest; the hue is unchanged. An
+    image of one channel only has a value.
     """
     high = image.max(axis=0)  # (H, W), the value
     below = 1 - image / np.where(high > 0, high, 1)  # (C, H, W), how far each channel is below it
@@ -110,14 +110,13 @@ def expose(image: np.ndarray, value: float, saturation: float) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class DetectionAugment:
-    """``augment(sample, rng)`` returns a sample of the same image size (turned: exchanged), changed at random.
+    """``augment(sample, rng)`` returns a randomly changed sample of the same image size (sides exchanged by a turn).
 
-    flip: left-right, every second time. turn: also by any number of right angles, for images that have no upright, as
-    those from a microscope. scale: the image becomes larger by up to this factor, or smaller, and lies anywhere in
-    the window; 1 turns it off. jitter: see ``joint.color_jitter``; 0 turns it off. shift: each of the four sides moves
-    in or out by up to this share of the image, on its own, so that size, place and aspect ratio change (YOLO, sec. 2.2,
-    as in Darknet's code); 0 turns it off. exposure: value and saturation in HSV are multiplied or divided by up to this
-    factor, each on its own; 1 turns it off.
+    flip: left-right, with probability 1/2. turn: a random number of right angles, for images without an upright, such
+    as microscopy. scale: enlarge or shrink the image by up to this factor and place it at random in the window; 1 is
+    off. jitter: see ``color_jitter``; 0 is off. shift: each side moves in or out independently by up to this share of
+    the image, which changes size, place and aspect ratio (YOLO, sec. 2.2, as in Darknet's code); 0 is off. exposure:
+    value and saturation in HSV are independently multiplied or divided by up to this factor; 1 is off.
     """
 
     flip: bool = True
@@ -139,11 +138,11 @@ class DetectionAugment:
         if self.flip and rng.integers(2):
             sample = mirror(sample)
         for _ in range(rng.integers(4) if self.turn else 0):
-            sample = transpose(mirror(sample))  # by a right angle
+            sample = transpose(mirror(sample))  # a right angle
         if self.scale > 1:
             shape = np.array(sample.image.shape[1:])
             scaled = np.maximum(np.rint(shape * self.scale ** rng.uniform(-1, 1)), 1).astype(int)
-            room = scaled - shape  # negative: what is to be filled
+            room = scaled - shape  # negative: pixels to fill
             corner = rng.integers(np.minimum(room, 0), np.maximum(room, 0) + 1)
             sample = crop(resize(sample, tuple(scaled.tolist())), tuple(corner.tolist()), tuple(shape.tolist()))
         if self.shift:

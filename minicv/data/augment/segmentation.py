@@ -1,9 +1,8 @@
-"""Changing an image and its label together: random scale, crop, flip and color.
+"""Change an image and its label together: random scale, crop, flip and color.
 
 Scales of 0.5 to 2 and left-right flips as in PSPNet (Zhao et al., CVPR 2017, sec. 5.1) and DeepLabv3 (Chen et al.,
-2017, sec. 4.1); what lies beyond a small image, and colors, are this project's choice. Only the image is
-interpolated, bilinearly; a label's, an instance's and a weight's pixel is the nearest one's, so that no class appears
-between two others. Coordinates follow align_corners=False.
+2017, sec. 4.1); padding and colors are this project's choice. Images are interpolated bilinearly; labels, instances and
+weights take the nearest pixel, so that no class appears between two others. Coordinates follow align_corners=False.
 """
 from __future__ import annotations
 
@@ -17,20 +16,20 @@ from scipy import ndimage
 from ..sample import IGNORE, Sample
 from .unet import mirror
 
-SIGMA = 1.1  # pixels: what OpenCV takes for a kernel of 5 x 5
+SIGMA = 1.1  # pixels: OpenCV's for a 5 x 5 kernel
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # of red, green and blue in gray, ITU-R BT.601
 
 
 @dataclasses.dataclass(frozen=True)
 class SegmentationAugment:
-    """``augment(sample, rng)`` returns a sample of the crop's size, changed at random.
+    """``augment(sample, rng)`` returns a randomly changed sample of the crop's size.
 
-    scale: smallest and largest factor, drawn uniformly. crop: side in pixels, or (h, w); None keeps the image's size.
-    Where a scaled image is smaller, it lies anywhere in the crop, and around it are the image's mean color and the
-    label IGNORE. margin: (rows, columns) of context that the image has around the crop, for networks of valid
-    convolutions; then the image is mirrored at its borders, as in prediction. flip: left-right, every second time.
-    jitter: see color_jitter; 0 turns it off. rotation: by up to so many degrees about the middle, blur: with a
-    Gaussian over 5 x 5 pixels, each in every second image, as in PSPNet's released code; 0 and False turn them off.
+    scale: smallest and largest factor, drawn uniformly. crop: side in pixels, or (h, w); None keeps the image's size. A
+    smaller scaled image is placed at random in the crop and padded with its mean color and the label IGNORE. margin:
+    (rows, columns) of image context around the crop, for valid convolutions; the image is then mirrored at its borders,
+    as in prediction. flip: left-right, with probability 1/2. jitter: see color_jitter; 0 is off. rotation: up to this
+    many degrees about the center; blur: a Gaussian over 5 x 5 pixels; each with probability 1/2, as in PSPNet's code; 0
+    and False are off.
     """
 
     scale: tuple[float, float] = (0.5, 2.0)
@@ -55,7 +54,7 @@ class SegmentationAugment:
         shape = np.array(sample.label.shape)
         size = np.broadcast_to(shape if self.crop is None else self.crop, 2)
         scaled = np.maximum(np.rint(shape * rng.uniform(*self.scale)), 1).astype(int)
-        room = scaled - size  # negative: what is to be padded
+        room = scaled - size  # negative: pixels to pad
         corner = rng.integers(np.minimum(room, 0), np.maximum(room, 0) + 1)
         mirrored = bool(rng.integers(2)) and self.flip
         if self.rotation and rng.integers(2):
@@ -71,12 +70,12 @@ class SegmentationAugment:
 
 
 def rotated(sample: Sample, degrees: float) -> Sample:
-    """The sample turned about its middle, clockwise as seen on screen; it keeps its size.
+    """Rotate the sample about its center, clockwise on screen, at constant size.
 
     Beyond the image: its mean color, label IGNORE, instance 0, weight 0.
     """
     a, shape = np.deg2rad(degrees), np.array(sample.label.shape)
-    matrix = np.array([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]])  # from an output pixel to where it comes from
+    matrix = np.array([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]])  # from an output pixel to its source
     offset = (shape - 1) / 2 - matrix @ (shape - 1) / 2
 
     def rotate(array: np.ndarray, outside: float, order: int) -> np.ndarray:
@@ -91,11 +90,11 @@ def rotated(sample: Sample, degrees: float) -> Sample:
 
 def scaled_window(sample: Sample, scaled: Sequence[int], corner: Sequence[int], size: Sequence[int], *,
                   mirrored: bool = False, margin: tuple[int, int] = (0, 0)) -> Sample:
-    """The window of this size, from corner, of the sample resized to ``scaled``: only that much is computed.
+    """Return a window of the sample resized to ``scaled``; only the window is computed.
 
-    All in pixels, (rows, columns). mirrored: the window turned left to right. Beyond the image: its mean color,
-    label IGNORE, instance 0, weight 0. The image reaches ``margin`` further on all sides; with any, what lies beyond
-    the image is mirrored.
+    scaled, corner, size, margin: pixels, (rows, columns). mirrored: flip the window left to right. Beyond the image:
+    its mean color, label IGNORE, instance 0, weight 0. The image part extends ``margin`` further on all sides; with a
+    margin, the image is mirrored at its borders instead.
     """
     along = list(zip(sample.label.shape, scaled, corner, size, margin, strict=True))
     axes = [_sources(length, n, first, count) for length, n, first, count, _ in along]
@@ -105,7 +104,7 @@ def scaled_window(sample: Sample, scaled: Sequence[int], corner: Sequence[int], 
         axes, of_image = ([rows, columns.mirrored()] for rows, columns in (axes, of_image))
 
     def fill(array: np.ndarray, values: np.ndarray, outside, y: _Axis, x: _Axis) -> np.ndarray:
-        """``values`` in the part of the window that lies in the image."""
+        """Put ``values`` into the part of the window that is in the image."""
         if y.whole and x.whole:
             return values
         filled = np.empty((*array.shape[:-2], y.size, x.size), array.dtype)
@@ -125,9 +124,9 @@ def scaled_window(sample: Sample, scaled: Sequence[int], corner: Sequence[int], 
 
 
 def color_jitter(image: np.ndarray, rng: np.random.Generator, amount: float) -> np.ndarray:
-    """Brightness, contrast (about the mean gray) and, of a color image (3, H, W), saturation times 1 +- amount each.
+    """Multiply brightness, contrast (about the mean gray) and, for 3 channels, saturation by 1 +- amount each.
 
-    Stays in [0, 1].
+    image: (C, H, W) in [0, 1], and so is the result.
     """
     brightness, contrast, saturation = rng.uniform(1 - amount, 1 + amount, 3).astype(image.dtype)
     image = image * brightness
@@ -147,8 +146,10 @@ def color_jitter(image: np.ndarray, rng: np.random.Generator, amount: float) -> 
 # ---------------------------------------------------------------------------------------------------------
 @dataclasses.dataclass
 class _Axis:
-    """Where the pixels of a window come from: those of window[inside] lie ``weight`` of the way from pixel ``low`` to
-    pixel ``high``, nearest to ``nearest``."""
+    """The source of a window's pixels along one axis, for window[inside].
+
+    Each lies ``weight`` of the way from pixel ``low`` to pixel ``high``, and is nearest to ``nearest``.
+    """
 
     inside: slice
     whole: bool  # all of the window is inside
@@ -159,16 +160,16 @@ class _Axis:
     nearest: np.ndarray
 
     def mirrored(self) -> _Axis:
-        """The same window, backwards."""
+        """Return the same window, reversed."""
         return _Axis(inside=slice(self.size - self.inside.stop, self.size - self.inside.start), whole=self.whole,
                      size=self.size, low=self.low[::-1], high=self.high[::-1], weight=self.weight[::-1],
                      nearest=self.nearest[::-1])
 
 
 def _sources(length: int, scaled: int, corner: int, size: int, reflect: bool = False) -> _Axis:
-    """For the window [corner, corner + size) of an axis resized from ``length`` to ``scaled``."""
+    """Return the sources of the window [corner, corner + size) of an axis resized from ``length`` to ``scaled``."""
     first, last = (corner, corner + size) if reflect else np.clip((0, scaled), corner, corner + size)
-    p = np.arange(first, last)  # the part that the image covers
+    p = np.arange(first, last)  # the part in the image
     if reflect:
         p = mirror(p, scaled)
     position = np.clip((p + 0.5) * (length / scaled) - 0.5, 0, length - 1)  # align_corners=False
@@ -179,11 +180,11 @@ def _sources(length: int, scaled: int, corner: int, size: int, reflect: bool = F
 
 
 def _bilinear(image: np.ndarray, y: _Axis, x: _Axis) -> np.ndarray:
-    """Image (C, H, W) at the places of both axes: (C, h, w). An axis that keeps its pixels is only copied."""
+    """Interpolate an image (C, H, W) at both axes: (C, h, w). Without weights, pixels are only copied."""
     if not (y.weight.any() or x.weight.any()):
         return image[:, y.low[:, None], x.low]
     if x.low.size:
-        image, x0 = image[:, :, x.low.min():x.high.max() + 1], x.low.min()  # the columns that are looked at
+        image, x0 = image[:, :, x.low.min():x.high.max() + 1], x.low.min()  # the columns in use
     else:
         x0 = 0
     rows = image[:, y.low]  # (C, h, W)

@@ -1,13 +1,13 @@
 """U-Net's data augmentation and tile cutting (Ronneberger et al., MICCAI 2015, secs. 2 and 3.1).
 
-Convention: geometry is a displacement field, float32 (2, H, W) in pixels, rows (dy) before columns (dx). The
-output pixel p shows what the input has at p + displacement[p]. Fields add up, so shift, rotation and elastic
-deformation together cost one resampling pass. Beyond the border the image is mirrored without repeating the
-edge pixel (np.pad's "reflect"). Training looks at tiles, so fields and resampling can be had for a part of the
-output alone: `at` = (rows, columns), coordinates in the whole image, in any order, also beyond the border.
+Geometry is a displacement field, float32 (2, H, W) in pixels, rows (dy) before columns (dx): output pixel p shows the
+input at p + displacement[p]. Fields add up, so shift, rotation and elastic deformation together cost one resampling.
+Beyond the border the image is mirrored without repeating the edge pixel (np.pad's "reflect"). Training uses tiles, so
+fields and resampling can be computed for a part of the output: `at` = (rows, columns), coordinates in the whole image,
+in any order, also beyond the border.
 
-The paper names shift, rotation, elastic deformation and gray value but gives a number only for the elastic
-one; the ranges of the others, and the flips, are this project's choice.
+The paper names shift, rotation, elastic deformation and gray value, but gives a number only for the elastic one; the
+other ranges, and the flips, are this project's choice.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ def _all(shape: tuple[int, int]) -> Places:
 def elastic_displacement(
     shape: tuple[int, int], rng: np.random.Generator, sigma: float = 10.0, grid: int = 3, at: Places | None = None
 ) -> np.ndarray:
-    """Random smooth deformation, float32 (2, H, W), or (2, h, w) at h x w places, in pixels. U-Net, sec. 3.1.
+    """Draw a random smooth deformation, float32 (2, H, W) in pixels, or (2, h, w) at h x w places. U-Net, sec. 3.1.
 
-    Each node of a coarse grid, 3 x 3 over the image from corner to corner, draws a normal vector with a
-    standard deviation of sigma pixels; bicubic interpolation gives every pixel its own. The paper's images
-    have 512 pixels; on much smaller ones the same sigma bends far more, so take less.
+    Each node of a coarse grid, 3 x 3 over the image from corner to corner, draws a normal vector with a standard
+    deviation of sigma pixels; bicubic interpolation gives the pixels between. The paper's images have 512 pixels; on
+    much smaller ones the same sigma bends far more, so use less.
     """
     if sigma < 0 or grid < 2:
         raise ValueError(f"elastic_displacement: needs sigma >= 0 and grid >= 2, got {sigma} and {grid}")
@@ -46,7 +46,7 @@ def elastic_displacement(
 def random_shift(
     shape: tuple[int, int], rng: np.random.Generator, pixels: float, at: Places | None = None
 ) -> np.ndarray:
-    """The whole image moved by up to +-pixels in each direction, uniformly: float32 (2, H, W), or at h x w places."""
+    """Draw a shift by up to +-pixels in each direction, uniformly: float32 (2, H, W), or (2, h, w) at h x w places."""
     rows, columns = at or _all(shape)
     field = np.empty((2, len(rows), len(columns)), np.float32)
     field[:] = rng.uniform(-pixels, pixels, (2, 1, 1))
@@ -56,25 +56,25 @@ def random_shift(
 def random_rotation(
     shape: tuple[int, int], rng: np.random.Generator, degrees: float, at: Places | None = None
 ) -> np.ndarray:
-    """A rotation about the image's center by up to +-degrees, uniformly: float32 (2, H, W), or at h x w places.
+    """Draw a rotation about the center by up to +-degrees, uniformly: float32 (2, H, W), or (2, h, w) at h x w places.
 
-    A positive angle turns the image clockwise as seen on screen (rows grow downwards).
+    A positive angle turns the image clockwise on screen (rows grow downwards).
     """
     angle = np.deg2rad(rng.uniform(-degrees, degrees))
     rows, columns = at or _all(shape)
     y = rows[:, None] - (shape[0] - 1) / 2
     x = columns[None, :] - (shape[1] - 1) / 2
     sin, cos = np.sin(angle), np.cos(angle)
-    # The source of output pixel (y, x) is (y, x) turned back by the angle; the field is the difference.
+    # The source of output pixel (y, x) is (y, x) rotated back; the field is the difference.
     return np.stack([cos * y - sin * x - y, sin * y + cos * x - x]).astype(np.float32)
 
 
 def random_gray(
     image: np.ndarray, rng: np.random.Generator, amount: float, mean: float | None = None
 ) -> np.ndarray:
-    """Vary contrast (about the mean) by a factor of 1 +- amount, brightness by +- amount; stays in [0, 1].
+    """Vary contrast (about the mean) by a factor of 1 +- amount and brightness by +- amount; clip to [0, 1].
 
-    mean: of the whole image, where ``image`` is a part of it; None for the mean of ``image``.
+    mean: of the whole image if ``image`` is a part of it; None uses the mean of ``image``.
     """
     contrast = 1 + rng.uniform(-amount, amount)
     brightness = rng.uniform(-amount, amount)
@@ -88,12 +88,12 @@ REACH = 12  # pixels that a cubic spline's coefficient reaches: 0.27 ** 12 is 1e
 def warp(
     image: np.ndarray, displacement: np.ndarray, *maps: np.ndarray, order: int = 3, at: Places | None = None
 ) -> tuple[np.ndarray, ...]:
-    """Resample image (C, H, W) and any number of maps (H, W) along displacement (2, H, W): a tuple of all.
+    """Resample image (C, H, W) and any number of maps (H, W) along displacement (2, H, W). Return all in a tuple.
 
-    The image is interpolated by splines of the given order: 3 is bicubic, clipped to the image's range
-    because a cubic overshoots; 1 is bilinear, about three times faster, but it smooths a fifth of the
-    finest detail away. Every map takes the nearest pixel's value, so labels are never mixed and label and
-    weight stay aligned. With `at`, h rows and w columns, displacement and results are (..., h, w).
+    The image is interpolated by splines of the given order. 3 is bicubic, clipped to the image's range because a cubic
+    overshoots. 1 is bilinear: about three times faster, but it removes a fifth of the finest detail. Maps take the
+    nearest pixel, so labels are never mixed, and label and weight stay aligned. With `at`, h rows and w columns,
+    displacement and results are (..., h, w).
     """
     height, width = image.shape[-2:]
     rows, columns = at or _all((height, width))
@@ -105,10 +105,10 @@ def warp(
         )
     source = displacement + np.stack(np.broadcast_arrays(rows[:, None], columns)).astype(np.float32)  # (2, h, w)
     y, x = (mirror(np.rint(each).astype(np.intp), size) for each, size in zip(source, (height, width), strict=True))
-    # A spline filters the image first, so only the part that is looked at, with its reach
+    # A spline filters the image first: only the part in use, and its reach
     box = [slice(max(i.min() - REACH, 0), i.max() + 1 + REACH) for i in (y, x)]
     if not (_inside(source[0], box[0], height) and _inside(source[1], box[1], width)):
-        box = [slice(0, height), slice(0, width)]  # mirrored somewhere: the box's own border must be the image's
+        box = [slice(0, height), slice(0, width)]  # mirrored somewhere: the box must end at the image's border
     part = image[:, box[0], box[1]]
     source -= np.array([box[0].start, box[1].start], np.float32)[:, None, None]
     warped = np.stack([ndimage.map_coordinates(channel, source, order=order, mode="mirror") for channel in part])
@@ -118,7 +118,7 @@ def warp(
 
 
 def _inside(source: np.ndarray, box: slice, size: int) -> bool:
-    """No coordinate needs the mirror, or the box ends where the image does."""
+    """Return whether no coordinate needs mirroring, or the box ends where the image does."""
     low, high = source.min(), source.max()
     return (low >= 0 or box.start == 0) and (high <= size - 1 or box.stop >= size)
 
@@ -127,10 +127,10 @@ def _inside(source: np.ndarray, box: slice, size: int) -> bool:
 class UNetAugment:
     """U-Net's augmentation, sec. 3.1: `augment(sample, rng)` returns a changed copy of the sample.
 
-    shift: pixels. rotation: degrees. elastic: standard deviation in pixels of the 3 x 3 grid's vectors.
-    gray: range of contrast and brightness, see random_gray. flip: mirror each axis in every second
-    sample. A value of 0 (False) turns a part off. order: see warp. With a window, only that part of the
-    changed image is made, in the time of its own size: `augment(sample, rng, window)`.
+    shift: pixels. rotation: degrees. elastic: standard deviation of the 3 x 3 grid's vectors, pixels. gray: range of
+    contrast and brightness, see random_gray. flip: mirror each axis with probability 1/2. 0 or False turns a part off.
+    order: see warp. `augment(sample, rng, window)` computes only that part of the changed image, in time proportional
+    to its size.
     """
 
     shift: float = 10.0
@@ -143,7 +143,7 @@ class UNetAugment:
     def __call__(self, sample: Sample, rng: np.random.Generator, window: Window | None = None) -> Sample:
         shape = sample.label.shape
         rows, columns = window.places() if window else _all(shape)
-        if self.flip:  # the mirrored image's pixel p is the other's at size - 1 - p
+        if self.flip:  # pixel p of the mirrored image is pixel size - 1 - p
             flip_y, flip_x = rng.integers(0, 2, 2)
             rows = shape[0] - 1 - rows if flip_y else rows
             columns = shape[1] - 1 - columns if flip_x else columns
@@ -165,10 +165,10 @@ class UNetAugment:
 
 
 def standardize(image: np.ndarray, like: np.ndarray | None = None) -> np.ndarray:
-    """The image (C, H, W) shifted and scaled so that `like` (the image itself) has mean 0 and standard deviation 1.
+    """Shift and scale the image (C, H, W) so that `like` (default: the image) has mean 0 and standard deviation 1.
 
-    `like` is the whole image, where `image` is a part of it. A constant image becomes 0. Not in U-Net's paper: with
-    gray values around 0.5 the first steps are spent on finding the mean.
+    `like` is the whole image if `image` is a part of it. A constant image becomes 0. Not in U-Net's paper: with gray
+    values around 0.5, the first steps only learn the mean.
     """
     like = image if like is None else like
     mean = like.mean() if np.ptp(like) else like.flat[0]  # the mean of equal numbers is rounded
@@ -178,8 +178,7 @@ def standardize(image: np.ndarray, like: np.ndarray | None = None) -> np.ndarray
 def mirror_pad(image: np.ndarray, top: int, bottom: int, left: int, right: int) -> np.ndarray:
     """Extend image (..., H, W) by mirroring, for U-Net's overlap-tile strategy (fig. 2).
 
-    The edge pixel is not repeated (np.pad's "reflect"); padding wider than the image reflects again and
-    again.
+    The edge pixel is not repeated (np.pad's "reflect"); padding wider than the image reflects repeatedly.
     """
     if min(top, bottom, left, right) < 0:
         raise ValueError(f"mirror_pad: padding must not be negative, got {(top, bottom, left, right)}")
@@ -189,7 +188,7 @@ def mirror_pad(image: np.ndarray, top: int, bottom: int, left: int, right: int) 
 
 @dataclasses.dataclass(frozen=True)
 class Window:
-    """A rectangle of pixels of an image; it may reach beyond the border, where the image is mirrored."""
+    """A rectangle of pixels in an image; beyond the border, the image is mirrored."""
 
     top: int
     left: int
@@ -197,11 +196,11 @@ class Window:
     width: int
 
     def places(self) -> Places:
-        """Its rows and columns."""
+        """Return its rows and columns."""
         return np.arange(self.top, self.top + self.height), np.arange(self.left, self.left + self.width)
 
     def cut(self, sample: Sample) -> Sample:
-        """This part of the sample."""
+        """Cut this part out of the sample."""
         names = [n for n in ("image", "label", "instances", "weight") if getattr(sample, n) is not None]
         parts: dict[str, Any] = {n: _cut(getattr(sample, n), (self.top, self.left), (self.height,
                                                                                      self.width)) for n in names}
@@ -210,10 +209,10 @@ class Window:
 
 def random_window(shape: tuple[int, int], tile_in: int | tuple[int, int], tile_out: int | tuple[int, int],
                   rng: np.random.Generator) -> Window:
-    """Where a random training tile for a U-Net of valid convolutions lies, 572 -> 388 in the paper.
+    """Draw a random training tile for a U-Net of valid convolutions, 572 -> 388 in the paper.
 
-    The output tile, tile_out pixels, lies inside the image of the given shape; the window is the input tile,
-    tile_in pixels, with the same center.
+    The output tile, tile_out pixels, is inside the image of the given shape. Returns the input tile, tile_in pixels,
+    with the same center.
     """
     size_in, size_out = np.broadcast_to(tile_in, 2), np.broadcast_to(tile_out, 2)
     margin, odd = np.divmod(size_in - size_out, 2)
@@ -229,13 +228,13 @@ def random_window(shape: tuple[int, int], tile_in: int | tuple[int, int], tile_o
 
 
 def center_crop(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The middle of array (..., H, W), as large as size."""
+    """Return the center of array (..., H, W), of the given size."""
     top, left = ((n - m) // 2 for n, m in zip(array.shape[-2:], size, strict=True))
     return array[..., top : top + size[0], left : left + size[1]]
 
 
 def _cut(array: np.ndarray, corner: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
-    """The window of array (..., H, W) that starts at corner, which may lie outside: mirrored there."""
+    """Return the window of array (..., H, W) at corner; beyond the border the array is mirrored."""
     rows = mirror(np.arange(corner[0], corner[0] + size[0]), array.shape[-2])
     columns = mirror(np.arange(corner[1], corner[1] + size[1]), array.shape[-1])
     return np.ascontiguousarray(array[..., rows[:, None], columns])

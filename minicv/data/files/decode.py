@@ -1,15 +1,15 @@
-"""Decode one image file to the numbers it stores, or refuse it with a DataError that names the file and the cure.
+"""Decode an image file to the numbers it stores, or raise a DataError that names the file and the remedy.
 
-Pillow decodes; this module guards the places where Pillow returns other numbers than the file holds: gray values of
-2 and 4 bits (scaled), colors of 16 bits (reduced to 8), TIFF files that it turns or whose tags contradict their data,
-and files with several images, of which it returns the first.
+Pillow decodes. This module handles the cases where Pillow's numbers are not the file's: gray values of 2 and 4 bits
+(scaled), colors of 16 bits (reduced to 8), TIFF files that it turns or whose tags contradict their data, and files of
+several images (it returns the first).
 """
 from __future__ import annotations
 
 import contextlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,27 +29,26 @@ from ..errors import DataError
 from .jpeg import fault_of_jpeg
 
 MAX_PIXELS = 89_478_485
-"""Larger images are refused before they are decoded: 256 MiB as 8-bit RGB, Pillow's own warning limit."""
+"""The most pixels of an image, checked before decoding: 256 MiB as 8-bit RGB, Pillow's own warning limit."""
 
 FORMATS = [plugin.format for plugin in (
     PngImagePlugin.PngImageFile, JpegImagePlugin.JpegImageFile, TiffImagePlugin.TiffImageFile,
     BmpImagePlugin.BmpImageFile, GifImagePlugin.GifImageFile, WebPImagePlugin.WebPImageFile)]
-READABLE = "PNG, JPEG, TIFF, BMP, GIF and WebP are read"
+READABLE = "the readable formats are PNG, JPEG, TIFF, BMP, GIF and WebP"
 ORIENTATION = 0x0112  # the EXIF tag
 TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
          5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
-         8: Image.Transpose.ROTATE_90}  # orientation -> what makes the image upright
+         8: Image.Transpose.ROTATE_90}  # orientation -> the turn that makes the image upright
 BACK = TURNS | {6: TURNS[8], 8: TURNS[6]}
 TO_RGB = "CMYK", "YCbCr", "RGBX"  # modes whose colors Pillow converts
 
 
 class Pixels(NamedTuple):
-    """The numbers of one file, in the order in which it stores them.
+    """The numbers of one file, in stored order.
 
-    values: integers (H, W) for gray and palette images, (H, W, 3) for colors. top: the value of full brightness.
-    alpha: (H, W), or None where there is no such channel. palette: uint8 (n, 3) RGB, or None. orientation: 1 to 8, the
-    EXIF tag, not applied. lossy: the numbers went through a compression that changes them. inverted: a TIFF that
-    stores 0 for white; ``values`` are brightnesses all the same.
+    values: integers, (H, W) for gray and palette images, (H, W, 3) for colors. top: the value of full brightness.
+    alpha: (H, W), or None. palette: uint8 (n, 3) RGB, or None. orientation: the EXIF tag, 1 to 8, not applied. lossy:
+    the compression changed the numbers. inverted: a TIFF that stores 0 for white; ``values`` are brightnesses even so.
     """
 
     values: np.ndarray
@@ -62,12 +61,12 @@ class Pixels(NamedTuple):
 
     @property
     def size(self) -> tuple[int, int]:
-        """(H, W) as stored."""
+        """Return (H, W) as stored."""
         return self.values.shape[:2]
 
 
 def is_file(path: str | os.PathLike) -> bool:
-    """Is this a file that can be looked at? False also for names that no system takes."""
+    """Return whether the path is a file; False also for names that the system rejects."""
     try:
         return os.path.isfile(path)
     except (OSError, ValueError):
@@ -75,35 +74,42 @@ def is_file(path: str | os.PathLike) -> bool:
 
 
 def no_such_file(path: str | os.PathLike) -> str:
-    """That a file is missing, and the name of one in its folder that differs in case only."""
+    """Return the message for a missing file; it names a file that differs only in case."""
     path = Path(path)
     with contextlib.suppress(OSError, ValueError):
         alike = [name for name in os.listdir(path.parent) if name.casefold() == path.name.casefold()]
         if alike and path.name not in alike:
-            return f"{path}: no such file; {alike[0]} is there, rename one of them"
+            return f"{path}: no such file, but {alike[0]} exists; rename one of them"
     return f"{path}: no such file"
 
 
+def require_files(files: Iterable[Path]) -> None:
+    """Raise ``DataError`` unless all files exist."""
+    if missing := [file for file in files if not is_file(file)]:
+        more = f"; {len(missing) - 1} more are missing" if len(missing) > 1 else ""
+        raise DataError(f"{no_such_file(missing[0])}{more}")
+
+
 def decode(path: str | os.PathLike) -> Pixels:
-    """Decode a whole file, so that damage anywhere in it shows here. ``DataError`` for whatever cannot be used."""
+    """Decode a whole file, so that damage anywhere in it is found. Raise ``DataError`` if it is unusable."""
     path = Path(path)
     _require_file(path)
     try:
         with _opened(path) as image:
             _check_header(path, image)
-            image.verify()  # checksums: a PNG with flipped bits would often decode, to wrong pixels
+            image.verify()  # checksums: a PNG with flipped bits often decodes to wrong pixels
         with _opened(path) as image:
             return _pixels(path, image)
     except DataError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"{path}: more than the {MAX_PIXELS} pixels allowed") from error
-    except Exception as error:  # for damage Pillow raises OSError, SyntaxError, struct.error and more
+    except Exception as error:  # Pillow raises OSError, SyntaxError, struct.error and more
         raise DataError(f"{path}: not a readable image ({_short(error)}); {READABLE}") from error
 
 
 def header_size(path: str | os.PathLike) -> tuple[tuple[int, int], int]:
-    """(H, W) as stored and the EXIF orientation, from the beginning of a file; ``DataError`` as in decode."""
+    """Return (H, W) as stored and the EXIF orientation, from the header alone. Raise ``DataError`` as decode does."""
     path = Path(path)
     _require_file(path)
     try:
@@ -117,7 +123,7 @@ def header_size(path: str | os.PathLike) -> tuple[tuple[int, int], int]:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """An image, not opened by name: Pillow would map some TIFFs into memory and mix up the pixels of turned ones."""
+    """Open an image as a stream: by name, Pillow maps some TIFFs into memory and mixes up the pixels of turned ones."""
     with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
         yield image
 
@@ -127,7 +133,7 @@ def _require_file(path: Path) -> None:
         mode = os.stat(path).st_mode
     except (FileNotFoundError, NotADirectoryError) as error:
         raise DataError(no_such_file(path)) from error
-    except (OSError, ValueError) as error:  # a loop of links, a name that is too long, a folder closed to us
+    except (OSError, ValueError) as error:  # a loop of links, a name too long, no permission
         raise DataError(f"{path}: cannot be opened ({error})") from error
     if not stat.S_ISREG(mode):
         raise DataError(f"{path}: is a {'folder' if stat.S_ISDIR(mode) else 'device or pipe'}, not an image file")
@@ -135,7 +141,7 @@ def _require_file(path: Path) -> None:
 
 def _short(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
-        return "damaged at its beginning, or of another format"
+        return "damaged header, or another format"
     text = str(error) or type(error).__name__
     return text if len(text) <= 200 else f"{text[:200]}..."
 
@@ -155,7 +161,7 @@ def _check_header(path: Path, image: Any) -> None:
 
 
 def _check_tiff(path: Path, tags) -> None:
-    """Refuse tags that contradict each other, or the length of the data: Pillow would read other pixels."""
+    """Raise ``DataError`` if tags contradict each other or the data: Pillow would read other pixels."""
     names = {256: "ImageWidth", 257: "ImageLength", 258: "BitsPerSample", 262: "PhotometricInterpretation"}
     missing = [name for tag, name in names.items() if tag not in tags]
     if missing:
@@ -164,10 +170,10 @@ def _check_tiff(path: Path, tags) -> None:
     samples, planar = tags.get(277, 1), tags.get(284, 1)
     wanted = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3, 8: 3}.get(photo)
     if wanted is None or samples != wanted + len(tags.get(338, ())) or len(bits) not in (1, samples):
-        raise DataError(f"{path}: damaged, or a TIFF of another kind: {samples} samples of {bits} bits with "
+        raise DataError(f"{path}: damaged, or an unsupported TIFF: {samples} samples of {bits} bits with "
                         f"PhotometricInterpretation {photo}; save it as PNG")
     if 2 in tags.get(339, ()) and bits[0] == 8:
-        raise DataError(f"{path}: holds signed 8-bit numbers; save it as 8 or 16 bit without sign")
+        raise DataError(f"{path}: holds signed 8-bit numbers; save it as unsigned 8 or 16 bit")
     if planar == 2 and samples > 1 and bits[0] != 8:
         raise DataError(f"{path}: stores {bits[0]}-bit colors as separate planes; save it as PNG")
     w, h = (tags.get(322), tags.get(323)) if 324 in tags else (width, min(tags.get(278, height), height))
@@ -192,7 +198,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _pixels(path: Path, image: Any) -> Pixels:
-    rawmode = _rawmode(image)  # first, since a PNG is decoded for its EXIF tags
+    rawmode = _rawmode(image)  # before the EXIF tags, for which Pillow decodes a PNG
     orientation = _orientation(image)
     inverted = image.format == "TIFF" and image.tag_v2.get(262) == 0
     lossy = image.format in ("JPEG", "MPO") or image.info.get("compression") in ("jpeg", "tiff_jpeg")
@@ -213,7 +219,7 @@ def _pixels(path: Path, image: Any) -> Pixels:
 
 
 def _stored(path: Path, image: Image.Image, rawmode: str, low: Image.Image | None) -> Pixels:
-    mode, transparent = image.mode, image.info.pop("transparency", None)  # colors that a viewer does not draw
+    mode, transparent = image.mode, image.info.pop("transparency", None)  # colors that viewers do not draw
     if mode == "1":
         return Pixels(np.asarray(image).astype(np.uint8), 1)
     if mode == "F":
@@ -230,10 +236,10 @@ def _stored(path: Path, image: Image.Image, rawmode: str, low: Image.Image | Non
         index = np.asarray(image.getchannel("P") if mode == "PA" else image)
         palette = np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
         if index.max() >= len(palette):
-            raise DataError(f"{path}: a pixel has the palette number {index.max()}, of a palette of {len(palette)} "
+            raise DataError(f"{path}: a pixel has palette number {index.max()}, but the palette has {len(palette)} "
                             "colors")
         alpha = np.asarray(image.getchannel("A")) if mode == "PA" else None
-        if transparent is not None:  # a palette number, or the alpha of the first ones
+        if transparent is not None:  # a palette number, or the alpha of the first numbers
             table = np.full(256, 255, np.uint8)
             if isinstance(transparent, bytes):
                 table[:len(transparent)] = list(transparent)
@@ -246,11 +252,11 @@ def _stored(path: Path, image: Image.Image, rawmode: str, low: Image.Image | Non
             raise DataError(f"{path}: holds CMYK colors of 16 bits; save it as RGB")
         return Pixels(np.asarray(image.convert("RGB")), 255)
     if mode not in ("LA", "RGB", "RGBA"):
-        raise DataError(f"{path}: holds colors of the kind {mode}; save it as RGB")
+        raise DataError(f"{path}: holds colors of mode {mode}; save it as RGB")
     values, top = np.asarray(image), 255
     if low is not None:
         values, top = values.astype(np.uint16) * 256 + np.asarray(low), 65535
-    if rawmode == "LA;16B":  # opened as RGBA with gray three times; `low` holds the four bytes of a pixel
+    if rawmode == "LA;16B":  # opened as RGBA with gray three times; `low` has a pixel's four bytes
         high, lower = np.asarray(low)[..., ::2].astype(np.uint16), np.asarray(low)[..., 1::2]
         values = high * 256 + lower
     channels = values.shape[2]
@@ -259,13 +265,13 @@ def _stored(path: Path, image: Image.Image, rawmode: str, low: Image.Image | Non
 
 
 def _rawmode(image: Any) -> str:
-    """How Pillow's decoder is told that the pixels lie in the file."""
+    """Return the raw mode, Pillow's name for the layout of the pixels in the file."""
     args = image.tile[0][3] if getattr(image, "tile", None) else ""
     return str(args[0] if isinstance(args, tuple) and args else args or "")
 
 
 def _low_bytes(path: Path, rawmode: str) -> Any:
-    """The lower bytes of colors of 16 bits: Pillow reads the upper, unless it is told the other byte order."""
+    """Read the low bytes of 16-bit colors: Pillow reads the high ones unless given the opposite byte order."""
     name, _, order = rawmode.partition(";16")
     native = "L" if np.little_endian else "B"
     other = "L" if (native if order == "N" else order) == "B" else "B"
@@ -278,7 +284,7 @@ def _low_bytes(path: Path, rawmode: str) -> Any:
 
 
 def upright_pixels(array: np.ndarray, orientation: int) -> np.ndarray:
-    """An array (H, W) or (H, W, C) as the orientation tag says that it is to be looked at."""
+    """Return an array (H, W) or (H, W, C) turned as the orientation tag asks."""
     across = array.swapaxes(0, 1)
     return {1: array, 2: array[:, ::-1], 3: array[::-1, ::-1], 4: array[::-1], 5: across, 6: across[:, ::-1],
             7: across[::-1, ::-1], 8: across[::-1]}[orientation]

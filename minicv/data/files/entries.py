@@ -1,4 +1,4 @@
-"""The objects of a JSON file, whose values are taken by name, checked, and refused with the place where they stand."""
+"""The objects of a JSON file: each value is checked, and a ``DataError`` names the place of a wrong one."""
 from __future__ import annotations
 
 import os
@@ -9,17 +9,17 @@ from typing import Any
 from ..errors import DataError
 
 LIMIT = 1e9
-"""No coordinate, side or area of an image is larger."""
+"""The largest coordinate, side or area of an image."""
 
 UNWRITABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # control characters, halves of UTF-16 pairs
 REQUIRED: Any = object()
 
 
 class Entry:
-    """One object of a file: ``entry.whole("height", 1)`` is its height, or a ``DataError`` that says what stands there.
+    """One object of a file. ``entry.whole("height", 1)`` returns its height, or raises a ``DataError`` with the value.
 
-    path, place: the file, and where in it, as "images[3]"; ``fail`` makes the error of both. A whole number may be
-    written as 30.0, an identifier also as text. true and false are no numbers, and "30" is none either.
+    path, place: the file, and the position in it, such as "images[3]"; ``fail`` puts both into the error. A whole
+    number may be written as 30.0, and an identifier as text. true, false and "30" are not numbers.
     """
 
     __slots__ = ("content", "path", "place")
@@ -30,23 +30,23 @@ class Entry:
             raise self.fail(f'must be an object {{"name": value, ...}}, got {short_repr(content)}')
 
     def __str__(self) -> str:
-        """Where the entry stands, with its id: "annotations[3] (id 17)"."""
+        """Return the entry's position, with its id if it has one: "annotations[3] (id 17)"."""
         known = isinstance(self.content, dict) and isinstance(self.content.get("id"), int | float | str)
         return f"{self.place} (id {short_repr(self.content['id'])})" if known else self.place
 
     def fail(self, message: str) -> DataError:
-        """The error to raise."""
+        """Return a ``DataError`` with the file, the position and the message."""
         return DataError(f"{self.path}: {self}: {message}")
 
     def get(self, name: str, default: Any = REQUIRED) -> Any:
-        """A value as it stands in the file."""
+        """Return a value as stored, or the default."""
         value = self.content.get(name, default)
         if value is REQUIRED:
             raise self.fail(f"has no {name}; it has {join_reprs(self.content)}")
         return value
 
     def whole(self, name: str, low: float = -LIMIT, high: float = LIMIT, default: Any = REQUIRED) -> int:
-        """A whole number from ``low`` to ``high``."""
+        """Return a whole number from ``low`` to ``high``."""
         value = self.get(name, default)
         number = as_int(value)
         if number is None or not low <= number <= high:
@@ -54,29 +54,29 @@ class Entry:
         return number
 
     def number(self, name: str, default: Any = REQUIRED) -> float:
-        """A finite number, not negative."""
+        """Return a finite number, not negative."""
         value = self.get(name, default)
         if not are_numbers([value]) or value < 0:
             raise self.fail(f"{name} must be a number from 0 to {LIMIT:.0e}, got {short_repr(value)}")
         return value
 
     def flag(self, name: str, default: Any = REQUIRED) -> bool:
-        """0 or 1, or false or true."""
+        """Return a bool, stored as 0 or 1, or as false or true."""
         value = self.get(name, default)
         if not isinstance(value, int | float) or value not in (0, 1):
             raise self.fail(f"{name} must be 0 or 1, got {short_repr(value)}")
         return bool(value)
 
     def text(self, name: str) -> str:
-        """Text that is not empty and can be written to a file or a screen."""
+        """Return text that is not empty and can be written to a file or a screen."""
         value = self.get(name)
         if not isinstance(value, str) or not value.strip() or len(value) > 1000 or UNWRITABLE.search(value):
-            raise self.fail(f"{name} must be text without control characters, neither empty nor longer than 1000, got "
+            raise self.fail(f"{name} must be text of 1 to 1000 characters, none of them a control character, got "
                             f"{short_repr(value)}")
         return value
 
     def identifier(self, name: str) -> int | str:
-        """A whole number, or text."""
+        """Return a whole number, or text."""
         value = self.get(name)
         if isinstance(value, str) and value:
             return value
@@ -85,14 +85,14 @@ class Entry:
         return number
 
     def numbers(self, name: str, count: int) -> list[float]:
-        """A list of ``count`` finite numbers."""
+        """Return a list of ``count`` finite numbers."""
         value = self.get(name)
         if not isinstance(value, list) or len(value) != count or not are_numbers(value):
-            raise self.fail(f"needs a {name} of {count} numbers up to {LIMIT:.0e}, got {short_repr(value)}")
+            raise self.fail(f"{name} must be {count} numbers up to {LIMIT:.0e}, got {short_repr(value)}")
         return value
 
     def entries(self, name: str) -> list[Entry]:
-        """A list of objects."""
+        """Return a list of objects."""
         value = self.get(name)
         if not isinstance(value, list):
             raise self.fail(f"{name} must be a list of objects, got {short_repr(value)}")
@@ -100,27 +100,27 @@ class Entry:
 
 
 def unique(entries: Iterable[Entry], keys: Iterable[Any], what: str) -> None:
-    """``DataError`` if two entries have one key; ``what`` the keys are."""
+    """Raise ``DataError`` if two entries have the same key; ``what`` names the key."""
     first: dict[Any, Entry] = {}
     for entry, key in zip(entries, keys, strict=True):
         if (other := first.setdefault(key, entry)) is not entry:
-            raise entry.fail(f"has the {what} {short_repr(key)}, and so has {other}; each needs its own")
+            raise entry.fail(f"has the same {what} as {other}, {short_repr(key)}; each needs its own")
 
 
 def as_int(value: Any) -> int | None:
-    """The number as an int, if it is a whole one."""
+    """Return a whole number as an int, anything else as None."""
     if isinstance(value, float):
         return int(value) if value.is_integer() else None
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def are_numbers(values: Sequence[Any]) -> bool:
-    """Whether all are finite numbers that can be coordinates; text, null, true and false are none."""
+    """Return whether all values are finite numbers that can be coordinates: not text, null, true or false."""
     return set(map(type, values)) <= {int, float} and all(-LIMIT <= value <= LIMIT for value in values)
 
 
 def short_repr(value: Any) -> str:
-    """A value in a message: as Python writes it, but not longer than a line."""
+    """Return the repr of a value for a message, at most 80 characters."""
     try:
         text = repr(value)
     except RecursionError:
@@ -129,6 +129,6 @@ def short_repr(value: Any) -> str:
 
 
 def join_reprs(values: Iterable[Any]) -> str:
-    """Some of many values in a message."""
+    """Return the reprs of the first five values, and the number of the others."""
     values = list(values)
     return ", ".join(map(short_repr, values[:5])) + (f" and {len(values) - 5} more" if len(values) > 5 else "")

@@ -1,8 +1,8 @@
-"""Image files as arrays: images, labels and masks; and PNGs, written whole or not at all.
+"""Read image files as images, labels or masks, and write PNGs atomically.
 
-An image is a measurement: `read_image` scales it to [0, 1] whatever its depth. A label's numbers are names:
-`read_label` returns them as stored, or refuses a file whose numbers cannot be trusted. Pixels are taken as stored;
-`upright` and `size` apply the EXIF orientation.
+An image is a measurement: `read_image` scales it to [0, 1] at any depth. The numbers of a label are names: `read_label`
+returns them as stored, or refuses the file if they cannot be trusted. Pixels are read as stored; `upright` and `size`
+apply the EXIF orientation.
 """
 
 import os
@@ -20,21 +20,21 @@ SAVE = "save it as PNG"
 def read_image(path: str | os.PathLike, mode: str = "L", upright: bool = False) -> np.ndarray:
     """Read an image as float32 (C, H, W) in [0, 1]; mode "L" gives one gray channel, "RGB" three.
 
-    8-bit values are divided by 255, 16-bit values by 65535, those of a 12-bit TIFF by 4095; transparency is dropped.
-    upright: turn and mirror the image as its EXIF orientation asks, as every viewer does; otherwise pixels lie as
-    stored, so that boxes and labels keep fitting. Raises DataError for an image that is missing, damaged, truncated, of
-    a format or kind that is not read, or larger than decode.MAX_PIXELS; the message names the file.
+    8-bit values are divided by 255, 16-bit values by 65535, 12-bit TIFF values by 4095. Transparency is dropped.
+    upright: apply the EXIF orientation, as viewers do; otherwise pixels stay as stored, so that boxes and labels fit.
+    Raises DataError, which names the file, if the image is missing, damaged, of an unsupported format or kind, or has
+    more than decode.MAX_PIXELS pixels.
     """
     return as_float(read_integers(path, mode, upright=upright))
 
 
 def read_integers(path: str | os.PathLike, mode: str = "RGB", *, upright: bool = False,
                   size: tuple[int, int] | None = None, where: str = "its annotation") -> np.ndarray:
-    """Read an image as integers (C, H, W) that keep every bit of it: uint8 for up to 8 bits, else uint16, full range.
+    """Read an image as integers (C, H, W) at full range: uint8 for up to 8 bits, uint16 for more.
 
-    size: (H, W) that the image's label or annotation has, and ``where`` that says so. The image is turned by its EXIF
-    orientation if only that gives this size. Raises DataError as read_image does, if neither size fits, and if both fit
-    an image that the orientation would turn, since nothing then says which one the annotation means.
+    size: the (H, W) of the label or annotation that ``where`` names; the EXIF orientation is applied if only that gives
+    this size. Raises DataError as read_image does, if neither size fits, and if both fit an image that the orientation
+    turns, because the annotation may mean either.
     """
     if mode not in ("L", "RGB"):
         raise ValueError(f'read_image: mode must be "L" or "RGB", got {mode!r}')
@@ -42,7 +42,7 @@ def read_integers(path: str | os.PathLike, mode: str = "RGB", *, upright: bool =
     if size is not None:
         upright = _needs_turning(path, pixels.size, pixels.orientation, (size[0], size[1]), where)
     values = upright_pixels(_full_range(pixels), pixels.orientation if upright else 1)
-    if values.ndim == 3 and mode == "L":  # ITU-R 601, in 16 bits of a fixed point as Pillow's
+    if values.ndim == 3 and mode == "L":  # ITU-R 601 in 16-bit fixed point, as in Pillow
         values = ((values.astype(np.int64) @ (19595, 38470, 7471) + 0x8000) >> 16).astype(values.dtype)
     if values.ndim == 2:
         return np.repeat(values[None], 1 if mode == "L" else 3, axis=0)
@@ -50,18 +50,18 @@ def read_integers(path: str | os.PathLike, mode: str = "RGB", *, upright: bool =
 
 
 def as_float(integers: np.ndarray) -> np.ndarray:
-    """What read_integers returned as float32 in [0, 1]."""
+    """Return what read_integers returned as float32 in [0, 1]."""
     return integers / np.float32(np.iinfo(integers.dtype).max)
 
 
 def image_size(path: str | os.PathLike, upright: bool = False) -> tuple[int, int]:
-    """(H, W) of an image from the beginning of its file; ``upright`` as in read_image."""
+    """Return an image's (H, W) from its header; ``upright`` as in read_image."""
     (H, W), orientation = header_size(path)
     return (W, H) if upright and orientation >= 5 else (H, W)
 
 
 def _full_range(pixels: Pixels) -> np.ndarray:
-    """The brightnesses (H, W) or (H, W, 3), uint8 or uint16, of which the type's largest value is full brightness."""
+    """Return the brightnesses (H, W) or (H, W, 3), uint8 or uint16, at the full range of the type."""
     if pixels.palette is not None:
         return pixels.palette[pixels.values]
     if pixels.top == 4095:
@@ -70,7 +70,7 @@ def _full_range(pixels: Pixels) -> np.ndarray:
 
 
 def _needs_turning(path, stored: tuple[int, int], orientation: int, size: tuple[int, int], where: str) -> bool:
-    """Must an image be turned for ``size`` to be its size?"""
+    """Return whether the image must be turned to have this size."""
     upright = stored[::-1] if orientation >= 5 else stored
     if orientation == 1 or stored == size != upright:
         if stored != size:
@@ -82,24 +82,24 @@ def _needs_turning(path, stored: tuple[int, int], orientation: int, size: tuple[
     if size != stored:
         raise DataError(f"{path}: size {stored} (H, W), and {upright} upright ({tag}), differ from that of {where}, "
                         f"{size}")
-    raise DataError(f"{path}: {tag}, and {where} fits it as stored and upright; save the image without the tag, turned "
-                    "as its annotation is")
+    raise DataError(f"{path}: {tag}, and {where} fits it both as stored and upright; save the image without the tag, "
+                    "turned like its annotation")
 
 
 # ---------------------------------------------------------------------------------------------------------
 # Labels and masks
 # ---------------------------------------------------------------------------------------------------------
 def read_label(path: str | os.PathLike) -> np.ndarray:
-    """Read a label map as int64 (H, W): gray values as stored, of any depth, or the numbers of a palette.
+    """Read a label map as int64 (H, W): gray values of any depth, or palette numbers, as stored.
 
-    Raises DataError as read_image does, and for colors, transparency, lossy compression or an orientation tag, all of
-    which leave open which class a pixel has.
+    Raises DataError as read_image does, and for colors, transparency, lossy compression and orientation tags, which
+    leave the class of a pixel in doubt.
     """
     return numbers_of(path, label_pixels(path))
 
 
 def read_label_colors(path: str | os.PathLike) -> np.ndarray:
-    """Read a label map whose colors are its meaning as uint8 (H, W, 3), RGB, from a color or palette image.
+    """Read a label map as uint8 (H, W, 3), RGB, from a color or palette image.
 
     Raises DataError as read_label does, and for gray values and colors of 16 bits.
     """
@@ -107,9 +107,9 @@ def read_label_colors(path: str | os.PathLike) -> np.ndarray:
 
 
 def read_mask(path: str | os.PathLike) -> np.ndarray:
-    """Read a mask as bool (H, W): black is outside, one other color or gray value inside, or alpha if that varies.
+    """Read a mask as bool (H, W): False for black, True for the one other color or gray; by alpha where that varies.
 
-    Raises DataError as read_label does, and for a file of more values than two, or of two that are not black.
+    Raises DataError as read_label does, and for more than two values, or two of which neither is black.
     """
     pixels = label_pixels(path, alpha=True)
     values = pixels.values if pixels.palette is None else pixels.palette[pixels.values]
@@ -120,22 +120,22 @@ def read_mask(path: str | os.PathLike) -> np.ndarray:
             raise DataError(f"{path}: color and transparency are two different masks; {SAVE} without transparency")
         inside, found = alpha, np.unique(alpha)
     if len(found) > 2 or (len(found) == 2 and found[0] != 0):
-        raise DataError(f"{path}: a mask has two values, 0 outside and another inside; this has {_listed(values)}. "
-                        "Objects of one file belong into a file each; gray edges need a threshold at half")
+        raise DataError(f"{path}: a mask must have two values, 0 outside and one inside; this has {_listed(values)}. "
+                        "Save each object to its own file; threshold gray edges at half")
     return inside > 0
 
 
 def label_pixels(path: str | os.PathLike, alpha: bool = False) -> Pixels:
-    """Decode a file whose numbers or colors are names; ``DataError`` where they may not be what was meant.
+    """Decode a file of labels. Raise ``DataError`` if its numbers or colors may not be the ones meant.
 
-    alpha: the transparency is used. A palette's transparency changes no number and is let pass in any case.
+    alpha: allow transparency. A palette's transparency changes no number and is always allowed.
     """
     pixels = decode(path)
     if pixels.lossy:
-        raise DataError(f"{path}: a lossy compression (JPEG, WebP) has changed its numbers; {SAVE} from the original")
+        raise DataError(f"{path}: lossy compression (JPEG, WebP) has changed its numbers; {SAVE} from the original")
     if pixels.orientation != 1:
-        raise DataError(f"{path}: a label with the orientation tag {pixels.orientation}; {SAVE} without the tag, "
-                        "turned as the image is")
+        raise DataError(f"{path}: a label must not have an orientation tag, got {pixels.orientation}; {SAVE} without "
+                        "the tag, turned like the image")
     if pixels.inverted and pixels.top > 1:
         raise DataError(f"{path}: a TIFF that stores 0 for white: its numbers or their opposites may be meant; {SAVE}")
     if not alpha and pixels.alpha is not None and pixels.palette is None and np.ptp(pixels.alpha):
@@ -144,34 +144,34 @@ def label_pixels(path: str | os.PathLike, alpha: bool = False) -> Pixels:
 
 
 def numbers_of(path: str | os.PathLike, pixels: Pixels) -> np.ndarray:
-    """The numbers of a label, int64 (H, W): also of gray that was stored as RGB. ``DataError`` for colors."""
+    """Return the numbers of a label, int64 (H, W), also of gray stored as RGB. Raise ``DataError`` for colors."""
     values = pixels.values
     if values.ndim == 3:
         if (values != values[..., :1]).any():
-            raise DataError(f"{path}: a label map has one integer per pixel, this has colors; {SAVE} of class numbers")
+            raise DataError(f"{path}: a label map has one integer per pixel, but this has colors; {SAVE} with numbers")
         values = values[..., 0]
     return values.astype(np.int64)
 
 
 def colors_of(path: str | os.PathLike, pixels: Pixels) -> np.ndarray:
-    """The colors of a label, uint8 (H, W, 3). ``DataError`` for a gray image and for 16 bits."""
+    """Return the colors of a label, uint8 (H, W, 3). Raise ``DataError`` for gray images and 16 bits."""
     if pixels.top > 255 or (pixels.values.ndim == 2 and pixels.palette is None):
         kind = "16-bit colors" if pixels.values.ndim == 3 else "gray values"
-        raise DataError(f"{path}: this label's 8-bit colors say what a pixel is, and it has {kind}; {SAVE}, 8-bit RGB")
+        raise DataError(f"{path}: a label whose 8-bit colors name the classes has {kind}; {SAVE}, 8-bit RGB")
     return pixels.values if pixels.palette is None else pixels.palette[pixels.values]
 
 
 def _listed(values: np.ndarray) -> str:
-    """A few of the gray values or colors of an image, in words."""
+    """Describe the gray values or colors of an image: their number and the first five."""
     found = np.unique(values) if values.ndim == 2 else np.unique(values.reshape(-1, 3), axis=0)
     return f"{len(found)} of them, {found[:5].tolist()}" + (" and others" if len(found) > 5 else "")
 
 
 def write_png(path: str | os.PathLike, array: np.ndarray) -> None:
-    """Write what read_image or read_label returned, atomically, as a PNG.
+    """Write an array from read_image or read_label as a PNG, atomically.
 
-    array: (H, W), (1, H, W) or (3, H, W). Floats in [0, 1] are rounded to 8 bits; booleans become 0 and 255;
-    integers are stored as they are, in 8 bits if they fit and else, for one channel, in 16.
+    array: (H, W), (1, H, W) or (3, H, W). Floats in [0, 1] are rounded to 8 bits; booleans become 0 and 255; integers
+    are stored unchanged, in 8 bits if they fit, otherwise in 16 (one channel only).
     """
     array = np.asarray(array)
     if array.ndim == 3 and array.shape[0] == 1:

@@ -1,19 +1,22 @@
-"""Is a JPEG file whole? Decoders continue without a missing table or scan, to other pixels (ITU T.81, annex B)."""
+"""Check that a JPEG file is whole: decoders continue without a table or scan, to wrong pixels (ITU T.81, annex B)."""
 from __future__ import annotations
 
 import re
 
-IN_SCAN = re.compile(rb"\xff[^\x00\xff]")  # a marker; 0xff 0x00 is a byte of the pixels
+IN_SCAN = re.compile(rb"\xff[^\x00\xff]")  # a marker; 0xff 0x00 is pixel data
 FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 DQT, DHT, DRI, SOS, EOI, RST = 0xDB, 0xC4, 0xDD, 0xDA, 0xD9, range(0xD0, 0xD8)
 
 
 class Tables:
-    """The tables so far. Encoders write a Huffman table once for all scans, or again for every scan that uses it: where
-    one of several is missing or out of place, a decoder reads a scan by another's."""
+    """The tables read so far.
+
+    An encoder writes a Huffman table once for all scans, or again for each scan that uses it. If one of several is
+    missing or misplaced, the decoder uses another scan's table.
+    """
 
     def __init__(self) -> None:
-        self.uses: dict[tuple[str, int], int] = {}  # how many scans have used the table since it came
+        self.uses: dict[tuple[str, int], int] = {}  # scans that used the table since its definition
         self.renewed: set[tuple[str, int]] = set()
 
     def define(self, key: tuple[str, int]) -> str:
@@ -33,7 +36,7 @@ class Tables:
 
 
 def fault_of_jpeg(content: bytes) -> str:
-    """What is missing or twice in the file, "" if nothing. Damage within a table or the pixels does not show."""
+    """Return what is missing or repeated, "" if nothing. Damage within tables or pixels is not found."""
     try:
         return _fault(content)
     except IndexError:
@@ -43,10 +46,10 @@ def fault_of_jpeg(content: bytes) -> str:
 def _fault(content: bytes) -> str:
     place, tables, progressive, restart = 2, Tables(), False, 0
     components: dict[int, int] = {}  # number -> quantization table
-    left: dict[tuple[int, int], int] = {}  # (component, coefficient) -> lowest bit that has come
+    left: dict[tuple[int, int], int] = {}  # (component, coefficient) -> lowest bit read so far
     while True:
         if place >= len(content):
-            break  # without its end mark; whether pixels are missing, the decoder knows
+            break  # no end mark; the decoder finds missing pixels
         if content[place] != 0xFF:
             return "something lies between its segments"
         marker = content[place + 1]
@@ -67,7 +70,7 @@ def _fault(content: bytes) -> str:
             if len(body) != 6 + 3 * body[5] or len(components) != body[5]:
                 return "its frame has a wrong length"
             if marker not in (0xC0, 0xC1, 0xC2):
-                return f"it is coded in a way that is not read ({marker:x})"
+                return f"its coding is not supported ({marker:x})"
         elif marker in (DQT, DHT):
             if fault := _define_tables(body, tables, quantization=marker == DQT):
                 return fault
@@ -95,7 +98,7 @@ def _fault(content: bytes) -> str:
 
 
 def _define_tables(body: bytes, tables: Tables, quantization: bool) -> str:
-    """Take note of a segment's quantization or Huffman tables; what is wrong with it."""
+    """Record a segment's quantization or Huffman tables. Return its fault."""
     while body:
         if quantization:
             tables.uses.setdefault(("quantization", body[0] & 15), 0)
@@ -111,7 +114,7 @@ def _define_tables(body: bytes, tables: Tables, quantization: bool) -> str:
 
 
 def _scan(body: bytes, components: dict[int, int], tables: Tables, progressive: bool, left: dict) -> str:
-    """Take note of what a scan brings; what is wrong with it."""
+    """Record the coefficients of a scan. Return its fault."""
     count = body[0]
     if len(body) != 4 + 2 * count or not count:
         return "a scan's beginning has a wrong length"
@@ -131,6 +134,6 @@ def _scan(body: bytes, components: dict[int, int], tables: Tables, progressive: 
         wanted |= needed
         for coefficient in range(first, last + 1) if progressive else (0,):
             if left.get((component, coefficient)) != (high or None):
-                return "a scan is there twice, or out of order"
+                return "a scan is repeated, or out of order"
             left[component, coefficient] = low if progressive else 0
     return tables.use(wanted)

@@ -1,9 +1,9 @@
-"""Masks as COCO's files hold them: polygons, and run lengths, plain or packed into text.
+"""Masks in COCO's formats: polygons, and run lengths, plain or packed into text.
 
-A mask's pixels are taken column by column, from the top; runs of pixels outside and inside take turns, beginning with
-outside, perhaps none. Packed, each length from the fourth on is written as its difference from the one two before, in
-groups of 5 bits, the lowest first: bit 5 says that more follow, bit 4 of the last one is the sign, and 48 is added to
-make it a character (cocodataset/cocoapi, common/maskApi.c).
+Run lengths count a mask's pixels column by column, from the top: outside, inside, outside, ..., the first perhaps 0.
+Packed, each length from the fourth on is stored as its difference from the one two before, in groups of 5 bits, the
+lowest first: bit 5 is set if another group follows, bit 4 of the last group is the sign, and 48 is added to make a
+character (cocodataset/cocoapi, common/maskApi.c).
 """
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .decode import MAX_PIXELS
 
 
 def encode_rle(mask: np.ndarray) -> dict:
-    """A mask, bool (H, W), as {"size": [H, W], "counts": run lengths}."""
+    """Return the mask, bool (H, W), as {"size": [H, W], "counts": run lengths}."""
     if mask.ndim != 2 or mask.dtype != bool:
         raise ValueError(f"encode_rle: mask must be bool (H, W), got {mask.dtype} {mask.shape}")
     pixels = mask.ravel(order="F")
@@ -26,23 +26,22 @@ def encode_rle(mask: np.ndarray) -> dict:
 
 
 def decode_rle(rle: dict) -> np.ndarray:
-    """The mask, bool (H, W), of {"size": [H, W], "counts": lengths or packed text}; ``ValueError`` if they do not fit.
-    """
+    """Return bool (H, W) from {"size": [H, W], "counts": lengths or text}. Raise ``ValueError`` if they do not fit."""
     (H, W), counts = run_lengths(rle)
     inside = np.arange(len(counts)) % 2 == 1
     return np.repeat(inside, counts).reshape(W, H).T.copy()
 
 
 def run_lengths(rle: dict) -> tuple[tuple[int, int], np.ndarray]:
-    """The size (H, W) of such a mask and its runs, int64, those outside and inside in turn."""
+    """Return a mask's size (H, W) and its run lengths, int64, outside and inside in turn."""
     try:
         (H, W), counts = map(_length, rle["size"]), rle["counts"]
         counts = unpack(counts) if isinstance(counts, str | bytes) else list(map(_length, counts))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise ValueError('decode_rle: a mask is {"size": [H, W], "counts": lengths or packed text}, this is none '
+        raise ValueError('decode_rle: a mask is {"size": [H, W], "counts": lengths or packed text}, this is not '
                          f"({error})") from error
     if min(H, W) < 0 or H * W > MAX_PIXELS:
-        raise ValueError(f"decode_rle: a mask of {H} x {W}; at least 0 and at most {MAX_PIXELS} pixels are allowed")
+        raise ValueError(f"decode_rle: a mask of {H} x {W}; 0 to {MAX_PIXELS} pixels are allowed")
     if min(counts, default=0) < 0:
         raise ValueError(f"decode_rle: a run of {min(counts)} pixels")
     if sum(counts) != H * W:
@@ -60,13 +59,13 @@ def _length(value: Any) -> int:
 
 
 def unpack(text: str | bytes) -> list[int]:
-    """The run lengths in packed text."""
+    """Return the run lengths in packed text."""
     counts: list[int] = []
     value = bits = 0
     for c in text.encode() if isinstance(text, str) else text:
         group = c - 48
         if not 0 <= group < 64 or bits > 60:
-            raise ValueError(f"unpack: no packed run lengths: {text[:40]!r}")
+            raise ValueError(f"unpack: not packed run lengths: {text[:40]!r}")
         value |= (group & 31) << bits
         bits += 5
         if not group & 32:
@@ -80,7 +79,7 @@ def unpack(text: str | bytes) -> list[int]:
 
 
 def fill_polygon(polygon: Sequence[float], size: tuple[int, int]) -> np.ndarray:
-    """The pixels of H x W whose middle lies in a polygon (x, y, x, y, ...), by the even-odd rule: bool (H, W).
+    """Return the pixels, bool (H, W), whose center lies in a polygon (x, y, x, y, ...), by the even-odd rule.
 
     COCO's own code draws the outline at five times the resolution and may differ along it.
     """
@@ -93,14 +92,14 @@ def fill_polygon(polygon: Sequence[float], size: tuple[int, int]) -> np.ndarray:
 
 
 def polygon_runs(polygon: Sequence[float], size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Where a polygon's rows of pixels begin and end: places y (W + 1) + x, int64 (runs,); [x1, x2) may be empty."""
+    """Return the starts and ends, int64 (runs,), of a polygon's rows as y (W + 1) + x; [start, end) may be empty."""
     points = np.asarray(polygon, float).reshape(-1, 2)
     if not np.isfinite(points).all():
-        raise ValueError(f"fill_polygon: a coordinate is no finite number: {points.tolist()}")
+        raise ValueError(f"fill_polygon: a coordinate is not finite: {points.tolist()}")
     (H, W), ends = size, np.roll(points, -1, axis=0)
     low, high = np.minimum(points[:, 1], ends[:, 1]), np.maximum(points[:, 1], ends[:, 1])
-    first, stop = (np.clip(np.ceil(y - 0.5), 0, H).astype(np.int64) for y in (low, high))  # middle lines y + 0.5
-    rows = stop - first  # how many each side crosses
+    first, stop = (np.clip(np.ceil(y - 0.5), 0, H).astype(np.int64) for y in (low, high))  # center lines y + 0.5
+    rows = stop - first  # center lines that each side crosses
     side = np.repeat(np.arange(len(points)), rows)
     row = np.arange(len(side)) - np.repeat(np.cumsum(rows) - rows - first, rows)
     (x1, y1), (x2, y2) = points[side].T, ends[side].T

@@ -1,8 +1,8 @@
-"""Generated microscope images of touching cells, so that lessons and tests need no download.
+"""Drawn microscope images of touching cells, so that lessons and tests need no download.
 
-What makes them hard is what makes U-Net's fig. 3 hard: cells crowd together, and where two touch, the label
-has a thin background ridge between them while the image shows only a faint darker seam, in places none at
-all. Dark fibres inside the cells look like seams but are not.
+They are hard for the same reason as U-Net's fig. 3: cells crowd together. Where two touch, the label has a thin ridge
+of background between them, but the image shows only a faint darker seam, in places none. Dark fibers inside the cells
+look like seams but are not.
 """
 
 import dataclasses
@@ -15,8 +15,8 @@ from scipy import ndimage
 from minicv.data.augment.bicubic import bicubic
 from minicv.data.sample import IGNORE, Sample, item_index
 
-FAR = 1e3  # pixels; "no cell near here"
-CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], bool)  # a pixel and the four that share a side with it
+FAR = 1e3  # pixels: no cell near
+CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], bool)  # a pixel and its 4 neighbors
 
 
 @dataclasses.dataclass
@@ -34,11 +34,10 @@ def draw_cells(size: tuple[int, int], rng: np.random.Generator, *, radius: tuple
                noise: float = 0.05) -> tuple[np.ndarray, np.ndarray]:
     """Draw one image: image float32 (H, W) in [0, 1] and instances int32 (H, W), 0 background, 1..n cells.
 
-    radius: smallest and largest in pixels. coverage: the share of the image that cells are to fill,
-    roughly. touching: the share of cells laid against another one. ridge: pixels of background between
-    touching cells, 1 or 2. noise: standard deviation of the camera's noise. No two cells touch in the
-    label, not even at a corner, and each is one connected piece, so the instances are the connected
-    components of `instances > 0`.
+    radius: smallest and largest, in pixels. coverage: the share of the image to fill with cells, roughly. touching: the
+    share of cells placed against another one. ridge: pixels of background between touching cells, 1 or 2. noise:
+    standard deviation of the camera's noise. Cells never touch in the label, not even at a corner, and each is
+    connected, so the instances are the connected components of `instances > 0`.
     """
     height, width = size
     if min(height, width) < 1 or not 0 < radius[0] <= radius[1] or ridge not in (1, 2):
@@ -53,21 +52,21 @@ def draw_cells(size: tuple[int, int], rng: np.random.Generator, *, radius: tuple
 
 
 class Cells:
-    """A data set of drawn cells; item i depends on seed and i only, whatever the order of access.
+    """A data set of drawn cells; item i depends only on seed and i, in any order of access.
 
-    count: how many images. size: (H, W), or one number for both. options: draw_cells's.
+    count: number of images. size: (H, W), or one number for both. options: draw_cells's.
     """
 
     num_classes = 2
     class_names = ("background", "cell")
-    membranes = True  # between the cells: measured as those of ISBI 2012
-    generated = True  # no file can be missing or damaged
-    ignore_index = IGNORE  # no pixel has it
+    membranes = True  # between the cells: measured as in ISBI 2012
+    generated = True  # no files to check
+    ignore_index = IGNORE  # unused: no pixel is void
 
     def __init__(self, count: int, size: int | tuple[int, int] = (256, 256), seed: int = 0, **options):
         if count < 0 or seed < 0:
             raise ValueError(f"Cells: count and seed must not be negative, got {count} and {seed}")
-        inspect.signature(draw_cells).bind(size, None, **options)  # a wrong option shows now, not later
+        inspect.signature(draw_cells).bind(size, None, **options)  # raises TypeError for a wrong option
         self.count = count
         self.size = tuple(np.broadcast_to(size, 2).tolist())
         self.seed = seed
@@ -85,9 +84,9 @@ class Cells:
 
 def _place(size: tuple[int, int], rng: np.random.Generator, radius: tuple[float, float], coverage: float,
            touching: float) -> list[_Cell]:
-    """Place cells one after the other, beside an earlier one or anywhere, where they overlap little."""
+    """Place cells one by one, beside an earlier one or anywhere, where they overlap little."""
     height, width = size
-    edge = radius[0]  # centers may lie this far outside, so that the border cuts cells
+    edge = radius[0]  # how far outside centers may be, so that the border cuts cells
     mean_area = np.pi * (radius[0] ** 2 + radius[0] * radius[1] + radius[1] ** 2) / 3
     wanted = max(1, round(coverage * (height + 2 * edge) * (width + 2 * edge) / mean_area))
     placed = np.empty((wanted, 3))  # y, x, radius
@@ -121,7 +120,7 @@ class Partition(NamedTuple):
 
 
 def _partition(size: tuple[int, int], cells: list[_Cell]) -> Partition:
-    """Give every pixel to the cell whose outline it is deepest inside."""
+    """Assign every pixel to the cell whose outline it is deepest inside."""
     nearest = np.zeros(size, np.int32)
     first = np.full(size, FAR, np.float32)
     second = np.full(size, FAR, np.float32)
@@ -144,41 +143,41 @@ def _partition(size: tuple[int, int], cells: list[_Cell]) -> Partition:
 
 
 def _separate(owner: np.ndarray, ridge: int) -> np.ndarray:
-    """Cut the owners apart by a ridge of background and number the cells, the largest piece of each."""
-    if ridge == 2:  # both sides of a contact give way, so that the ridge lies on the seam
+    """Separate the cells by a ridge of background, keep the largest piece of each, and number them."""
+    if ridge == 2:  # both sides of a contact recede, so that the ridge is on the seam
         cells_only = np.where(owner > 0, owner, np.iinfo(owner.dtype).max)
         lowest = ndimage.minimum_filter(cells_only, footprint=CROSS)
         highest = ndimage.maximum_filter(owner, footprint=CROSS)
         owner = np.where((lowest < owner) | (highest > owner), 0, owner)
-    touches = ndimage.maximum_filter(owner, 3) > owner  # corners included; the lower number gives way
+    touches = ndimage.maximum_filter(owner, 3) > owner  # corners included; the lower number recedes
     pieces, count = ndimage.label((owner > 0) & ~touches)
     by_size = np.argsort(np.bincount(pieces.ravel(), minlength=count + 1)[1:]) + 1  # numbers of pieces
     owner_of = np.zeros(count + 1, np.int32)
     owner_of[pieces] = owner
-    largest = {owner_of[piece]: piece for piece in by_size}  # the last one written stays
+    largest = {owner_of[piece]: piece for piece in by_size}  # the last one wins
     number_of = np.zeros(count + 1, np.int32)
     number_of[sorted(largest.values())] = np.arange(1, len(largest) + 1)
     return number_of[pieces]
 
 
 def _render(rng: np.random.Generator, cells: list[_Cell], partition: Partition, noise: float) -> np.ndarray:
-    """Draw bright cells on a darker ground, seen through a blurring, unevenly lit, noisy microscope."""
+    """Draw bright cells on a darker ground, as a blurring, unevenly lit, noisy microscope shows them."""
     nearest, outside, gap = partition
     size = nearest.shape
 
     def field(scale):
-        """Smooth random field of standard deviation about 1 whose bumps are about scale pixels wide."""
+        """Return a smooth random field of standard deviation about 1, with bumps about scale pixels wide."""
         nodes = tuple(max(2, round(side / scale) + 1) for side in size)
         return bicubic(rng.normal(0, 1, nodes), size)
 
     def per_cell(values):
-        """(H, W): each pixel takes the value of its nearest cell."""
+        """Return (H, W): each pixel has the value of its nearest cell."""
         return np.concatenate([[0], values]).astype(np.float32)[nearest]
 
     grain = ndimage.gaussian_filter(rng.normal(0, 1, size).astype(np.float32), 1.2, truncate=3) * 4.2
     body = 1 / (1 + np.exp(np.clip(outside, -9, 9) / 1.1))  # soft edge, 0.5 on the outline
     seam = np.clip(0.5 + 0.6 * field(14), 0, 1) * np.exp(-((gap / 2.2) ** 2))
-    fibres = np.clip(0.5 * field(20), 0, 1) * np.exp(-((field(9) / 0.16) ** 2))  # where a field crosses 0
+    fibers = np.clip(0.5 * field(20), 0, 1) * np.exp(-((field(9) / 0.16) ** 2))  # where a field crosses 0
 
     y, x, r = (np.array([getattr(cell, name) for cell in cells]) for name in ("y", "x", "radius"))
     shift_y, shift_x = rng.normal(0, 0.15, (2, len(cells))) * r  # the nucleus is off center
@@ -187,9 +186,9 @@ def _render(rng: np.random.Generator, cells: list[_Cell], partition: Partition, 
     spot = np.exp(-((square / per_cell(0.45 * r).clip(1) ** 2) ** 2))
     nucleus = per_cell(rng.normal(0.05, 0.05, len(cells))) * spot
 
-    inside = 0.3 + per_cell(rng.normal(0, 0.03, len(cells))) + nucleus + 0.04 * grain - 0.14 * (seam + fibres)
+    inside = 0.3 + per_cell(rng.normal(0, 0.03, len(cells))) + nucleus + 0.04 * grain - 0.14 * (seam + fibers)
     image = 0.28 + 0.03 * field(25) + 0.015 * grain + body * inside
     image = ndimage.gaussian_filter(image, 0.8, truncate=3)
-    lamp = 1 + 0.15 * field(max(size))  # slow changes over the whole image
+    lamp = 1 + 0.15 * field(max(size))  # varies slowly over the image
     image = image * lamp + noise * np.sqrt(image.clip(0.05) / 0.5) * rng.normal(0, 1, size)  # photon noise
     return image.clip(0, 1).astype(np.float32)

@@ -1,7 +1,7 @@
-"""Generated scenes of several objects, so that detectors can be trained without a download.
+"""Drawn scenes of several objects, so that detectors can be trained without a download.
 
-Objects are shapes of any color and texture (`shapes.SHAPES`): only the outline says which class it is. They are of
-several sizes and ratios, may lie on each other, and at the border; a box is around what is to be seen, as COCO's.
+Objects are shapes of any color and texture (`shapes.SHAPES`); only the outline gives the class. They differ in size and
+ratio, may overlap, and may be cut by the border. A box surrounds the visible part, as in COCO.
 """
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy as np
 
 from ..readers.detection import boxes_of_masks
 from ..sample import DetectionSample, item_index
-from .shapes import SHAPES, TEXTURES, paint, random_color, texture
+from .shapes import SHAPES, random_color, surface
 
 CLASSES = ("disc", "square", "triangle", "star", "cross")
-TRIES = 30  # places that are tried for an object, before the image is full
+TRIES = 30  # places tried for an object before the image counts as full
 
 
 def draw_shape_boxes(size: tuple[int, int], rng: np.random.Generator, *, class_names: tuple[str, ...] = CLASSES,
@@ -22,13 +22,13 @@ def draw_shape_boxes(size: tuple[int, int], rng: np.random.Generator, *, class_n
                    ratio: tuple[float, float] = (0.5, 2.0), angle: float = 0.3, crowding: float = 0.3,
                    visible: float = 0.6, contrast: float = 0.35, strength: float = 0.3,
                    noise: float = 0.04) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Draw one scene: image float32 (3, H, W) in [0, 1], masks bool (R, H, W) of what is to be seen, labels (R,).
+    """Draw one scene: image float32 (3, H, W) in [0, 1], masks bool (R, H, W) of the visible parts, labels (R,).
 
-    objects: fewest and most; less where there is no room. radius: smallest and largest, as shares of the shorter side;
-    small and large objects are equally frequent. ratio: of height to width, before turning by up to ``angle`` radians.
-    crowding: share of the objects that are laid against or onto another one; the others touch nothing. visible: share
-    of itself that every object shows at least, of others and of the border. contrast: least difference from the ground
-    in some color channel. strength: of the textures, 0 for plain colors. noise: standard deviation.
+    objects: fewest and most; fewer if there is no room. radius: smallest and largest, as shares of the shorter side,
+    log-uniform. ratio: height to width, before a rotation by up to ``angle`` radians. crowding: share of objects placed
+    against or onto another one; the others touch nothing. visible: smallest share of an object that others and the
+    border leave visible. contrast: smallest difference from the ground in some color channel. strength: of the
+    textures, 0 for plain colors. noise: standard deviation.
     """
     height, width = size
     if min(size) < 1 or not 0 <= objects[0] <= objects[1] or not 0 < radius[0] <= radius[1] or not 0 < visible <= 1:
@@ -37,8 +37,8 @@ def draw_shape_boxes(size: tuple[int, int], rng: np.random.Generator, *, class_n
                          f"{size}, {objects}, {radius} and {visible}")
     ground = random_color(rng)
     image = surface(ground, size, rng, strength)  # (3, H, W)
-    owner = np.zeros(size, np.int16)  # which object is on top, 0 for the ground
-    whole: list[int] = []  # pixels of each object, also those that do not show
+    owner = np.zeros(size, np.int16)  # the object on top, 0 for the ground
+    whole: list[int] = []  # pixels of each object, hidden ones included
     places: list[tuple[float, float, float]] = []  # y, x, radius
     labels: list[int] = []
     for _ in range(rng.integers(objects[0], objects[1] + 1)):
@@ -68,23 +68,17 @@ def draw_shape_boxes(size: tuple[int, int], rng: np.random.Generator, *, class_n
     return image.clip(0, 1), masks, np.array(labels, np.int64)
 
 
-def surface(color: np.ndarray, size: tuple[int, int], rng: np.random.Generator, strength: float) -> np.ndarray:
-    """A surface of this color with any texture, up to ``strength`` lighter or darker in each channel: (3, H, W)."""
-    pattern = texture(TEXTURES[rng.integers(len(TEXTURES))], size, rng)
-    return paint(pattern, color, color + rng.uniform(-strength, strength, 3))
-
-
 def _stretched(name: str, size: tuple[int, int], place: tuple[float, float, float], *,
                stretch: float, angle: float) -> tuple[tuple[slice, slice], np.ndarray, int]:
-    """A shape ``stretch**2`` times as high as wide: a window of the image, the mask in it, its pixels anywhere.
+    """Return a window of the image, a shape's mask in it, and the shape's pixels inside and outside the image.
 
-    ``place``: (y, x, radius).
+    The shape is ``stretch**2`` times as high as wide. place: (y, x, radius).
     """
     *center, radius = place
     reach = radius * max(stretch, 1 / stretch)
     (top, left), (bottom, right) = np.floor(np.subtract(center, reach)), np.ceil(np.add(center, reach))
     y, x = np.arange(top, bottom)[:, None] + 0.5 - center[0], np.arange(left, right) + 0.5 - center[1]
-    u, v = np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x  # turned back
+    u, v = np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x  # rotated back
     every = SHAPES[name](u * (stretch / radius), v / (stretch * radius))
     ends = np.clip([[top, bottom], [left, right]], 0, np.array(size)[:, None]).astype(int)  # rows and columns
     (y1, y2), (x1, x2) = ends - np.array([[int(top)], [int(left)]])
@@ -93,7 +87,7 @@ def _stretched(name: str, size: tuple[int, int], place: tuple[float, float, floa
 
 def _fits(owner: np.ndarray, window: tuple[slice, slice], mask: np.ndarray, whole: list[int],
           visible: float | None) -> bool:
-    """Whether every object below still shows the share ``visible`` of itself; None: nothing may be covered."""
+    """Return whether all objects below keep the share ``visible``; None: whether nothing is covered."""
     covered = owner[window][mask]
     if visible is None:
         return not covered.any()
@@ -103,13 +97,13 @@ def _fits(owner: np.ndarray, window: tuple[slice, slice], mask: np.ndarray, whol
 
 
 class ShapeBoxes:
-    """A data set of drawn images; item i is a DetectionSample that depends on split, seed and i only.
+    """A data set of drawn images; item i is a DetectionSample that depends only on split, seed and i.
 
-    count: how many. size: (H, W), or one number for both. split: "train", "val" and "test" never share an image. keep:
-    remember what was drawn, so that it is drawn once; such samples cannot be written to. options: draw_shape_boxes's.
+    count: number of images. size: (H, W), or one number for both. split: "train", "val" or "test", which share no
+    image. keep: cache the images; cached samples are read-only. options: draw_shape_boxes's.
     """
 
-    generated = True  # no file can be missing or damaged
+    generated = True  # no files to check
 
     def __init__(self, count: int, size: int | tuple[int, int] = 128, seed: int = 0, split: str = "train",
                  keep: bool = False, **options):
@@ -117,7 +111,7 @@ class ShapeBoxes:
         if count < 0 or seed < 0 or split not in splits:
             raise ValueError(f"ShapeBoxes: count and seed must not be negative, split one of {', '.join(splits)}, got "
                              f"{count}, {seed} and {split!r}")
-        inspect.signature(draw_shape_boxes).bind(size, None, **options)  # a wrong option shows now, not later
+        inspect.signature(draw_shape_boxes).bind(size, None, **options)  # raises TypeError for a wrong option
         self.count, self.size, self.seed, self.split = count, tuple(np.broadcast_to(size, 2).tolist()), seed, split
         self.options, self._part = options, splits.index(split)
         self.class_names = tuple(options.get("class_names", CLASSES))

@@ -1,8 +1,8 @@
-"""Generated images with one class each, so that classifiers can be trained without a download.
+"""Drawn images of one class each, so that classifiers can be trained without a download.
 
-One shape (``shapes.SHAPES``) lies before a background. Colors, textures, size, place and angle are drawn alike for all
-classes; a band hides part of the shape in half of the images, and the border cuts some. So no color says which class
-it is: the outline does.
+One shape (``shapes.SHAPES``) is in front of a background. Colors, textures, size, place and angle have the same
+distribution for all classes; a band hides part of the shape in half of the images, and the border cuts some. So color
+gives no hint of the class: only the outline does.
 """
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import inspect
 import numpy as np
 
 from ..sample import item_index
-from .shapes import SHAPES, TEXTURES, paint, random_color, shape_mask, texture
+from .shapes import SHAPES, random_color, shape_mask, surface
 
-SPLITS = "train", "test", "val"  # the place of each is part of its images' seed
+SPLITS = "train", "test", "val"  # the index of each is part of its images' seed
 
 
 @dataclasses.dataclass(frozen=True)
 class ShapeImage:
-    """image: float32 (3, H, W) in [0, 1]. label: its class. mask: bool (H, W), where the shape is to be seen."""
+    """image: float32 (3, H, W) in [0, 1]. label: the class. mask: bool (H, W), the visible part of the shape."""
 
     image: np.ndarray
     label: int
@@ -30,18 +30,18 @@ class ShapeImage:
 def draw_shape_image(shape: str, size: tuple[int, int], rng: np.random.Generator, *,
                  radius: tuple[float, float] = (0.24, 0.42), angle: float = 0.3, lighter: float = 1.0,
                  hidden: float = 0.5, noise: float = 0.03) -> tuple[np.ndarray, np.ndarray]:
-    """Draw one image: image float32 (3, H, W) in [0, 1], and mask bool (H, W) of what is to be seen of the shape.
+    """Draw one image: image float32 (3, H, W) in [0, 1], and mask bool (H, W) of the visible part of the shape.
 
-    radius: smallest and largest, as shares of the shorter side. angle: largest turn, radians. lighter: share of the
-    images with a light shape on a dark ground, against a dark one on a light ground; where both occur, the task is
-    much harder. hidden: share of the images with a band across the shape. noise: standard deviation. ``ValueError``
-    for a size or radius that cannot be.
+    radius: smallest and largest, as shares of the shorter side. angle: largest rotation, radians. lighter: share of
+    images with a light shape on a dark ground; the rest are dark on light, and a mix makes the task much harder.
+    hidden: share of images with a band across the shape. noise: standard deviation. Raises ``ValueError`` for an
+    impossible size or radius.
     """
     if min(size) < 1 or not 0 < radius[0] <= radius[1]:
         raise ValueError(f"draw_shape_image: needs a size of at least (1, 1) and 0 < radius[0] <= radius[1], got size "
                          f"{size} and radius {radius}")
     r = rng.uniform(*radius) * min(size)
-    room = np.minimum(0.9 * r, np.array(size) / 2)  # so that the border cuts off a tenth of the radius at most
+    room = np.minimum(0.9 * r, np.array(size) / 2)  # the border cuts off at most a tenth of the radius
     center = rng.uniform(room, size - room)
     mask = shape_mask(shape, size, center, r, rng.uniform(-angle, angle))  # (H, W)
     ground, figure = 0.5 * random_color(rng), 0.5 + 0.5 * random_color(rng)
@@ -58,28 +58,22 @@ def draw_shape_image(shape: str, size: tuple[int, int], rng: np.random.Generator
     return image.clip(0, 1), mask
 
 
-def surface(color: np.ndarray, size: tuple[int, int], rng: np.random.Generator, strength: float = 0.15) -> np.ndarray:
-    """A surface of this color with some texture, up to ``strength`` lighter or darker in a channel: (3, H, W)."""
-    kind = TEXTURES[rng.integers(len(TEXTURES))]
-    return paint(texture(kind, size, rng), color, color + rng.uniform(-strength, strength, 3))
-
-
 class ShapeImages:
-    """A data set of drawn images; ``images[i]`` is a Image that depends on split, seed and i only.
+    """A data set of drawn images; ``images[i]`` is a ShapeImage that depends only on split, seed and i.
 
-    count: how many; the classes take turns. size: (H, W), or one number for both. split: "train", "val" and "test"
-    never share an image. options: draw_shape_image's.
+    count: number of images; the classes take turns. size: (H, W), or one number for both. split: "train", "val" or
+    "test", which share no image. options: draw_shape_image's.
     """
 
     class_names = tuple(SHAPES)
     num_classes = len(class_names)
-    generated = True  # no file can be missing or damaged
+    generated = True  # no files to check
 
     def __init__(self, count: int, size: int | tuple[int, int] = 64, seed: int = 0, split: str = "train", **options):
         if count < 0 or seed < 0 or split not in SPLITS:
             raise ValueError(f"ShapeImages: count and seed must not be negative, split one of {', '.join(SPLITS)}, got "
                              f"{count}, {seed} and {split!r}")
-        inspect.signature(draw_shape_image).bind("disc", size, None, **options)  # a wrong option shows now, not later
+        inspect.signature(draw_shape_image).bind("disc", size, None, **options)  # raises TypeError for a wrong option
         self.count, self.size, self.seed, self.split = count, tuple(np.broadcast_to(size, 2).tolist()), seed, split
         self.options = options
 
@@ -93,7 +87,7 @@ class ShapeImages:
         return ShapeImage(image, label, mask, name=f"shapes-{self.split}-{self.seed}-{index}")
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
-        """All images at once: images float32 (N, 3, H, W) and labels int64 (N,)."""
+        """Return all images, float32 (N, 3, H, W), and their labels, int64 (N,)."""
         images = np.empty((self.count, 3, *self.size), np.float32)
         for i in range(self.count):
             images[i] = self[i].image

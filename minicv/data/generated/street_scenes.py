@@ -1,14 +1,14 @@
-"""Generated scenes for semantic segmentation, so that lessons and tests need no download.
+"""Drawn scenes for semantic segmentation, so that lessons and tests need no download.
 
-What makes them hard is what the papers' arguments are about:
+Each difficulty is one that the papers address:
 
-- context: cars and boats are drawn by the same lines of code; only what lies around decides, road or water. With an
-  apron, plain ground lies between, and what decides is that much farther away.
-- several sizes: trees and houses from a few pixels to half the image, their pattern as coarse as they are large.
-- thin parts: poles one or two pixels wide; small things: the signs on top of them.
-- colors: every image has others, so that patterns count. Stripes are water on the ground and walls on a house.
+- context: the same code draws cars and boats; only the surroundings, road or water, tell them apart. With an apron of
+  plain ground around them, the surroundings are that much farther away.
+- several sizes: trees and houses from a few pixels to half the image, with patterns as coarse as they are large.
+- thin parts: poles one or two pixels wide; small objects: the signs on top of them.
+- colors: they differ from image to image, so that patterns count. Stripes are water on the ground and walls on a house.
 - imbalance: poles and signs make up a hundredth of the pixels.
-- void: a strip around every object, behind it, has the label IGNORE.
+- void: a strip behind the border of every object has the label IGNORE.
 """
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .shapes import paint, random_color, shape_mask, texture
 CLASSES = ("ground", "water", "road", "tree", "house", "car", "boat", "pole", "sign")
 GROUND, WATER, ROAD, TREE, HOUSE, CAR, BOAT, POLE, SIGN = range(9)
 THINGS = (TREE, HOUSE, CAR, BOAT, POLE, SIGN)
-SURFACES = {  # class -> the middle of its colors in all images, its patterns, their periods in pixels or radii
+SURFACES = {  # class -> mean color over all images, patterns, their periods in pixels or radii
     GROUND: ((0.50, 0.50, 0.40), ("noise",), (4, 9)), WATER: ((0.42, 0.47, 0.52), ("stripes",), (4, 9)),
     ROAD: ((0.46, 0.46, 0.48), ("noise",), (1, 2)), TREE: ((0.38, 0.46, 0.34), ("dots",), (0.3, 0.5)),
     HOUSE: ((0.56, 0.47, 0.42), ("checks", "stripes"), (0.3, 0.6))}
@@ -37,9 +37,9 @@ def draw_street_scene(size: tuple[int, int], rng: np.random.Generator, *, densit
                void: int = 1, noise: float = 0.03) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Draw one image: image float32 (3, H, W) in [0, 1], label int64 (H, W), instances int32 (H, W).
 
-    density: how many objects, against the usual. apron: pixels of plain ground around cars and boats. void: width of
-    the strip around objects, pixels. noise: standard deviation. Instances count the objects from the back to the front;
-    0 is none of them, the strips included. ``ValueError`` for values that cannot be.
+    density: factor on the number of objects. apron: pixels of plain ground around cars and boats. void: width of the
+    strip around objects, pixels. noise: standard deviation. Instances number the objects from back to front; 0 is none
+    of them, the strips included. Raises ``ValueError`` for impossible values.
     """
     if min(size) < 1 or min(density, apron, void, noise) < 0:
         raise ValueError("draw_street_scene: needs a size of at least (1, 1), and density, apron, void and noise of 0 "
@@ -48,29 +48,29 @@ def draw_street_scene(size: tuple[int, int], rng: np.random.Generator, *, densit
     squares = size[0] * size[1] / min(size) ** 2
     for name, number in NUMBERS.items():
         for _ in range(rng.poisson(density * number * squares)):
-            radius = min(size) * np.exp(rng.uniform(*np.log(RADII[name])))  # as many of half the size as of twice
+            radius = min(size) * np.exp(rng.uniform(*np.log(RADII[name])))  # log-uniform
             getattr(canvas, name)(radius)
     return canvas.finish(void, noise)
 
 
 class StreetScenes:
-    """A data set of drawn scenes; item i depends on seed and i only, whatever the order of access.
+    """A data set of drawn scenes; item i depends only on seed and i, in any order of access.
 
-    count: how many images. size: (H, W), or one number for both. keep: remember what was drawn, so that it is drawn
-    once; such samples cannot be written to. options: draw_street_scene's.
+    count: number of images. size: (H, W), or one number for both. keep: cache the images; cached samples are read-only.
+    options: draw_street_scene's.
     """
 
     class_names = CLASSES
     num_classes = len(CLASSES)
-    generated = True  # no file can be missing or damaged
+    generated = True  # no files to check
     ignore_index = IGNORE
-    upright = True  # poles stand: augmentation does not turn these images
+    upright = True  # poles are vertical: augmentation does not turn the images
 
     def __init__(self, count: int, size: int | tuple[int, int] = (96, 128), seed: int = 0,
                  keep: bool = False, **options):
         if count < 0 or seed < 0:
             raise ValueError(f"StreetScenes: count and seed must not be negative, got {count} and {seed}")
-        inspect.signature(draw_street_scene).bind(size, None, **options)  # a wrong option shows now, not later
+        inspect.signature(draw_street_scene).bind(size, None, **options)  # raises TypeError for a wrong option
         self.count, self.size, self.seed, self.options = count, tuple(np.broadcast_to(size, 2).tolist()), seed, options
         self.keep = keep
         self._kept: dict[int, Sample] = {}
@@ -92,7 +92,7 @@ class StreetScenes:
 
 
 class _Canvas:
-    """An image in the making: each object is drawn over what is there."""
+    """An unfinished image: each object is drawn over the earlier ones."""
 
     def __init__(self, size: tuple[int, int], rng: np.random.Generator, apron: float):
         self.size, self.rng, self.apron, self.objects = size, rng, apron, 0
@@ -101,46 +101,46 @@ class _Canvas:
                         for k, (middle, patterns, _) in SURFACES.items()}  # color, contrast, pattern
         grounds = np.stack([self.surface(k, size) for k in (GROUND, WATER, ROAD)])  # (3, 3, H, W)
         self.plain = grounds[GROUND]
-        # Low places are water and high ones road; some images lie low and some high
+        # Low places are water, high ones road; the mean height differs between images
         height = rng.normal(0, 0.6) + bicubic(rng.normal(0, 1, (4, 4)), size)
         water, road = height < -0.3, height > 0.3  # (H, W)
         self.image = np.where(water, grounds[WATER], np.where(road, grounds[ROAD], self.plain))  # (3, H, W)
         self.label = np.where(water, WATER, np.where(road, ROAD, GROUND)).astype(np.uint8)
         self.instances = np.zeros(size, np.int32)
         self.paved, self.dry = road, np.flatnonzero(~water)
-        free = water | road  # where cars and boats may be: with an apron, that far from the ground's edge
+        free = water | road  # where cars and boats may be: with an apron, that far from the ground
         if apron and not free.all():
             free = ndimage.distance_transform_edt(free) > apron
         self.open = np.flatnonzero(free)
 
     def surface(self, k: int, size: tuple[int, int], scale: float = 1.0) -> np.ndarray:
-        """A piece of class k in this image's colors: float32 (3, h, w)."""
+        """Draw a piece of class k in this image's colors: float32 (3, h, w)."""
         color, contrast, pattern = self.colors[k]
         periods = np.multiply(SURFACES[k][2], scale)
         return paint(texture(pattern, size, self.rng, np.maximum(periods, 1)), color - contrast / 2,
                      color + contrast / 2)
 
     def place(self, pixels: np.ndarray) -> np.ndarray | None:
-        """A random point (y, x) in one of these pixels, numbers from 0 to H * W - 1; None where there are none."""
+        """Return a random point (y, x) in one of these pixels, numbered 0 to H * W - 1; None if there are none."""
         if not pixels.size:
             return None
         return np.array(divmod(pixels[self.rng.integers(pixels.size)], self.size[1])) + self.rng.random(2)
 
     def window(self, center: np.ndarray, reach: float) -> tuple[tuple[slice, ...], np.ndarray]:
-        """The pixels up to ``reach`` from a point, and where the point lies among them."""
+        """Return the window up to ``reach`` around a point, and the point's coordinates in it."""
         low = [max(0, math.floor(c - reach)) for c in center]
         high = [min(n, math.ceil(c + reach)) for c, n in zip(center, self.size, strict=True)]
         return tuple(slice(a, max(a, b)) for a, b in zip(low, high, strict=True)), center - low
 
     def put(self, at: tuple[slice, ...], mask: np.ndarray, surface: np.ndarray, k: int, new: bool = True) -> None:
-        """Draw ``surface`` (3, h, w) where the mask is, as a new object of class k, or no object."""
+        """Draw ``surface`` (3, h, w) where the mask is set, as a new object of class k, or as no object."""
         self.objects += new
         self.image[:, *at] = np.where(mask, surface, self.image[:, *at])
         self.label[at][mask] = k
         self.instances[at][mask] = self.objects if new else 0
 
     def vehicle(self, radius: float) -> None:
-        """A car or a boat: the same hull, in any color, with a cabin; the ground at its middle decides."""
+        """Draw a car or a boat: the same hull in any color, with a cabin; the ground at its center decides."""
         center, apron = self.place(self.open), self.apron
         if center is None:
             return
@@ -168,7 +168,7 @@ class _Canvas:
             self.put(at, shape_mask(shape, size, middle, radius, angle), self.surface(k, size, radius), k)
 
     def pole(self, radius: float) -> None:
-        """A pole, and in two of three cases a sign on top of it."""
+        """Draw a pole, and with probability 2/3 a sign on top of it."""
         center = self.place(self.dry)
         if center is None:
             return
@@ -187,7 +187,7 @@ class _Canvas:
             self.put(at, shape_mask(shape, size, middle, small), surface, SIGN)
 
     def finish(self, void: int, noise: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Light from one side, the camera's noise, and strips of void around the objects."""
+        """Add light from one side, camera noise, and strips of void around the objects."""
         light = 1 + 0.1 * bicubic(self.rng.normal(0, 1, (3, 3)), self.size)
         image = self.image * light + self.rng.standard_normal(self.image.shape, np.float32) * np.float32(noise)
         if void:

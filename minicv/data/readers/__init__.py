@@ -1,4 +1,4 @@
-"""Readers of data sets on disk. A reader finds the files and knows what their annotations mean.
+"""Readers of data sets on disk. A reader finds the files and translates their annotations.
 
 ``segmentation.py`` and ``detection.py`` hold what the readers of each kind share.
 """

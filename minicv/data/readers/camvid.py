@@ -1,14 +1,14 @@
-"""CamVid: frames of a drive through Cambridge, every pixel labelled (Brostow et al., ECCV 2008 and PRL 2009).
+"""CamVid: frames of a drive through Cambridge, every pixel labeled (Brostow et al., ECCV 2008 and PRL 2009).
 
-The original labels 32 classes by color; the field measures 11, grouped as in SegNet (Badrinarayanan et al., TPAMI
-2017), and so does this reader, whichever way the files lie:
+The original labels 32 classes by color. The field measures 11, grouped as in SegNet (Badrinarayanan et al., TPAMI
+2017), and so does this reader. It reads three layouts:
 
-- SegNet's: train/NAME.png with trainannot/NAME.png, and so for val and test; label numbers 0 to 10, 11 is void. The
-  list files train.txt, val.txt and test.txt, one pair to a line, say which images count; the folders that their paths
-  begin with are those of the machine that wrote them, and only the last two parts of each path are used.
-- the original's: 701_StillsRaw_full/NAME.png with LabeledApproved_full/NAME_L.png, labels as colors. It has no split
-  of its own, so the images are split as SegNet's are.
-- the original's images in folders train and train_labels (NAME_L.png), and so for val and test.
+- SegNet's: train/NAME.png and trainannot/NAME.png, likewise val and test; labels 0 to 10, 11 is void. The list files
+  train.txt, val.txt and test.txt name the images to use, one pair per line. Only the last two parts of each path count:
+  the folders before them are those of the machine that wrote the list.
+- the original's: 701_StillsRaw_full/NAME.png and LabeledApproved_full/NAME_L.png, labels as colors. It has no split, so
+  SegNet's is used.
+- the original's images in folders train and train_labels (NAME_L.png), likewise val and test.
 """
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ GROUPS = {  # class -> the original's classes and colors
 VOID = (0, 0, 0)
 CLASSES = tuple(GROUPS)
 ORIGINAL = "701_StillsRaw_full", "LabeledApproved_full"
-EXPECTED = ("CamVid is expected as train and trainannot, as train and train_labels, or as "
+EXPECTED = ("CamVid is expected as train and trainannot, train and train_labels, or "
             f"{ORIGINAL[0]} and {ORIGINAL[1]}")
 
 
 def split_of(name: str) -> str:
-    """SegNet's split of the 701 images: 367 "train", 101 "val", 233 "test", by stretches of the four sequences."""
+    """Return an image's split in SegNet: 367 "train", 101 "val", 233 "test", by stretches of the four sequences."""
     if "0016E5_07959" <= name <= "0016E5_08159":
         return "val"
     return "test" if name.startswith("Seq05VD") or "0001TP_008550" <= name <= "0001TP_010380" else "train"
@@ -64,7 +64,7 @@ COLORS = {color: k for k, group in enumerate(GROUPS.values()) for color in group
 
 
 class CamVid(SegmentationReader):
-    """CamVid in 11 classes, root in any of the module's layouts; split: "train", "val" or "test"."""
+    """CamVid in 11 classes; root in any of the module's layouts; split: "train", "val" or "test"."""
 
     class_names = CLASSES
     colors = np.array([next(iter(group.values())) for group in GROUPS.values()], np.uint8)
@@ -83,7 +83,7 @@ class CamVid(SegmentationReader):
             list_file = root / f"{split}.txt"
             pairs = _listed(root, list_file) if list_file.exists() else _in_folders(images, labels, suffix="")
         if not pairs:
-            raise DataError(f"{root}: no images of the split {split!r} in here")
+            raise DataError(f"{root}: contains no images of the split {split!r}")
         return pairs
 
     @classmethod
@@ -92,16 +92,16 @@ class CamVid(SegmentationReader):
 
 
 def _listed(root: Path, list_file: Path) -> list[ImageAndLabel]:
-    """Pairs from a list of "/anywhere/train/NAME.png /anywhere/trainannot/NAME.png"."""
+    """Return the pairs of a list of "/anywhere/train/NAME.png /anywhere/trainannot/NAME.png"."""
     pairs = []
     for number, line in enumerate(read_entries(list_file), start=1):
         files = [root.joinpath(*PurePosixPath(part.replace("\\", "/").lstrip("/")).parts[-2:]) for part in line.split()]
         if len(files) != 2 or ".." in line:
-            raise DataError(f"{list_file}: entry {number} should be an image and its label, FOLDER/NAME.png twice, got "
+            raise DataError(f"{list_file}: entry {number} must be an image and its label, FOLDER/NAME.png twice, got "
                             f"{line!r}")
         if files[0].parent == files[1].parent or files[0].stem != files[1].stem.removesuffix("_L"):
             raise DataError(f"{list_file}: entry {number}: {files[1].parent.name}/{files[1].name} is not the label of "
-                            f"{files[0].parent.name}/{files[0].name}, which has its name and lies in another folder")
+                            f"{files[0].parent.name}/{files[0].name}; it must have the same name in another folder")
         pairs.append(ImageAndLabel(files[0].stem, *files))
     refuse_repetitions(list_file, [str(pair.image.relative_to(root)) for pair in pairs])
     return pairs

@@ -1,8 +1,8 @@
-"""Cityscapes, fine labels (Cordts et al., CVPR 2016): streets of 50 cities, 19 of 34 classes are measured.
+"""Cityscapes, fine labels (Cordts et al., CVPR 2016): streets of 50 cities; 19 of 34 classes are measured.
 
-Layout: leftImg8bit/SPLIT/CITY/NAME_leftImg8bit.png with gtFine/SPLIT/CITY/NAME_gtFine_labelIds.png, or, where those
-are not there, NAME_gtFine_labelTrainIds.png, in which the 19 are numbered and all else is 255. The labels of the test
-images are not public: the files that are there hold void only.
+Layout: leftImg8bit/SPLIT/CITY/NAME_leftImg8bit.png, and gtFine/SPLIT/CITY/NAME_gtFine_labelIds.png or, if that is
+missing, NAME_gtFine_labelTrainIds.png, which numbers the 19 classes and has 255 elsewhere. The labels of the test
+images are not public: their files are all void.
 """
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ IMAGE, LABEL, TRAIN_LABEL = "_leftImg8bit.png", "_gtFine_labelIds.png", "_gtFine
 
 
 class Cityscapes(SegmentationReader):
-    """Cityscapes in its 19 classes; split: "train", "val", or "test" where the first of its labels is not all void."""
+    """Cityscapes in its 19 classes; split: "train", "val", or "test" if its first label is not all void."""
 
     class_names = tuple(LABELS)
     colors = np.array([color for _, color in LABELS.values()], np.uint8)
@@ -56,7 +56,7 @@ class Cityscapes(SegmentationReader):
         pairs = pair_up(named(images, IMAGE), named(labels, TRAIN_LABEL) | named(labels, LABEL),
                         (f"{images}/{{}}{IMAGE}", f"{labels}/{{}}{LABEL}"))
         if not pairs:
-            raise DataError(f"{images}: no images CITY/NAME{IMAGE} in here")
+            raise DataError(f"{images}: contains no images CITY/NAME{IMAGE}")
         return [pair._replace(name=pair.name.split("/")[-1]) for pair in pairs]
 
     @classmethod
@@ -65,4 +65,4 @@ class Cityscapes(SegmentationReader):
             colors = {color: k for k, (_, color) in enumerate(LABELS.values())} | {(0, 0, 0): IGNORE}
             return translate(path, {k: k for k in range(len(LABELS))} | {255: IGNORE}, colors)
         measured = {number: k for k, (number, _) in enumerate(LABELS.values())}
-        return translate(path, dict.fromkeys(range(34), IGNORE) | measured)  # by color, pole and polegroup are one
+        return translate(path, dict.fromkeys(range(34), IGNORE) | measured)  # pole and polegroup share a color

@@ -1,17 +1,16 @@
-"""COCO's annotations in JSON (Lin et al., ECCV 2014): boxes, and masks as polygons or run lengths.
+"""COCO's JSON annotations (Lin et al., ECCV 2014): boxes, and masks as polygons or run lengths.
 
-Layout: annotations/instances_NAME.json, and the images in NAME/ (train2017, val2017), or images/NAME/, or images/. A
-box is (x, y, width, height), continuous. Category numbers have gaps; classes are numbered 0, 1, ... in their order.
+Layout: annotations/instances_NAME.json, and the images in NAME/ (train2017, val2017), images/NAME/ or images/. A box is
+(x, y, width, height), continuous. Category ids have gaps; classes are numbered 0, 1, ... in the order of the ids.
 
-What every entry needs: an image id, file_name, height and width; a category id and name; an annotation image_id,
-category_id and bbox. Without iscrowd an object is no crowd; without area it has its box's. An outline, "segmentation",
-is polygons, each a list x, y, x, y, ... of three points or more, or run lengths. Ids, file names and the names of
-categories are unique: otherwise it is unknown which object belongs where. Annotations that share an id are all kept and
-named in ``problems``.
+Required are an image's id, file_name, height and width, a category's id and name, and an annotation's image_id,
+category_id and bbox. iscrowd is 0 by default, area that of the box. An outline, "segmentation", is run lengths or a
+list of polygons, each a list x, y, x, y, ... of at least three points. Ids, file names and category names must be
+unique, or an object's image or class is ambiguous. Annotations with the same id are all kept and named in ``problems``.
 
-The mask of an object without an outline ([] or none) is unknown. Beside objects that have one, the object is left out;
-an image none of whose objects has one keeps its boxes and has no masks. Both are named in ``problems``, unless no
-object of the whole set has an outline.
+The mask of an object without an outline ([] or none) is unknown. The object is left out if others in its image have an
+outline; if none does, the image keeps its boxes and has no masks. ``problems`` names both, unless no object of the data
+set has an outline.
 """
 from __future__ import annotations
 
@@ -33,15 +32,15 @@ from ..files.text import read_json
 from .detection import DetectionReader, Record, usable_boxes
 from .segmentation import require_folder
 
-SLACK = 1.0  # pixels: COCO's boxes are rounded to hundredths, and reach out of the image by parts of a pixel
+SLACK = 1.0  # pixels: COCO's boxes, rounded to hundredths, extend beyond the image by fractions of a pixel
 EXPECTED = "COCO is expected as annotations/instances_NAME.json with the images in NAME or images"
 
 
 class CocoDetection(DetectionReader):
     """The images of annotations/instances_SPLIT*.json, with boxes, crowds, areas and masks.
 
-    split: the beginning of the name, "train" for train2017. ``masks=False`` does not read outlines, which is much
-    faster, and keeps objects without one.
+    split: the start of the name, "train" for train2017. ``masks=False`` skips the outlines, which is much faster, and
+    keeps objects without one.
     """
 
     def __init__(self, root: str | os.PathLike, split: str = "train", masks: bool = True, keep: bool = False):
@@ -52,7 +51,7 @@ class CocoDetection(DetectionReader):
 
 
 class Image(NamedTuple):
-    """An entry of "images": the file, its name in the JSON, and (H, W)."""
+    """An entry of "images": its file, its name in the JSON, and (H, W)."""
 
     path: Path
     file_name: str
@@ -60,7 +59,7 @@ class Image(NamedTuple):
 
 
 class Object(NamedTuple):
-    """An annotation, checked: box (x, y, width, height), class, polygons or run lengths or None."""
+    """A checked annotation: box (x, y, width, height), class, and polygons, run lengths or None."""
 
     entry: Entry
     box: list[float]
@@ -72,7 +71,7 @@ class Object(NamedTuple):
 
 def find_records(root: Path, split: str,
                  masks: bool = True) -> tuple[tuple[str, ...], list[Callable[[list[str]], Record]]]:
-    """The classes, and for each image of a split, what makes a record and adds to a list what is wrong with it."""
+    """Return the classes, and for each image of a split a function that makes its record and adds to its problems."""
     path = find_json(root, "instances", split)
     entries, annotations, categories = read_lists(path, "instances")
     names, number, _ = read_categories(categories)
@@ -96,7 +95,7 @@ def find_records(root: Path, split: str,
 
 def _record(image: Image, annotations: list[Entry], problems: list[str], *, number: dict[int, int],
             seen: dict[int | str, Entry], with_masks: bool, masked: bool) -> Record:
-    """``seen``: the first annotation of each id; ``masked``: any object of the set has an outline."""
+    """Make a record. ``seen``: the first annotation of each id; ``masked``: whether the data set has outlines."""
     objects, errors = [], []
     for a in annotations:
         try:
@@ -104,7 +103,7 @@ def _record(image: Image, annotations: list[Entry], problems: list[str], *, numb
         except DataError as error:
             errors.append(error)
         if "id" in a.content and (first := seen[a.identifier("id")]) is not a:
-            problems.append(f"{a.path}: {a} has the id of {first.place}, both kept")
+            problems.append(f"{a.path}: {a} has the same id as {first.place}; both kept")
     if masked:
         objects = _with_masks(image, objects, problems)
     boxes = np.array([o.box for o in objects], float).reshape(-1, 4)
@@ -131,19 +130,19 @@ def _object(entry: Entry, size: tuple[int, int], number: dict[int, int], with_ma
 
 
 def _with_masks(image: Image, objects: list[Object], problems: list[str]) -> list[Object]:
-    """The objects of an image that a set with masks keeps; what is left out, and why, goes to ``problems``."""
+    """Return the objects that a data set with masks keeps. Add the others to ``problems``."""
     kept = []
     for o in objects:
         if o.outline is None or _has_pixels(o.outline, image.size):
             kept.append(o)
         else:
-            problems.append(f"{_where(image, o.entry)}: its mask has no pixel, left out")
+            problems.append(f"{_where(image, o.entry)}: its mask has no pixel; left out")
     without = [o for o in kept if o.outline is None]
     if without and len(without) == len(kept):
         problems.append(f"{without[0].entry.path}: {image.file_name}: none of its {len(without)} objects has an "
-                        "outline, though others of the set have; kept without masks")
+                        "outline, although other images have some; kept without masks")
         return kept
-    problems += [f"{_where(image, o.entry)}: no outline, beside objects that have one, left out" for o in without]
+    problems += [f"{_where(image, o.entry)}: no outline, although other objects have one; left out" for o in without]
     return [o for o in kept if o.outline is not None]
 
 
@@ -155,7 +154,7 @@ def _where(image: Image, annotation: Entry) -> str:
 # Outlines
 # ---------------------------------------------------------------------------------------------------------
 def _outline(annotation: Entry, size: tuple[int, int]) -> list[list[float]] | dict | None:
-    """Polygons or run lengths, checked; None where there is no outline."""
+    """Return the polygons or run lengths of an annotation, checked; None if it has no outline."""
     outline = annotation.get("segmentation", None)
     if outline is None or outline == []:
         return None
@@ -165,7 +164,7 @@ def _outline(annotation: Entry, size: tuple[int, int]) -> list[list[float]] | di
         except ValueError as error:
             raise annotation.fail(f"a mask that cannot be read ({error})") from error
         if stated != size:
-            raise annotation.fail(f"its mask is {stated} high and wide, and its image {size}")
+            raise annotation.fail(f"its mask has the size {stated} (H, W), but its image {size}")
         return outline
     if not isinstance(outline, list) or not all(isinstance(polygon, list) for polygon in outline):
         raise annotation.fail("segmentation must be a list of polygons, [[x, y, x, y, ...], ...], or run lengths, got "
@@ -195,33 +194,33 @@ def _masks(outlines: list[list[list[float]] | dict], size: tuple[int, int]) -> n
 
 
 # ---------------------------------------------------------------------------------------------------------
-# What instances and panoptic files share
+# Shared by instances and panoptic files
 # ---------------------------------------------------------------------------------------------------------
 def find_json(root: Path, kind: str, split: str) -> Path:
-    """annotations/KIND_SPLIT*.json; ``ValueError`` if there is none, ``DataError`` if it is not the only one."""
+    """Find annotations/KIND_SPLIT*.json. Raise ``ValueError`` if it is missing, ``DataError`` if there are several."""
     if not split:
-        raise ValueError("COCO: a split needs a name, as train or val2017, got ''")
+        raise ValueError("COCO: a split needs a name, such as train or val2017, got ''")
     every = require_folder(root / "annotations", EXPECTED)
     found = sorted(every.glob(f"{kind}_{glob.escape(split)}*.json"))
     if (exactly := every / f"{kind}_{split}.json") in found:
         return exactly
     if not found:
         available = ", ".join(p.stem.removeprefix(f"{kind}_") for p in sorted(every.glob(f"{kind}_*.json"))) or "none"
-        raise ValueError(f"COCO: 0 files {kind}_{split}*.json in {every}; splits there: {available}")
+        raise ValueError(f"COCO: no file {kind}_{split}*.json in {every}; available splits: {available}")
     if len(found) > 1:
-        raise DataError(f"{found[1]}: a second file for the split {split!r}, beside {found[0].name}; move one away, or "
-                        f"give the whole name, as in {found[0].stem.removeprefix(f'{kind}_')!r}")
+        raise DataError(f"{found[1]}: a second file for the split {split!r}, besides {found[0].name}; move one away, "
+                        f"or give the whole name, such as {found[0].stem.removeprefix(f'{kind}_')!r}")
     return found[0]
 
 
 def read_lists(path: Path, kind: str) -> tuple[list[Entry], list[Entry], list[Entry]]:
-    """Images, annotations and categories of a file, entry by entry; of another kind of file it says what it holds."""
+    """Read the images, annotations and categories of a file. Raise ``DataError`` for other kinds of files."""
     content, needed = read_json(path), ("images", "annotations", "categories")
     if not isinstance(content, dict):
-        raise DataError(f"{path}: needs the lists {', '.join(needed)}, got {short_repr(content)}; only COCO's results "
-                        "are a list, and they are no annotations")
+        raise DataError(f"{path}: needs the lists {', '.join(needed)}, got {short_repr(content)}; a list is "
+                        "COCO's format of results, not of annotations")
     if lacking := [name for name in needed if not isinstance(content.get(name), list)]:
-        got = short_repr(content[lacking[0]]) if lacking[0] in content else f"no such name among {join_reprs(content)}"
+        got = short_repr(content[lacking[0]]) if lacking[0] in content else f"missing among {join_reprs(content)}"
         raise DataError(f"{path}: needs the lists {', '.join(needed)} of COCO's {kind} files; {lacking[0]}: {got}")
     images, annotations, categories = ([Entry(each, path, f"{name}[{i}]") for i, each in enumerate(content[name])]
                                        for name in needed)
@@ -237,7 +236,7 @@ def read_lists(path: Path, kind: str) -> tuple[list[Entry], list[Entry], list[En
 
 
 def read_categories(entries: list[Entry]) -> tuple[tuple[str, ...], dict[int, int], list[Entry]]:
-    """The names of the classes, id -> class, and the categories in that order."""
+    """Return the class names, a dict from id to class, and the categories in class order."""
     ids = [entry.whole("id") for entry in entries]
     unique(entries, ids, "id")
     unique(entries, [entry.text("name").strip() for entry in entries], "name")
@@ -247,20 +246,20 @@ def read_categories(entries: list[Entry]) -> tuple[tuple[str, ...], dict[int, in
 
 
 def read_images(entries: list[Entry], root: Path, path: Path, kind: str) -> dict[int | str, Image]:
-    """The images by id."""
-    place = image_require_folder(root, path.stem.removeprefix(f"{kind}_"))
+    """Return the images by id."""
+    place = find_image_folder(root, path.stem.removeprefix(f"{kind}_"))
     ids, names = [entry.identifier("id") for entry in entries], [entry.text("file_name") for entry in entries]
     unique(entries, ids, "id")
     unique(entries, [os.path.normpath(name) for name in names], "file_name")
     sizes = [(entry.whole("height", 1), entry.whole("width", 1)) for entry in entries]
     for entry, (H, W) in zip(entries, sizes, strict=True):
         if H * W > MAX_PIXELS:
-            raise entry.fail(f"{W} x {H} pixels are more than the {MAX_PIXELS} that are read")
+            raise entry.fail(f"{W} x {H} pixels are more than the {MAX_PIXELS} allowed")
     return {key: Image(place / name, name, size) for key, name, size in zip(ids, names, sizes, strict=True)}
 
 
-def image_require_folder(root: Path, name: str) -> Path:
-    """Where the images of a part lie, of the places in use; ``DataError`` if in none."""
+def find_image_folder(root: Path, name: str) -> Path:
+    """Return the folder with the images of a split. Raise ``DataError`` if no layout has one."""
     for place in (root / name, root / "images" / name, root / "images"):
         if place.is_dir():
             return place
@@ -268,15 +267,15 @@ def image_require_folder(root: Path, name: str) -> Path:
 
 
 def image_of(annotation: Entry, images: dict[int | str, Image]) -> int | str:
-    """The id of an annotation's image."""
+    """Return the id of an annotation's image."""
     if (key := annotation.identifier("image_id")) not in images:
-        raise annotation.fail(f"is of an image that is not listed: {short_repr(key)}; images has the ids "
+        raise annotation.fail(f"has the unknown image_id {short_repr(key)}; the ids in images are "
                               f"{join_reprs(images)}")
     return key
 
 
 def class_of(entry: Entry, number: dict[int, int]) -> int:
-    """The class of an annotation or a segment."""
+    """Return the class of an annotation or a segment."""
     if (key := entry.whole("category_id")) not in number:
-        raise entry.fail(f"is of the unknown class {key}; categories has the ids {join_reprs(number)}")
+        raise entry.fail(f"has the unknown category_id {key}; the ids in categories are {join_reprs(number)}")
     return number[key]

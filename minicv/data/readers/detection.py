@@ -1,13 +1,13 @@
-"""What a detection data set hands out, and what the readers of such sets share.
+"""What the readers of detection data sets share.
 
-What is wrong with an annotation and how a reader goes on (each is named in ``problems``, with its file):
+A reader repairs these faults and names each in ``problems``, with its file:
 
-- swapped corners (x2 < x1 or y2 < y1): put in order, kept;
-- a box that reaches out of the image: what is outside is cut off;
-- a box wholly outside, or without area, or whose mask has no pixel: left out.
+- swapped corners (x2 < x1 or y2 < y1): reordered;
+- a box that extends beyond the image: clipped;
+- a box outside the image, without area, or whose mask has no pixel: left out.
 
-What no reader can guess is a ``DataError`` that names the file: a class that the data set does not have, a number that
-is none, an empty or damaged file, an image that is missing or of another size than its annotation says.
+All other faults are a ``DataError`` that names the file: an unknown class, an invalid number, an empty or damaged file,
+an image that is missing or differs in size from its annotation.
 """
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError, DataWarning
-from ..files.decode import is_file, no_such_file
+from ..files.decode import require_files
 from ..files.images import as_float, read_integers
 from ..sample import DetectionSample, item_index
 
 
 @dataclasses.dataclass
 class Record:
-    """An image's annotation as read from its file. ``masks`` makes bool (R, H, W) of it, or is None."""
+    """The annotation of one image. ``masks``, if not None, is a function that returns bool (R, H, W)."""
 
     name: str
     image: Path
@@ -41,10 +41,10 @@ class Record:
 
 
 class DetectionReader:
-    """A data set of records: annotations are read when it is opened, images on each access.
+    """A data set of records. The constructor reads the annotations; each access reads an image.
 
-    ``keep``: remember each image in 8 bits, so that its file is read once. ``problems`` lists what was wrong with the
-    annotations; if anything was, a ``DataWarning`` says so when the data set is opened.
+    keep: cache each image in 8 bits, so that its file is read once. problems: the faults of the annotations; if there
+    are any, opening the data set issues a ``DataWarning``.
     """
 
     class_names: tuple[str, ...]
@@ -52,10 +52,7 @@ class DetectionReader:
     def __init__(self, records: list[Record], problems: list[str], keep: bool = False):
         self.records, self.problems, self.keep = records, problems, keep
         self._kept: dict[int, np.ndarray] = {}
-        missing = [r.image for r in records if not is_file(r.image)]
-        if missing:
-            more = f"; {len(missing) - 1} more are missing" if len(missing) > 1 else ""
-            raise DataError(f"{no_such_file(missing[0])}{more}")
+        require_files(record.image for record in records)
         if problems:
             shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
             warnings.warn(f"{type(self).__name__}: {len(problems)} annotations are wrong: {shown}", DataWarning,
@@ -90,18 +87,18 @@ class DetectionReader:
 # For readers
 # ---------------------------------------------------------------------------------------------------------
 def read_pixels(record: Record) -> np.ndarray:
-    """A record's image, uint8 or uint16 (3, H, W); ``DataError`` if its size is not the one that the annotation states.
+    """Read a record's image, uint8 or uint16 (3, H, W). Raise ``DataError`` unless its size is the annotation's.
 
-    It is turned by its EXIF orientation if only then the sizes agree.
+    The EXIF orientation is applied if only then the sizes agree.
     """
     return read_integers(record.image, "RGB", size=record.size)
 
 
 def usable_boxes(boxes: np.ndarray, size: tuple[int, int], where: Sequence[str], problems: list[str],
                  slack: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes (R, 4) as the module says they are read, float32, and which of the R are left, bool (R,).
+    """Repair boxes (R, 4) as the module describes. Return them as float32 and which of the R remain, bool (R,).
 
-    What was wrong goes to ``problems``, each with its ``where``, except less than ``slack`` pixels out of the image.
+    Each fault goes to ``problems`` with its ``where``, except boxes less than ``slack`` pixels beyond the image.
     """
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
     if not np.isfinite(boxes).all():
@@ -110,28 +107,28 @@ def usable_boxes(boxes: np.ndarray, size: tuple[int, int], where: Sequence[str],
     H, W = size
     ordered = np.concatenate([np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])], axis=1)
     clipped = np.clip(ordered, 0, [W, H, W, H])
-    kept = clipped.astype(np.float32)  # in which a side of 1e-9 is none
+    kept = clipped.astype(np.float32)  # rounds a side of 1e-9 to none
     flat = (ordered[:, 2:] == ordered[:, :2]).any(axis=1) | (
         (kept[:, 2:] == kept[:, :2]) & (clipped[:, 2:] > clipped[:, :2])).any(axis=1)
     gone = (clipped[:, 2:] <= clipped[:, :2]).any(axis=1) & ~flat
     out = (np.abs(clipped - ordered) > slack).any(axis=1)
     for k, box in enumerate(boxes.tolist()):
-        told = f"{where[k]}: box {[round(v, 2) for v in box]} (x1, y1, x2, y2)"
+        named = f"{where[k]}: box {[round(v, 2) for v in box]} (x1, y1, x2, y2)"
         if flat[k]:
-            problems.append(f"{told} has no area, left out")
+            problems.append(f"{named} has no area; left out")
         elif gone[k]:
-            problems.append(f"{told} lies outside the image of {W} x {H}, left out")
+            problems.append(f"{named} lies outside the {W} x {H} image; left out")
         else:
             if (ordered[k] != boxes[k]).any():
-                problems.append(f"{told} has swapped corners, put in order")
+                problems.append(f"{named} has swapped corners; reordered")
             if out[k]:
-                problems.append(f"{told} reaches out of the image of {W} x {H}, cut off")
+                problems.append(f"{named} extends beyond the {W} x {H} image; clipped")
     left = ~(flat | gone)
     return kept[left], left
 
 
 def boxes_of_masks(masks: np.ndarray) -> np.ndarray:
-    """The box around each of the masks (R, H, W), bool: float32 (R, 4); zeros for a mask without a pixel."""
+    """Return the bounding boxes, float32 (R, 4), of masks, bool (R, H, W); zeros for an empty mask."""
     boxes = np.zeros((len(masks), 4), np.float32)
     for r, mask in enumerate(masks):
         y, x = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))

@@ -1,7 +1,7 @@
-"""Nuclei: the 2018 Data Science Bowl (Caicedo et al., Nature Methods 2019; BBBC038), and sets in its layout.
+"""Nuclei: the 2018 Data Science Bowl (Caicedo et al., Nature Methods 2019; BBBC038), and data sets in its layout.
 
-Layout: stage1_train/ID/images/ID.png and stage1_train/ID/masks/*.png with one nucleus each (0 and 255), and lists
-train.txt and val.txt with one ID to a line; without a list, the split "all" takes every ID that there is.
+Layout: stage1_train/ID/images/ID.png, stage1_train/ID/masks/*.png with one nucleus each (0 and 255), and the lists
+train.txt and val.txt with one ID per line. The split "all" needs no list: it takes every ID.
 """
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ EXPECTED = "the nuclei are expected as stage1_train/ID/images/ID.png and stage1_
 
 
 class DSB2018(DetectionReader):
-    """The images of a split with a box and a mask per nucleus; one class, "nucleus".
+    """The images of a split, with a box and a mask per nucleus; one class, "nucleus".
 
-    All masks are read and checked when the data set is opened. No pixel may belong to two nuclei: the first keeps it,
-    and ``problems`` names the other, as it names a mask without a pixel, which is left out.
+    The constructor reads and checks all masks. A pixel of two nuclei stays with the first, and ``problems`` names the
+    other. A mask without a pixel is left out and named too.
     """
 
     class_names = ("nucleus",)
@@ -37,20 +37,20 @@ class DSB2018(DetectionReader):
 
 
 def find_records(root: Path, split: str) -> list[Callable[[list[str]], Record]]:
-    """For each image of a split, what reads its masks and adds to a list what is wrong with them."""
+    """Return, for each image of a split, a function that reads its masks and adds to its problems."""
     folders = require_folder(root / "stage1_train", EXPECTED)
     if split == "all":
         names = sorted(p.name for p in folders.iterdir() if p.is_dir())
     elif (root / f"{split}.txt").is_file():
         names = read_names(root / f"{split}.txt")
     else:
-        raise ValueError(f"DSB2018: no list {root / f'{split}.txt'}; there are "
+        raise ValueError(f"DSB2018: no list {root / f'{split}.txt'}; available: "
                          f"{', '.join([*sorted(repr(p.stem) for p in root.glob('*.txt')), repr('all')])}")
     return [functools.partial(read_nuclei, folders / name) for name in names]
 
 
 def read_nuclei(place: Path, problems: list[str]) -> Record:
-    """The folder of one image. A mask of another size, or of other values than two, is a ``DataError``."""
+    """Read the folder of one image. Raise ``DataError`` for masks of another size, or not of two values."""
     image = place / "images" / f"{place.name}.png"
     if not is_file(image):
         raise DataError(f"{image}: no such file; {EXPECTED}")
@@ -62,13 +62,13 @@ def read_nuclei(place: Path, problems: list[str]) -> Record:
         if mask.shape != size or size not in sizes:
             raise DataError(f"{path}: size {mask.shape} differs from the image's {sizes[0]} or another mask's")
         if not mask.any():
-            problems.append(f"{path}: no pixel is set, left out")
+            problems.append(f"{path}: no pixel is set; left out")
             continue
         if mask.mean() > 0.5:
             problems.append(f"{path}: set in {100 * mask.mean():.0f}% of the image; is it inverted? A nucleus is white")
         taken = mask & (instances > 0)
         if taken.any():
-            problems.append(f"{path}: {taken.sum()} of {mask.sum()} pixels belong to another nucleus, left to that one")
+            problems.append(f"{path}: {taken.sum()} of {mask.sum()} pixels belong to another nucleus, which keeps them")
             mask &= ~taken
             if not mask.any():
                 continue
@@ -79,5 +79,5 @@ def read_nuclei(place: Path, problems: list[str]) -> Record:
 
 
 def _masks(instances: np.ndarray, count: int) -> np.ndarray:
-    """Instance numbers (H, W), 0 for none, as bool (count, H, W)."""
+    """Convert instance numbers (H, W), 0 for none, to masks, bool (count, H, W)."""
     return instances[None] == np.arange(1, count + 1, dtype=instances.dtype)[:, None, None]

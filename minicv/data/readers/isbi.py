@@ -17,18 +17,18 @@ SPLITS = "train", "val", "test"
 
 
 class ISBI2012:
-    """Slices in root/image/N.png with root/label/N.png: membranes 0, cells any other value; 30 of 512 x 512 in the set.
+    """Slices root/image/N.png with root/label/N.png, membrane 0 and cell any other value; 30 of 512 x 512 in the set.
 
-    Samples: label 1 = cell, 0 = membrane; instances = the 4-connected components of the cells. split: "train", "val",
-    "test" (see split_slices) or "all", in the order of their numbers; or name the slices by indices. Everything is read
-    and checked here, once, so that damage shows before a training starts: raises DataError, naming the file, for what
-    is missing, unreadable, of unequal size, or has labels of more than two values.
+    Samples: label 1 = cell, 0 = membrane; instances = 4-connected components of the cells. split: "train", "val",
+    "test" (see split_slices) or "all", in numeric order; ``indices`` selects slices by number instead. The constructor
+    reads and checks everything, so that damage is found before training. Raises DataError, which names the file, for
+    missing or unreadable files, sizes that differ and labels of more than two values.
     """
 
     num_classes = 2
     class_names = ("membrane", "cell")
     membranes = True
-    ignore_index = IGNORE  # no pixel has it
+    ignore_index = IGNORE  # unused: no pixel is void
 
     def __init__(self, root: str | os.PathLike, indices: Iterable[int] | None = None, split: str = "all"):
         if split not in ("all", *SPLITS):
@@ -52,11 +52,11 @@ class ISBI2012:
 
 
 def split_slices(numbers: list[int]) -> dict[str, list[int]]:
-    """This project's split of labelled slices, by their order: the challenge's own test labels are not public.
+    """Return this project's splits of the labeled slices: the challenge's own test labels are not public.
 
-    The last fifth is "test", the first two thirds are "train", and "val" is what lies between: of 30 slices 0 to 19, 20
-    to 23 and 24 to 29. Each is one block, because neighbouring slices lie 50 nm apart and look alike: only at the two
-    borders is a slice of one block next to one of another.
+    The first two thirds are "train", the last fifth is "test", and "val" is between them: of 30 slices 0 to 19, 24 to
+    29 and 20 to 23. Each split is one block, because neighboring slices, 50 nm apart, look alike: slices of different
+    splits are adjacent only at the two borders.
     """
     n = len(numbers)
     test = n - max(1, n // 5)
@@ -65,20 +65,20 @@ def split_slices(numbers: list[int]) -> dict[str, list[int]]:
 
 
 def numbers_of(root: pathlib.Path) -> list[int]:
-    """The N of all image/N.png and label/N.png in numeric order (2 before 10); see ``other_pngs``."""
+    """Return every N of image/N.png and label/N.png, in numeric order (2 before 10); see ``other_pngs``."""
     numbers = sorted({int(path.stem) for folder in _folders(root) for path in pngs(folder) if is_number(path.stem)})
     if not numbers:
-        raise DataError(f"{root / 'image'}: no images named N.png in here")
+        raise DataError(f"{root / 'image'}: contains no images named N.png")
     return numbers
 
 
 def other_pngs(root: pathlib.Path) -> list[pathlib.Path]:
-    """The PNGs in both folders that are no slices, because their names are not numbers as 0, 1, 2."""
+    """Return the PNGs in both folders that are not slices, because their names are not numbers."""
     return [path for folder in _folders(root) for path in pngs(folder) if not is_number(path.stem)]
 
 
 def is_number(name: str) -> bool:
-    """A number as it names a slice: digits, without leading zeros."""
+    """Return whether a name is the number of a slice: digits without leading zeros."""
     return re.fullmatch("0|[1-9][0-9]{0,8}", name) is not None
 
 
@@ -91,12 +91,12 @@ def _folders(root: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
 
 
 def read_slice(root: pathlib.Path, number: int) -> Sample:
-    """One slice of the folder, checked."""
+    """Read and check one slice."""
     image_path, label_path = (folder / f"{number}.png" for folder in _folders(root))
     is_cell = read_mask(label_path)
     image = as_float(read_integers(image_path, "L", size=is_cell.shape, where=str(label_path)))
     instances, _ = ndimage.label(is_cell)  # 4-connected
     arrays = image, is_cell.astype(np.int64), instances.astype(np.int32)
     for array in arrays:
-        array.flags.writeable = False  # every access hands out the same arrays
+        array.flags.writeable = False  # every access returns the same arrays
     return Sample(*arrays, name=f"isbi2012-{number}")

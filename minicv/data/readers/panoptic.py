@@ -1,11 +1,11 @@
-"""COCO panoptic (Kirillov et al., CVPR 2019): each pixel belongs to one segment, and a segment to one class.
+"""COCO panoptic (Kirillov et al., CVPR 2019): each pixel belongs to one segment, each segment to one class.
 
-Layout: annotations/panoptic_NAME.json, the segments as colors in annotations/panoptic_NAME/*.png, the images in
-NAME/ (val2017), or images/NAME/, or images/. A pixel's number is R + 256 G + 65536 B; 0 is void. Things are countable
-and have a segment per object; stuff has one segment per class.
+Layout: annotations/panoptic_NAME.json, the segments as colors in annotations/panoptic_NAME/*.png, the images in NAME/
+(val2017), images/NAME/ or images/. A pixel's segment number is R + 256 G + 65536 B; 0 is void. Things are countable and
+have one segment per object; stuff has one segment per class.
 
 Images and categories are those of ``coco``; a category also needs isthing. An annotation needs image_id, file_name and
-segments_info, whose entries need an id of their own, 1 to 16777215, and a category_id. An image has one annotation; one
+segments_info, whose entries need a unique id, 1 to 16777215, and a category_id. An image has one annotation; one
 without is left out and named in ``problems``.
 """
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import DataError, DataWarning
-from ..files.decode import is_file, no_such_file
+from ..files.decode import require_files
 from ..files.entries import Entry, unique
 from ..files.images import as_float, read_integers, read_label_colors
 from ..sample import item_index
@@ -29,10 +29,10 @@ from .segmentation import require_folder
 
 @dataclasses.dataclass(frozen=True)
 class PanopticSample:
-    """One image whose pixels are all told apart.
+    """One image and the segment of each pixel.
 
-    image: float32 (3, H, W) in [0, 1]. segments: int32 (H, W), 0 void, 1..S. classes: int64 (S,), segment s + 1 is of
-    class ``classes[s]``. crowd: bool (S,), regions of many objects.
+    image: float32 (3, H, W) in [0, 1]. segments: int32 (H, W), 0 void, 1..S. classes: int64 (S,), the class of segment
+    s + 1 is ``classes[s]``. crowd: bool (S,), regions of many objects.
     """
 
     image: np.ndarray
@@ -43,7 +43,7 @@ class PanopticSample:
 
 
 class Annotation(NamedTuple):
-    """What the JSON says of one image: its PNG, and each segment's number there, its class, whether it is a crowd."""
+    """The JSON's entry for an image: its PNG, and for each segment its number there, class and crowd flag."""
 
     image: Image
     path: Path
@@ -53,10 +53,10 @@ class Annotation(NamedTuple):
 
 
 class CocoPanoptic:
-    """The images of annotations/panoptic_SPLIT*.json; ``things``, bool (K,), says which classes are countable.
+    """The images of annotations/panoptic_SPLIT*.json. ``things``, bool (K,): which classes are countable.
 
-    A segment whose class does not exist, or a number in a PNG that the JSON does not describe, is a ``DataError``; a
-    segment without a pixel is allowed, and stays in ``classes``.
+    Raises ``DataError`` for a segment of an unknown class and a number in a PNG that the JSON lacks. A segment without
+    a pixel is allowed and stays in ``classes``.
     """
 
     def __init__(self, root: str | os.PathLike, split: str = "train"):
@@ -71,15 +71,12 @@ class CocoPanoptic:
         self.maps = require_folder(self.path.with_suffix(""),
                                    "COCO panoptic has its PNGs in a folder named like its JSON")
         self.annotations = [_annotation(a, images[image_of(a, images)], self.maps, number) for a in annotations]
-        missing = [file for a in self.annotations for file in (a.image.path, a.path) if not is_file(file)]
-        if missing:
-            more = f"; {len(missing) - 1} more are missing" if len(missing) > 1 else ""
-            raise DataError(f"{no_such_file(missing[0])}{more}")
+        require_files(file for a in self.annotations for file in (a.image.path, a.path))
         without = images.keys() - {image_of(a, images) for a in annotations}
-        self.problems = [f"{self.path}: {image.file_name}: no annotation, left out"
+        self.problems = [f"{self.path}: {image.file_name}: no annotation; left out"
                          for key, image in images.items() if key in without]
-        self.problems += [f"{a.path}: {a.classes.count(k)} segments of {self.class_names[k]}, which is stuff and has "
-                          "one, all kept" for a in self.annotations for k in dict.fromkeys(a.classes)
+        self.problems += [f"{a.path}: {a.classes.count(k)} segments of {self.class_names[k]}, which is stuff and "
+                          "should have one; all kept" for a in self.annotations for k in dict.fromkeys(a.classes)
                           if not self.things[k] and a.classes.count(k) > 1]
         if self.problems:
             warnings.warn(f"CocoPanoptic: {len(self.problems)} annotations are wrong: {'; '.join(self.problems[:5])}",
@@ -98,7 +95,7 @@ class CocoPanoptic:
         numbers = read_segments(path)
         image = as_float(read_integers(annotation.image.path, "RGB", size=numbers.shape, where=str(path)))
         if numbers.shape != annotation.image.size:
-            raise DataError(f"{path}: size {numbers.shape}, {self.path.name} says {annotation.image.size}")
+            raise DataError(f"{path}: size {numbers.shape}, but {annotation.image.size} in {self.path.name}")
         known, place = np.unique(numbers, return_inverse=True)
         to = {0: 0} | {number: s for s, number in enumerate(annotation.numbers, start=1)}
         strange = [n for n in known.tolist() if n not in to]
@@ -118,5 +115,5 @@ def _annotation(entry: Entry, image: Image, maps: Path, number: dict[int, int]) 
 
 
 def read_segments(path: str | os.PathLike) -> np.ndarray:
-    """The numbers in a panoptic PNG, int64 (H, W): R + 256 G + 65536 B."""
+    """Read the segment numbers of a panoptic PNG, int64 (H, W): R + 256 G + 65536 B."""
     return read_label_colors(path).astype(np.int64) @ (1, 256, 65536)

@@ -1,14 +1,14 @@
-"""PASCAL VOC, detection (Everingham et al., IJCV 2010), and sets in its layout, such as the blood cells of BCCD.
+"""PASCAL VOC, detection (Everingham et al., IJCV 2010), and data sets in its layout, such as BCCD's blood cells.
 
 Layout: JPEGImages/NAME.jpg, Annotations/NAME.xml, and ImageSets/Main/train.txt, val.txt, trainval.txt and test.txt with
-one NAME to a line. VOC counts pixels from 1 and includes the last: the box (xmin, ymin, xmax, ymax) of an annotation
-becomes (xmin - 1, ymin - 1, xmax, ymax), here and nowhere else. One with xmax = xmin or ymax = ymin is a slip of the
-annotator, a click without a drag, and counts as without area.
+one NAME per line. VOC counts pixels from 1 and includes the last: only here, the box (xmin, ymin, xmax, ymax) of an
+annotation becomes (xmin - 1, ymin - 1, xmax, ymax). A box with xmax = xmin or ymax = ymin is an annotator's slip, a
+click without a drag, and has no area.
 
-An annotation is an XML file in any encoding (see ``text``) whose root is <annotation>. Each <object> in it has one
+An annotation is an XML file in any encoding (see ``text``) with the root <annotation>. Each <object> in it has one
 <name> and one <bndbox> with one each of <xmin>, <ymin>, <xmax>, <ymax>, whole numbers or not, and may have <difficult>,
-0 or 1. Without <size> the size is the image's. A <bndbox> outside of <object> and <part> is a ``DataError``: some other
-tool wrote it, and its object would be missed. A <filename> of another image is named in ``problems``.
+0 or 1. Without <size>, the size is the image's. A <bndbox> outside <object> and <part> is a ``DataError``: another tool
+wrote it, and its object would be missed. A <filename> of another image is named in ``problems``.
 """
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ from .voc_segmentation import CLASSES
 EXPECTED = "VOC is expected as JPEGImages, Annotations and ImageSets/Main"
 BLOOD_CELLS = ("RBC", "WBC", "Platelets")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-LEAVES = {"filename", "folder", "owner", "path", "segmented", "size", "source"}  # elements of VOC without objects
+LEAVES = {"filename", "folder", "owner", "path", "segmented", "size", "source"}  # VOC's elements that hold no objects
 FLAGS = {"0": False, "1": True, "false": False, "true": True}
 
 
 class VOCDetection(DetectionReader):
-    """The images of a split, ImageSets/Main/SPLIT.txt, with boxes; no masks.
+    """The images of a split, ImageSets/Main/SPLIT.txt, with boxes and without masks.
 
-    class_names: the kinds of objects that there are; another in an annotation is a ``DataError``. VOC's 20 by default.
+    class_names: VOC's 20 by default; any other class in an annotation is a ``DataError``.
     """
 
     def __init__(self, root: str | os.PathLike, split: str = "train", class_names: Sequence[str] = CLASSES[1:],
@@ -53,18 +53,18 @@ class VOCDetection(DetectionReader):
 
 
 def find_records(root: Path, split: str, class_names: Sequence[str]) -> list[Callable[[list[str]], Record]]:
-    """For each image of a split, what reads its annotation and adds to a list what is wrong with it."""
+    """Return, for each image of a split, a function that reads its annotation and adds to its problems."""
     images, annotations = (require_folder(root / name, EXPECTED) for name in ("JPEGImages", "Annotations"))
     lists = require_folder(root / "ImageSets" / "Main", EXPECTED)
     if not (lists / f"{split}.txt").is_file():
         available = sorted(p.stem for p in lists.glob("*.txt"))
-        raise ValueError(f"VOCDetection: no split {split!r} in {lists}; there are {', '.join(available)}")
+        raise ValueError(f"VOCDetection: no split {split!r} in {lists}; available: {', '.join(available)}")
     return [functools.partial(read_annotation, annotations / f"{name}.xml", images / f"{name}.jpg", class_names)
             for name in read_names(lists / f"{split}.txt")]
 
 
 def read_annotation(path: Path, image: Path, class_names: Sequence[str], problems: list[str]) -> Record:
-    """One XML file; what is wrong with its boxes goes to ``problems``, ``DataError`` for what cannot be read."""
+    """Read one XML file. Add the faults of its boxes to ``problems``; raise ``DataError`` for all others."""
     root = read_xml(path)
     check_layout(root, path)
     size = read_size(root, path) or image_size(image)
@@ -73,7 +73,7 @@ def read_annotation(path: Path, image: Path, class_names: Sequence[str], problem
         place = f"object[{k}]"
         name, box = _text(thing, "name", path, place), _only(thing, "bndbox", path, place)
         if name not in class_names:
-            raise DataError(f"{path}: {place}: unknown class {short_repr(name)}; there are {', '.join(class_names)}")
+            raise DataError(f"{path}: {place}: unknown class {short_repr(name)}; known: {', '.join(class_names)}")
         if box is None:
             raise DataError(f"{path}: {place}: a {name} without a <bndbox>; polygons alone are not read")
         boxes.append([_number(box, end, path, f"{place}, bndbox") for end in ("xmin", "ymin", "xmax", "ymax")])
@@ -90,10 +90,10 @@ def read_annotation(path: Path, image: Path, class_names: Sequence[str], problem
 
 
 def check_layout(root: Element, path: Path) -> None:
-    """``DataError`` for XML of another tool, in which the objects stand elsewhere."""
+    """Raise ``DataError`` for the XML of another tool, whose objects are elsewhere."""
     if root.tag != "annotation":
-        raise DataError(f"{path}: its root is <{short_repr(root.tag)[1:-1]}>, VOC's is <annotation>; export it as "
-                        "PASCAL VOC")
+        raise DataError(f"{path}: its root is <{short_repr(root.tag)[1:-1]}>, not <annotation>; export it as PASCAL "
+                        "VOC")
     inside = {box for thing in root.findall("object") for place in (thing, *thing.findall("part"))
               for box in place.findall("bndbox")}
     for each in root.iter():
@@ -109,22 +109,22 @@ def check_layout(root: Element, path: Path) -> None:
 
 
 def read_size(root: Element, path: Path) -> tuple[int, int] | None:
-    """(H, W) as stated, or None."""
+    """Return (H, W) from <size>, or None."""
     stated = _only(root, "size", path, "annotation")
     if stated is None:
         return None
     H, W = (_number(stated, side, path, "size") for side in ("height", "width"))
     if not (H >= 1 and W >= 1 and H.is_integer() and W.is_integer() and H * W <= MAX_PIXELS):
-        raise DataError(f"{path}: size: {W:.10g} x {H:.10g} pixels cannot be; correct <size>, or remove it to use the "
+        raise DataError(f"{path}: size: {W:.10g} x {H:.10g} pixels are impossible; fix <size>, or remove it to use the "
                         "image's own")
     return int(H), int(W)
 
 
 def to_continuous(boxes: np.ndarray) -> np.ndarray:
-    """VOC's boxes (R, 4), first and last pixel counted from 1, as (x1, y1, x2, y2); a click keeps no area."""
+    """Convert VOC's boxes (R, 4), counted from 1, to (x1, y1, x2, y2); a click keeps no area."""
     low, high = np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])
     swapped = boxes[:, 2:] < boxes[:, :2]
-    first, last = low - (low < high), high  # a side without length stays one
+    first, last = low - (low < high), high  # a side of no length stays so
     return np.concatenate([np.where(swapped, last, first), np.where(swapped, first, last)], axis=1)
 
 
@@ -132,19 +132,19 @@ def to_continuous(boxes: np.ndarray) -> np.ndarray:
 # Elements
 # ---------------------------------------------------------------------------------------------------------
 def _only(parent: Element, name: str, path: Path, place: str) -> Element | None:
-    """The one element of a name, or None."""
+    """Return the one element of a name, or None."""
     found = parent.findall(name)
     if len(found) > 1:
-        raise DataError(f"{path}: {place}: {len(found)} times <{name}>; remove all but one")
+        raise DataError(f"{path}: {place}: <{name}> occurs {len(found)} times; keep one")
     return found[0] if found else None
 
 
 def _text(parent: Element, name: str, path: Path, place: str, default: str | None = None) -> str:
-    """The text of the one element of a name; without a ``default`` there must be some."""
+    """Return the text of the one element of a name; without a ``default`` it must not be empty."""
     element = _only(parent, name, path, place)
     text = "".join(element.itertext()).strip() if element is not None else ""
     if not text and default is None or element is not None and len(element):
-        raise DataError(f"{path}: {place}: needs text as <{name}>")
+        raise DataError(f"{path}: {place}: <{name}> must be text")
     return text or default or ""
 
 
@@ -152,11 +152,11 @@ def _number(parent: Element, name: str, path: Path, place: str) -> float:
     text = _text(parent, name, path, place, "")
     if NUMBER.fullmatch(text) and abs(value := float(text)) <= LIMIT:
         return value
-    raise DataError(f"{path}: {place}: needs a number up to {LIMIT:.0e} as <{name}>, got {short_repr(text)}")
+    raise DataError(f"{path}: {place}: <{name}> must be a number up to {LIMIT:.0e}, got {short_repr(text)}")
 
 
 def _flag(parent: Element, name: str, path: Path, place: str) -> bool:
     text = _text(parent, name, path, place, "0").lower()
     if text not in FLAGS:
-        raise DataError(f"{path}: {place}: needs 0 or 1 as <{name}>, got {short_repr(text)}")
+        raise DataError(f"{path}: {place}: <{name}> must be 0 or 1, got {short_repr(text)}")
     return FLAGS[text]

@@ -1,8 +1,8 @@
-"""PASCAL VOC, segmentation (Everingham et al., IJCV 2010): 20 kinds of objects and background.
+"""PASCAL VOC, segmentation (Everingham et al., IJCV 2010): 20 classes of objects, and background.
 
-Layout, under VOCdevkit/VOC2012 for example: JPEGImages/NAME.jpg, SegmentationClass/NAME.png (VOC's palette, or its
-colors as RGB, or gray: 0 background, 1 to 20 objects, 255 void, a strip along the objects' borders), and
-ImageSets/Segmentation/train.txt, val.txt and trainval.txt with one NAME to a line. The test images' labels are not
+Layout, for example in VOCdevkit/VOC2012: JPEGImages/NAME.jpg, SegmentationClass/NAME.png (VOC's palette, its colors as
+RGB, or gray: 0 background, 1 to 20 objects, 255 void, a strip along the objects' borders), and
+ImageSets/Segmentation/train.txt, val.txt and trainval.txt with one NAME per line. The labels of the test images are not
 public.
 """
 from __future__ import annotations
@@ -20,7 +20,7 @@ EXPECTED = "VOC is expected as JPEGImages, SegmentationClass and ImageSets/Segme
 
 
 def palette(size: int = 256) -> np.ndarray:
-    """VOC's colors, uint8 (size, 3): the bits of k from the lowest to red, green, blue, red, ... from the highest."""
+    """Return VOC's colors, uint8 (size, 3): the bits of k, lowest first, fill R, G, B, R, ... from the top bit."""
     k = np.arange(size)
     bits = k[:, None] >> np.arange(8) & 1  # (size, 8)
     return np.stack([sum(bits[:, 3 * i + channel] << 7 - i for i in range(3) if 3 * i + channel < 8)
@@ -31,8 +31,7 @@ COLORS = {tuple(color): k for k, color in enumerate(palette()[:len(CLASSES)].tol
 
 
 class VOCSegmentation(SegmentationReader):
-    """PASCAL VOC's 21 classes; split: "train", "val", "trainval", which is both, or "test" where its labels are there.
-    """
+    """PASCAL VOC in 21 classes; split: "train", "val", "trainval" (both), or "test" if it has labels."""
 
     class_names = CLASSES
     colors = palette()[:len(CLASSES)]

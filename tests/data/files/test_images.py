@@ -70,7 +70,7 @@ def test_labels_are_stored_numbers_or_palette_indices(tmp_path):
 def test_a_color_picture_is_no_label(tmp_path):
     path = tmp_path / "a.png"
     Image.fromarray(np.array([[[0, 0, 0], [1, 0, 0]]], np.uint8)).save(path)
-    with pytest.raises(DataError, match=r"a\.png: a label map has one integer per pixel, this has colors"):
+    with pytest.raises(DataError, match=r"a\.png: a label map has one integer per pixel, but this has colors"):
         read_label(path)
 
 
@@ -82,7 +82,7 @@ class TestDamage:
 
     def test_empty(self, tmp_path, read):
         (tmp_path / "a.png").touch()
-        with pytest.raises(DataError, match=r"a\.png: not a readable image \(damaged at its beginning"):
+        with pytest.raises(DataError, match=r"a\.png: not a readable image \(damaged header"):
             read(tmp_path / "a.png")
 
     def test_a_folder(self, tmp_path, read):

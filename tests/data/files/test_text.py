@@ -62,7 +62,7 @@ def test_a_declaration_that_does_not_fit_gives_way_to_utf_8(file, declared):
 
 @pytest.mark.parametrize("content, message", [
     ('<?xml version="1.0" encoding="utf-8"?><name>狗子</name>'.encode("gbk"), "declared as 'utf-8', read as utf-8"),
-    ("<name>狗子</name>".encode("gbk"), "assumed, because nothing else is declared: utf-8; byte 6 does not fit"),
+    ("<name>狗子</name>".encode("gbk"), "no encoding declared, so read as utf-8; byte 6 does not fit"),
     (b'<?xml version="1.0" encoding="no-such-8"?><a/>', "declares the encoding 'no-such-8', which is unknown; save it"),
     (b'<?xml version="1.0" encoding="hex"?><a/>', "declares the encoding 'hex', which is unknown"),
     (b'<?xml version="1.0" encoding="punycode"?><a/>', "declares the encoding 'punycode', which is unknown"),
@@ -88,7 +88,7 @@ def test_a_document_type_without_entities_is_harmless(file):
 
 @pytest.mark.parametrize("content, message", [
     (b"", "Expecting value"), (b'{"a": 1} x', "Extra data"), (b'{"a": 1}\n{"a": 2}', "Extra data: line 2"),
-    (b'{"a": 1, "b": 2, "a": 3}', "'a' stands twice in the object that begins"), (b"[" * 100_000, "nested too deeply"),
+    (b'{"a": 1, "b": 2, "a": 3}', "'a' occurs twice in the object that begins"), (b"[" * 100_000, "nested too deeply"),
     (b"[1" + b"0" * 5000 + b"]", "Exceeds the limit"), ('{"a": "狗"}'.encode("gbk"), "byte 7 does not fit"),
     (b'{"a": "\xe9"}', "save it as UTF-8"), (b"\0\0\0\0", "zero bytes")])
 def test_json_that_is_refused(file, content, message):
@@ -107,5 +107,5 @@ def test_files_that_cannot_be_read(file, tmp_path, monkeypatch):
         read_text(tmp_path / "pipe")
     monkeypatch.setitem(MAX_BYTES, "text", 3)
     file.write_text("abcd")
-    with pytest.raises(DataError, match=r"a\.xml: 4 bytes; as text at most 3 are read\. Is it the right one\?"):
+    with pytest.raises(DataError, match=r"a\.xml: 4 bytes; a text file may have 3\. Is it the right file\?"):
         read_text(file)

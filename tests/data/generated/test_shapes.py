@@ -80,7 +80,7 @@ def test_several_at_once(name):
 
 
 def test_shapes_errors():
-    with pytest.raises(ValueError, match=r"^shape_mask: no shape 'blob'; there are: disc, ellipse, ring, "):
+    with pytest.raises(ValueError, match=r"^shape_mask: unknown shape 'blob'; available: disc, ellipse, ring, "):
         shape_mask("blob", (4, 4), (2, 2), 1)
     with pytest.raises(ValueError, match=r"^shape_mask: the radius must be positive, got -1"):
         shape_mask("disc", (4, 4), np.zeros((2, 2)), np.array([1, -1]))

@@ -54,10 +54,10 @@ def test_no_objects(root):
 
 
 @pytest.mark.parametrize("bbox, boxes, problem", [
-    ((2, 1, 0, 3), [], "has no area, left out"),
-    ((6, 4, -4, -3), [[2, 1, 6, 4]], "swapped corners, put in order"),
-    ((-3, 1, 6, 2), [[0, 1, 3, 3]], "reaches out of the image of 10 x 6, cut off"),
-    ((20, 1, 6, 2), [], "lies outside the image of 10 x 6, left out"),
+    ((2, 1, 0, 3), [], "has no area; left out"),
+    ((6, 4, -4, -3), [[2, 1, 6, 4]], "swapped corners; reordered"),
+    ((-3, 1, 6, 2), [[0, 1, 3, 3]], "extends beyond the 10 x 6 image; clipped"),
+    ((20, 1, 6, 2), [], "lies outside the 10 x 6 image; left out"),
 ])
 def test_what_is_wrong_is_told_and_reading_goes_on(root, bbox, boxes, problem):
     write(root, annotation(bbox))
@@ -87,13 +87,13 @@ def test_what_cannot_be_read(root, content, message):
 
 def test_wrong_annotations(root):
     write(root, annotation(category=99))
-    with pytest.raises(DataError, match=r"\(id 7\): is of the unknown class 99; categories has the ids 1, 3"):
+    with pytest.raises(DataError, match=r"\(id 7\): has the unknown category_id 99; the ids in categories are 1, 3"):
         CocoDetection(root, "val")
     write(root, annotation(image_id=5))
-    with pytest.raises(DataError, match=r"is of an image that is not listed: 5; images has the ids 1"):
+    with pytest.raises(DataError, match=r"has the unknown image_id 5; the ids in images are 1"):
         CocoDetection(root, "val")
     write(root, annotation((1, 2, 3)))
-    with pytest.raises(DataError, match=r"\(id 7\): needs a bbox of 4 numbers up to 1e\+09, got \[1, 2, 3\]"):
+    with pytest.raises(DataError, match=r"\(id 7\): bbox must be 4 numbers up to 1e\+09, got \[1, 2, 3\]"):
         CocoDetection(root, "val")
     write(root, annotation(segmentation={"size": [6, 10], "counts": [1, 2]}))
     with pytest.raises(DataError, match=r"\(id 7\): a mask that cannot be read \(decode_rle: the runs have 3 pixels"):
@@ -101,7 +101,7 @@ def test_wrong_annotations(root):
 
 
 def test_files(root):
-    with pytest.raises(ValueError, match=r"COCO: 0 files instances_train\*\.json in .*; splits there: none"):
+    with pytest.raises(ValueError, match=r"COCO: no file instances_train\*\.json in .*; available splits: none"):
         CocoDetection(root)
     write(root, annotation())
     (root / "val2017/b.png").rename(root / "c.png")
@@ -127,7 +127,7 @@ OTHER_MASK[1:4, 7:9] = True
     {"size": [6, 10], "counts": [60]}, {"size": [6, 10], "counts": "l1"}, {"size": [6, 10], "counts": [0, 0, 60]}])
 def test_a_mask_without_a_pixel_is_left_out_and_the_others_stay(root, outline):
     write(root, annotation(segmentation=outline), annotation((7, 1, 2, 3), id=8, segmentation=OTHER))
-    with pytest.warns(DataWarning, match=r"b\.png, annotations\[0\] \(id 7\): its mask has no pixel, left out"):
+    with pytest.warns(DataWarning, match=r"b\.png, annotations\[0\] \(id 7\): its mask has no pixel; left out"):
         pictures = CocoDetection(root, "val")
     sample = pictures[0]
     assert sample.boxes.tolist() == [[7, 1, 9, 4]] and len(pictures.problems) == 1
@@ -140,7 +140,7 @@ def test_an_object_without_an_outline(root, missing):
     """Beside others it is left out; alone in its image it keeps its box; in a set of boxes it is no fault."""
     bare = {k: v for k, v in annotation().items() if k != "segmentation"} | missing
     write(root, bare, annotation((7, 1, 2, 3), id=8, segmentation=OTHER))
-    with pytest.warns(DataWarning, match=r"\(id 7\): no outline, beside objects that have one, left out"):
+    with pytest.warns(DataWarning, match=r"\(id 7\): no outline, although other objects have one; left out"):
         sample = CocoDetection(root, "val")[0]
     assert sample.boxes.tolist() == [[7, 1, 9, 4]]
     np.testing.assert_array_equal(sample.masks, [OTHER_MASK])
@@ -150,7 +150,7 @@ def test_an_object_without_an_outline(root, missing):
     things = [bare, annotation((7, 1, 2, 3), id=8, image_id=2, segmentation=OTHER)]
     content = {"images": images, "annotations": things, "categories": [{"id": 3, "name": "car"}]}
     write(root, text=json.dumps(content))
-    with pytest.warns(DataWarning, match=r"b\.png: none of its 1 objects has an outline, though others"):
+    with pytest.warns(DataWarning, match=r"b\.png: none of its 1 objects has an outline, although"):
         first, second = CocoDetection(root, "val")
     assert first.boxes.tolist() == [[2, 1, 6, 4]] and first.masks is None
     np.testing.assert_array_equal(second.masks, [OTHER_MASK])
@@ -176,10 +176,10 @@ def test_an_object_without_an_outline(root, missing):
     ({"size": [6, 10], "counts": [-1, 61]}, "a run of -1 pixels"),
     ({"size": [6, 10], "counts": [None, 60]}, "a mask that cannot be read"),
     ({"size": [6, 10], "counts": [True, 59]}, "a mask that cannot be read"),
-    ({"size": [6, 10], "counts": "é"}, "no packed run lengths"),
-    ({"size": [6, 10], "counts": "o" * 10 ** 6}, "no packed run lengths"),
-    ({"size": [1, 10], "counts": [0, 10]}, r"its mask is \(1, 10\) high and wide, and its image \(6, 10\)"),
-    ({"size": [10, 6], "counts": [0, 60]}, r"its mask is \(10, 6\) high and wide"),
+    ({"size": [6, 10], "counts": "é"}, "not packed run lengths"),
+    ({"size": [6, 10], "counts": "o" * 10 ** 6}, "not packed run lengths"),
+    ({"size": [1, 10], "counts": [0, 10]}, r"its mask has the size \(1, 10\) \(H, W\), but its image \(6, 10\)"),
+    ({"size": [10, 6], "counts": [0, 60]}, r"its mask has the size \(10, 6\)"),
 ])
 def test_outlines_that_are_refused(root, outline, message):
     write(root, annotation((7, 1, 2, 3), id=8, segmentation=OTHER), annotation(segmentation=outline))
@@ -200,18 +200,18 @@ def refused(root, message, images=(IMAGE,), categories=(CAR,), annotations=()):
 
 
 def test_identifiers_must_be_unique(root):
-    refused(root, r"categories\[1\] \(id 3\): has the id 3, and so has categories\[0\]", categories=[CAR, CAR])
-    refused(root, r"categories\[1\] \(id 3\.0\): has the id 3", categories=[CAR, {"id": 3.0, "name": "dog"}])
-    refused(root, r"categories\[1\] \(id 4\): has the name 'car'", categories=[CAR, {"id": 4, "name": "car"}])
-    refused(root, r"categories\[1\] \(id 4\): has the name 'car'", categories=[CAR, {"id": 4, "name": " car"}])
-    refused(root, r"images\[1\] \(id 1\): has the id 1", images=[IMAGE, {**IMAGE, "file_name": "c.png"}])
-    refused(root, r"images\[1\] \(id 2\): has the file_name 'b\.png'", images=[IMAGE, {**IMAGE, "id": 2}])
-    refused(root, r"images\[1\].* has the file_name", images=[{**IMAGE, "id": 2, "file_name": "./b.png"}, IMAGE])
+    refused(root, r"categories\[1\] \(id 3\): has the same id as categories\[0\] .*, 3; each", categories=[CAR, CAR])
+    refused(root, r"categories\[1\] \(id 3\.0\): has the same id", categories=[CAR, {"id": 3.0, "name": "dog"}])
+    refused(root, r"categories\[1\] \(id 4\): has the same name .* 'car'", categories=[CAR, {"id": 4, "name": "car"}])
+    refused(root, r"categories\[1\] \(id 4\): has the same name .* 'car'", categories=[CAR, {"id": 4, "name": " car"}])
+    refused(root, r"images\[1\] \(id 1\): has the same id .*, 1;", images=[IMAGE, {**IMAGE, "file_name": "c.png"}])
+    refused(root, r"images\[1\] \(id 2\): has the same file_name as .*, 'b\.png'", images=[IMAGE, {**IMAGE, "id": 2}])
+    refused(root, r"images\[1\].* has the same file_name", images=[{**IMAGE, "id": 2, "file_name": "./b.png"}, IMAGE])
 
 
 def test_annotations_with_one_id_are_kept_and_told(root):
     write(root, annotation(), annotation((7, 1, 2, 3), segmentation=OTHER))
-    with pytest.warns(DataWarning, match=r"annotations\[1\] \(id 7\) has the id of annotations\[0\], both kept"):
+    with pytest.warns(DataWarning, match=r"annotations\[1\] \(id 7\) has the same id as annotations\[0\]; both kept"):
         assert len(CocoDetection(root, "val")[0].boxes) == 2
 
 
@@ -233,10 +233,10 @@ def test_ids_may_be_text_or_negative_and_numbers_whole_floats(root):
     ("images", "file_name", "a\0b", "file_name must be text"), ("categories", "id", "3", "id must be a whole number"),
     ("categories", "id", True, "id must be"), ("categories", "name", " ", "name must be text"),
     ("annotations", "category_id", "3", "category_id must be"), ("annotations", "category_id", None, "category_id"),
-    ("annotations", "image_id", "1", "is of an image that is not listed: '1'; images has the ids 1"),
-    ("annotations", "image_id", [1], "image_id must be"), ("annotations", "bbox", None, "needs a bbox of 4 numbers"),
-    ("annotations", "bbox", {"x": 1}, "needs a bbox"), ("annotations", "bbox", [1, 2, 3, "4"], "needs a bbox"),
-    ("annotations", "bbox", [1, 2, 3, float("inf")], "needs a bbox"), ("annotations", "iscrowd", "0", "iscrowd must"),
+    ("annotations", "image_id", "1", "has the unknown image_id '1'; the ids in images are 1"),
+    ("annotations", "image_id", [1], "image_id must be"), ("annotations", "bbox", None, "bbox must be 4 numbers"),
+    ("annotations", "bbox", {"x": 1}, "bbox must be"), ("annotations", "bbox", [1, 2, 3, "4"], "bbox must be"),
+    ("annotations", "bbox", [1, 2, 3, float("inf")], "bbox must be"), ("annotations", "iscrowd", "0", "iscrowd must"),
     ("annotations", "iscrowd", 2, "iscrowd must be"), ("annotations", "area", "11", "area must be a number from 0"),
     ("annotations", "area", float("nan"), "area must be"), ("annotations", "area", -1, "area must be"),
     ("annotations", "area", 1e300, "area must be"), ("annotations", "id", None, "id must be"),
@@ -248,10 +248,10 @@ def test_values_of_another_kind(root, entry, field, value, message):
 
 
 @pytest.mark.parametrize("content, message", [
-    ('[{"image_id": 1, "category_id": 3, "bbox": [1, 2, 3, 4], "score": 0.5}]', "only COCO's results are a list"),
-    ('{"type": "FeatureCollection", "features": []}', "images: no such name among 'type', 'features'"),
-    ('{"version": "5.0", "shapes": [], "imagePath": "b.png"}', "images: no such name among 'version', 'shapes'"),
-    ('{"images": [], "annotations": [{"id": 1, "caption": "a car"}]}', "categories: no such name among"),
+    ('[{"image_id": 1, "category_id": 3, "bbox": [1, 2, 3, 4], "score": 0.5}]', "a list is COCO's format of results"),
+    ('{"type": "FeatureCollection", "features": []}', "images: missing among 'type', 'features'"),
+    ('{"version": "5.0", "shapes": [], "imagePath": "b.png"}', "images: missing among 'version', 'shapes'"),
+    ('{"images": [], "annotations": [{"id": 1, "caption": "a car"}]}', "categories: missing among"),
     ('{"images": {}, "annotations": [], "categories": []}', "images: {}"), ('null', "got None"), ('"a"', "got 'a'"),
     ('{"images": [], "annotations": [], "categories": [{"id": 1, "name": "a"}]}', "lists no images"),
     ('{"images": [{"id": 1}], "annotations": [], "categories": []}', "lists no categories"),
@@ -274,7 +274,7 @@ def test_the_file_of_a_split(root):
     (root / "annotations/instances_val2014.json").write_text("{}")
     assert len(CocoDetection(root, "val")) == 1
     (root / "annotations/instances_val.json").rename(root / "annotations/instances_val2017.json")
-    with pytest.raises(DataError, match=r"instances_val2017\.json: a second file for the split 'val', beside inst"):
+    with pytest.raises(DataError, match=r"instances_val2017\.json: a second file for the split 'val', besides"):
         CocoDetection(root, "val")
 
 

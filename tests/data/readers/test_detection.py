@@ -34,14 +34,14 @@ def test_usable_boxes_by_hand():
     np.testing.assert_array_equal(boxes, [[1, 2, 3, 4], [1, 2, 3, 4], [0, 1, 4, 6]])
     assert boxes.dtype == np.float32 and left.tolist() == [True, True, True, False, False]
     assert problems == [
-        "a.xml: box [3.0, 4.0, 1.0, 2.0] (x1, y1, x2, y2) has swapped corners, put in order",
-        "a.xml: box [-2.0, 1.0, 4.0, 9.0] (x1, y1, x2, y2) reaches out of the image of 10 x 6, cut off",
-        "a.xml: box [5.0, 1.0, 5.0, 4.0] (x1, y1, x2, y2) has no area, left out",
-        "a.xml: box [12.0, 1.0, 14.0, 3.0] (x1, y1, x2, y2) lies outside the image of 10 x 6, left out",
+        "a.xml: box [3.0, 4.0, 1.0, 2.0] (x1, y1, x2, y2) has swapped corners; reordered",
+        "a.xml: box [-2.0, 1.0, 4.0, 9.0] (x1, y1, x2, y2) extends beyond the 10 x 6 image; clipped",
+        "a.xml: box [5.0, 1.0, 5.0, 4.0] (x1, y1, x2, y2) has no area; left out",
+        "a.xml: box [12.0, 1.0, 14.0, 3.0] (x1, y1, x2, y2) lies outside the 10 x 6 image; left out",
     ]
     problems = []
     assert usable_boxes([[3, 3, 3 + 1e-9, 4]], (6, 10), ["a.xml"], problems)[1].tolist() == [False]
-    assert problems == ["a.xml: box [3.0, 3.0, 3.0, 4.0] (x1, y1, x2, y2) has no area, left out"]  # in float32
+    assert problems == ["a.xml: box [3.0, 3.0, 3.0, 4.0] (x1, y1, x2, y2) has no area; left out"]  # in float32
     problems = []
     boxes, _ = usable_boxes([[-0.4, 0, 10.9, 6]], (6, 10), ["a.xml"], problems, slack=1)
     assert problems == [] and boxes.tolist() == [[0, 0, 10, 6]]

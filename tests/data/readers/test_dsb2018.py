@@ -41,7 +41,7 @@ def test_masks_that_overlap_or_are_empty(root):
     with pytest.warns(DataWarning, match="3 annotations are wrong") as caught:
         pictures = DSB2018(root)
     told = str(caught[0].message)
-    assert "c.png: 1 of 6 pixels belong to another nucleus" in told and "d.png: no pixel is set, left out" in told
+    assert "c.png: 1 of 6 pixels belong to another nucleus" in told and "d.png: no pixel is set; left out" in told
     assert "e.png: 1 of 1 pixels belong to another nucleus" in told
     assert pictures[0].masks.sum(axis=(1, 2)).tolist() == [8, 2, 5]
     assert pictures[0].boxes[2].tolist() == [5, 2, 7, 5]
@@ -65,7 +65,7 @@ def test_wrong(root):
     (root / "stage1_train/q/masks/c.png").unlink()
     with pytest.raises(DataError, match=r"r\.png: no such file; the nuclei are expected as"):
         DSB2018(root)
-    with pytest.raises(ValueError, match=r"DSB2018: no list .*val\.txt; there are 'train', 'all'"):
+    with pytest.raises(ValueError, match=r"DSB2018: no list .*val\.txt; available: 'train', 'all'"):
         DSB2018(root, "val")
     with pytest.raises(DataError, match="stage1_train: no such folder"):
         DSB2018(root / "nowhere")

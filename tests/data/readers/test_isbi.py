@@ -62,7 +62,7 @@ def test_missing_folders(root):
 def test_empty_folders(tmp_path):
     for kind in ("image", "label"):
         (tmp_path / kind).mkdir()
-    with pytest.raises(DataError, match=r"image: no images named N\.png in here"):
+    with pytest.raises(DataError, match=r"image: contains no images named N\.png"):
         ISBI2012(tmp_path)
 
 
@@ -106,7 +106,7 @@ def test_strange_label_values(root):
     label = np.full((6, 8), 255, np.uint8)
     label[2, 3:5] = 254, 1
     write_png(root / "label/2.png", label)
-    with pytest.raises(DataError, match=r"label/2\.png: a mask has two values, .* 3 of them, \[1, 254, 255\]"):
+    with pytest.raises(DataError, match=r"label/2\.png: a mask must have two values, .* 3 of them, \[1, 254, 255\]"):
         ISBI2012(root)
 
 
@@ -133,5 +133,5 @@ def test_a_png_whose_name_is_no_number_is_no_slice_and_is_named(root, name):
         shutil.copy(root / f"{kind}/1.png", root / f"{kind}/{name}.png")
     assert ISBI2012(root).indices == [1, 2, 10]
     faults = check(f"isbi2012:{root}").faults
-    assert [f"{root}/{kind}/{name}.png: is no slice" in fault for kind, fault in zip(("image", "label"), faults[:2],
+    assert [f"{root}/{kind}/{name}.png: is not a slice" in fault for kind, fault in zip(("image", "label"), faults[:2],
                                                                                      strict=True)] == [True, True]

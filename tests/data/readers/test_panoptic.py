@@ -47,10 +47,10 @@ def test_wrong(root):
     with pytest.raises(DataError, match=r"p\.png: holds the segments \[300\], which panoptic_val\.json does not desc"):
         open_dataset(f"coco-panoptic:{root}", "val")[0]
     write(root, [(5, 4, 0)])
-    with pytest.raises(DataError, match=r"annotations\[0\], segments_info\[0\] \(id 5\): is of the unknown class 4; "):
+    with pytest.raises(DataError, match=r"\[0\], segments_info\[0\] \(id 5\): has the unknown category_id 4"):
         open_dataset(f"coco-panoptic:{root}", "val")
     write(root, [], image_id=6)
-    with pytest.raises(DataError, match="is of an image that is not listed: 6; images has the ids 1"):
+    with pytest.raises(DataError, match="has the unknown image_id 6; the ids in images are 1"):
         open_dataset(f"coco-panoptic:{root}", "val")
     (root / "annotations/panoptic_val.json").write_text("")
     with pytest.raises(DataError, match=r"panoptic_val\.json: not readable as JSON"):
@@ -82,10 +82,10 @@ def test_check_names_every_fault(root):
     assert "holds the segments [5, 300], which panoptic_val.json does not describe" in check(
         f"coco-panoptic:{root}").faults[0]
     write(root, [(5, 4, 0)])
-    assert "unknown class 4" in check(f"coco-panoptic:{root}").faults[0]
+    assert "unknown category_id 4" in check(f"coco-panoptic:{root}").faults[0]
     (root / "annotations/panoptic_val.json").unlink()
     report = check(f"coco-panoptic:{root}")
-    assert len(report.faults) == 3 and "0 files panoptic_train*.json" in report.faults[0]
+    assert len(report.faults) == 3 and "no file panoptic_train*.json" in report.faults[0]
 
 
 GOOD = {"images": [{"id": 1, "file_name": "p.png", "height": 2, "width": 3}],
@@ -98,16 +98,16 @@ GOOD = {"images": [{"id": 1, "file_name": "p.png", "height": 2, "width": 3}],
 @pytest.mark.parametrize("place, value, message", [
     (("annotations", 0, "segments_info", 0, "id"), 0, r"segments_info\[0\] \(id 0\): id must be a whole number"),
     (("annotations", 0, "segments_info", 0, "id"), 256 ** 3, "id must be a whole number from 1 to 16777215"),
-    (("annotations", 0, "segments_info", 0, "id"), 5, r"segments_info\[1\] \(id 5\): has the id 5, and so has"),
+    (("annotations", 0, "segments_info", 0, "id"), 5, r"segments_info\[1\] \(id 5\): has the same id as .*, 5; each"),
     (("annotations", 0, "segments_info", 0, "iscrowd"), "0", "iscrowd must be 0 or 1, got '0'"),
     (("annotations", 0, "segments_info"), None, r"annotations\[0\]: segments_info must be a list of objects"),
     (("annotations", 0, "segments_info"), [3], r"segments_info\[0\]: must be an object"),
     (("annotations", 0, "file_name"), None, "file_name must be text"),
-    (("annotations", 0, "image_id"), 7, "is of an image that is not listed: 7"),
-    (("annotations",), GOOD["annotations"] * 2, r"annotations\[1\]: has the image_id 1, and so has annotations\[0\]"),
+    (("annotations", 0, "image_id"), 7, "has the unknown image_id 7"),
+    (("annotations",), GOOD["annotations"] * 2, r"annotations\[1\]: has the same image_id as annotations\[0\], 1;"),
     (("categories", 0, "isthing"), None, "isthing must be 0 or 1, got None"),
-    (("categories", 0, "id"), 2, r"categories\[1\] \(id 2\): has the id 2"),
-    (("categories", 0, "name"), "car", "has the name 'car'"),
+    (("categories", 0, "id"), 2, r"categories\[1\] \(id 2\): has the same id as .*, 2; each"),
+    (("categories", 0, "name"), "car", "has the same name as .*, 'car'"),
     (("images", 0, "height"), 2.5, "height must be a whole number"),
     (("annotations", 0), {"id": 1, "image_id": 1, "bbox": [0, 0, 1, 1]}, "open an instances file as coco"),
 ])
@@ -123,16 +123,16 @@ def test_images_without_an_annotation_are_told(root):
     content = copy.deepcopy(GOOD)
     content["images"].append({"id": 2, "file_name": "q.png", "height": 2, "width": 3})
     (root / "annotations/panoptic_val.json").write_text(json.dumps(content))
-    with pytest.warns(DataWarning, match=r"panoptic_val\.json: q\.png: no annotation, left out"):
+    with pytest.warns(DataWarning, match=r"panoptic_val\.json: q\.png: no annotation; left out"):
         assert len(CocoPanoptic(root, "val")) == 1
-    assert "q.png: no annotation, left out" in check(f"coco-panoptic:{root}").faults[0]
+    assert "q.png: no annotation; left out" in check(f"coco-panoptic:{root}").faults[0]
 
 
 def test_the_stated_size_and_the_files_are_compared_and_looked_for(root):
     content = copy.deepcopy(GOOD)
     content["images"][0].update(height=3, width=2)
     (root / "annotations/panoptic_val.json").write_text(json.dumps(content))
-    with pytest.raises(DataError, match=r"p\.png: size \(2, 3\), panoptic_val\.json says \(3, 2\)"):
+    with pytest.raises(DataError, match=r"p\.png: size \(2, 3\), but \(3, 2\) in panoptic_val\.json"):
         CocoPanoptic(root, "val")[0]
     (root / "annotations/panoptic_val/p.png").unlink()
     with pytest.raises(DataError, match=r"panoptic_val/p\.png: no such file"):
@@ -146,5 +146,5 @@ def test_iteration_ends(root):
 
 def test_stuff_in_several_segments_is_told(root):
     write(root, [(70000, 9, 0), (5, 9, 0), (300, 2, 0)])
-    with pytest.warns(DataWarning, match=r"p\.png: 2 segments of sky, which is stuff and has one, all kept"):
+    with pytest.warns(DataWarning, match=r"p\.png: 2 segments of sky, which is stuff and should have one; all kept"):
         assert CocoPanoptic(root, "val")[0].classes.tolist() == [1, 1, 0]

@@ -47,11 +47,11 @@ def test_a_picture_without_objects(root):
 
 
 @pytest.mark.parametrize("objects, boxes, problem", [
-    (thing(4, 2, 4, 2), [], r"a\.xml: object\[0\]: box \[4.0, 2.0, 4.0, 2.0\] .* has no area, left out"),
-    (thing(4, 2, 4, 5), [], "has no area, left out"),
-    (thing(5, 2, 3, 4), [[2, 1, 5, 4]], "swapped corners, put in order"),
-    (thing(0, 1, 12, 6), [[0, 0, 10, 6]], "reaches out of the image of 10 x 6, cut off"),
-    (thing(11, 2, 14, 3), [], "lies outside the image of 10 x 6, left out"),
+    (thing(4, 2, 4, 2), [], r"a\.xml: object\[0\]: box \[4.0, 2.0, 4.0, 2.0\] .* has no area; left out"),
+    (thing(4, 2, 4, 5), [], "has no area; left out"),
+    (thing(5, 2, 3, 4), [[2, 1, 5, 4]], "swapped corners; reordered"),
+    (thing(0, 1, 12, 6), [[0, 0, 10, 6]], "extends beyond the 10 x 6 image; clipped"),
+    (thing(11, 2, 14, 3), [], "lies outside the 10 x 6 image; left out"),
 ])
 def test_what_is_wrong_is_told_and_reading_goes_on(root, objects, boxes, problem):
     write(root, objects)
@@ -63,10 +63,10 @@ def test_what_is_wrong_is_told_and_reading_goes_on(root, objects, boxes, problem
 @pytest.mark.parametrize("content, message", [
     ("", "not a readable annotation"),
     ("<annotation>", "not a readable annotation"),
-    (f"<annotation>{SIZE}{thing(1, 1, 2, 2, 'cow2')}</annotation>", "unknown class 'cow2'; there are aeroplane, "),
-    (f"<annotation>{SIZE}{thing(1, 1, 'x', 2)}</annotation>", r"object\[0\], bndbox: needs .* as <xmax>, got 'x'"),
-    (f"<annotation>{SIZE}{thing('nan', 1, 2, 2)}</annotation>", "needs a number up to .* as <xmin>, got 'nan'"),
-    (f"<annotation>{SIZE.replace('10', 'inf')}</annotation>", "size: needs a number up to .* as <width>, got 'inf'"),
+    (f"<annotation>{SIZE}{thing(1, 1, 2, 2, 'cow2')}</annotation>", "unknown class 'cow2'; known: aeroplane, "),
+    (f"<annotation>{SIZE}{thing(1, 1, 'x', 2)}</annotation>", r"object\[0\], bndbox: <xmax> must be .*, got 'x'"),
+    (f"<annotation>{SIZE}{thing('nan', 1, 2, 2)}</annotation>", "<xmin> must be a number up to .*, got 'nan'"),
+    (f"<annotation>{SIZE.replace('10', 'inf')}</annotation>", "size: <width> must be a number up to .*, got 'inf'"),
     (f"<annotation>{SIZE}<object><name>cat</name></object></annotation>", "a cat without a <bndbox>"),
 ])
 def test_what_cannot_be_read(root, content, message):
@@ -81,7 +81,7 @@ CAT = f"<object><name>cat</name>{BOX}</object>"
 
 @pytest.mark.parametrize("content, message", [
     ('<annotations><image name="a"><box label="cat" xtl="1"/></image></annotations>', "its root is <annotations>"),
-    ('<svg xmlns="http://www.w3.org/2000/svg"/>', "its root is <{http://www.w3.org/2000/svg}svg>, VOC's"),
+    ('<svg xmlns="http://www.w3.org/2000/svg"/>', "its root is <{http://www.w3.org/2000/svg}svg>, not"),
     ('<project><modelVersion>4.0.0</modelVersion></project>', "its root is <project>"),
     (f'<annotation xmlns="http://example.org">{CAT}</annotation>', "its root is <{http://example.org}annotation>"),
     (f"<Annotation>{CAT}</Annotation>", "its root is <Annotation>"),
@@ -95,20 +95,20 @@ CAT = f"<object><name>cat</name>{BOX}</object>"
     (f"<annotation>{SIZE}<item><name>cat</name><x>1</x></item></annotation>", "no <object> as in PASCAL VOC, but 'it"),
     (f"<annotation>{SIZE}<object><name>cat</name><polygon><pt><x>1</x></pt></polygon></object></annotation>",
      "a cat without a <bndbox>; polygons alone are not read"),
-    (f"<annotation>{SIZE}{SIZE}{CAT}</annotation>", "annotation: 2 times <size>"),
-    (f"<annotation>{SIZE}<object><name>cat</name>{BOX}{BOX}</object></annotation>", "object[0]: 2 times <bndbox>"),
-    (f"<annotation>{SIZE}<object><name>cat</name><name>dog</name>{BOX}</object></annotation>", "2 times <name>"),
-    (f"<annotation>{SIZE}<object>{BOX}</object></annotation>", "object[0]: needs text as <name>"),
-    (f"<annotation>{SIZE}<object><name> </name>{BOX}</object></annotation>", "object[0]: needs text as <name>"),
-    (f"<annotation>{SIZE}<object><name>c<b/>at</name>{BOX}</object></annotation>", "needs text as <name>"),
-    (f"<annotation>{SIZE}{thing(1, 1, 5, 5, difficult='yes')}</annotation>", "needs 0 or 1 as <difficult>, got 'yes'"),
-    (f"<annotation>{SIZE}{thing('1_0', 1, 5, 5)}</annotation>", "as <xmin>, got '1_0'"),
-    (f"<annotation>{SIZE}{thing('１', 1, 5, 5)}</annotation>", "as <xmin>, got '１'"),
-    (f"<annotation>{SIZE}{thing('1e400', 1, 5, 5)}</annotation>", "as <xmin>, got '1e400'"),
-    (f"<annotation>{SIZE.replace('10', '0')}</annotation>", "size: 0 x 6 pixels cannot be; correct <size>, or"),
-    (f"<annotation>{SIZE.replace('10', '10.5')}</annotation>", "size: 10.5 x 6 pixels cannot be"),
-    (f"<annotation>{SIZE.replace('10', '99999999')}</annotation>", "size: 99999999 x 6 pixels cannot be"),
-    ("<annotation><size><width>10</width></size></annotation>", "size: needs a number up to 1e+09 as <height>, got ''"),
+    (f"<annotation>{SIZE}{SIZE}{CAT}</annotation>", "annotation: <size> occurs 2 times"),
+    (f"<annotation>{SIZE}<object><name>cat</name>{BOX}{BOX}</object></annotation>", "[0]: <bndbox> occurs 2 times"),
+    (f"<annotation>{SIZE}<object><name>cat</name><name>dog</name>{BOX}</object></annotation>", "<name> occurs 2 times"),
+    (f"<annotation>{SIZE}<object>{BOX}</object></annotation>", "object[0]: <name> must be text"),
+    (f"<annotation>{SIZE}<object><name> </name>{BOX}</object></annotation>", "object[0]: <name> must be text"),
+    (f"<annotation>{SIZE}<object><name>c<b/>at</name>{BOX}</object></annotation>", "<name> must be text"),
+    (f"<annotation>{SIZE}{thing(1, 1, 5, 5, difficult='yes')}</annotation>", "<difficult> must be 0 or 1, got 'yes'"),
+    (f"<annotation>{SIZE}{thing('1_0', 1, 5, 5)}</annotation>", "<xmin> must be a number up to 1e+09, got '1_0'"),
+    (f"<annotation>{SIZE}{thing('１', 1, 5, 5)}</annotation>", "<xmin> must be a number up to 1e+09, got '１'"),
+    (f"<annotation>{SIZE}{thing('1e400', 1, 5, 5)}</annotation>", "<xmin> must be a number up to 1e+09, got '1e400'"),
+    (f"<annotation>{SIZE.replace('10', '0')}</annotation>", "size: 0 x 6 pixels are impossible; fix <size>, or"),
+    (f"<annotation>{SIZE.replace('10', '10.5')}</annotation>", "size: 10.5 x 6 pixels are impossible"),
+    (f"<annotation>{SIZE.replace('10', '99999999')}</annotation>", "size: 99999999 x 6 pixels are impossible"),
+    ("<annotation><size><width>10</width></size></annotation>", "size: <height> must be a number up to 1e+09, got ''"),
 ])
 def test_other_formats_and_broken_layouts_are_refused(root, content, message):
     (root / "Annotations/a.xml").write_text(content, encoding="utf-8")
@@ -160,7 +160,7 @@ def test_sizes(root):
 
 
 def test_lists_and_folders(root):
-    with pytest.raises(ValueError, match=r"VOCDetection: no split 'val' in .*Main; there are train"):
+    with pytest.raises(ValueError, match=r"VOCDetection: no split 'val' in .*Main; available: train"):
         VOCDetection(root, "val")
     (root / "ImageSets/Main/val.txt").write_text("\n")
     with pytest.raises(DataError, match="lists no images"):
@@ -183,7 +183,7 @@ def test_blood_cells(real_data):
     assert len(pictures) == 292 and pictures.class_names == BLOOD_CELLS
     assert [p.split(": ")[0].rpartition("/")[2] for p in pictures.problems] == ["BloodImage_00338.xml",
                                                                                "BloodImage_00343.xml"]
-    assert all("has no area, left out" in p for p in pictures.problems)
+    assert all("has no area; left out" in p for p in pictures.problems)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)
         counts = {s: len(open_dataset(f"bccd:{real_data / 'bccd'}", s)) for s in ("train", "val", "test")}
