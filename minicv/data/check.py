@@ -129,8 +129,8 @@ def _one_class(counts: np.ndarray, names: Sequence[str]) -> str:
     present = np.flatnonzero(counts[:len(names)])
     if len(present) > 1:
         return ""
-    return (f"every pixel with a label is {names[present[0]]!r}, so there is nothing to learn; is the label a mask "
-            "with other numbers?" if len(present) else "no pixel has a label")
+    return (f"every pixel with a label is {names[present[0]]!r}, so there is nothing to learn; is it a mask with "
+            "other numbers?" if len(present) else "no pixel has a label")
 
 
 def check_detection(find_records: Callable[[Path, str], tuple[Sequence[str], list[Callable[[list[str]], Record]]]],

@@ -70,7 +70,7 @@ def draw_shape_boxes(size: tuple[int, int], rng: np.random.Generator, *, class_n
 
 def _stretched(name: str, size: tuple[int, int], place: tuple[float, float, float], *,
                stretch: float, angle: float) -> tuple[tuple[slice, slice], np.ndarray, int]:
-    """Return a window of the image, a shape's mask in it, and the shape's pixels inside and outside the image.
+    """Return a window of the image, a shape's mask in it, and the shape's number of pixels, in or out of the image.
 
     The shape is ``stretch**2`` times as high as wide. place: (y, x, radius).
     """

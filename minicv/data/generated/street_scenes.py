@@ -8,7 +8,7 @@ Each difficulty is one that the papers address:
 - thin parts: poles one or two pixels wide; small objects: the signs on top of them.
 - colors: they differ from image to image, so that patterns count. Stripes are water on the ground and walls on a house.
 - imbalance: poles and signs make up a hundredth of the pixels.
-- void: a strip behind the border of every object has the label IGNORE.
+- void: a strip around every object, on what is behind it, has the label IGNORE.
 """
 from __future__ import annotations
 

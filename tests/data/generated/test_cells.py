@@ -7,7 +7,7 @@ from scipy import ndimage
 from minicv.data import Cells, draw_cells
 from minicv.data.generated.cells import _separate
 
-EIGHT = np.ones((3, 3))  # neighbours across corners count
+EIGHT = np.ones((3, 3))  # neighbors across corners count
 
 
 @settings(max_examples=40, deadline=None)

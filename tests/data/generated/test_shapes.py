@@ -9,7 +9,7 @@ from minicv.data.generated.shapes import SHAPES, TEXTURES, paint, random_color, 
 
 
 def test_disc_and_square_by_hand():
-    # Middles lie at 0.5, 1.5, 2.5; from (1.5, 1.5) to a neighbour's it is 1, to a corner's 1.41.
+    # Middles lie at 0.5, 1.5, 2.5; from (1.5, 1.5) to a neighbor's it is 1, to a corner's 1.41.
     np.testing.assert_array_equal(shape_mask("disc", (3, 3), (1.5, 1.5), 1.1), [[0, 1, 0], [1, 1, 1], [0, 1, 0]])
     # Half the side is 1.1 * 0.707 = 0.78: only the middle pixel; turned by 45 degrees its corners reach 1.1.
     np.testing.assert_array_equal(shape_mask("square", (3, 3), (1.5, 1.5), 1.1), [[0, 0, 0], [0, 1, 0], [0, 0, 0]])

@@ -6,7 +6,7 @@ import pytest
 from minicv.data import IGNORE, DataError, DataWarning, open_dataset, write_png
 from minicv.data.readers.cityscapes import Cityscapes
 
-IDS = np.array([[7, 8, 26], [0, 33, 29]], np.uint8)  # road sidewalk car / unlabelled bicycle caravan
+IDS = np.array([[7, 8, 26], [0, 33, 29]], np.uint8)  # road sidewalk car / unlabeled bicycle caravan
 CLASSES = np.array([[0, 1, 13], [IGNORE, 18, IGNORE]])
 
 

@@ -19,7 +19,7 @@ def root(tmp_path):
         label.putdata(LABEL.ravel())
         label.putpalette(palette().ravel().tolist())
         label.save(tmp_path / f"SegmentationClass/{name}.png")
-    Image.fromarray(np.zeros((3, 4, 3), np.uint8)).save(tmp_path / "JPEGImages/unlabelled.jpg")
+    Image.fromarray(np.zeros((3, 4, 3), np.uint8)).save(tmp_path / "JPEGImages/unlabeled.jpg")
     lists = tmp_path / "ImageSets/Segmentation"
     (lists / "train.txt").write_text("2007_000032\n")
     (lists / "val.txt").write_text("2007_000039\n")
