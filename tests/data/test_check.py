@@ -105,7 +105,8 @@ def test_isbi2012(tmp_path, capsys):
     code, lines, _ = run(f"isbi2012:{tmp_path}", capsys)
     assert code == 1 and lines[0] == "3 slices, 2 x 2 pixels" and lines[-1] == "faults: 3"
     assert "image/1.png: no such file" in lines[3]
-    assert "label/2.png: a mask must have two values, 0 outside and one inside; this has 2 of them, [7" in lines[4]
+    assert ("label/2.png: a mask must have two values, 0 outside and one inside; this has 2 of them, [7, 255]"
+            in lines[4])
 
 
 def test_what_cannot_be_checked(capsys):

@@ -98,7 +98,8 @@ def test_splits_of_other_classes_without_objects_or_without_a_list(tmp_path):
     coco_file(tmp_path, "val")
     report = check(f"coco:{tmp_path}")
     assert report.faults == []
-    assert report.contents[0].startswith("train: missing, so there is nothing to train on (COCO: no file")
+    assert report.contents[0].startswith(
+        "train: missing, so there is nothing to train on (COCO: no file instances_train*")
     coco_file(tmp_path, "train", ("dog", "car", "cat"), objects=0)
     report = check(f"coco:{tmp_path}")
     assert [fault.removeprefix(f"{tmp_path}: ") for fault in report.faults] == [

@@ -63,7 +63,8 @@ def test_errors(root):
     with pytest.raises(ValueError, match="Cityscapes: split must be one of train, val, got 'test'"):
         Cityscapes(root, "test")
     write(root, label=IDS + 1)
-    with pytest.raises(DataError, match=r"bern_.*_labelIds\.png: holds the unknown labels \[34\]; known: 0-33"):
+    with pytest.raises(DataError, match=r"bern_000001_000019_gtFine_labelIds\.png: holds the unknown labels \[34\]; "
+                                        "known: 0-33"):
         Cityscapes(root)[0]
     (root / "gtFine/train/ulm/ulm_000000_000019_gtFine_labelIds.png").unlink()
     with pytest.raises(DataError, match=r"gtFine/train/ulm/ulm_000000_000019_gtFine_labelIds\.png: no such file"):

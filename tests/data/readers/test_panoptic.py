@@ -47,7 +47,8 @@ def test_wrong(root):
     with pytest.raises(DataError, match=r"p\.png: holds the segments \[300\], which panoptic_val\.json does not desc"):
         open_dataset(f"coco-panoptic:{root}", "val")[0]
     write(root, [(5, 4, 0)])
-    with pytest.raises(DataError, match=r"\[0\], segments_info\[0\] \(id 5\): has the unknown category_id 4"):
+    with pytest.raises(DataError, match=r"annotations\[0\], segments_info\[0\] \(id 5\): has the unknown "
+                                        "category_id 4; "):
         open_dataset(f"coco-panoptic:{root}", "val")
     write(root, [], image_id=6)
     with pytest.raises(DataError, match="has the unknown image_id 6; the ids in images are 1"):
