@@ -9,7 +9,7 @@ measures what comes back. Beside it, in `minicv/ops`: `max_pool.py`, `avg_pool.p
 """
 
 # %%
-from minicv.course.lessons import Lesson, compare, every
+from minicv.course.lessons import Lesson, all_hold, compare
 
 lesson = Lesson("04_pooling_and_unpooling", __doc__)
 
@@ -309,7 +309,7 @@ gains = {way: compare(100 * gain[:, k]) for k, way in enumerate(WAYS[1:])}
 lesson.claim("A6", "DeconvNet, sec. 3.2", "unpooling with switches recovers detail: better than the other ways up",
              f"mIoU {told(mean_iu, WAYS)}; gain in points " +
              ", ".join(f"over {way} {text}" for way, (text, _) in gains.items()) + f" ({seeds} seeds). In the "
-             f"steps up, and per training step: {'; '.join(costs)}", every(verdict for _, verdict in gains.values()))
+             f"steps up, and per training step: {'; '.join(costs)}", all_hold(verdict for _, verdict in gains.values()))
 
 # %%
 # One test image, with the pixels labeled "cell" in orange. The numbers are the mean mIoU over all test images and seeds.

@@ -93,7 +93,7 @@ for name, (options, config) in CLASSIFIERS.items():
         config = {**config, "steps": 12}
     losses, moments = runs[name] = trained(net, train, test, checks=6, **config)
     weights_file(name, lesson.quick).parent.mkdir(parents=True, exist_ok=True)
-    save_checkpoint(weights_file(name, lesson.quick), net, pictures=len(data), steps=config["steps"])
+    save_checkpoint(weights_file(name, lesson.quick), net, images=len(data), steps=config["steps"])
     work = summarize(net, (3, 64, 64))
     print(f"{name:<10} {work.parameters:10,} {work.macs:12,} {moments[-1][2]:9.1%} {moments[-1][1]:8.1f}")
 final = {name: moments[-1][2] for name, (_, moments) in runs.items()}

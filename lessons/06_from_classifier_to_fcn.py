@@ -8,7 +8,7 @@ Beside it, in `minicv/models/segmentation`: `patchwise.py`, `convolutionalize.py
 """
 
 # %%
-from minicv.course.lessons import Lesson, best_time, compare, every
+from minicv.course.lessons import Lesson, all_hold, best_time, compare
 
 lesson = Lesson("06_from_classifier_to_fcn", __doc__)
 
@@ -254,7 +254,7 @@ lesson.claim("S12", "U-Net, sec. 1", "patch size trades context against localiza
                  "{}: {:.0f} / {:.0f} / {:.0f}%".format(name, *r.mean(axis=0)) for name, r in results.items()) + "; " +
              ", ".join(f"{a} over {b} {('near borders', 'at the kind')[k]} {gain}"
                        for (a, b, k), (gain, _) in zip(pairs, gains, strict=True)) + f" ({seeds} seeds)",
-             every(verdict for _, verdict in gains))
+             all_hold(verdict for _, verdict in gains))
 
 # %%
 # What each of them draws on a test scene, with the last seed. White is void: pixels at borders that count for nobody.
@@ -300,7 +300,7 @@ lesson.claim("F4", "FCN, sec. 4.3, fig. 5", "whole images learn as fast by steps
              f"accuracy after {steps} steps: sampled {part.mean():.1f} +- {part.std():.1f}%, {slow.sum() / fast.sum():.1f} "
              f"times the time for a step; whole {half.mean():.1f} +- {half.std():.1f}%, {behind} points; after as many "
              f"seconds whole {whole.mean():.1f} +- {whole.std():.1f}%, {ahead} points ({seeds} seeds)",
-             every((as_fast, faster)))
+             all_hold((as_fast, faster)))
 
 # %%
 # The training loss of every seed, a line each, against the steps and against the clock.

@@ -8,7 +8,7 @@ way there. Beside it: `minicv/models/segmentation/fcn.py`.
 """
 
 # %%
-from minicv.course.lessons import Lesson, compare, every
+from minicv.course.lessons import Lesson, all_hold, compare
 
 lesson = Lesson("07_fcn", __doc__)
 
@@ -128,7 +128,7 @@ lesson.claim("F5", "FCN, sec. 4.2 and table 2", "skips sharpen: FCN-32s < FCN-16
              "mean IU " + ", ".join(f"{name} {text(v)}" for name, v in scores.items()) + "; boundary F " +
              ", ".join(f"{m[1]:.1f}" for m in mean.values()) + "; from 32s to 16s {} and {}, from 16s to 8s {} and {} "
              "points".format(*(t for t, _ in finer)) + f" ({seeds} seeds; the paper: 59.4, 62.4, 62.7)",
-             every(verdict for _, verdict in finer))
+             all_hold(verdict for _, verdict in finer))
 
 # %%
 # What the networks draw, each class in its color; the numbers are those of the legend. White is void, which counts for
@@ -186,7 +186,7 @@ lesson.claim("F6", "FCN, sec. 4.3", "fine-tuning everything beats fine-tuning th
              f"mean IU: everything {text(whole)}, output {text(regimes['output'])}, {share:.0%} of it (the paper: about "
              f"70%), from scratch {text(scores['at once'])}; everything over " +
              ", over ".join(f"{name} {t}" for name, (t, _) in over.items()) + f" points ({seeds} seeds)",
-             every(verdict for _, verdict in over.values()))
+             all_hold(verdict for _, verdict in over.values()))
 
 # %%
 # In the full run everything clearly beats the output alone, but cannot be told from training from scratch. Whether more
@@ -228,7 +228,7 @@ lesson.claim("F7", "FCN, table 1", "VGG16 beats AlexNet and GoogLeNet as a backb
              "mean IU " + ", ".join(f"{n} {text(results[n])} ({size[n].macs / 1e6:.0f} M MACs)"
                                     for n in ("AlexNet", "VGG16", "GoogLeNet")) + f"; over AlexNet {over['AlexNet'][0]}, "
              f"over GoogLeNet {over['GoogLeNet'][0]} points ({seeds} seeds; the paper: 39.8, 56.0, 42.5)",
-             every(over[name][1] for name in ("AlexNet", "GoogLeNet")))
+             all_hold(over[name][1] for name in ("AlexNet", "GoogLeNet")))
 
 # %%
 # And what would it cost to see as much as FCN-8s without pooling? Each 3x3 convolution adds two pixels to the field, so we
@@ -264,7 +264,7 @@ gains = {name: gain(v, scores["at once"], needed=1.0) for name, v in both.items(
 lesson.claim("F9", "FCN, sec. 4.3", "mirroring, jitter and class balancing bring nothing noticeable, not a point of mean IU",
              f"mean IU as it is {text(scores['at once'])}; " +
              ", ".join(f"{name} {text(v)}, a gain of {gains[name][0]} points" for name, v in both.items()) +
-             f" ({seeds} seeds)", every(None if more is None else not more for _, more in gains.values()))
+             f" ({seeds} seeds)", all_hold(None if more is None else not more for _, more in gains.values()))
 
 # %%
 # All results side by side: bars are means over the seeds, dots the seeds. The dotted line is FCN-8s at once, to which

@@ -9,7 +9,7 @@ micrographs. Beside it: `minicv/models/segmentation/unet.py`.
 """
 
 # %%
-from minicv.course.lessons import Lesson, compare, every
+from minicv.course.lessons import Lesson, all_hold, compare
 
 lesson = Lesson("08_unet", __doc__)
 
@@ -147,7 +147,7 @@ MERGED, MISSED, RAND, PIXEL, LOSS = range(5)
 # ----------------------------------------------------------
 # Networks in pairs, trained alike but for w: 1 everywhere, or eq. (2). Images are flipped and deformed; rotations are
 # left out, because they fray ridges of a pixel or two. We compare seed by seed, with a t-test (`compare`), and both the
-# share of merged cells and the Rand error must be lower (`every`).
+# share of merged cells and the Rand error must be lower (`all_hold`).
 
 steps, seeds = (40, 1) if lesson.quick else (400, 3)
 augment = UNetAugment(shift=0, rotation=0, elastic=4, gray=0, order=1)
@@ -165,7 +165,7 @@ lesson.claim("S3", "U-Net, sec. 3", "the weight map separates touching cells: fe
              f"merged {change(MERGED)} of the cells, Rand error {change(RAND)}, missed (IoU <= 0.5) {change(MISSED)}; "
              f"the price: pixel error {change(PIXEL)}; less by " +
              ", ".join(f"{gain} ({name})" for name, (gain, _) in fewer.items()) + f" ({seeds} seeds)",
-             every(verdict for _, verdict in fewer.values()))
+             all_hold(verdict for _, verdict in fewer.values()))
 
 # %%
 # Above, P(cell) of both networks, from black for 0 to white for 1; below, the pieces found, one color each. Look at the
@@ -269,7 +269,7 @@ lesson.claim("S4", "U-Net, sec. 3.1", "elastic deformation lets U-Net learn from
              f"test loss by number of training images, without -> with it: {table}; cells missed with one image "
              f"{errors[0][0, :, MISSED].mean():.0%} -> {errors[3][0, :, MISSED].mean():.0%}; with one image less by " +
              ", ".join(f"{gain} ({name})" for name, (gain, _) in less.items()) + f" ({seeds} seeds)",
-             every(verdict for _, verdict in less.values()))
+             all_hold(verdict for _, verdict in less.values()))
 
 # %%
 # Test loss and share of missed cells against the number of training images; error bars are standard deviations over the

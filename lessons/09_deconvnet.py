@@ -8,7 +8,7 @@ pooling had found it. Beside it: `minicv/models/segmentation/deconvnet.py` and `
 """
 
 # %%
-from minicv.course.lessons import Lesson, compare, every
+from minicv.course.lessons import Lesson, all_hold, compare
 
 lesson = Lesson("09_deconvnet", __doc__)
 
@@ -157,7 +157,7 @@ def judge(better, others, ks):
     """Return the gains of one network over others by the metrics ks: in words, and whether all are gains."""
     gains = {f"{METRICS[k]}, over {worse}": compare(np.array(scores[better])[:, k] - np.array(scores[worse])[:, k])
              for worse in others for k in ks}
-    return "; ".join(f"{name}: {gain} points" for name, (gain, _) in gains.items()), every(v for _, v in gains.values())
+    return "; ".join(f"{name}: {gain} points" for name, (gain, _) in gains.items()), all_hold(v for _, v in gains.values())
 
 
 words, holds = judge("DeconvNet", ["FCN-32s"], (1, 2))

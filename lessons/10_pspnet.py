@@ -8,7 +8,7 @@ Beside it: `minicv/models/segmentation/pspnet.py`.
 """
 
 # %%
-from minicv.course.lessons import Lesson, compare, every
+from minicv.course.lessons import Lesson, all_hold, compare
 
 lesson = Lesson("10_pspnet", __doc__)
 
@@ -192,7 +192,7 @@ lesson.save(figure, "table_1")
 def judge(better, worse, k=MEAN_IU):
     """Return the gain of each row over its partner, in words, and whether all are gains."""
     gains = {b: compare(found[b][:, k] - found[w][:, k]) for b, w in zip(better, worse, strict=True)}
-    return ", ".join(f"{b} {text}" for b, (text, _) in gains.items()), every(verdict for _, verdict in gains.values())
+    return ", ".join(f"{b} {text}" for b, (text, _) in gains.items()), all_hold(verdict for _, verdict in gains.values())
 
 
 text, holds = judge(["B1236+MAX", "B1236+AVE"], ["B1+MAX", "B1+AVE"])

@@ -8,7 +8,7 @@ v3+): a decoder. Beside it: `minicv/models/segmentation/deeplab.py`.
 """
 
 # %%
-from minicv.course.lessons import Lesson, compare, every
+from minicv.course.lessons import Lesson, all_hold, compare
 
 lesson = Lesson("11_deeplab", __doc__)
 
@@ -178,7 +178,7 @@ lesson.claim("S8", "DeepLabv3, sec. 3.1", "dilation keeps a denser map with the 
              "; ".join(f"output stride {n}: mean IU {text(found[f'v3, output stride {n}'][:, MEAN_IU])}, {macs[n] / 1e6:.0f} "
                        f"M MACs, {parameters[n]:,} parameters" for n in STRIDES) + "; " +
              ", ".join(f"{name} {t} points" for name, (t, _) in gains.items()) + f" ({seeds} seeds)",
-             every([len(set(parameters.values())) == 1, *(verdict for _, verdict in gains.values())]))
+             all_hold([len(set(parameters.values())) == 1, *(verdict for _, verdict in gains.values())]))
 
 # %%
 # 4. Several rates side by side (v3, sec. 3.3; claim S9)
@@ -197,7 +197,7 @@ by_size = [gain("ASPP (1, 2, 3)", best, k)[0] for k in (SMALL_IU, MIDDLE_IU, LAR
 lesson.claim("S9", "DeepLabv3, sec. 3.3", "several rates beat a single one on objects of several sizes",
              "mean IU against " + ", ".join(f"{name} {t}" for name, (t, _) in gains.items()) + " points; small, middle and "
              f"large objects, against the best of them, {best}: " + ", ".join(by_size) + f" ({seeds} seeds)",
-             every(verdict for _, verdict in gains.values()))
+             all_hold(verdict for _, verdict in gains.values()))
 
 # %%
 # On the left mean IU against the work, for the three output strides; on the right the mean IU of objects by size, for one
@@ -231,7 +231,7 @@ borders, sharper = gain("v3+, output stride 16", "v3, output stride 16", BOUNDAR
 lesson.claim("S10", "DeepLabv3+, sec. 4.4", "the decoder of v3+ improves on v3, not least at boundaries",
              f"mean IU {iu} points, boundary F-score {borders} points, to {text(found['v3+, output stride 16'][:, BOUNDARY])}"
              f"; the best v3, at output stride 8, has {text(found['v3, output stride 8'][:, BOUNDARY])} ({seeds} seeds)",
-             every((better, sharper)))
+             all_hold((better, sharper)))
 
 # %%
 # What three of the networks draw, each class in its color; the numbers are those of the legend, and white is void, which

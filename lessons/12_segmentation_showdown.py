@@ -8,7 +8,7 @@ by itself.
 """
 
 # %%
-from minicv.course.lessons import Lesson, compare, every
+from minicv.course.lessons import Lesson, all_hold, compare
 
 lesson = Lesson("12_segmentation_showdown", __doc__)
 
@@ -157,5 +157,5 @@ lesson.claim("W1", "FCN, DeconvNet, U-Net, DeepLabv3+", "the way back to fine ma
              + "; step by step: " + ", ".join(f"{name} {text(name, BORDER)}" for name in fine)
              + f"; of {len(gains)} pairs {len(better)} clearly better, {len(worse)} clearly worse"
              + "".join(f" ({name} {gains[name][0]})" for name in worse) + f", {len(untold)} cannot be told; best mean IU: "
-             f"{best}, {text(best, IU)} ({seeds} seeds)", every(verdict for _, verdict in gains.values()))
+             f"{best}, {text(best, IU)} ({seeds} seeds)", all_hold(verdict for _, verdict in gains.values()))
 lesson.finish()

@@ -9,7 +9,7 @@ each learns whether an object is near, and how to move onto it (claims D5, D6). 
 """
 
 # %%
-from minicv.course.lessons import Lesson, compare, every
+from minicv.course.lessons import Lesson, all_hold, compare
 
 lesson = Lesson("18_faster_rcnn", __doc__)
 
@@ -260,7 +260,7 @@ lesson.claim("D6", "Faster R-CNN, sec. 3.1 and table 8", "nine anchors need 18 +
                  f"{name} {curves[name][ten]:.3f} and {curves[name][fifty]:.3f}" for name in sets)
              + f"; nine against one {gain[ten][0]} and {gain[fifty][0]} ({len(seeds)} seeds); mean IoU of an object's best "
              "anchor " + ", ".join(f"{v:.2f}" for v in nearest.values()),
-             every([sum(channels) == 54, gain[ten][1], gain[fifty][1]]))
+             all_hold([sum(channels) == 54, gain[ten][1], gain[fifty][1]]))
 
 # %%
 # 6. The whole detector

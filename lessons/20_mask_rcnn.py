@@ -9,7 +9,7 @@ map, which a class tolerates and a mask does not. *RoIAlign* rounds nothing (cla
 """
 
 # %%
-from minicv.course.lessons import Lesson, compare, every
+from minicv.course.lessons import Lesson, all_hold, compare
 
 lesson = Lesson("20_mask_rcnn", __doc__)
 
@@ -163,7 +163,7 @@ lesson.claim("D8a", "Mask R-CNN, table 2c", "RoIAlign beats RoI pooling for mask
                                                           for name in measures)
              + f"; mask AP {better}, the margin at AP75 against that at AP50 {strict} ({seeds} seeds); a bin is off by up "
              f"to {off['RoI pooling']:.2f} places of the map instead of {off['RoIAlign']:.2f}",
-             every((holds_better, holds_strict)))
+             all_hold((holds_better, holds_strict)))
 
 # %%
 # The masks are one more task for the shared features. If they help the boxes, box AP is higher with the mask branch.

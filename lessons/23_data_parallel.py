@@ -126,7 +126,7 @@ def complete(loss):
 for _ in range(2):  # the first run warms the caches up
     times, sizes = complete(minicv.ops.cross_entropy(net(x), lesson.tensor(np.arange(4))))
 share = np.cumsum(sizes) / sum(sizes)
-messages = [sum(p.data.nbytes for p in bucket) / 2**20 for bucket in gradient_buckets(net.parameters())]
+messages = [sum(p.data.nbytes for p in bucket) / 2**20 for bucket in gradient_buckets(list(net.parameters()))]
 print(f"ResNet, {sum(sizes) / 2**20:.1f} MB of gradients in messages of {', '.join(f'{m:.1f}' for m in messages)} MB")
 half = times[share >= 0.5][0] / times[-1]
 

@@ -157,7 +157,7 @@ def compare(differences: Sequence[float], needed: float = 0.0) -> tuple[str, boo
     return f"{d.mean():+.3g} +- {error:.2g}", bool(d.mean() > needed) if far else None
 
 
-def every(verdicts: Iterable[bool | None]) -> bool | None:
+def all_hold(verdicts: Iterable[bool | None]) -> bool | None:
     """Return the verdict on a claim in parts: True if all are True, False if any is False, else None.
 
     By chance, one of k parts is False up to k times as often as a single part; all k are True no more often.
@@ -210,13 +210,13 @@ def pretrained(name: str, quick: bool = False) -> Module:
         options, config = CLASSIFIERS[name]
         backend.seed(0)
         model = models.build(name, **options)
-        pictures = ShapeImages(100 if quick else 4000)
+        images = ShapeImages(100 if quick else 4000)
         steps = 10 if quick else config["steps"]
         print(f"training {name}, because lesson 05 has not written {path}", flush=True)
-        for _ in train_classifier(model, *pictures.arrays(), **{**config, "steps": steps}):
+        for _ in train_classifier(model, *images.arrays(), **{**config, "steps": steps}):
             pass
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_checkpoint(path, model, pictures=len(pictures), steps=steps)
+        save_checkpoint(path, model, images=len(images), steps=steps)
     return load_checkpoint(path, expect=name)[0]
 
 

@@ -49,7 +49,7 @@ def fails(run):
 
 @pytest.fixture
 def few_cells(monkeypatch):
-    """``--data cells``: two small pictures instead of thirty large ones."""
+    """``--data cells``: two small images instead of thirty large ones."""
     def few(spec, split="train", original=minicv.data.open_dataset):
         return original(spec, split, **({"count": 2, "size": 36} if spec == "cells" else {}))
     monkeypatch.setattr(minicv.data, "open_dataset", few)
@@ -64,7 +64,7 @@ def checkpoint(tmp_path_factory):
 
 
 @pytest.fixture
-def picture(tmp_path):
+def image_file(tmp_path):
     path = tmp_path / "cells 1.png"
     write_png(path, Cells(1, (61, 47))[0].image)
     return path
@@ -100,11 +100,11 @@ def test_an_unknown_model_is_named(run, tmp_path):
     assert code == 2 and "invalid choice: 'vnet'" in error and "unet" in error
 
 
-def test_interrupted(run, monkeypatch, checkpoint, picture, tmp_path):
+def test_interrupted(run, monkeypatch, checkpoint, image_file, tmp_path):
     def interrupt(self, images, tile=None, average=False, context=None):
         raise KeyboardInterrupt
     monkeypatch.setattr(UNet, "predict", interrupt)
-    code, _, error = run("predict", "--checkpoint", checkpoint, picture, "--out", tmp_path)
+    code, _, error = run("predict", "--checkpoint", checkpoint, image_file, "--out", tmp_path)
     assert (code, error) == (130, "minicv predict: interrupted\n")
 
 
@@ -116,11 +116,11 @@ def test_a_reader_that_has_enough_is_no_error():
     assert done.stdout.startswith("adam ") and done.stderr == ""
 
 
-def test_not_enough_memory(fails, monkeypatch, checkpoint, picture, tmp_path):
+def test_not_enough_memory(fails, monkeypatch, checkpoint, image_file, tmp_path):
     def large(self, images, tile=None, average=False, context=None):
         np.empty(1 << 50)
     monkeypatch.setattr(UNet, "predict", large)
-    message = fails("predict", "--checkpoint", checkpoint, picture, "--out", tmp_path)
+    message = fails("predict", "--checkpoint", checkpoint, image_file, "--out", tmp_path)
     assert message.startswith("not enough memory (Unable to allocate 8.00 PiB")
 
 
@@ -248,16 +248,16 @@ def test_evaluate_errors(fails, few_cells, checkpoint, tmp_path):
 # ------------------------------------------------------------------------------------------------------------- predict
 
 @pytest.mark.parametrize("options", [[], ["--tile", "16"]])
-def test_predict(run, checkpoint, picture, tmp_path, options):
+def test_predict(run, checkpoint, image_file, tmp_path, options):
     other = tmp_path / "b.tif"
     from PIL import Image
     Image.fromarray((Cells(1, (20, 33), 5)[0].image[0] * 255).astype(np.uint8)).save(other)
-    out = tmp_path / "pictures" / "deep"
-    code, text, error = run("predict", "--checkpoint", checkpoint, picture, other, "--out", out, *options)
+    out = tmp_path / "images" / "deep"
+    code, text, error = run("predict", "--checkpoint", checkpoint, image_file, other, "--out", out, *options)
     assert (code, error) == (0, "")
     assert sorted(os.listdir(out)) == ["b_labels.png", "b_overlay.png", "cells 1_labels.png", "cells 1_overlay.png"]
     model = load_checkpoint(checkpoint)[0]
-    for source, line in zip((picture, other), text.splitlines(), strict=True):
+    for source, line in zip((image_file, other), text.splitlines(), strict=True):
         image = read_image(source)
         labels = model.predict([image], 16 if options else None)[0].labels
         np.testing.assert_array_equal(read_label(out / f"{source.stem}_labels.png"), labels)
@@ -271,15 +271,15 @@ def test_predict(run, checkpoint, picture, tmp_path, options):
                         f"class 1: {share:.1%}")
 
 
-def test_predict_in_colour(run, tmp_path, picture):
-    """A network of three input channels reads RGB, also from a grey picture; one of one channel reads grey."""
+def test_predict_in_color(run, tmp_path, image_file):
+    """A network of three input channels reads RGB, also from a gray image; one of one channel reads gray."""
     minicv.seed(0)
     save_checkpoint(tmp_path / "rgb.safetensors", models.build("unet", in_channels=3, num_classes=9, width=2))
-    colour = tmp_path / "colour.png"
-    write_png(colour, np.random.default_rng(0).random((3, 12, 10)))
-    code, text, _ = run("predict", "--checkpoint", tmp_path / "rgb.safetensors", colour, picture, "--out", tmp_path)
+    color = tmp_path / "color.png"
+    write_png(color, np.random.default_rng(0).random((3, 12, 10)))
+    code, text, _ = run("predict", "--checkpoint", tmp_path / "rgb.safetensors", color, image_file, "--out", tmp_path)
     assert code == 0 and "class 8: " in text
-    shown = read_image(tmp_path / "colour_overlay.png", "RGB")
+    shown = read_image(tmp_path / "color_overlay.png", "RGB")
     assert shown.shape[0] == 3 and shown.shape[1] > 12 * 41 and shown.shape[2] == 10 * 41  # over a legend
 
 
@@ -295,7 +295,7 @@ def truncated_checkpoint(checkpoint, path):
     return "not a safetensors file, or a damaged one ("
 
 
-def picture_as_checkpoint(checkpoint, path):
+def image_as_checkpoint(checkpoint, path):
     write_png(path, np.zeros((8, 8)))
     return "not a safetensors file, or a damaged one ("
 
@@ -316,22 +316,22 @@ def checkpoint_of_another_model(checkpoint, path):
     return "the model 'classifier' neither labels pixels nor finds objects"
 
 
-@pytest.mark.parametrize("make", [damaged_checkpoint, truncated_checkpoint, picture_as_checkpoint, missing_checkpoint,
+@pytest.mark.parametrize("make", [damaged_checkpoint, truncated_checkpoint, image_as_checkpoint, missing_checkpoint,
                                   checkpoint_of_another_model])
-def test_a_checkpoint_that_cannot_be_used_is_named_and_nothing_is_written(fails, few_cells, checkpoint, picture,
+def test_a_checkpoint_that_cannot_be_used_is_named_and_nothing_is_written(fails, few_cells, checkpoint, image_file,
                                                                           tmp_path, monkeypatch, make):
     monkeypatch.setitem(models.MODELS, "classifier", "classifier:Classifier")
     original = models.model_class
     monkeypatch.setattr(models, "model_class", lambda name: Classifier if name == "classifier" else original(name))
     path, out = tmp_path / "x.safetensors", tmp_path / "out"
     reason = make(checkpoint, path)
-    assert fails("predict", "--checkpoint", path, picture, "--out", out).startswith(f"{path}: {reason}")
+    assert fails("predict", "--checkpoint", path, image_file, "--out", out).startswith(f"{path}: {reason}")
     assert not out.exists()
     assert fails("evaluate", "--checkpoint", path, "--data", "cells").startswith(f"{path}: {reason}")
 
 
-def test_predict_errors(fails, checkpoint, picture, tmp_path):
-    assert fails("predict", "--checkpoint", checkpoint, "--out", tmp_path / "out", picture, "--tile", "0") == (
+def test_predict_errors(fails, checkpoint, image_file, tmp_path):
+    assert fails("predict", "--checkpoint", checkpoint, "--out", tmp_path / "out", image_file, "--tile", "0") == (
         "UNet.predict(tile=0): the side of an output tile must be at least 1")
     assert not (tmp_path / "out").exists()
 

@@ -23,7 +23,7 @@ OPTIONS = [f"--option={name}={json.dumps(value)}" for name, value in
 
 @pytest.fixture
 def few_boxes(monkeypatch):
-    """``--data shape-boxes``: two small pictures instead of a hundred."""
+    """``--data shape-boxes``: two small images instead of a hundred."""
     def few(spec, split="train", original=minicv.data.open_dataset):
         return original(spec, split, **({"count": 2, "size": 48} if spec == "shape-boxes" else {}))
     monkeypatch.setattr(minicv.data, "open_dataset", few)
@@ -162,7 +162,7 @@ def options_of(**options):
     ("fast_rcnn", {k: v for k, v in TINY.items() if k != "num_classes"}),
     ("yolo", {"layers": "3x4 max 3x5 max", "image_size": 24, "hidden": 8})])
 def test_networks_that_search_and_yolo(run, few_boxes, tmp_path, name, options):  # noqa: F811
-    """All three commands; proposals by selective search are made once for each picture and kept beside the weights."""
+    """All three commands; proposals by selective search are made once for each image and kept beside the weights."""
     out = tmp_path / "run"
     code, text, error = run("train", name, "--data", "shape-boxes", "--out", out, "--steps", 2, "--batch", 2,
                             "--optimizer",
@@ -235,7 +235,7 @@ def test_alternating_training(run, fails, few_boxes, monkeypatch, tmp_path):  # 
         "--alternating makes its own proposals; leave out --proposals")
 
 
-def test_predict_writes_json_and_a_picture(run, checkpoint, tmp_path):  # noqa: F811
+def test_predict_writes_json_and_an_image(run, checkpoint, tmp_path):  # noqa: F811
     image = ShapeBoxes(1, (40, 60))[0].image
     write_png(tmp_path / "a.png", image)
     out = tmp_path / "out"
@@ -269,7 +269,7 @@ def test_proposals_of_another_checkpoint(run, few_boxes, tmp_path):  # noqa: F81
     assert run("evaluate", "--checkpoint", tmp_path / "fast" / "last.safetensors", "--data", "shape-boxes",
                "--proposals",
                rpn)[0] == 0
-    assert len(list(kept.glob("*.npz"))) == 4  # the test pictures, too
+    assert len(list(kept.glob("*.npz"))) == 4  # the test images, too
 
 
 @pytest.mark.parametrize(("arguments", "message"), [

@@ -352,10 +352,10 @@ def test_the_best_time_is_the_shortest():
 
 
 def test_a_claim_in_parts_holds_if_every_part_does():
-    assert lessons.every([True, True]) is True
-    assert lessons.every(v for v in (True, None)) is None
-    assert lessons.every([None, False, True]) is False  # what is clearly wrong is not hidden by what is undecided
-    assert lessons.every([]) is None
+    assert lessons.all_hold([True, True]) is True
+    assert lessons.all_hold(v for v in (True, None)) is None
+    assert lessons.all_hold([None, False, True]) is False  # what is clearly wrong is not hidden by what is undecided
+    assert lessons.all_hold([]) is None
 
 
 def test_the_guard_notices_the_network(tmp_path):
