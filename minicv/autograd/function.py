@@ -52,7 +52,7 @@ class Function:
     saved: tuple = ()
     noted: list | tuple = ()  # fingerprints of saved arrays, see versions.py
     edges: list | None = None  # for each argument, the call that made it, or the leaf itself
-    order: int  # calls are numbered in the order in which they are made
+    number: int  # calls are numbered in the order in which they are made
     shape: tuple[int, ...]  # of the result
     dtype: np.dtype
     device: str | None = None  # the only device that a fast version supports, or None for all
@@ -105,7 +105,7 @@ class Function:
         """
         ctx.edges = [(x.node or x) if x is not None and need else None
                      for x, need in zip(inputs, ctx.needs_input_grad, strict=True)]
-        ctx.order = next(_count)
+        ctx.number = next(_count)
         ctx.shape, ctx.dtype = output.shape, output.dtype
         output.requires_grad, output.node = True, ctx
 

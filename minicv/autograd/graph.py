@@ -57,7 +57,7 @@ def calls(tensor: Tensor) -> list[Function]:
         if call not in found:
             found.add(call)
             pending += [x for x in call.edges or () if x is not None and not isinstance(x, Tensor)]
-    return sorted(found, key=lambda call: call.order)
+    return sorted(found, key=lambda call: call.number)
 
 
 # ---------------------------------------------------------------------------------------------------------

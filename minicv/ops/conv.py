@@ -30,7 +30,7 @@ def conv_output_size(i: int, k: int, stride: int, padding: int, dilation: int) -
 
 
 def conv_transpose_output_size(i: int, k: int, stride: int, padding: int, output_padding: int, dilation: int) -> int:
-    """Output size of a transposed convolution, s(i-1) + d(k-1) + 1 - 2p + output_padding; sec. 4.2."""
+    """Output size of a transposed convolution, s(i-1) + d(k-1) + 1 - 2p + output_padding."""
     return stride * (i - 1) + dilation * (k - 1) + 1 - 2 * padding + output_padding
 
 
@@ -48,9 +48,9 @@ def conv2d_loop(x, w, bias=None, stride=1, padding=0, dilation=1, groups=1):
     for n, o, a, b in np.ndindex(y.shape):
         first = o // (O // groups) * C  # the first input channel of o's group
         for i, j in np.ndindex(KH, KW):
-            h, v = sh * a + dh * i - top, sw * b + dw * j - left  # atrous: DeepLabv3, eq. (1); DeepLabv3+, eq. (1)
-            if 0 <= h < H and 0 <= v < W:
-                y[n, o, a, b] += x[n, first:first + C, h, v] @ w[o, :, i, j]
+            row, col = sh * a + dh * i - top, sw * b + dw * j - left  # atrous: DeepLabv3, eq. (1); DeepLabv3+, eq. (1)
+            if 0 <= row < H and 0 <= col < W:
+                y[n, o, a, b] += x[n, first:first + C, row, col] @ w[o, :, i, j]
         if bias is not None:
             y[n, o, a, b] += bias[o]
     return y
@@ -67,9 +67,9 @@ def conv_transpose2d_loop(x, w, bias=None, stride=1, padding=0, output_padding=0
     for n, c, a, b in np.ndindex(x.shape):
         first = c // (C // groups) * OG  # the first output channel of c's group
         for i, j in np.ndindex(KH, KW):
-            h, v = sh * a + dh * i - ph, sw * b + dw * j - pw
-            if 0 <= h < OH and 0 <= v < OW:
-                y[n, first:first + OG, h, v] += x[n, c, a, b] * w[c, :, i, j]
+            row, col = sh * a + dh * i - ph, sw * b + dw * j - pw
+            if 0 <= row < OH and 0 <= col < OW:
+                y[n, first:first + OG, row, col] += x[n, c, a, b] * w[c, :, i, j]
     return y if bias is None else y + bias[:, None, None]
 
 
@@ -117,7 +117,7 @@ class Windows(NamedTuple):
     dilation: Pair
 
     def taps(self, out_size: Pair) -> Iterator[tuple[int, int, tuple]]:
-        """Yield (i, j, at) for each tap: ``x[at]``, (..., OH, OW), is its pixel in each window on the padded map x."""
+        """Yield (i, j, at) for each tap. On the padded map, ``x[at]``, (..., OH, OW), is its pixel in each window."""
         for i, j in np.ndindex(*self.kernel):
             yield i, j, (..., *(slice(d * t, d * t + s * (o - 1) + 1, s)
                                 for t, o, s, d in zip((i, j), out_size, self.stride, self.dilation, strict=True)))

@@ -63,7 +63,7 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     ``mode``: "constant" (``value``), "reflect" (mirrored without the edge; by less than the size), or "replicate" (the
     edge repeated). Negative padding crops, after the other end is padded. Padding with zeros is the adjoint of
     ``crop``. Raises ``ValueError`` for a ``pad``, mode or value that does not fit. U-Net (Ronneberger et al., 2015),
-    sec. 2, mirrors its images.
+    Fig. 2, mirrors its images.
     """
     if not isinstance(pad, Sequence) or any(not isinstance(n, int | np.integer) for n in pad):
         raise ValueError(f"pad(pad={pad!r}): give integers in pairs, (left, right) or (left, right, top, bottom)")

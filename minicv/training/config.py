@@ -83,12 +83,10 @@ class TrainConfig:
     def make_optimizer(self, model: Module) -> tuple[Optimizer, LambdaLR]:
         """Build the optimizer and its learning-rate schedule.
 
-        The groups are those of ``model.parameter_groups()``, if it has that method; a group's "lr" is a factor of the
-        config's.
+        The groups are those of ``model.parameter_groups(lr)``, if it has that method.
         """
-        groups: list[dict[str, Any]] = (model.parameter_groups() if hasattr(model, "parameter_groups") else
+        groups: list[dict[str, Any]] = (model.parameter_groups(self.lr) if hasattr(model, "parameter_groups") else
                                         [{"params": list(model.parameters())}])
-        groups = [{**group, "lr": self.lr * group.get("lr", 1)} for group in groups]
         if not self.decay_biases:
             biases = {id(p) for name, p in model.named_parameters() if name.endswith("bias")}
             groups = [{**group, "params": params, **decay} for group in groups for params, decay in (

@@ -99,11 +99,11 @@ MUTATIONS = {
         ({"reversed(order(tensor))": "as_found(tensor)", "\ndef order(": SEARCH}, "test_walk.test_a_diamond_by_hand"),
     "overwritten, not added": ({ADD: "g"}, "test_engine.test_an_argument_given_twice"),
     "a leaf's gradient handed over after its first share":
-        ({LEAVES: "sorted(dict.fromkeys(arguments_first), key=lambda x: max(c.order for c in calls(tensor) if x in "
-                  "c.edges) - 0.5 if isinstance(x, Tensor) else x.order)"},
+        ({LEAVES: "sorted(dict.fromkeys(arguments_first), key=lambda x: max(c.number for c in calls(tensor) if x in "
+                  "c.edges) - 0.5 if isinstance(x, Tensor) else x.number)"},
          "test_walk.test_a_leaf_is_handed_over_as_soon_as_its_gradient_is_complete"),
     "all leaves at the end of the walk":
-        ({LEAVES: "sorted(dict.fromkeys(arguments_first), key=lambda x: -1 if isinstance(x, Tensor) else x.order)"},
+        ({LEAVES: "sorted(dict.fromkeys(arguments_first), key=lambda x: -1 if isinstance(x, Tensor) else x.number)"},
          "test_walk.test_a_leaf_is_handed_over_as_soon_as_its_gradient_is_complete"),
     "an earlier .grad is lost": ({"gradient if leaf.grad is None else leaf.grad + gradient": "gradient"},
                                  "test_engine.test_gradients_add_up_until_they_are_set_to_none"),

@@ -9,9 +9,11 @@ Figure 1, with VGG16, the paper preset; N images, R boxes in all:
 
 One training for features, classifier and box regressors. The loss of an RoI of class u (0: background) is
 
-    L(p, u, t^u, v) = L_cls(p, u) + [u >= 1] L_loc(t^u, v),   L_cls = -log p_u,   L_loc = smooth L1      eq. (1) to (3)
+    L(p, u, t^u, v) = L_cls(p, u) + lambda [u >= 1] L_loc(t^u, v),   L_cls = -log p_u,   lambda = 1        eq. (1)
+    L_loc(t^u, v) = sum of smooth_L1(t_i^u - v_i) over i in x, y, w, h                              eqs. (2), (3)
 
-RoI pooling passes gradients on to the map, so the convolutions learn too (eq. (4)), unlike SPPNet's. Proposals come
+RoI pooling passes gradients on to the map (eq. (4)), and the RoIs of a step come from few images, so the convolutions
+learn too; SPPNet samples RoIs from many images, which makes that too slow (sec. 2.3). Proposals come
 from outside: from selective search, or from any other function (``model.proposer``), such as Faster R-CNN's RPN.
 
 Differs from the paper: box deltas for the K classes as its text says, where the released code has K + 1; layers below
@@ -21,7 +23,8 @@ Biases decay like weights, as sec. 2.3 says; the released code decays none (``de
 The training is the paper's (``TRAIN_DEFAULTS``). ``compact``: VGG11 with batch norm, a quarter of the channels, cut off
 at stride 8, 128 neurons, images of about 192x256; trained for 2,000 steps at 0.0015, after a warm-up of 100, falling to
 0 along a polynomial.
-Asserted by the tests: 134,674,341 parameters with VGG16 and 20 classes; a map of 37x62 for an image of 600x1000.
+Asserted by the tests: 134,674,341 parameters with VGG16 and 20 classes; a map of 37x62 for an image of 600x1000 without
+padding.
 """
 from __future__ import annotations
 
@@ -113,11 +116,14 @@ class FastRCNN(Detector):
         score, box_deltas = self.head(self.pool(x, [r.boxes for r in rois]))
         return self.head.losses(score, box_deltas, rois, targets, self.group)
 
-    def parameter_groups(self) -> list[dict]:
-        """Biases learn at twice the rate (sec. 2.3: "a per-layer learning rate of 1 for weights and 2 for biases")."""
+    def parameter_groups(self, lr: float = 1.0) -> list[dict]:
+        """Return an optimizer's groups: biases learn at twice the rate.
+
+        Sec. 2.3: "a per-layer learning rate of 1 for weights and 2 for biases".
+        """
         names = dict(self.named_parameters())
-        return [{"params": [p for name, p in names.items() if not name.endswith("bias")]},
-                {"params": [p for name, p in names.items() if name.endswith("bias")], "lr": 2}]
+        return [{"params": [p for name, p in names.items() if not name.endswith("bias")], "lr": lr},
+                {"params": [p for name, p in names.items() if name.endswith("bias")], "lr": 2 * lr}]
 
     # ------------------------------------------------------------------------------------------------------
     # Detection
@@ -136,14 +142,14 @@ class FastRCNN(Detector):
     def compress(self, fc6: int, fc7: int) -> None:
         """Replace fc6 and fc7 by their truncated singular value decompositions, for faster detection (sec. 3.1).
 
-        The paper keeps 1024 and 256 singular values of VGG16's 4096. For prediction only: training does not undo it,
+        Sec. 4.4 keeps 1024 and 256 singular values of VGG16's 4096. For prediction only: training does not undo it,
         and checkpoints cannot store it.
         """
         self.head.fc6, self.head.fc7 = truncated_svd(self.head.fc6, fc6), truncated_svd(self.head.fc7, fc7)
 
 
 def truncated_svd(layer: Any, t: int) -> Any:
-    """Return a linear layer W x + b as two: W ~ U S V', the t largest singular values; x -> S V' x (t), then U (.) + b.
+    """Return a linear layer W x + b as two: W ~ U S Vt, the t largest singular values; x -> S Vt x (t), then U (.) + b.
 
     Fast R-CNN, sec. 3.1, eq. (5): t (in + out) parameters instead of in * out. ``ValueError`` unless 1 <= t <=
     min(in, out).
@@ -151,8 +157,8 @@ def truncated_svd(layer: Any, t: int) -> Any:
     W = layer.weight.numpy()  # (out, in)
     if not 1 <= t <= min(W.shape):
         raise ValueError(f"truncated_svd(t={t}): a layer {W.shape} has {min(W.shape)} singular values, take 1 to that")
-    U, S, V = np.linalg.svd(W, full_matrices=False)
+    U, S, Vt = np.linalg.svd(W, full_matrices=False)
     reduce, expand = nn.Linear(W.shape[1], t, bias=False), nn.Linear(t, W.shape[0])
-    reduce.load_state_dict({"weight": S[:t, None] * V[:t]})
+    reduce.load_state_dict({"weight": S[:t, None] * Vt[:t]})
     expand.load_state_dict({"weight": U[:, :t], "bias": layer.bias.numpy()})
     return nn.Sequential(reduce, expand).to(layer.weight.device)

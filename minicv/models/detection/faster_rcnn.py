@@ -1,7 +1,8 @@
 """Faster R-CNN: Ren, He, Girshick and Sun, "Faster R-CNN: Towards Real-Time Object Detection with Region Proposal
-Networks", NIPS 2015.
+Networks", NIPS 2015. Sections, figures and equations are numbered as in the journal version, TPAMI 2017. Read
+``rpn.py`` and ``fast_rcnn.py`` first.
 
-Figure 2:
+Figure 2; RPN is the region proposal network:
 
     images  ->  backbone  ->  map  -+->  RPN  ->  proposals  -+
                                     |                         v
@@ -10,19 +11,20 @@ Figure 2:
 One network: the RPN proposes boxes, and the head looks at them on the same map. *Approximate joint training*
 (``losses`` as it stands) adds up all four loss terms and takes the proposals as constants: no gradient flows through
 their coordinates (sec. 3.2). *4-step alternating training* (``training.train_alternating``, or ``minicv train
-faster_rcnn --alternating``) trains RPN and detector apart at first, then the RPN and finally the head on a backbone
-that no longer changes; ``set_trainable`` chooses the parts.
+faster_rcnn --alternating``) trains an RPN, then a detector with a backbone of its own on its proposals, then the RPN
+and last the head, both on the detector's backbone, which no longer changes; ``set_trainable`` chooses the parts.
 
 Other proposals, such as selective search's, replace the RPN's wherever they are given: in training as
 ``Target.proposals``, in ``predict(images, proposals)``. Conversely, ``propose`` makes proposals for a Fast R-CNN.
 
 Differs from the paper: see ``rpn`` and ``fast_rcnn``; background is every proposal with an IoU below 0.5, as in the
-authors' code for joint training, where Fast R-CNN leaves out those below 0.1. The training is the paper's: one image,
-256 anchors and, as in the authors' code, 128 RoIs a step; a ResNet in place of VGG16 wants ``freeze_bn``, as its
-authors have it. ``compact`` trains on two images of 64 RoIs each, as Fast R-CNN's; anchors of 16, 32 and 64 pixels,
-including those that cross the border; 256 proposals in training, 128 in testing.
+authors' code for joint training (Fast R-CNN ignores those below 0.1). A step has one image, 256 anchors and, as in the
+authors' code, 128 RoIs; the schedule is that of the RPN (sec. 3.1.3), used here for joint training. With a ResNet in
+place of VGG16, train with ``freeze_bn``, as ResNet's authors do. ``compact`` trains on two images of 64 RoIs each, like
+Fast R-CNN's compact preset, with anchors of 16, 32 and 64 pixels, including those that cross the border; it takes 256
+proposals in training, 128 in testing.
 Asserted by the tests: 9 anchors, 18 + 36 = 54 channels; 137,061,851 parameters with VGG16 and 20 classes; 37 x 62 x 9 =
-20,646 anchors for an image of 600x1000.
+20,646 anchors for an image of 600x1000 that is not padded.
 """
 from __future__ import annotations
 
@@ -52,7 +54,10 @@ class FasterRCNNConfig(RPNConfig, RoIDetectorConfig):
 
 
 class FasterRCNN(FastRCNN):
-    """Images -> detections. Options: ``FasterRCNNConfig``."""
+    """Images -> detections. Options: ``FasterRCNNConfig``.
+
+    Train with ``losses``, detect with ``predict``; ``forward`` shows the scores and box deltas of given boxes.
+    """
 
     Config = FasterRCNNConfig
     PRESETS = {
@@ -71,7 +76,7 @@ class FasterRCNN(FastRCNN):
         self.trainable: tuple[str, ...] = PARTS
 
     def all_outputs(self, x: Tensor, boxes: list[np.ndarray]) -> tuple[Tensor, ...]:
-        """Fast R-CNN's, and the RPN's scores (N, A, 2) and box deltas (N, A, 4)."""
+        """Return Fast R-CNN's outputs, then the RPN's scores (N, A, 2) and box deltas (N, A, 4) of A anchors."""
         return *super().all_outputs(x, boxes), *self.rpn(x)
 
     # ------------------------------------------------------------------------------------------------------
@@ -82,7 +87,9 @@ class FasterRCNN(FastRCNN):
         x = self.backbone(x)
         losses: dict[str, Tensor] = {}
         proposals = [t.proposals for t in targets if t.proposals is not None]
-        if "rpn" in self.trainable or not proposals:
+        if len(proposals) not in (0, len(targets)):
+            raise ValueError(f"FasterRCNN.losses: {len(proposals)} of {len(targets)} targets have proposals, not all")
+        if "rpn" in self.trainable or not proposals:  # a frozen RPN is not asked when proposals are given
             score, box_deltas = self.rpn(x)
             anchors = self.rpn.anchors(x.shape[2:])
         if "rpn" in self.trainable:
@@ -99,11 +106,11 @@ class FasterRCNN(FastRCNN):
             raise ValueError(f"FasterRCNN.set_trainable{parts}: choose of {PARTS}, at least 'rpn' or 'head'")
         self.trainable, self.backbone.frozen = parts, "backbone" not in parts
 
-    def parameter_groups(self) -> list[dict]:
-        """Those of the trainable parts; biases learn at twice the rate."""
+    def parameter_groups(self, lr: float = 1.0) -> list[dict]:
+        """Return an optimizer's groups: the trainable parts; biases learn at twice the rate."""
         frozen = {id(p) for part in PARTS if part not in self.trainable for p in getattr(self, part).parameters()}
         return [{**group, "params": [p for p in group["params"] if id(p) not in frozen]}
-                for group in super().parameter_groups()]
+                for group in super().parameter_groups(lr)]
 
     def usable_anchors(self, size: tuple[int, int]) -> int:
         """Return how many anchors the RPN can be trained on in an image of ``size`` (H, W), whatever is in it."""
@@ -120,7 +127,7 @@ class FasterRCNN(FastRCNN):
         return self.detect_in(x, sizes, self.proposals(x, sizes) if proposals is None else proposals)
 
     def proposals(self, x: Tensor, sizes: list[tuple[int, int]], training: bool = False) -> list[np.ndarray]:
-        """Return the RPN's boxes (P, 4) for each image, given the map."""
+        """Return the RPN's P proposals (P, 4) for each image, given the map."""
         score, box_deltas = self.rpn(x)
         return self.rpn.proposals(score, box_deltas, self.rpn.anchors(x.shape[2:]), sizes, training)
 

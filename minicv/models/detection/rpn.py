@@ -1,17 +1,17 @@
 """Region proposal network: Ren, He, Girshick and Sun, "Faster R-CNN: Towards Real-Time Object Detection with Region
-Proposal Networks", NIPS 2015, sec. 3.
+Proposal Networks", NIPS 2015, sec. 3. Sections, figures and equations are numbered as in TPAMI 2017.
 
 Figure 3, left; k = 9 anchors (3 scales x 3 ratios) at every cell of the map:
 
     map (N, C, H, W)  ->  3x3 conv, ReLU  -+->  1x1 conv, 2k = 18 scores: object or not
                                            +->  1x1 conv, 4k = 36 box deltas t        18 + 36 = 54 channels
 
-A map of H x W cells has H W k anchors, number (i W + j) k + a at row i, column j (``grid_anchors``). The scores of
+A map of H x W cells has A = H W k anchors, number (i W + j) k + a at row i, column j (``grid_anchors``). The scores of
 anchor a are the channels 2a (no object) and 2a + 1 (object), its deltas (t_x, t_y, t_w, t_h) 4a to 4a + 3.
 
-Differs from the paper: smooth L1 has its corner at 1/9, as in the authors' code, because the deltas of a matched anchor
-are small: with the corner at 1, all of them would lie in the parabola. ``allowed_border`` generalizes the paper's rule
-to ignore all anchors that cross the border of the image, its value 0, which small images cannot afford.
+Differs from the paper: smooth L1 is quadratic up to |d| = 1/9 and linear beyond, as in the authors' code, because the
+deltas of a matched anchor are small: up to 1, all of them would lie in the quadratic part. The paper ignores every
+anchor that crosses the border of the image in training (``allowed_border`` = 0); small images need more.
 """
 from __future__ import annotations
 
@@ -49,7 +49,8 @@ class RPNConfig(Config):
 
     Training uses ``anchors_per_image`` anchors, none that crosses the border of the image by over ``allowed_border``
     pixels. Proposals have sides of at least ``rpn_min_size`` pixels. Of the ``pre_nms_top_n`` with the highest scores,
-    at most ``post_nms_top_n`` stay, with IoUs of at most ``rpn_nms_iou``; both are pairs: (training, test). sec. 3.3
+    at most ``post_nms_top_n`` stay, with IoUs of at most ``rpn_nms_iou``; both are pairs: (training, test). Sec. 3.3
+    gives 0.7, 2000 and 300; 12000, 6000 and 16 are the authors' code's.
     """
 
     anchor_scales: Sequence[float] = ANCHOR_SCALES
@@ -119,9 +120,9 @@ class RPN(nn.Module):
 
     def losses(self, score: Tensor, box_deltas: Tensor, anchors: np.ndarray,
                targets: list[Target]) -> dict[str, Tensor]:
-        """Return the two terms of eq. (1), means over the N images: "rpn_class", N_cls = 256, and "rpn_box".
+        """Return the two terms of eq. (1), each averaged over the N images: "rpn_class" and "rpn_box".
 
-        lambda / N_reg = 10 / (H W), with the H W cells that the image covers, however large the batch is.
+        N_cls = 256, lambda = 10, and N_reg is the number of cells that the image itself covers, without padding.
         """
         generator, A, N = rng(), len(anchors), len(targets)
         sampled = [self.targets(anchors, target, generator) for target in targets]
@@ -133,8 +134,8 @@ class RPN(nn.Module):
         weight = np.repeat([10 / (N * HW) for HW in cells], [len(s.positive) for s in sampled])[:, None]  # (P, 1)
         index, p_star, objects, t_star, weight = (to_device(array, score.device) for array in (
             index, p_star, objects, t_star.astype(score.dtype), weight.astype(score.dtype)))
-        p, t = score.reshape(-1, 2)[index], box_deltas.reshape(-1, 4)[objects]
-        L_cls = F.cross_entropy(p, p_star, reduction="sum")
+        sampled_score, t = score.reshape(-1, 2)[index], box_deltas.reshape(-1, 4)[objects]
+        L_cls = F.cross_entropy(sampled_score, p_star, reduction="sum")  # p_i is the softmax of the score
         L_reg = F.smooth_l1_loss(t, t_star, reduction="none", beta=1 / 9)
         return {"rpn_class": L_cls / (N * self.config.anchors_per_image),  # Faster R-CNN, eq. (1)
                 "rpn_box": (L_reg * Tensor(weight)).sum()}

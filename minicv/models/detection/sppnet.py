@@ -143,9 +143,9 @@ class SPPNet(SVMDetector):
     def classify(self, fc7: Tensor) -> Tensor:
         return self.head.score(fc7)
 
-    def parameter_groups(self) -> list[dict]:
-        """The fine-tuned ones."""
-        return [{"params": list((self.head if self.backbone.frozen else self).parameters())}]
+    def parameter_groups(self, lr: float = 1.0) -> list[dict]:
+        """Return an optimizer's group of the parameters that fine-tuning changes."""
+        return [{"params": list((self.head if self.backbone.frozen else self).parameters()), "lr": lr}]
 
 
 def map_windows(boxes: np.ndarray, stride: int, size: tuple[int, int],

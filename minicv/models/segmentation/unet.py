@@ -1,6 +1,6 @@
 """U-Net: Ronneberger, Fischer and Brox, "U-Net: Convolutional Networks for Biomedical Image Segmentation", MICCAI 2015.
 
-Figure 1, paper preset, side lengths of the maps and channels:
+Figure 1, the ``paper`` preset: side lengths of the maps and channels, K classes:
 
     572  64 64 ------------------------- copy and crop ------------------------> 392  128  64 64  1x1 -> 388 x K
       v max pool 2x2                                                              ^ up-conv 2x2
@@ -13,14 +13,15 @@ Figure 1, paper preset, side lengths of the maps and channels:
             32  1024 1024 --------------------------------- 28
 
 All convolutions but the up-convs and the last are 3x3 without padding (*valid*), each followed by a ReLU. So an output
-pixel depends on real pixels only, and an image of any size can be predicted in tiles (``predict``).
+pixel depends only on pixels of the input tile, never on zeros, and an image of any size can be predicted in tiles
+(``predict``), mirrored beyond its border.
 
 Differs from the paper, which states neither a learning rate nor a schedule: 2,000 steps at 0.0015 are this project's
 choice. The paper's weight map needs a data set that labels objects separately; without one, train with
-``--no-weight-map``. ``compact`` has 3 levels instead of 4 and a quarter of the channels; it trains on tiles of 196
-without the map, after a warm-up of 100 steps, with a rate that falls to 0. For comparison, ``padding="same"`` pads, and
-``skip="sum"`` adds the two maps, as FCN does, instead of concatenating them. The paper puts "drop-out layers at the end
-of the contracting path"; here one stands after the two convs of the lowest level.
+``--no-weight-map``. ``compact``, the preset for two cores, trains on tiles of 196 without the map; its learning rate
+rises for 100 steps, then falls to 0. It has 3 poolings instead of 4 and a quarter of the channels. ``padding="same"`` and ``skip="sum"``,
+which adds the two maps as FCN does, are there for comparison. The paper puts "drop-out layers at the end of the
+contracting path"; here one stands after the two convs of the lowest level.
 Asserted by the tests: 572 -> 388, 23 convolutional layers, 31,030,658 parameters."""
 from __future__ import annotations
 
@@ -73,14 +74,16 @@ class UNet(SegmentationNetwork):
         self.contract = nn.ModuleList([
             TwoConvs(i, o, padding) for i, o in zip([in_channels, *widths], widths, strict=False)])
         self.up = nn.ModuleList([nn.ConvTranspose2d(2 * w, w, 2, stride=2) for w in widths[-2::-1]])
-        self.skip, both = skip, 2 if skip == "concatenate" else 1
-        self.expand = nn.ModuleList([TwoConvs(both * w, w, padding) for w in widths[-2::-1]])
+        self.skip = skip
+        maps_joined = 2 if skip == "concatenate" else 1
+        self.expand = nn.ModuleList([TwoConvs(maps_joined * w, w, padding) for w in widths[-2::-1]])
         self.head = nn.Conv2d(width, num_classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim != 4 or x.shape[1] != self.in_channels:
             raise ValueError(f"UNet: the input must be (N, {self.in_channels}, H, W), got {x.shape}")
-        self.output_size(x.shape[2]), self.output_size(x.shape[3])  # a clear error before the work
+        for side in x.shape[2:]:
+            self.output_size(side)  # raises an error if the side does not fit
         skips = []
         for level, convs in enumerate(self.contract):
             x = convs(x if level == 0 else F.max_pool2d(x, 2))
@@ -111,7 +114,10 @@ class UNet(SegmentationNetwork):
         return output
 
     def total_lost(self) -> int:
-        """Return how much smaller the output is: ``lost`` at the sides of 2 depth + 1 maps, in pixels of the input."""
+        """Return how much smaller the output is: ``lost`` pixels of each map, which are 2^level of the input's each.
+
+        lost (2 (1 + 2 + ... + 2^(depth - 1)) + 2^depth): two maps on each level but the lowest.
+        """
         return self.lost * (3 * 2 ** self.depth - 2)
 
     def input_size(self, output: int) -> int:
