@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 
 def conv_output_size(i: int, k: int, stride: int, padding: int, dilation: int) -> int:
-    """Output size of a convolution, floor((i + 2p - d(k-1) - 1) / s) + 1."""
+    """Output size of a convolution, floor((i + 2p - d(k-1) - 1) / s) + 1; sec. 5.1."""
     return (i + 2 * padding - dilation * (k - 1) - 1) // stride + 1
 
 
 def conv_transpose_output_size(i: int, k: int, stride: int, padding: int, output_padding: int, dilation: int) -> int:
-    """Output size of a transposed convolution, s(i-1) + d(k-1) + 1 - 2p + output_padding."""
+    """Output size of a transposed convolution, s(i-1) + d(k-1) + 1 - 2p + output_padding; sec. 4.6."""
     return stride * (i - 1) + dilation * (k - 1) + 1 - 2 * padding + output_padding
 
 

@@ -157,7 +157,7 @@ def test_names_of_papers_are_not_used_twice():
     ("panoptic", "eq. (1)", "minicv/metrics/panoptic.py"),
     ("panoptic", "sec. 4.1", "minicv/metrics/panoptic.py"),
     ("conv_arithmetic", "sec. 4.1", "minicv/ops/conv.py"),
-    ("conv_arithmetic", "sec. 4.2", "minicv/ops/conv.py"),
+    ("conv_arithmetic", "sec. 4.6", "minicv/ops/conv.py"),
     ("batch_norm", "algorithm 1", "minicv/ops/norm.py"),
     ("voc", "sec. 4.2", "minicv/metrics/detection.py"),
     ("voc", "eq. (2)", "minicv/metrics/detection.py"),
