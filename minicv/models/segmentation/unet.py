@@ -20,8 +20,8 @@ Differs from the paper, which states neither a learning rate nor a schedule: 2,0
 choice. The paper's weight map needs a data set that labels objects separately; without one, train with
 ``--no-weight-map``. ``compact``, the preset for two cores, trains on tiles of 196 without the map; its learning rate
 rises for 100 steps, then falls to 0. It has 3 poolings instead of 4 and a quarter of the channels. ``padding="same"``
-and ``skip="sum"``, which adds the two maps as FCN does, are there for comparison. The paper puts "drop-out layers at the
-end of the contracting path"; here one stands after the two convs of the lowest level.
+and ``skip="sum"``, which adds the two maps as FCN does, are there for comparison. The paper puts "drop-out layers at
+the end of the contracting path"; here one stands after the two convs of the lowest level.
 Asserted by the tests: 572 -> 388, 23 convolutional layers, 31,030,658 parameters."""
 from __future__ import annotations
 
