@@ -72,7 +72,7 @@ class RCNN(SVMDetector):
     def __init__(self, **options: Any):
         super().__init__(**options)
         config = self.config
-        self.net = build_backbone(config.backbone, None, choices=("alexnet", "vgg16"), **{
+        self.net: Any = build_backbone(config.backbone, None, choices=("alexnet", "vgg16"), **{
             **(config.backbone_options or {}), "num_classes": config.num_classes + 1,
             "in_channels": config.in_channels})
         layers = [layer for layer in self.net.classifier if isinstance(layer, nn.Linear)]
