@@ -104,3 +104,9 @@ def test_the_wheel_and_the_source_archive_are_complete(tmp_path):
     assert "lessons/08_unet.py:" in run("minicv", "papers", "unet")
     assert "claims measured" in run("minicv", "claims")
     assert run("python", "-m", "minicv", "doctor").startswith("minicv ")
+
+
+@pytest.mark.slow
+def test_the_types_of_the_package_hold():
+    done = subprocess.run([sys.executable, "-m", "mypy"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout

@@ -75,7 +75,7 @@ class RCNN(SVMDetector):
         self.net: Any = build_backbone(config.backbone, None, choices=("alexnet", "vgg16"), **{
             **(config.backbone_options or {}), "num_classes": config.num_classes + 1,
             "in_channels": config.in_channels})
-        layers = [layer for layer in self.net.classifier if isinstance(layer, nn.Linear)]
+        layers = [layer for layer in self.net.modules() if isinstance(layer, nn.Linear)]
         layers[-1].weight.data *= 0.1  # a new last layer: about 0.01 in the paper's size, sec. 2.3
         self.register_svms(D=layers[-1].weight.shape[1], P=layers[0].weight.shape[1])
 
