@@ -60,7 +60,11 @@ def test_the_exercise(name, tmp_path):
 def test_the_readme_names_it(readme):
     text = (ROOT / readme).read_text(encoding="utf-8")
     assert "`minicv gradcheck conv2d`" in text and "`minicv/ops/conv.py`" in text
-    assert all(word in text for word in ("`Conv2d`", "`-gy`", "`backward`", "WRONG", "`minicv/fast/`"))
+    assert all(word in text for word in ("`Conv2d.backward`", "WRONG", "`minicv/fast/`"))
+    before, after = re.findall(r"`(g = [^`]+)`", text)
+    source = (ROOT / "minicv" / "ops" / "conv.py").read_text(encoding="utf-8")
+    start = source.index("\nclass Conv2d(")
+    assert source[:start] + source[start:].replace(before, after, 1) == break_backward(source, "Conv2d")
 
 
 def test_a_broken_backward_changes_one_sign():
