@@ -28,7 +28,8 @@ BLACK, ORANGE, SKY, _, _, BLUE, RED, _ = PALETTE / 255
 # One neuron, by hand
 # -------------------
 # A neuron multiplies its input x by a weight w and adds a bias b; its output y is the tanh of the sum. We want y to be 1,
-# so the error is e = y - 1 and the loss is L = e * e. That makes five calls: multiply, add, tanh, subtract, multiply.
+# so the error is e = y - 1 and the loss is L = e * e. A call is one use of an operation. Here there are five: multiply, add,
+# tanh, subtract, multiply. A leaf is a tensor that no operation computed. Here the leaves are w, x and b.
 
 w, x, b = (Tensor(np.array(value), requires_grad=True) for value in (0.5, 2.0, -0.3))
 p = w * x
@@ -39,7 +40,7 @@ L = e * e
 
 # %%
 # Each call knows its own derivative: how much its result grows when an argument grows a little. The chain rule multiplies
-# these derivatives on the way from the loss back to the leaves w, x and b. The error e is used twice, so it receives two
+# these derivatives on the way from the loss back to the leaves. The error e is used twice, so it receives two
 # shares, and they add up. Below, ``hand["w"]`` stands for dL/dw, the derivative of L with respect to w.
 
 hand = {"L": 1.0}
@@ -76,8 +77,13 @@ lesson.claim("E1", "this lesson", "The engine's gradient of the neuron is the on
 # ---------------------
 # Both shares of e came from one call. On a diamond they come from two. Take u = 2, v = u * u = 4, s = 3 * v = 12, t = v * v
 # = 16 and L = s + t = 28. By hand, dL/dv = 3 + 2 v = 11, of which 3 come through s and 8 through t, and dL/du = 11 * 2 u =
-# 44. The function below is the engine's walk without its checks: each visit turns a call's gradient into shares for the
-# call's arguments, and the shares add up.
+# 44.
+#
+# The function below is the engine's walk without its checks: each visit turns a call's gradient into shares for the call's
+# arguments, and the shares add up. ``result.node`` is the call that computed a result. ``call.edges`` holds, for each
+# argument, the call that computed it, or the leaf itself, or None if it needs no gradient. ``call.backward`` takes
+# dL/d(result) and returns dL/d(argument) for each argument. Unlike this function, ``graph.py``'s walk finds the order itself
+# and hands the leaves' gradients to ``receive``.
 
 
 def walk(result, order):
@@ -98,7 +104,8 @@ L = s + t
 
 # %%
 # The figure compares two orders. The wrong one goes from L through s straight to v, and visits t last. The right one goes
-# from the last call made to the first, as the engine does. Look at dL/du, on the left.
+# from the last call made to the first, as the engine does. A leaf has no call (its ``node`` is None), so ``r.node or r`` is
+# what the walk files a gradient under: the call, or the leaf itself. Look at dL/du, on the left.
 
 figure, axes = plt.subplots(2, 1, figsize=(8, 4.6), layout="constrained")
 found, tensors = {}, {"u": u, "v": v, "s": s, "t": t, "L": L}
@@ -118,12 +125,14 @@ lesson.claim("E7", "this lesson", "A walk in a wrong order loses the shares that
 # In the wrong order v is visited too early: only the 3 from s has arrived, so u receives 3 * 4 = 12. The 8 from t still
 # makes dL/dv 11, but v has already passed its gradient on. Last to first is always safe: a call can only use the results of
 # earlier calls, so everything that uses v is visited before v, in any graph.
-#
+
+# %%
 # Is a backward right?
 # --------------------
 # A slip in a derivative rarely crashes; the network just learns badly. So every ``backward`` in minicv is compared with
 # slopes measured from forward passes alone: move one input by h to either side and see how much the result changes. If the
-# result has several elements, a weighted sum makes one number of them. The weights c are called the cotangent.
+# result has several elements, we multiply each by a random factor and add them up, to get one number. The random factors c
+# in this sum are called the cotangent.
 
 
 def by_differences(f, x, c, h=1e-6):
@@ -140,7 +149,9 @@ def by_engine(f, x, c):
 
 # %%
 # Does the check catch mistakes? Here are two operations with one each. The first has lost a minus sign; the author of the
-# second left backward for later and returns zeros.
+# second left backward for later and returns zeros. An operation is a subclass of ``Function``, and ``ctx`` is one call of it:
+# ``forward`` computes the result, ``ctx.save`` keeps arrays for ``backward``, which receives ``gy``, dL/d(result), and
+# returns dL/dx. ``Reciprocal.apply(x)`` makes a call.
 
 
 class Reciprocal(Function):
@@ -158,8 +169,9 @@ class LazySoftmax(Function):
         return np.zeros_like(gy)  # wrong
 
 # %%
-# We check them, and their correct counterparts, at 50 random points, with a cotangent of ones and with a random one. A
-# point passes if engine and slopes differ by less than 1e-6. Watch the last line but one: the lazy softmax with ones.
+# We check them, and their correct counterparts, at 50 random points, with random factors and, for comparison, with a
+# cotangent of ones. A point passes if engine and slopes differ by less than 1e-6. Watch the third line from the end: the
+# lazy softmax with ones.
 
 operations = {"1/x": lambda x: 1 / x, "1/x, sign lost": Reciprocal.apply,
               "softmax": lambda x: F.softmax(x, 0), "softmax, zeros": LazySoftmax.apply}
@@ -185,11 +197,11 @@ lesson.claim("E3", "this lesson", "A softmax with a backward of zeros passes a c
 # The lazy backward passes with ones. The figure shows why: it plots the number that the check looks at, the sum of c times
 # softmax(x + s d), where x is a point of four numbers, d a random direction and s the length of the step along it.
 
-at, d, c, steps = rng.uniform(0.5, 2, 4), rng.standard_normal(4), rng.standard_normal(4), np.linspace(-1, 1, 81)
-seen = {name: [np.sum(cotangent * F.softmax(Tensor(at + step * d), 0).data) for step in steps]
+at, d, c, lengths = rng.uniform(0.5, 2, 4), rng.standard_normal(4), rng.standard_normal(4), np.linspace(-1, 1, 81)
+seen = {name: [np.sum(cotangent * F.softmax(Tensor(at + step * d), 0).data) for step in lengths]
         for name, cotangent in (("ones", np.ones(4)), ("random", c))}
 figure, ax = plt.subplots(figsize=(5.4, 3.4), layout="constrained")
-plot_lines(ax, {f"cotangent c: {name}": (steps, values) for name, values in seen.items()}, linestyle="-", linewidth=3)
+plot_lines(ax, {f"cotangent c: {name}": (lengths, values) for name, values in seen.items()}, linestyle="-", linewidth=3)
 for values in seen.values():
     ax.axhline(values[40], color=BLACK, linestyle="--", linewidth=1)
 ax.set(title="Thin and dashed: the slope of the lazy backward", xlabel="step s along d", ylabel="sum of c softmax(x + s d)")
@@ -197,7 +209,7 @@ lesson.save(figure, "checks")
 
 # %%
 # With ones the sum stays at 1, because the outputs of a softmax always add up to 1: a slope of 0 is the truth. With random
-# weights it bends away from the dashed line. So ``gradcheck`` draws the cotangent at random.
+# factors it bends away from the dashed line. So ``gradcheck`` draws the cotangent at random.
 #
 # A kink is another matter. ReLU has no derivative at 0: its slope is 0 from the left and 1 from the right. A difference
 # across the kink gives their mean, and backward may return any slope between the two.
@@ -210,8 +222,8 @@ lesson.claim("E4", "this lesson", "At a kink the engine's slope lies between tho
              min(left, right) <= engine <= max(left, right) and verdict == "kink")
 
 figure, ax = plt.subplots(figsize=(5.4, 3.4), layout="constrained")
-ax.plot(steps, np.maximum(steps, 0), color=SKY, linewidth=5, label="y = ReLU(x)")
-plot_lines(ax, {f"slope {name}: {slope:g}": (steps, slope * steps) for name, slope in
+ax.plot(lengths, np.maximum(lengths, 0), color=SKY, linewidth=5, label="y = ReLU(x)")
+plot_lines(ax, {f"slope {name}: {slope:g}": (lengths, slope * lengths) for name, slope in
                 (("from the left", left), ("across", across), ("from the right", right))}, color=BLACK, linewidth=1)
 ax.set(title=f"The engine returns {engine:g} at the kink", xlabel="x", ylabel="y")
 lesson.save(figure, "kink")
@@ -219,7 +231,8 @@ lesson.save(figure, "kink")
 # %%
 # All three lines pass through the corner, and none is the tangent. ``gradcheck`` therefore answers "kink" instead of
 # failing.
-#
+
+# %%
 # A first network
 # ---------------
 # Now we train: a network with one hidden layer learns a curve from noisy points. Each step is a forward pass, a backward
@@ -286,8 +299,8 @@ lesson.save(figure, "training")
 # %%
 # The dashes of ``optim.SGD`` lie on the plain loop. Momentum reaches a lower loss in as many steps.
 #
-# What does a gradient cost? Differences would need two forward passes for every number of the network. The walk needs the
-# time of a few forward passes, however many numbers there are. We measure this for hidden layers of 20, 200 and 2000.
+# What does a gradient cost? Differences would need two forward passes for every parameter of the network. The walk needs
+# the time of a few forward passes, however many parameters there are. We measure this for hidden layers of 20, 200 and 2000.
 
 ratios = []
 for hidden in (20, 200, 2000):
@@ -301,6 +314,6 @@ for hidden in (20, 200, 2000):
         seconds.append((time.perf_counter() - middle, middle - start))
     ratios.append(np.divide(*np.min(seconds, axis=0)))
 lesson.claim("E6", "Griewank and Walther (2008), cheap gradients",
-             "Loss and gradient cost less than 6 times the loss, however many inputs",
-             f"in time, for 61, 601, 6001 inputs: {', '.join(f'{r:.1f}' for r in ratios)} times", max(ratios) < 6)
+             "Loss and gradient cost less than 6 times the loss, however many parameters",
+             f"in time, for 61, 601, 6001 parameters: {', '.join(f'{r:.1f}' for r in ratios)} times", max(ratios) < 6)
 lesson.finish()

@@ -109,7 +109,8 @@ lesson.save(figure, "shift")
 # %%
 # Crossed rows mix the end of one image row with the start of the next. They are computed and then cut off: a little wasted
 # work buys a product without any copy.
-#
+
+# %%
 # 5. The library
 # --------------
 # `F.conv2d` computes the same sum, with the K taps of a kernel row in one deeper product, in blocks, on all cores. All five

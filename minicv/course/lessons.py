@@ -114,7 +114,9 @@ class Lesson:
             print(f"  {c.id}  {c.claim} ({c.source})\n      found: {c.found}\n      -> {c.verdict()}")
         wrong = [f"{c.id}: {reason}" for c in self.claims if (reason := impossible_number(c.found))]
         if wrong:
-            raise SystemExit(f"{self.name}: impossible numbers, so no claim is recorded: {'; '.join(wrong)}")
+            raise SystemExit(f"{self.name}: impossible numbers, so no claim is recorded: {'; '.join(wrong)}. "
+                             "If they come from timings, these were disturbed by other programs; "
+                             "run the lesson again on an idle machine")
         self.out.mkdir(parents=True, exist_ok=True)
         with atomic_write(self.out / claims_file(self.name, self.quick)) as temporary:
             temporary.write_text(to_json(

@@ -438,7 +438,8 @@ def test_numbers_that_cannot_be(found, folder, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["90_try.py", "--quick"])
     lesson = Lesson("90_try")
     lesson.claim("T1", "this lesson", "it is fast", found, True)
-    with pytest.raises(SystemExit, match="90_try: impossible numbers, so no claim is recorded: T1: "):
+    with pytest.raises(SystemExit, match="90_try: impossible numbers, so no claim is recorded: T1: .*"
+                       "timings, these were disturbed by other programs; run the lesson again on an idle machine$"):
         lesson.finish()
     assert not (folder / "out").exists()
 
