@@ -82,5 +82,6 @@ def test_the_glossary_has_every_column():
     rows = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in
             (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8").splitlines() if line.startswith("| ")][1:]
     assert len(rows) >= 50
-    for english, korean, _, code in rows:
+    for english, korean, meaning, _, code in rows:
         assert english and re.search("[가-힣]", korean) and resolves(code.strip("`")), english
+        assert 1 < len(meaning.split()) <= 12, english
