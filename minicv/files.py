@@ -56,6 +56,11 @@ def to_json(value: Any, **options: Any) -> str:
     return json.dumps(plain(value), allow_nan=False, **options)
 
 
+def count_of(number: int, noun: str) -> str:
+    """Return a number with its noun: "1 step", "2 steps"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def print_anything() -> None:
     """Make ``print`` escape characters that the output's encoding lacks, and write nowhere if the output is closed."""
     for name in ("stdout", "stderr"):

@@ -2,11 +2,15 @@
 from __future__ import annotations
 
 import argparse
+import math
+import os
 import shutil
 import sys
+from pathlib import Path
 from typing import Any
 
 from ..errors import UserError, blame_user
+from ..files import count_of
 
 
 def add_parsers(commands: Any) -> None:
@@ -15,7 +19,9 @@ def add_parsers(commands: Any) -> None:
     add.set_defaults(run=run_lessons)
     what = add.add_subparsers(dest="what", metavar="list|run")
     what.add_parser("list", help="print the names and titles of the lessons")
-    run = what.add_parser("run", help="run all lessons, or those named")
+    run = what.add_parser("run", help="run all lessons, or those named",
+                          description="Figures and claims go to lessons/out, or to the folder named by "
+                          "MINICV_LESSONS_OUT.")
     run.add_argument("names", nargs="*", metavar="NAME", help="a lesson's number, name or first letters (default: all)")
     run.add_argument("--quick", action="store_true", help="spend a few seconds on each lesson, to see that it runs")
     run.add_argument("--data", metavar="NAME:PATH", help="use a real data set, such as isbi2012:PATH (default: "
@@ -42,7 +48,18 @@ def run_lessons(args: argparse.Namespace) -> int:
         for path in lessons.find():
             print(f"{path.stem}  {lessons.title(path)}")
         return 0
+    if not (args.names or args.quick or args.data or os.environ.get("MINICV_QUICK")):
+        print(announcement(lessons.find()), flush=True)
     return 1 if lessons.run(args.names, args.quick, args.data, args.seed) else 0
+
+
+def announcement(paths: list[Path]) -> str:
+    """Return how many lessons run in full, and how long that takes by ``docs/claims.json``, if it has them all."""
+    from ..course import claims
+    seconds = {run["lesson"]: run["seconds"] for run in claims.load_kept()}
+    known = all(path.stem in seconds for path in paths)
+    time = f", about {5 * math.ceil(sum(seconds[path.stem] for path in paths) / 300)} minutes" if known else ""
+    return f"{count_of(len(paths), 'lesson')} in full{time}; --quick is shorter; Ctrl-C stops"
 
 
 def run_papers(args: argparse.Namespace) -> int:

@@ -102,6 +102,11 @@ def read_kept(path: Path) -> list[dict[str, Any]]:
         raise DataError(f"{path}: not the runs of lessons ({reason:.200}); restore it from the repository") from None
 
 
+def load_kept() -> list[dict[str, Any]]:
+    """Return the runs in ``docs/claims.json``; none if there is no such file."""
+    return read_kept(KEPT_FILE) if KEPT_FILE.exists() else []
+
+
 def check_run(run: Any) -> dict[str, Any]:
     """Return a valid run; raise ``ValueError``, ``LookupError`` or ``TypeError`` for anything else."""
     for name, kind in RUN_FIELDS.items():
@@ -122,8 +127,8 @@ def load_runs(folder: Path | None = None, quick: bool = False) -> list[dict[str,
     Without a folder, ``docs/claims.json`` stands in for lessons that have not run in full here.
     """
     found: dict[str, dict[str, Any]] = {}
-    if folder is None and not quick and KEPT_FILE.exists():
-        found = {run["lesson"]: run for run in read_kept(KEPT_FILE)}
+    if folder is None and not quick:
+        found = {run["lesson"]: run for run in load_kept()}
     for path in sorted((folder or lessons.out_folder()).glob("[0-9][0-9]_*.json")):
         run = read_run(path)
         if run["quick"] == quick and run["date"] >= found.get(run["lesson"], run)["date"]:

@@ -19,8 +19,8 @@ import numpy as np
 
 from .. import backend
 from ..autograd import Tensor, plain
-from ..errors import UserError
-from ..files import atomic_write, print_anything, to_json
+from ..errors import UserError, blame_user
+from ..files import atomic_write, count_of, print_anything, to_json
 from ..version import __version__
 
 if TYPE_CHECKING:
@@ -250,16 +250,26 @@ def takes_data(path: Path) -> bool:
     return "lesson.data" in path.read_text(encoding="utf-8")
 
 
+def check_data(spec: str) -> None:
+    """Open the training split of a data set; ``UserError`` if that fails or the split is empty."""
+    from ..data import open_dataset
+    with blame_user(f"--data {spec}"):
+        if not len(open_dataset(spec)):
+            raise UserError(f"--data {spec}: the split train has no image")
+
+
 def run(names: list[str], quick: bool = False, data: str | None = None, seed: int | None = None) -> int:
     """Run lessons one by one, each in a process of its own; print a table; return how many failed.
 
-    Raises ``UserError`` for unknown names, and for ``data`` that a lesson would ignore.
+    Raises ``UserError`` for unknown names, and for ``data`` that cannot be opened or that a lesson would ignore.
     """
     rows, failed, total, out = [], 0, 0.0, out_folder()
     paths = find(names)
     if data is not None and not all(map(takes_data, paths)):
         raise UserError(f"--data is not for {', '.join(p.stem for p in paths if not takes_data(p))}; name lessons that "
                         f"read a data set: {', '.join(p.stem for p in find() if takes_data(p)) or 'none does'}")
+    if data is not None:
+        check_data(data)
     options = ["--quick"] * quick
     for option, value in (("--data", data), ("--seed", seed)):
         options += [] if value is None else [option, str(value)]
@@ -279,7 +289,7 @@ def run(names: list[str], quick: bool = False, data: str | None = None, seed: in
         if good:
             claims = json.loads(recorded.read_text(encoding="utf-8"))["claims"]
             count = {k: sum(c["holds"] is k for c in claims) for k in (True, False, None)}
-            result = f"{len(claims)} claims: {count[True]} hold, {count[False]} do not" + (
+            result = f"{count_of(len(claims), 'claim')}: {count[True]} hold, {count[False]} do not" + (
                 f", {count[None]} undecided" if count[None] else "")
         else:
             result = f"FAILED (exit code {done.returncode})" if done.returncode else "FAILED (it recorded no claims)"
@@ -288,5 +298,5 @@ def run(names: list[str], quick: bool = False, data: str | None = None, seed: in
         rows.append((path.stem, f"{seconds:6.1f} s", result))
     width = max(len(r[0]) for r in rows)
     print("\n" + "\n".join(f"{name:<{width}}  {time_}  {result}" for name, time_, result in rows))
-    print(f"{len(rows)} lessons, {total:.0f} s, {failed} failed\nfigures: {out}")
+    print(f"{count_of(len(rows), 'lesson')}, {total:.0f} s, {failed} failed\nfigures: {out}")
     return failed

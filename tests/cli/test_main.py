@@ -438,9 +438,9 @@ def test_lessons_are_listed(run, scripts):
 
 
 def test_lessons_run(scripts, capfd):
-    assert cli.main(["lessons", "run", "good", "--quick", "--seed", "4", "--data", "isbi2012:x"]) == 0
+    assert cli.main(["lessons", "run", "good", "--quick", "--seed", "4", "--data", "cells"]) == 0
     out = capfd.readouterr().out
-    assert "quick True seed 4 data isbi2012:x" in out and "0 claims: 0 hold, 0 do not" in out
+    assert "quick True seed 4 data cells" in out and "0 claims: 0 hold, 0 do not" in out
 
 
 def test_a_failed_lesson_is_code_1(scripts, capfd):

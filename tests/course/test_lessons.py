@@ -14,7 +14,7 @@ import pytest
 
 import minicv
 from minicv.cli import main as cli
-from minicv.course import lessons
+from minicv.course import claims, lessons
 from minicv.course.lessons import Lesson
 from tests import strict_device  # noqa: F401 - makes the device "strict" known
 
@@ -109,10 +109,10 @@ def test_listing_shows_names_and_titles(several, capsys):
 
 def test_options_are_passed_on_and_claims_counted(folder, capfd):
     (folder / "03_good.py").write_text(GOOD)
-    assert cli.main(["lessons", "run", "good", "--quick", "--data", "isbi2012:somewhere", "--seed", "5"]) == 0
+    assert cli.main(["lessons", "run", "good", "--quick", "--data", "cells", "--seed", "5"]) == 0
     out = capfd.readouterr().out
     assert "=== 03_good: A lesson that works" in out
-    assert "ran with ['--quick', '--data', 'isbi2012:somewhere', '--seed', '5']" in out
+    assert "ran with ['--quick', '--data', 'cells', '--seed', '5']" in out
     assert re.search(r"^03_good +\d+\.\d s  3 claims: 1 hold, 1 do not, 1 undecided$", out, re.M)
     assert out.rstrip().endswith(f"figures: {folder / 'out'}")
 
@@ -153,6 +153,40 @@ def test_a_full_lesson_that_takes_too_long_is_marked(folder, monkeypatch, capfd)
     assert re.search(r"^03_good .* 1 undecided \(longer than 0 s\)$", capfd.readouterr().out, re.M)
     assert cli.main(["lessons", "run", "--quick"]) == 0
     assert "longer than" not in capfd.readouterr().out
+
+
+def test_all_lessons_in_full_begin_with_how_long_they_take(folder, monkeypatch, capfd):
+    (folder / "03_good.py").write_text(GOOD)
+    kept = folder / "claims.json"
+    monkeypatch.setattr(claims, "KEPT_FILE", kept)
+    assert cli.main(["lessons", "run"]) == 0
+    assert capfd.readouterr().out.startswith("1 lesson in full; --quick is shorter; Ctrl-C stops\n")
+    kept.write_text(json.dumps([{**json.loads((folder / "out" / "03_good.json").read_text()), "seconds": 1087.0}]))
+    assert cli.main(["lessons", "run"]) == 0
+    out = capfd.readouterr().out
+    assert out.startswith("1 lesson in full, about 20 minutes; --quick is shorter; Ctrl-C stops\n")
+    assert re.search(r"^1 lesson, \d+ s, 0 failed$", out, re.M)
+    for arguments in (["--quick"], ["good"]):
+        assert cli.main(["lessons", "run", *arguments]) == 0
+        assert "Ctrl-C" not in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(("spec", "message"), [
+    ("nosuch", "--data nosuch: unknown data set 'nosuch'; "),
+    ("bccd", "--data bccd: bccd needs a path"),
+    ("isbi2012:/nope", "/nope/image: no such folder; "),
+])
+def test_data_that_cannot_be_opened_is_refused_before_the_lesson(folder, capfd, spec, message):
+    (folder / "03_good.py").write_text(GOOD)
+    assert cli.main(["lessons", "run", "good", "--data", spec]) == 2
+    out, error = capfd.readouterr()
+    assert out == "" and error.startswith(f"minicv lessons: {message}") and error.count("\n") == 1
+
+
+def test_the_help_says_where_figures_go(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["lessons", "run", "--help"])
+    assert "MINICV_LESSONS_OUT" in capsys.readouterr().out
 
 
 def test_an_unknown_lesson_is_wrong_input(several, capsys):
