@@ -166,7 +166,8 @@ def train_task(args: argparse.Namespace, commands: Any, task: Any, folder: Path,
     elif existing and not args.resume:
         raise UserError(f"{existing[0]} already exists: add --resume to continue it, or choose another --out")
     if group.rank == 0:
-        print(f"{args.model} {args.preset}: {model.num_parameters():,} parameters, {count_of(len(task.dataset), 'image')}"
+        print(f"{args.model} {args.preset}: {model.num_parameters():,} parameters, "
+              + count_of(len(task.dataset), "image")
               + (f", {group.size} processes" if group.size > 1 else "")
               + (f", from step {job.step}" if args.resume else "") + f"\n{describe(config)}", flush=True)
         if run.previous_steps != config.steps:
@@ -177,8 +178,8 @@ def train_task(args: argparse.Namespace, commands: Any, task: Any, folder: Path,
             print(f"warning: {line}", flush=True)
     run.run(partial(commands.finish_training, model, task, args.quiet))
     if group.rank == 0:
-        print(f"{count_of(job.step, 'step')} in {run.seconds:.0f} s, loss {run.mean_loss():.4f} over the last {min(100, job.step)}"
-              f"\n{run.last_path}")
+        print(f"{count_of(job.step, 'step')} in {run.seconds:.0f} s, loss {run.mean_loss():.4f} over the last "
+              f"{min(100, job.step)}\n{run.last_path}")
 
 
 def describe(config: Any) -> str:
@@ -202,7 +203,8 @@ def describe(config: Any) -> str:
     own = {field.name.replace("_", " "): getattr(config, field.name) for field in dataclasses.fields(config)
            if field.name not in common}
     extra = [name if value is True else f"{name} {value}" for name, value in own.items() if value not in (None, False)]
-    return f"{count_of(config.steps, 'step')} of {count_of(config.batch, 'image')}, {config.optimizer}: {', '.join(parts)}\n{', '.join(extra)}"
+    return (f"{count_of(config.steps, 'step')} of {count_of(config.batch, 'image')}, {config.optimizer}: "
+            f"{', '.join(parts)}\n{', '.join(extra)}")
 
 
 def check_images(dataset: Any, spec: str, quiet: bool) -> None:
