@@ -3,8 +3,9 @@ traceback."""
 from __future__ import annotations
 
 import contextlib
+import difflib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NoReturn
 
 
@@ -26,6 +27,17 @@ def blame_user(what: str = "") -> Iterator[None]:
         if getattr(error, "__notes__", None):
             raise
         raise UserError(f"{what}: {error}" if what else str(error)) from error
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Return what an error says after an unknown name: the known name most like it, or else all.
+
+    >>> suggest("Unett", ["unet", "yolo"]), suggest("x", ["unet", "yolo"])
+    ('did you mean unet?', 'there are: unet, yolo')
+    """
+    folded = {each.lower(): each for each in known}
+    close = difflib.get_close_matches(name.lower(), folded, n=1)
+    return f"did you mean {folded[close[0]]}?" if close else f"there are: {', '.join(folded.values())}"
 
 
 def exit_on_interrupt(number: int, frame: object) -> NoReturn:

@@ -35,7 +35,7 @@ def add_parsers(commands: Any) -> None:
     add.set_defaults(run=run_papers)
 
     add = commands.add_parser("claims", help="show what the papers claim, and what the lessons measured")
-    add.add_argument("ids", nargs="*", metavar="ID", help="a claim's number, such as S3 (default: all)")
+    add.add_argument("ids", nargs="*", metavar="ID", help="a claim's number, such as S3, or a lesson (default: all)")
     add.add_argument("--quick", action="store_true", help="show the latest quick runs, which mean little")
     add.add_argument("--keep", action="store_true", help="also write the results to docs/claims.json")
     add.set_defaults(run=run_claims)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from ..data.errors import DataError
 from ..data.files.text import read_json
-from ..errors import UserError
+from ..errors import UserError, suggest
 from ..files import atomic_write, to_json
 from . import lessons
 
@@ -181,13 +181,23 @@ def describe_run(run: dict[str, Any]) -> str:
             f"{run['seconds']:.0f} s, {run.get('machine', 'unknown machine')}")
 
 
+def ids_of(name: str, found: list[MeasuredClaim]) -> list[str]:
+    """Return the claim with an id, in any case, or those that a lesson measured; ``UserError`` for another name."""
+    known = sorted({*CLAIMS, *(f.id for f in found)}, key=sort_key)
+    ids = [id for id in known if id.lower() == name.lower()] or [
+        f.id for f in found if lessons.is_called(f.run["lesson"], name)]
+    if not ids:
+        raise UserError(f"no claim {name}; {suggest(name, [*known, *sorted({f.run['lesson'] for f in found})])}")
+    return ids
+
+
 def table(runs: list[dict[str, Any]], ids: Iterable[str] = (), quick: bool = False) -> str:
-    """Return what ``minicv claims`` prints for full or quick runs. Raises ``UserError`` for an unknown id."""
-    found, wanted = measured_claims(runs), list(ids)
-    known = {*CLAIMS, *(f.id for f in found)}
-    unknown = [id for id in wanted if id not in known]
-    if unknown:
-        raise UserError(f"no claim {', '.join(unknown)}; there are: {', '.join(sorted(known, key=sort_key))}")
+    """Return what ``minicv claims`` prints for full or quick runs.
+
+    ``ids``: claims, in any case, or lessons, which stand for what they measured. Raises ``UserError`` for another name.
+    """
+    found = measured_claims(runs)
+    wanted = {id for name in ids for id in ids_of(name, found)}
     lines = []
     for id in sorted({*CLAIMS, *(base_id(f.id) for f in found)}, key=sort_key):
         some = [f for f in found if base_id(f.id) == id]
@@ -200,6 +210,9 @@ def table(runs: list[dict[str, Any]], ids: Iterable[str] = (), quick: bool = Fal
                           f"      -> {lessons.VERDICTS[f.holds]} ({f.run['lesson']})"]
         if not some:
             lines.append(f"    no {'quick' if quick else 'full'} run has measured it yet")
+    if wanted:
+        shown = {f.run["lesson"] for f in found if f.id in wanted or base_id(f.id) in wanted}
+        return "\n".join([*lines, *(f"  {describe_run(run)}" for run in runs if run["lesson"] in shown)])
     count = [sum(f.holds is verdict for f in found) for verdict in lessons.VERDICTS]
     measured = {base_id(f.id) for f in found} & CLAIMS.keys()
     lines += ["", f"{len(measured)} of {len(CLAIMS)} claims measured, in {len(found)} parts: {count[0]} hold, "

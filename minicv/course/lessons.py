@@ -19,7 +19,7 @@ import numpy as np
 
 from .. import backend
 from ..autograd import Tensor, plain
-from ..errors import UserError, blame_user
+from ..errors import UserError, blame_user, suggest
 from ..files import atomic_write, count_of, print_anything, to_json
 from ..version import __version__
 
@@ -222,6 +222,12 @@ def pretrained(name: str, quick: bool = False) -> Module:
     return load_checkpoint(path, expect=name)[0]
 
 
+def is_called(lesson: str, name: str) -> bool:
+    """Return whether ``name`` fits a lesson: its number, its name or the start of that."""
+    wanted = f"{int(name):02d}_" if name.isdecimal() else Path(name).stem
+    return lesson.startswith(wanted) or lesson[3:].startswith(wanted)
+
+
 def find(names: list[str] | None = None) -> list[Path]:
     """Return the lesson scripts in order: all, or those of ``names``, each a number, a name or the start of one."""
     scripts = sorted(LESSONS_DIR.glob("[0-9][0-9]_*.py"))
@@ -232,10 +238,9 @@ def find(names: list[str] | None = None) -> list[Path]:
         return scripts
     chosen = []
     for name in names:
-        wanted = f"{int(name):02d}_" if name.isdigit() else Path(name).stem
-        found = [p for p in scripts if p.stem.startswith(wanted) or p.stem[3:].startswith(wanted)]
+        found = [p for p in scripts if is_called(p.stem, name)]
         if not found:
-            raise UserError(f"no lesson {name!r}; there are: {', '.join(p.stem for p in scripts)}")
+            raise UserError(f"no lesson {name!r}; {suggest(name, [p.stem for p in scripts])}")
         chosen += [p for p in found if p not in chosen]
     return chosen
 

@@ -21,6 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from ..errors import suggest
 from ..models import MODELS
 from .citations import PAPERS, Paper
 from .lessons import LESSONS_DIR, PACKAGE
@@ -236,7 +237,7 @@ def _order(reference: Reference) -> tuple:
 def find(name: str) -> str:
     """Return the key of a paper, from any of its names or from a network's: "U-Net", "unet", "resnet50".
 
-    A network's paper is the first that its file names. Raises ``ValueError``, which lists the names, for another name.
+    A network's paper is the first that its file names. Raises ``ValueError`` for another name.
     """
     if name in MODELS and name not in PAPERS:
         path = PACKAGE / "models" / f"{MODELS[name].split(':')[0].replace('.', '/')}.py"
@@ -248,7 +249,7 @@ def find(name: str) -> str:
     wanted = plain(name)
     if wanted in known:
         return known[wanted]
-    raise ValueError(f"no paper named {name!r}; there are: {', '.join(PAPERS)}")
+    raise ValueError(f"no paper named {name!r}; {suggest(name, [*PAPERS, *MODELS])}")
 
 
 def table(name: str | None = None) -> str:

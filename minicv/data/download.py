@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
+from ..errors import suggest
 from ..files import atomic_write
 from .errors import DataError
 from .files.entries import join_reprs
@@ -94,7 +95,7 @@ def download(name: str, root: str | os.PathLike, mirror: str | None = None, mani
     without a network; files already fetched stay.
     """
     if name not in SOURCES:
-        raise ValueError(f"download: unknown data set {name!r}; available: {', '.join(SOURCES)}")
+        raise ValueError(f"download: unknown data set {name!r}; {suggest(name, SOURCES)}")
     if connections < 1:
         raise ValueError(f"download: connections must be at least 1, got {connections}")
     if mirror is not None and not mirror.startswith(("http://", "https://")):

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+from ..errors import suggest
 from .errors import DataWarning
 from .generated.cells import Cells
 from .generated.shape_boxes import ShapeBoxes
@@ -38,7 +39,7 @@ def open_dataset(spec: str, split: str = "train", **options):
     """
     name, _, path = spec.partition(":")
     if name not in DATASETS:
-        raise ValueError(f"unknown data set {name!r}; available: {available()}")
+        raise ValueError(f"unknown data set {name!r}; {suggest(name, available().split(', '))}")
     opener, needs_path = DATASETS[name]
     if needs_path != bool(path):
         problem = "needs a path" if needs_path else "is generated and takes no path"

@@ -4,6 +4,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+from ..errors import suggest
 from ..nn import Module
 from .options import check_options, matches_type, model_options
 
@@ -42,9 +43,9 @@ def names(room: str = "") -> list[str]:
 
 
 def model_class(name: str) -> type[Module]:
-    """Return the class of a network; ``ValueError`` lists the known names."""
+    """Return the class of a network; ``ValueError`` for an unknown name."""
     if name not in MODELS:
-        raise ValueError(f"no model named {name!r}; choose one of {', '.join(names())}")
+        raise ValueError(f"no model named {name!r}; {suggest(name, names())}")
     module, attribute = MODELS[name].split(":")
     return getattr(import_module(f"{__name__}.{module}"), attribute)
 

@@ -63,9 +63,10 @@ FAMILIES = (
 
 def cases(names: list[str] | None = None) -> list[Case]:
     """The cases of every operation, or of the named ones. Raises ``ValueError`` for an unknown name."""
+    from ..errors import suggest  # not among the operations
     every = [case for family in FAMILIES for case in import_module(f"{__name__}.{family}").CASES]
     known = {case.name for case in every}
-    unknown = set(names or ()) - known
-    if unknown:
-        raise ValueError(f"no operation named {', '.join(sorted(unknown))}; there are: {', '.join(sorted(known))}")
+    for name in names or ():
+        if name not in known:
+            raise ValueError(f"no operation named {name}; {suggest(name, sorted(known))}")
     return [case for case in every if not names or case.name in names]

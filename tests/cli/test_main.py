@@ -138,7 +138,7 @@ def test_as_a_program():
     result = subprocess.run([sys.executable, "-m", "minicv", "gradcheck", "reluu"], capture_output=True, text=True,
                             env=environment)
     assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr.startswith("minicv gradcheck: no operation named reluu; there are: ")
+    assert result.stderr.startswith("minicv gradcheck: no operation named reluu; did you mean relu?")
     assert result.stderr.count("\n") == 1
 
 
@@ -191,7 +191,8 @@ def test_train_shows_a_bar_unless_quiet(run, few_cells, tmp_path):
 
 
 @pytest.mark.parametrize(("options", "message"), [
-    (["--data", "mnist"], "--data mnist: unknown data set 'mnist'; available: cells, isbi2012:PATH, "),
+    (["--data", "mnist"], "--data mnist: unknown data set 'mnist'; there are: cells, isbi2012:PATH, "),
+    (["--data", "cels"], "--data cels: unknown data set 'cels'; did you mean cells?"),
     (["--data", "isbi2012"], "--data isbi2012: isbi2012 needs a path, got 'isbi2012'; available: cells, "),
     (["--data", "isbi2012:/no/where"],
      "/no/where/image: no such folder; ISBI 2012 is expected as image/N.png and label/N.png"),
@@ -408,7 +409,8 @@ def test_gradcheck_notices_a_backward_of_zeros(run, monkeypatch):
 
 
 def test_gradcheck_of_an_unknown_operation(fails):
-    assert fails("gradcheck", "conv3d", "relu").startswith("no operation named conv3d; there are: ")
+    assert fails("gradcheck", "conv3d", "relu") == "no operation named conv3d; did you mean conv2d?"
+    assert fails("gradcheck", "xyzzy").startswith("no operation named xyzzy; there are: ")
 
 
 # --------------------------------------------------------------------------------------------------- lessons and doctor
@@ -451,6 +453,7 @@ def test_a_failed_lesson_is_code_1(scripts, capfd):
 
 def test_an_unknown_lesson(fails, scripts):
     assert fails("lessons", "run", "09_gan") == "no lesson '09_gan'; there are: 00_good, 01_bad"
+    assert fails("lessons", "run", "00_goood") == "no lesson '00_goood'; did you mean 00_good?"
 
 
 def test_no_lessons(fails, tmp_path, monkeypatch):

@@ -72,6 +72,22 @@ def test_the_command_prints_some(out, capsys):
     assert "F9b in words" in text and "S4  Elastic" in text and "F9a in words" not in text and "S3" not in text
 
 
+def test_a_claim_in_any_case_or_a_lesson(out, capsys):
+    """With the runs that measured it, and nothing about the others."""
+    expected = """S3  The weight map separates cells that touch.
+    S3: S3 in words (a paper)
+      found: 1 < 2
+      -> does not hold here (08_unet)
+  08_unet, 2026-01-02, seed 0, generated data, 12 s, a processor
+"""
+    assert cli.main(["claims", "s3"]) == 0
+    assert capsys.readouterr().out == expected
+    for name in ("08_unet", "unet", "8"):
+        assert cli.main(["claims", name]) == 0
+        text = capsys.readouterr().out
+        assert expected in text and "S2 in words" in text and "07_fcn" not in text
+
+
 def test_claims_that_no_document_makes_come_last(out, capsys):
     (out / "00_autograd.json").write_text(json.dumps(run("00_autograd", ("E10", True), ("E2", True))))
     (out / "01_convolution.json").write_text(json.dumps(run("01_convolution", ("C3", True))))
@@ -109,6 +125,8 @@ def test_every_claim_has_a_lesson_that_measures_it():
 def test_an_unknown_claim_is_wrong_input(out, capsys):
     assert cli.main(["claims", "Q1"]) == 2
     assert "no claim Q1; there are: A1, A2, A3, A4, A5, A6, F1," in capsys.readouterr().err
+    assert cli.main(["claims", "08_unett"]) == 2
+    assert capsys.readouterr().err == "minicv claims: no claim 08_unett; did you mean 08_unet?\n"
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"lesson": 3}', "[" * 100_000, "{} {}", "null", json.dumps({

@@ -234,6 +234,8 @@ def test_the_command_lists_the_papers(capsys):
 def test_an_unknown_paper_is_wrong_input(capsys):
     assert cli.main(["papers", "transformer"]) == 2
     assert "minicv papers: no paper named 'transformer'; there are: adam," in capsys.readouterr().err
+    assert cli.main(["papers", "unett"]) == 2
+    assert capsys.readouterr().err == "minicv papers: no paper named 'unett'; did you mean unet?\n"
 
 
 def test_a_paper_without_places_says_so(monkeypatch):

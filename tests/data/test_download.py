@@ -178,7 +178,7 @@ def test_the_public_home_is_asked_unless_there_is_a_mirror(small, tmp_path, monk
 # ------------------------------------------------------------------------------------------------------------ bad input
 
 @pytest.mark.parametrize(("options", "message"), [
-    ({"name": "voc"}, "download: unknown data set 'voc'; available: isbi2012, bccd, camvid, dsb2018"),
+    ({"name": "voc"}, "download: unknown data set 'voc'; there are: isbi2012, bccd, camvid, dsb2018"),
     ({"connections": 0}, "download: connections must be at least 1, got 0"),
     ({"mirror": "ftp://x"}, "download: mirror must start with http:// or https://, got 'ftp://x'"),
 ])

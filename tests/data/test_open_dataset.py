@@ -51,8 +51,8 @@ def test_isbi2012(tmp_path):
 @pytest.mark.parametrize(
     ("spec", "split", "error", "message"),
     [
-        ("ISBI:x", "train", ValueError, r"unknown data set 'ISBI'; available: cells, isbi2012:PATH"),
-        ("", "train", ValueError, r"unknown data set ''; available: cells, isbi2012:PATH"),
+        ("ISBI:x", "train", ValueError, r"unknown data set 'ISBI'; there are: cells, isbi2012:PATH"),
+        ("", "train", ValueError, r"unknown data set ''; there are: cells, isbi2012:PATH"),
         ("isbi2012", "train", ValueError, r"isbi2012 needs a path, got 'isbi2012'; available: cells, isbi"),
         ("isbi2012:", "train", ValueError, r"isbi2012 needs a path, got 'isbi2012:'; available"),
         ("cells:x", "train", ValueError, r"cells is generated and takes no path, got 'cells:x'; available"),

@@ -41,8 +41,8 @@ def test_a_seed_gives_the_weights():
 
 
 @pytest.mark.parametrize(("make", "message"), [
-    (lambda: models.build("u-net"), r"no model named 'u-net'; choose one of .*unet"),
-    (lambda: models.model_class(""), r"no model named ''; choose one of .*unet"),
+    (lambda: models.build("u-net"), r"no model named 'u-net'; did you mean unet\?"),
+    (lambda: models.model_class(""), r"no model named ''; there are: .*unet"),
     (lambda: models.build("unet", "tiny"), r"build\('unet', preset='tiny'\): the presets are paper, compact"),
     (lambda: models.build("unet", width=10 ** 7), r"build\('unet'\): width=10000000; no option may exceed 1,000,000"),
     (lambda: models.build("resnet18", layers=(2, 2, 10 ** 7, 2)), r"layers=\(2, 2, 10000000, 2\); no option may"),

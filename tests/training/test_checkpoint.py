@@ -205,7 +205,7 @@ def changed(**metadata):
     (changed(info=[1]), "its description of the model is damaged (TypeError("),
     (changed(info=None), "its description of the model is damaged (TypeError("),
     (changed(build_args={"model": "vnet", "preset": "compact", "options": {}}),
-     "no model named 'vnet'; choose one of "),
+     "no model named 'vnet'; did you mean unet?"),
     (changed(build_args={"model": "unet", "preset": "tiny", "options": {}}),
      "build('unet', preset='tiny'): the presets"),
     (changed(build_args={"model": "unet", "preset": "compact", "options": {"depht": 1}}),
