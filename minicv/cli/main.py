@@ -15,6 +15,7 @@ from ..errors import UserError, exit_on_interrupt
 from ..files import print_anything
 from ..version import __version__
 from . import course, data, doctor, evaluate, gradcheck, predict, summary, train
+from .options import Parser
 
 EXAMPLES = """examples:
   minicv lessons run --quick                       run every lesson, small; the figures go to lessons/out/
@@ -37,7 +38,7 @@ exit codes:
 
 def parser() -> argparse.ArgumentParser:
     """Build the parser of the command line."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="minicv", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
         description="The classic networks for detection and segmentation, built from nothing but arrays.")
     top.add_argument("--version", action="version", version=f"minicv {__version__}")

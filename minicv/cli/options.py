@@ -1,7 +1,35 @@
-"""Options that several commands share."""
+"""The parser of the commands, and the options that several of them share."""
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from ..errors import suggest
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line that names the command; its subparsers are of the same class."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} -h\n")
+
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """Refuse unknown arguments here, where the command is known, and not in the parser above it."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
+
+
+def network_name(known: Sequence[str], reasons: dict[str, str] | None = None) -> Callable[[str], str]:
+    """Return the ``type`` of an argument that is one of ``known``; ``reasons``: why other names are refused."""
+    def network(name: str) -> str:
+        if name not in known:
+            reason = (reasons or {}).get(name, f"no network {name!r}; {suggest(name, known)}")
+            raise argparse.ArgumentTypeError(reason)
+        return name
+    return network
 
 
 def add_tile_and_average(parser: argparse.ArgumentParser) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from .. import models
 from ..errors import UserError, blame_user
+from .options import network_name
 
 
 def add_parsers(commands: Any) -> None:
@@ -14,7 +15,8 @@ def add_parsers(commands: Any) -> None:
         "summary", help="list the layers of a network: shapes, parameters, MACs, receptive fields",
         description="Each line shows one layer. MACs are the multiply-accumulates of convolutions and matrix products; "
         "a count of FLOPs is twice that.")
-    add.add_argument("model", choices=models.names(), help="name of the network")
+    add.add_argument("model", metavar="MODEL", type=network_name(models.names()),
+                     help=f"name of the network: {', '.join(models.names())}")
     add.add_argument("--preset", default="compact", choices=["compact", "paper"],
                      help="size of the network: compact, or as in its paper (default: compact)")
     add.add_argument("--input", metavar="CxHxW",

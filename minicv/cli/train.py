@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from .. import backend, models
+from ..course.lessons import CLASSIFIERS
 from ..errors import UserError, blame_user
 from ..files import check_folder, count_of
-from .options import add_proposals
+from .options import add_proposals, network_name
 
 YES_NO = argparse.BooleanOptionalAction
 
@@ -23,8 +24,11 @@ def add_parsers(commands: Any) -> None:
         description="Writes DIR/last.safetensors and best.safetensors (the weights and all that --resume needs), "
         "metrics.jsonl and curve.png. Numbers without a default given here are those of the network's paper. Under "
         "`mpirun -n 2`, two processes share each batch.")
-    add.add_argument("model", choices=models.names("segmentation") + models.names("detection"),
-                     help="name of the network")
+    trainable = models.names("segmentation") + models.names("detection")
+    refused = {name: f"{name} is a classifier: lesson 05 trains {'it' if name in CLASSIFIERS else 'some of these'}"
+               for name in models.names("backbones")}
+    add.add_argument("model", metavar="MODEL", type=network_name(trainable, refused),
+                     help=f"name of the network: {', '.join(trainable)}")
     add_run_options(add)
     add_model_options(add)
     add_optimizer_options(add)

@@ -90,14 +90,32 @@ def test_help_and_version(run):
     [], ["paint"], ["train"], ["train", "unet", "--data", "cells"], ["predict", "--checkpoint", "a", "--out", "b"],
     ["train", "unet", *TINY[:-1], "--out", "x", "--steps", "many"], ["train", "unet", "--preset", "tiny"],
 ])
-def test_a_wrong_command_line_is_code_2_and_shows_the_usage(run, arguments):
+def test_a_wrong_command_line_is_code_2_and_one_line_that_names_the_help(run, arguments):
     code, out, error = run(*arguments)
-    assert (code, out) == (2, "") and error.startswith("usage: minicv")
+    command = " ".join(["minicv", *arguments[:1]]).removesuffix(" paint")
+    assert (code, out) == (2, "") and error.count("\n") == 1
+    assert error.startswith(f"{command}: ") and error.endswith(f"; see {command} -h\n")
 
 
-def test_an_unknown_model_is_named(run, tmp_path):
-    code, _, error = run("train", "vnet", *TINY, "--out", tmp_path)
-    assert code == 2 and "invalid choice: 'vnet'" in error and "unet" in error
+@pytest.mark.parametrize(("arguments", "command"), [
+    (["train", "unet", *TINY, "--out", "x", "--stepz", "3"], "minicv train"),
+    (["gradcheck", "relu", "--stepz", "3"], "minicv gradcheck"), (["doctor", "--stepz", "3"], "minicv doctor"),
+    (["lessons", "run", "08", "--stepz", "3"], "minicv lessons run"),
+    (["data", "check", "voc:x", "--stepz", "3"], "minicv data check"),
+])
+def test_an_unknown_option_names_the_command_that_lacks_it(run, arguments, command):
+    code, _, error = run(*arguments)
+    assert code == 2 and re.fullmatch(rf"{command}: unrecognized arguments: --stepz( 3)?; see {command} -h\n", error)
+
+
+def test_an_unknown_model_is_named(fails, tmp_path):
+    known = ", ".join(models.names("segmentation") + models.names("detection"))
+    for name, message in (("vnet", "no network 'vnet'; did you mean unet?"),
+                          ("qqq", f"no network 'qqq'; there are: {known}"),
+                          ("vgg16", "vgg16 is a classifier: lesson 05 trains it"),
+                          ("resnet50", "resnet50 is a classifier: lesson 05 trains some of these")):
+        assert fails("train", name, *TINY, "--out", tmp_path) == f"argument MODEL: {message}; see minicv train -h"
+    assert fails("summary", "vgg") == "argument MODEL: no network 'vgg'; did you mean vgg16?; see minicv summary -h"
 
 
 def test_interrupted(run, monkeypatch, checkpoint, image_file, tmp_path):
