@@ -4,6 +4,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -253,6 +254,8 @@ def model_options(args: argparse.Namespace) -> dict[str, Any]:
                 raise ValueError
             options[name] = json.loads(value)
         except ValueError:
+            if equals and re.fullmatch(r"(?!True|False|None)[A-Za-z]\w*", value):
+                raise UserError(f"--option {text}: text needs quotes: --option '{name}=\"{value}\"'") from None
             raise UserError(f"--option {text}: must be NAME=VALUE with the value in JSON, as in min_size=256") from None
         if not models.matches_type(options[name], types[name]):
             raise UserError(f"--option {text}: must be {types[name]}")

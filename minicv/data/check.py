@@ -29,6 +29,7 @@ from .readers.panoptic import CocoPanoptic
 from .readers.segmentation import SegmentationReader
 from .readers.voc_detection import BLOOD_CELLS
 from .readers.voc_segmentation import CLASSES, VOCSegmentation
+from .registry import DATASETS
 from .sample import IGNORE
 
 VOC_CLASSES = CLASSES[1:]  # without background
@@ -46,6 +47,8 @@ class Report:
 def check(spec: str) -> Report:
     """Check the data set of a spec, NAME:PATH. Raise ``ValueError`` for a name that has no check."""
     name, _, path = spec.partition(":")
+    if name in DATASETS and not DATASETS[name][1]:
+        raise ValueError(f"{name} is generated: nothing to check")
     if name not in CHECKS or not path:
         raise ValueError(f"check: needs NAME:PATH with one of {', '.join(CHECKS)}, got {spec!r}")
     return CHECKS[name](Path(path))

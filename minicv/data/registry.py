@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import suggest
-from .errors import DataWarning
+from .errors import DataError, DataWarning
 from .generated.cells import Cells
 from .generated.shape_boxes import ShapeBoxes
 from .generated.shape_images import ShapeImages
@@ -41,10 +41,22 @@ def open_dataset(spec: str, split: str = "train", **options):
     if name not in DATASETS:
         raise ValueError(f"unknown data set {name!r}; {suggest(name, available().split(', '))}")
     opener, needs_path = DATASETS[name]
-    if needs_path != bool(path):
-        problem = "needs a path" if needs_path else "is generated and takes no path"
-        raise ValueError(f"{name} {problem}, got {spec!r}; available: {available()}")
-    return opener(path, split, **options)
+    if needs_path and not path:
+        raise ValueError(f"{name} needs a path, as in {name}:DIR{download_hint(name, 'DIR')}")
+    if path and not needs_path:
+        raise ValueError(f"{name} is generated and takes no path, got {spec!r}; available: {available()}")
+    try:
+        return opener(path, split, **options)
+    except DataError as error:
+        if needs_path and not Path(path).exists() and (hint := download_hint(name, path)):
+            raise DataError(f"{error}{hint}") from None
+        raise
+
+
+def download_hint(name: str, root: str) -> str:
+    """Return the command that downloads a data set, as the end of an error message; "" if it has no manifest."""
+    known = (Path(__file__).parent / "manifests" / f"{name}.tsv").is_file()
+    return f"; minicv data download {name} --root {root} downloads it" if known else ""
 
 
 VAL = 1 << 62  # the first seed of validation images, beyond all others

@@ -60,8 +60,10 @@ def read_checkpoint(path: str | os.PathLike) -> tuple[dict, dict, dict[str, np.n
 
     Files of older versions are returned in today's names, see ``old_names.py``. Raises ``CheckpointError``.
     """
+    if Path(path).is_dir():
+        raise CheckpointError(f"{path}: is a folder; name the file, such as last.safetensors")
     if not Path(path).is_file():
-        raise CheckpointError(f"{path}: no such checkpoint")
+        raise CheckpointError(f"{path}: no such checkpoint; minicv train ... --out DIR writes DIR/last.safetensors")
     try:
         with safe_open(path, "numpy") as file:
             metadata = file.metadata() or {}

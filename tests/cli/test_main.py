@@ -211,9 +211,13 @@ def test_train_shows_a_bar_unless_quiet(run, few_cells, tmp_path):
 @pytest.mark.parametrize(("options", "message"), [
     (["--data", "mnist"], "--data mnist: unknown data set 'mnist'; there are: cells, isbi2012:PATH, "),
     (["--data", "cels"], "--data cels: unknown data set 'cels'; did you mean cells?"),
-    (["--data", "isbi2012"], "--data isbi2012: isbi2012 needs a path, got 'isbi2012'; available: cells, "),
+    (["--data", "isbi2012"], "--data isbi2012: isbi2012 needs a path, as in isbi2012:DIR; "
+     "minicv data download isbi2012 --root DIR downloads it"),
+    (["--data", "voc"], "--data voc: voc needs a path, as in voc:DIR"),
     (["--data", "isbi2012:/no/where"],
-     "/no/where/image: no such folder; ISBI 2012 is expected as image/N.png and label/N.png"),
+     "/no/where/image: no such folder; ISBI 2012 is expected as image/N.png and label/N.png; "
+     "minicv data download isbi2012 --root /no/where downloads it"),
+    (["--option", "padding=x"], "--option padding=x: text needs quotes: --option 'padding=\"x\"'"),
     (["--tile", "300"], "train: none of the 2 images gives an example; cells-0-"),
     (["--tile", "0"], "--tile 0: must be at least 1"),
     (["--steps", "0"], "--steps 0: must be at least 1"),
@@ -257,7 +261,8 @@ def test_evaluate(run, few_cells, checkpoint):
 
 def test_evaluate_errors(fails, few_cells, checkpoint, tmp_path):
     missing = tmp_path / "no.safetensors"
-    assert fails("evaluate", "--checkpoint", missing, "--data", "cells") == f"{missing}: no such checkpoint"
+    assert fails("evaluate", "--checkpoint", missing, "--data", "cells") == (
+        f"{missing}: no such checkpoint; minicv train ... --out DIR writes DIR/last.safetensors")
     message = fails("evaluate", "--checkpoint", checkpoint, "--data", "isbi2012:/no/where")
     assert message.startswith("/no/where/image: no such folder")
     assert fails("evaluate", "--checkpoint", checkpoint, "--data", "cells", "--tile", "0") == (

@@ -277,7 +277,7 @@ def test_proposals_of_another_checkpoint(run, few_boxes, tmp_path):  # noqa: F81
     (["faster_rcnn", "--workers", "0"], "--workers 0: must be at least 1"),
     (["faster_rcnn", "--weight-map"], "--weight-map is not for faster_rcnn, which finds objects"),
     (["faster_rcnn", "--option", "short"], "--option short: must be NAME=VALUE with the value in JSON, as in min_size"),
-    (["faster_rcnn", "--option", "roi_pooling=align"], "--option roi_pooling=align: must be NAME=VALUE with the value"),
+    (["faster_rcnn", "--option", "roi_pooling=align"], "--option roi_pooling=align: text needs quotes: --option 'roi_"),
     (["faster_rcnn", "--option", "shrot=3"], "--option shrot=3: faster_rcnn has no option shrot; it has backbone,"),
     (["yolo", "--alternating"], "--alternating is not for yolo; it is for faster_rcnn and mask_rcnn"),
     (["fast_rcnn", "--proposals", "no.safetensors"], "no.safetensors: no such checkpoint"),

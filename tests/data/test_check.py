@@ -110,7 +110,9 @@ def test_isbi2012(tmp_path, capsys):
 
 
 def test_what_cannot_be_checked(capsys):
-    for spec in ("street-scenes", "camvid", "mnist:x", ""):
+    for spec in ("cells", "street-scenes"):
+        assert run(spec, capsys)[2].endswith(f"{spec} is generated: nothing to check\n")
+    for spec in ("camvid", "mnist:x", ""):
         code, lines, err = run(spec, capsys)
         assert code == 2 and not lines
         assert "check: needs NAME:PATH with one of camvid, voc, cityscapes" in err and repr(spec) in err

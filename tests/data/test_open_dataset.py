@@ -53,8 +53,8 @@ def test_isbi2012(tmp_path):
     [
         ("ISBI:x", "train", ValueError, r"unknown data set 'ISBI'; there are: cells, isbi2012:PATH"),
         ("", "train", ValueError, r"unknown data set ''; there are: cells, isbi2012:PATH"),
-        ("isbi2012", "train", ValueError, r"isbi2012 needs a path, got 'isbi2012'; available: cells, isbi"),
-        ("isbi2012:", "train", ValueError, r"isbi2012 needs a path, got 'isbi2012:'; available"),
+        ("isbi2012", "train", ValueError, r"isbi2012 needs a path, as in isbi2012:DIR; minicv data "),
+        ("isbi2012:", "train", ValueError, r"isbi2012 needs a path, as in isbi2012:DIR; minicv data "),
         ("cells:x", "train", ValueError, r"cells is generated and takes no path, got 'cells:x'; available"),
         ("cells", "dev", ValueError, r'cells has the splits "train", "val" and "test", got \'dev\''),
         ("isbi2012:/no/where", "train", DataError, r"/no/where/image: no such folder"),

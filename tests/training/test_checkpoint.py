@@ -112,8 +112,9 @@ def test_others_may_read_it_as_the_umask_says(tmp_path):
 # ------------------------------------------------------------------------------------------------------ what goes wrong
 
 def test_a_missing_file_or_a_folder(tmp_path):
-    assert reason(tmp_path / "no.safetensors") == "no such checkpoint"
-    assert reason(tmp_path) == "no such checkpoint"
+    assert reason(tmp_path / "no.safetensors") == (
+        "no such checkpoint; minicv train ... --out DIR writes DIR/last.safetensors")
+    assert reason(tmp_path) == "is a folder; name the file, such as last.safetensors"
 
 
 def test_not_safetensors(path):
