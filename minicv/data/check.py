@@ -17,6 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ..detection.boxes import box_iou
+from ..errors import suggest
 from .errors import DataError, DataWarning
 from .files.decode import is_file, no_such_file
 from .readers import coco, dsb2018
@@ -49,7 +50,9 @@ def check(spec: str) -> Report:
     name, _, path = spec.partition(":")
     if name in DATASETS and not DATASETS[name][1]:
         raise ValueError(f"{name} is generated: nothing to check")
-    if name not in CHECKS or not path:
+    if name and name not in CHECKS:
+        raise ValueError(f"unknown data set {name!r}; {suggest(name, CHECKS)}")
+    if not path:
         raise ValueError(f"check: needs NAME:PATH with one of {', '.join(CHECKS)}, got {spec!r}")
     return CHECKS[name](Path(path))
 

@@ -363,20 +363,23 @@ def test_predict_errors(fails, checkpoint, image_file, tmp_path):
 def test_gradcheck(run):
     code, out, error = run("gradcheck", "sigmoid", "conv2d", "exp")
     assert (code, error) == (0, "")
-    *lines, last = out.splitlines()
+    heading, *lines, last = out.splitlines()
+    assert heading.split() == ["operation", "case", "shapes", "version", "error", "verdict"]
     cases = minicv.ops.cases(["sigmoid", "conv2d", "exp"])
     expected = [(case, storey) for case in cases for storey in ("plain", "fast")[:1 if case.name == "exp" else 2]]
     assert len(lines) == len(expected)
     for line, (case, storey) in zip(lines, expected, strict=True):
         assert line.startswith(case.name) and case.label in line
+        assert case.name != "sigmoid" or line.index(f" {storey} ") + 1 == heading.index("version")
         assert float(re.search(rf" {storey} +(\d\.\de[+-]\d\d)  (ok|kink)\b", line)[1]) < 1e-6
     assert last.startswith(f"{len(cases)} cases, 0 wrong, ")
+    assert run("gradcheck", "sigmoid")[1].splitlines()[-1].startswith("1 case, 0 wrong, ")
 
 
 @pytest.mark.slow
 def test_gradcheck_of_everything(run):
     code, out, _ = run("gradcheck")
-    *lines, last = out.splitlines()
+    _, *lines, last = out.splitlines()
     assert [line for line in lines if "  WRONG  " in line] == [] and code == 0
     assert {line.split()[0] for line in lines} == {case.name for case in minicv.ops.cases()}
     assert last.startswith(f"{len(minicv.ops.cases())} cases, 0 wrong, ")

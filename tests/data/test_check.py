@@ -112,7 +112,9 @@ def test_isbi2012(tmp_path, capsys):
 def test_what_cannot_be_checked(capsys):
     for spec in ("cells", "street-scenes"):
         assert run(spec, capsys)[2].endswith(f"{spec} is generated: nothing to check\n")
-    for spec in ("camvid", "mnist:x", ""):
+    assert run("camvd:x", capsys)[2].endswith("unknown data set 'camvd'; did you mean camvid?\n")
+    assert "unknown data set 'mnist'; there are: camvid, voc, cityscapes" in run("mnist:x", capsys)[2]
+    for spec in ("camvid", ""):
         code, lines, err = run(spec, capsys)
         assert code == 2 and not lines
         assert "check: needs NAME:PATH with one of camvid, voc, cityscapes" in err and repr(spec) in err
