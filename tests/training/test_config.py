@@ -83,8 +83,9 @@ def test_groups_of_a_model_have_multiples_of_the_rate():
         def __init__(self):
             self.conv = nn.Conv2d(1, 2, 3)
 
-        def parameter_groups(self):
-            return [{"params": [self.conv.weight]}, {"params": [self.conv.bias], "lr": 2, "weight_decay": 0.0}]
+        def parameter_groups(self, lr):
+            return [{"params": [self.conv.weight]},
+                    {"params": [self.conv.bias], "lr": 2 * lr, "weight_decay": 0.0}]
 
     config = TrainConfig(lr=0.1, weight_decay=0.5, warmup=0, steps=10, momentum=0.0)
     optimizer, schedule = config.make_optimizer(Model())

@@ -129,7 +129,7 @@ def test_a_weight_map_without_instances():
     lines = missing_targets(pixels(scene((1, np.s_[2:5]), bar, instances=none), weight_map=True))
     assert lines == ["no instance in the 1 training images, so the weight map is the same everywhere"]
     assert missing_targets(pixels(scene((1, np.s_[2:5]), bar, instances=some), weight_map=True)) == []
-    with pytest.raises(ValueError, match="a has no instances: its set does not tell objects apart"):
+    with pytest.raises(ValueError, match="a has no instances: its data set does not separate objects"):
         missing_targets(pixels(dataclasses.replace(scene(bar)), weight_map=True))
 
 
