@@ -131,4 +131,4 @@ def test_set_trainable_chooses_what_changes():
 
 @pytest.mark.slow  # 20 s
 def test_learns_eight_images():
-    assert learned("faster_rcnn", 225)["mAP@0.5"] > 0.95
+    assert learned("faster_rcnn", 300)["mAP@0.5"] > 0.95  # 225 steps depended on the last bits of sums
