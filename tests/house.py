@@ -147,6 +147,6 @@ def problems() -> list[str]:
 
 if __name__ == "__main__":
     found = problems()
-    print("\n".join(found))
+    print(*found, sep="\n", end="\n" if found else "")
     print(f"{sum(len(p.read_text().splitlines()) for p in modules().values())} lines in {len(modules())} files")
     sys.exit(bool(found))

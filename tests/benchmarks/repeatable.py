@@ -58,15 +58,15 @@ def step_of(folder: Path) -> int:
 def changes() -> Iterator[tuple[str, dict]]:
     """What is changed, in words, and the arguments of ``train`` for it."""
     yield "nothing: the same command again", {}
-    yield "killed halfway, then --resume", {"kill": True}
-    yield "MINICV_THREADS=1", {"MINICV_THREADS": "1"}
-    yield "MINICV_THREADS=5", {"MINICV_THREADS": "5"}
-    yield "--workers 3", {"more": ["--workers", "3"]}
-    yield "--seed 1", {"more": ["--seed", "1"]}
+    yield "killed halfway, then `--resume`", {"kill": True}
+    yield "`MINICV_THREADS=1`", {"MINICV_THREADS": "1"}
+    yield "`MINICV_THREADS=5`", {"MINICV_THREADS": "5"}
+    yield "`--workers 3`", {"more": ["--workers", "3"]}
+    yield "`--seed 1`, for comparison", {"more": ["--seed", "1"]}
     other = "Haswell" if kernel() != "Haswell" else "SkylakeX"
-    yield f"OPENBLAS_CORETYPE={other} instead of {kernel()}", {"OPENBLAS_CORETYPE": other}
+    yield f"`OPENBLAS_CORETYPE={other}` instead of {kernel()}", {"OPENBLAS_CORETYPE": other}
     if MPIRUN is not None:
-        yield "mpirun -n 2", {"processes": 2}
+        yield "`mpirun -n 2`", {"processes": 2}
 
 
 def kernel() -> str | None:
@@ -87,7 +87,7 @@ def main(models: list[str]) -> None:
     """Print the table."""
     models = models or list(NETWORKS)
     print(f"{STEPS} steps; NumPy {np.__version__}, kernel {kernel()}\n")
-    print("| changed | " + " | ".join(models) + " |\n" + "|---" * (len(models) + 1) + "|", flush=True)
+    print("| change | " + " | ".join(models) + " |\n" + "|---" * (len(models) + 1) + "|", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         first = {model: train(model, Path(folder) / model) for model in models}
         twice = {}
@@ -96,14 +96,14 @@ def main(models: list[str]) -> None:
             for model in models:
                 weights = train(model, Path(folder) / f"{model}{i}", **how)
                 apart = difference(first[model], weights)
-                cells.append("the same" if apart == 0 else f"{apart:.1e}")
+                cells.append("the same" if apart == 0 else f"{apart:.2g}")
                 if "processes" in how:
                     twice[model] = weights
             print(f"| {what} | " + " | ".join(cells) + " |", flush=True)
         if twice:
             again = [difference(twice[m], train(m, Path(folder) / f"{m}again", processes=2)) for m in models]
-            print("| `mpirun -n 2` again, against its own first run | "
-                  + " | ".join("the same" if a == 0 else f"{a:.1e}" for a in again) + " |")
+            print("| `mpirun -n 2`, again: compared with the first run of two | "
+                  + " | ".join("the same" if a == 0 else f"{a:.2g}" for a in again) + " |")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,11 @@ OWN = {"batch_norm": {"group"}, "cross_entropy": {"pixel_weight"}}  # PyTorch ha
 OWN_OPS = {"astype", "center_crop", "crop", "expand", "getitem", "hinge_loss", "roi_align", "roi_pool",
            "spatial_pyramid_pool", "unpool_bed_of_nails", "unpool_nearest", "bilinear_kernel", "bilinear_weight",
            "conv_matrix", "cases"}
+# The tests do without torchvision, so its signatures stand here: torchvision/ops/roi_pool.py, ops/roi_align.py and
+# transforms/functional.py at https://github.com/pytorch/vision, where ``input`` of the crops is ``img``
+TORCHVISIONS = {"roi_pool": "(input, boxes, output_size, spatial_scale=1.0)",
+                "roi_align": "(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1, aligned=False)",
+                "crop": "(input, top, left, height, width)", "center_crop": "(input, output_size)"}
 
 
 def torchs_arguments(name):
@@ -55,6 +60,12 @@ def test_defaults_are_pytorchs(name):
     for argument, default in torchs_arguments(name).items():
         if argument in ours and not isinstance(default, str) and (name, argument) != ("pad", "value"):  # there None: 0
             assert ours[argument] == default or argument == "dim", argument  # softmax's None is deprecated
+
+
+@pytest.mark.parametrize("name", TORCHVISIONS)
+def test_arguments_and_defaults_are_torchvisions(name):
+    parameters = inspect.signature(getattr(F, name)).parameters.values()
+    assert str(inspect.Signature([p.replace(annotation=p.empty) for p in parameters])) == TORCHVISIONS[name]
 
 
 # ---------------------------------------------------------------------------------------------------------
