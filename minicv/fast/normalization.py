@@ -27,7 +27,7 @@ from .rows import as_rows, channelwise, from_rows, row_blocks
 def moments(rows: Array, near_zero: Array) -> tuple[Array, Array, Array]:
     """For each column of (P, C): a rough mean, the distance of the mean from it, and the biased variance, each (C,).
 
-    E[x^2] - E[x]^2 would lose all digits of float32 where the mean is 4000 standard deviations. So we sum distances
+    E[x^2] - E[x]^2 would lose all digits of float32 where the mean is 1000 standard deviations. So we sum distances
     from a rough mean, that of some 256 rows from all over the batch; ``near_zero`` receives the distances. The matrix
     is read once. The mean itself has fewer digits than its distance from the rough mean: 1e6 + 0.03 rounds.
     """

@@ -4,6 +4,7 @@ Forward and backward in float32 on maps in channels-last memory, as networks hav
 several turns, plain and fast one after the other. A fast class is to be at least 1.3 times as fast.
 
 ``docs/how_it_is_fast.md`` shows this table: ``python -m tests.benchmarks.storeys > docs/storeys.txt`` replaces it.
+``python -m tests.benchmarks.storeys shifted`` prints how many times as long convolutions take with shifted products.
 """
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ import datetime
 import sys
 import time
 from collections.abc import Callable
+from unittest import mock
 
 import numpy as np
 
@@ -19,7 +21,7 @@ import minicv
 import minicv.ops as F
 from minicv import Tensor
 from minicv.backend import workers
-from minicv.fast import FAST
+from minicv.fast import FAST, convolution
 from tests.benchmarks.report import processor
 
 ENOUGH = 1.3
@@ -96,8 +98,23 @@ def compare(f: Callable[..., Tensor], arrays: list[np.ndarray], turns: int = 7) 
     return best["plain"], best["fast"]
 
 
+def against_shifted(turns: int = 25) -> None:
+    """Print how many times as long shifted products take for a convolution that another method computes."""
+    ways = {"own": convolution.choose_method, "shifted": lambda *_: convolution.shifted}
+    for label, f, arrays in [*CASES["Conv2d"][:-1], *CASES["ConvTranspose2d"]]:  # depthwise weights have another layout
+        best = dict.fromkeys(ways, np.inf)
+        for _ in range(turns):
+            for way, choose in ways.items():
+                with mock.patch.object(convolution, "choose_method", choose):
+                    best[way] = min(best[way], milliseconds(f, arrays))
+        print(f"{label:<40}{best['shifted'] / best['own']:7.2f}", flush=True)
+
+
 def main(names: list[str]) -> int:
     """Print the table; 1 if a class gains too little everywhere."""
+    if names == ["shifted"]:
+        against_shifted()
+        return 0
     slow = []
     print(f"{datetime.date.today()}, {processor()}, {workers.num_threads()} threads, NumPy {np.__version__}\n")
     print(f"{'':<40}{'plain':>9}{'fast':>9}{'gain':>7}")
