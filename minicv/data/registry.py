@@ -5,10 +5,12 @@ import functools
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from ..errors import suggest
 from .errors import DataError, DataWarning
 from .generated.cells import Cells
+from .generated.dataset import SPLITS
 from .generated.shape_boxes import ShapeBoxes
 from .generated.shape_images import ShapeImages
 from .generated.street_scenes import StreetScenes
@@ -62,35 +64,24 @@ def download_hint(name: str, root: str) -> str:
 VAL = 1 << 62  # the first seed of validation images, beyond all others
 
 
-def _generated_seed(name: str, split: str, seed: int) -> int:
-    """Return the seed of a split: even for training, odd for test, from VAL on for validation images."""
-    if split not in ("train", "val", "test"):
-        raise ValueError(f'{name} has the splits "train", "val" and "test", got {split!r}')
-    return VAL + seed if split == "val" else 2 * seed + (split == "test")
+def _generated(dataset: Any, count: int) -> Callable:
+    """Return an opener of a generated data set, by default with ``count`` images.
+
+    Where the class itself has no splits, the seeds differ: they are even for training, odd for test, and from VAL on
+    for validation images.
+    """
+    def opener(path: str, split: str, seed: int = 0, **options):
+        if split not in SPLITS:
+            raise ValueError(f"{dataset.__name__}: split must be one of {', '.join(SPLITS)}, got {split!r}")
+        if split in dataset.splits:
+            options["split"] = split
+        else:
+            seed = VAL + seed if split == "val" else 2 * seed + (split == "test")
+        return dataset(**{"count": count, "seed": seed, **options})
+    return opener
 
 
-def _open_cells(path: str, split: str, count: int = 30, size=(256, 256), seed: int = 0, **options) -> Cells:
-    return Cells(count, size, _generated_seed("cells", split, seed), **options)
-
-
-def _open_street_scenes(path: str, split: str, count: int = 200, size=(96, 128), seed: int = 0,
-                        **options) -> StreetScenes:
-    return StreetScenes(count, size, _generated_seed("street-scenes", split, seed), **options)
-
-
-def _open_isbi2012(path: str, split: str, **options) -> ISBI2012:
-    return ISBI2012(path, split=split, **options)
-
-
-def _open_shape_boxes(path: str, split: str, count: int = 100, **options) -> ShapeBoxes:
-    return ShapeBoxes(count, split=split, **options)
-
-
-def _open_shapes(path: str, split: str, count: int = 1000, **options) -> ShapeImages:
-    return ShapeImages(count, split=split, **options)
-
-
-def _or_val(reader: Callable, has_test: Callable[[Path], bool]) -> Callable:
+def _val_if_no_test(reader: Callable, has_test: Callable[[Path], bool]) -> Callable:
     """Return an opener that warns and reads "val" if there is no labeled "test"; ``split`` names the one read."""
     def opener(path: str, split: str, **options):
         if split == "test" and not has_test(Path(path)):
@@ -109,19 +100,19 @@ def _has_labels(reader: type[SegmentationReader]) -> Callable[[Path], bool]:
 
 
 DATASETS: dict[str, tuple[Callable, bool]] = {  # name -> opener, does it need a path?
-    "cells": (_open_cells, False),
-    "isbi2012": (_open_isbi2012, True),
+    "cells": (_generated(Cells, 30), False),
+    "isbi2012": (ISBI2012, True),
     "camvid": (CamVid, True),
-    "voc": (_or_val(VOCSegmentation, _has_labels(VOCSegmentation)), True),
-    "cityscapes": (_or_val(Cityscapes, _has_labels(Cityscapes)), True),
-    "street-scenes": (_open_street_scenes, False),
-    "shape-boxes": (_open_shape_boxes, False),
+    "voc": (_val_if_no_test(VOCSegmentation, _has_labels(VOCSegmentation)), True),
+    "cityscapes": (_val_if_no_test(Cityscapes, _has_labels(Cityscapes)), True),
+    "street-scenes": (_generated(StreetScenes, 200), False),
+    "shape-boxes": (_generated(ShapeBoxes, 100), False),
     "voc-detection": (VOCDetection, True),
     "bccd": (functools.partial(VOCDetection, class_names=BLOOD_CELLS), True),
-    "coco": (_or_val(CocoDetection, _has_json("instances")), True),
-    "dsb2018": (_or_val(DSB2018, lambda root: (root / "test.txt").is_file()), True),
-    "coco-panoptic": (_or_val(CocoPanoptic, _has_json("panoptic")), True),
-    "shapes": (_open_shapes, False),
+    "coco": (_val_if_no_test(CocoDetection, _has_json("instances")), True),
+    "dsb2018": (_val_if_no_test(DSB2018, lambda root: (root / "test.txt").is_file()), True),
+    "coco-panoptic": (_val_if_no_test(CocoPanoptic, _has_json("panoptic")), True),
+    "shapes": (_generated(ShapeImages, 1000), False),
 }
 
 

@@ -71,6 +71,19 @@ class DetectionSample:
         return self.select(~(self.difficult | self.crowd))
 
 
+class Cache(dict):
+    """``cache[i]`` is ``make(i)``, computed once and kept; computed at every access if not ``keep``."""
+
+    def __init__(self, make: Callable[[int], Any], keep: bool = True):
+        self.make, self.keep = make, keep
+
+    def __missing__(self, index: int) -> Any:
+        value = self.make(index)
+        if self.keep:
+            self[index] = value
+        return value
+
+
 class Subset:
     """The items of a data set at ``indices``, in that order. All other attributes are the data set's.
 
@@ -79,17 +92,17 @@ class Subset:
 
     def __init__(self, dataset: Any, indices: Iterable[int], transform: Callable[[Any], Any] | None = None):
         self.dataset, self.indices, self.transform = dataset, list(indices), transform
-        self._kept: dict[int, Any] = {}
+        self._items = Cache(self._read)
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def __getitem__(self, index: int) -> Any:
-        i = item_index(self, index)
-        if i not in self._kept:
-            item = self.dataset[self.indices[i]]
-            self._kept[i] = self.transform(item) if self.transform else item
-        return self._kept[i]
+        return self._items[item_index(self, index)]
+
+    def _read(self, index: int) -> Any:
+        item = self.dataset[self.indices[index]]
+        return self.transform(item) if self.transform else item
 
     def __getattr__(self, name: str) -> Any:
         if name == "dataset":  # not set yet, while a copy is made

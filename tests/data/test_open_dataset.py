@@ -56,7 +56,7 @@ def test_isbi2012(tmp_path):
         ("isbi2012", "train", ValueError, r"isbi2012 needs a path, as in isbi2012:DIR; minicv data "),
         ("isbi2012:", "train", ValueError, r"isbi2012 needs a path, as in isbi2012:DIR; minicv data "),
         ("cells:x", "train", ValueError, r"cells is generated and takes no path, got 'cells:x'; available"),
-        ("cells", "dev", ValueError, r'cells has the splits "train", "val" and "test", got \'dev\''),
+        ("cells", "dev", ValueError, "Cells: split must be one of train, test, val, got 'dev'"),
         ("isbi2012:/no/where", "train", DataError, r"/no/where/image: no such folder"),
         ("isbi2012:/no/where", "dev", ValueError, r"split must be"),
     ],

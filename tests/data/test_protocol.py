@@ -9,6 +9,8 @@ import pytest
 from minicv import data, models, training
 from minicv.cli import main as cli
 from minicv.data import DataError, DataWarning, open_dataset
+from minicv.data.generated.dataset import GeneratedDataset
+from minicv.data.readers.segmentation import SegmentationReader
 from tests import fuzz
 
 
@@ -71,6 +73,23 @@ def test_changing_an_item_does_not_change_the_next(name, tmp_path):
             value[...] = 0
     for part, value in vars(dataset[0]).items():
         np.testing.assert_array_equal(value, getattr(again, part), err_msg=part)
+
+
+@pytest.mark.parametrize("name", ["cells", "street-scenes", "shape-boxes", "shapes"])
+def test_kept_items_are_drawn_once_and_are_read_only(name):
+    drawn, kept = (open_dataset(name, count=2, size=32, seed=1, keep=keep) for keep in (False, True))
+    assert kept[1] is kept[-1] and drawn[1] is not drawn[1]
+    for part, value in vars(kept[1]).items():
+        np.testing.assert_array_equal(value, getattr(drawn[1], part), err_msg=part)
+        assert not isinstance(value, np.ndarray) or not value.flags.writeable
+
+
+@pytest.mark.parametrize("base", [GeneratedDataset, SegmentationReader])
+def test_a_data_set_that_is_not_finished_cannot_be_made(base):
+    class Unfinished(base):
+        function = staticmethod(data.draw_cells)
+    with pytest.raises(TypeError, match="abstract class Unfinished"):
+        Unfinished(1, 32)
 
 
 # ------------------------------------------------------------------------------------------------------- which is test

@@ -105,7 +105,7 @@ def test_errors(function, instances, sigma, error, message):
 
 
 def test_gaps_in_the_real_slices(real_data):
-    sample = ISBI2012(real_data / "isbi2012", [0])[0]
+    sample = ISBI2012(real_data / "isbi2012", indices=[0])[0]
     weight = weight_map(sample.instances)
     cell_weight = weight[sample.label == 1]
     assert np.ptp(cell_weight) == 0 and weight[sample.label == 0].min() > cell_weight[0]

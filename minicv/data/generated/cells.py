@@ -6,14 +6,14 @@ look like seams but are not.
 """
 
 import dataclasses
-import inspect
 from typing import NamedTuple
 
 import numpy as np
 from scipy import ndimage
 
 from minicv.data.augment.bicubic import bicubic
-from minicv.data.sample import IGNORE, Sample, item_index
+from minicv.data.generated.dataset import GeneratedDataset
+from minicv.data.sample import IGNORE, Sample
 
 FAR = 1e3  # pixels: no cell near
 CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], bool)  # a pixel and its 4 neighbors
@@ -51,35 +51,21 @@ def draw_cells(size: tuple[int, int], rng: np.random.Generator, *, radius: tuple
     return _render(rng, cells, partition, noise), instances
 
 
-class Cells:
-    """A data set of drawn cells; item i depends only on seed and i, in any order of access.
+class Cells(GeneratedDataset):
+    """A data set of drawn cells; see GeneratedDataset. options: draw_cells's."""
 
-    count: number of images. size: (H, W), or one number for both. options: draw_cells's.
-    """
-
+    function = staticmethod(draw_cells)
     num_classes = 2
     class_names = ("background", "cell")
     membranes = True  # between the cells: measured as in ISBI 2012
-    generated = True  # no files to check
     ignore_index = IGNORE  # unused: no pixel is void
 
     def __init__(self, count: int, size: int | tuple[int, int] = (256, 256), seed: int = 0, **options):
-        if count < 0 or seed < 0:
-            raise ValueError(f"Cells: count and seed must not be negative, got {count} and {seed}")
-        inspect.signature(draw_cells).bind(size, None, **options)  # raises TypeError for a wrong option
-        self.count = count
-        self.size = tuple(np.broadcast_to(size, 2).tolist())
-        self.seed = seed
-        self.options = options
+        super().__init__(count, size, seed, **options)
 
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> Sample:
-        index = item_index(self, index)
-        image, instances = draw_cells(self.size, np.random.default_rng([self.seed, index]), **self.options)
-        label = (instances > 0).astype(np.int64)
-        return Sample(image[None], label, instances, name=f"cells-{self.seed}-{index}")
+    def draw(self, index: int, rng: np.random.Generator) -> Sample:
+        image, instances = draw_cells(self.size, rng, **self.options)
+        return Sample(image[None], (instances > 0).astype(np.int64), instances, name=f"cells-{self.seed}-{index}")
 
 
 def _place(size: tuple[int, int], rng: np.random.Generator, radius: tuple[float, float], coverage: float,

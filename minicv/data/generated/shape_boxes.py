@@ -5,12 +5,11 @@ ratio, may overlap, and may be cut by the border. A box surrounds the visible pa
 """
 from __future__ import annotations
 
-import inspect
-
 import numpy as np
 
 from ..readers.detection import boxes_of_masks
-from ..sample import DetectionSample, item_index
+from ..sample import DetectionSample
+from .dataset import SPLITS, GeneratedDataset
 from .shapes import SHAPES, random_color, surface
 
 CLASSES = ("disc", "square", "triangle", "star", "cross")
@@ -96,42 +95,18 @@ def _fits(owner: np.ndarray, window: tuple[slice, slice], mask: np.ndarray, whol
     return bool((now - lost >= visible * np.array(whole)).all())
 
 
-class ShapeBoxes:
-    """A data set of drawn images; item i is a DetectionSample that depends only on split, seed and i.
+class ShapeBoxes(GeneratedDataset):
+    """A data set of drawn images with their boxes and masks; see GeneratedDataset. options: draw_shape_boxes's."""
 
-    count: number of images. size: (H, W), or one number for both. split: "train", "val" or "test", which share no
-    image. keep: cache the images; cached samples are read-only. options: draw_shape_boxes's.
-    """
+    function = staticmethod(draw_shape_boxes)
+    splits = SPLITS
 
-    generated = True  # no files to check
-
-    def __init__(self, count: int, size: int | tuple[int, int] = 128, seed: int = 0, split: str = "train",
-                 keep: bool = False, **options):
-        splits = ("train", "test", "val")
-        if count < 0 or seed < 0 or split not in splits:
-            raise ValueError(f"ShapeBoxes: count and seed must not be negative, split one of {', '.join(splits)}, got "
-                             f"{count}, {seed} and {split!r}")
-        inspect.signature(draw_shape_boxes).bind(size, None, **options)  # raises TypeError for a wrong option
-        self.count, self.size, self.seed, self.split = count, tuple(np.broadcast_to(size, 2).tolist()), seed, split
-        self.options, self._part = options, splits.index(split)
+    def __init__(self, count: int, size: int | tuple[int, int] = 128, seed: int = 0, split: str = "train", **options):
+        super().__init__(count, size, seed, split, **options)
         self.class_names = tuple(options.get("class_names", CLASSES))
         self.num_classes = len(self.class_names)
-        self.keep = keep
-        self._kept: dict[int, DetectionSample] = {}
 
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> DetectionSample:
-        index = item_index(self, index)
-        if index in self._kept:
-            return self._kept[index]
-        image, masks, labels = draw_shape_boxes(self.size, np.random.default_rng([self.seed, self._part, index]),
-                                              **self.options)
-        boxes = boxes_of_masks(masks)
-        sample = DetectionSample(image, boxes, labels, f"boxes-{self.split}-{self.seed}-{index}", masks)
-        if self.keep:
-            for array in (image, boxes, labels, masks):
-                array.flags.writeable = False
-            self._kept[index] = sample
-        return sample
+    def draw(self, index: int, rng: np.random.Generator) -> DetectionSample:
+        image, masks, labels = draw_shape_boxes(self.size, rng, **self.options)
+        name = f"boxes-{self.split}-{self.seed}-{index}"
+        return DetectionSample(image, boxes_of_masks(masks), labels, name, masks)

@@ -7,14 +7,11 @@ gives no hint of the class: only the outline does.
 from __future__ import annotations
 
 import dataclasses
-import inspect
 
 import numpy as np
 
-from ..sample import item_index
+from .dataset import SPLITS, GeneratedDataset
 from .shapes import SHAPES, random_color, shape_mask, surface
-
-SPLITS = "train", "test", "val"  # the index of each is part of its images' seed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,31 +55,19 @@ def draw_shape_image(shape: str, size: tuple[int, int], rng: np.random.Generator
     return image.clip(0, 1), mask
 
 
-class ShapeImages:
-    """A data set of drawn images; ``images[i]`` is a ShapeImage that depends only on split, seed and i.
+class ShapeImages(GeneratedDataset):
+    """A data set of drawn images whose classes take turns; see GeneratedDataset. options: draw_shape_image's."""
 
-    count: number of images; the classes take turns. size: (H, W), or one number for both. split: "train", "val" or
-    "test", which share no image. options: draw_shape_image's.
-    """
-
+    function = staticmethod(draw_shape_image)
+    splits = SPLITS
     class_names = tuple(SHAPES)
     num_classes = len(class_names)
-    generated = True  # no files to check
 
     def __init__(self, count: int, size: int | tuple[int, int] = 64, seed: int = 0, split: str = "train", **options):
-        if count < 0 or seed < 0 or split not in SPLITS:
-            raise ValueError(f"ShapeImages: count and seed must not be negative, split one of {', '.join(SPLITS)}, got "
-                             f"{count}, {seed} and {split!r}")
-        inspect.signature(draw_shape_image).bind("disc", size, None, **options)  # raises TypeError for a wrong option
-        self.count, self.size, self.seed, self.split = count, tuple(np.broadcast_to(size, 2).tolist()), seed, split
-        self.options = options
+        super().__init__(count, size, seed, split, **options)
 
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> ShapeImage:
-        index = item_index(self, index)
-        label, rng = index % self.num_classes, np.random.default_rng([self.seed, SPLITS.index(self.split), index])
+    def draw(self, index: int, rng: np.random.Generator) -> ShapeImage:
+        label = index % self.num_classes
         image, mask = draw_shape_image(self.class_names[label], self.size, rng, **self.options)
         return ShapeImage(image, label, mask, name=f"shapes-{self.split}-{self.seed}-{index}")
 

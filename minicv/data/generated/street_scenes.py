@@ -12,14 +12,14 @@ Each difficulty is one that the papers address:
 """
 from __future__ import annotations
 
-import inspect
 import math
 
 import numpy as np
 from scipy import ndimage
 
 from ..augment.bicubic import bicubic
-from ..sample import IGNORE, Sample, item_index
+from ..sample import IGNORE, Sample
+from .dataset import GeneratedDataset
 from .shapes import paint, random_color, shape_mask, texture
 
 CLASSES = ("ground", "water", "road", "tree", "house", "car", "boat", "pole", "sign")
@@ -53,42 +53,20 @@ def draw_street_scene(size: tuple[int, int], rng: np.random.Generator, *, densit
     return canvas.finish(void, noise)
 
 
-class StreetScenes:
-    """A data set of drawn scenes; item i depends only on seed and i, in any order of access.
+class StreetScenes(GeneratedDataset):
+    """A data set of drawn scenes; see GeneratedDataset. options: draw_street_scene's."""
 
-    count: number of images. size: (H, W), or one number for both. keep: cache the images; cached samples are read-only.
-    options: draw_street_scene's.
-    """
-
+    function = staticmethod(draw_street_scene)
     class_names = CLASSES
     num_classes = len(CLASSES)
-    generated = True  # no files to check
     ignore_index = IGNORE
     upright = True  # poles are vertical: augmentation does not turn the images
 
-    def __init__(self, count: int, size: int | tuple[int, int] = (96, 128), seed: int = 0,
-                 keep: bool = False, **options):
-        if count < 0 or seed < 0:
-            raise ValueError(f"StreetScenes: count and seed must not be negative, got {count} and {seed}")
-        inspect.signature(draw_street_scene).bind(size, None, **options)  # raises TypeError for a wrong option
-        self.count, self.size, self.seed, self.options = count, tuple(np.broadcast_to(size, 2).tolist()), seed, options
-        self.keep = keep
-        self._kept: dict[int, Sample] = {}
+    def __init__(self, count: int, size: int | tuple[int, int] = (96, 128), seed: int = 0, **options):
+        super().__init__(count, size, seed, **options)
 
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> Sample:
-        index = item_index(self, index)
-        if index in self._kept:
-            return self._kept[index]
-        drawn = draw_street_scene(self.size, np.random.default_rng([self.seed, index]), **self.options)
-        sample = Sample(*drawn, name=f"scenes-{self.seed}-{index}")
-        if self.keep:
-            for array in drawn:
-                array.flags.writeable = False
-            self._kept[index] = sample
-        return sample
+    def draw(self, index: int, rng: np.random.Generator) -> Sample:
+        return Sample(*draw_street_scene(self.size, rng, **self.options), name=f"scenes-{self.seed}-{index}")
 
 
 class _Canvas:

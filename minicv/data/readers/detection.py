@@ -12,17 +12,16 @@ an image that is missing or differs in size from its annotation.
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import DataError, DataWarning
+from ..errors import DataError, warn_of_problems
 from ..files.decode import require_files
 from ..files.images import as_float, read_integers
-from ..sample import DetectionSample, item_index
+from ..sample import Cache, DetectionSample, item_index
 
 
 @dataclasses.dataclass
@@ -50,13 +49,10 @@ class DetectionReader:
     class_names: tuple[str, ...]
 
     def __init__(self, records: list[Record], problems: list[str], keep: bool = False):
-        self.records, self.problems, self.keep = records, problems, keep
-        self._kept: dict[int, np.ndarray] = {}
+        self.records, self.problems = records, problems
+        self._pixels = Cache(self._read, keep)
         require_files(record.image for record in records)
-        if problems:
-            shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
-            warnings.warn(f"{type(self).__name__}: {len(problems)} annotations are wrong: {shown}", DataWarning,
-                          stacklevel=3)
+        warn_of_problems(self, problems, stacklevel=3)
 
     @property
     def num_classes(self) -> int:
@@ -68,19 +64,13 @@ class DetectionReader:
     def __getitem__(self, index: int) -> DetectionSample:
         index = item_index(self, index)
         record = self.records[index]
-        pixels = self._pixels(index, record)
         masks = None if record.masks is None else record.masks()
         own: dict[str, Any] = {name: None if (part := getattr(record, name)) is None else part.copy()
                for name in ("boxes", "labels", "difficult", "crowd", "area")}
-        return DetectionSample(image=as_float(pixels), name=record.name, masks=masks, **own)
+        return DetectionSample(image=as_float(self._pixels[index]), name=record.name, masks=masks, **own)
 
-    def _pixels(self, index: int, record: Record) -> np.ndarray:
-        if index in self._kept:
-            return self._kept[index]
-        pixels = read_pixels(record)
-        if self.keep:
-            self._kept[index] = pixels
-        return pixels
+    def _read(self, index: int) -> np.ndarray:
+        return read_pixels(self.records[index])
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ class ISBI2012:
     membranes = True
     ignore_index = IGNORE  # unused: no pixel is void
 
-    def __init__(self, root: str | os.PathLike, indices: Iterable[int] | None = None, split: str = "all"):
+    def __init__(self, root: str | os.PathLike, split: str = "all", *, indices: Iterable[int] | None = None):
         if split not in ("all", *SPLITS):
             raise ValueError(f'ISBI2012: split must be "train", "val", "test" or "all", got {split!r}')
         if indices is not None and split != "all":

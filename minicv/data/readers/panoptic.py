@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import warnings
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from ..errors import DataError, DataWarning
+from ..errors import DataError, warn_of_problems
 from ..files.decode import require_files
 from ..files.entries import Entry, unique
 from ..files.images import as_float, read_integers, read_label_colors
@@ -78,9 +77,7 @@ class CocoPanoptic:
         self.problems += [f"{a.path}: {a.classes.count(k)} segments of {self.class_names[k]}, which is stuff and "
                           "should have one; all kept" for a in self.annotations for k in dict.fromkeys(a.classes)
                           if not self.things[k] and a.classes.count(k) > 1]
-        if self.problems:
-            warnings.warn(f"CocoPanoptic: {len(self.problems)} annotations are wrong: {'; '.join(self.problems[:5])}",
-                          DataWarning, stacklevel=2)
+        warn_of_problems(self, self.problems, stacklevel=2)
 
     @property
     def num_classes(self) -> int:

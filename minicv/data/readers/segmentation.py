@@ -4,6 +4,7 @@ A reader finds its files (`find_pairs`) and translates the numbers of a label fi
 """
 from __future__ import annotations
 
+import abc
 import os
 import re
 from collections import Counter
@@ -17,7 +18,7 @@ from ..files.decode import require_files
 from ..files.entries import join_reprs
 from ..files.images import as_float, colors_of, label_pixels, numbers_of, read_integers
 from ..files.text import read_text
-from ..sample import IGNORE, Sample, item_index
+from ..sample import IGNORE, Cache, Sample, item_index
 
 OTHER_IMAGES = {".bmp", ".gif", ".jpeg", ".jpg", ".tif", ".tiff", ".webp"}  # endings
 
@@ -30,7 +31,7 @@ class ImageAndLabel(NamedTuple):
     label: Path
 
 
-class SegmentationReader:
+class SegmentationReader(abc.ABC):
     """Read the images and label maps of a folder. Item i is read from its files on each access and is writable.
 
     root: the data set's folder. split: one of `splits`. keep: cache the pixels in 8 or 16 bits, as stored, so that each
@@ -47,8 +48,7 @@ class SegmentationReader:
 
     def __init__(self, root: str | os.PathLike, split: str = "train", keep: bool = False):
         self.pairs = self.find_pairs(Path(root), split)
-        self.split, self.keep = split, keep
-        self._kept: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self.split, self._pixels = split, Cache(self._read, keep)
         require_files(file for pair in self.pairs for file in (pair.image, pair.label))
 
     @property
@@ -61,14 +61,14 @@ class SegmentationReader:
         return cls.splits
 
     @classmethod
+    @abc.abstractmethod
     def find_pairs(cls, root: Path, split: str) -> list[ImageAndLabel]:
         """Return the pairs of a split, whether or not their files exist."""
-        raise TypeError(f"{cls.__name__} has no find_pairs")
 
     @classmethod
+    @abc.abstractmethod
     def read_label(cls, path: Path) -> np.ndarray:
         """Read a label file as uint8 (H, W): classes 0 to K - 1, or IGNORE."""
-        raise TypeError(f"{cls.__name__} has no read_label")
 
     @classmethod
     def read(cls, pair: ImageAndLabel) -> tuple[np.ndarray, np.ndarray]:
@@ -81,16 +81,16 @@ class SegmentationReader:
 
     def label_of(self, index: int) -> np.ndarray:
         """Read the label of an image, uint8 (H, W), without the image."""
-        kept = self._kept.get(index % len(self))
-        return self.read_label(self.pairs[index].label) if kept is None else kept[1]
+        index = item_index(self, index)
+        return self._pixels[index][1] if index in self._pixels else self.read_label(self.pairs[index].label)
 
     def __getitem__(self, index: int) -> Sample:
         index = item_index(self, index)
-        pair = self.pairs[index]
-        image, label = self._kept.get(index) or self.read(pair)
-        if self.keep:
-            self._kept[index] = image, label
-        return Sample(as_float(image), label.astype(np.int64), None, pair.name)
+        image, label = self._pixels[index]
+        return Sample(as_float(image), label.astype(np.int64), None, self.pairs[index].name)
+
+    def _read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        return self.read(self.pairs[index])
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -126,5 +126,5 @@ def test_bad_data_set_arguments():
         Cells(3, 32)[3]
     with pytest.raises(ValueError, match="Cells: count and seed must not be negative, got 2 and -1"):
         Cells(2, 32, seed=-1)
-    with pytest.raises(TypeError, match="unexpected keyword argument 'color'"):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'color'; there are: radius, coverage, "):
         Cells(2, 32, color="red")

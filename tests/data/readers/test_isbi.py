@@ -38,7 +38,7 @@ def test_samples(root):
 
 def test_cells_that_meet_at_a_corner_are_two(root):
     write_png(root / "label/1.png", np.array([[255] * 4 + [0] * 4] * 3 + [[0] * 4 + [255] * 4] * 3, np.uint8))
-    assert ISBI2012(root, [1])[0].instances.max() == 2
+    assert ISBI2012(root, indices=[1])[0].instances.max() == 2
 
 
 def test_indices_choose(root):
@@ -114,7 +114,7 @@ def test_bad_arguments(root):
     with pytest.raises(ValueError, match="ISBI2012: split must be .*, got 'dev'"):
         ISBI2012(root, split="dev")
     with pytest.raises(ValueError, match="ISBI2012: give indices or a split, not both"):
-        ISBI2012(root, [1], split="test")
+        ISBI2012(root, "test", indices=[1])
 
 
 def test_the_real_slices(real_data):
