@@ -12,7 +12,7 @@ micrographs. Beside it: `minicv/models/segmentation/unet.py`.
 # %%
 from minicv.course.lessons import Lesson, all_hold, compare
 
-lesson = Lesson("08_unet", __doc__)
+lesson = Lesson("08_unet", __doc__, needs="instances")
 
 import matplotlib.pyplot as plt
 import numpy as np

@@ -11,7 +11,7 @@ what is wrong with each. Beside it: `minicv/detection/boxes.py`, `nms.py` and `m
 # %%
 from minicv.course.lessons import Lesson
 
-lesson = Lesson("13_boxes_and_average_precision", __doc__)
+lesson = Lesson("13_boxes_and_average_precision", __doc__, needs="boxes")
 
 import itertools
 import warnings

@@ -11,7 +11,7 @@ gives a box. R-CNN, SPPNet and Fast R-CNN build on it. Beside it: `minicv/detect
 # %%
 from minicv.course.lessons import Lesson
 
-lesson = Lesson("14_selective_search", __doc__)
+lesson = Lesson("14_selective_search", __doc__, needs="boxes")
 
 import time
 import warnings

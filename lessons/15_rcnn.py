@@ -12,7 +12,7 @@ claim D2: three separate trainings, slow, and hungry for storage. Beside it: `mi
 # %%
 from minicv.course.lessons import Lesson, best_time
 
-lesson = Lesson("15_rcnn", __doc__)
+lesson = Lesson("15_rcnn", __doc__, needs="boxes")
 
 import tempfile
 import time

@@ -10,7 +10,7 @@ together, by one loss (claim D4). Beside it: `minicv/ops/roi.py` and `minicv/mod
 # %%
 from minicv.course.lessons import Lesson, best_time
 
-lesson = Lesson("17_fast_rcnn", __doc__)
+lesson = Lesson("17_fast_rcnn", __doc__, needs="boxes")
 
 import time
 

@@ -11,7 +11,7 @@ each learns whether an object is near, and how to move onto it (claims D5, D6). 
 # %%
 from minicv.course.lessons import Lesson, all_hold, compare
 
-lesson = Lesson("18_faster_rcnn", __doc__)
+lesson = Lesson("18_faster_rcnn", __doc__, needs="boxes")
 
 import dataclasses
 import time

@@ -11,7 +11,7 @@ map, which a class tolerates and a mask does not. *RoIAlign* rounds nothing (cla
 # %%
 from minicv.course.lessons import Lesson, all_hold, compare
 
-lesson = Lesson("20_mask_rcnn", __doc__)
+lesson = Lesson("20_mask_rcnn", __doc__, needs="masks")
 
 import time
 

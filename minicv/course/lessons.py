@@ -61,11 +61,11 @@ class Claim:
 class Lesson:
     """``lesson = Lesson("08_unet")`` at the top of a script reads its command line; ``lesson.finish()`` ends it.
 
-    ``quick``: only try the lesson, in a few seconds. ``data``: the data set that replaces generated data, or None.
-    Figures and claims go to ``out_folder()``.
+    ``quick``: only try the lesson, in a few seconds. ``data``: the data set that replaces generated data, or None; the
+    lesson uses the part ``needs`` of its samples, such as "boxes". Figures and claims go to ``out_folder()``.
     """
 
-    def __init__(self, name: str, description: str = ""):
+    def __init__(self, name: str, description: str = "", *, needs: str | None = None):
         parser = argparse.ArgumentParser(prog=f"{name}.py", description=description)
         parser.add_argument("--quick", action="store_true", default=bool(os.environ.get("MINICV_QUICK")),
                             help="spend a few seconds, to see that it runs; the claims then mean little")
@@ -73,6 +73,8 @@ class Lesson:
         parser.add_argument("--seed", type=int, default=0, help="seed of the random numbers (default: 0)")
         script = Path(sys.argv[0]).stem == name  # not in a notebook or the documentation's gallery
         options = parser.parse_args(None if script else [])
+        if options.data is not None and needs is None:
+            parser.error("--data is not for this lesson, which reads no data set")
         print_anything()
         self.name, self.quick, self.data, self.seed = name, options.quick, options.data, options.seed
         self.out = out_folder()
@@ -250,31 +252,38 @@ def title(path: Path) -> str:
     return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or path.stem).splitlines()[0].rstrip(".")
 
 
-def takes_data(path: Path) -> bool:
-    """Return whether a lesson uses the data set given, instead of its own images only."""
-    return "lesson.data" in path.read_text(encoding="utf-8")
+def needed_part(path: Path) -> str | None:
+    """Return the part that a lesson needs of the samples of ``--data``; None if it only has images of its own."""
+    found = re.search(r'^lesson = Lesson\(.*\bneeds="(\w+)"', path.read_text(encoding="utf-8"), re.MULTILINE)
+    return found and found[1]
 
 
-def check_data(spec: str) -> None:
-    """Open the training split of a data set; ``UserError`` if that fails or the split is empty."""
+def check_data(spec: str, paths: list[Path]) -> None:
+    """Read an image of ``--data``'s training split; ``UserError`` if that fails or it does not suit these lessons."""
     from ..data import open_dataset
+    others = [path.stem for path in paths if not needed_part(path)]
+    if others:
+        raise UserError(f"--data is not for {', '.join(others)}; name lessons that read a data set: "
+                        f"{', '.join(p.stem for p in find() if needed_part(p)) or 'none does'}")
     with blame_user(f"--data {spec}"):
-        if not len(open_dataset(spec)):
+        dataset = open_dataset(spec)
+        if not len(dataset):
             raise UserError(f"--data {spec}: the split train has no image")
+        sample = dataset[0]
+        for path in paths:
+            if getattr(sample, part := str(needed_part(path)), None) is None:
+                raise UserError(f"--data {spec} is not for {path.stem}: its images have no {part}")
 
 
 def run(names: list[str], quick: bool = False, data: str | None = None, seed: int | None = None) -> int:
     """Run lessons one by one, each in a process of its own; print a table; return how many failed.
 
-    Raises ``UserError`` for unknown names, and for ``data`` that cannot be opened or that a lesson would ignore.
+    Raises ``UserError`` for unknown names, and for ``data`` that cannot be read or does not suit a lesson.
     """
     rows, failed, total, out = [], 0, 0.0, out_folder()
     paths = find(names)
-    if data is not None and not all(map(takes_data, paths)):
-        raise UserError(f"--data is not for {', '.join(p.stem for p in paths if not takes_data(p))}; name lessons that "
-                        f"read a data set: {', '.join(p.stem for p in find() if takes_data(p)) or 'none does'}")
     if data is not None:
-        check_data(data)
+        check_data(data, paths)
     options = ["--quick"] * quick
     for option, value in (("--data", data), ("--seed", seed)):
         options += [] if value is None else [option, str(value)]

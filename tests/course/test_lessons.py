@@ -16,6 +16,7 @@ import minicv
 from minicv.cli import main as cli
 from minicv.course import claims, lessons
 from minicv.course.lessons import Lesson
+from minicv.errors import UserError
 from tests import strict_device  # noqa: F401 - makes the device "strict" known
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,7 +33,7 @@ import sys
 
 from minicv.course.lessons import Lesson
 
-lesson = Lesson("03_good", __doc__)
+lesson = Lesson("03_good", __doc__, needs="label")
 print("ran with", sys.argv[1:], lesson.data)
 lesson.claim("T1", "Euler (1748)", "two is two", "2", 2 == 2)
 lesson.claim("T2", "this lesson", "two is three", "2", 2 == 3)
@@ -175,12 +176,27 @@ def test_all_lessons_in_full_begin_with_how_long_they_take(folder, monkeypatch, 
     ("nosuch", "--data nosuch: unknown data set 'nosuch'; "),
     ("bccd", "--data bccd: bccd needs a path"),
     ("isbi2012:/nope", "/nope/image: no such folder; "),
+    ("shape-boxes", "--data shape-boxes is not for 03_good: its images have no label"),
 ])
 def test_data_that_cannot_be_opened_is_refused_before_the_lesson(folder, capfd, spec, message):
     (folder / "03_good.py").write_text(GOOD)
     assert cli.main(["lessons", "run", "good", "--data", spec]) == 2
     out, error = capfd.readouterr()
     assert out == "" and error.startswith(f"minicv lessons: {message}") and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(("name", "spec", "part"), [
+    ("08", "shape-boxes", "instances"), ("15", "cells", "boxes"), ("20", "shapes", "masks")])
+def test_a_lesson_refuses_data_without_the_part_that_it_needs(name, spec, part):
+    (path,) = lessons.find([name])
+    with pytest.raises(UserError, match=f"^--data {spec} is not for {path.stem}: its images have no {part}$"):
+        lessons.check_data(spec, [path])
+    lessons.check_data("cells" if part == "instances" else "shape-boxes", [path])
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_a_lesson_that_reads_a_data_set_declares_what_it_needs(script):
+    assert ("lesson.data" in script.read_text()) == (lessons.needed_part(script) is not None)
 
 
 def test_the_help_says_where_figures_go(capsys):
@@ -199,8 +215,10 @@ def test_an_unknown_lesson_is_wrong_input(several, capsys):
 # ---------------------------------------------------------------------------------------------------------
 def test_a_script_reads_its_options(folder, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["somewhere/08_unet.py", "--quick", "--data", "isbi2012:x", "--seed", "3"])
-    lesson = Lesson("08_unet")
+    lesson = Lesson("08_unet", needs="instances")
     assert (lesson.quick, lesson.data, lesson.seed) == (True, "isbi2012:x", 3)
+    with pytest.raises(SystemExit):
+        Lesson("08_unet")
 
 
 def test_a_notebook_has_no_options(folder, monkeypatch):
