@@ -7,7 +7,7 @@ import os
 import pathlib
 import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .errors import UserError
@@ -61,6 +61,12 @@ def count_of(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def abbreviate(names: Iterable[str]) -> str:
+    """Return the first five names and how many follow: "a, b, c, d, e and 2 more"."""
+    names = list(names)
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
 def print_anything() -> None:
     """Make ``print`` escape characters that the output's encoding lacks, and write nowhere if the output is closed."""
     for name in ("stdout", "stderr"):
@@ -78,7 +84,7 @@ def one_line(text: object) -> str:
 
 def check_folder(path: pathlib.Path, option: str) -> None:
     """Raise ``UserError`` if ``path`` is not a folder and cannot become one, before hours of work fail there."""
-    there = next(each for each in (path, *path.parents) if each.exists())
+    there = next(each for each in (path, *path.parents) if os.path.lexists(each))
     if not there.is_dir():
         raise UserError(f"{option} {path}: {there} is a file, not a folder")
     if not os.access(there, os.W_OK):

@@ -114,8 +114,9 @@ def test_check_folder(tmp_path):
     (tmp_path / "file").write_text("")
     check_folder(tmp_path / "new/folder", "--out")
     assert not (tmp_path / "new").exists()
-    for path in (tmp_path / "file", tmp_path / "file/sub"):
-        with pytest.raises(UserError, match=r"--out .*file.*: \S+/file is a file, not a folder"):
+    (tmp_path / "link").symlink_to(tmp_path / "nothing")
+    for path in (tmp_path / "file", tmp_path / "file/sub", tmp_path / "link"):
+        with pytest.raises(UserError, match=r"--out .*: \S+/(file|link) is a file, not a folder"):
             check_folder(path, "--out")
 
 

@@ -1,6 +1,7 @@
 """What train, evaluate and predict share for all networks; each task has a subclass in a file of its own."""
 from __future__ import annotations
 
+import abc
 import argparse
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,13 +11,14 @@ import numpy as np
 
 from .. import data, models, training
 from ..errors import UserError, blame_user
+from ..files import abbreviate
 from ..nn import BatchNorm2d
 
 COMMON_OPTIONS = ("steps", "batch", "optimizer", "lr", "momentum", "weight_decay", "schedule", "milestones", "gamma",
                   "warmup", "freeze_bn", "seed")  # of ``minicv train``, each a field of every TrainConfig
 
 
-class NetworkCommands:
+class NetworkCommands(abc.ABC):
     """Train, evaluate and predict with the networks of one task.
 
     ``train_options`` are fields of ``config_class`` beside ``COMMON_OPTIONS``. ``suffixes`` are those of the files that
@@ -114,9 +116,9 @@ class NetworkCommands:
             value = ",".join(map(str, error.value)) if isinstance(error.value, tuple) else error.value
             raise UserError(f"--{error.field.replace('_', '-')} {value}: {error.reason}") from error
 
+    @abc.abstractmethod
     def make_task(self, model: Any, dataset: Any, config: Any, args: argparse.Namespace) -> training.Task:
         """Return what the training loop takes its examples from."""
-        raise NotImplementedError
 
     def make_tasks(self, model: Any, dataset: Any, config: Any, args: argparse.Namespace
                    ) -> Iterator[tuple[str, training.Task]]:
@@ -129,21 +131,21 @@ class NetworkCommands:
             raise UserError(f"--alternating is not for {args.model}; it is for faster_rcnn and mask_rcnn")
         yield "", self.make_task(model, dataset, config, args)
 
+    @abc.abstractmethod
     def validation(self, model: Any, args: argparse.Namespace) -> Callable[[Any], float]:
         """Return a function from a model to its score on the split "val"; higher is better."""
-        raise NotImplementedError
 
     def finish_training(self, model: Any, task: Any, quiet: bool) -> bool:
         """Train what the loop does not train; return whether that changed the model."""
         return False
 
+    @abc.abstractmethod
     def evaluate(self, model: Any, info: dict, args: argparse.Namespace) -> dict[str, float]:
         """Return the field's measures on a split of a data set; NaN where there is nothing to measure."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def result_writer(self, model: Any, info: dict, args: argparse.Namespace) -> Callable[[np.ndarray, Path], str]:
         """Return a function that predicts an image, writes ``suffixes`` beside a path, and returns a line of text."""
-        raise NotImplementedError
 
 
 def check_optimizer_options(given: dict[str, Any], merged: dict[str, Any]) -> None:
@@ -166,8 +168,3 @@ def class_names(model: Any, info: dict) -> list[str]:
 def display_scale(image: np.ndarray) -> int:
     """Return the factor by which an image (C, H, W) is enlarged so that names on it can be read."""
     return max(1, 500 // max(image.shape[1:]))
-
-
-def abbreviate(names: list[str], limit: int = 5) -> str:
-    """Return the first ``limit`` names and how many follow."""
-    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")

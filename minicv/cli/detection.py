@@ -44,7 +44,7 @@ class DetectionCommands(NetworkCommands):
     def validation(self, model: Any, args: argparse.Namespace) -> Callable[[Any], float]:
         images = self.open_dataset(args.data, "val", args.model)
         proposer = proposals_for(model, args.proposals, args.out)
-        return lambda model: training.evaluate_detector(model, images, True, proposer)["mAP@0.5"]
+        return lambda model: training.evaluate_detector(model, images, proposer=proposer)["mAP@0.5"]
 
     def finish_training(self, model: Any, task: Any, quiet: bool) -> bool:
         return training.finish_training(model, task.dataset, task.proposer, quiet)
@@ -53,7 +53,7 @@ class DetectionCommands(NetworkCommands):
         proposer = proposals_for(model, args.proposals, Path(args.checkpoint).parent)
         images = self.open_matching_dataset(model, info, args)
         with blame_user():
-            return training.evaluate_detector(model, images, args.json, proposer)
+            return training.evaluate_detector(model, images, quiet=args.json, proposer=proposer)
 
     def result_writer(self, model: Any, info: dict, args: argparse.Namespace) -> Callable[[np.ndarray, Path], str]:
         from ..viz import render_detections

@@ -14,6 +14,11 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}; see {self.prog} -h\n")
 
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Suggest the nearest choice for an unknown one, such as a command."""
+        if action.choices is not None and value not in action.choices:
+            raise argparse.ArgumentError(action, f"invalid choice: {value!r}; {suggest(value, action.choices)}")
+
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Refuse unknown arguments here, where the command is known, and not in the parser above it."""
         found, unknown = super().parse_known_args(args, namespace)

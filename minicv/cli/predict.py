@@ -3,14 +3,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import secrets
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError, blame_user
-from ..files import one_line
+from ..files import check_folder, one_line
 from .options import add_proposals, add_tile_and_average
 
 
@@ -44,7 +43,8 @@ def run(args: argparse.Namespace) -> int:
     stems = result_stems(args.images, args.out, commands.suffixes)
     with blame_user():
         write = commands.result_writer(model, info, args)
-    make_folder(args.out)
+    check_folder(args.out, "--out")
+    args.out.mkdir(parents=True, exist_ok=True)
     bad = []
     for path, stem in zip(args.images, stems, strict=True):
         try:
@@ -87,17 +87,3 @@ def result_stems(images: Sequence[str], out: Path, suffixes: Sequence[str]) -> l
                 raise UserError(f"{read[os.path.realpath(f'{stem}{suffix}')]}: would be overwritten by a result of "
                                 f"{image}; choose another --out, or leave out earlier results")
     return results
-
-
-def make_folder(out: Path) -> None:
-    """Create the folder of the results if needed; ``UserError`` if files cannot be written into it."""
-    probe = out / f".{os.getpid()}-{secrets.token_hex(4)}.tmp"
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
-    except (FileExistsError, NotADirectoryError) as error:
-        file = next(path for path in (out, *out.parents) if path.exists())
-        raise UserError(f"--out {out}: {file} is a file, not a folder") from error
-    except OSError as error:
-        raise UserError(f"--out {out}: cannot be written ({error.strerror or error})") from error

@@ -11,7 +11,7 @@ from typing import Any
 
 from .. import backend, models
 from ..course.lessons import CLASSIFIERS
-from ..errors import UserError, blame_user
+from ..errors import UserError, blame_user, suggest
 from ..files import check_folder, count_of
 from .options import add_proposals, network_name
 
@@ -246,7 +246,7 @@ def model_options(args: argparse.Namespace) -> dict[str, Any]:
         if name in ("num_classes", "in_channels"):
             raise UserError(f"--option {text}: {name} follows from --data")
         if equals and name not in types:
-            raise UserError(f"--option {text}: {args.model} has no option {name}; it has {', '.join(types)}")
+            raise UserError(f"--option {text}: {args.model} has no option {name}; {suggest(name, types)}")
         if name in options:
             raise UserError(f"--option {text}: {name} is given twice")
         try:

@@ -7,7 +7,7 @@ have not run here.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -84,27 +84,19 @@ class MeasuredClaim(NamedTuple):
     run: dict[str, Any]
 
 
-def read_run(path: Path) -> dict[str, Any]:
-    """Read one lesson's run. Raises ``DataError`` for a file that no lesson wrote."""
+def read_checked(path: Path, check: Callable[[Any], Any], fault: str, remedy: str) -> Any:
+    """Return ``check`` of what a JSON file holds; where that fails, raise a ``DataError`` with the fault and remedy."""
     try:
-        return check_run(read_json(path))
+        return check(read_json(path))
     except (ValueError, LookupError, TypeError) as error:
         reason = str(error).removeprefix(f"{path}: ")
-        raise DataError(f"{path}: this is not what a lesson writes ({reason:.200}); run the lesson again") from None
-
-
-def read_kept(path: Path) -> list[dict[str, Any]]:
-    """Read the runs in ``docs/claims.json``. Raises ``DataError`` for anything else."""
-    try:
-        return [check_run(run) for run in read_json(path)]
-    except (ValueError, LookupError, TypeError) as error:
-        reason = str(error).removeprefix(f"{path}: ")
-        raise DataError(f"{path}: not the runs of lessons ({reason:.200}); restore it from the repository") from None
+        raise DataError(f"{path}: {fault} ({reason:.200}); {remedy}") from None
 
 
 def load_kept() -> list[dict[str, Any]]:
     """Return the runs in ``docs/claims.json``; none if there is no such file."""
-    return read_kept(KEPT_FILE) if KEPT_FILE.exists() else []
+    return read_checked(KEPT_FILE, lambda runs: [check_run(run) for run in runs], "not the runs of lessons",
+                        "restore it from the repository") if KEPT_FILE.exists() else []
 
 
 def check_run(run: Any) -> dict[str, Any]:
@@ -130,7 +122,7 @@ def load_runs(folder: Path | None = None, quick: bool = False) -> list[dict[str,
     if folder is None and not quick:
         found = {run["lesson"]: run for run in load_kept()}
     for path in sorted((folder or lessons.out_folder()).glob("[0-9][0-9]_*.json")):
-        run = read_run(path)
+        run = read_checked(path, check_run, "this is not what a lesson writes", "run the lesson again")
         if run["quick"] == quick and run["date"] >= found.get(run["lesson"], run)["date"]:
             found[run["lesson"]] = run
     return [found[name] for name in sorted(found)]

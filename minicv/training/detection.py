@@ -148,7 +148,7 @@ def read_proposals(path: Path) -> np.ndarray:
     return boxes
 
 
-def evaluate_detector(model: Detector, dataset: Any, quiet: bool = True, proposer: Proposer | None = None,
+def evaluate_detector(model: Detector, dataset: Any, *, quiet: bool = True, proposer: Proposer | None = None,
                       batch: int = 1) -> dict[str, float]:
     """Measure average precision over a whole data set.
 

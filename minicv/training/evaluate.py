@@ -12,7 +12,7 @@ from ..metrics import BoundaryFScore, ConfusionMatrix, best_threshold, pixel_err
 from ..metrics.checks import mean_without_nan
 
 
-def predictions(model: Any, dataset: Any, quiet: bool, **options: Any) -> Iterator[tuple[Any, Any]]:
+def predictions(model: Any, dataset: Any, *, quiet: bool, **options: Any) -> Iterator[tuple[Any, Any]]:
     """Yield (sample, prediction) for every image; ``options`` are those of ``model.predict``.
 
     Shows a progress bar unless ``quiet``, or without a terminal.
@@ -22,7 +22,7 @@ def predictions(model: Any, dataset: Any, quiet: bool, **options: Any) -> Iterat
         yield sample, model.predict([sample.image], **options)[0]
 
 
-def evaluate_segmentation(model: Any, dataset: Any, threshold_data: Any = None, quiet: bool = True,
+def evaluate_segmentation(model: Any, dataset: Any, threshold_data: Any = None, *, quiet: bool = True,
                           **options: Any) -> dict[str, float]:
     """Return pixel accuracy, mean accuracy, mean IU and frequency-weighted IU (FCN, sec. 5) over a data set, without
     void, the boundary F-score, and each class's IU.
@@ -35,7 +35,7 @@ def evaluate_segmentation(model: Any, dataset: Any, threshold_data: Any = None, 
     matrix, cells, membranes = ConfusionMatrix(dataset.num_classes, IGNORE), [], threshold_data is not None
     counted = False
     borders = BoundaryFScore(dataset.num_classes)
-    for sample, result in predictions(model, dataset, quiet, **options):
+    for sample, result in predictions(model, dataset, quiet=quiet, **options):
         counted |= bool((sample.label != IGNORE).any())
         matrix.update(result.labels, sample.label)
         borders.update(result.labels, sample.label)
@@ -50,7 +50,7 @@ def evaluate_segmentation(model: Any, dataset: Any, threshold_data: Any = None, 
                   if not np.isnan(iu)}
     if membranes and len(threshold_data):
         found |= membrane_measures(cells, [(result.probabilities[1], sample.label == 1) for sample, result in
-                                           predictions(model, threshold_data, quiet, **options)])
+                                           predictions(model, threshold_data, quiet=quiet, **options)])
     return found
 
 

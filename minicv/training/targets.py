@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..data import IGNORE, DataError
+from ..files import abbreviate
 from ..models.detection.base import Detector
 from ..models.detection.faster_rcnn import FasterRCNN
 from .detection import DetectionTask
@@ -99,5 +100,4 @@ def read_annotation(dataset: Any, i: int) -> tuple[np.ndarray, tuple[int, int], 
 def _class_names(dataset: Any, which: Sequence[bool]) -> str:
     """Return the names of the classes selected by ``which`` (K,), the first five."""
     names = [name for name, one in zip(dataset.class_names, which, strict=True) if one]
-    return f"class {names[0]!r}" if len(names) == 1 else (
-        f"the {len(names)} classes " + ", ".join(map(repr, names[:5])) + (", ..." if len(names) > 5 else ""))
+    return f"class {names[0]!r}" if len(names) == 1 else f"the {len(names)} classes {abbreviate(map(repr, names))}"

@@ -97,6 +97,18 @@ def test_a_wrong_command_line_is_code_2_and_one_line_that_names_the_help(run, ar
     assert error.startswith(f"{command}: ") and error.endswith(f"; see {command} -h\n")
 
 
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["trian"], "minicv: argument COMMAND: invalid choice: 'trian'; did you mean train?; see minicv -h\n"),
+    (["data", "chek", "voc:x"], "minicv data: argument check|download: invalid choice: 'chek'; did you mean check?; "),
+    (["train", "unet", *TINY, "--out", "x", "--optimizer", "adan"],
+     "minicv train: argument --optimizer: invalid choice: 'adan'; did you mean adam?; see minicv train -h\n"),
+    (["--backend", "gpu", "doctor"], "minicv: argument --backend: invalid choice: 'gpu'; there are: numpy, cupy; see "),
+])
+def test_the_nearest_choice_is_suggested_for_an_unknown_one(run, arguments, message):
+    code, _, error = run(*arguments)
+    assert code == 2 and error.startswith(message)
+
+
 @pytest.mark.parametrize(("arguments", "command"), [
     (["train", "unet", *TINY, "--out", "x", "--stepz", "3"], "minicv train"),
     (["gradcheck", "relu", "--stepz", "3"], "minicv gradcheck"), (["doctor", "--stepz", "3"], "minicv doctor"),
@@ -443,7 +455,7 @@ def test_gradcheck_of_an_unknown_operation(fails):
 
 LESSON = '''"""{title}"""
 from minicv.course.lessons import Lesson
-lesson = Lesson("{name}", __doc__)
+lesson = Lesson("{name}", __doc__, needs="label")
 print("quick", lesson.quick, "seed", lesson.seed, "data", lesson.data, flush=True)
 {more}
 lesson.finish()

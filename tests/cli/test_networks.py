@@ -8,6 +8,8 @@ import minicv
 from minicv import models, training
 from minicv.cli import main as cli
 from minicv.cli import networks
+from minicv.cli.commands import NetworkCommands
+from minicv.cli.detection import DetectionCommands
 from minicv.data import StreetScenes, read_image, read_label, write_png
 from minicv.data.files.rle import decode_rle
 from minicv.data.generated.shape_boxes import ShapeBoxes
@@ -45,6 +47,13 @@ def test_every_network_that_is_trained_has_commands_and_a_config():
         assert networks.commands_for(name).config_from_args(name, args).steps > 0
     with pytest.raises(UserError, match="the model 'vgg16' neither labels pixels nor finds objects"):
         networks.commands_for("vgg16")
+
+
+def test_commands_that_are_not_finished_cannot_be_made():
+    class Unfinished(DetectionCommands):
+        make_task = NetworkCommands.make_task
+    with pytest.raises(TypeError, match="abstract class Unfinished .*make_task"):
+        Unfinished()
 
 
 def config(name, *options):
@@ -278,7 +287,9 @@ def test_proposals_of_another_checkpoint(run, few_boxes, tmp_path):  # noqa: F81
     (["faster_rcnn", "--weight-map"], "--weight-map is not for faster_rcnn, which finds objects"),
     (["faster_rcnn", "--option", "short"], "--option short: must be NAME=VALUE with the value in JSON, as in min_size"),
     (["faster_rcnn", "--option", "roi_pooling=align"], "--option roi_pooling=align: text needs quotes: --option 'roi_"),
-    (["faster_rcnn", "--option", "shrot=3"], "--option shrot=3: faster_rcnn has no option shrot; it has backbone,"),
+    (["faster_rcnn", "--option", "x=3"], "--option x=3: faster_rcnn has no option x; there are: backbone,"),
+    (["faster_rcnn", "--option", "min_sise=3"],
+     "--option min_sise=3: faster_rcnn has no option min_sise; did you mean min_size?"),
     (["yolo", "--alternating"], "--alternating is not for yolo; it is for faster_rcnn and mask_rcnn"),
     (["fast_rcnn", "--proposals", "no.safetensors"], "no.safetensors: no such checkpoint"),
 ])

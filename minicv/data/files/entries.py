@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from ...files import abbreviate
 from ..errors import DataError
 
 LIMIT = 1e9
@@ -130,5 +131,4 @@ def short_repr(value: Any) -> str:
 
 def join_reprs(values: Iterable[Any]) -> str:
     """Return the reprs of the first five values, and the number of the others."""
-    values = list(values)
-    return ", ".join(map(short_repr, values[:5])) + (f" and {len(values) - 5} more" if len(values) > 5 else "")
+    return abbreviate(map(short_repr, values))
