@@ -154,7 +154,8 @@ def test_fcn_in_stages(run, fails, monkeypatch, tmp_path):  # noqa: F811
             np.testing.assert_allclose(after["score.weight"], before["score.weight"], atol=1e-6)
     assert (models.build("vgg16", width=8, batch_norm=True).state_dict()[key] != before[f"backbone.{key}"]).any()
     message = fails("train", "fcn32s", "--init-from", start, "--out", tmp_path / "x", *again)
-    assert message.startswith(f"--init-from {start}: FCN32s.load_state_dict: the state does not fit the model: ")
+    assert message.startswith(
+        f"--init-from {start}: FCN32s.load_state_dict: the state does not fit the model: unexpected")
     assert fails("train", "unet", "--init-from", start, "--out", tmp_path / "x", *again) == (
         "--init-from is not for unet; it is for the FCNs, DeconvNet, PSPNet and DeepLab")
     assert not (tmp_path / "x").exists()
@@ -286,7 +287,8 @@ def test_proposals_of_another_checkpoint(run, few_boxes, tmp_path):  # noqa: F81
     (["faster_rcnn", "--workers", "0"], "--workers 0: must be at least 1"),
     (["faster_rcnn", "--weight-map"], "--weight-map is not for faster_rcnn, which finds objects"),
     (["faster_rcnn", "--option", "short"], "--option short: must be NAME=VALUE with the value in JSON, as in min_size"),
-    (["faster_rcnn", "--option", "roi_pooling=align"], "--option roi_pooling=align: text needs quotes: --option 'roi_"),
+    (["faster_rcnn", "--option", "roi_pooling=align"],
+     "--option roi_pooling=align: text needs quotes: --option 'roi_pooling=\"align\"'"),
     (["faster_rcnn", "--option", "x=3"], "--option x=3: faster_rcnn has no option x; there are: backbone,"),
     (["faster_rcnn", "--option", "min_sise=3"],
      "--option min_sise=3: faster_rcnn has no option min_sise; did you mean min_size?"),

@@ -95,7 +95,8 @@ def test_on_the_strict_device():
 
 
 def test_wrong_thresholds():
-    with pytest.raises(ValueError, match="match_anchors: needs 0 <= negative_iou <= positive_iou <= 1, got 0.8"):
+    with pytest.raises(ValueError, match="match_anchors: needs 0 <= negative_iou <= positive_iou <= 1, got 0.8 "
+                                         "and 0.7"):
         match_anchors(truth, truth, 0.7, 0.8)
     with pytest.raises(ValueError, match=r"match_proposals: .*got background_iou \(0.1, 0.6\) and foreground_iou 0.5"):
         match_proposals(truth, truth, 0.5, (0.1, 0.6))

@@ -117,7 +117,8 @@ def test_batches():
 
 
 def test_errors_and_nothing_is_counted():
-    with pytest.raises(ValueError, match="BoundaryFScore: needs at least one class, .* got 2, -1 and 3"):
+    with pytest.raises(ValueError, match="BoundaryFScore: needs at least one class, and a tolerance and strip of at "
+                                         "least 0, got 2, -1 and 3"):
         BoundaryFScore(2, -1)
     measured = BoundaryFScore(2)
     for prediction, target, message in [

@@ -81,11 +81,13 @@ def test_nothing_of_a_size_is_nan_without_a_warning():
 
 
 def test_errors():
-    with pytest.raises(ValueError, match=r"ObjectSizeScores: needs at least one class, .* got 2, \(3, 3\)"):
+    with pytest.raises(ValueError, match=r"ObjectSizeScores: needs at least one class, rising edges, and things among "
+                                         r"the classes, got 2, \(3, 3\) and"):
         ObjectSizeScores(2, edges=(3, 3))
     with pytest.raises(ValueError, match=r"things among the classes, got 2, .* and \(2,\)"):
         ObjectSizeScores(2, things=(2,))
-    with pytest.raises(ValueError, match=r"ObjectSizeScores.update: prediction and target .* \(2, 2\) and \(3, 7\)"):
+    with pytest.raises(ValueError, match=r"ObjectSizeScores.update: prediction and target .* got \(2, 2\) and "
+                                         r"\(3, 7\)"):
         ObjectSizeScores(2).update(np.zeros((2, 2), int), TARGET)
     with pytest.raises(ValueError, match="ObjectSizeScores.update: target must be one image"):
         ObjectSizeScores(2).update(TARGET[None], TARGET[None])

@@ -165,7 +165,8 @@ def test_large_float32_layers_agree_with_pytorch():
     (((1, 3, 5, 5), (2, 3, 3, 3)), {"stride": None}, r"conv2d\(stride\) must be an integer of at least 1.*got None"),
     (((1, 3, 5, 5), (2, 3, 3, 3)), {"stride": 2.0}, r"conv2d\(stride\) must be an integer of at least 1.*got 2.0"),
     (((1, 3, 5, 5), (2, 3, 3, 3)), {"padding": -1}, r"conv2d\(padding\) must be an integer of at least 0"),
-    (((1, 3, 5, 5), (2, 3, 3, 3)), {"padding": "full"}, r"conv2d\(padding='full'\): use a number, a pair, 'valid' or"),
+    (((1, 3, 5, 5), (2, 3, 3, 3)), {"padding": "full"},
+     r"conv2d\(padding='full'\): use a number, a pair, 'valid' or 'same'"),
     (((1, 3, 5, 5), (2, 3, 3, 3)), {"padding": "same", "stride": 2}, r"conv2d\(padding='same'\) needs stride 1"),
     (((1, 3, 5, 5), (2, 3, 0, 3)), {}, r"conv2d: weight \(2, 3, 0, 3\) has an empty kernel"),
 ])

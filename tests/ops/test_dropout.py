@@ -73,7 +73,8 @@ def test_any_shape(shape, p):
 
 def test_errors():
     for p in (-0.1, 1.5):
-        with pytest.raises(ValueError, match=rf"dropout\(p={p}\) must lie in \[0, 1\]: it is the probability"):
+        with pytest.raises(ValueError, match=rf"dropout\(p={p}\) must lie in \[0, 1\]: it is the probability "
+                                             "of a zero"):
             dropout(Tensor(ONES), p)
     with pytest.raises(ValueError, match=r"dropout2d: input must be \(N, C, H, W\), got \(3, 4\)"):
         dropout2d(Tensor(np.ones((3, 4))))

@@ -195,7 +195,8 @@ A, B = Tensor(np.ones((2, 3))), Tensor(np.ones((4,)))
     (lambda: F.where(strict.ones(3, dtype=bool), A, 0.0), TypeError, "where: condition lies on strict, input on numpy"),
     (lambda: F.pow(A, A), TypeError, r"pow\(exponent\) must be a number, got Tensor"),
     (lambda: F.clamp(A, "0"), TypeError, r"clamp\(min\) must be a number or a Tensor, got '0'"),
-    (lambda: A.astype("numbers"), TypeError, r"astype\(dtype='numbers'\): use the name of a dtype of floats"),
+    (lambda: A.astype("numbers"), TypeError,
+     r"astype\(dtype='numbers'\): use the name of a dtype of floats, integers or bool, such as 'float32'"),
     (lambda: F.add(A, Tensor(np.ones(3, np.float32))), TypeError, r"Add: .* a: float64 on numpy, b: float32 on numpy"),
 ])
 def test_errors(call, error, message):

@@ -352,7 +352,8 @@ def test_many_boxes_and_channels():
     (boxes([0, 1, 1, 1e9, 2]), {}, r"{}: box 0 is NaN, infinite or too far away"),
     (boxes([0, 1, 1, 2, 2]), {"spatial_scale": 0}, r"{}\(spatial_scale=0\) must be a positive number"),
     (boxes([0, 1, 1, 2, 2]), {"output_size": 0}, r"{}\(output_size\) must be an integer of at least 1"),
-    (boxes([0, 1, 1, 2, 2]), {"output_size": (7, 7, 7)}, r"{}\(output_size\) must be an integer of at least 1"),
+    (boxes([0, 1, 1, 2, 2]), {"output_size": (7, 7, 7)},
+     r"{}\(output_size\) must be an integer of at least 1, or a pair of them"),
 ])
 def test_errors(pool, given_boxes, options, message):
     with pytest.raises(ValueError, match=message.format(pool.__name__)):

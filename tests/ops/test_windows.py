@@ -17,7 +17,8 @@ def test_errors_of_both(op):
         op(x, 2, (1, 2, 3))
     with pytest.raises(ValueError, match=rf"{name}\(padding=\(0, 2\)\) is more than half of the kernel, 2x3"):
         op(x, (2, 3), padding=(0, 2))
-    with pytest.raises(ValueError, match=f"{name}: a window of 7 pixels does not fit into 4 pixels and a padding"):
+    with pytest.raises(ValueError, match=f"{name}: a window of 7 pixels does not fit into 4 pixels and a padding "
+                                         "of 1; use a smaller"):
         op(x, 7, padding=1)
     with pytest.raises(ValueError, match=rf"{name}: input must be \(N, C, H, W\).*got \(4, 5\)"):
         op(Tensor(np.zeros((4, 5))), 2)

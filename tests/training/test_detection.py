@@ -169,7 +169,8 @@ def test_damaged_proposals_are_named(tmp_path):
     at = content.index(np.float32([5, 4]).tobytes())
     for damaged in (content[:-1], content[:at] + b"\1" + content[at + 1:], b""):  # the second: another number
         path.write_bytes(damaged)
-        with pytest.raises(DataError, match=rf"{path.name}: damaged proposals .*; remove the file to have them"):
+        with pytest.raises(DataError, match=rf"{path.name}: damaged proposals .*; remove the file to have them "
+                                            "computed again"):
             CachedProposals(lambda image: None, tmp_path)(image)
     np.savez(path, boxes=np.zeros(4, np.float32))
     with pytest.raises(DataError, match="it holds float32 .4,."):

@@ -314,7 +314,7 @@ def test_what_cannot_be_resumed_is_refused(tmp_path, whole):
             np.testing.assert_array_equal(value, before[name])
         return str(error.value).removeprefix(f"{job.last_path}: ")
 
-    assert message(run(tmp_path)).startswith("no such checkpoint; ")
+    assert message(run(tmp_path)) == "no such checkpoint; minicv train ... --out DIR writes DIR/last.safetensors"
     wider = Run(training(width=5), whole, {"data": "cells"}, quiet=True)
     assert message(wider) == ("this run was started with model width 4, not width 5; continue it with the same, or "
                               "choose another --out")

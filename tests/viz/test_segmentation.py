@@ -96,7 +96,8 @@ def test_large_regions_carry_their_number():
 def test_a_sheet_of_maps_that_do_not_fit():
     image, label = np.zeros((3, 4, 6)), np.zeros((4, 6), int)
     for maps in ([label, label], [label.T]):
-        with pytest.raises(ValueError, match="segmentation_sheet: 'net' needs a label map of its size for each"):
+        with pytest.raises(ValueError, match="segmentation_sheet: 'net' needs a label map of its size for each "
+                                             "image"):
             segmentation_sheet([image], {"truth": [label], "net": maps}, ["a"])
 
 
@@ -107,7 +108,8 @@ def test_confusion_picture_by_hand():
     assert texts == ["100", "25", "75", "75.0", "92", "25.0", "75", "0.0", "-", "pixels\n%", "IU\n%"]
     assert [tick.get_text() for tick in ax.get_yticklabels()] == ["a", "b", "c"]
     np.testing.assert_array_equal(ax.images[0].get_array(), [[100, 0, 0], [25, 75, 0], [0, 0, 0]])
-    with pytest.raises(ValueError, match=r"draw_confusion_matrix: needs pixels, and 2 x 2 numbers for 2 names"):
+    with pytest.raises(ValueError, match=r"draw_confusion_matrix: needs pixels, and 2 x 2 numbers for 2 names, got "
+                                         r"\(3, 3\)"):
         draw_confusion_matrix(np.ones((3, 3)), ["a", "b"])
     with pytest.raises(ValueError, match="draw_confusion_matrix: needs pixels"):
         draw_confusion_matrix(np.zeros((2, 2)), ["a", "b"])

@@ -32,6 +32,6 @@ def test_draw_unet_writes_channels_and_sides():
     numbers = [int(text.get_text()) for text in ax.texts if text.get_text()]
     assert numbers == [n for m in maps for n in (m.channels, m.side)]
     assert len(ax.patches) == len(maps) + 1  # a box each, and one for the copied half
-    with pytest.raises(ValueError, match="draw_unet: unknown made_by \\['pooling'\\]; use 'input'"):
+    with pytest.raises(ValueError, match="draw_unet: unknown made_by \\['pooling'\\]; use 'input', 'conv'"):
         draw_unet([FeatureMap(0, 8, 1, "pooling")])
     plt.close("all")

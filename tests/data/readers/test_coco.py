@@ -150,7 +150,8 @@ def test_an_object_without_an_outline(root, missing):
     things = [bare, annotation((7, 1, 2, 3), id=8, image_id=2, segmentation=OTHER)]
     content = {"images": images, "annotations": things, "categories": [{"id": 3, "name": "car"}]}
     write(root, text=json.dumps(content))
-    with pytest.warns(DataWarning, match=r"b\.png: none of its 1 objects has an outline, although"):
+    with pytest.warns(DataWarning, match=r"b\.png: none of its 1 objects has an outline, although other images have "
+                                           "some; kept without masks"):
         first, second = CocoDetection(root, "val")
     assert first.boxes.tolist() == [[2, 1, 6, 4]] and first.masks is None
     np.testing.assert_array_equal(second.masks, [OTHER_MASK])
@@ -200,13 +201,19 @@ def refused(root, message, images=(IMAGE,), categories=(CAR,), annotations=()):
 
 
 def test_identifiers_must_be_unique(root):
-    refused(root, r"categories\[1\] \(id 3\): has the same id as categories\[0\] .*, 3; each", categories=[CAR, CAR])
-    refused(root, r"categories\[1\] \(id 3\.0\): has the same id .*, 3", categories=[CAR, {"id": 3.0, "name": "dog"}])
-    refused(root, r"categories\[1\] \(id 4\): has the same name .* 'car'", categories=[CAR, {"id": 4, "name": "car"}])
-    refused(root, r"categories\[1\] \(id 4\): has the same name .* 'car'", categories=[CAR, {"id": 4, "name": " car"}])
-    refused(root, r"images\[1\] \(id 1\): has the same id .*, 1;", images=[IMAGE, {**IMAGE, "file_name": "c.png"}])
-    refused(root, r"images\[1\] \(id 2\): has the same file_name as .*, 'b\.png'", images=[IMAGE, {**IMAGE, "id": 2}])
-    refused(root, r"images\[1\].* has the same file_name", images=[{**IMAGE, "id": 2, "file_name": "./b.png"}, IMAGE])
+    car, image = r"categories\[0\] \(id 3\)", r"images\[0\] \(id 1\)"
+    refused(root, rf"categories\[1\] \(id 3\): has the same id as {car}, 3; each needs its own", categories=[CAR, CAR])
+    refused(root, rf"categories\[1\] \(id 3\.0\): has the same id as {car}, 3; each needs its own",
+            categories=[CAR, {"id": 3.0, "name": "dog"}])
+    for name in ("car", " car"):
+        refused(root, rf"categories\[1\] \(id 4\): has the same name as {car}, 'car'; each needs its own",
+                categories=[CAR, {"id": 4, "name": name}])
+    refused(root, rf"images\[1\] \(id 1\): has the same id as {image}, 1; each needs its own",
+            images=[IMAGE, {**IMAGE, "file_name": "c.png"}])
+    refused(root, rf"images\[1\] \(id 2\): has the same file_name as {image}, 'b\.png'; each needs its own",
+            images=[IMAGE, {**IMAGE, "id": 2}])
+    refused(root, r"images\[1\] \(id 1\): has the same file_name as images\[0\] \(id 2\), 'b\.png'; each needs its own",
+            images=[{**IMAGE, "id": 2, "file_name": "./b.png"}, IMAGE])
 
 
 def test_annotations_with_one_id_are_kept_and_told(root):
@@ -274,7 +281,8 @@ def test_the_file_of_a_split(root):
     (root / "annotations/instances_val2014.json").write_text("{}")
     assert len(CocoDetection(root, "val")) == 1
     (root / "annotations/instances_val.json").rename(root / "annotations/instances_val2017.json")
-    with pytest.raises(DataError, match=r"instances_val2017\.json: a second file for the split 'val', besides"):
+    with pytest.raises(DataError, match=r"instances_val2017\.json: a second file for the split 'val', besides "
+                                        r"instances_val2014\.json; move one away"):
         CocoDetection(root, "val")
 
 

@@ -81,7 +81,8 @@ CAT = f"<object><name>cat</name>{BOX}</object>"
 
 @pytest.mark.parametrize("content, message", [
     ('<annotations><image name="a"><box label="cat" xtl="1"/></image></annotations>', "its root is <annotations>"),
-    ('<svg xmlns="http://www.w3.org/2000/svg"/>', "its root is <{http://www.w3.org/2000/svg}svg>, not"),
+    ('<svg xmlns="http://www.w3.org/2000/svg"/>',
+     "its root is <{http://www.w3.org/2000/svg}svg>, not <annotation>; export it as PASCAL VOC"),
     ('<project><modelVersion>4.0.0</modelVersion></project>', "its root is <project>"),
     (f'<annotation xmlns="http://example.org">{CAT}</annotation>', "its root is <{http://example.org}annotation>"),
     (f"<Annotation>{CAT}</Annotation>", "its root is <Annotation>"),
@@ -96,7 +97,8 @@ CAT = f"<object><name>cat</name>{BOX}</object>"
     (f"<annotation>{SIZE}<object><name>cat</name><polygon><pt><x>1</x></pt></polygon></object></annotation>",
      "a cat without a <bndbox>; polygons alone are not read"),
     (f"<annotation>{SIZE}{SIZE}{CAT}</annotation>", "annotation: <size> occurs 2 times"),
-    (f"<annotation>{SIZE}<object><name>cat</name>{BOX}{BOX}</object></annotation>", "[0]: <bndbox> occurs 2 times"),
+    (f"<annotation>{SIZE}<object><name>cat</name>{BOX}{BOX}</object></annotation>",
+     "object[0]: <bndbox> occurs 2 times; keep one"),
     (f"<annotation>{SIZE}<object><name>cat</name><name>dog</name>{BOX}</object></annotation>", "<name> occurs 2 times"),
     (f"<annotation>{SIZE}<object>{BOX}</object></annotation>", "object[0]: <name> must be text"),
     (f"<annotation>{SIZE}<object><name> </name>{BOX}</object></annotation>", "object[0]: <name> must be text"),

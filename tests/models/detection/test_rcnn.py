@@ -161,10 +161,10 @@ def test_after_the_training_loop_the_svms_are_trained_too(name, capsys):
     proposer, options = NearObjects(data, 3, 10), {"min_size": 48, "max_size": 48} if name == "sppnet" else SMALL
     minicv.seed(0)
     model = models.build(name, num_classes=2, **options)
-    assert finish_training(model, data, proposer)
+    assert finish_training(model, data, proposer) is True
     assert model.svm_weight.any() and model.box_bias.any()
     boxes = sum(len(proposer(data[i].image)) + len(data[i].boxes) for i in range(3))
     assert f"features of {boxes} boxes in " in capsys.readouterr().out
     finish_training(model, data, proposer, quiet=True)
     assert not capsys.readouterr().out
-    assert not finish_training(models.build("fast_rcnn"), data, proposer)
+    assert finish_training(models.build("fast_rcnn"), data, proposer) is False

@@ -311,7 +311,7 @@ def test_predictions_are_in_pixels_of_images_of_any_size():
     ({"layers": "x4"}, r"YOLO\(layers\): 'x4' is neither"),
     ({"image_size": 14}, r"YOLOConfig\(image_size=14\): the layers make an image 4 times smaller, so the size must "
                        "be a multiple of that, such as 12"),
-    ({"boxes_per_cell": 0}, r"boxes_per_cell=0\): each must be at least 1"),
+    ({"boxes_per_cell": 0}, r"^YOLOConfig\(boxes_per_cell=0\): each must be at least 1"),
 ])
 def test_options_that_do_not_work(options, message):
     with pytest.raises(ValueError, match=message):
