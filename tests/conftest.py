@@ -23,6 +23,44 @@ def real_data() -> pathlib.Path:
     return folder
 
 
+@pytest.fixture
+def run(capsys):
+    """run(arguments...) -> (exit code, standard output, standard error) of the command, in this process."""
+    from minicv import backend
+    from minicv.cli import main as cli
+
+    def call(*arguments):
+        try:
+            code = cli.main([str(argument) for argument in arguments])
+        except SystemExit as stop:  # argparse
+            code = stop.code
+        assert backend.current_device() == "numpy"
+        return code, *capsys.readouterr()
+    return call
+
+
+@pytest.fixture
+def fails(run):
+    """fails(arguments...) -> the message: exit code 2, one line on standard error that names the command."""
+    def call(*arguments):
+        code, _, error = run(*arguments)
+        assert code == 2
+        assert error.startswith(f"minicv {arguments[0]}: ") and error.count("\n") == 1 and error.endswith("\n"), error
+        return error[len(f"minicv {arguments[0]}: "):-1]
+    return call
+
+
+@pytest.fixture
+def few_images(monkeypatch):
+    """``--data cells`` and ``--data shape-boxes``: two small images instead of thirty or a hundred large ones."""
+    from minicv import data
+    small = {"cells": {"count": 2, "size": 36}, "shape-boxes": {"count": 2, "size": 48}}
+
+    def few(spec, split="train", original=data.open_dataset):
+        return original(spec, split, **small.get(spec, {}))
+    monkeypatch.setattr(data, "open_dataset", few)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """``pytest -m gpu`` without CuPy says so once per test, instead of failing."""
     if item.get_closest_marker("gpu"):

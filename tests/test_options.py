@@ -18,7 +18,6 @@ from minicv.cli import networks, train
 from minicv.data import Cells, StreetScenes
 from minicv.data.generated.shape_boxes import ShapeBoxes
 from minicv.errors import UserError
-from tests.cli.test_main import fails, run  # noqa: F401 - fixtures
 
 # Of each option what it changes: "config", numbers of the training; "model", the network; "command", something that
 # every network has (files, messages, threads, the data), tested with the command; or what decides if it is refused.
@@ -161,7 +160,7 @@ def test_train_uses_or_refuses_each_option(built, monkeypatch, name, data):
     (["--freeze-bn"], "--freeze-bn is not for this unet, which has no batch norm"),
     (["--no-freeze-bn"], "--no-freeze-bn is not for this unet, which has no batch norm"),
 ])
-def test_options_that_exclude_each_other(fails, monkeypatch, tmp_path, arguments, message):  # noqa: F811
+def test_options_that_exclude_each_other(fails, monkeypatch, tmp_path, arguments, message):
     monkeypatch.setattr(minicv.data, "open_dataset", lambda spec, split="train": DATA["cells"])
     assert fails("train", "unet", "--data", "cells", "--out", tmp_path / "x", "--steps", 1, *arguments) == message
     assert not (tmp_path / "x").exists()

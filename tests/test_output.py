@@ -21,7 +21,6 @@ from minicv.data import Cells, StreetScenes
 from minicv.files import to_json
 from minicv.ops.activation import ReLU
 from minicv.training import save_checkpoint
-from tests.cli.test_main import fails, run  # noqa: F401 - fixtures
 
 
 def command(*arguments, **environment):
@@ -66,7 +65,7 @@ def test_json_is_strict(value, text):
     assert to_json(value) == text
 
 
-def test_evaluate_says_null_where_nothing_is_measured(run, monkeypatch, tmp_path):  # noqa: F811
+def test_evaluate_says_null_where_nothing_is_measured(run, monkeypatch, tmp_path):
     class Void(StreetScenes):
         def __getitem__(self, index):
             sample = super().__getitem__(index)
@@ -87,7 +86,7 @@ def test_evaluate_says_null_where_nothing_is_measured(run, monkeypatch, tmp_path
     (["cell", "background"], "the checkpoint has cell, background, the data set background, cell"),
     (["sky", "cell"], "only the checkpoint has sky; only the data set has background"),
     ([f"c{i}" for i in range(9)], "only the checkpoint has c0, c1, c2, c3, c4 and 4 more; only the data set has")])
-def test_evaluate_compares_class_names(fails, tmp_path, classes, message):  # noqa: F811
+def test_evaluate_compares_class_names(fails, tmp_path, classes, message):
     checkpoint = tmp_path / "m.safetensors"
     save_checkpoint(checkpoint, models.build("unet", width=2, num_classes=len(classes)), classes=classes)
     said = fails("evaluate", "--checkpoint", checkpoint, "--data", "cells")
@@ -96,7 +95,7 @@ def test_evaluate_compares_class_names(fails, tmp_path, classes, message):  # no
     assert message in said
 
 
-def test_evaluate_compares_counts_and_channels_where_there_are_no_names(fails, tmp_path):  # noqa: F811
+def test_evaluate_compares_counts_and_channels_where_there_are_no_names(fails, tmp_path):
     checkpoint = tmp_path / "m.safetensors"
     save_checkpoint(checkpoint, models.build("unet", width=2, num_classes=5))
     assert "knows 5 classes, and cells has 2: background, cell" in fails(
@@ -106,7 +105,7 @@ def test_evaluate_compares_counts_and_channels_where_there_are_no_names(fails, t
         "evaluate", "--checkpoint", checkpoint, "--data", "cells")
 
 
-def test_evaluate_opens_the_split_train_of_membranes_only(run, monkeypatch, tmp_path):  # noqa: F811
+def test_evaluate_opens_the_split_train_of_membranes_only(run, monkeypatch, tmp_path):
     """Two classes alone make no membranes: such a set has its classes' IU instead."""
     class Plain:
         num_classes, class_names, upright = 2, ("background", "cell"), False
@@ -144,7 +143,7 @@ def test_a_programming_error_shows_its_traceback_and_note(monkeypatch):
     assert error.value.__notes__[-1].startswith("minicv summary: this is an error in minicv itself")
 
 
-def test_gradcheck_shows_where_an_operation_raised(run, monkeypatch):  # noqa: F811
+def test_gradcheck_shows_where_an_operation_raised(run, monkeypatch):
     def broken(ctx, x):
         return np.zeros(3) + np.zeros(4)
     monkeypatch.setattr(ReLU, "forward", broken)
@@ -161,7 +160,7 @@ def test_a_warning_is_one_line(capsys, monkeypatch):
     assert capsys.readouterr().err == "minicv doctor: warning: look out\n"
 
 
-def test_images_are_read_before_a_training(fails, run, tmp_path, monkeypatch):  # noqa: F811
+def test_images_are_read_before_a_training(fails, run, tmp_path, monkeypatch):
     """One that is damaged ends it before the first step, or, with --no-check, when its turn comes."""
     root = tmp_path / "set"
     for folder in ("image", "label"):

@@ -23,38 +23,6 @@ from minicv.training import SegmentationConfig, load_checkpoint, save_checkpoint
 from minicv.viz import render_segmentation
 
 
-@pytest.fixture
-def run(capsys):
-    """run(arguments...) -> (exit code, standard output, standard error) of the command, in this process."""
-    def call(*arguments):
-        try:
-            code = cli.main([str(argument) for argument in arguments])
-        except SystemExit as stop:  # argparse
-            code = stop.code
-        assert minicv.backend.current_device() == "numpy"
-        return code, *capsys.readouterr()
-    return call
-
-
-@pytest.fixture
-def fails(run):
-    """fails(arguments...) -> the message: exit code 2, one line on standard error that names the command."""
-    def call(*arguments):
-        code, _, error = run(*arguments)
-        assert code == 2
-        assert error.startswith(f"minicv {arguments[0]}: ") and error.count("\n") == 1 and error.endswith("\n"), error
-        return error[len(f"minicv {arguments[0]}: "):-1]
-    return call
-
-
-@pytest.fixture
-def few_cells(monkeypatch):
-    """``--data cells``: two small images instead of thirty large ones."""
-    def few(spec, split="train", original=minicv.data.open_dataset):
-        return original(spec, split, **({"count": 2, "size": 36} if spec == "cells" else {}))
-    monkeypatch.setattr(minicv.data, "open_dataset", few)
-
-
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     path = tmp_path_factory.mktemp("run") / "model.safetensors"
@@ -174,7 +142,7 @@ def test_as_a_program():
 
 # --------------------------------------------------------------------------------------------------------------- train
 
-def test_train(run, few_cells, tmp_path):
+def test_train(run, few_images, tmp_path):
     out = tmp_path / "new" / "folder"
     code, text, error = run("train", "unet", *TINY, "--out", out)
     assert (code, error) == (0, "")
@@ -194,7 +162,7 @@ def test_train(run, few_cells, tmp_path):
                             "options": {"num_classes": 2, "in_channels": 1, "width": 4}}
 
 
-def test_train_options_reach_the_config(run, few_cells, tmp_path):
+def test_train_options_reach_the_config(run, few_images, tmp_path):
     code, _, _ = run("train", "unet", *TINY, "--out", tmp_path, "--preset", "paper", "--width", "1", "--lr", "0.5",
                      "--elastic", "0", "--weight-map", "--seed", "3")
     assert code == 0
@@ -204,7 +172,7 @@ def test_train_options_reach_the_config(run, few_cells, tmp_path):
         steps=3, lr=0.5, schedule="constant", tile=20, elastic=0.0, weight_map=True, seed=3)
 
 
-def test_train_is_reproducible_by_seed(run, few_cells, tmp_path):
+def test_train_is_reproducible_by_seed(run, few_images, tmp_path):
     def weights(seed, name):
         assert run("train", "unet", *TINY, "--out", tmp_path / name, "--seed", seed)[0] == 0
         return load_checkpoint(tmp_path / name / "last.safetensors")[0].state_dict()
@@ -215,7 +183,7 @@ def test_train_is_reproducible_by_seed(run, few_cells, tmp_path):
     assert any((value != other[name]).any() for name, value in one.items())
 
 
-def test_train_shows_a_bar_unless_quiet(run, few_cells, tmp_path):
+def test_train_shows_a_bar_unless_quiet(run, few_images, tmp_path):
     _, _, error = run("train", "unet", *TINY[:-1], "--out", tmp_path)
     assert "3/3" in error and "loss=" in error
 
@@ -238,13 +206,13 @@ def test_train_shows_a_bar_unless_quiet(run, few_cells, tmp_path):
     (["--lr", "-1"], "--lr -1.0: must be at least 0"),
     (["--lr", "1e30", "--steps", "20"], "the loss became "),
 ])
-def test_train_errors(fails, few_cells, tmp_path, options, message):
+def test_train_errors(fails, few_images, tmp_path, options, message):
     out = tmp_path / "out"
     assert fails("train", "unet", *TINY, "--out", out, *options).startswith(message)
     assert not out.exists() or not list(out.iterdir())
 
 
-def test_train_does_not_write_over_a_file(fails, few_cells, tmp_path):
+def test_train_does_not_write_over_a_file(fails, few_images, tmp_path):
     (tmp_path / "out").write_text("mine")
     assert "is a file, not a folder" in fails("train", "unet", *TINY, "--out", tmp_path / "out")
     assert (tmp_path / "out").read_text() == "mine"
@@ -256,7 +224,7 @@ MEASURES = ["pixel_accuracy", "mean_accuracy", "mean_iu", "frequency_weighted_iu
             "threshold", "rand_f_score", "warping_error"]
 
 
-def test_evaluate(run, few_cells, checkpoint):
+def test_evaluate(run, few_images, checkpoint):
     code, out, error = run("evaluate", "--checkpoint", checkpoint, "--data", "cells", "--json")
     assert (code, error) == (0, "")
     result = json.loads(out)
@@ -271,7 +239,7 @@ def test_evaluate(run, few_cells, checkpoint):
         assert float(value) == pytest.approx(result[name], abs=2e-3)
 
 
-def test_evaluate_errors(fails, few_cells, checkpoint, tmp_path):
+def test_evaluate_errors(fails, few_images, checkpoint, tmp_path):
     missing = tmp_path / "no.safetensors"
     assert fails("evaluate", "--checkpoint", missing, "--data", "cells") == (
         f"{missing}: no such checkpoint; minicv train ... --out DIR writes DIR/last.safetensors")
@@ -354,7 +322,7 @@ def checkpoint_of_another_model(checkpoint, path):
 
 @pytest.mark.parametrize("make", [damaged_checkpoint, truncated_checkpoint, image_as_checkpoint, missing_checkpoint,
                                   checkpoint_of_another_model])
-def test_a_checkpoint_that_cannot_be_used_is_named_and_nothing_is_written(fails, few_cells, checkpoint, image_file,
+def test_a_checkpoint_that_cannot_be_used_is_named_and_nothing_is_written(fails, few_images, checkpoint, image_file,
                                                                           tmp_path, monkeypatch, make):
     monkeypatch.setitem(models.MODELS, "classifier", "classifier:Classifier")
     original = models.model_class

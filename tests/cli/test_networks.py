@@ -16,19 +16,10 @@ from minicv.data.generated.shape_boxes import ShapeBoxes
 from minicv.detection import Detections
 from minicv.errors import UserError
 from minicv.training import load_checkpoint, save_checkpoint
-from tests.cli.test_main import fails, run  # noqa: F401 - fixtures
 from tests.models.detection.learning import PROPOSING, TINY
 
 OPTIONS = [f"--option={name}={json.dumps(value)}" for name, value in
            {**TINY, **PROPOSING, "allowed_border": 1e9, "mask_width": 4}.items() if name != "num_classes"]
-
-
-@pytest.fixture
-def few_boxes(monkeypatch):
-    """``--data shape-boxes``: two small images instead of a hundred."""
-    def few(spec, split="train", original=minicv.data.open_dataset):
-        return original(spec, split, **({"count": 2, "size": 48} if spec == "shape-boxes" else {}))
-    monkeypatch.setattr(minicv.data, "open_dataset", few)
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +89,7 @@ def test_options_of_training_that_do_not_fit(options, message):
         config("unet", *options)
 
 
-def test_train_evaluate_predict(run, few_boxes, tmp_path):  # noqa: F811 - the fixture
+def test_train_evaluate_predict(run, few_images, tmp_path):
     out = tmp_path / "run"
     code, text, error = run("train", "mask_rcnn", "--data", "shape-boxes", "--out", out, "--steps", 2, "--optimizer",
                             "adam",
@@ -115,7 +106,7 @@ def test_train_evaluate_predict(run, few_boxes, tmp_path):  # noqa: F811 - the f
 
 
 @pytest.mark.parametrize("name", models.names("segmentation"))
-def test_networks_that_label_pixels(run, monkeypatch, tmp_path, name):  # noqa: F811
+def test_networks_that_label_pixels(run, monkeypatch, tmp_path, name):
     """All three commands, with the compact preset and the paper's config but for the batch; odd sides."""
     def few(spec, split="train"):
         return StreetScenes(2, (37, 50), len(split))
@@ -136,7 +127,7 @@ def test_networks_that_label_pixels(run, monkeypatch, tmp_path, name):  # noqa: 
     assert labels.shape == (37, 50) and labels.max() < 9
 
 
-def test_fcn_in_stages(run, fails, monkeypatch, tmp_path):  # noqa: F811
+def test_fcn_in_stages(run, fails, monkeypatch, tmp_path):
     """FCN-32s from a classifier, FCN-16s from that, ... (sec. 4.2); a step at a rate of nearly 0 changes nothing."""
     monkeypatch.setattr(minicv.data, "open_dataset", lambda spec, split="train": StreetScenes(2, 40))
     minicv.seed(1)
@@ -171,7 +162,7 @@ def options_of(**options):
     ("sppnet", {k: v for k, v in TINY.items() if k not in ("roi_size", "num_classes")}),
     ("fast_rcnn", {k: v for k, v in TINY.items() if k != "num_classes"}),
     ("yolo", {"layers": "3x4 max 3x5 max", "image_size": 24, "hidden": 8})])
-def test_networks_that_search_and_yolo(run, few_boxes, tmp_path, name, options):  # noqa: F811
+def test_networks_that_search_and_yolo(run, few_images, tmp_path, name, options):
     """All three commands; proposals by selective search are made once for each image and kept beside the weights."""
     out = tmp_path / "run"
     code, text, error = run("train", name, "--data", "shape-boxes", "--out", out, "--steps", 2, "--batch", 2,
@@ -194,7 +185,7 @@ def test_networks_that_search_and_yolo(run, few_boxes, tmp_path, name, options):
 
 @pytest.mark.parametrize(("name", "options", "sure"), [
     ("faster_rcnn", {}, 0.5), ("sppnet", {}, 0.0), ("sppnet", {"svm": False}, 0.5), ("yolo", {}, 0.25)])
-def test_predict_writes_what_a_network_is_sure_of(run, monkeypatch, tmp_path, name, options, sure):  # noqa: F811
+def test_predict_writes_what_a_network_is_sure_of(run, monkeypatch, tmp_path, name, options, sure):
     model = models.build(name, **options)
     assert model.display_score == sure
     found = Detections(np.tile(np.array([[1, 2, 30, 40]], np.float32), (2, 1)),
@@ -209,13 +200,13 @@ def test_predict_writes_what_a_network_is_sure_of(run, monkeypatch, tmp_path, na
         assert len(json.loads((tmp_path / "p" / "a.json").read_text())["objects"]) == count
 
 
-def test_a_run_goes_on(run, few_boxes, tmp_path):  # noqa: F811
+def test_a_run_goes_on(run, few_images, tmp_path):
     again = ["train", "faster_rcnn", "--data", "shape-boxes", "--quiet", *OPTIONS[:-1]]
     assert run(*again, "--out", tmp_path / "a", "--steps", 2)[0] == 0
     assert run(*again, "--out", tmp_path / "a", "--steps", 2, "--resume")[0] == 0
 
 
-def test_alternating_training(run, fails, few_boxes, monkeypatch, tmp_path):  # noqa: F811
+def test_alternating_training(run, fails, few_images, monkeypatch, tmp_path):
     """Four trainings; stopped in the third, it goes on there, and ends as if it had not been stopped."""
     again = ["train", "faster_rcnn", "--data", "shape-boxes", "--alternating", "--steps", 2, "--quiet", *OPTIONS[:-1]]
     code, text, error = run(*again, "--out", tmp_path / "a")
@@ -245,7 +236,7 @@ def test_alternating_training(run, fails, few_boxes, monkeypatch, tmp_path):  # 
         "--alternating makes its own proposals; leave out --proposals")
 
 
-def test_predict_writes_json_and_an_image(run, checkpoint, tmp_path):  # noqa: F811
+def test_predict_writes_json_and_an_image(run, checkpoint, tmp_path):
     image = ShapeBoxes(1, (40, 60))[0].image
     write_png(tmp_path / "a.png", image)
     out = tmp_path / "out"
@@ -265,7 +256,7 @@ def test_predict_writes_json_and_an_image(run, checkpoint, tmp_path):  # noqa: F
     assert json.loads((out / "a.json").read_text())["objects"] == []
 
 
-def test_proposals_of_another_checkpoint(run, few_boxes, tmp_path):  # noqa: F811
+def test_proposals_of_another_checkpoint(run, few_images, tmp_path):
     rpn = tmp_path / "rpn" / "last.safetensors"
     assert run("train", "faster_rcnn", "--data", "shape-boxes", "--out", rpn.parent, "--steps", 1, "--quiet",
                *OPTIONS[:-1])[0] == 0
@@ -295,7 +286,7 @@ def test_proposals_of_another_checkpoint(run, few_boxes, tmp_path):  # noqa: F81
     (["yolo", "--alternating"], "--alternating is not for yolo; it is for faster_rcnn and mask_rcnn"),
     (["fast_rcnn", "--proposals", "no.safetensors"], "no.safetensors: no such checkpoint"),
 ])
-def test_errors(fails, few_boxes, tmp_path, arguments, message):  # noqa: F811
+def test_errors(fails, few_images, tmp_path, arguments, message):
     assert fails("train", *arguments, "--data", "shape-boxes", "--out", tmp_path / "x").startswith(message)
 
 
@@ -306,7 +297,7 @@ def test_errors(fails, few_boxes, tmp_path, arguments, message):  # noqa: F811
     ("faster_rcnn", "cells",
      "finds objects and needs a box around every object, as in shape-boxes, bccd:PATH or coco:PATH"),
 ])
-def test_a_data_set_of_another_kind_is_refused(fails, tmp_path, model, spec, needs):  # noqa: F811
+def test_a_data_set_of_another_kind_is_refused(fails, tmp_path, model, spec, needs):
     assert fails("train", model, "--data", spec, "--out", tmp_path / "x").startswith(
         f"--data {spec} is not for {model}, which {needs}")
     assert not (tmp_path / "x").exists()
@@ -315,7 +306,7 @@ def test_a_data_set_of_another_kind_is_refused(fails, tmp_path, model, spec, nee
 @pytest.mark.parametrize(("name", "does", "options"), [
     ("unet", "labels pixels", [["--proposals", "a.safetensors"]]),
     ("yolo", "finds objects", [["--tile", "64"], ["--average"]])])
-def test_options_of_another_kind_are_not_passed_over(fails, tmp_path, name, does, options):  # noqa: F811
+def test_options_of_another_kind_are_not_passed_over(fails, tmp_path, name, does, options):
     save_checkpoint(tmp_path / "m.safetensors", models.build(name))
     predict = ["predict", "--checkpoint", tmp_path / "m.safetensors", "--out", tmp_path / "out", tmp_path / "a.png"]
     evaluate = ["evaluate", "--checkpoint", tmp_path / "m.safetensors", "--data", "cells"]
@@ -327,6 +318,6 @@ def test_options_of_another_kind_are_not_passed_over(fails, tmp_path, name, does
     assert not (tmp_path / "out").exists()
 
 
-def test_a_checkpoint_is_not_measured_on_a_data_set_of_another_kind(fails, checkpoint):  # noqa: F811
+def test_a_checkpoint_is_not_measured_on_a_data_set_of_another_kind(fails, checkpoint):
     assert fails("evaluate", "--checkpoint", checkpoint, "--data", "cells").startswith(
         "--data cells is not for mask_rcnn, which finds objects and needs a box")

@@ -7,7 +7,6 @@ from minicv.data import Cells, Sample
 from minicv.data.generated.street_scenes import StreetScenes
 from minicv.training import SegmentationConfig, SegmentationTask, load_checkpoint, train_segmentation
 from minicv.training.two_stage import Tile, TwoStageCrops, find_objects
-from tests.cli.test_main import run  # noqa: F401 - the fixture
 
 NAMES = ("background", "disc", "bar")
 
@@ -182,7 +181,7 @@ def test_two_stages_teach_deconvnet_to_draw_objects():
     assert losses[0] > 1 and np.mean(losses[-10:]) < 0.3
 
 
-def test_by_the_command_line(run, monkeypatch, tmp_path):  # noqa: F811 - the fixture
+def test_by_the_command_line(run, monkeypatch, tmp_path):
     def few(spec, split="train"):
         return Cells(2, 48, radius=(8, 12))
     monkeypatch.setattr(minicv.data, "open_dataset", few)
