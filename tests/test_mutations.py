@@ -20,7 +20,8 @@ from tests.mutations import MUTATIONS, Mutation
 class Mutant:
     """``with Mutant(mutation) as cases``: the family's cases on the changed code; all restored after.
 
-    The changed source runs in its own module's namespace, and so do, unchanged, the modules that import from it.
+    The changed source runs in its own module's namespace, and so do, unchanged, the modules that are built on it. Every
+    other operation, of either storey, that has imported a name from the changed module gets the changed one.
     """
 
     def __init__(self, mutation: Mutation):
@@ -38,7 +39,8 @@ class Mutant:
 
     def __enter__(self):
         names, self.table = self.reload(), dict(FAST)
-        self.namespaces = {name: dict(vars(sys.modules[name])) for name in names}
+        self.namespaces = {name: dict(vars(module)) for name, module in sys.modules.items()
+                           if name in names or name.startswith(("minicv.ops.", "minicv.fast."))}
         self.tensor = dict(vars(Tensor))  # some families hang operators on it
         for name in names:
             path = Path(sys.modules[name].__file__)
@@ -49,6 +51,12 @@ class Mutant:
             exec(compile(source, str(path), "exec"), vars(sys.modules[name]))
             if name.endswith(".winograd"):
                 vars(sys.modules[name]).update(MIN_CHANNELS=1, MIN_PIXELS=1)  # else no case is large enough for it
+        before, after = self.namespaces[names[0]], vars(sys.modules[names[0]])
+        changed = {id(value): after[key] for key, value in before.items()
+                   if getattr(value, "__module__", "") == names[0] and key in after}
+        for name in self.namespaces.keys() - set(names):
+            vars(sys.modules[name]).update({key: changed[id(value)] for key, value in self.namespaces[name].items()
+                                            if id(value) in changed})
         # The table leads from the Functions as they are now to the fast versions as they are now.
         function._fast.update({getattr(sys.modules[p.__module__], p.__name__): getattr(sys.modules[f.__module__],
                                                                                        f.__name__)
