@@ -1,6 +1,6 @@
 """minicv: the classic convolutional networks for detection and segmentation, built from nothing but arrays.
 
-``minicv.data``, ``minicv.models`` and the other rooms are imported when they are first used.
+``minicv.data``, ``minicv.models`` and the other subpackages are imported when they are first used.
 """
 import os
 import signal
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import exit_on_interrupt
 
-IS_COMMAND = os.path.splitext(os.path.basename(sys.argv[0]))[0] in ("minicv", "-m")  # -m: Python still looks for it
+IS_COMMAND = os.path.splitext(os.path.basename(sys.argv[0]))[0] in ("minicv", "-m")  # -m: Python still searches
 
 if IS_COMMAND and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, exit_on_interrupt)
@@ -32,7 +32,7 @@ try:
         try:
             from .fast import FAST
         except ModuleNotFoundError as error:
-            if error.name != "minicv.fast":  # the folder may be missing; what it needs may not
+            if error.name != "minicv.fast":  # minicv/fast may be missing, but not what it imports
                 raise
         else:
             use_fast(FAST)
@@ -49,7 +49,7 @@ __all__ = ["Tensor", "backend", "data", "detect_anomaly", "detection", "metrics"
 
 
 def __getattr__(name: str) -> Any:
-    """Import a room when it is first used."""
+    """Import a subpackage when it is first used."""
     if name in __all__:
         return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -107,7 +107,7 @@ def accepted(built, name, data, option, monkeypatch, extra=()):
     return True, config
 
 
-PAIRS = [(name, data) for name in networks.trainable_models()
+PAIRS = [(name, data) for name in train.TRAINABLE
          for data in (("cells", "street-scenes") if name in models.names("segmentation") else ("shape-boxes",))]
 
 
@@ -166,7 +166,7 @@ def test_options_that_exclude_each_other(fails, monkeypatch, tmp_path, arguments
     assert not (tmp_path / "x").exists()
 
 
-@pytest.mark.parametrize("name", networks.trainable_models())
+@pytest.mark.parametrize("name", train.TRAINABLE)
 def test_evaluate_and_predict_refuse_options_of_another_kind(name):
     commands, segmentation = networks.commands_for(name), name in models.names("segmentation")
     for option, effect in ANSWERS.items():

@@ -1,9 +1,9 @@
 """Arithmetic whose best form depends on the device, and accurate sums.
 
 Adding n numbers one after the other costs up to n/2 roundings; a million times 0.1 in float32 is off by one percent.
-Pairwise summation, adding halves that are sums of halves, costs log2(n). NumPy sums pairwise along the innermost axis
-in memory only, and a BLAS product with ones never does. So sums over other axes are split into pieces of ``SUM_PIECE``
-numbers here.
+Pairwise summation, adding halves that are sums of halves, costs log2(n). NumPy sums pairwise only along the innermost
+axis in memory, and a BLAS product with ones never does. Here, sums over other axes are therefore split into pieces of
+``SUM_PIECE`` numbers.
 """
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PRODUCT_PIECE = 512  # so many products
 
 
 def matmul(a: Array, b: Array, out: Array) -> None:
-    """``out = a @ b`` over the last two axes; ``out`` may have any layout."""
+    """Compute ``out = a @ b`` over the last two axes; ``out`` may have any layout."""
     if type(out) is np.ndarray:
         np.matmul(a, b, out=out)
     else:
@@ -28,7 +28,7 @@ def matmul(a: Array, b: Array, out: Array) -> None:
 
 
 def parallel_matmul(a: Array, b: Array) -> Array:
-    """``a @ b`` over the last two axes, (..., M, K) @ (..., K, N); several threads multiply two large matrices.
+    """Return ``a @ b`` over the last two axes, (..., M, K) @ (..., K, N); several threads multiply large matrices.
 
     A small result of long sums is computed from pieces of K: BLAS would add its K products one after the other, and
     lose three digits for a million.
@@ -53,7 +53,7 @@ def parallel_matmul(a: Array, b: Array) -> Array:
 
 
 def as_strided(array: Array, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0) -> Array:
-    """A view of contiguous memory with any shape; ``strides`` and ``offset`` are in elements, not bytes."""
+    """Return a view of contiguous memory with any shape; ``strides`` and ``offset`` are in elements, not bytes."""
     size = array.itemsize
     strides = tuple([s * size for s in strides])
     if type(array) is np.ndarray:  # checks the bounds, and takes a tenth of the time of NumPy's as_strided
@@ -62,7 +62,7 @@ def as_strided(array: Array, shape: tuple[int, ...], strides: tuple[int, ...], o
 
 
 def add_at(target: Array, index: Array, values: Array) -> None:
-    """``target[index] += values``, in place; where an index repeats, all its values are added."""
+    """Compute ``target[index] += values`` in place, where an index repeats with all its values."""
     xp_of(target).add.at(target, index, values)
 
 
@@ -70,7 +70,7 @@ def add_at(target: Array, index: Array, values: Array) -> None:
 # Masks and weights: exactly 0 where something does not count, even for infinity and NaN
 # ---------------------------------------------------------------------------------------------------------
 def apply_mask(g: Array, mask: Array, out: Array | None = None) -> Array:
-    """``g`` where the mask is True, exactly 0 elsewhere; g and mask broadcast.
+    """Return ``g`` where the mask is True, exactly 0 elsewhere; g and mask broadcast.
 
     ``g * mask`` would be NaN where g is infinite or NaN. This multiplies the bits of the floats, taken as integers, by
     0 or 1, and is as fast as ``g * mask``. NumPy's ``where`` takes ten times as long.
@@ -84,7 +84,7 @@ def apply_mask(g: Array, mask: Array, out: Array | None = None) -> Array:
 
 
 def apply_weights(g: Array, weight: Array) -> Array:
-    """``g * weight``, exactly 0 where the weight is 0."""
+    """Return ``g * weight``, exactly 0 where the weight is 0."""
     return apply_mask(g, weight != 0) * weight
 
 
@@ -92,7 +92,7 @@ def apply_weights(g: Array, weight: Array) -> Array:
 # Accurate sums
 # ---------------------------------------------------------------------------------------------------------
 def without_overflow(f: Callable[[Array], Array], x: Array) -> Array:
-    """f(x), repeated in float64 if it is not finite: the mean of numbers up to 3e38 fits float32, their sum does not.
+    """Return f(x), computed again in float64 if it is not finite: a mean may fit float32 where the sum does not.
 
     For NumPy arrays only: a GPU would have to wait for the check.
     """
@@ -103,7 +103,7 @@ def without_overflow(f: Callable[[Array], Array], x: Array) -> Array:
 
 
 def accurate_sum(x: Array, axes: tuple[int, ...], keepdims: bool = False) -> Array:
-    """The sum over these axes, accurate in any memory layout. Integers give int64; float16 is rounded once."""
+    """Return the sum over these axes, accurate in any memory layout. Integers give int64; float16 is rounded once."""
     if x.dtype == np.float16:
         return accurate_sum(x.astype(np.float32), axes, keepdims).astype(np.float16)
     if x.dtype.kind != "f":

@@ -18,7 +18,7 @@ AVX512 = {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd"}
 
 
 def recommended_kernel(cpuinfo: str | None = None) -> str | None:
-    """The best value of OPENBLAS_CORETYPE on this processor; None if OpenBLAS chooses well by itself."""
+    """Return the best value of OPENBLAS_CORETYPE on this processor; None if OpenBLAS chooses well by itself."""
     if cpuinfo is None:
         try:
             cpuinfo = Path("/proc/cpuinfo").read_text()
@@ -38,7 +38,7 @@ def choose_kernel() -> None:
 
 
 def _library_function(name: str) -> Any:
-    """The function ``openblas_NAME`` of the library that NumPy is linked with; None if that is not OpenBLAS."""
+    """Return the function ``openblas_NAME`` of the library that NumPy is linked with; None if that is not OpenBLAS."""
     path = import_module("numpy._core._multiarray_umath").__file__
     library = ctypes.CDLL(path)  # a handle also finds the symbols of its dependencies
     for symbol in (f"scipy_openblas_{name}64_", f"scipy_openblas_{name}", f"openblas_{name}64_", f"openblas_{name}"):
@@ -48,7 +48,7 @@ def _library_function(name: str) -> Any:
 
 
 def kernel() -> str | None:
-    """The kernel in use, such as ``"SkylakeX"`` or ``"Haswell"``; None if NumPy's BLAS is not OpenBLAS."""
+    """Return the kernel in use, such as ``"SkylakeX"`` or ``"Haswell"``; None if NumPy's BLAS is not OpenBLAS."""
     function = _library_function("get_corename")
     if function is None:
         return None
@@ -57,7 +57,7 @@ def kernel() -> str | None:
 
 
 def thread_setter() -> Callable[[int], None] | None:
-    """The function that sets the number of threads of NumPy's OpenBLAS; None for another BLAS."""
+    """Return the function that sets the number of threads of NumPy's OpenBLAS; None for another BLAS."""
     setter = _library_function("set_num_threads")
     if setter is not None:
         setter.argtypes, setter.restype = [ctypes.c_int], None

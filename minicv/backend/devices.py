@@ -50,22 +50,22 @@ def use(name: str) -> None:
 
 
 def current_device() -> str:
-    """The name of the device in use."""
+    """Return the name of the device in use."""
     return _current
 
 
 def xp() -> ModuleType:
-    """The array module of the device in use (numpy or cupy)."""
+    """Return the array module of the device in use (numpy or cupy)."""
     return _modules[_current]
 
 
 def is_array(value: object) -> bool:
-    """True for an array of any known device."""
+    """Return whether a value is an array of a known device."""
     return type(value) in _names or isinstance(value, np.ndarray)
 
 
 def device_of(array: Array) -> str:
-    """The name of the device that holds an array."""
+    """Return the name of the device that holds an array."""
     name = _names.get(type(array))
     if name is None:
         if isinstance(array, np.ndarray | np.generic):
@@ -75,17 +75,17 @@ def device_of(array: Array) -> str:
 
 
 def xp_of(array: Array) -> ModuleType:
-    """The module that owns an array: ``numpy`` or ``cupy``."""
+    """Return the module that owns an array: ``numpy`` or ``cupy``."""
     return _modules[device_of(array)]
 
 
 def to_numpy(array: Array) -> np.ndarray:
-    """A NumPy array with the same values; a copy if the array lies on a GPU."""
+    """Return a NumPy array with the same values; a copy if the array lies on a GPU."""
     return np.asarray(array) if device_of(array) == "numpy" else array.get()
 
 
 def to_device(array: Array, name: str | None = None) -> Array:
-    """The array on the named device (default: the one in use); the same object if it already lies there."""
+    """Return the array on the named device (default: the one in use); the same object if it is there already."""
     name = name or _current
     return array if device_of(array) == name else _load(name).asarray(to_numpy(array))
 
@@ -101,7 +101,7 @@ def seed(n: int) -> None:
 
 @contextlib.contextmanager
 def seeded(*numbers: int) -> Iterator[None]:
-    """In this context minicv's random numbers are seeded with ``numbers``; afterwards they continue as before."""
+    """Inside, seed minicv's random numbers with ``numbers``; afterwards they continue as before."""
     global _rng
     before, _rng = _rng, np.random.default_rng(numbers)
     try:
@@ -111,5 +111,5 @@ def seeded(*numbers: int) -> Iterator[None]:
 
 
 def rng() -> np.random.Generator:
-    """The generator behind initial weights and dropout."""
+    """Return the generator behind initial weights and dropout."""
     return _rng

@@ -12,7 +12,7 @@ CGROUP = Path("/sys/fs/cgroup")  # where Linux keeps a container's limits
 
 
 def free_memory(like: Array) -> int | None:
-    """The free bytes on the device of the array ``like``; None if the system does not report them."""
+    """Return the free bytes on the device of the array ``like``; None if the system does not report them."""
     if device_of(like) != "numpy":
         xp = xp_of(like)
         if not hasattr(xp, "get_default_memory_pool"):
@@ -23,7 +23,7 @@ def free_memory(like: Array) -> int | None:
 
 
 def _available() -> int | None:
-    """Linux's estimate, which includes caches that can be dropped; elsewhere half of the machine's memory."""
+    """Return Linux's estimate, which includes caches that can be dropped; elsewhere half of the machine's memory."""
     try:
         with open("/proc/meminfo", encoding="ascii") as file:
             return next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable:"))
@@ -36,7 +36,7 @@ def _available() -> int | None:
 
 
 def _left_in_container() -> int | None:
-    """The bytes left until the limit of the container that runs this process; None without a limit."""
+    """Return the bytes left until the limit of the container that runs this process; None without a limit."""
     for limit, used in (("memory.max", "memory.current"),
                         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes")):
         try:
@@ -47,7 +47,7 @@ def _left_in_container() -> int | None:
 
 
 def peak_memory(work: Callable[[], object], like: Array) -> int:
-    """The peak of additional bytes that ``work`` holds at once on the device of the array ``like``."""
+    """Return the most additional bytes that ``work`` holds at once on the device of the array ``like``."""
     if device_of(like) != "numpy":
         pool = xp_of(like).get_default_memory_pool()
         pool.free_all_blocks()

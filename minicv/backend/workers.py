@@ -2,7 +2,7 @@
 
 NumPy releases the interpreter lock inside a call, so threads that work through blocks of a batch use all cores, for
 every kind of operation. The BLAS library's own threads are switched off: after each product they wait in a busy loop,
-and they took half of the time of whatever minicv did next.
+which took half of the time of whatever minicv did next.
 """
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ with contextlib.suppress(OSError, AttributeError, TypeError):  # only the GNU C 
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @functools.cache
 def num_threads() -> int:
-    """How many threads work through the blocks: ``MINICV_THREADS``, or the cores this process may use."""
+    """Return how many threads work through the blocks: ``MINICV_THREADS``, or the cores this process may use."""
     if _set_blas_threads is None:
         return 1  # an unknown BLAS has its own threads; ours would compete with them
     asked = os.environ.get("MINICV_THREADS", "0").strip() or "0"
@@ -68,7 +68,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def parallel_map(work: Callable[[Any], Any], blocks: Sequence[Any]) -> list[Any]:
-    """``[work(block) for block in blocks]``, in several threads where that helps.
+    """Return ``[work(block) for block in blocks]``, computed in several threads where that helps.
 
     The results do not depend on the number of threads: the blocks are given, and the results keep their order. When it
     returns, or raises what ``work`` raised, no thread is still working on a block. Called from inside ``work``, it uses

@@ -1,4 +1,4 @@
-"""The ``minicv`` command: its parser, and what becomes of errors."""
+"""The ``minicv`` command: its parser, and how it reports errors."""
 from __future__ import annotations
 
 import argparse

@@ -12,11 +12,6 @@ from .segmentation import SegmentationCommands
 COMMANDS: dict[str, NetworkCommands] = {"segmentation": SegmentationCommands(), "detection": DetectionCommands()}
 
 
-def trainable_models() -> list[str]:
-    """Return the names of all networks that ``minicv train`` trains."""
-    return sorted(name for task in COMMANDS for name in models.names(task))
-
-
 def commands_for(model_name: str) -> NetworkCommands:
     """Return the commands of a network; ``UserError`` for a classifier, which has none."""
     commands = COMMANDS.get(models.MODELS[model_name].partition(".")[0])

@@ -16,6 +16,7 @@ from ..files import check_folder, count_of
 from .options import add_proposals, network_name
 
 YES_NO = argparse.BooleanOptionalAction
+TRAINABLE = models.names("segmentation") + models.names("detection")
 
 
 def add_parsers(commands: Any) -> None:
@@ -25,11 +26,10 @@ def add_parsers(commands: Any) -> None:
         description="Writes DIR/last.safetensors and best.safetensors (the weights and all that --resume needs), "
         "metrics.jsonl and curve.png. Numbers without a default given here are those of the network's paper. Under "
         "`mpirun -n 2`, two processes share each batch.")
-    trainable = models.names("segmentation") + models.names("detection")
     refused = {name: f"{name} is a classifier: lesson 05 trains {'it' if name in CLASSIFIERS else 'some of these'}"
                for name in models.names("backbones")}
-    add.add_argument("model", metavar="MODEL", type=network_name(trainable, refused),
-                     help=f"name of the network: {', '.join(trainable)}")
+    add.add_argument("model", metavar="MODEL", type=network_name(TRAINABLE, refused),
+                     help=f"name of the network: {', '.join(TRAINABLE)}")
     add_run_options(add)
     add_model_options(add)
     add_optimizer_options(add)

@@ -20,8 +20,7 @@ from ..detection.boxes import box_iou
 from ..errors import suggest
 from .errors import DataError, DataWarning
 from .files.decode import is_file, no_such_file
-from .readers import coco, dsb2018
-from .readers import voc_detection as voc_boxes
+from .readers import coco, dsb2018, voc_detection
 from .readers.camvid import CamVid
 from .readers.cityscapes import Cityscapes
 from .readers.detection import Record, boxes_of_masks, read_pixels
@@ -106,7 +105,9 @@ def check_pairs(reader: type[SegmentationReader]) -> Callable[[Path], Report]:
             shares[split] = counts / max(counts.sum(), 1)
             report.contents.append(f"{split}: {len(pairs)} images, {_sizes(sizes)}")
         if shares:
-            report.contents += _table([*reader.class_names, "void"], shares)
+            numbers = [*range(len(reader.class_names)), IGNORE]
+            report.contents += _table("% of the pixels", [*reader.class_names, "void"],
+                                      {split: [f"{100 * share[k]:.2f}" for k in numbers] for split, share in shares.items()})
         report.faults = list(dict.fromkeys(report.faults))  # name a fault of several splits once
         return report
     return run
@@ -201,9 +202,10 @@ def check_detection(find_records: Callable[[Path, str], tuple[Sequence[str], lis
 
 
 def overlap(first: dict, name: object, image: Path, split: str) -> list[str]:
-    """Return a fault if an image is also in another split: under this name, as a link, or as a copy with its file name.
+    """Return a fault if an image is also in another split: by name, as a link, or as a copy of the same file name.
 
-    first: maps each of these to the split that has it and its file; the image's own are added.
+    first: maps a name, a real path, or a file name and checksum to the first split and file with it; the image's own
+    are added.
     """
     keys = [name]
     if is_file(image):
@@ -249,7 +251,7 @@ def _rounded(box: Sequence[float]) -> list[float]:
 
 
 def _compare_classes(root: Path, classes: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return a fault for each split whose classes differ from those of the first: its numbers mean something else."""
+    """Return a fault for each split whose classes differ from the first one's, so that a number means another class."""
     (first, names), *others = classes.items() or [("", ())]
     return [f"{root}: the classes of {split} are {', '.join(its)}; those of {first} are {', '.join(names)}"
             for split, its in others if tuple(its) != tuple(names)]
@@ -297,11 +299,16 @@ def check_panoptic(root: Path) -> Report:
 
 
 def _counts(what: str, tables: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Format a table of counts, one row per name and one column per split."""
+    """Format the counts of each name in each split."""
     names = list(dict.fromkeys(name for table in tables.values() for name in table))
-    wide = max(map(len, [*names, what]))
-    return [f"{what:<{wide}}" + "".join(f"{split:>10}" for split in tables),
-            *(f"{name:<{wide}}" + "".join(f"{table.get(name, 0):10d}" for table in tables.values()) for name in names)]
+    return _table(what, names, {split: [str(table.get(name, 0)) for name in names] for split, table in tables.items()})
+
+
+def _table(title: str, names: Sequence[str], columns: Mapping[str, Sequence[str]]) -> list[str]:
+    """Format a table, one row per name and one column per split."""
+    width = max(map(len, [*names, title]))
+    return [f"{name:<{width}}" + "".join(f"{cell:>10}" for cell in cells)
+            for name, *cells in [(title, *columns), *zip(names, *columns.values(), strict=True)]]
 
 
 def _sizes(sizes: set[tuple[int, int]]) -> str:
@@ -311,16 +318,6 @@ def _sizes(sizes: set[tuple[int, int]]) -> str:
         return "{} x {} pixels".format(*next(iter(sizes)))
     (w, h), (w2, h2) = np.min(list(sizes), axis=0), np.max(list(sizes), axis=0)
     return f"of {len(sizes)} sizes, {w} to {w2} x {h} to {h2} pixels"
-
-
-def _table(names: list[str], shares: dict[str, np.ndarray]) -> list[str]:
-    """Format the share of each class in the pixels of each split, in percent; void is last."""
-    wide = max(map(len, [*names, "% of the pixels"]))
-    lines = [f"{'% of the pixels':<{wide}}" + "".join(f"{split:>10}" for split in shares)]
-    for k, name in enumerate(names):
-        k = 255 if k == len(names) - 1 else k
-        lines.append(f"{name:<{wide}}" + "".join(f"{100 * share[k]:10.2f}" for share in shares.values()))
-    return lines
 
 
 def check_isbi2012(root: Path) -> Report:
@@ -360,7 +357,7 @@ CHECKS: dict[str, Callable[[Path], Report]] = {
     "camvid": check_pairs(CamVid), "voc": check_pairs(VOCSegmentation), "cityscapes": check_pairs(Cityscapes),
     "isbi2012": check_isbi2012,
     "voc-detection": check_detection(
-        lambda root, split: (VOC_CLASSES, voc_boxes.find_records(root, split, VOC_CLASSES))),
-    "bccd": check_detection(lambda root, split: (BLOOD_CELLS, voc_boxes.find_records(root, split, BLOOD_CELLS))),
+        lambda root, split: (VOC_CLASSES, voc_detection.find_records(root, split, VOC_CLASSES))),
+    "bccd": check_detection(lambda root, split: (BLOOD_CELLS, voc_detection.find_records(root, split, BLOOD_CELLS))),
     "coco": check_detection(coco.find_records), "coco-panoptic": check_panoptic,
     "dsb2018": check_detection(lambda root, split: (("nucleus",), dsb2018.find_records(root, split)))}

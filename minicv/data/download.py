@@ -103,8 +103,8 @@ def download(name: str, root: str | os.PathLike, mirror: str | None = None, mani
     home, files = read_manifest(manifest or MANIFESTS / f"{name}.tsv", SOURCES[name].prefix)
     root = Path(root)
 
-    def take(file: File) -> bool:
-        """Fetch a file unless it is present. Return whether it was fetched."""
+    def fetch_if_missing(file: File) -> bool:
+        """Fetch a file unless it is on disk with the right sum. Return whether it was fetched."""
         path = root / file.path
         if path.is_file() and path.stat().st_size == file.size and sha256(path.read_bytes()) == file.sha256:
             return False
@@ -115,15 +115,15 @@ def download(name: str, root: str | os.PathLike, mirror: str | None = None, mani
             temporary.write_bytes(content)
         return True
 
-    there = fetched = 0
+    present = fetched = 0
     bar = tqdm(total=sum(f.size for f in files), unit="B", unit_scale=True, desc=name, disable=True if quiet else None)
     with bar, ThreadPoolExecutor(connections, thread_name_prefix="minicv download") as pool:
-        coming = {pool.submit(take, file): file for file in files}
+        pending = {pool.submit(fetch_if_missing, file): file for file in files}
         try:
-            for done in as_completed(coming):
+            for done in as_completed(pending):
                 fetched += done.result()
-                there += 1
-                bar.update(coming[done].size)
+                present += 1
+                bar.update(pending[done].size)
         except BaseException as error:  # also Ctrl-C: start no further file
             pool.shutdown(wait=True, cancel_futures=True)
             if isinstance(error, ConnectionError | DataError):
@@ -131,7 +131,7 @@ def download(name: str, root: str | os.PathLike, mirror: str | None = None, mani
             raise
     if name == "dsb2018":
         write_lists(root, sorted({PurePosixPath(file.path).parts[1] for file in files}))
-    return there, fetched
+    return present, fetched
 
 
 def fetch(url: str, file: File) -> bytes:

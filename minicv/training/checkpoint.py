@@ -173,13 +173,13 @@ def load_training(path: str | os.PathLike, training: Training, metadata: dict[st
 
 def check_same(path: str | os.PathLike, saved: dict[str, Any], given: dict[str, Any]) -> None:
     """Raise ``CheckpointError`` at the first name whose values differ, the number of steps aside."""
-    for name, there in saved.items():
-        here = given[name]
-        if isinstance(there, dict) and isinstance(here, dict):
-            apart = [key for key in {**there, **here} if there.get(key) != here.get(key) and key != "steps"]
-            there, here = (", ".join(f"{key} {each.get(key)}" for key in apart) for each in (there, here))
-        if name == "data" and isinstance(there, str):
-            there, here = resolve_spec(there), resolve_spec(here)
-        if there != here:
-            raise CheckpointError(f"{path}: this run was started with {name} {there}, not {here}; continue it with "
+    for name, old in saved.items():
+        new = given[name]
+        if isinstance(old, dict) and isinstance(new, dict):
+            differing = [key for key in {**old, **new} if old.get(key) != new.get(key) and key != "steps"]
+            old, new = (", ".join(f"{key} {each.get(key)}" for key in differing) for each in (old, new))
+        if name == "data" and isinstance(old, str):
+            old, new = resolve_spec(old), resolve_spec(new)
+        if old != new:
+            raise CheckpointError(f"{path}: this run was started with {name} {old}, not {new}; continue it with "
                                   "the same, or choose another --out")

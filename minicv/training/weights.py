@@ -1,10 +1,10 @@
 """Weights saved by PyTorch, read without PyTorch: ``.safetensors`` and ``.pth`` files.
 
 ``torch.save(model.state_dict(), path)`` writes a pickle, and the numbers beside it. A pickle is a program for a small
-stack machine. It is dangerous because one instruction (GLOBAL) fetches any function of any module by name and another
-(REDUCE) calls it: a file can run any code. ``WeightsUnpickler`` is Python's machine without that danger. It knows only
-the instructions that a table of tensors needs. GLOBAL gives no object but its name, if that is on a short list; REDUCE
-builds only records of this module. Everything else is an error that names what the file asked for.
+stack machine. It is dangerous: one instruction (GLOBAL) fetches any function of any module by name and another (REDUCE)
+calls it, so a file can run any code. ``WeightsUnpickler`` is Python's machine without that danger. It knows only the
+instructions that a table of tensors needs. GLOBAL returns a name from a short list instead of an object; REDUCE builds
+only records of this module. Everything else is an error that names what the file asked for.
 
 In the zip format (PyTorch 1.6 and later) the numbers of each storage are an uncompressed entry data/KEY beside
 data.pkl. In the older format, of files before 2020, four pickles (a magic number, a version, the byte order, the
@@ -204,8 +204,8 @@ class Global:
 
 
 def ordered_dict(pairs: list | None = None) -> dict:
-    """Return a dict of [[key, value], ...], as Python 2 wrote it. Empties the list: many dicts of the same list would
-    fill the memory from a small file."""
+    """Return a dict of [[key, value], ...], as Python 2 wrote it. Empties the list, because a small file could
+    otherwise fill the memory with many dicts of the same list."""
     made: dict = {}
     update(made, [part for pair in pairs or () for part in pair])
     if pairs:
@@ -242,8 +242,8 @@ class Instructions(dict):
 class WeightsUnpickler(pickle._Unpickler):
     """Python's unpickler, restricted to tables of tensors.
 
-    Its base is the Python version, in which single instructions can be left out and replaced. ``pickle.Unpickler``,
-    the same in C, allows that for GLOBAL and persistent ids alone; a small file could still fill its memory.
+    Its base is the unpickler written in Python, whose instructions can be removed and replaced one by one. The one in
+    C, ``pickle.Unpickler``, allows that for GLOBAL and persistent ids only: a small file could still fill the memory.
     """
 
     stack: list[Any]

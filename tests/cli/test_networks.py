@@ -7,7 +7,7 @@ import pytest
 import minicv
 from minicv import models, training
 from minicv.cli import main as cli
-from minicv.cli import networks
+from minicv.cli import networks, train
 from minicv.cli.commands import NetworkCommands
 from minicv.cli.detection import DetectionCommands
 from minicv.data import StreetScenes, read_image, read_label, write_png
@@ -33,7 +33,7 @@ def checkpoint(tmp_path_factory):
 
 
 def test_every_network_that_is_trained_has_commands_and_a_config():
-    for name in networks.trainable_models():
+    for name in train.TRAINABLE:
         args = cli.parser().parse_args(["train", name, "--data", "shape-boxes", "--out", "x"])
         assert networks.commands_for(name).config_from_args(name, args).steps > 0
     with pytest.raises(UserError, match="the model 'vgg16' neither labels pixels nor finds objects"):

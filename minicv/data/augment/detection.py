@@ -14,7 +14,7 @@ from PIL import Image
 from ..sample import DetectionSample
 from .segmentation import color_jitter
 
-LEFT = 0.3  # share of a box that a crop must keep; objects with less are not trained on
+MIN_KEPT = 0.3  # smallest share of a box inside a crop; objects with less are left out
 
 
 def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -65,24 +65,24 @@ def transpose(sample: DetectionSample) -> DetectionSample:
 def crop(sample: DetectionSample, corner: tuple[int, int], size: tuple[int, int]) -> DetectionSample:
     """Cut out the window of this size (h, w) at ``corner`` (y, x); beyond the image it has the mean color.
 
-    Boxes are clipped to the window; a tapering mask may not fill a clipped box. Objects with less than ``LEFT`` of
+    Boxes are clipped to the window; a tapering mask may not fill a clipped box. Objects with less than ``MIN_KEPT`` of
     their box in the window are left out.
     """
     (H, W), (y, x), (h, w) = sample.image.shape[1:], corner, size
     rows, columns = slice(max(y, 0), min(y + h, H)), slice(max(x, 0), min(x + w, W))
-    there = slice(rows.start - y, rows.stop - y), slice(columns.start - x, columns.stop - x)
+    target = slice(rows.start - y, rows.stop - y), slice(columns.start - x, columns.stop - x)
 
     def cut(array: np.ndarray, outside: np.ndarray | float) -> np.ndarray:
         new = np.empty((*array.shape[:-2], h, w), array.dtype)
         new[...] = outside
-        new[(..., *there)] = array[..., rows, columns]
+        new[(..., *target)] = array[..., rows, columns]
         return new
 
     moved = sample.boxes - np.array([x, y, x, y], np.float32)
     boxes = np.clip(moved, 0, np.array([w, h, w, h], np.float32))
-    whole, left = (np.prod(b[:, 2:] - b[:, :2], axis=1) for b in (moved, boxes))
+    whole, inside = (np.prod(b[:, 2:] - b[:, :2], axis=1) for b in (moved, boxes))
     masks = None if sample.masks is None else cut(sample.masks, False)
-    kept = (left > 0) & (left >= LEFT * whole)
+    kept = (inside > 0) & (inside >= MIN_KEPT * whole)
     if masks is not None:
         kept &= masks.any(axis=(1, 2))
     mean = sample.image.mean(axis=(1, 2), dtype=np.float64, keepdims=True)

@@ -1,8 +1,8 @@
 """Decode an image file to the numbers it stores, or raise a DataError that names the file and the remedy.
 
-Pillow decodes. This module handles the cases where Pillow's numbers are not the file's: gray values of 2 and 4 bits
-(scaled), colors of 16 bits (reduced to 8), TIFF files that it turns or whose tags contradict their data, and files of
-several images (it returns the first).
+Pillow decodes. This module handles the cases in which Pillow's numbers differ from the file's: gray values of 2 and 4
+bits (scaled), colors of 16 bits (reduced to 8), TIFF files that it turns or whose tags contradict their data, and files
+of several images (it returns the first).
 """
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ORIENTATION = 0x0112  # the EXIF tag
 TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
          5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
          8: Image.Transpose.ROTATE_90}  # orientation -> the turn that makes the image upright
-BACK = TURNS | {6: TURNS[8], 8: TURNS[6]}
+INVERSE_TURNS = TURNS | {6: TURNS[8], 8: TURNS[6]}
 TO_RGB = "CMYK", "YCbCr", "RGBX"  # modes whose colors Pillow converts
 
 
@@ -95,34 +95,34 @@ def decode(path: str | os.PathLike) -> Pixels:
     path = Path(path)
     _require_file(path)
     try:
-        with _opened(path) as image:
+        with _open(path) as image:
             _check_header(path, image)
             image.verify()  # checksums: a PNG with flipped bits often decodes to wrong pixels
-        with _opened(path) as image:
+        with _open(path) as image:
             return _pixels(path, image)
     except DataError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"{path}: more than the {MAX_PIXELS} pixels allowed") from error
     except Exception as error:  # Pillow raises OSError, SyntaxError, struct.error and more
-        raise DataError(f"{path}: not a readable image ({_short(error)}); {READABLE}") from error
+        raise DataError(f"{path}: not a readable image ({_reason(error)}); {READABLE}") from error
 
 
 def header_size(path: str | os.PathLike) -> tuple[tuple[int, int], int]:
-    """Return (H, W) as stored and the EXIF orientation, from the header alone. Raise ``DataError`` as decode does."""
+    """Return (H, W) as stored and the EXIF orientation, from the header alone. Raise ``DataError`` like decode."""
     path = Path(path)
     _require_file(path)
     try:
-        with _opened(path) as image:
+        with _open(path) as image:
             orientation = 1 if image.format == "PNG" and "exif" not in image.info else _orientation(image)
             W, H = image.size
             return ((W, H) if image.format == "TIFF" and orientation >= 5 else (H, W)), orientation
     except Exception as error:
-        raise DataError(f"{path}: not a readable image ({_short(error)}); {READABLE}") from error
+        raise DataError(f"{path}: not a readable image ({_reason(error)}); {READABLE}") from error
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def _open(path: Path) -> Iterator[Any]:
     """Open an image as a stream: by name, Pillow maps some TIFFs into memory and mixes up the pixels of turned ones."""
     with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
         yield image
@@ -139,7 +139,7 @@ def _require_file(path: Path) -> None:
         raise DataError(f"{path}: is a {'folder' if stat.S_ISDIR(mode) else 'device or pipe'}, not an image file")
 
 
-def _short(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "damaged header, or another format"
     text = str(error) or type(error).__name__
@@ -207,18 +207,19 @@ def _pixels(path: Path, image: Any) -> Pixels:
             lossy = b"VP8L" not in file.read(4096)
     low = None
     if ";16" in rawmode and image.mode in ("RGB", "RGBA", "CMYK"):
-        low = _low_bytes(path, rawmode)
+        low = _read_low_bytes(path, rawmode)
     image.load()
     if image.format == "TIFF" and _orientation(image) != orientation:  # Pillow turned it
-        image = image.transpose(BACK[orientation])
-        low = None if low is None else low.transpose(BACK[orientation])
-    found = _stored(path, image, rawmode, low)
+        image = image.transpose(INVERSE_TURNS[orientation])
+        low = None if low is None else low.transpose(INVERSE_TURNS[orientation])
+    found = _stored_numbers(path, image, rawmode, low)
     if inverted and image.mode.startswith("I;16"):
         found = found._replace(values=found.top - found.values)
     return found._replace(orientation=orientation, lossy=lossy, inverted=inverted)
 
 
-def _stored(path: Path, image: Image.Image, rawmode: str, low: Image.Image | None) -> Pixels:
+def _stored_numbers(path: Path, image: Image.Image, rawmode: str, low: Image.Image | None) -> Pixels:
+    """Return the stored numbers of a loaded image; ``low`` holds the low bytes of 16-bit colors."""
     mode, transparent = image.mode, image.info.pop("transparency", None)  # colors that viewers do not draw
     if mode == "1":
         return Pixels(np.asarray(image).astype(np.uint8), 1)
@@ -270,12 +271,12 @@ def _rawmode(image: Any) -> str:
     return str(args[0] if isinstance(args, tuple) and args else args or "")
 
 
-def _low_bytes(path: Path, rawmode: str) -> Any:
+def _read_low_bytes(path: Path, rawmode: str) -> Any:
     """Read the low bytes of 16-bit colors: Pillow reads the high ones unless given the opposite byte order."""
     name, _, order = rawmode.partition(";16")
     native = "L" if np.little_endian else "B"
     other = "L" if (native if order == "N" else order) == "B" else "B"
-    with _opened(path) as image:
+    with _open(path) as image:
         tiles = [(*tile[:3], (f"{name};16{other}", *tile[3][1:]) if isinstance(tile[3], tuple)
                   else ("RGBA" if name == "LA" else f"{name};16{other}")) for tile in image.tile]
         image.tile = [getattr(type(old), "_make", tuple)(new) for old, new in zip(image.tile, tiles, strict=True)]

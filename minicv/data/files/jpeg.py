@@ -46,7 +46,7 @@ def fault_of_jpeg(content: bytes) -> str:
 def _fault(content: bytes) -> str:
     place, tables, progressive, restart = 2, Tables(), False, 0
     components: dict[int, int] = {}  # number -> quantization table
-    left: dict[tuple[int, int], int] = {}  # (component, coefficient) -> lowest bit read so far
+    lowest: dict[tuple[int, int], int] = {}  # (component, coefficient) -> lowest bit read so far
     while True:
         if place >= len(content):
             break  # no end mark; the decoder finds missing pixels
@@ -77,7 +77,7 @@ def _fault(content: bytes) -> str:
         elif marker == DRI:
             restart = body[0] << 8 | body[1]
         elif marker == SOS:
-            fault = _scan(body, components, tables, progressive, left)
+            fault = _scan(body, components, tables, progressive, lowest)
             if fault:
                 return fault
             for marks, found in enumerate(IN_SCAN.finditer(content, place)):
@@ -92,7 +92,7 @@ def _fault(content: bytes) -> str:
     wanted = {(c, k) for c in components for k in (range(64) if progressive else (0,))}
     if any(not tables.uses[key] for key in tables.renewed):
         return "Huffman tables are missing, or out of order"
-    if not components or any(left.get(key, 1) for key in wanted):
+    if not components or any(lowest.get(key, 1) for key in wanted):
         return "a scan is missing"
     return ""
 
@@ -113,7 +113,7 @@ def _define_tables(body: bytes, tables: Tables, quantization: bool) -> str:
     return ""
 
 
-def _scan(body: bytes, components: dict[int, int], tables: Tables, progressive: bool, left: dict) -> str:
+def _scan(body: bytes, components: dict[int, int], tables: Tables, progressive: bool, lowest: dict) -> str:
     """Record the coefficients of a scan. Return its fault."""
     count = body[0]
     if len(body) != 4 + 2 * count or not count:
@@ -133,7 +133,7 @@ def _scan(body: bytes, components: dict[int, int], tables: Tables, progressive: 
             return f"it lacks the {sorted(missing)[0][0]} table of a scan"
         wanted |= needed
         for coefficient in range(first, last + 1) if progressive else (0,):
-            if left.get((component, coefficient)) != (high or None):
+            if lowest.get((component, coefficient)) != (high or None):
                 return "a scan is repeated, or out of order"
-            left[component, coefficient] = low if progressive else 0
+            lowest[component, coefficient] = low if progressive else 0
     return tables.use(wanted)

@@ -56,12 +56,13 @@ def read_text(path: str | os.PathLike, kind: str = "text") -> str:
 def _decode(path: str | os.PathLike, content: bytes, kind: str) -> str:
     for mark, name in MARKS.items():
         if content.startswith(mark):
-            return _as(path, content[len(mark):], (name,), kind, "its byte order mark says")
+            return _decode_first(path, content[len(mark):], (name,), kind, "its byte order mark says")
     if len(content) > 3 and 0 in content[:2]:  # JSON and XML begin with ASCII
-        return _as(path, content, ("utf-16-be" if content[0] == 0 else "utf-16-le",), kind, "its zero bytes say")
+        name = "utf-16-be" if content[0] == 0 else "utf-16-le"
+        return _decode_first(path, content, (name,), kind, "its zero bytes say")
     declared = DECLARED.match(content[:200].decode("latin-1").lstrip()) if kind == "XML" else None
     if declared is None:
-        return _as(path, content, ("utf-8",), kind, "no encoding declared, so read as")
+        return _decode_first(path, content, ("utf-8",), kind, "no encoding declared, so read as")
     try:
         name = codecs.lookup(declared[1]).name
         if name.replace("_", "-") in NO_ENCODINGS:
@@ -71,7 +72,7 @@ def _decode(path: str | os.PathLike, content: bytes, kind: str) -> str:
         raise DataError(f"{path}: declares the encoding {declared[1]!r}, which is unknown; save it as UTF-8") from error
     if name.startswith(("utf-16", "utf-32")):  # impossible: its declaration was read byte by byte
         name = "utf-8"
-    return _as(path, content, (*_family(name), "utf-8"), kind, f"declared as {declared[1]!r}, read as")
+    return _decode_first(path, content, (*_family(name), "utf-8"), kind, f"declared as {declared[1]!r}, read as")
 
 
 def _family(name: str) -> tuple[str, ...]:
@@ -84,8 +85,8 @@ def _family(name: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _as(path: str | os.PathLike, content: bytes, names: tuple[str, ...], kind: str, why: str) -> str:
-    """Decode the content with the first encoding that fits."""
+def _decode_first(path: str | os.PathLike, content: bytes, names: tuple[str, ...], kind: str, why: str) -> str:
+    """Decode the content with the first of these encodings that fits; ``why`` explains the choice in the error."""
     errors = []
     for name in names:
         try:
@@ -99,11 +100,11 @@ def _as(path: str | os.PathLike, content: bytes, names: tuple[str, ...], kind: s
 def read_json(path: str | os.PathLike) -> Any:
     """Return the content of a JSON file. Raise ``DataError`` also for a name repeated in one object."""
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        made = dict(pairs)
-        if len(made) < len(pairs):
+        content = dict(pairs)
+        if len(content) < len(pairs):
             twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
             raise ValueError(f"{twice[:80]!r} occurs twice in the object that begins {str(pairs)[:80]}")
-        return made
+        return content
     text = read_text(path, "JSON")
     try:
         return json.loads(text, object_pairs_hook=unique)

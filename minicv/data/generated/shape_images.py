@@ -25,8 +25,8 @@ class ShapeImage:
 
 
 def draw_shape_image(shape: str, size: tuple[int, int], rng: np.random.Generator, *,
-                 radius: tuple[float, float] = (0.24, 0.42), angle: float = 0.3, lighter: float = 1.0,
-                 hidden: float = 0.5, noise: float = 0.03) -> tuple[np.ndarray, np.ndarray]:
+                     radius: tuple[float, float] = (0.24, 0.42), angle: float = 0.3, lighter: float = 1.0,
+                     hidden: float = 0.5, noise: float = 0.03) -> tuple[np.ndarray, np.ndarray]:
     """Draw one image: image float32 (3, H, W) in [0, 1], and mask bool (H, W) of the visible part of the shape.
 
     radius: smallest and largest, as shares of the shorter side. angle: largest rotation, radians. lighter: share of

@@ -6,7 +6,7 @@ Each difficulty is one that the papers address:
   plain ground around them, the surroundings are that much farther away.
 - several sizes: trees and houses from a few pixels to half the image, with patterns as coarse as they are large.
 - thin parts: poles one or two pixels wide; small objects: the signs on top of them.
-- colors: they differ from image to image, so that patterns count. Stripes are water on the ground and walls on a house.
+- colors: they differ from image to image, so that patterns count. Stripes are water on the ground, walls on a house.
 - imbalance: poles and signs make up a hundredth of the pixels.
 - void: a strip around every object, on what is behind it, has the label IGNORE.
 """
@@ -34,12 +34,12 @@ RADII = {"vehicle": (0.05, 0.11), "house": (0.04, 0.24), "tree": (0.03, 0.24), "
 
 
 def draw_street_scene(size: tuple[int, int], rng: np.random.Generator, *, density: float = 1.0, apron: float = 0.0,
-               void: int = 1, noise: float = 0.03) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+                      void: int = 1, noise: float = 0.03) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Draw one image: image float32 (3, H, W) in [0, 1], label int64 (H, W), instances int32 (H, W).
 
     density: factor on the number of objects. apron: pixels of plain ground around cars and boats. void: width of the
-    strip around objects, pixels. noise: standard deviation. Instances number the objects from back to front; 0 is none
-    of them, the strips included. Raises ``ValueError`` for impossible values.
+    strip around objects, pixels. noise: standard deviation. Instances number the objects from back to front; 0 is no
+    object, as in the strips. Raises ``ValueError`` for impossible values.
     """
     if min(size) < 1 or min(density, apron, void, noise) < 0:
         raise ValueError("draw_street_scene: needs a size of at least (1, 1), and density, apron, void and noise of 0 "
@@ -75,8 +75,8 @@ class _Canvas:
     def __init__(self, size: tuple[int, int], rng: np.random.Generator, apron: float):
         self.size, self.rng, self.apron, self.objects = size, rng, apron, 0
         self.colors = {k: (np.array(middle) + rng.uniform(-0.08, 0.08) + rng.uniform(-0.05, 0.05, 3),
-                            rng.uniform(0.12, 0.25) * rng.choice([-1, 1]), patterns[rng.integers(len(patterns))])
-                        for k, (middle, patterns, _) in SURFACES.items()}  # color, contrast, pattern
+                           rng.uniform(0.12, 0.25) * rng.choice([-1, 1]), patterns[rng.integers(len(patterns))])
+                       for k, (middle, patterns, _) in SURFACES.items()}  # color, contrast, pattern
         grounds = np.stack([self.surface(k, size) for k in (GROUND, WATER, ROAD)])  # (3, 3, H, W)
         self.plain = grounds[GROUND]
         # Low places are water, high ones road; the mean height differs between images

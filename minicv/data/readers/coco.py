@@ -108,11 +108,11 @@ def _record(image: Image, annotations: list[Entry], problems: list[str], *, numb
         objects = _with_masks(image, objects, problems)
     boxes = np.array([o.box for o in objects], float).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]  # x, y, width, height -> x1, y1, x2, y2
-    boxes, left = usable_boxes(boxes, image.size, [_where(image, o.entry) for o in objects], problems, SLACK)
+    boxes, kept = usable_boxes(boxes, image.size, [_where(image, o.entry) for o in objects], problems, SLACK)
     if errors:
         problems += map(str, errors[1:])
         raise errors[0]
-    objects = [o for o, stays in zip(objects, left, strict=True) if stays]
+    objects = [o for o, stays in zip(objects, kept, strict=True) if stays]
     outlines = [o.outline for o in objects if o.outline is not None]
     whole = with_masks and len(outlines) == len(objects)
     masks = functools.partial(_masks, outlines, image.size) if whole else None

@@ -86,7 +86,7 @@ def read_pixels(record: Record) -> np.ndarray:
 
 def usable_boxes(boxes: np.ndarray, size: tuple[int, int], where: Sequence[str], problems: list[str],
                  slack: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-    """Repair boxes (R, 4) as the module describes. Return them as float32 and which of the R remain, bool (R,).
+    """Repair boxes (R, 4) as the module describes. Return those kept, float32, and which of the R they are, bool (R,).
 
     Each fault goes to ``problems`` with its ``where``, except boxes less than ``slack`` pixels beyond the image.
     """
@@ -97,9 +97,9 @@ def usable_boxes(boxes: np.ndarray, size: tuple[int, int], where: Sequence[str],
     H, W = size
     ordered = np.concatenate([np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])], axis=1)
     clipped = np.clip(ordered, 0, [W, H, W, H])
-    kept = clipped.astype(np.float32)  # rounds a side of 1e-9 to none
+    rounded = clipped.astype(np.float32)  # a side of 1e-9 becomes 0
     flat = (ordered[:, 2:] == ordered[:, :2]).any(axis=1) | (
-        (kept[:, 2:] == kept[:, :2]) & (clipped[:, 2:] > clipped[:, :2])).any(axis=1)
+        (rounded[:, 2:] == rounded[:, :2]) & (clipped[:, 2:] > clipped[:, :2])).any(axis=1)
     gone = (clipped[:, 2:] <= clipped[:, :2]).any(axis=1) & ~flat
     out = (np.abs(clipped - ordered) > slack).any(axis=1)
     for k, box in enumerate(boxes.tolist()):
@@ -113,8 +113,8 @@ def usable_boxes(boxes: np.ndarray, size: tuple[int, int], where: Sequence[str],
                 problems.append(f"{named} has swapped corners; reordered")
             if out[k]:
                 problems.append(f"{named} extends beyond the {W} x {H} image; clipped")
-    left = ~(flat | gone)
-    return kept[left], left
+    kept = ~(flat | gone)
+    return rounded[kept], kept
 
 
 def boxes_of_masks(masks: np.ndarray) -> np.ndarray:

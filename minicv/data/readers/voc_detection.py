@@ -71,7 +71,7 @@ def read_annotation(path: Path, image: Path, class_names: Sequence[str], problem
     boxes, labels, difficult, where = [], [], [], []
     for k, thing in enumerate(root.findall("object")):
         place = f"object[{k}]"
-        name, box = _text(thing, "name", path, place), _only(thing, "bndbox", path, place)
+        name, box = _text(thing, "name", path, place), _child(thing, "bndbox", path, place)
         if name not in class_names:
             raise DataError(f"{path}: {place}: unknown class {short_repr(name)}; known: {', '.join(class_names)}")
         if box is None:
@@ -84,9 +84,9 @@ def read_annotation(path: Path, image: Path, class_names: Sequence[str], problem
     if stated and path.stem not in ((own := PurePath(stated.replace("\\", "/"))).name, own.stem):
         problems.append(f"{path}: <filename> is {short_repr(stated)}; is it the annotation of another image?")
     continuous = to_continuous(np.array(boxes, float).reshape(-1, 4))
-    usable, left = usable_boxes(continuous, size, where, problems)
-    return Record(path.stem, image, size, usable, labels=np.array(labels, np.int64)[left],
-                  difficult=np.array(difficult, bool)[left])
+    usable, kept = usable_boxes(continuous, size, where, problems)
+    return Record(path.stem, image, size, usable, labels=np.array(labels, np.int64)[kept],
+                  difficult=np.array(difficult, bool)[kept])
 
 
 def check_layout(root: Element, path: Path) -> None:
@@ -110,7 +110,7 @@ def check_layout(root: Element, path: Path) -> None:
 
 def read_size(root: Element, path: Path) -> tuple[int, int] | None:
     """Return (H, W) from <size>, or None."""
-    stated = _only(root, "size", path, "annotation")
+    stated = _child(root, "size", path, "annotation")
     if stated is None:
         return None
     H, W = (_number(stated, side, path, "size") for side in ("height", "width"))
@@ -124,15 +124,15 @@ def to_continuous(boxes: np.ndarray) -> np.ndarray:
     """Convert VOC's boxes (R, 4), counted from 1, to (x1, y1, x2, y2); a click keeps no area."""
     low, high = np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])
     swapped = boxes[:, 2:] < boxes[:, :2]
-    first, last = low - (low < high), high  # a side of no length stays so
+    first, last = low - (low < high), high  # a side without length stays without
     return np.concatenate([np.where(swapped, last, first), np.where(swapped, first, last)], axis=1)
 
 
 # ---------------------------------------------------------------------------------------------------------
 # Elements
 # ---------------------------------------------------------------------------------------------------------
-def _only(parent: Element, name: str, path: Path, place: str) -> Element | None:
-    """Return the one element of a name, or None."""
+def _child(parent: Element, name: str, path: Path, place: str) -> Element | None:
+    """Return the only child element of this name, or None; ``DataError`` if there are several."""
     found = parent.findall(name)
     if len(found) > 1:
         raise DataError(f"{path}: {place}: <{name}> occurs {len(found)} times; keep one")
@@ -140,8 +140,8 @@ def _only(parent: Element, name: str, path: Path, place: str) -> Element | None:
 
 
 def _text(parent: Element, name: str, path: Path, place: str, default: str | None = None) -> str:
-    """Return the text of the one element of a name; without a ``default`` it must not be empty."""
-    element = _only(parent, name, path, place)
+    """Return the text of the only child element of this name; without a ``default`` it must not be empty."""
+    element = _child(parent, name, path, place)
     text = "".join(element.itertext()).strip() if element is not None else ""
     if not text and default is None or element is not None and len(element):
         raise DataError(f"{path}: {place}: <{name}> must be text")
