@@ -6,7 +6,7 @@ sum of. ``TRIALS[op name](dtype)`` yields those of an op. The reference is one o
 - elementwise functions: Python's ``math`` on float64, with formulas that lose nothing there (``log1p``, ``exp(-|x|)``);
 - sums of products and choices of elements (convolution, pooling, padding, ...): the op itself in float64, held against
   plain loops and finite differences by the other checks. Its formula has no step that cancels but the sum itself;
-- softmax, losses, normalisation: the definition in ``fsum`` and ``longdouble``, in ``extremes_reference.py``.
+- softmax, losses, normalization: the definition in ``fsum`` and ``longdouble``, in ``extremes_reference.py``.
 
 The error of a number is measured against its terms: a sum of n numbers cannot be better than a rounding of the largest.
 Below the smallest normal number there are fewer digits, so the error is measured against that number. Above the largest
@@ -182,7 +182,7 @@ def cross_entropy_trials(dtype):
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Normalisation
+# Normalization
 # ---------------------------------------------------------------------------------------------------------
 COLUMNS = {  # (mean, deviation) of a channel
     "float32": [(0, 1), (1e4, 1), (1e6, 1), (-1e6, 1), (0, 1e-30), (1e-30, 1e-3), (0, 1e30), (1e30, 1e24), (0, 5e37)],

@@ -1,4 +1,4 @@
-"""Softmax, its losses and the normalisations by their definitions, with nothing lost: what ``extremes.py`` expects.
+"""Softmax, its losses and the normalizations by their definitions, with nothing lost: what ``extremes.py`` expects.
 
 Sums are ``math.fsum``'s, which rounds once; a probability that is almost 1 is never subtracted from 1.
 Each returns values and the size of their terms.
@@ -49,10 +49,10 @@ def batch_norm(x, w, b, gy, eps: float = 1e-5) -> tuple[list, list]:
     """[y, gx, gw, gb] of a matrix (P, C) in training, and their terms: a column's deviation counts as 1."""
     x, w, b, gy = (np.asarray(v, LONG) for v in (x, w, b, gy))
     P = len(x)
-    centred = x - x.sum(axis=0) / P
-    centred = centred - centred.sum(axis=0) / P
-    inverse = 1 / np.sqrt((centred * centred).sum(axis=0) / P + eps)
-    n = centred * inverse
+    centered = x - x.sum(axis=0) / P
+    centered = centered - centered.sum(axis=0) / P
+    inverse = 1 / np.sqrt((centered * centered).sum(axis=0) / P + eps)
+    n = centered * inverse
     gb, gw, a = gy.sum(axis=0), (gy * n).sum(axis=0), w * inverse
     gx = a * (gy - gb / P - n * gw / P)
     gb_terms, gw_terms = abs(gy).sum(axis=0), abs(gy * n).sum(axis=0)

@@ -41,7 +41,7 @@ SECONDS = 10  # for one file
 ERRORS = (ValueError, TypeError, RuntimeError, OSError)  # as in cli.main; the message is all that a user sees
 RNG = np.random.default_rng(0)
 SIZE = (12, 16)
-PICTURE = RNG.integers(0, 256, (3, *SIZE), np.uint8)
+IMAGE = RNG.integers(0, 256, (3, *SIZE), np.uint8)
 LABEL = RNG.integers(0, 3, SIZE).astype(np.uint8)
 MASK = LABEL == 1
 
@@ -85,9 +85,9 @@ def check_objects(dataset) -> None:
 # ---------------------------------------------------------------------------------------------------------
 # The kinds of files
 # ---------------------------------------------------------------------------------------------------------
-def picture(suffix: str, **options) -> Kind:
+def image_kind(suffix: str, **options) -> Kind:
     def make(folder):
-        Image.fromarray(PICTURE.transpose(1, 2, 0)).save(folder / f"a{suffix}", **options)
+        Image.fromarray(IMAGE.transpose(1, 2, 0)).save(folder / f"a{suffix}", **options)
         return folder / f"a{suffix}"
     return Kind(make, lambda folder, file: check_image(data.read_image(file, "RGB")))
 
@@ -103,7 +103,7 @@ def read_a_label(folder, file):
 
 
 def make_isbi(folder):
-    for name, array in (("image", PICTURE[:1]), ("label", MASK)):
+    for name, array in (("image", IMAGE[:1]), ("label", MASK)):
         (folder / name).mkdir()
         data.write_png(folder / name / "0.png", array)
     return folder / "label" / "0.png"
@@ -111,7 +111,7 @@ def make_isbi(folder):
 
 def make_camvid(folder):
     for split in ("train", "val"):
-        for name, array in ((split, PICTURE), (f"{split}annot", LABEL)):
+        for name, array in ((split, IMAGE), (f"{split}annot", LABEL)):
             (folder / name).mkdir()
             data.write_png(folder / name / "a.png", array)
         (folder / f"{split}.txt").write_text(f"/SegNet/CamVid/{split}/a.png /SegNet/CamVid/{split}annot/a.png\n")
@@ -121,7 +121,7 @@ def make_camvid(folder):
 def make_voc(folder):
     for name in ("JPEGImages", "Annotations", "ImageSets/Main"):
         (folder / name).mkdir(parents=True)
-    data.write_png(folder / "JPEGImages" / "a.jpg", PICTURE)
+    data.write_png(folder / "JPEGImages" / "a.jpg", IMAGE)
     (folder / "ImageSets" / "Main" / "train.txt").write_text("a\n")
     objects = "".join(f"<object>\n<name>{name}</name>\n<difficult>{difficult}</difficult>\n<bndbox>\n<xmin>{x}</xmin>\n"
                       f"<ymin>2</ymin>\n<xmax>{x + 4}</xmax>\n<ymax>9</ymax>\n</bndbox>\n</object>\n"
@@ -140,7 +140,7 @@ def make_voc_list(folder):
 def make_coco(folder):
     (folder / "annotations").mkdir()
     (folder / "val2017").mkdir()
-    data.write_png(folder / "val2017" / "b.png", PICTURE)
+    data.write_png(folder / "val2017" / "b.png", IMAGE)
     rle = encode_rle(MASK)
     things = [{"id": i, "image_id": 1, "category_id": 3, "bbox": [2, 1, 4, 3 + i], "area": 11.5, "iscrowd": i,
                "segmentation": outline} for i, outline in enumerate(([[2.0, 1.0, 6.0, 1.0, 6.0, 4.0]], rle))]
@@ -153,7 +153,7 @@ def make_coco(folder):
 def make_panoptic(folder):
     (folder / "annotations" / "panoptic_val").mkdir(parents=True)
     (folder / "val").mkdir()
-    data.write_png(folder / "val" / "p.png", PICTURE)
+    data.write_png(folder / "val" / "p.png", IMAGE)
     data.write_png(folder / "annotations" / "panoptic_val" / "p.png", np.stack([LABEL, 0 * LABEL, 0 * LABEL]))
     path = folder / "annotations" / "panoptic_val.json"
     path.write_text(json.dumps({
@@ -177,7 +177,7 @@ def read_panoptic(folder, file):
 def make_dsb(folder):
     (folder / "stage1_train" / "a" / "images").mkdir(parents=True)
     (folder / "stage1_train" / "a" / "masks").mkdir()
-    data.write_png(folder / "stage1_train" / "a" / "images" / "a.png", PICTURE)
+    data.write_png(folder / "stage1_train" / "a" / "images" / "a.png", IMAGE)
     (folder / "train.txt").write_text("a\n")
     path = folder / "stage1_train" / "a" / "masks" / "m.png"
     data.write_png(path, MASK)
@@ -275,13 +275,13 @@ def read_weights(folder, file):
 
 def make_proposals(folder):
     cache = training.CachedProposals(lambda image: np.array([[1.0, 2, 5, 7], [0, 0, 16, 12]], np.float32), folder)
-    cache(PICTURE[:1] / np.float32(255))
+    cache(IMAGE[:1] / np.float32(255))
     (path,) = folder.glob("*.npz")
     return path
 
 
 def read_proposals(folder, file):
-    found = training.CachedProposals(lambda image: np.zeros((0, 4), np.float32), folder)(PICTURE[:1] / np.float32(255))
+    found = training.CachedProposals(lambda image: np.zeros((0, 4), np.float32), folder)(IMAGE[:1] / np.float32(255))
     assert found.dtype == np.float32 and found.ndim == 2 and found.shape[1] == 4 and np.isfinite(found).all()
 
 
@@ -328,7 +328,7 @@ def read_command(folder, file):
 
 
 KINDS = {
-    "png": picture(".png"), "jpeg": picture(".jpg"), "tiff": picture(".tif"), "bmp": picture(".bmp"),
+    "png": image_kind(".png"), "jpeg": image_kind(".jpg"), "tiff": image_kind(".tif"), "bmp": image_kind(".bmp"),
     "label": Kind(make_label, read_a_label),
     "membranes": Kind(make_isbi, lambda folder, file: check_labels(data.ISBI2012(folder))),
     "camvid list": Kind(make_camvid, lambda folder, file: check_labels(data.CamVid(folder, "train")), True),

@@ -61,7 +61,7 @@ def image_rgb(path: Path, file: File) -> str:
     return compare(read_image(path, "RGB").transpose(1, 2, 0), file.rgb, file.slack)
 
 
-def image_grey(path: Path, file: File) -> str:
+def image_gray(path: Path, file: File) -> str:
     expected = None if file.rgb is None else file.rgb @ (0.299, 0.587, 0.114)
     return compare(read_image(path, "L")[0], expected, file.slack + (0.51 / 255))
 
@@ -81,7 +81,7 @@ def mask(path: Path, file: File) -> str:
     return compare(found.astype(float), (file.rgb > 0).any(axis=2).astype(float) if two else None)
 
 
-GENERIC = {"read_image, RGB": image_rgb, "read_image, grey": image_grey, "read_label": label_numbers,
+GENERIC = {"read_image, RGB": image_rgb, "read_image, gray": image_gray, "read_label": label_numbers,
            "read_label_colors": label_colors, "read_mask": mask}
 
 
@@ -89,19 +89,19 @@ GENERIC = {"read_image, RGB": image_rgb, "read_image, grey": image_grey, "read_l
 # Data sets: label files of each kind that their readers take, whole and damaged
 # ---------------------------------------------------------------------------------------------------------
 def label_files(numbers: np.ndarray, colors: np.ndarray | None) -> Iterator[File]:
-    """numbers: (H, W), grey. colors: uint8 (256, 3), of the numbers; None if colors say nothing here."""
+    """numbers: (H, W), gray. colors: uint8 (256, 3), of the numbers; None if colors say nothing here."""
     truth, clear = numbers.astype(int), np.full((H, W), 255)
-    yield File("grey", png(truth), numbers=truth)
-    yield File("grey as RGB", png(np.dstack([truth] * 3)), numbers=truth)
-    yield File("grey with alpha", png(np.dstack([truth, clear])), numbers=truth)
-    yield File("grey, 16 bits", png(truth, 16), numbers=truth)
-    yield File("grey palette", png(truth, palette=[[k] * 3 for k in range(256)]), numbers=truth)
-    yield File("grey JPEG", pillow(Image.fromarray(numbers), "JPEG"))
-    yield File("grey, half transparent", png(np.dstack([truth, (clear * SMALL) % 256])))
+    yield File("gray", png(truth), numbers=truth)
+    yield File("gray as RGB", png(np.dstack([truth] * 3)), numbers=truth)
+    yield File("gray with alpha", png(np.dstack([truth, clear])), numbers=truth)
+    yield File("gray, 16 bits", png(truth, 16), numbers=truth)
+    yield File("gray palette", png(truth, palette=[[k] * 3 for k in range(256)]), numbers=truth)
+    yield File("gray JPEG", pillow(Image.fromarray(numbers), "JPEG"))
+    yield File("gray, half transparent", png(np.dstack([truth, (clear * SMALL) % 256])))
     yield File("negative", pillow(Image.fromarray(-1 - truth.astype(np.int32)), "TIFF"))
     for bits in (2, 4):
         if truth.max() < 2 ** bits:
-            yield File(f"grey, {bits} bits", png(truth, bits), numbers=truth)
+            yield File(f"gray, {bits} bits", png(truth, bits), numbers=truth)
     if colors is None:
         return
     own, where = np.unique(truth, return_inverse=True)
@@ -163,9 +163,9 @@ def of_sets() -> Iterator[tuple[str, Callable, str, File]]:
     for name, (place, read, classes, numbers, colors) in SETS.items():
         run = label_reader(read, classes)
         for file in label_files(numbers.astype(np.uint8), colors):
-            if name == "coco-panoptic" and file.name in ("grey as RGB", "grey palette", "RGB resized"):
+            if name == "coco-panoptic" and file.name in ("gray as RGB", "gray palette", "RGB resized"):
                 continue  # colors, all of which are numbers of some segment
-            if name == "coco-panoptic" and file.name.startswith("grey"):
+            if name == "coco-panoptic" and file.name.startswith("gray"):
                 file = file._replace(numbers=None)
             yield name, run, place, file
             if file.numbers is not None and not np.isscalar(file.numbers):

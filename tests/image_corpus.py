@@ -31,7 +31,7 @@ class File(NamedTuple):
     slack: float = 1e-6
 
 
-def grey(name: str, content: bytes, values: np.ndarray, top: int, label: bool = True) -> File:
+def gray(name: str, content: bytes, values: np.ndarray, top: int, label: bool = True) -> File:
     return File(name, content, np.dstack([values / top] * 3), values if label else None)
 
 
@@ -68,11 +68,11 @@ def modes() -> Iterator[tuple[str, Image.Image, File]]:
     """Every mode of Pillow, with what a file of it says."""
     v, s = BYTE.astype(np.uint8), SMOOTH.astype(np.uint8)
     bits = WORD[..., 0] % 2
-    yield "1", Image.fromarray(bits.astype(bool)), grey("", b"", bits, 1)
+    yield "1", Image.fromarray(bits.astype(bool)), gray("", b"", bits, 1)
     for name, a in (("L", v), ("smooth L", s)):
-        yield name, Image.fromarray(a[..., 0]), grey("", b"", a[..., 0].astype(int), 255)
+        yield name, Image.fromarray(a[..., 0]), gray("", b"", a[..., 0].astype(int), 255)
         yield name.replace("L", "RGB"), Image.fromarray(a[..., :3]), color("", b"", a.astype(int))
-    yield "LA", Image.fromarray(v[..., :2]), grey("", b"", BYTE[..., 0], 255, label=False)
+    yield "LA", Image.fromarray(v[..., :2]), gray("", b"", BYTE[..., 0], 255, label=False)
     yield "RGBA", Image.fromarray(v), color("", b"", BYTE, label=False)
     yield "opaque RGBA", Image.fromarray(v[..., :3]).convert("RGBA"), color("", b"", BYTE)
     yield "RGBX", Image.frombuffer("RGBX", (W, H), v.tobytes(), "raw", "RGBX", 0, 1), color("", b"", BYTE)
@@ -90,12 +90,12 @@ def modes() -> Iterator[tuple[str, Image.Image, File]]:
         "", b"", rgb.clip(0, 255) / 255, slack=1.6 / 255)
     yield "LAB", Image.frombytes("LAB", (W, H), v[..., :3].tobytes()), File("", b"")
     yield "HSV", Image.frombytes("HSV", (W, H), v[..., :3].tobytes()), File("", b"", slack=2)
-    yield "I", Image.fromarray(WORD[..., 0].astype(np.int32)), grey("", b"", WORD[..., 0], 65535)
+    yield "I", Image.fromarray(WORD[..., 0].astype(np.int32)), gray("", b"", WORD[..., 0], 65535)
     yield "I beyond 16 bits", Image.fromarray(WORD[..., 0].astype(np.int32) * 3), File("", b"")
     yield "I below 0", Image.fromarray(WORD[..., 0].astype(np.int32) - 40000), File("", b"")
     for name in ("I;16", "I;16B"):
         data = WORD[..., 0].astype("<u2" if name == "I;16" else ">u2").tobytes()
-        yield name, Image.frombytes(name, (W, H), data), grey("", b"", WORD[..., 0], 65535)
+        yield name, Image.frombytes(name, (W, H), data), gray("", b"", WORD[..., 0], 65535)
     yield "F", Image.fromarray((WORD[..., 0] / 65535).astype(np.float32)), File("", b"")
 
 
@@ -116,7 +116,7 @@ def written_by_pillow() -> Iterator[File]:
             if content is None:
                 continue
             numbers, colors = said.numbers, said.colors
-            if kind == "WEBP":  # has RGB only, which reads as grey numbers where grey
+            if kind == "WEBP":  # has RGB only, which reads as gray numbers where gray
                 numbers, colors = said.numbers if base == "L" else None, said.colors if base != "L" else np.nan
             if kind in ("GIF", "BMP") or base == "P of 3 colors" or (kind == "TIFF" and base.startswith("CMYK")):
                 numbers, colors = np.nan, np.nan  # a palette is written in Pillow's own order
@@ -140,7 +140,7 @@ def own_pngs() -> Iterator[File]:
                 for bits in (1, 2, 4, 8, 16):
                     v, top = WORD[..., 0] % 2 ** bits, 2 ** bits - 1
                     trns = [chunk(b"tRNS", b"\0\1")] if before is None else before
-                    yield grey(f"{name} grey {bits}", png(v, bits, before=trns, **how), v, top)
+                    yield gray(f"{name} gray {bits}", png(v, bits, before=trns, **how), v, top)
                     if bits <= 8:
                         trns = [chunk(b"tRNS", b"\0\x80")] if before is None else before
                         data = png(v, bits, palette=COLORS[:top + 1], before=trns, **how)
@@ -152,14 +152,14 @@ def own_pngs() -> Iterator[File]:
                     if before is not None:
                         yield color(f"{name} RGBA {bits}", png(w, bits, before=before, **how), w, top, label=False)
                         la = png(w[..., :2], bits, before=before, **how)
-                        yield grey(f"{name} LA {bits}", la, w[..., 0], top, label=False)
+                        yield gray(f"{name} LA {bits}", la, w[..., 0], top, label=False)
     short = png(WORD[..., 0] % 4, 2, palette=COLORS[:3])
     yield File("PNG palette shorter than its numbers", short)
     yield File("PNG animated", SIGNED_APNG)
     for count in range(len(ADAM7)):  # images smaller than the passes
         size = 1 + count % 3, 1 + count // 2
         v = BYTE[:size[0], :size[1], 0]
-        yield grey(f"PNG interlaced {size}", png(v, 8, interlaced=True), v, 255)
+        yield gray(f"PNG interlaced {size}", png(v, 8, interlaced=True), v, 255)
 
 
 def own_tiffs() -> Iterator[File]:
@@ -170,15 +170,15 @@ def own_tiffs() -> Iterator[File]:
             for bits in (1, 2, 4, 8, 12, 16, 32):
                 v = WORD[..., 0] % 2 ** min(bits, 16)
                 top = 65535 if bits == 32 else 2 ** bits - 1
-                yield grey(f"{name} {bits}", tiff(*tiff_tags(v, bits, order=order, **layout), order), v, top)._replace(
+                yield gray(f"{name} {bits}", tiff(*tiff_tags(v, bits, order=order, **layout), order), v, top)._replace(
                     slack=1e-5)  # 12 bits are kept as 16
                 stored = top - v
                 inverted = tiff(*tiff_tags(stored, bits, order=order, photo=0, **layout), order)
-                yield grey(f"{name} {bits} 0 is white", inverted, v, top, label=bits == 1)
+                yield gray(f"{name} {bits} 0 is white", inverted, v, top, label=bits == 1)
                 if bits >= 16:
                     signed = v.astype(f"i{bits // 8}" if bits == 32 else "i2")
                     data = tiff(*tiff_tags(signed, bits, order=order, sample_format=2, **layout), order)
-                    yield grey(f"{name} signed {bits}", data, v, 65535) if bits == 32 else File(f"{name} signed", data)
+                    yield gray(f"{name} signed {bits}", data, v, 65535) if bits == 32 else File(f"{name} signed", data)
                 if bits in (8, 16):
                     for planar in (1, 2):
                         w = WORD[..., :3] % 2 ** bits
@@ -204,7 +204,7 @@ def own_tiffs() -> Iterator[File]:
             yield File(f"{name} signed 8", tiff(*tags, order))
             for turn in range(2, 9):  # pixels lie as stored; a label must not be turned
                 tags = tiff_tags(p, 8, order=order, more=[Tag(274, 3, [turn])], **layout)
-                yield grey(f"{name} orientation {turn}", tiff(*tags, order), p, 255, label=False)
+                yield gray(f"{name} orientation {turn}", tiff(*tags, order), p, 255, label=False)
 
 
 def several_images() -> Iterator[File]:
@@ -243,7 +243,7 @@ def damaged() -> Iterator[File]:
             if channels == 1 and "planar" in layout:
                 continue
             tags, blocks = tiff_tags(v, bits, photo=1 + (channels == 3), **layout)
-            make = color if channels == 3 else grey
+            make = color if channels == 3 else gray
             for name, new in damaged_tags(tags):
                 if name == "tag 262 zero":  # a whole TIFF, of a negative
                     continue

@@ -24,7 +24,7 @@ def chunk(kind: bytes, content: bytes = b"") -> bytes:
 
 def png(values: np.ndarray, bits: int = 8, *, palette: Sequence[Sequence[int]] | None = None, interlaced: bool = False,
         before: Sequence[bytes] = (), parts: int = 1) -> bytes:
-    """values: (H, W) grey or palette numbers, or (H, W, 2 to 4) with the channels of LA, RGB, RGBA. before: chunks that
+    """values: (H, W) gray or palette numbers, or (H, W, 2 to 4) with the channels of LA, RGB, RGBA. before: chunks that
     come before the pixels. parts: IDAT chunks."""
     H, W, channels = (*values.shape, 1)[:3]
     color_type = 3 if palette is not None else {1: 0, 2: 4, 3: 2, 4: 6}[channels]

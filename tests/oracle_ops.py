@@ -182,7 +182,7 @@ def _(x, *, index):
 def _(x, *, widths, mode, value):
     if mode == "constant":
         return TF.pad(x, [n for pair in reversed(widths) for n in pair], value=value)
-    for axis, pair in enumerate(widths):  # TF.pad mirrors pictures only
+    for axis, pair in enumerate(widths):  # TF.pad mirrors images only
         source = np.pad(np.arange(x.shape[axis]), pair, mode="reflect" if mode == "reflect" else "edge")
         x = x.index_select(axis, torch.from_numpy(source))
     return x
@@ -278,7 +278,7 @@ def _(x, *, rows, columns):
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Normalisation, softmax, losses
+# Normalization, softmax, losses
 # ---------------------------------------------------------------------------------------------------------
 @twin_of(BatchNorm)
 def _(x, w, b, *, running_mean, running_var, training, momentum, eps, group=None):  # alone in its group

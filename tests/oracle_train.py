@@ -1,6 +1,6 @@
 """The minicv command with every operation computed by PyTorch: ``python -m tests.oracle_train train unet ...``.
 
-Model, weights, graph, optimiser, data and random numbers stay minicv's own; only what an operation computes, forward
+Model, weights, graph, optimizer, data and random numbers stay minicv's own; only what an operation computes, forward
 and backward, is PyTorch's.
 """
 import sys

@@ -55,5 +55,5 @@ def test_label_files_say_what_they_hold():
     files = list(fuzz_images.label_files(fuzz_images.LISTED[fuzz_images.SMALL].astype(np.uint8), fuzz_images.palette()))
     assert len({f.name for f in files}) == len(files) >= 15 and all(isinstance(f, File) for f in files)
     assert {f.name for f in files if f.numbers is None} == {
-        "grey JPEG", "grey, half transparent", "negative", "RGB JPEG", "RGB resized"}
+        "gray JPEG", "gray, half transparent", "negative", "RGB JPEG", "RGB resized"}
     assert all(re.match(rb"\x89PNG|\xff\xd8|II", f.content) for f in files)

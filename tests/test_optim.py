@@ -176,7 +176,7 @@ def test_continuing_from_a_state_is_continuing(make):
     second.load_state_dict(state)
     for value in state.values():
         if hasattr(value, "shape"):
-            value[...] = np.nan  # the optimiser has its own copy
+            value[...] = np.nan  # the optimizer has its own copy
     np.testing.assert_array_equal(run(second, again, 12, start=8), whole[8:])
 
 
@@ -410,7 +410,7 @@ def test_errors(make, error, message):
         make()
 
 
-def test_an_optimiser_without_an_update():
+def test_an_optimizer_without_an_update():
     optimizer = Optimizer([leaf(np.ones(1))], lr=1.0)
     optimizer.param_groups[0]["params"][0].grad = np.ones(1)
     with pytest.raises(TypeError, match="Optimizer has no update"):

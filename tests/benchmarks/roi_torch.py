@@ -15,7 +15,7 @@ def pixel_rows(x: torch.Tensor) -> torch.Tensor:
 
 
 def places(x: torch.Tensor, boxes: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
-    """Where the pixels of rows (R, h) and columns (R, w) of each RoI's picture lie in ``pixel_rows``: (R, h, w)."""
+    """Where the pixels of rows (R, h) and columns (R, w) of each RoI's image lie in ``pixel_rows``: (R, h, w)."""
     return ((boxes[:, :1].long() * x.shape[2] + rows) * x.shape[3])[:, :, None] + columns[:, None]
 
 

@@ -67,7 +67,7 @@ def test_missing_folders(tmp_path, capsys):
     assert code == 1 and "JPEGImages: no such folder; VOC is expected as" in lines[0] and lines[1] == "faults: 1"
 
 
-def test_pictures_of_trainval_are_read_once_and_are_no_fault(tmp_path):
+def test_images_of_trainval_are_read_once_and_are_no_fault(tmp_path):
     for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
         (tmp_path / folder).mkdir(parents=True)
     for name in "ab":
@@ -120,7 +120,7 @@ def test_what_cannot_be_checked(capsys):
         assert "check: needs NAME:PATH with one of camvid, voc, cityscapes" in err and repr(spec) in err
 
 
-def test_the_real_pictures(real_data, capsys):
+def test_the_real_images(real_data, capsys):
     code, lines, _ = run(f"camvid:{real_data / 'camvid'}", capsys)
     assert code == 0
     assert lines[:3] == ["train: 367 images, 240 x 180 pixels", "val: 101 images, 240 x 180 pixels",

@@ -83,7 +83,7 @@ def test_every_set_is_listed_with_its_commit(name, count):
 
 
 @pytest.mark.parametrize("name", ["isbi2012", "bccd", "dsb2018"])
-def test_the_pictures_at_hand_are_those_listed(real_data, name):
+def test_the_images_at_hand_are_those_listed(real_data, name):
     """Those of camvid at hand are half as large."""
     _, files = read_manifest(MANIFESTS / f"{name}.tsv", SOURCES[name].prefix)
     for file in files[::97]:

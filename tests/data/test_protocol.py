@@ -17,13 +17,13 @@ from tests import fuzz
 def make_voc_segmentation(folder):
     for name in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
         (folder / name).mkdir(parents=True)
-    data.write_png(folder / "JPEGImages/a.jpg", fuzz.PICTURE)
+    data.write_png(folder / "JPEGImages/a.jpg", fuzz.IMAGE)
     data.write_png(folder / "SegmentationClass/a.png", fuzz.LABEL)
     (folder / "ImageSets/Segmentation/train.txt").write_text("a\n")
 
 
 def make_cityscapes(folder):
-    for top, ending, array in (("leftImg8bit", "leftImg8bit", fuzz.PICTURE), ("gtFine", "gtFine_labelIds", fuzz.LABEL)):
+    for top, ending, array in (("leftImg8bit", "leftImg8bit", fuzz.IMAGE), ("gtFine", "gtFine_labelIds", fuzz.LABEL)):
         (folder / top / "train/ulm").mkdir(parents=True)
         data.write_png(folder / top / f"train/ulm/ulm_0_0_{ending}.png", array)
 

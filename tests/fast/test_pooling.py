@@ -22,8 +22,8 @@ overlaps = pytest.mark.parametrize("options", [
 @overlaps
 @pytest.mark.parametrize("block_bytes", [1, 4000, 20000])
 def test_blocks_make_no_difference(monkeypatch, options, block_bytes):
-    """Rows of one picture in many blocks, or several pictures in one: gradients meet where blocks share rows."""
-    values = np.random.default_rng(0).integers(0, 4, (5, 3, 23, 8)).astype(float)  # one picture has 4416 bytes
+    """Rows of one image in many blocks, or several images in one: gradients meet where blocks share rows."""
+    values = np.random.default_rng(0).integers(0, 4, (5, 3, 23, 8)).astype(float)  # one image has 4416 bytes
 
     def run(op, **options):
         x = Tensor(values, requires_grad=True)

@@ -56,12 +56,12 @@ def test_the_papers_tolerance():
             assert score(prediction, target).mean == (shift == tolerance)
 
 
-def test_the_mean_over_pictures_is_of_those_where_the_class_shows():
-    # Picture 1: perfect, classes 0 and 1. Picture 2: only 0 and 2, perfect for 0 by half.
+def test_the_mean_over_images_is_of_those_where_the_class_shows():
+    # Image 1: perfect, classes 0 and 1. Image 2: only 0 and 2, perfect for 0 by half.
     measured = BoundaryFScore(3, tolerance=0)
     measured.update(ROW, ROW)
     measured.update(np.array([[0, 0, 2, 2, 2, 2]]), np.array([[0, 0, 2, 2, 0, 0]]))
-    # Class 0: B_p {1}, B_t {1, 4}: F = 2/3; over the pictures (1 + 2/3) / 2. Class 2: B_p {2}, B_t {2, 3}: F = 2/3.
+    # Class 0: B_p {1}, B_t {1, 4}: F = 2/3; over the images (1 + 2/3) / 2. Class 2: B_p {2}, B_t {2, 3}: F = 2/3.
     np.testing.assert_allclose(measured.per_class, [5 / 6, 1, 2 / 3])
     assert measured.images.tolist() == [2, 1, 1]
 

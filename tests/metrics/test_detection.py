@@ -101,7 +101,7 @@ def test_voc_match_by_hand():
     assert voc_match(boxes, objects[:0], difficult[:0]).tolist() == [0] * 6
 
 
-def test_voc_over_pictures_by_hand():
+def test_voc_over_images_by_hand():
     for points, expected in ((None, (0.5 + 0.5 * 2 / 3)), (11, (6 + 5 * 2 / 3) / 11)):
         voc = VOCEvaluator(3, points=points)
         voc.update(found([[0, 0, 10, 10], [40, 40, 50, 50]], [0.9, 0.6]), truth([[0, 0, 10, 10]]))
@@ -134,9 +134,9 @@ def test_voc_errors():
 
 
 # ----------------------------------------------------------------------------------------------- COCO
-def random_pictures(seed, count=8, classes=3, masks=False, ties=False):
-    """Pictures with objects of all sizes, crowds among them, and answers near them, twice, elsewhere and mistaken."""
-    rng, pictures = np.random.default_rng(seed), []
+def random_images(seed, count=8, classes=3, masks=False, ties=False):
+    """Images with objects of all sizes, crowds among them, and answers near them, twice, elsewhere and mistaken."""
+    rng, samples = np.random.default_rng(seed), []
     H, W = 150, 170
     y, x = np.indices((H, W)) + 0.5
     for _ in range(count):
@@ -162,16 +162,16 @@ def random_pictures(seed, count=8, classes=3, masks=False, ties=False):
         if masks:
             there, keep = boxes_of_masks(parts[0]), parts[0].any(axis=(1, 2))
             there, labels, parts = there[keep], labels[keep], (parts[0][keep], parts[1])
-        pictures.append((found(answers, scores, guesses, parts[1]),
+        samples.append((found(answers, scores, guesses, parts[1]),
                          truth(there, labels, parts[0], crowd=rng.random(len(there)) < 0.2)))
-    return pictures
+    return samples
 
 
-def coco_says(pictures, kind):
+def coco_says(samples, kind):
     """The twelve numbers of pycocotools, and its precision, (T, 101, K, A, 3)."""
     coco, cocoeval, mask = (require(f"pycocotools.{name}") for name in ("coco", "cocoeval", "mask"))
     annotations, results = [], []
-    for i, (answers, objects) in enumerate(pictures):
+    for i, (answers, objects) in enumerate(samples):
         def packed(m):
             rle = mask.encode(np.asfortranarray(m.astype(np.uint8)))
             return {**rle, "counts": rle["counts"].decode()}
@@ -188,7 +188,7 @@ def coco_says(pictures, kind):
                                else {"segmentation": packed(answers.masks[d])})})
     with contextlib.redirect_stdout(io.StringIO()):
         there = coco.COCO()
-        images = [{"id": i, "height": 150, "width": 170} for i in range(len(pictures))]
+        images = [{"id": i, "height": 150, "width": 170} for i in range(len(samples))]
         there.dataset = {"images": images, "annotations": annotations, "info": {},
                          "categories": [{"id": k, "name": str(k)} for k in range(3)]}
         there.createIndex()
@@ -204,11 +204,11 @@ def coco_says(pictures, kind):
 @pytest.mark.parametrize("ties", [False, True])
 @pytest.mark.parametrize("seed", range(3))
 def test_coco_is_pycocotools(seed, ties, masks):
-    pictures = random_pictures(seed, masks=masks, ties=ties)
+    samples = random_images(seed, masks=masks, ties=ties)
     coco = CocoEvaluator(3, masks=masks)
-    for answers, objects in pictures:
+    for answers, objects in samples:
         coco.update(answers, objects)
-    stats, precision = coco_says(pictures, "segm" if masks else "bbox")
+    stats, precision = coco_says(samples, "segm" if masks else "bbox")
     summary = coco.summary()
     assert list(summary) == ["AP", "AP50", "AP75", "APsmall", "APmedium", "APlarge", "AR1", "AR10", "AR100",
                              "ARsmall", "ARmedium", "ARlarge"]
@@ -277,7 +277,7 @@ def test_proposals_by_hand():
     recall = ProposalRecall(counts=(1, 2, 9))
     recall.update([[0, 0, 10, 4], [0, 0, 10, 8]], truth([[0, 0, 10, 10], [20, 0, 30, 10]], [0, 1]))
     recall.update(np.zeros((0, 4)), truth([[0, 0, 10, 10], [0, 0, 5, 5]], [0, 0], difficult=[False, True]))
-    # best overlaps after 1, 2 and all: 0.4, 0.8, 0.8; 0, 0, 0; of the second picture 0; the difficult one is left out
+    # best overlaps after 1, 2 and all: 0.4, 0.8, 0.8; 0, 0, 0; of the second image 0; the difficult one is left out
     np.testing.assert_allclose(recall.best_overlaps()[0], [[0.4, 0, 0], [0.8, 0, 0], [0.8, 0, 0]])
     np.testing.assert_allclose(recall.recall(0.4), [1 / 3] * 3)
     np.testing.assert_allclose(recall.recall(), [0, 1 / 3, 1 / 3])

@@ -61,7 +61,7 @@ def test_objects_that_touch_at_a_corner_are_one():
     assert measured.objects[:, 1].tolist() == [0, 1]
 
 
-def test_a_stream_is_the_sum_of_its_pictures():
+def test_a_stream_is_the_sum_of_its_images():
     rng = np.random.default_rng(0)
     maps = rng.integers(0, 3, (4, 2, 12, 9))
     stream, single = ObjectSizeScores(3, edges=(2, 6)), [ObjectSizeScores(3, edges=(2, 6)) for _ in maps]

@@ -76,7 +76,7 @@ def test_is_the_definition(seed):
         assert quality.iou_sum[c] == pytest.approx(iou_sum)
 
 
-def test_a_perfect_answer_is_one_and_pictures_add_up():
+def test_a_perfect_answer_is_one_and_images_add_up():
     quality = PanopticQuality(2)
     for _ in range(3):
         true = np.array([[0, 1, 2], [3, 3, 3]])

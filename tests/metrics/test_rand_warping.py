@@ -20,9 +20,9 @@ from minicv.metrics.rand_warping import SIMPLE
 from tests.oracle import require
 
 
-def draw(picture):
+def draw(image):
     """A mask from text: o is a cell, . is membrane."""
-    return np.array([[c == "o" for c in row] for row in picture.split()])
+    return np.array([[c == "o" for c in row] for row in image.split()])
 
 
 # ---------------------------------------------------------------------------------------- M4

@@ -39,12 +39,12 @@ HARD = truth([[0, 0, 9, 9]], difficult=np.array([True]))
 SOME = found([[0, 0, 9, 9]], [0.5])
 
 
-@pytest.mark.parametrize("pictures", [
+@pytest.mark.parametrize("samples", [
     [], [(found(), truth())], [(SOME, truth())], [(found(), CROWD)], [(SOME, CROWD)], [(SOME, HARD)],
     [(found(), HARD)]])
-def test_detectors_without_an_object_to_find(pictures):
+def test_detectors_without_an_object_to_find(samples):
     voc, coco, recall = metrics.VOCEvaluator(2), metrics.CocoEvaluator(2), metrics.ProposalRecall((1, 2))
-    for answers, there in pictures:
+    for answers, there in samples:
         voc.update(answers, there)
         coco.update(answers, there)
         recall.update(answers.boxes, there)
@@ -219,7 +219,7 @@ def test_detections_with_nan_scores_come_last():
     assert voc.mean_ap == coco.summary()["AP"] == 1
 
 
-# ----------------------------------------------------------------------------------------------------------- pictures
+# ----------------------------------------------------------------------------------------------------------- images
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_images_of_integers(dtype):

@@ -52,7 +52,7 @@ def ours_and_pytorchs(model: Module, step: Step) -> tuple[dict[str, np.ndarray],
 
 
 def numpys_and_the_strict_devices(make: Callable[[], Module], step: Step) -> tuple[dict[str, np.ndarray], ...]:
-    """The step of two models made alike, one on the strict device, where an optimiser's step must be possible, too."""
+    """The step of two models made alike, one on the strict device, where an optimizer's step must be possible, too."""
     from tests import strict_device  # noqa: F401 - makes the device "strict" known
     found = []
     for device in ("numpy", "strict"):

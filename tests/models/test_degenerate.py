@@ -49,7 +49,7 @@ DATA = {
     "difficult only": [scene([[4, 4, 30, 30]], difficult=True), scene([[4, 4, 30, 30]])],
     "an image of one pixel": [scene([[0, 0, 1, 1]], size=(1, 1)), scene([], size=(1, 1))],
     "a line of pixels": [scene([[0, 0, 9, 1]], size=(1, 64)), scene([[0, 3, 1, 9]], size=(64, 1))],
-    "grey": [scene([[4, 4, 30, 30]], channels=1), scene(PIXEL, channels=1)],
+    "gray": [scene([[4, 4, 30, 30]], channels=1), scene(PIXEL, channels=1)],
     "300 objects": [scene(many(300)), scene([])],
     "the whole image": [scene([[0, 0, 64, 48]]), scene([[0, 0, 64, 48]] * 3)],
     "objects without masks": [scene([[4, 4, 30, 30]]), scene([[8, 8, 30, 30]], masks=False)],
@@ -106,7 +106,7 @@ SEGMENTATION = {
     "deeplabv3plus": {"backbone_options": {"width": 4, "layers": (1, 1, 1, 1)}, "channels": 4, "decoder_channels": 4}}
 
 
-def labelled(size=(20, 24), channels=3, fill=0, **places):
+def labeled(size=(20, 24), channels=3, fill=0, **places):
     label = np.full(size, fill)
     for k, (y, x) in places.items():
         label[y, x] = int(k[1:])
@@ -114,12 +114,12 @@ def labelled(size=(20, 24), channels=3, fill=0, **places):
 
 
 LABELS = {
-    "one class": [labelled(), labelled()],
-    "one pixel with a label": [labelled(fill=IGNORE, c1=(7, 9)), labelled()],
-    "an image of one pixel": [labelled(size=(1, 1)), labelled(size=(1, 1), fill=1)],
-    "a line of pixels": [labelled(size=(1, 33)), labelled(size=(1, 33))],
-    "grey": [labelled(channels=1), labelled(channels=1, c1=(3, 3))],
-    "void but for the corner": [labelled(fill=IGNORE, c0=(0, 0)), labelled(fill=IGNORE, c1=(19, 23))],
+    "one class": [labeled(), labeled()],
+    "one pixel with a label": [labeled(fill=IGNORE, c1=(7, 9)), labeled()],
+    "an image of one pixel": [labeled(size=(1, 1)), labeled(size=(1, 1), fill=1)],
+    "a line of pixels": [labeled(size=(1, 33)), labeled(size=(1, 33))],
+    "gray": [labeled(channels=1), labeled(channels=1, c1=(3, 3))],
+    "void but for the corner": [labeled(fill=IGNORE, c0=(0, 0)), labeled(fill=IGNORE, c1=(19, 23))],
 }
 
 
@@ -157,7 +157,7 @@ def test_yolos_cells_without_an_object_learn_no_box_and_no_class_even_from_infin
     S, y = model.S, np.random.default_rng(0).random((1, model.S, model.S, 12)).astype(np.float32)
     target = Target(np.array([[2, 2, 20, 30]], np.float32), np.array([1]), (56, 56))
     cells = np.ones((S, S), bool)
-    cells[2, 1] = False  # the object's centre, (11, 16), in cells of 8 pixels
+    cells[2, 1] = False  # the object's center, (11, 16), in cells of 8 pixels
     y[0, cells, 0:4], y[0, cells, 5:9] = np.inf, np.nan
     g, = gradient(lambda y: model.grid_losses(y, [target]), y)
     assert (g[0, cells][:, [0, 1, 2, 3, 5, 6, 7, 8, 10, 11]] == 0).all()

@@ -32,10 +32,10 @@ def losses_of_a_step(name: str, device: str):
         optimizer.step()
         return model, training.loop.Losses(("total",), backend.xp_of(loss.data).stack([loss.data]))
     dataset, config, task = TASKS[kind]
-    pictures = dataset(2, (64, 64))
-    model = models.build(name, num_classes=pictures.num_classes, in_channels=3).to(device)
+    images = dataset(2, (64, 64))
+    model = models.build(name, num_classes=images.num_classes, in_channels=3).to(device)
     changes = {"steps": 10, "batch": 2, "warmup": 0, **({"tile": None} if kind == "segmentation" else {})}
-    task = task(model.train(), pictures, config(**{**cls.TRAIN_DEFAULTS["compact"], **changes}))
+    task = task(model.train(), images, config(**{**cls.TRAIN_DEFAULTS["compact"], **changes}))
     job = training.Training(task)
     batch = training.loop.to_device(task.collate([task.example(0), task.example(1)]), device)
     StrictArray.reads.clear()

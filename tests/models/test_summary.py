@@ -190,7 +190,7 @@ def test_fields_are_what_the_gradient_reaches(name):
             see = summary.axes[axis]
             if see.clean[a]:
                 assert (reached[0], reached[-1]) == (see.begin[a], see.end[a]), (axis, a)
-            else:  # the picture's part of the field, or less: a border may cut off more than the picture's end
+            else:  # the image's part of the field, or less: a border may cut off more than the image's end
                 assert see.begin[a] <= reached[0] and reached[-1] <= see.end[a], (axis, a)
     assert all(see.clean.any() for see in summary.axes)
 

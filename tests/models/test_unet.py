@@ -14,7 +14,7 @@ def unet(seed=0, **options):
     return models.build("unet", **{"width": 4, "dropout": 0.0, **options})
 
 
-def picture(height, width, channels=1, seed=0):
+def random_image(height, width, channels=1, seed=0):
     """Textured everywhere, so that a tile put at the wrong place shows."""
     cells = Cells(channels, (height, width), seed)
     return np.concatenate([cells[i].image for i in range(channels)])
@@ -86,7 +86,7 @@ CHANNELS = [1, 1, 2, 2, 4, 4, 8, 8, 16, 16, 8, 8, 8, 4, 4, 4, 2, 2, 2, 1, 1, 1] 
 def test_maps_have_the_sizes_of_figure_1(monkeypatch):
     seen = record_sides(monkeypatch)
     with minicv.no_grad():
-        y = unet(preset="paper", width=1)(Tensor(picture(572, 572)[None]))
+        y = unet(preset="paper", width=1)(Tensor(random_image(572, 572)[None]))
     assert y.shape == (1, 2, 388, 388)
     assert [(h, w) for _, h, w in seen] == [(n, n) for n in FIGURE_1]
     assert [c for c, _, _ in seen] == [*CHANNELS, 2]
@@ -98,7 +98,7 @@ def test_the_whole_paper_network_equals_pytorch(monkeypatch, torch):
     """572 -> 388 with all 31 million parameters, float32."""
     model = unet(preset="paper", width=64)
     seen = record_sides(monkeypatch)
-    x = standardize(picture(572, 572))[None]
+    x = standardize(random_image(572, 572))[None]
     with minicv.no_grad():
         y = model(Tensor(x)).numpy()
     assert [c for c, _, _ in seen] == [64 * c for c in CHANNELS] + [2]
@@ -149,7 +149,7 @@ def test_summed_skips_are_concatenated_ones_with_the_same_weights_for_both(paddi
         key = f"expand.{i}.conv1.weight"
         state[key] = np.concatenate([state[key], state[key]], axis=1)
     both.load_state_dict(state)
-    x = Tensor(picture(64, 52)[None])
+    x = Tensor(random_image(64, 52)[None])
     np.testing.assert_allclose(summed(x).data, both(x).data, rtol=1e-4, atol=1e-5)
     # the first 3x3 of each level up has half the inputs: 9 x 6 x 6 fewer weights, and 9 x 3 x 3
     assert both.num_parameters() - summed.num_parameters() == 9 * 6 * 6 + 9 * 3 * 3
@@ -203,7 +203,7 @@ def test_the_network_gives_the_size_that_output_size_says(depth, padding):
     model = unet(width=1, depth=depth, padding=padding)
     height, width = model.input_size(1), model.input_size(2 ** depth + 5)
     with minicv.no_grad():
-        y = model(Tensor(picture(height, width)[None]))
+        y = model(Tensor(random_image(height, width)[None]))
     assert y.shape == (1, 2, model.output_size(height), model.output_size(width))
 
 
@@ -268,7 +268,7 @@ COMPACT, PAPER_DEPTH = {"preset": "compact", "width": 16}, {"preset": "paper", "
     (PAPER_DEPTH, 101, 7, (48,), (3 * 1,)),
 ])
 def test_tiled_prediction_equals_the_whole(options, height, width, tiles, calls, monkeypatch):
-    model, image = unet(**options), picture(height, width, seed=height)
+    model, image = unet(**options), random_image(height, width, seed=height)
     expected = whole_prediction(model, image)
     done = []
     forward = UNet.forward
@@ -288,7 +288,7 @@ def test_tiled_prediction_equals_the_whole(options, height, width, tiles, calls,
 
 def test_channels_and_classes_are_not_mixed_up_by_tiles():
     model = unet(in_channels=3, num_classes=4)
-    image = picture(30, 21, channels=3)
+    image = random_image(30, 21, channels=3)
     result, = model.predict([image], 8)
     np.testing.assert_allclose(result.probabilities, whole_prediction(model, image), rtol=0, atol=1e-5)
     assert result.labels.shape == (30, 21) and result.labels.dtype.kind == "i"
@@ -297,17 +297,17 @@ def test_channels_and_classes_are_not_mixed_up_by_tiles():
 
 
 @pytest.mark.parametrize("side", range(1, 26))
-def test_without_a_tile_size_a_image_is_predicted_in_one(side, monkeypatch):
+def test_without_a_tile_size_an_image_is_predicted_in_one(side, monkeypatch):
     model, done = unet(width=1), []
     forward = UNet.forward
     monkeypatch.setattr(UNet, "forward", lambda self, x: done.append(x.shape) or forward(self, x))
-    model.predict([picture(side, 3)])
+    model.predict([random_image(side, 3)])
     assert done == [(1, 1, model.input_size(side), model.input_size(3))]
 
 
 def test_predict_takes_images_of_different_sizes():
     model = unet()
-    images = [picture(9, 14), picture(20, 5)]
+    images = [random_image(9, 14), random_image(20, 5)]
     together = model.predict(images, 8)
     assert [r.labels.shape for r in together] == [(9, 14), (20, 5)]
     for image, result in zip(images, together, strict=True):
@@ -317,7 +317,7 @@ def test_predict_takes_images_of_different_sizes():
 
 def test_predict_does_not_change_the_image_and_a_constant_one_works():
     model = unet()
-    for image in (picture(9, 9), np.full((1, 9, 9), 0.3, np.float32)):
+    for image in (random_image(9, 9), np.full((1, 9, 9), 0.3, np.float32)):
         before = image.copy()
         result, = model.predict([image])
         np.testing.assert_array_equal(image, before)
@@ -325,8 +325,8 @@ def test_predict_does_not_change_the_image_and_a_constant_one_works():
 
 
 def test_predict_ignores_contrast_and_brightness():
-    """Grey values are standardised, so half the contrast on a lighter ground is the same image."""
-    model, image = unet(), picture(20, 20)
+    """Gray values are standardized, so half the contrast on a lighter ground is the same image."""
+    model, image = unet(), random_image(20, 20)
     one, two = model.predict([image, 0.5 * image + 0.3])
     assert np.ptp(one.probabilities) > 0.01
     np.testing.assert_allclose(one.probabilities, two.probabilities, rtol=0, atol=1e-5)
@@ -355,18 +355,18 @@ def test_predict_leaves_the_modes_of_all_modules_as_they_were(fails, monkeypatch
         if fails:
             monkeypatch.setattr(UNet, "forward", lambda self, x: 1 / 0)
             with pytest.raises(ZeroDivisionError):
-                model.predict([picture(9, 9)])
+                model.predict([random_image(9, 9)])
             monkeypatch.undo()
         else:
-            model.predict([picture(9, 9)])
+            model.predict([random_image(9, 9)])
         assert [m.training for m in model.modules()] == before
-        assert model(Tensor(picture(100, 100)[None])).requires_grad  # gradients are on again
+        assert model(Tensor(random_image(100, 100)[None])).requires_grad  # gradients are on again
 
 
 def test_dropout_acts_in_training_only_at_the_lowest_level():
-    model, x = unet(dropout=0.5), Tensor(picture(100, 100)[None])
+    model, x = unet(dropout=0.5), Tensor(random_image(100, 100)[None])
     assert (model(x).numpy() != model(x).numpy()).all()
-    first, second = model.predict([picture(9, 9)] * 2)
+    first, second = model.predict([random_image(9, 9)] * 2)
     np.testing.assert_array_equal(first.probabilities, second.probabilities)
     model.eval()
     np.testing.assert_array_equal(model(x).numpy(), model(x).numpy())
@@ -379,7 +379,7 @@ def test_dropout_acts_in_training_only_at_the_lowest_level():
 def test_predict_keeps_nothing_for_a_backward_pass(monkeypatch):
     model, scores, forward = unet(), [], UNet.forward
     monkeypatch.setattr(UNet, "forward", lambda self, x: scores.append(forward(self, x)) or scores[-1])
-    model.predict([picture(9, 9)])
+    model.predict([random_image(9, 9)])
     assert scores[0].node is None and not scores[0].requires_grad
 
 
@@ -387,7 +387,7 @@ def test_probabilities_of_extreme_scores_are_still_probabilities():
     """exp of a difference to the highest score of the whole image would be 0 for all classes of some pixels."""
     model = unet()
     model.head.weight.data = 1e4 * model.head.weight.data
-    result, = model.predict([picture(20, 20)])
+    result, = model.predict([random_image(20, 20)])
     np.testing.assert_allclose(result.probabilities.sum(axis=0), 1, rtol=1e-6)
     assert set(np.unique(result.labels).tolist()) == {0, 1}
 

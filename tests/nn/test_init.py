@@ -57,7 +57,7 @@ def test_layers_start_with_std_sqrt_2_over_n_and_no_bias(layer, n):
     assert not layer.bias.data.any()
 
 
-def test_he_initialisation_keeps_the_mean_square_through_relu_layers():
+def test_he_initialization_keeps_the_mean_square_through_relu_layers():
     """He et al. (2015), sec. 2.2: E[x^2] is the same after each layer, so a deep net neither dies nor explodes."""
     minicv.seed(3)
     body = nn.Sequential(*(m for _ in range(10) for m in (nn.Linear(600, 600), nn.ReLU())))

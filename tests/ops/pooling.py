@@ -1,4 +1,4 @@
-"""What the tests of the poolings share: one picture, and a comparison with PyTorch on any values."""
+"""What the tests of the poolings share: one image, and a comparison with PyTorch on any values."""
 import numpy as np
 import pytest
 from hypothesis import strategies as st
@@ -13,14 +13,14 @@ pairs_of = {least: st.one_of(st.integers(least, 4), st.tuples(st.integers(least,
 values = st.sampled_from(["normal", "ties", "special"])
 
 
-def picture(rows) -> Tensor:
-    """One channel of one picture, float64."""
+def image(rows) -> Tensor:
+    """One channel of one image, float64."""
     return Tensor(np.array([[rows]], float), requires_grad=True)
 
 
 def pooled(op, rows, *args, **options):
-    """The op's output on one picture, and the gradient where that of the outputs is 1, 2, 4, 8, ..."""
-    x = picture(rows)
+    """The op's output on one image, and the gradient where that of the outputs is 1, 2, 4, 8, ..."""
+    x = image(rows)
     y = op(x, *args, **options)
     y.backward(2.0 ** np.arange(y.size).reshape(y.shape))
     return y.data[0, 0].tolist(), x.grad[0, 0].tolist()

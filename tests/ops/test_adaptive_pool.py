@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from minicv import Tensor
 from minicv.ops.adaptive_pool import adaptive_avg_pool2d, adaptive_bins, adaptive_max_pool2d, spatial_pyramid_pool
 from minicv.ops.max_pool import max_pool2d
-from tests.ops.pooling import assert_like_torch, assert_own_adjoint, inf, numbers, picture, pooled, sides, values
+from tests.ops.pooling import assert_like_torch, assert_own_adjoint, image, inf, numbers, pooled, sides, values
 from tests.oracle import require
 
 
@@ -25,12 +25,12 @@ def test_bins_may_share_pixels():
 
 
 def test_adaptive_max_takes_the_first_of_ties_and_gives_its_position():
-    y, indices = adaptive_max_pool2d(picture([[0, 5, 5, 1], [5, 5, 5, 2]]), (1, 2), return_indices=True)
+    y, indices = adaptive_max_pool2d(image([[0, 5, 5, 1], [5, 5, 5, 2]]), (1, 2), return_indices=True)
     assert y.data.tolist() == [[[[5, 5]]]] and indices.data.tolist() == [[[[1, 2]]]]
 
 
 def test_an_infinity_stays_in_its_bin():
-    assert adaptive_avg_pool2d(picture([[inf, 1, 2, 4]]), (1, 2)).data[0, 0].tolist() == [[inf, 3]]
+    assert adaptive_avg_pool2d(image([[inf, 1, 2, 4]]), (1, 2)).data[0, 0].tolist() == [[inf, 3]]
 
 
 def test_pyramid_order_levels_then_channels_then_bins():

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from minicv import Tensor
 from minicv.ops.avg_pool import avg_pool2d
-from tests.ops.pooling import assert_like_torch, assert_own_adjoint, inf, numbers, pairs_of, picture, pooled, sides
+from tests.ops.pooling import assert_like_torch, assert_own_adjoint, image, inf, numbers, pairs_of, pooled, sides
 from tests.oracle import require
 
 
@@ -26,13 +26,13 @@ def test_avg_2x2():
     ({"divisor_override": -1}, [-18, -54]),
 ])
 def test_what_the_average_divides_by(options, expected):
-    x = picture([[6, 12, 18, 24]])
+    x = image([[6, 12, 18, 24]])
     y = avg_pool2d(x, (1, 3), stride=(1, 2), padding=(0, 1), **options)
     np.testing.assert_allclose(y.data[0, 0, 0], expected, rtol=1e-15)
 
 
 def test_an_infinity_stays_in_its_window():
-    assert avg_pool2d(picture([[inf, 1, 2, 4]]), (1, 2)).data[0, 0].tolist() == [[inf, 3]]
+    assert avg_pool2d(image([[inf, 1, 2, 4]]), (1, 2)).data[0, 0].tolist() == [[inf, 3]]
 
 
 # ---------------------------------------------------------------------------------------------------------

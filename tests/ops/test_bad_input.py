@@ -115,7 +115,7 @@ def test_nothing_broadcasts_against_one():
     assert y.shape == (2, 3, 0) and a.grad.shape == (2, 1, 0) and b.grad.tolist() == [[0], [0], [0]]
 
 
-PICTURE, KERNEL, BOX = Tensor(np.ones((1, 1, 4, 4), int)), Tensor(np.ones((1, 1, 2, 2))), np.array([[0, 0, 0, 2, 2.0]])
+IMAGE, KERNEL, BOX = Tensor(np.ones((1, 1, 4, 4), int)), Tensor(np.ones((1, 1, 2, 2))), np.array([[0, 0, 0, 2, 2.0]])
 
 
 @pytest.mark.parametrize(("name", "call"), [
@@ -130,10 +130,10 @@ PICTURE, KERNEL, BOX = Tensor(np.ones((1, 1, 4, 4), int)), Tensor(np.ones((1, 1,
 def test_integers_are_refused_where_they_would_be_weighed(name, call):
     """In their own dtype the weights would be rounded to 0 and 1."""
     with pytest.raises(TypeError, match=rf"^{name}: input must be floats, got int64; convert with .astype"):
-        call(PICTURE)
+        call(IMAGE)
     with pytest.raises(TypeError, match=rf"^{name}: input is of type ndarray; wrap it in minicv.Tensor"):
-        call(PICTURE.data)
-    call(Tensor(PICTURE.data.astype(float)))
+        call(IMAGE.data)
+    call(Tensor(IMAGE.data.astype(float)))
 
 
 def test_nearest_interpolation_only_chooses_among_integers():

@@ -38,7 +38,7 @@ def test_a_transposed_convolution_by_hand():
     assert longer.tolist() == [1, 10, 102, 20, 200, 0]
 
 
-def test_the_matrix_of_a_3x3_kernel_on_a_4x4_picture_is_4x16():
+def test_the_matrix_of_a_3x3_kernel_on_a_4x4_image_is_4x16():
     w = np.arange(1.0, 10.0).reshape(1, 1, 3, 3)
     C = F.conv_matrix(w, (4, 4))
     assert C.shape == (4, 16) and C.T.shape == (16, 4)

@@ -11,7 +11,7 @@ from tests.oracle import require
 
 
 def row(*values: float) -> Tensor:
-    """A picture of one row, float64."""
+    """An image of one row, float64."""
     return Tensor(np.array([[[values]]], float), requires_grad=True)
 
 

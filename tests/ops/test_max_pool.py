@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 import minicv
 from minicv import Tensor
 from minicv.ops.max_pool import max_pool2d
-from tests.ops.pooling import assert_like_torch, inf, nan, numbers, pairs_of, picture, pooled, sides, values
+from tests.ops.pooling import assert_like_torch, image, inf, nan, numbers, pairs_of, pooled, sides, values
 from tests.oracle import require
 
 
@@ -50,7 +50,7 @@ def test_nan_wins_over_everything_and_the_last_one_takes_the_gradient():
 
 
 def test_an_infinite_gradient_stays_with_the_maximum():
-    x = picture([[1, 2], [3, 4]])
+    x = image([[1, 2], [3, 4]])
     max_pool2d(x, 2).backward(np.array([[[[inf]]]]))
     assert x.grad.tolist() == [[[[0, 0], [0, inf]]]]
 
@@ -61,7 +61,7 @@ def test_an_infinite_gradient_stays_with_the_maximum():
     (1, [0, 2, 4], [0, 2, 4]),  # (. 0) (1 2) (3 4); the next would start in the padding
 ])
 def test_ceil_mode(padding, floor, ceil):
-    x = picture([[0, 1, 2, 3, 4]])
+    x = image([[0, 1, 2, 3, 4]])
     options = {"kernel_size": (1, 2), "stride": (1, 2), "padding": (0, padding)}
     assert max_pool2d(x, **options).data[0, 0, 0].tolist() == floor
     assert max_pool2d(x, **options, ceil_mode=True).data[0, 0, 0].tolist() == ceil
@@ -69,7 +69,7 @@ def test_ceil_mode(padding, floor, ceil):
 
 def test_dilation():
     # Taps 0, 2, 4 apart from each window's start: max(0, 7, 1), max(9, 2, 3)
-    assert max_pool2d(picture([[0, 9, 7, 2, 1, 3]]), (1, 3), 1, dilation=2).data[0, 0].tolist() == [[7, 9]]
+    assert max_pool2d(image([[0, 9, 7, 2, 1, 3]]), (1, 3), 1, dilation=2).data[0, 0].tolist() == [[7, 9]]
 
 
 def test_indices_are_positions_in_the_plane():

@@ -46,7 +46,7 @@ def test_nothing_is_nothing():
 @settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_pytorch_agrees(data):
-    """Its mirrors take pictures (N, C, H, W), rows (N, C, W) and volumes; constants any shape."""
+    """Its mirrors take images (N, C, H, W), rows (N, C, W) and volumes; constants any shape."""
     torch = require("torch")
     mode = data.draw(st.sampled_from(["constant", "reflect", "replicate"]))
     ndim = data.draw(st.integers(1, 4) if mode == "constant" else st.integers(3, 5))

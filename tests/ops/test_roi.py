@@ -13,8 +13,8 @@ from minicv.ops.roi import EXAMPLE, roi_align, roi_pool, round_half_away
 from tests.oracle import require
 
 
-def picture(rows) -> Tensor:
-    """One channel of one picture, float64."""
+def image(rows) -> Tensor:
+    """One channel of one image, float64."""
     return Tensor(np.array([[rows]], float), requires_grad=True)
 
 
@@ -24,7 +24,7 @@ def boxes(*rows) -> np.ndarray:
 
 def numbered(H: int, W: int) -> Tensor:
     """10 h + w at pixel (h, w)."""
-    return picture(10 * np.arange(H)[:, None] + np.arange(W))
+    return image(10 * np.arange(H)[:, None] + np.arange(W))
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -37,7 +37,7 @@ def test_worked_example_7_columns_by_5_rows_to_2_by_2():
     column 3 and row 5. So the 0.96 of row 5, column 6 is the maximum of two bins, and receives from both. With 3 + 4
     columns and 2 + 3 rows, as published, its upper bin has 0.84.
     """
-    x = picture(EXAMPLE)
+    x = image(EXAMPLE)
     y = roi_pool(x, boxes([0, 0, 3, 6, 7]), 2)
     np.testing.assert_array_equal(y.data, [[[[0.85, 0.96], [0.97, 0.96]]]])
     y.backward(np.array([[[[1.0, 10.0], [100.0, 1000.0]]]]))
@@ -75,13 +75,13 @@ def test_ends_at_one_half_are_rounded_away_from_zero():
 
 def test_more_bins_than_pixels():
     # 2 columns in 4 bins: floor(p / 2) up to ceil((p+1) / 2), columns 0, 0, 1, 1. 2 in 3: 0, 0-1, 1.
-    x = picture([[7, 4]])
+    x = image([[7, 4]])
     np.testing.assert_array_equal(roi_pool(x, boxes([0, 0, 0, 1, 0]), (1, 4)).data.ravel(), [7, 7, 4, 4])
     np.testing.assert_array_equal(roi_pool(x, boxes([0, 0, 0, 1, 0]), (1, 3)).data.ravel(), [7, 7, 4])
 
 
 def test_outside_the_map_and_empty_bins():
-    x = picture(-1 - np.arange(16).reshape(4, 4))  # all negative: a 0 is no pixel's
+    x = image(-1 - np.arange(16).reshape(4, 4))  # all negative: a 0 is no pixel's
     y = roi_pool(x, boxes([0, 10, 10, 12, 12], [0, -9, 0, -5, 3], [0, -2, 0, 1, 0], [0, 2, 3, 5, 6]), 2)
     np.testing.assert_array_equal(y.data[0], [[[0, 0], [0, 0]]])  # wholly to the lower right
     np.testing.assert_array_equal(y.data[1], [[[0, 0], [0, 0]]])  # wholly to the left
@@ -94,7 +94,7 @@ def test_outside_the_map_and_empty_bins():
 
 
 def test_an_empty_bin_gives_zero_whatever_the_map_holds():
-    x = picture(np.full((3, 3), np.nan))
+    x = image(np.full((3, 3), np.nan))
     y = roi_pool(x, boxes([0, 7, 7, 8, 8]), 2)
     np.testing.assert_array_equal(y.data, np.zeros((1, 1, 2, 2)))
     y.backward(np.ones(y.shape))
@@ -109,7 +109,7 @@ def test_a_reversed_box_is_one_pixel():
 
 def test_a_pixel_receives_from_several_boxes_and_bins():
     # Fast R-CNN, eq. (4). The 9 is in both bins of box 0 (3 columns: 0-1 and 1-2) and in both of box 1, a single pixel.
-    x = picture([[1, 9, 2, 3]])
+    x = image([[1, 9, 2, 3]])
     y = roi_pool(x, boxes([0, 0, 0, 2, 0], [0, 1, 0, 1, 0], [0, 2, 0, 3, 0]), (1, 2))
     np.testing.assert_array_equal(y.data.reshape(3, 2), [[9, 9], [9, 9], [2, 3]])
     y.backward(np.array([[1.0, 10], [100, 1000], [10000, 100000]]).reshape(3, 1, 1, 2))
@@ -117,14 +117,14 @@ def test_a_pixel_receives_from_several_boxes_and_bins():
 
 
 def test_of_equal_values_the_first_row_by_row_receives():
-    x = picture([[1, 1, 5], [5, 0, 5]])  # column by column (1, 0) would come first
+    x = image([[1, 1, 5], [5, 0, 5]])  # column by column (1, 0) would come first
     roi_pool(x, boxes([0, 0, 0, 2, 1]), 1).backward(np.ones((1, 1, 1, 1)))
     np.testing.assert_array_equal(x.grad[0, 0], [[0, 0, 1], [0, 0, 0]])
 
 
 @pytest.mark.parametrize("pool", [roi_pool, roi_align])
-def test_boxes_find_their_pictures(pool):
-    """More boxes than pictures, in any order, and a picture without any."""
+def test_boxes_find_their_images(pool):
+    """More boxes than images, in any order, and an image without any."""
     x = np.arange(3.0)[:, None, None, None] + np.zeros((3, 2, 4, 4))
     y = pool(Tensor(x), boxes([2, 0, 0, 3, 3], [0, 1, 1, 2, 2], [2, 1, 0, 2, 2], [2, 0, 0, 1, 1]), 2)
     assert y.shape == (4, 2, 2, 2)
@@ -147,7 +147,7 @@ def test_bins_cover_the_box_and_nothing_else(H, W, PH, PW):
 # RoIAlign by hand
 # ---------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("ratio", [-1, 0, 1, 2, 3])
-def test_a_plane_is_read_at_the_bins_centres(ratio):
+def test_a_plane_is_read_at_the_bins_centers(ratio):
     # Rows 2 to 6 and columns 1 to 5 in two bins each: centers 3, 5 and 2, 4. Aligned: all half a pixel less.
     x = numbered(8, 8)
     y = roi_align(x, boxes([0, 1, 2, 5, 6]), 2, sampling_ratio=ratio)
@@ -162,7 +162,7 @@ def test_a_plane_is_read_at_the_bins_centres(ratio):
     (2, 0.125),  # at 5/4 (sees 1/4) and 15/4 (nothing)
 ])
 def test_points_of_a_bin(ratio, expected):
-    x = picture([[0, 0, 1, 0, 0, 0]])
+    x = image([[0, 0, 1, 0, 0, 0]])
     y = roi_align(x, boxes([0, 0, 0, 5, 1]), 1, sampling_ratio=ratio)
     assert y.data.item() == pytest.approx(expected, rel=1e-15)
     y.backward(np.ones(y.shape))
@@ -173,7 +173,7 @@ def test_points_of_a_bin(ratio, expected):
 def test_points_per_bin_are_rounded_up():
     # 5 columns in two bins of 5/2: ceil(5/2) = 3 points each, at 5/12, 15/12, 25/12 and 35/12, 45/12, 55/12.
     # Pixel 2 is seen by 15/12 (3/12), 25/12 (11/12) and 35/12 (1/12).
-    y = roi_align(picture([[0, 0, 1, 0, 0, 0]]), boxes([0, 0, 0, 5, 1]), (1, 2))
+    y = roi_align(image([[0, 0, 1, 0, 0, 0]]), boxes([0, 0, 0, 5, 1]), (1, 2))
     np.testing.assert_allclose(y.data.ravel(), [14 / 36, 1 / 36], rtol=1e-14)
 
 
@@ -186,7 +186,7 @@ def test_points_per_bin_are_rounded_up():
     (-50, -40, 1, 2, [0]),
 ])
 def test_points_outside_the_map(x1, x2, bins, ratio, expected):
-    y = roi_align(picture(np.ones((4, 4))), boxes([0, x1, 0, x2, 4]), (1, bins), sampling_ratio=ratio)
+    y = roi_align(image(np.ones((4, 4))), boxes([0, x1, 0, x2, 4]), (1, bins), sampling_ratio=ratio)
     np.testing.assert_array_equal(y.data.ravel(), expected)
 
 
@@ -281,9 +281,9 @@ def torch_roi_align(x, rows, size, scale, ratio, aligned):
         if GH * GW == 0:
             y.append(x.new_zeros((x.shape[1], *size)))
             continue
-        picture, v, in_v = x[int(n)], v[:, None], in_v[:, None]
-        value = (1 - v) * (1 - u) * picture[:, top[:, None], left] + (1 - v) * u * picture[:, top[:, None], right] \
-            + v * (1 - u) * picture[:, bottom[:, None], left] + v * u * picture[:, bottom[:, None], right]
+        image, v, in_v = x[int(n)], v[:, None], in_v[:, None]
+        value = (1 - v) * (1 - u) * image[:, top[:, None], left] + (1 - v) * u * image[:, top[:, None], right] \
+            + v * (1 - u) * image[:, bottom[:, None], left] + v * u * image[:, bottom[:, None], right]
         y.append((value * in_v * in_u).reshape(-1, size[0], GH, size[1], GW).mean((2, 4)))
     return torch.stack(y)
 
@@ -302,7 +302,7 @@ def compare(pool, oracle, x, *arguments):
 
 @st.composite
 def setups(draw):
-    """A batch, boxes inside and outside of its pictures, some at halves, an output size and a scale."""
+    """A batch, boxes inside and outside of its images, some at halves, an output size and a scale."""
     N, H, W = draw(st.integers(1, 3)), draw(st.integers(1, 14)), draw(st.integers(1, 14))
     scale = draw(st.sampled_from([1.0, 0.5, 0.25, 2.0]))
     end = st.one_of(st.integers(-12, 40).map(lambda v: v / 2), st.floats(-6, 20)).map(lambda v: v / scale)

@@ -1,4 +1,4 @@
-"""Unpooling: the docstring's picture, adjoints, PyTorch, and errors."""
+"""Unpooling: the docstring's image, adjoints, PyTorch, and errors."""
 import numpy as np
 import pytest
 from hypothesis import given, settings

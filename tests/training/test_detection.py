@@ -90,14 +90,14 @@ def test_a_network_that_needs_proposals_gets_its_own_by_default():
 
 
 def test_a_bad_image_is_named():
-    class Grey(ShapeBoxes):
+    class Gray(ShapeBoxes):
         def __getitem__(self, i):
             import dataclasses
             whole = super().__getitem__(i)
             return dataclasses.replace(whole, image=whole.image[:1])
 
     with pytest.raises(DataError, match=r"boxes-train-0-0: FasterRCNN.example: an image must be \(3, H, W\)"):
-        DetectionTask(tiny(), Grey(1, 48), SMALL).example(0)
+        DetectionTask(tiny(), Gray(1, 48), SMALL).example(0)
     with pytest.raises(ValueError, match="train: the data set has no images"):
         DetectionTask(tiny(), ShapeBoxes(0, 48), SMALL)
 

@@ -12,7 +12,7 @@ TRUTH = np.array([[1, 1, 0, 1, 1],
 
 
 class Data:
-    """Pictures whose gray value is the P(cell) that the model below says."""
+    """Images whose gray value is the P(cell) that the model below says."""
 
     num_classes, class_names = 2, ("membrane", "cell")
 

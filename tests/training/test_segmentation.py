@@ -32,7 +32,7 @@ SMALL = SegmentationConfig(steps=3, tile=20, warmup=0, elastic=2.0)
 # -------------------------------------------------------------------------------------------------------------- samples
 
 class Numbered:
-    """Pictures that are recognised by their label, and a list of those asked for."""
+    """Images that are recognized by their label, and a list of those asked for."""
 
     num_classes, class_names = 5, tuple("abcde")
 

@@ -1,4 +1,4 @@
-"""Pictures of networks and operations: the blocks are those of the network, the words say what is drawn."""
+"""Figures of networks and operations: the blocks are those of the network, the words say what is drawn."""
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest

@@ -43,7 +43,7 @@ def test_boxes_are_drawn_where_they_are_and_mistakes_are_marked():
     cross, = ax.lines
     assert cross.get_xydata().tolist() == [[13, 9.5]] and cross.get_marker() == "x"
     assert ax.get_xlim() == (0, 16) and ax.get_ylim() == (12, 0)
-    assert not ax.images  # nothing of the picture itself
+    assert not ax.images  # nothing of the image itself
 
 
 def test_what_counts_depends_on_the_iou_and_not_on_difficult_objects():

@@ -81,7 +81,7 @@ def test_without_a_font_one_warning_names_the_package_and_numbers_stand_for_name
             assert fonts.legible([name]) == ["class 0"]
 
 
-def test_pictures_and_figures_without_a_font_show_numbers_not_boxes(monkeypatch):
+def test_images_and_figures_without_a_font_show_numbers_not_boxes(monkeypatch):
     no_font(monkeypatch)
     with pytest.warns(UserWarning, match="fonts-nanum"):
         np.testing.assert_array_equal(detection(KOREAN), detection("class 0"))

@@ -43,7 +43,7 @@ def test_overlay_takes_labels_of_any_integer_type(dtype):
     np.testing.assert_array_equal(overlay_labels(np.zeros((1, 1, 2)), labels, strength=1)[0], [[0, 0, 0], ORANGE])
 
 
-def test_overlay_of_a_color_picture_changes_nothing_else():
+def test_overlay_of_a_color_image_changes_nothing_else():
     image = np.random.default_rng(0).random((3, 4, 5))
     before, labels = image.copy(), np.zeros((4, 5), int)
     np.testing.assert_array_equal(overlay_labels(image, labels), to_rgb(image))

@@ -13,7 +13,7 @@ from minicv.viz.predictions import place_text, render_detections, render_segment
 gray = np.full((3, 20, 30), 0.5, np.float32)
 
 
-def test_picture_of_detections():
+def test_image_of_detections():
     found = Detections(np.array([[4, 6, 14, 18], [0, 0, 30, 20]], np.float32), np.array([0.9, 0.4], np.float32),
                        np.array([0, 1]))
     rgb = render_detections(gray, found, ("a", "b"), scale=4)
@@ -42,7 +42,7 @@ def test_nothing_found_is_said():
 
 
 @pytest.mark.parametrize("corner", [(0, 0), (-30, -30), (95, 0), (0, 95), (200, 200), (40, 50)])
-def test_texts_stay_inside_the_picture(corner):
+def test_texts_stay_inside_the_image(corner):
     picture = Image.new("RGB", (100, 100), "white")
     place_text(picture, ImageDraw.Draw(picture), corner, "cell 0.9", size=12, background=(200, 0, 0))
     painted = (np.asarray(picture) != 255).any(axis=2)
@@ -56,7 +56,7 @@ def test_long_names_are_shortened():
     assert short.endswith("…") and "a very long name".startswith(short[:-1]) and text_size(short, 12)[0] <= 100
 
 
-def test_picture_of_labels():
+def test_image_of_labels():
     labels = np.zeros((20, 30), int)
     labels[5:10, 5:10] = 1
     tinted = (0.55 * 128 + 0.45 * PALETTE[1].astype(float)).astype(np.uint8)

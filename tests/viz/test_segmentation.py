@@ -67,7 +67,7 @@ def test_sheet():
     truth = [sample.label for sample in samples]
     figure = segmentation_sheet([sample.image for sample in samples],
                               {"truth": truth, "net": [np.zeros_like(t) for t in truth]}, StreetScenes.class_names)
-    assert len(figure.axes) == 2 * 3  # rows: pictures; columns: picture, truth, net
+    assert len(figure.axes) == 2 * 3  # rows: images; columns: image, truth, net
     assert [ax.get_title() for ax in figure.axes] == ["image", "truth", "net", "", "", ""]
     np.testing.assert_array_equal(figure.axes[1].images[0].get_array(),
                                   color_labels(truth[0], class_colors(StreetScenes.class_names)))
@@ -101,7 +101,7 @@ def test_a_sheet_of_maps_that_do_not_fit():
             segmentation_sheet([image], {"truth": [label], "net": maps}, ["a"])
 
 
-def test_confusion_picture_by_hand():
+def test_confusion_figure_by_hand():
     # Class b: 3 of 4 right, a: all of 12 right, c is not there. IU: a 12/13, b 3/4.
     ax = draw_confusion_matrix([[12, 0, 0], [1, 3, 0], [0, 0, 0]], ["a", "b", "c"], title="net")
     texts = [text.get_text() for text in ax.texts]

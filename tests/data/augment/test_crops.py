@@ -29,7 +29,7 @@ def test_all_maps_show_the_same_window():
         np.testing.assert_array_equal(window.instances.ravel(), np.arange(1, 17))  # one pixel each, numbered anew
 
 
-def test_every_picture_before_any_a_second_time_and_fewer_are_the_first():
+def test_every_image_before_any_a_second_time_and_fewer_are_the_first():
     windows = RandomCrops(numbered(3, 8), 6, 3, seed=1)
     sources = [window.name for window in windows]
     assert sorted(sources[:3]) == ["n0", "n1", "n2"] and sources[3:] == sources[:3]
@@ -39,7 +39,7 @@ def test_every_picture_before_any_a_second_time_and_fewer_are_the_first():
     assert any((a.label != b.label).any() for a, b in zip(windows, other, strict=True))
 
 
-def test_the_whole_picture():
+def test_the_whole_image():
     cells = Cells(2, 40, seed=5)
     for window in RandomCrops(cells, 2, 40):
         original = next(s for s in cells if s.name == window.name)
@@ -48,9 +48,9 @@ def test_the_whole_picture():
 
 
 def test_a_set_without_instances():
-    picture = Sample(np.zeros((3, 5, 5), np.float32), np.zeros((5, 5), int), None, "street")
+    image = Sample(np.zeros((3, 5, 5), np.float32), np.zeros((5, 5), int), None, "street")
     dataset = numbered(1, 5)
-    dataset[0] = picture
+    dataset[0] = image
     assert RandomCrops(dataset, 1, 3)[0].instances is None
 
 

@@ -12,14 +12,14 @@ from tests.oracle import require
 SIDE = st.integers(1, 12)
 
 
-def picture(height, width, channels=3, seed=0):
+def random_sample(height, width, channels=3, seed=0):
     rng = np.random.default_rng(seed)
     return Sample(rng.random((channels, height, width), np.float32), rng.integers(0, 5, (height, width)),
                   rng.integers(0, 9, (height, width)).astype(np.int32), "made", rng.random((height, width), np.float32))
 
 
-def test_a_window_of_the_picture_itself_by_hand():
-    sample = picture(4, 5)
+def test_a_window_of_the_image_itself_by_hand():
+    sample = random_sample(4, 5)
     window = scaled_window(sample, (4, 5), (1, 2), (2, 3))
     for name in ("image", "label", "instances", "weight"):
         np.testing.assert_array_equal(getattr(window, name), getattr(sample, name)[..., 1:3, 2:5])
@@ -37,7 +37,7 @@ def test_twice_as_large_by_hand():
     assert window.instances is None and window.weight is None
 
 
-def test_beyond_the_picture_by_hand():
+def test_beyond_the_image_by_hand():
     # One row of two pixels in a window of 2 x 4 that starts one above and one to the left of it.
     sample = Sample(np.array([[[0.0, 1.0]]], np.float32), np.array([[3, 4]]), np.array([[7, 8]]), "",
                     np.array([[2.0, 2.0]]))
@@ -64,9 +64,9 @@ def test_context_around_a_window_is_mirrored_by_hand():
 
 @settings(max_examples=60, deadline=None)
 @given(st.tuples(SIDE, SIDE), st.tuples(SIDE, SIDE), st.data())
-def test_a_window_of_the_resized_picture_is_pytorchs(shape, scaled, data):
+def test_a_window_of_the_resized_image_is_pytorchs(shape, scaled, data):
     torch = require("torch")
-    sample = picture(*shape)
+    sample = random_sample(*shape)
     sample = dataclasses.replace(sample, image=sample.image.astype(np.float64))
     corner = [data.draw(st.integers(0, n - 1)) for n in scaled]
     size = [data.draw(st.integers(1, n - c)) for n, c in zip(scaled, corner, strict=True)]
@@ -121,7 +121,7 @@ def test_scales_crops_and_flips_are_drawn_evenly():
 
 
 def test_the_same_generator_state_gives_the_same_sample_and_the_original_stays():
-    sample = picture(9, 7)
+    sample = random_sample(9, 7)
     before = {f.name: np.copy(getattr(sample, f.name)) for f in dataclasses.fields(sample)}
     one, same, other = (SegmentationAugment(crop=6)(sample, np.random.default_rng(s)) for s in (1, 1, 2))
     np.testing.assert_array_equal(one.image, same.image)
@@ -150,7 +150,7 @@ class TestColorJitter:
 
     def test_range_and_type(self):
         for channels in (1, 3):
-            image = picture(8, 8, channels).image
+            image = random_sample(8, 8, channels).image
             for seed in range(20):
                 out = color_jitter(image, np.random.default_rng(seed), 0.5)
                 assert out.dtype == np.float32 and out.min() >= 0 and out.max() <= 1

@@ -239,8 +239,8 @@ class TestUNetAugment:
         by_hand = {(0, 1, 2, 3, 4, 5), (2, 1, 0, 5, 4, 3), (3, 4, 5, 0, 1, 2), (5, 4, 3, 2, 1, 0)}
         assert {tuple(out.label.ravel().tolist()) for out in outs} == by_hand
 
-    def test_gray_is_still_there_after_standardising(self, sample):
-        """Standardised like the image it comes from, not like itself: that would undo it."""
+    def test_gray_is_still_there_after_standardizing(self, sample):
+        """Standardized like the image it comes from, not like itself: that would undo it."""
         out = UNetAugment(shift=0, rotation=0, elastic=0, flip=False)(sample, np.random.default_rng(1))
         assert abs(standardize(out.image, like=sample.image).mean()) > 0.05
 

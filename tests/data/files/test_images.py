@@ -13,7 +13,7 @@ from minicv.data import DataError, read_image, read_label, write_png
 
 
 @pytest.fixture
-def picture(tmp_path):
+def noisy_image(tmp_path):
     """A noisy, so incompressible, 64 x 48 gray PNG."""
     path = tmp_path / "image.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64), np.uint8)).save(path)
@@ -67,7 +67,7 @@ def test_labels_are_stored_numbers_or_palette_indices(tmp_path):
         np.testing.assert_array_equal(label, values)
 
 
-def test_a_color_picture_is_no_label(tmp_path):
+def test_a_color_image_is_no_label(tmp_path):
     path = tmp_path / "a.png"
     Image.fromarray(np.array([[[0, 0, 0], [1, 0, 0]]], np.uint8)).save(path)
     with pytest.raises(DataError, match=r"a\.png: a label map has one integer per pixel, but this has colors"):
@@ -95,26 +95,26 @@ class TestDamage:
             read(tmp_path / "a.png")
 
     @pytest.mark.parametrize("part", [0.02, 0.3, 0.9, 0.997])
-    def test_truncated(self, picture, read, part):
-        whole = picture.read_bytes()
-        picture.write_bytes(whole[: int(part * len(whole))])
+    def test_truncated(self, noisy_image, read, part):
+        whole = noisy_image.read_bytes()
+        noisy_image.write_bytes(whole[: int(part * len(whole))])
         with pytest.raises(DataError, match=r"image\.png: not a readable image"):
-            read(picture)
+            read(noisy_image)
 
-    def test_a_flipped_bit(self, picture, read):
-        whole = bytearray(picture.read_bytes())
+    def test_a_flipped_bit(self, noisy_image, read):
+        whole = bytearray(noisy_image.read_bytes())
         whole[len(whole) // 2] ^= 1
-        picture.write_bytes(whole)
+        noisy_image.write_bytes(whole)
         with pytest.raises(DataError, match=r"image\.png: not a readable image"):
-            read(picture)
+            read(noisy_image)
 
-    def test_a_broken_stream(self, picture, read):
-        whole = bytearray(picture.read_bytes())
+    def test_a_broken_stream(self, noisy_image, read):
+        whole = bytearray(noisy_image.read_bytes())
         start = whole.index(b"IDAT") + 4
         whole[start : start + 8] = b"\xff" * 8  # no zlib stream starts so
-        picture.write_bytes(whole)
+        noisy_image.write_bytes(whole)
         with pytest.raises(DataError, match=r"image\.png: not a readable image"):
-            read(picture)
+            read(noisy_image)
 
     # Pillow itself warns of such a header; the error that follows is what counts here.
     @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
@@ -128,7 +128,7 @@ class TestDamage:
         with pytest.raises(DataError, match=r"bomb\.png: .*more than the 89478485 (pixels )?allowed"):
             read(path)
 
-    def test_several_pictures_in_one_tiff(self, tmp_path, read):
+    def test_several_images_in_one_tiff(self, tmp_path, read):
         pages = [Image.fromarray(np.full((4, 4), value, np.uint8)) for value in range(3)]
         pages[0].save(tmp_path / "stack.tif", save_all=True, append_images=pages[1:])
         with pytest.raises(DataError, match=r"stack\.tif: holds 3 images; save each as its own file"):
@@ -139,7 +139,7 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def test_float_pictures_have_no_known_range(tmp_path):
+def test_float_images_have_no_known_range(tmp_path):
     Image.fromarray(np.ones((2, 2), np.float32)).save(tmp_path / "a.tif")
     with pytest.raises(DataError, match=r"a\.tif: pixels are 32-bit floats of unknown range"):
         read_image(tmp_path / "a.tif")
@@ -151,9 +151,9 @@ def test_32_bit_integers_beyond_16_bits(tmp_path):
         read_image(tmp_path / "a.tif")
 
 
-def test_unknown_mode(picture):
+def test_unknown_mode(noisy_image):
     with pytest.raises(ValueError, match=r'read_image: mode must be "L" or "RGB", got \'HSV\''):
-        read_image(picture, "HSV")
+        read_image(noisy_image, "HSV")
 
 
 @settings(max_examples=30, deadline=None)

@@ -76,16 +76,16 @@ def test_a_threshold_sees_merged_cells():
         assert (sizes > 20).sum() < 0.5 * instances.max()
 
 
-def test_cells_fill_the_picture_as_told():
+def test_cells_fill_the_image_as_told():
     def share(coverage):
-        pictures = [draw_cells((200, 200), np.random.default_rng(s), coverage=coverage)[1] for s in range(4)]
-        return (np.array(pictures) > 0).mean()
+        images = [draw_cells((200, 200), np.random.default_rng(s), coverage=coverage)[1] for s in range(4)]
+        return (np.array(images) > 0).mean()
 
     assert 0.1 < share(0.2) < 0.25
     assert 0.4 < share(0.6) < 0.65
 
 
-def test_the_same_generator_state_draws_the_same_picture():
+def test_the_same_generator_state_draws_the_same_image():
     first, second = (draw_cells((64, 48), np.random.default_rng(5)) for _ in range(2))
     for one, other in zip(first, second, strict=True):
         np.testing.assert_array_equal(one, other)

@@ -26,8 +26,8 @@ def test_seeds():
     a, b = ShapeBoxes(3, 48, seed=1), ShapeBoxes(5, 48, seed=1)
     np.testing.assert_array_equal(a[2].image, b[2].image)  # whatever the count and the order of access
     np.testing.assert_array_equal(a[-1].image, a[2].image)
-    pictures = {ShapeBoxes(1, 48, seed=s, split=t)[0].image.tobytes() for s in (0, 1) for t in ("train", "val", "test")}
-    assert len(pictures) == 6
+    images = {ShapeBoxes(1, 48, seed=s, split=t)[0].image.tobytes() for s in (0, 1) for t in ("train", "val", "test")}
+    assert len(images) == 6
 
 
 def test_options_do_what_they_say():

@@ -17,16 +17,16 @@ def test_any_size(shape, size, seed):
 
 
 def test_classes_take_turns():
-    pictures = ShapeImages(23, 24)
-    assert len(pictures) == 23 and pictures.num_classes == len(pictures.class_names) == 10
-    assert [p.label for p in pictures] == [*range(10), *range(10), 0, 1, 2]
-    images, labels = pictures.arrays()
+    dataset = ShapeImages(23, 24)
+    assert len(dataset) == 23 and dataset.num_classes == len(dataset.class_names) == 10
+    assert [p.label for p in dataset] == [*range(10), *range(10), 0, 1, 2]
+    images, labels = dataset.arrays()
     assert images.shape == (23, 3, 24, 24) and images.dtype == np.float32 and labels.dtype == np.int64
-    np.testing.assert_array_equal(labels, [p.label for p in pictures])
-    np.testing.assert_array_equal(images[17], pictures[17].image)
+    np.testing.assert_array_equal(labels, [p.label for p in dataset])
+    np.testing.assert_array_equal(images[17], dataset[17].image)
 
 
-def test_a_picture_depends_on_split_seed_and_number_only():
+def test_an_image_depends_on_split_seed_and_number_only():
     few, many = ShapeImages(3, 16, seed=5), ShapeImages(30, 16, seed=5)
     np.testing.assert_array_equal(few[2].image, many[2].image)
     np.testing.assert_array_equal(few[-1].mask, few[2].mask)
@@ -63,10 +63,10 @@ def test_a_band_hides_some_of_the_shape():
 
 def test_no_color_tells_the_class():
     """The mean colors of shapes and backgrounds, class by class, differ no more than chance has it."""
-    pictures = ShapeImages(600, 32)
-    labels = np.array([p.label for p in pictures])
+    dataset = ShapeImages(600, 32)
+    labels = np.array([p.label for p in dataset])
     for hidden in (False, True):  # of the shape, of the rest
-        colors = np.array([p.image[:, p.mask ^ hidden].mean(axis=1) for p in pictures])  # (600, 3)
+        colors = np.array([p.image[:, p.mask ^ hidden].mean(axis=1) for p in dataset])  # (600, 3)
         means = np.array([colors[labels == k].mean(axis=0) for k in range(10)])  # 60 images each
         away = (means - colors.mean(axis=0)) / (colors.std(axis=0) / np.sqrt(60))  # in standard errors
         assert np.abs(away).max() < 4, away

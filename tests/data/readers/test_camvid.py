@@ -5,7 +5,7 @@ from minicv.data import IGNORE, DataError, open_dataset, write_png
 from minicv.data.readers.camvid import CLASSES, GROUPS, CamVid, split_of
 
 LABEL = np.array([[0, 3, 8], [10, 11, 3]], np.uint8)  # sky road car / bicyclist void road
-PICTURE = np.full((3, 2, 3), 51, np.uint8)
+IMAGE = np.full((3, 2, 3), 51, np.uint8)
 COLORS = np.array([[(128, 128, 128), (128, 0, 192), (192, 128, 192)],  # Sky, LaneMkgsDriv, Truck_Bus
                     [(192, 0, 192), (0, 0, 0), (128, 64, 128)]], np.uint8)  # MotorcycleScooter, Void, Road
 
@@ -13,7 +13,7 @@ COLORS = np.array([[(128, 128, 128), (128, 0, 192), (192, 128, 192)],  # Sky, La
 def write_segnet(root, names=("one", "two"), lists=True):
     for split in CamVid.splits:
         for name in names:
-            for folder, array in ((split, PICTURE), (f"{split}annot", LABEL)):
+            for folder, array in ((split, IMAGE), (f"{split}annot", LABEL)):
                 (root / folder).mkdir(exist_ok=True, parents=True)
                 write_png(root / folder / f"{name}.png", array)
         if lists:
@@ -23,7 +23,7 @@ def write_segnet(root, names=("one", "two"), lists=True):
 
 
 def write_original(root, names, images="701_StillsRaw_full", labels="LabeledApproved_full"):
-    for folder, ending, array in ((images, "", PICTURE), (labels, "_L", COLORS.transpose(2, 0, 1))):
+    for folder, ending, array in ((images, "", IMAGE), (labels, "_L", COLORS.transpose(2, 0, 1))):
         (root / folder).mkdir(parents=True)
         for name in names:
             write_png(root / folder / f"{name}{ending}.png", array)
@@ -56,7 +56,7 @@ def test_the_originals_layout(tmp_path):
     check(CamVid(tmp_path, "test"), ["0001TP_009000", "Seq05VD_f00000"])
 
 
-def test_the_originals_pictures_in_folders_by_split(tmp_path):
+def test_the_originals_images_in_folders_by_split(tmp_path):
     write_original(tmp_path, ["b", "a"], "val", "val_labels")
     check(CamVid(tmp_path, "val"), ["a", "b"])
 
@@ -117,7 +117,7 @@ def test_a_color_that_is_no_class(tmp_path):
         CamVid(tmp_path)[0]
 
 
-def test_the_real_pictures(real_data):
+def test_the_real_images(real_data):
     root = real_data / "camvid"
     sizes = {"train": 367, "val": 101, "test": 233}
     for split, size in sizes.items():

@@ -35,9 +35,9 @@ def write(root, *annotations, text=None):
 def test_read(root):
     rle = {"size": [6, 10], "counts": [0, 6, 54]}  # the first column
     write(root, annotation(), annotation((0, 0, 1, 6), 1, 8, iscrowd=1, segmentation=rle))
-    pictures = open_dataset(f"coco:{root}", "val")
-    assert pictures.class_names == ("person", "car") and len(pictures) == 1  # by number: 1, 3 -> 0, 1
-    sample = pictures[0]
+    dataset = open_dataset(f"coco:{root}", "val")
+    assert dataset.class_names == ("person", "car") and len(dataset) == 1  # by number: 1, 3 -> 0, 1
+    sample = dataset[0]
     assert sample.boxes.tolist() == [[2, 1, 6, 4], [0, 0, 1, 6]] and sample.labels.tolist() == [1, 0]
     assert sample.crowd.tolist() == [False, True] and sample.area.tolist() == [11.5, 11.5] and sample.name == "b"
     expected = np.zeros((2, 6, 10), bool)
@@ -62,16 +62,16 @@ def test_no_objects(root):
 def test_what_is_wrong_is_told_and_reading_goes_on(root, bbox, boxes, problem):
     write(root, annotation(bbox))
     with pytest.warns(DataWarning, match=rf"val2017\.json: b\.png, annotations\[0\] \(id 7\): box .*{problem}"):
-        pictures = CocoDetection(root, "val")
-    sample = pictures[0]
+        dataset = CocoDetection(root, "val")
+    sample = dataset[0]
     assert sample.boxes.tolist() == boxes and len(sample.labels) == len(sample.area) == len(boxes)
 
 
 def test_parts_of_a_pixel_outside_are_rounding(root):
     write(root, annotation((-0.2, 1, 4, 5.7)))
-    pictures = CocoDetection(root, "val")
-    np.testing.assert_allclose(pictures[0].boxes, [[0, 1, 3.8, 6]], rtol=1e-6)
-    assert pictures.problems == []
+    dataset = CocoDetection(root, "val")
+    np.testing.assert_allclose(dataset[0].boxes, [[0, 1, 3.8, 6]], rtol=1e-6)
+    assert dataset.problems == []
 
 
 @pytest.mark.parametrize("content, message", [
@@ -128,9 +128,9 @@ OTHER_MASK[1:4, 7:9] = True
 def test_a_mask_without_a_pixel_is_left_out_and_the_others_stay(root, outline):
     write(root, annotation(segmentation=outline), annotation((7, 1, 2, 3), id=8, segmentation=OTHER))
     with pytest.warns(DataWarning, match=r"b\.png, annotations\[0\] \(id 7\): its mask has no pixel; left out"):
-        pictures = CocoDetection(root, "val")
-    sample = pictures[0]
-    assert sample.boxes.tolist() == [[7, 1, 9, 4]] and len(pictures.problems) == 1
+        dataset = CocoDetection(root, "val")
+    sample = dataset[0]
+    assert sample.boxes.tolist() == [[7, 1, 9, 4]] and len(dataset.problems) == 1
     np.testing.assert_array_equal(sample.masks, [OTHER_MASK])
     assert CocoDetection(root, "val", masks=False)[0].boxes.tolist() == [[2, 1, 6, 4], [7, 1, 9, 4]]
 
@@ -157,8 +157,8 @@ def test_an_object_without_an_outline(root, missing):
     np.testing.assert_array_equal(second.masks, [OTHER_MASK])
 
     write(root, bare)
-    pictures = CocoDetection(root, "val")
-    assert pictures.problems == [] and pictures[0].masks is None and pictures[0].boxes.tolist() == [[2, 1, 6, 4]]
+    dataset = CocoDetection(root, "val")
+    assert dataset.problems == [] and dataset[0].masks is None and dataset[0].boxes.tolist() == [[2, 1, 6, 4]]
 
 
 @pytest.mark.parametrize("outline, message", [
@@ -226,9 +226,9 @@ def test_ids_may_be_text_or_negative_and_numbers_whole_floats(root):
     image = {"id": "b", "file_name": "b.png", "height": 6.0, "width": 10.0}
     thing = {"image_id": "b", "category_id": -3.0, "bbox": [2, 1, 4, 3]}
     write(root, text=json.dumps({"images": [image], "annotations": [thing], "categories": [{"id": -3, "name": "狗"}]}))
-    pictures = CocoDetection(root, "val")
-    sample = pictures[0]
-    assert pictures.class_names == ("狗",) and sample.labels.tolist() == [0] and sample.area.tolist() == [12]
+    dataset = CocoDetection(root, "val")
+    sample = dataset[0]
+    assert dataset.class_names == ("狗",) and sample.labels.tolist() == [0] and sample.area.tolist() == [12]
 
 
 @pytest.mark.parametrize("entry, field, value, message", [

@@ -58,16 +58,16 @@ def test_boxes_of_masks_by_hand():
     assert boxes_of_masks(masks[:0]).shape == (0, 4)
 
 
-def test_pictures(tmp_path):
+def test_images(tmp_path):
     write_png(tmp_path / "a.png", np.full((3, 4, 6), 51, np.uint8))
     record = Record("a", tmp_path / "a.png", (4, 6), np.ones((1, 4), np.float32), np.zeros(1, np.int64))
-    pictures = DetectionReader([record, record], [], keep=True)
-    first = pictures[0]
+    images = DetectionReader([record, record], [], keep=True)
+    first = images[0]
     assert first.image.shape == (3, 4, 6) and first.image[0, 0, 0] == np.float32(51 / 255) and first.masks is None
     first.boxes[:] = 7
-    assert pictures[-2].boxes.tolist() == [[1, 1, 1, 1]]  # a change of one does not show in the next
+    assert images[-2].boxes.tolist() == [[1, 1, 1, 1]]  # a change of one does not show in the next
     (tmp_path / "a.png").unlink()
-    assert pictures[0].name == "a"  # kept
+    assert images[0].name == "a"  # kept
     with pytest.raises(DataError, match=r"a\.png: no such file; 1 more are missing"):
         DetectionReader([record, record], [])
     write_png(tmp_path / "a.png", np.zeros((3, 5, 6), np.uint8))

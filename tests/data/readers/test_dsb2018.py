@@ -25,9 +25,9 @@ def write(root, name, where, size=(5, 7)):
 
 
 def test_read(root):
-    pictures = open_dataset(f"dsb2018:{root}")
-    assert len(pictures) == 1 and pictures.class_names == ("nucleus",) and pictures.problems == []
-    sample = pictures[0]
+    images = open_dataset(f"dsb2018:{root}")
+    assert len(images) == 1 and images.class_names == ("nucleus",) and images.problems == []
+    sample = images[0]
     assert sample.boxes.tolist() == [[2, 1, 6, 3], [0, 4, 2, 5]] and sample.labels.tolist() == [0, 0]
     assert sample.masks.dtype == bool and sample.masks.sum(axis=(1, 2)).tolist() == [8, 2]
     assert sample.image.shape == (3, 5, 7) and sample.name == "q"
@@ -39,12 +39,12 @@ def test_masks_that_overlap_or_are_empty(root):
     write(root, "d", np.s_[:0, :])
     write(root, "e", np.s_[4:, :1])  # all b's
     with pytest.warns(DataWarning, match="3 annotations are wrong") as caught:
-        pictures = DSB2018(root)
+        images = DSB2018(root)
     told = str(caught[0].message)
     assert "c.png: 1 of 6 pixels belong to another nucleus" in told and "d.png: no pixel is set; left out" in told
     assert "e.png: 1 of 1 pixels belong to another nucleus" in told
-    assert pictures[0].masks.sum(axis=(1, 2)).tolist() == [8, 2, 5]
-    assert pictures[0].boxes[2].tolist() == [5, 2, 7, 5]
+    assert images[0].masks.sum(axis=(1, 2)).tolist() == [8, 2, 5]
+    assert images[0].boxes[2].tolist() == [5, 2, 7, 5]
 
 
 def test_without_nuclei(root):
@@ -75,9 +75,9 @@ def test_wrong(root):
 
 
 def test_real_nuclei(real_data):
-    pictures = open_dataset(f"dsb2018:{real_data / 'dsb2018'}", "val")
-    assert len(pictures) == 30 and pictures.problems == []
-    sample = pictures[0]
+    images = open_dataset(f"dsb2018:{real_data / 'dsb2018'}", "val")
+    assert len(images) == 30 and images.problems == []
+    sample = images[0]
     assert sample.image.shape == (3, 256, 256) and len(sample.masks) == len(sample.boxes) > 0
     assert (sample.masks.sum(axis=0) <= 1).all()
 

@@ -34,9 +34,9 @@ def write(root, segments, image_id=1):
 def test_read(root):
     assert read_segments(root / "annotations/panoptic_val/p.png").tolist() == NUMBERS.tolist()
     write(root, [(70000, 9, 0), (5, 2, 0), (300, 2, 1)])
-    pictures = open_dataset(f"coco-panoptic:{root}", "val")
-    assert pictures.class_names == ("car", "sky") and pictures.things.tolist() == [True, False]
-    sample = pictures[0]
+    images = open_dataset(f"coco-panoptic:{root}", "val")
+    assert images.class_names == ("car", "sky") and images.things.tolist() == [True, False]
+    sample = images[0]
     assert sample.segments.tolist() == [[0, 2, 2], [1, 1, 3]] and sample.segments.dtype == np.int32
     assert sample.classes.tolist() == [1, 0, 0] and sample.crowd.tolist() == [False, False, True]
     assert sample.image.shape == (3, 2, 3) and sample.name == "p"

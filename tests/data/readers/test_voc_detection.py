@@ -32,16 +32,16 @@ def write(root, objects, size=SIZE):
 
 
 def test_read(root):
-    pictures = VOCDetection(root)
-    sample = pictures[0]
+    images = VOCDetection(root)
+    sample = images[0]
     # the whole image, 1..10 and 1..6, is (0, 0, 10, 6); columns 3 and 4, rows 2 to 5 reach from 2 to 4 and 1 to 5
     assert sample.boxes.tolist() == [[0, 0, 10, 6], [2, 1, 4, 5]] and sample.boxes.dtype == np.float32
-    assert sample.labels.tolist() == [7, 11] and pictures.class_names[7] == "cat"  # of 20, without background
+    assert sample.labels.tolist() == [7, 11] and images.class_names[7] == "cat"  # of 20, without background
     assert sample.difficult.tolist() == [False, True] and sample.masks is None and sample.name == "a"
-    assert len(pictures) == 1 and pictures.num_classes == 20 and pictures.problems == []
+    assert len(images) == 1 and images.num_classes == 20 and images.problems == []
 
 
-def test_a_picture_without_objects(root):
+def test_an_image_without_objects(root):
     write(root, "")
     assert VOCDetection(root)[0].boxes.shape == (0, 4)
 
@@ -56,8 +56,8 @@ def test_a_picture_without_objects(root):
 def test_what_is_wrong_is_told_and_reading_goes_on(root, objects, boxes, problem):
     write(root, objects)
     with pytest.warns(DataWarning, match=problem):
-        pictures = VOCDetection(root)
-    assert pictures[0].boxes.tolist() == boxes and len(pictures[0].labels) == len(boxes)
+        images = VOCDetection(root)
+    assert images[0].boxes.tolist() == boxes and len(images[0].labels) == len(boxes)
 
 
 @pytest.mark.parametrize("content, message", [
@@ -123,9 +123,9 @@ def test_what_may_vary(root):
     write(root, "<!-- by hand --><path>C:\\a.jpg</path><filename>D:\\set\\a.jpg</filename>"
           "<object><difficult>true</difficult><bndbox><ymax> 5.5 </ymax><ymin>2</ymin><xmax>4e0</xmax>"
           "<xmin>3.0<!-- x --></xmin></bndbox><occluded>0</occluded><name> dog\n</name></object>")
-    pictures = VOCDetection(root)
-    assert pictures[0].boxes.tolist() == [[2, 1, 4, 5.5]] and pictures[0].difficult.tolist() == [True]
-    assert pictures.problems == []
+    images = VOCDetection(root)
+    assert images[0].boxes.tolist() == [[2, 1, 4, 5.5]] and images[0].difficult.tolist() == [True]
+    assert images.problems == []
 
 
 def test_the_name_of_another_image_is_told(root):
@@ -181,15 +181,15 @@ def test_to_continuous_by_hand():
 
 def test_blood_cells(real_data):
     with pytest.warns(DataWarning, match="2 annotations are wrong"):
-        pictures = open_dataset(f"bccd:{real_data / 'bccd'}", "trainval")
-    assert len(pictures) == 292 and pictures.class_names == BLOOD_CELLS
-    assert [p.split(": ")[0].rpartition("/")[2] for p in pictures.problems] == ["BloodImage_00338.xml",
+        images = open_dataset(f"bccd:{real_data / 'bccd'}", "trainval")
+    assert len(images) == 292 and images.class_names == BLOOD_CELLS
+    assert [p.split(": ")[0].rpartition("/")[2] for p in images.problems] == ["BloodImage_00338.xml",
                                                                                "BloodImage_00343.xml"]
-    assert all("has no area; left out" in p for p in pictures.problems)
+    assert all("has no area; left out" in p for p in images.problems)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)
         counts = {s: len(open_dataset(f"bccd:{real_data / 'bccd'}", s)) for s in ("train", "val", "test")}
     assert counts == {"train": 205, "val": 87, "test": 72}
-    sample = pictures[0]
+    sample = images[0]
     assert sample.image.shape == (3, 480, 640) and sample.boxes[0].tolist() == [259, 176, 491, 376]
     assert sample.labels[0] == 1

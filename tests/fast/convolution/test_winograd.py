@@ -64,7 +64,7 @@ def test_it_is_taken_for_pairs_of_rows(H, dilation, pairs, monkeypatch):
 
 
 @pytest.mark.parametrize("sizes, options", [
-    ((3, 5, 10, 9, 4), {"padding": 1}),  # pictures of a block share rows of zeros
+    ((3, 5, 10, 9, 4), {"padding": 1}),  # images of a block share rows of zeros
     ((2, 3, 12, 11, 4), {"padding": (2, 0)}),
     ((2, 3, 16, 7, 2), {"padding": 4, "dilation": (4, 2)}),
     ((2, 3, 12, 11, 2), {"padding": 1, "stride": (1, 2)}),

@@ -103,7 +103,7 @@ def test_normalize():
     # (0.5 - 0.485) / 0.229, (0.5 - 0.456) / 0.224, (0.5 - 0.406) / 0.225
     np.testing.assert_allclose(normalize(image).ravel(), [0.065502, 0.196429, 0.417778], rtol=1e-4)
     assert normalize(image).dtype == np.float32
-    # grey: mean (0.485 + 0.456 + 0.406) / 3 = 0.449, deviation (0.229 + 0.224 + 0.225) / 3 = 0.226
+    # gray: mean (0.485 + 0.456 + 0.406) / 3 = 0.449, deviation (0.229 + 0.224 + 0.225) / 3 = 0.226
     np.testing.assert_allclose(normalize(image[:1]).ravel(), [0.051 / 0.226], rtol=1e-4)
 
 

@@ -12,7 +12,7 @@ from minicv.models.summary import summarize
 from minicv.nn import init
 
 
-def pictures(*shape):
+def images(*shape):
     return Tensor(np.random.default_rng(0).standard_normal(shape).astype(np.float32))
 
 
@@ -22,7 +22,7 @@ def test_same_parameters_and_same_output(name):
     classifier = models.build(name, width=8).eval()
     net = convolutionalize(classifier, 64)
     assert net.num_parameters() == classifier.num_parameters()
-    x = pictures(2, 3, 64, 64)
+    x = images(2, 3, 64, 64)
     with minicv.no_grad():
         expected, found = classifier(x).numpy(), net(x).numpy()
     assert found.shape == (2, 10, 1, 1)
@@ -31,7 +31,7 @@ def test_same_parameters_and_same_output(name):
 
 @pytest.mark.parametrize(("name", "round_up", "grid"), [
     ("alexnet", False, 9), ("alexnet", True, 10), ("vgg16", False, 9), ("googlenet", False, 10)])
-def test_grid_of_a_image_of_500(name, round_up, grid):
+def test_grid_of_an_image_of_500(name, round_up, grid):
     """The 10x10 of sec. 3.1 is of software that rounds up: 500 -> conv1 124 -> 62, 31, 15 -> fc6 10; or 61, 30, 14, 9.
 
     VGG16: 250, 125, 62, 31, 15 -> 9. GoogLeNet: 250, 125, 63 (it does round up), 32, 16 -> its mean over 7x7, 10."""
@@ -50,7 +50,7 @@ def test_the_grid_equals_the_sliding_window_where_nothing_is_padded():
     for layer in classifier.features:
         if isinstance(layer, nn.Conv2d):
             layer.padding = 0
-    net, x = convolutionalize(classifier), pictures(1, 3, 227 + 32, 227 + 64)
+    net, x = convolutionalize(classifier), images(1, 3, 227 + 32, 227 + 64)
     with minicv.no_grad():
         grid, windows = net(x).numpy(), slide(classifier, x, 227, 32).numpy()
     assert grid.shape == windows.shape == (1, 5, 2, 3)
@@ -61,7 +61,7 @@ def test_claim_F2_a_grid_of_10x10_is_more_than_5_times_as_fast_as_its_windows():
     """Sec. 3.1: 22 ms against 100 times 1.2 ms. Here by a sixteenth of the work."""
     minicv.seed(0)
     classifier = models.build("alexnet", width=8, pooled=6).eval()
-    net, x, seconds = convolutionalize(classifier), pictures(1, 3, 227 + 9 * 32, 227 + 9 * 32), []
+    net, x, seconds = convolutionalize(classifier), images(1, 3, 227 + 9 * 32, 227 + 9 * 32), []
     with minicv.no_grad():
         for way in (lambda: slide(classifier, x, 227, 32, batch=10), lambda: net(x)):
             assert way().shape == (1, 10, 10, 10)  # the first time asks for memory

@@ -104,7 +104,7 @@ def test_errors(make, message):
         make()
 
 
-# --------------------------------------------------------------------------------------------- initialisation, ensemble
+# --------------------------------------------------------------------------------------------- initialization, ensemble
 
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_initialized_from_vgg_the_maps_are_vggs(batch_norm):

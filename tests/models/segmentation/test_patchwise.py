@@ -37,10 +37,10 @@ def test_naive_stitched_and_rarefied_scores_agree(patch):
 
 
 def test_mirrored_by_half_a_patch_every_pixel_has_a_score():
-    picture = np.random.default_rng(0).random((1, 6, 7)).astype(np.float32)
-    x = Tensor(mirror_pad(picture, 4, 4, 4, 4)[None])
+    image = np.random.default_rng(0).random((1, 6, 7)).astype(np.float32)
+    x = Tensor(mirror_pad(image, 4, 4, 4, 4)[None])
     center = lambda p: p[:, :, 4:5, 4:5].reshape(-1, 1)  # noqa: E731 - a "network" that returns the center pixel
-    np.testing.assert_array_equal(slide(center, x, 9).numpy()[0], picture)
+    np.testing.assert_array_equal(slide(center, x, 9).numpy()[0], image)
 
 
 @pytest.mark.parametrize("train", [True, False])

@@ -30,9 +30,9 @@ def image(height, width, seed=0):
     return np.random.default_rng(seed).random((3, height, width), dtype=np.float32)
 
 
-def compare(model, picture, tile):
+def compare(model, input_image, tile):
     """The largest difference of a probability, tiled against whole, and the share of pixels with another label."""
-    whole, tiled = (model.predict([picture], t)[0] for t in (None, tile))
+    whole, tiled = (model.predict([input_image], t)[0] for t in (None, tile))
     assert np.ptp(whole.probabilities, axis=(1, 2)).max() > 0.01  # an even map would make every comparison true
     return abs(whole.probabilities - tiled.probabilities).max(), np.mean(whole.labels != tiled.labels)
 
@@ -71,15 +71,15 @@ def test_pooling_over_the_whole_map_sees_a_tile_and_its_context_only(name):
 
 
 def test_without_context_tiles_differ_at_their_borders():
-    model, picture = build("fcn8s"), image(160, 64)
-    whole, = model.predict([picture])
-    cut, = model.predict([picture], 32, context=0)
+    model, input_image = build("fcn8s"), image(160, 64)
+    whole, = model.predict([input_image])
+    cut, = model.predict([input_image], 32, context=0)
     assert abs(cut.probabilities - whole.probabilities).max() > 1e-3
     for tile, context in ((None, 8), (32, -1)):
         with pytest.raises(ValueError, match=rf"FCN8s.predict\(tile={tile}, context={context}\): context is 0 or more"):
-            model.predict([picture], tile, context=context)
+            model.predict([input_image], tile, context=context)
     with pytest.raises(ValueError, match=r"UNet.predict\(tile=8, context=0\): context is .* whose output has the size"):
-        build("unet").predict([picture], 8, context=0)
+        build("unet").predict([input_image], 8, context=0)
 
 
 def test_how_far_an_output_looks():
@@ -96,13 +96,13 @@ def test_how_far_an_output_looks():
 @pytest.mark.parametrize(("name", "size"), [
     ("unet", (700, 600)), ("fcn8s", (700, 600)), ("deeplabv3plus", (1000, 300))])
 def test_an_image_too_large_for_the_memory_is_predicted_in_tiles(monkeypatch, name, size):
-    model, picture = build(name, **({"image_pooling": False} if name == "deeplabv3plus" else {})), image(*size)
-    whole, = model.predict([picture])
+    model, input_image = build(name, **({"image_pooling": False} if name == "deeplabv3plus" else {})), image(*size)
+    whole, = model.predict([input_image])
     monkeypatch.setattr(base, "free_memory", lambda like: 1 << 50)
     assert model._fitting_tile(size) == (None, None)
     pixels = model.input_size(size[0]) * model.input_size(size[1])
     need = model._bytes_per_pixel * pixels
-    measured = memory.peak_memory(lambda: model.predict([picture]), next(model.parameters()).data)
+    measured = memory.peak_memory(lambda: model.predict([input_image]), next(model.parameters()).data)
     assert need / 2 < measured < 2 * need and model.input_size(base.PROBE) ** 2 < pixels
     model.context()
     seen = []
@@ -111,7 +111,7 @@ def test_an_image_too_large_for_the_memory_is_predicted_in_tiles(monkeypatch, na
     monkeypatch.setattr(base, "free_memory", lambda like: int(need))
     with pytest.warns(UserWarning, match=rf"predict: an image of {size[0]} x {size[1]} pixels would take about [0-9.]+ "
                                          r"GiB in one piece, .* are free; it is predicted in tiles of \d+ pixels"):
-        tiled, = model.predict([picture])
+        tiled, = model.predict([input_image])
     assert len(seen) > 1 and max(h * w for h, w in seen) * model._bytes_per_pixel <= base.SHARE * need
     assert np.mean(tiled.labels != whole.labels) < (0.01 if name == "deeplabv3plus" else 1e-4)
 
@@ -135,8 +135,8 @@ def test_however_little_memory_is_free_tiles_have_a_side_worth_the_work(monkeypa
 @pytest.mark.parametrize("name", ["fcn8s", "pspnet"])
 def test_tiles_on_the_strict_device(name):
     """Context, tiles and probabilities without a NumPy function on a device array; its free memory is not known."""
-    model, picture = build(name), image(160, 40)
-    expected, = model.predict([picture], 64)
+    model, input_image = build(name), image(160, 40)
+    expected, = model.predict([input_image], 64)
     moved = build(name).to("strict")
     assert memory.free_memory(next(moved.parameters()).data) is None and moved.context() == model.context()
-    np.testing.assert_allclose(moved.predict([picture], 64)[0].probabilities, expected.probabilities, atol=1e-5)
+    np.testing.assert_allclose(moved.predict([input_image], 64)[0].probabilities, expected.probabilities, atol=1e-5)
