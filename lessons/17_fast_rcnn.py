@@ -20,7 +20,6 @@ import numpy as np
 import minicv
 from minicv import Tensor, models, no_grad
 from minicv import ops as F
-from minicv.data import Subset, open_dataset
 from minicv.data.augment.detection import resize_image, resize_shorter_side
 from minicv.detection import box_iou, decode_boxes
 from minicv.detection.linear_svm import train_svm_with_mining
@@ -82,15 +81,8 @@ lesson.claim("D4a", "Fast R-CNN, eq. (4)", "a pixel receives from every bin, of 
 SCENES = {"class_names": ("disc", "square", "cross"), "size": 64, "objects": (1, 4), "radius": (0.12, 0.3),
           "crowding": 0.2, "strength": 0.15, "contrast": 0.5, "noise": 0.02}
 
-
-def load(split, count):
-    if lesson.data:
-        real = open_dataset(lesson.data, split)
-        return Subset(real, range(min(count, len(real))), lambda sample: resize_shorter_side(sample, 96))
-    return Subset(open_dataset("shape-boxes", split, count=count, seed=lesson.seed, **SCENES), range(count))
-
-
-train, test = load("train", 8 if lesson.quick else 200), load("test", 4 if lesson.quick else 60)
+train, test = (lesson.detection_set(split, count, lambda sample: resize_shorter_side(sample, 96), **SCENES)
+               for split, count in (("train", 8 if lesson.quick else 200), ("test", 4 if lesson.quick else 60)))
 propose = CachedProposals(lambda image: selective_search(image, "fast", max_boxes=120, min_side=5, min_size=15))
 start = time.perf_counter()
 counts = [len(propose(s.image)) for s in [*train, *test]]

@@ -21,7 +21,6 @@ import numpy as np
 
 import minicv
 from minicv import models, no_grad
-from minicv.data import Subset, open_dataset
 from minicv.data.augment.detection import resize_shorter_side
 from minicv.detection import box_iou
 from minicv.detection.selective_search import selective_search
@@ -38,15 +37,8 @@ BLUE, ORANGE, GREEN, PINK = PALETTE[[5, 1, 3, 7]] / 255
 SCENES = {"size": 96, "objects": (1, 6), "radius": (0.08, 0.35), "ratio": (0.4, 2.5), "strength": 0.15, "contrast": 0.5,
           "noise": 0.02, "class_names": ("disc", "square", "cross")}
 
-
-def load(split, count):
-    if lesson.data:
-        real = open_dataset(lesson.data, split)
-        return Subset(real, range(min(count, len(real))), lambda sample: resize_shorter_side(sample, 128))
-    return Subset(open_dataset("shape-boxes", split, count=count, seed=lesson.seed, **SCENES), range(count))
-
-
-train, test = load("train", 8 if lesson.quick else 150), load("test", 4 if lesson.quick else 40)
+train, test = (lesson.detection_set(split, count, lambda sample: resize_shorter_side(sample, 128), **SCENES)
+               for split, count in (("train", 8 if lesson.quick else 150), ("test", 4 if lesson.quick else 40)))
 side = min(train[0].image.shape[1:])
 steps = 6 if lesson.quick else 450
 config = DetectionConfig(steps=steps, batch=4, optimizer="adam", lr=0.002, warmup=20, weight_decay=0, seed=lesson.seed)
@@ -190,7 +182,7 @@ with no_grad(), evaluating(model):
         start = time.perf_counter()
         features = model.backbone(model.batch([model.normalize(sample.image)]))
         halfway = time.perf_counter()
-        model.proposals(features, [sample.image.shape[1:]])
+        model.proposals_from_map(features, [sample.image.shape[1:]])
         times.append((time.perf_counter() - start, time.perf_counter() - halfway))
 milliseconds["RPN"], alone = 1000 * np.mean(times, axis=0)
 for name, recall in curves.items():

@@ -21,7 +21,6 @@ import numpy as np
 import minicv
 from minicv import Tensor, models
 from minicv import ops as F
-from minicv.data import Subset, open_dataset
 from minicv.data.augment.detection import resize
 from minicv.models.detection.mask_rcnn import mask_targets, paste_masks
 from minicv.training.detection import DetectionConfig, evaluate_detector, train_detector
@@ -82,15 +81,8 @@ lesson.save(figure, "where_bins_look")
 SCENES = {"size": 64, "objects": (1, 4), "radius": (0.14, 0.34), "crowding": 0.2, "strength": 0.15, "contrast": 0.5,
           "noise": 0.02, "class_names": ("disc", "star", "cross")}
 
-
-def load(split, count):
-    if lesson.data:
-        real = open_dataset(lesson.data, split)
-        return Subset(real, range(min(count, len(real))), lambda sample: resize(sample, (96, 96)))
-    return Subset(open_dataset("shape-boxes", split, count=count, seed=lesson.seed, **SCENES), range(count))
-
-
-train, test = load("train", 8 if lesson.quick else 150), load("test", 4 if lesson.quick else 50)
+train, test = (lesson.detection_set(split, count, lambda sample: resize(sample, (96, 96)), **SCENES)
+               for split, count in (("train", 8 if lesson.quick else 150), ("test", 4 if lesson.quick else 50)))
 sample = max(list(train)[:8], key=lambda s: len(s.boxes))
 cut = mask_targets(sample.masks, np.arange(len(sample.boxes)), sample.boxes, 28)
 back = paste_masks(cut.astype(np.float32), sample.boxes, sample.image.shape[1:])

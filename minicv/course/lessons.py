@@ -24,6 +24,7 @@ from ..files import atomic_write, count_of, print_anything, to_json
 from ..version import __version__
 
 if TYPE_CHECKING:
+    from ..data import Subset
     from ..nn import Module
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -88,6 +89,17 @@ class Lesson:
     def tensor(self, array: np.ndarray) -> Tensor:
         """Return a Tensor of an array on the device in use, which is also that of new parameters."""
         return Tensor(backend.to_device(np.asarray(array)))
+
+    def detection_set(self, split: str, count: int, transform: Callable[[Any], Any], **shapes: Any) -> Subset:
+        """Return the first ``count`` samples of a split of ``data``, or generated images of shapes if that is None.
+
+        ``transform`` changes each sample of ``data``; ``shapes`` are the options of the generated images.
+        """
+        from ..data import Subset, open_dataset
+        if self.data:
+            real = open_dataset(self.data, split)
+            return Subset(real, range(min(count, len(real))), transform)
+        return Subset(open_dataset("shape-boxes", split, count=count, seed=self.seed, **shapes), range(count))
 
     def save(self, figure: Any, name: str) -> None:
         """Write a figure to ``out``/LESSON_NAME.png and print the path."""
