@@ -96,7 +96,8 @@ class FasterRCNN(FastRCNN):
             losses |= self.rpn.losses(score, box_deltas, anchors, targets)  # Faster R-CNN, eq. (1)
         if "head" in self.trainable:
             if not proposals:
-                proposals = self.rpn.proposals(score, box_deltas, anchors, [t.size for t in targets], training=True)
+                sizes = [t.size for t in targets]
+                proposals = self.rpn.select_proposals(score, box_deltas, anchors, sizes, training=True)
             losses |= self.head_losses(x, targets, proposals)  # Fast R-CNN, eq. (1)
         return losses
 
@@ -124,12 +125,12 @@ class FasterRCNN(FastRCNN):
     def detect(self, x: Tensor, sizes: list[tuple[int, int]],
                proposals: list[np.ndarray] | None = None) -> list[Detections]:
         x = self.backbone(x)
-        return self.detect_in(x, sizes, self.proposals(x, sizes) if proposals is None else proposals)
+        return self.detect_in(x, sizes, self.proposals_from_map(x, sizes) if proposals is None else proposals)
 
-    def proposals(self, x: Tensor, sizes: list[tuple[int, int]], training: bool = False) -> list[np.ndarray]:
+    def proposals_from_map(self, x: Tensor, sizes: list[tuple[int, int]], training: bool = False) -> list[np.ndarray]:
         """Return the RPN's P proposals (P, 4) for each image, given the map."""
         score, box_deltas = self.rpn(x)
-        return self.rpn.proposals(score, box_deltas, self.rpn.anchors(x.shape[2:]), sizes, training)
+        return self.rpn.select_proposals(score, box_deltas, self.rpn.anchors(x.shape[2:]), sizes, training)
 
     @no_grad()
     def propose(self, image: np.ndarray, training: bool = False) -> np.ndarray:
@@ -141,4 +142,4 @@ class FasterRCNN(FastRCNN):
         size = self.scaled_size(image.shape[1:])
         with nn.evaluating(self):
             x = self.backbone(self.batch([self.normalize(resize_image(image, size))]))
-            return self.proposals(x, [size], training)[0] * box_scale(size, image.shape[1:])
+            return self.proposals_from_map(x, [size], training)[0] * box_scale(size, image.shape[1:])

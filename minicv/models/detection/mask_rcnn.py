@@ -8,7 +8,7 @@ Figure 4, right, on one map instead of a pyramid; a third branch beside Faster R
     L = L_cls + L_box + L_mask        sec. 3; and the RPN's two terms
 
 L_mask is the mean binary cross entropy of a sigmoid at every pixel of the mask of the RoI's true class: the classes do
-not compete. Its target is the part of the object's mask inside the RoI, at 28x28. Only RoIs with an object count.
+not compete. Its target is the part of the object's mask inside the RoI, at 28x28. Only foreground RoIs count.
 
 ``roi_pooling="pool"`` replaces RoIAlign by RoI pooling, for boxes and masks, to compare (table 2c).
 
@@ -108,9 +108,9 @@ class MaskRCNN(FasterRCNN):
         return super().roi_losses(x, targets, rois) | {"mask": self.mask_loss(x, targets, rois)}
 
     def mask_loss(self, x: Tensor, targets: list[Target], rois: list[RoISample]) -> Tensor:
-        """Return L_mask (sec. 3), over the RoIs that are objects with a mask; 0 without any.
+        """Return L_mask (sec. 3), over the foreground RoIs whose object has a mask; 0 without any.
 
-        A mask without a pixel, which scaling makes of a very small object, counts as none.
+        The mask of a very small object may lose its last pixel in scaling; it then counts as none.
         """
         index = [rois_with_mask(t, r) for t, r in zip(targets, rois, strict=True)]
         boxes, side = [r.boxes[i] for r, i in zip(rois, index, strict=True)], 2 * self.config.mask_roi_size
@@ -138,11 +138,11 @@ class MaskRCNN(FasterRCNN):
 
 
 def rois_with_mask(target: Target, rois: RoISample) -> np.ndarray:
-    """Return the indices of an image's RoIs that are objects with a mask."""
+    """Return the indices of an image's foreground RoIs whose object has a mask."""
     if target.masks is None:
         return np.zeros(0, np.int64)
     visible: Any = target.masks.any(axis=(1, 2))  # (G,)
-    return np.flatnonzero(visible[rois.matched[:rois.num_objects]])  # objects come first
+    return np.flatnonzero(visible[rois.matched[:rois.num_foreground]])  # the foreground comes first
 
 
 @no_grad()

@@ -29,8 +29,9 @@ WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # one over the deviations of the deltas
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RoISamplingConfig(Config):
-    """A training step uses ``rois_per_image`` RoIs of each image: up to ``foreground_fraction`` of them objects, with
-    an IoU of at least 0.5, the others background, with an IoU in the half-open interval ``background_iou``."""
+    """A training step uses ``rois_per_image`` RoIs of each image: up to ``foreground_fraction`` of them with
+    an object at an IoU of at least 0.5, the others background, with an IoU in the half-open interval
+    ``background_iou``."""
 
     rois_per_image: int = 64
     foreground_fraction: float = 0.25
@@ -62,10 +63,10 @@ class RoIHeadConfig(RoISamplingConfig):
 
 @dataclasses.dataclass
 class RoISample:
-    """The RoIs of one image for a step, the objects first.
+    """The RoIs of one image for a step, the foreground first.
 
     boxes: float32 (R, 4). labels: int64 (R,), u: 0 background, k + 1 class k. matched: int64 (R,), the object of each
-    RoI; meaningless for background.
+    foreground RoI; meaningless for background.
     """
 
     boxes: np.ndarray
@@ -73,7 +74,7 @@ class RoISample:
     matched: np.ndarray
 
     @property
-    def num_objects(self) -> int:
+    def num_foreground(self) -> int:
         return int((self.labels > 0).sum())
 
 
@@ -87,11 +88,11 @@ def sample_rois(proposals: np.ndarray, target: Target, config: RoISamplingConfig
     boxes = np.concatenate([target.boxes, proposals]).astype(np.float32)
     background_iou = config.background_iou if len(target.boxes) else (0.0, 0.5)
     labels, matched = match_proposals(boxes, target.boxes, 0.5, background_iou)
-    positive, negative = sample_boxes(labels, config.rois_per_image, config.foreground_fraction, rng)
-    sampled = np.concatenate([positive, negative])
+    foreground, background = sample_boxes(labels, config.rois_per_image, config.foreground_fraction, rng)
+    sampled = np.concatenate([foreground, background])
     u = np.zeros(len(sampled), np.int64)
-    if len(positive):
-        u[:len(positive)] = target.labels[matched[positive]] + 1
+    if len(foreground):
+        u[:len(foreground)] = target.labels[matched[foreground]] + 1
     return RoISample(boxes[sampled], u, matched[sampled])
 
 
@@ -136,11 +137,12 @@ class BoxHead(nn.Module):
         ``group``: the processes that share the step, see ``models.distributed``.
         """
         u = np.concatenate([r.labels for r in rois])  # (R,)
-        gt_boxes = [t.boxes[r.matched[:r.num_objects]] for r, t in zip(rois, targets, strict=True)]
-        boxes = np.concatenate([r.boxes[:r.num_objects] for r in rois])
+        gt_boxes = [t.boxes[r.matched[:r.num_foreground]] for r, t in zip(rois, targets, strict=True)]
+        boxes = np.concatenate([r.boxes[:r.num_foreground] for r in rois])
         v = encode_boxes(np.concatenate(gt_boxes).astype(np.float32), boxes, WEIGHTS)  # (P, 4)
-        objects, R = np.flatnonzero(u), max(mean_over_processes(len(u), group), 1)
-        labels, v, rows, k = (to_device(a, score.device) for a in (u, v.astype(score.dtype), objects, u[objects] - 1))
+        foreground, R = np.flatnonzero(u), max(mean_over_processes(len(u), group), 1)
+        labels, v, rows, k = (to_device(a, score.device) for a in (
+            u, v.astype(score.dtype), foreground, u[foreground] - 1))
         t_u = box_deltas[rows, k]  # (P, 4), the deltas for each RoI's true class
         return {"class": F.cross_entropy(score, labels, reduction="sum") / R,
                 "box": F.smooth_l1_loss(t_u, v, reduction="sum") / R}  # eq. (2), (3)

@@ -10,7 +10,7 @@ A map of H x W cells has A = H W k anchors, number (i W + j) k + a at row i, col
 anchor a are the channels 2a (no object) and 2a + 1 (object), its deltas (t_x, t_y, t_w, t_h) 4a to 4a + 3.
 
 Differs from the paper: smooth L1 is quadratic up to |d| = 1/9 and linear beyond, as in the authors' code, because the
-deltas of a matched anchor are small: up to 1, all of them would lie in the quadratic part. The paper ignores every
+deltas of a positive anchor are small: up to 1, all of them would lie in the quadratic part. The paper ignores every
 anchor that crosses the border of the image in training (``allowed_border`` = 0); small images need more.
 """
 from __future__ import annotations
@@ -71,8 +71,8 @@ class RPNConfig(Config):
 
 @dataclasses.dataclass
 class AnchorTargets:
-    """What the anchors of one image are to learn. labels: int64 (A,): 1 object, 0 background, -1 neither. ``positive``
-    and ``negative``: the anchors sampled for this step, rising. ``box_deltas``: float32 (P, 4), of the positives."""
+    """What the anchors of one image are to learn. labels: int64 (A,): 1 positive, 0 negative, -1 neither. ``positive``
+    and ``negative``: the anchors sampled for this step, rising. ``box_deltas``: float32 (P, 4), of ``positive``."""
 
     labels: np.ndarray
     positive: np.ndarray
@@ -107,7 +107,7 @@ class RPN(nn.Module):
     # Training
     # ------------------------------------------------------------------------------------------------------
     def targets(self, anchors: np.ndarray, target: Target, rng: np.random.Generator) -> AnchorTargets:
-        """Label the anchors (sec. 3.1.2) and sample 256 of them, at most half objects (sec. 3.1.3)."""
+        """Label the anchors (sec. 3.1.2) and sample 256 of them, at most half positive (sec. 3.1.3)."""
         labels = np.full(len(anchors), NEITHER)
         inside = np.flatnonzero(inside_image(anchors, target.size, self.config.allowed_border))  # sec. 3.3
         labels[inside], matched = match_anchors(anchors[inside], target.boxes)
@@ -128,13 +128,13 @@ class RPN(nn.Module):
         sampled = [self.targets(anchors, target, generator) for target in targets]
         index = np.concatenate([n * A + np.concatenate([s.positive, s.negative]) for n, s in enumerate(sampled)])
         p_star = np.concatenate([np.repeat((1, 0), (len(s.positive), len(s.negative))) for s in sampled])
-        objects = np.concatenate([n * A + s.positive for n, s in enumerate(sampled)])
+        positive = np.concatenate([n * A + s.positive for n, s in enumerate(sampled)])
         t_star = np.concatenate([s.box_deltas for s in sampled])  # (P, 4)
         cells = [np.prod([-(-side // self.stride) for side in target.size]) for target in targets]
         weight = np.repeat([10 / (N * HW) for HW in cells], [len(s.positive) for s in sampled])[:, None]  # (P, 1)
-        index, p_star, objects, t_star, weight = (to_device(array, score.device) for array in (
-            index, p_star, objects, t_star.astype(score.dtype), weight.astype(score.dtype)))
-        sampled_score, t = score.reshape(-1, 2)[index], box_deltas.reshape(-1, 4)[objects]
+        index, p_star, positive, t_star, weight = (to_device(array, score.device) for array in (
+            index, p_star, positive, t_star.astype(score.dtype), weight.astype(score.dtype)))
+        sampled_score, t = score.reshape(-1, 2)[index], box_deltas.reshape(-1, 4)[positive]
         L_cls = F.cross_entropy(sampled_score, p_star, reduction="sum")  # p_i is the softmax of the score
         L_reg = F.smooth_l1_loss(t, t_star, reduction="none", beta=1 / 9)
         return {"rpn_class": L_cls / (N * self.config.anchors_per_image),  # Faster R-CNN, eq. (1)
@@ -143,23 +143,23 @@ class RPN(nn.Module):
     # ------------------------------------------------------------------------------------------------------
     # Proposals
     # ------------------------------------------------------------------------------------------------------
-    def proposals(self, score: Tensor, box_deltas: Tensor, anchors: np.ndarray, sizes: list[tuple[int, int]],
-                  training: bool) -> list[np.ndarray]:
+    def select_proposals(self, score: Tensor, box_deltas: Tensor, anchors: np.ndarray, sizes: list[tuple[int, int]],
+                         training: bool) -> list[np.ndarray]:
         """Return for each image boxes float32 (P, 4), by falling score. No gradient flows through them (sec. 3.2)."""
         logit = score.data[..., 1:] - score.data[..., :1]  # (N, A, 1), of the probability of an object
         both = to_numpy(xp_of(logit).concatenate([logit, box_deltas.data], axis=2))  # one read from the device
-        return [self.image_proposals(each[:, 0], each[:, 1:], anchors, size, training)
+        return [self._select(each[:, 0], each[:, 1:], anchors, size, training)
                 for each, size in zip(both, sizes, strict=True)]
 
-    def image_proposals(self, score: np.ndarray, box_deltas: np.ndarray, anchors: np.ndarray, size: tuple[int, int],
-                        training: bool) -> np.ndarray:
-        """Return those of one image (P, 4), from score (A,), box_deltas (A, 4) and anchors (A, 4)."""
+    def _select(self, logit: np.ndarray, box_deltas: np.ndarray, anchors: np.ndarray, size: tuple[int, int],
+                training: bool) -> np.ndarray:
+        """Return the proposals (P, 4) of one image, from logits (A,), box deltas (A, 4) and anchors (A, 4)."""
         pre_nms_top_n, post_nms_top_n = (pair[0 if training else 1] for pair in (
             self.config.pre_nms_top_n, self.config.post_nms_top_n))
-        if len(score) > pre_nms_top_n:
-            top = np.argpartition(-score, pre_nms_top_n - 1)[:pre_nms_top_n]
-            score, box_deltas, anchors = score[top], box_deltas[top], anchors[top]
+        if len(logit) > pre_nms_top_n:
+            top = np.argpartition(-logit, pre_nms_top_n - 1)[:pre_nms_top_n]
+            logit, box_deltas, anchors = logit[top], box_deltas[top], anchors[top]
         boxes = clip_boxes_to_image(decode_boxes(box_deltas.astype(np.float32), anchors), size)
         large = remove_small_boxes(boxes, self.config.rpn_min_size)
-        boxes, score = boxes[large], score[large]
-        return boxes[nms(boxes, score, self.config.rpn_nms_iou, post_nms_top_n)]
+        boxes, logit = boxes[large], logit[large]
+        return boxes[nms(boxes, logit, self.config.rpn_nms_iou, post_nms_top_n)]

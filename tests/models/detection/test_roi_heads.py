@@ -30,7 +30,7 @@ def test_sample_by_hand():
     proposals = np.array([[0, 0, 8, 10], [0, 0, 3, 10], [0, 0, 5, 1], [20, 20, 30, 30]], np.float32)
     target = truth([0, 0, 10, 10], labels=[2])
     rois = sample_rois(proposals, target, sampling(8), np.random.default_rng(0))
-    assert rois.labels.tolist() == [3, 3, 0] and rois.num_objects == 2  # class 2 is column 3; the object is first
+    assert rois.labels.tolist() == [3, 3, 0] and rois.num_foreground == 2  # class 2 is column 3; the object is first
     assert rois.boxes.tolist() == [[0, 0, 10, 10], [0, 0, 8, 10], [0, 0, 3, 10]]
     rois = sample_rois(proposals, target, sampling(8, 0.25, (0.0, 0.5)), np.random.default_rng(0))
     assert rois.labels.tolist() == [3, 3, 0, 0, 0]
@@ -54,12 +54,13 @@ def test_hierarchical_sampling(objects, boxes, count, seed):
     with seeded(seed):
         found = sample_batch_rois([every[objects:], every[:0]], [target, truth()], sampling(count))
     rois = found[0]
-    assert len(rois.boxes) <= count and rois.num_objects <= count // 4
-    assert (rois.labels[:rois.num_objects] > 0).all() and not rois.labels[rois.num_objects:].any()
+    assert len(rois.boxes) <= count and rois.num_foreground <= count // 4
+    assert (rois.labels[:rois.num_foreground] > 0).all() and not rois.labels[rois.num_foreground:].any()
     if objects:
         iou = minicv.detection.box_iou(rois.boxes, target.boxes)
-        assert (iou[:rois.num_objects].max(axis=1) >= 0.5).all() and (iou[rois.num_objects:].max(axis=1) < 0.5).all()
-        assert (rois.labels[:rois.num_objects] == target.labels[rois.matched[:rois.num_objects]] + 1).all()
+        best = iou.max(axis=1)
+        assert (best[:rois.num_foreground] >= 0.5).all() and (best[rois.num_foreground:] < 0.5).all()
+        assert (rois.labels[:rois.num_foreground] == target.labels[rois.matched[:rois.num_foreground]] + 1).all()
 
 
 def test_losses_equal_plain_pytorch_with_more_rois_than_images():

@@ -113,7 +113,7 @@ def test_proposals_equal_plain_pytorch():
     anchors, size = net.anchors((6, 8)), (45, 60)
     score, box_deltas = rng.standard_normal((1, 192, 2)), 0.4 * rng.standard_normal((1, 192, 4))
     for training, most in ((True, 12), (False, 5)):
-        mine, = net.proposals(Tensor(score), Tensor(box_deltas), anchors, [size], training)
+        mine, = net.select_proposals(Tensor(score), Tensor(box_deltas), anchors, [size], training)
         p = torch.from_numpy(score[0]).softmax(1)[:, 1]
         top = p.argsort(descending=True)[:40]
         boxes = torch_boxes.decode(torch.from_numpy(box_deltas[0])[top], torch.from_numpy(anchors).double()[top])
@@ -127,8 +127,8 @@ def test_proposals_equal_plain_pytorch():
 
 def test_no_proposal_is_left():
     net = rpn(rpn_min_size=1000.0)
-    found, = net.proposals(Tensor(np.zeros((1, 192, 2))), Tensor(np.zeros((1, 192, 4))), net.anchors((6, 8)),
-                           [(48, 64)], True)
+    found, = net.select_proposals(Tensor(np.zeros((1, 192, 2))), Tensor(np.zeros((1, 192, 4))), net.anchors((6, 8)),
+                                  [(48, 64)], True)
     assert found.shape == (0, 4)
 
 
@@ -142,4 +142,4 @@ def test_degenerate_objects_and_wild_box_deltas_make_no_nan():
     sum(losses.values()).backward()
     assert all(np.isfinite(loss.item()) for loss in losses.values())
     assert np.isfinite(score.grad).all() and np.isfinite(box_deltas.grad).all()
-    assert np.isfinite(net.proposals(score, box_deltas, anchors, [(48, 64)], True)[0]).all()
+    assert np.isfinite(net.select_proposals(score, box_deltas, anchors, [(48, 64)], True)[0]).all()

@@ -57,8 +57,8 @@ def check_plain_pytorch(model, x, targets, losses_of):
 
 def check_rpn_and_head_by_plain_pytorch(model, x, targets, monkeypatch, pool, masks=None):
     """Faster and Mask R-CNN, built with EVERY; the model's own proposals are the oracle's constants (sec. 3.2)."""
-    made, original = [], model.rpn.proposals
-    monkeypatch.setattr(model.rpn, "proposals", lambda *a, **k: made.append(original(*a, **k)) or made[0])
+    made, original = [], model.rpn.select_proposals
+    monkeypatch.setattr(model.rpn, "select_proposals", lambda *a, **k: made.append(original(*a, **k)) or made[0])
 
     def losses_of(features, w):
         import torch
