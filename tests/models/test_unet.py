@@ -214,8 +214,8 @@ def test_the_network_gives_the_size_that_output_size_says(depth, padding):
     ((1, 1, 574, 572), r"an input side of 574 does not work: level 1 would pool a map of side 281, which is odd. "
                        r"Sides that work: 572, 588"),
     ((1, 1, 188, 172), r"an input side of 172 does not work: nothing is left of the output. Sides that work: 188"),
-    ((1, 3, 188, 188), r"UNet: the input must be \(N, 1, H, W\), got \(1, 3, 188, 188\)"),
-    ((1, 188, 188), r"UNet: the input must be \(N, 1, H, W\), got \(1, 188, 188\)"),
+    ((1, 3, 188, 188), r"UNet: the input must be \(N, 1, H, W\), each at least 1, got \(1, 3, 188, 188\)"),
+    ((1, 188, 188), r"UNet: the input must be \(N, 1, H, W\), each at least 1, got \(1, 188, 188\)"),
 ])
 def test_inputs_that_do_not_work(shape, message):
     with pytest.raises(ValueError, match=message):

@@ -41,9 +41,10 @@ class Span(NamedTuple):
 class SegmentationNetwork(nn.Module):
     """Scores for every pixel: ``forward``: (N, in_channels, H, W) -> (N, K, H', W').
 
-    A network whose output is smaller than its input (U-Net), or that only takes some sizes, overrides ``output_size``
-    and ``input_size``; these versions accept any size and return the same. ``tile_step``: tiles start at multiples of
-    it, so that poolings and strides fall on the same pixels as in the whole image.
+    These ``output_size`` and ``input_size`` are for outputs as large as their inputs, of any size. A network with a
+    smallest size overrides ``input_size``; one whose output is smaller than its input (U-Net) overrides both.
+    ``tile_step``: tiles start at multiples of it, so that poolings and strides fall on the same pixels as in the whole
+    image.
     """
 
     in_channels: int
@@ -53,8 +54,19 @@ class SegmentationNetwork(nn.Module):
     _context: int | None = None
     _bytes_per_pixel: float | None = None
 
+    def check(self, x: Tensor) -> None:
+        """Raise ``ValueError`` unless x is (N, in_channels, H, W) with sides for which ``output_size`` works."""
+        if x.ndim != 4 or x.shape[1] != self.in_channels or 0 in x.shape:
+            raise ValueError(f"{type(self).__name__}: the input must be (N, {self.in_channels}, H, W), each at least "
+                             f"1, got {x.shape}")
+        for side in x.shape[2:]:
+            self.output_size(side)
+
     def output_size(self, size: int) -> int:
         """Return the side of the output for an input of this side; ``ValueError`` if that does not work."""
+        if size < self.input_size(1):
+            raise ValueError(f"{type(self).__name__}: an input side of {size} does not work; the smallest that works "
+                             f"is {self.input_size(1)}")
         return size
 
     def input_size(self, output: int) -> int:

@@ -96,9 +96,7 @@ class DeconvNet(SegmentationNetwork):
         self.score = nn.Conv2d(width, num_classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.ndim != 4 or x.shape[1] != self.in_channels:
-            raise ValueError(f"DeconvNet: the input must be (N, {self.in_channels}, H, W), got {x.shape}")
-        self.output_size(min(x.shape[2:]))  # a clear error before the work
+        self.check(x)
         *_, (_, maps) = self.coarse_to_fine(x)
         return self.score(maps)
 
@@ -124,12 +122,6 @@ class DeconvNet(SegmentationNetwork):
         x = F.unpool_nearest(x, 2) if self.unpooling == "nearest" else F.unpool_bed_of_nails(x, 2)
         missing = (0, size[1] - x.shape[3], 0, size[0] - x.shape[2])
         return F.pad(x, missing, "replicate" if self.unpooling == "nearest" else "constant") if any(missing) else x
-
-    def output_size(self, size: int) -> int:
-        if size < self.min_size:
-            raise ValueError(f"DeconvNet: an input side of {size} does not work; the smallest that works is "
-                             f"{self.min_size}")
-        return size
 
     def input_size(self, output: int) -> int:
         return max(output, self.min_size)

@@ -99,12 +99,6 @@ class DilatedNetwork(SegmentationNetwork):
         """Return the scores (N, num_classes, h, w) of the backbone's maps."""
         raise TypeError(f"{type(self).__name__} has no decode")
 
-    def check(self, x: Tensor) -> None:
-        """``ValueError`` unless x is (N, in_channels, H, W) with at least one pixel."""
-        if x.ndim != 4 or x.shape[1] != self.in_channels or 0 in x.shape:
-            raise ValueError(f"{type(self).__name__}: the input must be (N, {self.in_channels}, H, W), each at least "
-                             f"1, got {x.shape}")
-
     def forward(self, x: Tensor) -> Tensor:
         self.check(x)
         return upsample(self.decode(self.backbone.feature_maps(x)), x)

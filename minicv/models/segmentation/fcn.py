@@ -127,9 +127,8 @@ class FCN(SegmentationNetwork):
         self.offsets.append(int((kernel_size(self.first, self.jump) - 1) / 2 - self.first))  # of the image, upsampled
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.ndim != 4 or x.shape[1] != self.in_channels:
-            raise ValueError(f"{type(self).__name__}: the input must be (N, {self.in_channels}, H, W), got {x.shape}")
-        H, W = (self.output_size(n) for n in x.shape[2:])
+        self.check(x)
+        H, W = x.shape[2:]
         maps = self.backbone.stages(F.pad(x, (self.padding,) * 4))
         y = self.score(self.head(maps[self.last]))
         for skip, (name, scale) in zip(self.skips, self.skipped, strict=True):
@@ -143,12 +142,6 @@ class FCN(SegmentationNetwork):
             raise ValueError(f"FCN: {positions} scores, the first at pixel {self.first}, do not reach all of {size} "
                              "pixels; build it with more padding")
         return matrix
-
-    def output_size(self, size: int) -> int:
-        if size < self.input_size(1):
-            raise ValueError(f"{type(self).__name__}: an input side of {size} does not work; the smallest that works "
-                             f"is {self.input_size(1)}")
-        return size
 
     def input_size(self, output: int) -> int:
         return max(output, 1, self.backbone.MIN_SIZE - 2 * self.padding)

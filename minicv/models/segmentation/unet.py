@@ -80,10 +80,7 @@ class UNet(SegmentationNetwork):
         self.head = nn.Conv2d(width, num_classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.ndim != 4 or x.shape[1] != self.in_channels:
-            raise ValueError(f"UNet: the input must be (N, {self.in_channels}, H, W), got {x.shape}")
-        for side in x.shape[2:]:
-            self.output_size(side)  # raises an error if the side does not fit
+        self.check(x)
         skips = []
         for level, convs in enumerate(self.contract):
             x = convs(x if level == 0 else F.max_pool2d(x, 2))

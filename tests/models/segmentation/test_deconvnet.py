@@ -95,7 +95,8 @@ def test_compact_preset_on_any_size_from_32_up(unpooling):
     (lambda: small(convs=(2, 0)), r"convs=\(2, 0\).*each must be at least 1"),
     (lambda: models.build("deconvnet", width=4)(Tensor(np.zeros((1, 3, 31, 64), "f4"))),
      r"DeconvNet: an input side of 31 does not work; the smallest that works is 32"),
-    (lambda: small()(Tensor(np.zeros((1, 1, 64, 64), "f4"))), r"DeconvNet: the input must be \(N, 3, H, W\), got"),
+    (lambda: small()(Tensor(np.zeros((1, 1, 64, 64), "f4"))),
+     r"DeconvNet: the input must be \(N, 3, H, W\), each at least 1, got"),
     (lambda: small().initialize_from(models.build("vgg16", width=8)), r"initialize_from: needs a VGG of 6 layers"),
     (lambda: small().initialize_from(small()), r"DeconvNet.initialize_from: needs a VGG, got a DeconvNet"),
 ])
