@@ -122,28 +122,24 @@ def format_axes(values: tuple) -> str:
     return "x".join(map(str, values if len(set(values)) > 1 else values[:1]))
 
 
-@no_grad()
 def summarize(model: Module, input_size: tuple[int, int, int]) -> Summary:
     """Run the model in evaluation mode on one blank image (C, H, W) and record every layer.
 
     A layer is an operation that has parameters or changes the shape. Raises what the model raises for that size.
     """
     tracer = Tracer(model)
-    with evaluating(model), substitute({cls: traced(cls, tracer) for cls in all_functions()}):
-        output = model(tracer.blank_image(input_size))
+    output = tracer.run(input_size)
     shape, axes = (output.shape[1:], tracer.seen[id(output.data)][1]) if isinstance(output, Tensor) else ((), ())
     return Summary(tracer.rows, model.num_parameters(), sum(row.macs for row in tracer.rows), shape, axes)
 
 
-@no_grad()
 def receptive_radius(model: Module, input_size: tuple[int, int, int]) -> int:
     """Return the distance in pixels from an output to the farthest pixel that it depends on, for images (C, H, W).
 
     The output has the input's size. Pooling over the whole map, on which every output depends, is left out.
     """
     tracer = LocalTracer(model)
-    with evaluating(model), substitute({cls: traced(cls, tracer) for cls in all_functions()}):
-        output = model(tracer.blank_image(input_size))
+    output = tracer.run(input_size)
     axes = tracer.seen[id(output.data)][1]
     return max(int(max((at - a.begin).max(), (a.end - at).max())) for a in axes for at in [np.arange(len(a.begin))])
 
@@ -168,10 +164,17 @@ class Tracer:
     """Follow the maps of one run. A map is an array that takes no memory: one zero, broadcast to the map's shape."""
 
     def __init__(self, model: Module):
+        self.model = model
         self.rows: list[Row] = []
         self.names = {id(p.data): (name.rpartition(".")[0], p.size) for name, p in model.named_parameters()}
         self.like = next((p.data for p in model.parameters()), xp().zeros(0, np.float32))
         self.seen: dict[int, tuple[Array, tuple[Axis, ...]]] = {}  # by id; with the array, so that the id stays its own
+
+    @no_grad()
+    def run(self, input_size: tuple[int, int, int]) -> Any:
+        """Return the model's output for a blank image (C, H, W), in evaluation mode, with every operation recorded."""
+        with evaluating(self.model), substitute({cls: traced(cls, self) for cls in all_functions()}):
+            return self.model(self.blank_image(input_size))
 
     def blank(self, shape: tuple[int, ...], dtype: Any, axes: tuple[Axis, ...]) -> Array:
         module = xp_of(self.like)

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import Function, no_grad, substitute
-from ..models.summary import Tracer, all_functions, traced
-from ..nn import Module, evaluating
+from ..autograd import Function
+from ..models.summary import Tracer
+from ..nn import Module
 from .images import PALETTE
 from .pyplot import import_pyplot
 
@@ -104,13 +104,11 @@ class BlockTracer(Tracer):
         return here + 1
 
 
-@no_grad()
 def blocks(model: Module, input_size: tuple[int, int, int]) -> list[Block]:
     """The blocks of a network for an image (C, H, W). Raises what the network raises for that size."""
-    follower = BlockTracer(model)
-    with evaluating(model), substitute({cls: traced(cls, follower) for cls in all_functions()}):
-        model(follower.blank_image(input_size))
-    return in_branches(follower.blocks)
+    tracer = BlockTracer(model)
+    tracer.run(input_size)
+    return in_branches(tracer.blocks)
 
 
 def in_branches(several: list[Block]) -> list[Block]:

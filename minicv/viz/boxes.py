@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .fonts import set_fonts
-from .images import PALETTE, to_rgb
+from .images import PALETTE, text_color, to_rgb
 
 COLORS = PALETTE[[1, 2, 3, 7, 4, 5, 6]]  # of class 0, 1, ...
 
@@ -19,6 +19,13 @@ COLORS = PALETTE[[1, 2, 3, 7, 4, 5, 6]]  # of class 0, 1, ...
 def class_color(label: int) -> np.ndarray:
     """The color of a class, RGB in 0..1; seven colors repeat."""
     return COLORS[int(label) % len(COLORS)] / 255
+
+
+def box_patch(box: Sequence[float], **style: Any) -> Any:
+    """A matplotlib patch for a box (4,)."""
+    from matplotlib.patches import Rectangle
+    x1, y1, x2, y2 = box
+    return Rectangle((x1, y1), x2 - x1, y2 - y1, **style)
 
 
 def draw_image(ax: Any, image: np.ndarray, title: str = "", **options: Any) -> None:
@@ -37,19 +44,17 @@ def draw_boxes(ax: Any, boxes: np.ndarray, labels: Sequence[int] | None = None, 
     boxes: (R, 4). labels: (R,), to give each class its color; or one ``color`` for all. texts: (R,), beside the boxes.
     """
     import matplotlib.patheffects as effects
-    from matplotlib.colors import to_rgb
-    from matplotlib.patches import Rectangle
+    from matplotlib import colors
     for r, (x1, y1, x2, y2) in enumerate(np.asarray(boxes, float).tolist()):
         own: Any = class_color(0 if labels is None else labels[r]) if color is None else color
         halo = [effects.Stroke(linewidth=width + 1, foreground="w", alpha=0.8), effects.Normal()]
-        ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=own, linewidth=width, linestyle=style,
+        ax.add_patch(box_patch((x1, y1, x2, y2), fill=False, edgecolor=own, linewidth=width, linestyle=style,
                                path_effects=halo))
         if texts is not None and texts[r]:
-            dark = np.dot(to_rgb(own), (0.299, 0.587, 0.114)) < 0.5
             right = x1 > 0.6 * max(ax.get_xlim())  # a text that begins here may end outside the image
             ax.text(min(x2, max(ax.get_xlim())) if right else max(x1, 0), max(y1, 0), texts[r], fontsize=7,
                     ha="right" if right else "left", va="bottom" if y1 > 8 else "top",
-                    color="w" if dark else "k", clip_on=True,
+                    color=text_color(colors.to_rgb(own)), clip_on=True,
                     bbox={"facecolor": own, "edgecolor": "none", "pad": 0.8, "alpha": 0.9})
     if texts is not None:
         set_fonts(ax)

@@ -9,7 +9,7 @@ import numpy as np
 from ..data.sample import DetectionSample
 from ..detection import Detections
 from ..metrics.detection import match_detections
-from .boxes import class_color
+from .boxes import box_patch, class_color
 from .fonts import legible, set_fonts
 from .pyplot import import_pyplot
 
@@ -76,22 +76,16 @@ def draw_detections(ax: Any, found: Detections, truth: DetectionSample, threshol
 
 def _object(ax: Any, shape: np.ndarray, color: np.ndarray, hatch: str | None) -> None:
     """Fill a box (4,) or a mask (H, W); ``hatch`` is drawn in dark gray."""
-    from matplotlib.patches import Rectangle
     if shape.ndim == 1:
-        x1, y1, x2, y2 = shape
-        ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, facecolor=(*color, PALE), edgecolor="0.25", linewidth=0,
-                               hatch=hatch))
-        return
-    ax.contourf(*_grid(shape), levels=[0.5, 2], colors=[(*color, PALE)], hatches=[hatch])
+        ax.add_patch(box_patch(shape, facecolor=(*color, PALE), edgecolor="0.25", linewidth=0, hatch=hatch))
+    else:
+        ax.contourf(*_grid(shape), levels=[0.5, 2], colors=[(*color, PALE)], hatches=[hatch])
 
 
 def _outline(ax: Any, shape: np.ndarray, color: np.ndarray, right: bool) -> None:
-    from matplotlib.patches import Rectangle
     style = "-" if right else DASHES
     if shape.ndim == 1:
-        x1, y1, x2, y2 = shape
-        ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=color, linewidth=WIDTH,
-                               linestyle=style))
+        ax.add_patch(box_patch(shape, fill=False, edgecolor=color, linewidth=WIDTH, linestyle=style))
     elif shape.any():
         ax.contour(*_grid(shape), levels=[0.5], colors=[color], linewidths=WIDTH, linestyles=[style])
 

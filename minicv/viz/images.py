@@ -24,6 +24,11 @@ def to_rgb(image: np.ndarray) -> np.ndarray:
     return (np.clip(np.nan_to_num(planes), 0, 1) * 255 + 0.5).astype(np.uint8).transpose(1, 2, 0)
 
 
+def text_color(background: Any) -> str:
+    """White or black, whichever is legible on a color, RGB in 0..1."""
+    return "white" if np.dot(background, (0.299, 0.587, 0.114)) < 0.5 else "black"
+
+
 def overlay_labels(image: np.ndarray, labels: np.ndarray, strength: float = 0.45) -> np.ndarray:
     """The image (C, H, W) with every class except 0 tinted in its color: uint8 (H, W, 3)."""
     rgb, colors = to_rgb(image).astype(np.float32), PALETTE[1 + (labels - 1) % (len(PALETTE) - 1)]

@@ -10,6 +10,7 @@ import numpy as np
 from ..autograd import Tensor
 from ..backend import seed
 from ..ops.case import Case
+from .images import text_color
 from .pyplot import import_pyplot
 
 
@@ -37,9 +38,8 @@ def draw_plane(ax: Any, values: np.ndarray, title: str, signed: bool = False) ->
                         vmax=limit if signed else None, aspect="auto" if wide or min(values.shape) == 1 else "equal")
     if values.size <= 20 and max(values.shape) <= 6:
         for (row, column), v in np.ndenumerate(values):
-            dark = sum(image.cmap(image.norm(v))[:3]) < 1.4
             ax.text(column, row, f"{round(v, 2) + 0.0:g}", ha="center", va="center", fontsize=5.5,
-                    color="w" if dark else "k")
+                    color=text_color(image.cmap(image.norm(v))[:3]))
     ax.set_title(f"{title}, {values.shape[0]} x {values.shape[1]}", fontsize=7)
     ax.set(xticks=[], yticks=[])
 

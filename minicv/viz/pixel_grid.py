@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .boxes import box_patch
 from .images import PALETTE
 
 BIN_COLORS = PALETTE[[3, 5, 1, 7]] / 255  # green, blue, orange, pink: neighboring bins differ
@@ -30,9 +31,8 @@ def draw_pixels(ax: Any, values: Any, title: str = "", numbers: bool = False, **
 
 def draw_bin(ax: Any, rows: Span, columns: Span, color: Any, inset: float = 0.05, width: float = 2.2) -> None:
     """Draw a frame around the rows and columns [begin, end), ``inset`` pixels inside."""
-    from matplotlib.patches import Rectangle
-    (y, y2), (x, x2) = rows, columns
-    ax.add_patch(Rectangle((x + inset, y + inset), x2 - x - 2 * inset, y2 - y - 2 * inset, fill=False, edgecolor=color,
+    (y1, y2), (x1, x2) = rows, columns
+    ax.add_patch(box_patch((x1 + inset, y1 + inset, x2 - inset, y2 - inset), fill=False, edgecolor=color,
                            linewidth=width, clip_on=False))
 
 
@@ -57,13 +57,12 @@ def draw_row_shift(ax: Any, width: int, height: int, kernel: int, tap: tuple[int
 
     Each half pixel carries the number of its output row, or a cross where the window wraps around the right border.
     """
-    from matplotlib.patches import Rectangle
     outputs, shift = width - kernel + 1, tap[0] * width + tap[1]
     for row in range((height - kernel) * width + outputs):
         wraps = row % width >= outputs
         for pixel, color, left in ((row, PALETTE[5], 0.0), (row + shift, PALETTE[6], 0.5)):
             x, y = pixel % width + left, pixel // width
-            ax.add_patch(Rectangle((x, y), 0.5, 1, color=color / 255, alpha=0.25 if wraps else 0.9))
+            ax.add_patch(box_patch((x, y, x + 0.5, y + 1), color=color / 255, alpha=0.25 if wraps else 0.9))
             ax.text(x + 0.25, y + 0.5, "x" if wraps else row, ha="center", va="center", fontsize=8,
                     color="k" if wraps else "w")
     ax.set(xlim=(0, width), ylim=(height, 0), xticks=range(width + 1), yticks=range(height + 1), aspect="equal",

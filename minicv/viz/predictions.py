@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 
 from .boxes import class_color, overlay_masks
 from .fonts import draw_text, legible, text_size
-from .images import PALETTE, to_rgb
+from .images import PALETTE, text_color, to_rgb
 from .segmentation import class_colors
 
 MIN_LEGEND_WIDTH = 260  # pixels
@@ -100,5 +100,4 @@ def place_text(picture: Image.Image, draw: ImageDraw.ImageDraw, corner: tuple[in
     y = corner[1] - high if corner[1] >= high else max(corner[1], 0)
     y = min(y, max(picture.height - high, 0))
     draw.rectangle((x, y, x + wide + 3, y + high - 1), fill=background)
-    dark = np.dot(background, (0.299, 0.587, 0.114)) < 128
-    draw_text(draw, (x + 2, y), text, size, "white" if dark else "black")
+    draw_text(draw, (x + 2, y), text, size, text_color(np.array(background) / 255))

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from .fonts import legible, set_fonts
-from .images import PALETTE, to_rgb
+from .images import PALETTE, text_color, to_rgb
 from .pyplot import import_pyplot
 
 VOID = np.array([255, 255, 255], np.uint8)
@@ -116,8 +116,7 @@ def _number(ax: Any, labels: np.ndarray, colors: np.ndarray, smallest: float, ig
         for piece in np.flatnonzero(np.bincount(pieces.ravel())[1:] >= smallest * labels.size) + 1:
             depth = ndimage.distance_transform_edt(np.pad(pieces == piece, 1))[1:-1, 1:-1]  # the border is an edge
             y, x = np.unravel_index(depth.argmax(), depth.shape)
-            dark = colors[k] @ (0.299, 0.587, 0.114) < 128
-            ax.text(x, y, str(k), ha="center", va="center", fontsize=7, color="w" if dark else "k")
+            ax.text(x, y, str(k), ha="center", va="center", fontsize=7, color=text_color(colors[k] / 255))
 
 
 def draw_confusion_matrix(matrix: np.ndarray, class_names: Sequence[str], ax: Any = None, title: str = "") -> Any:
