@@ -244,8 +244,8 @@ lesson.save(figure, "patch_size")
 
 # %%
 # In the full run, small patches are better near borders and large ones at context, as claimed. The claim still fails: the
-# U-Net, which should be good at both, is clearly worse than patches of 17 at telling cars from boats. Why is open; its
-# training is short.
+# U-Net, which should be good at both, is clearly worse than patches of 17 at telling cars from boats. The reason is open;
+# its training is short.
 
 pairs = [("patch 9", "patch 33", 0), ("patch 33", "patch 9", 1), *(("U-Net", p, k) for p in patches for k in (0, 1))]
 gains = [compare(results[a][:, k] - results[b][:, k]) for a, b, k in pairs]

@@ -149,7 +149,7 @@ lesson.save(figure, "skips")
 # -----------------------------------
 # First a VGG16 learns to name the class in the middle of crops of 32x32 from other scenes. Its crops are standardized one
 # by one, to mean 0 and deviation 1, as FCN's images are (`standardize`). The classifiers of ImageNet and of lesson 05 saw
-# ImageNet's fixed means and deviations instead; a backbone taken from them would first meet other numbers than it knows.
+# ImageNet's fixed means and deviations instead; a backbone taken from them would see inputs in another range.
 
 
 def classifier(seed):

@@ -185,8 +185,8 @@ lesson.save(figure, "table_1")
 
 # %%
 # Rows that differ in one option are compared in pairs, and each pair seed by seed: `compare` is a t-test, and with so few
-# seeds a small difference stays untold. Nothing is averaged over pairs, since one good row would hide a bad one. A claim
-# holds if it does in every pair, and falls with the first pair in which it clearly does not.
+# seeds a small difference cannot be told from chance. Nothing is averaged over pairs, since one good row would hide a bad
+# one. A claim holds if it does in every pair, and falls with the first pair in which it clearly does not.
 
 
 def judge(better, worse, k=MEAN_IU):

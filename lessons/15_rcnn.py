@@ -126,8 +126,8 @@ print(f"{passes} boxes through the network in {seconds['features']:.1f} s; {file
 # %%
 # 4. Second training: an SVM for each class, with hard negatives (sec. 2.3, app. B)
 # ---------------------------------------------------------------------------------
-# Positive are the objects alone, negative are boxes with an IoU below 0.3. Most negatives are easy and need not be kept:
-# only those with a score above -1, inside the margin, decide where the separating plane lies.
+# The positives are the objects alone, the negatives boxes with an IoU below 0.3. Most negatives are easy and need not be
+# kept: only those with a score above -1, inside the margin, decide where the separating plane lies.
 
 start = time.perf_counter()
 histories = fit_svms(model, cache, retrain_limit=500)

@@ -156,7 +156,7 @@ for name in ("SPPNet", "SPPNet, many sizes"):
 print("mAP: " + ", ".join(f"{name} {value:.3f}" for name, value in mean_ap.items()))
 
 # %%
-# Lines are means over the trainings, bands their range; the diamond is R-CNN, at the size that all have learned.
+# Lines are means over the trainings, bands their range; the diamond is R-CNN, at the size that all were trained on.
 
 figure, ax = plt.subplots(figsize=(6, 3.8), layout="constrained")
 for name, color, mark in (("SPPNet", BLUE, "o-"), ("SPPNet, many sizes", GREEN, "s--")):
@@ -219,7 +219,7 @@ lesson.claim("D3c", "SPPNet, table 9", "at about the same accuracy, or a better 
 
 # %%
 # Whether several sizes help is decided by the mean over all sizes but 1, one difference for each seed. In the full run the
-# difference is smaller than its chance, so the claim cannot be told; whether a longer training decides it is open.
+# difference cannot be told from chance, so the claim is undecided; whether a longer training would decide it is open.
 
 other = np.array(factors) != 1
 gain, holds = compare((by_size["SPPNet, many sizes"] - by_size["SPPNet"])[:, other].mean(axis=1))

@@ -243,7 +243,7 @@ lesson.save(figure, "recall")
 
 # %%
 # Nine anchors fit the objects better: the mean IoU of an object's best anchor rises. In the full run recall does not follow; at
-# 50 boxes nine anchors are worse than one, so the claim does not hold here. Why is open.
+# 50 boxes nine anchors are worse than one, so the claim does not hold here. The reason is open.
 
 gain = {n: compare(recalls["3 x 3 = 9"][:, n] - recalls["1 anchor"][:, n]) for n in (ten, fifty)}
 lesson.claim("D6", "Faster R-CNN, sec. 3.1 and table 8", "nine anchors need 18 + 36 = 54 channels; several scales and "

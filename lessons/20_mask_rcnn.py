@@ -32,8 +32,8 @@ BLUE, ORANGE, GREEN = PALETTE[[5, 1, 3]] / 255
 # %%
 # 1. Where does a bin look? (sec. 3)
 # ----------------------------------
-# On a map in which every place holds the number of its own column, pooling a box tells where it has read. The box is moved
-# to the right by a tenth of a place at a time, and we follow the middle one of its 7 x 7 bins.
+# On a map in which every place holds the number of its own column, pooling a box returns the columns that it read. The box
+# is moved to the right by a tenth of a place at a time, and we follow the middle one of its 7 x 7 bins.
 
 columns = np.broadcast_to(np.arange(16) + 0.5, (1, 1, 16, 16)).astype(np.float32)
 moved = np.arange(0, 3, 0.1)
@@ -132,9 +132,10 @@ runs = {(pool, masks): [trained(pool, masks, s) for s in range(seeds)]
         for pool, masks in (("align", True), ("pool", True), ("align", False))}
 
 # %%
-# Mask AP is COCO's AP with the IoU of masks in place of boxes; AP50 and AP75 take one IoU threshold, 0.5 or 0.75. In the full
-# run RoIAlign has twice the mask AP, but the margin is larger at 0.5 than at 0.75, against the claim's second half, so the
-# claim as a whole cannot be told. At 0.75 both are near 0 after so short a training, which leaves little room for a margin.
+# Mask AP is COCO's AP with the IoU of masks in place of boxes; AP50 and AP75 take one IoU threshold, 0.5 or 0.75. In the
+# full run RoIAlign has twice the mask AP, but the margin is larger at 0.5 than at 0.75, against the claim's second half, so
+# the claim as a whole is undecided. At 0.75 both are near 0 after so short a training, which leaves little room for a
+# margin.
 
 
 def numbers(pool, masks, name):

@@ -166,8 +166,8 @@ lesson.save(figure, "found")
 # %%
 # The claims
 # ----------
-# Each step from R-CNN to Faster R-CNN should be faster at test time. The search for proposals counts only where it goes: the
-# others share it, and it would hide what the network takes.
+# Each step from R-CNN to Faster R-CNN should be faster at test time. The search for proposals counts only in the last step,
+# which removes it: the other networks share it, and it would hide the time of the network itself.
 
 whole = {name: r.image + r.searching for name, r in table.items()}
 chain = ["R-CNN", "SPPNet", "Fast R-CNN", "Faster R-CNN"]

@@ -110,7 +110,7 @@ class Function:
         output.requires_grad, output.node = True, ctx
 
     def _run_forward(ctx, arrays: list[Array | None], options: dict[str, Any]) -> Any:
-        """Run ``forward``; its errors get a note with the operation and its arguments, array modules name neither."""
+        """Run ``forward``; add a note to its errors that names the operation and its arguments, as NumPy's do not."""
         try:
             with np.errstate(all="ignore"):  # inf and nan without a warning, as on a GPU and in PyTorch
                 return ctx.forward(*arrays, **options)

@@ -19,7 +19,7 @@ STEP = 1e-6
 TOLERANCE = 1e-6  # in float64 the two errors, h^2 and rounding / h, both stay near 1e-9
 KINK = 1e-4  # one-sided slopes of a smooth function differ by about h; of a kink, by its size
 ROUNDING = 1e-9  # of differences of numbers of size 1: a few times 2e-16 / h
-Step = dict[int, np.ndarray]  # the number of an input: the direction in which it moves
+Step = dict[int, np.ndarray]  # number of an input -> the direction in which it moves
 
 
 @dataclass
@@ -38,11 +38,11 @@ def gradcheck(f: Callable[..., Tensor], inputs: list[np.ndarray], seed: int = 0,
               directions: int = 8) -> GradcheckResult:
     """Compare ``f``'s backward with central differences at the given float64 arrays.
 
-    Inputs of up to ``coordinates`` elements are checked one coordinate at a time, larger ones along as many random
-    directions as ``directions`` says. So are all inputs together, first of all moved by the same amount: elements that
-    tie then stay tied, and their shares of the gradient must add up. A point where the slopes from the left and from
-    the right differ is a kink: there backward must lie between the two, and the verdict says "kink". Anything else
-    that differs, and nan, is WRONG.
+    An input of up to ``coordinates`` elements is checked one coordinate at a time, a larger one along ``directions``
+    random directions. Then all inputs move together: once all elements by the same amount, which keeps ties, so that
+    the shares of tied elements must add up, and again in random directions. A point where the slopes from the left and
+    from the right differ is a kink: there backward must lie between the two, and the verdict is "kink". Any other
+    difference, and NaN, is WRONG.
 
     Raises ``TypeError`` for inputs that are not float64 (differences of float32 drown in rounding).
     """
@@ -88,7 +88,7 @@ def gradcheck(f: Callable[..., Tensor], inputs: list[np.ndarray], seed: int = 0,
 
 def step_groups(points: list[np.ndarray], rng: np.random.Generator, coordinates: int,
                 directions: int) -> list[tuple[str, list[str] | None, list[Step]]]:
-    """(what moves, the names of its steps, the steps) for each input, and for all inputs together."""
+    """For each input, and for all together: what moves, the names of its steps or None, and the steps."""
     def random_step(chosen: list[int]) -> Step:
         return {i: rng.standard_normal(points[i].shape) for i in chosen}
 
@@ -109,7 +109,7 @@ def step_groups(points: list[np.ndarray], rng: np.random.Generator, coordinates:
 
 
 def slope(loss: Callable[[float, Step], np.ndarray], step: Step, middle: np.ndarray) -> tuple[float, float]:
-    """The slope of the loss along the step by central differences, and how far kinks allow backward to be from it."""
+    """The loss's slope along a step, by central differences, and how far backward may lie from it because of kinks."""
     left, right = loss(-STEP, step), loss(STEP, step)
     jumps = abs(left + right - 2 * middle) / STEP  # of each output's slope, left against right
     smooth = KINK * np.max(abs(right - left), initial=0.0) / (2 * STEP) + 10 * ROUNDING * abs(middle)

@@ -11,7 +11,7 @@ from ..backend import Array
 
 
 class Tensor:
-    """A NumPy or CuPy array, with respect to which results can be differentiated.
+    """A NumPy or CuPy array that remembers how it was computed, so that ``backward`` can find gradients.
 
     ``data`` is the array. ``grad`` is None or an array of the same shape, where ``backward`` adds the gradient; set
     it to None to start from 0. Python numbers and lists become float32 (integers stay integers); an array keeps its

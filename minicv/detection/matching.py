@@ -59,7 +59,7 @@ def match_proposals(proposals: Array, gt_boxes: Array, foreground_iou: float = 0
 
 
 def _best_iou(boxes: Array, gt_boxes: Array) -> tuple[Array, Array, Array]:
-    """Return the IoUs (G, R), each box's highest IoU (R,), and the object it has it with, int64 (R,)."""
+    """Return the IoUs (G, R), each box's highest IoU (R,), and the object that it overlaps so, int64 (R,)."""
     xp, iou = xp_of(boxes), box_iou(gt_boxes, boxes)
     if not len(gt_boxes):
         return iou, xp.zeros(len(boxes), iou.dtype), xp.zeros(len(boxes), np.int64)

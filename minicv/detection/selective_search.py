@@ -166,7 +166,7 @@ def group_regions(regions: np.ndarray, color: np.ndarray, texture: np.ndarray, s
     for new in range(n, 2 * n - 1):
         while True:
             minus, i, j = heapq.heappop(queue)
-            if alive[i] and alive[j]:  # pairs with a merged region stay in the queue until they are met here
+            if alive[i] and alive[j]:  # a pair with a merged region stays in the queue until it is skipped here
                 break
         merges.append((i, j))
         similarities.append(-minus)

@@ -35,7 +35,7 @@ def roi_bins(start: np.ndarray, end: np.ndarray, count: int, size: int) -> tuple
 
 
 class FastRoIPool(RoIPool):
-    """y = the largest value of each bin; ``after_first`` is how many pixels it comes after the first of the bin"""
+    """y = the largest value of each bin; ``after_first``: its distance in ``pixels`` from the first pixel of the bin"""
 
     def forward(ctx, x, *, boxes, output_size, spatial_scale):
         xp, (N, C, H, W), (PH, PW), R = xp_of(x), x.shape, output_size, len(boxes)

@@ -27,12 +27,12 @@ def count_instances(prediction_labels: np.ndarray, truth_labels: np.ndarray) -> 
     prediction = prediction.reshape(truth.shape)
     area = np.bincount(prediction.ravel())  # (pieces,)
     cells = np.unique(truth[truth != 0])
-    found, guests = 0, np.zeros(len(pieces), np.int64)  # guests: how many instances lie mostly in each piece
+    found, inside = 0, np.zeros(len(pieces), np.int64)  # inside: how many instances lie mostly in each piece
     for cell in cells:
         overlap = np.bincount(prediction[truth == cell], minlength=len(area))  # (pieces,)
         size = overlap.sum()
         overlap[pieces == 0] = 0  # background is not a piece
         best = overlap.argmax()
         found += overlap[best] / (size + area[best] - overlap[best]) > 0.5
-        guests[best] += overlap[best] > size / 2
-    return InstanceCounts(len(cells), int(found), int(guests[guests > 1].sum()))
+        inside[best] += overlap[best] > size / 2
+    return InstanceCounts(len(cells), int(found), int(inside[inside > 1].sum()))

@@ -1,4 +1,4 @@
-"""The options of the networks: which there are, and which values they take."""
+"""The options of the networks: their names, and the values that they take."""
 from __future__ import annotations
 
 import dataclasses
@@ -10,12 +10,12 @@ from typing import Any
 
 from ..nn import Module
 
-MAX_VALUE = 1_000_000  # of any option: more layers, channels or classes would only fill the memory
+MAX_VALUE = 1_000_000  # of an option: more layers, channels or classes would only fill the memory
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
-    """The base of all: whole numbers must be at least 1. Subclasses extend ``__post_init__`` by their own checks."""
+    """The base of all configs. Integers must be at least 1; subclasses add checks of their own in ``__post_init__``."""
 
     def __post_init__(self) -> None:
         small = [f"{field.name}={getattr(self, field.name)}" for field in dataclasses.fields(self)

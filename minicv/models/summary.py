@@ -61,8 +61,8 @@ class Axis:
         """Return the axis of the next map; its position a depends on positions first[a] to last[a], ``step`` apart."""
         first, last = np.asarray(first), np.asarray(last)
         f, l = (v.clip(0, len(self.clean) - 1) for v in (first, last))
-        beyond = ((v * self.jump.numerator // self.jump.denominator) for v in (first - f, last - l))
-        return Axis(self.begin[f] + next(beyond), self.end[l] + next(beyond),
+        before, after = (v * self.jump.numerator // self.jump.denominator for v in (first - f, last - l))  # in pixels
+        return Axis(self.begin[f] + before, self.end[l] + after,
                     self.clean[f] & self.clean[l] & (f == first) & (l == last), self.jump * step)
 
     def whole(self) -> Axis:

@@ -51,9 +51,10 @@ def he_normal(shape: tuple[int, ...], fan: int | None = None) -> Array:
 
 
 def khwc_layout(w: Array) -> Array:
-    """Return the same kernel (O, C, KH, KW), in memory (KH, KW, C, O): ``minicv/fast`` reads its taps without a copy.
+    """Return the same kernel (O, C, KH, KW), laid out in memory as (KH, KW, C, O).
 
-    A step of a 3x3 convolution of 512 channels on maps of 2x2 takes 0.43 of the time.
+    ``minicv/fast`` then reads its taps without a copy: a training step of a 3x3 convolution of 512 channels on maps of
+    2x2 takes 43% of the time.
     """
     return backend.xp_of(w).ascontiguousarray(w.transpose(2, 3, 1, 0)).transpose(3, 2, 0, 1)
 

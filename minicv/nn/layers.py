@@ -50,7 +50,7 @@ class ConvTranspose2d(Module):
         check_channels("ConvTranspose2d", in_channels, out_channels, groups)
         KH, KW = pair(kernel_size, "ConvTranspose2d(kernel_size)", 1)
         sh, sw = pair(stride, "ConvTranspose2d(stride)", 1)
-        # KH KW / (sh sw) taps of each input channel reach an output pixel: its N is their number.
+        # An output pixel is a sum over KH KW / (sh sw) taps of each input channel: that many are its N.
         fan = max(1, in_channels // groups * KH * KW // (sh * sw))
         self.weight = Parameter(init.khwc_layout(init.he_normal((in_channels, out_channels // groups, KH, KW), fan)))
         self.bias = Parameter(init.zeros((out_channels,))) if bias else None

@@ -31,7 +31,7 @@ def some(names: list[str], most: int = 5) -> str:
 class Module:
     """Base of layers and networks. Write ``__init__`` and ``forward``; call the module to run it.
 
-    Parameters, Modules, and arrays registered with ``register_buffer`` (saved but not trained, as running statistics)
+    Parameters, Modules, and arrays registered with ``register_buffer`` (saved but not trained, like running averages)
     belong to the module that has them as attributes. Their names, joined with dots, are the keys of ``state_dict``, as
     in PyTorch.
     """
@@ -64,8 +64,8 @@ class Module:
     def named_modules(self, prefix: str = "", remove_duplicate: bool = True) -> Iterator[tuple[str, Module]]:
         """Yield (dotted name, module) of this module ("") and of all inside it, outer ones first.
 
-        A module with several names comes once, under the first, or under each without ``remove_duplicate``. A module
-        that holds one around it does not lead back to it.
+        A module with several names comes once, under its first, or with ``remove_duplicate=False`` under each. A module
+        that refers back to an outer one does not make the walk endless.
         """
         return self._walk(prefix, remove_duplicate, set())
 
@@ -78,7 +78,7 @@ class Module:
             if isinstance(value, Module):
                 yield from value._walk(f"{prefix}.{name}" if prefix else name, remove_duplicate, passed)
         if not remove_duplicate:
-            passed.remove(self)  # only those around it count
+            passed.remove(self)  # from now on, only the modules around this one are barred
 
     def modules(self) -> Iterator[Module]:
         """Yield this module and all inside it, outer ones first, each once."""
@@ -86,9 +86,10 @@ class Module:
 
     def named_parameters(self, prefix: str = "", recurse: bool = True,
                          remove_duplicate: bool = True) -> Iterator[tuple[str, Parameter]]:
-        """Yield (dotted name, Parameter) in the order of definition; a tied one once, or under each of its names.
+        """Yield (dotted name, Parameter) in the order of definition.
 
-        Without ``recurse``, those of this module alone.
+        A tied parameter comes once, or with ``remove_duplicate=False`` under each of its names. ``recurse=False``: only
+        those of this module itself.
         """
         seen: set[Parameter] = set()
         for path, module in self.named_modules(prefix, remove_duplicate) if recurse else [(prefix, self)]:
@@ -123,7 +124,7 @@ class Module:
         return (array for _, array in self.named_buffers(recurse=recurse))
 
     def num_parameters(self) -> int:
-        """Return the number of trained numbers."""
+        """Return how many numbers the parameters hold."""
         return sum(p.size for p in self.parameters())
 
     def zero_grad(self) -> None:
@@ -179,7 +180,7 @@ class Module:
             ("missing", own.keys() - state.keys()), ("unexpected", state.keys() - own.keys())) if names]
         wrong += [f"{name}: {tuple(state[name].shape)} in the state, {shape} in the model"
                   for name, shape in own.items() if name in state and tuple(state[name].shape) != shape]
-        first: dict[int, str] = {}  # the first name of each parameter and buffer
+        first: dict[int, str] = {}  # id of a parameter or buffer: its first name
         for name, value in [*parameters.items(), *buffers.items()]:
             tied = first.setdefault(id(value), name)
             if tied != name and not wrong and not np.array_equal(state[tied], state[name], equal_nan=True):
@@ -188,7 +189,7 @@ class Module:
             shown = "; ".join(wrong[:5]) + (f"; and {len(wrong) - 5} more" if len(wrong) > 5 else "")
             raise ValueError(f"{type(self).__name__}.load_state_dict: the state does not fit the model: {shown}")
         for name, p in self.named_parameters():
-            new = backend.xp_of(p.data).empty_like(p.data)  # as it lies in memory, see init.khwc_layout
+            new = backend.xp_of(p.data).empty_like(p.data)  # of the same memory layout, see init.khwc_layout
             new[...] = backend.to_device(np.array(state[name], dtype=p.dtype), p.device)
             p.data, p.grad = new, None
         self._set_buffers({name: backend.to_device(np.array(state[name], dtype=buffers[name].dtype),

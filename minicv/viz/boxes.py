@@ -21,7 +21,7 @@ def class_color(label: int) -> np.ndarray:
     return COLORS[int(label) % len(COLORS)] / 255
 
 
-def box_patch(box: Sequence[float], **style: Any) -> Any:
+def box_patch(box: Any, **style: Any) -> Any:
     """A matplotlib patch for a box (4,)."""
     from matplotlib.patches import Rectangle
     x1, y1, x2, y2 = box

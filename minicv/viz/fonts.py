@@ -1,11 +1,12 @@
-"""Names in any script on images and figures: a font that has the letters is looked for, once, among those installed.
+"""Names in any script on images and figures, in whichever installed fonts have their letters.
 
-matplotlib brings DejaVu Sans, which has Latin, Greek, Cyrillic, Hebrew and Arabic letters. Where no font has a letter
-of a name, one warning says what to install, and ``legible`` puts "class 3" in its place instead of empty boxes.
+matplotlib brings DejaVu Sans, which has Latin, Greek, Cyrillic, Hebrew and Arabic letters; for others, the fonts of the
+machine are searched once. If no font has a letter of a name, one warning says what to install, and ``legible`` replaces
+the name by "class 3", where empty boxes would be drawn.
 
-Pillow (without libraqm) and older matplotlibs draw letters as they come, so ``visual`` first brings right-to-left text
-into the order in which it is seen, and Arabic letters into the form that joins their neighbors. That is enough for
-names: numbers and Latin words within it keep their order, Indic scripts are not shaped.
+Pillow (without libraqm) and older matplotlibs draw letters from left to right in the order of the text, unjoined. So
+``visual`` first reorders right-to-left text and replaces Arabic letters by their joined forms. That is enough for
+names: numbers and Latin words within them keep their order; Indic scripts are not shaped.
 """
 from __future__ import annotations
 
@@ -40,7 +41,7 @@ def default_font() -> str:
 
 @functools.cache
 def installed() -> tuple[str, ...]:
-    """The paths of the fonts of this machine, those with plain names first: Regular before Bold and Italic."""
+    """The paths of this machine's fonts: regular ones first, then bold, italic and the like."""
     import_matplotlib()
     from matplotlib import font_manager
     special = ("bold", "italic", "oblique", "light", "thin", "black")
@@ -50,7 +51,7 @@ def installed() -> tuple[str, ...]:
 
 @functools.cache
 def characters(path: str) -> frozenset[str]:
-    """What a font has glyphs for; nothing for one that cannot be read or does not scale (color emoji)."""
+    """The characters that a font has glyphs for; none if it cannot be read or does not scale (color emoji)."""
     import_matplotlib()
     from matplotlib.ft2font import FT2Font
     try:
@@ -62,7 +63,7 @@ def characters(path: str) -> frozenset[str]:
 
 @functools.cache
 def fonts_for(text: str) -> tuple[str, ...]:
-    """Paths of fonts that have all characters of a text between them, DejaVu Sans first; () where there are none."""
+    """Paths of fonts that together have all characters of a text, DejaVu Sans first; () if some have no font."""
     missing, paths = needed(text) - characters(default_font()), [default_font()]
     while missing:
         best = max(installed(), key=lambda path: len(missing & characters(path)), default=None)
@@ -74,7 +75,7 @@ def fonts_for(text: str) -> tuple[str, ...]:
 
 @functools.cache
 def warn(missing: frozenset[str]) -> None:
-    """Say which letters cannot be drawn, and which package has them; each set of letters once."""
+    """Warn that letters cannot be drawn, and name the packages that have them; once for each set of letters."""
     packages = sorted({next((package for script, package in PACKAGES.items() if script in unicodedata.name(c, "")),
                             OTHER.get(unicodedata.category(c), "fonts-noto-core")) for c in missing})
     some = " ".join(sorted(missing)[:10])
@@ -83,7 +84,7 @@ def warn(missing: frozenset[str]) -> None:
 
 
 def legible(names: Sequence[str]) -> list[str]:
-    """Names of classes as they can be drawn: "class 3" for one whose letters no font has, and a warning."""
+    """The names of classes, or "class 3" for one with letters that no font has, with a warning."""
     missing = {c for name in names for c in needed(visual(name)) if not fonts_for(c)}
     if missing:
         warn(frozenset(missing))
@@ -95,14 +96,14 @@ def legible(names: Sequence[str]) -> list[str]:
 # ---------------------------------------------------------------------------------------------------------
 @functools.cache
 def shapes_text() -> bool:
-    """Does matplotlib itself put right-to-left text in order and join Arabic letters, as it does from 3.11 on?"""
+    """Whether matplotlib itself orders right-to-left text and joins Arabic letters, as it does from 3.11 on."""
     import_matplotlib()
     from matplotlib import ft2font
     return hasattr(ft2font, "__libraqm_version__")
 
 
 def set_fonts(artist: Any) -> None:
-    """Give the texts of a figure or of axes fonts that have their letters; those that no font has become "?"."""
+    """Give the texts of a figure, or of axes, fonts that have their letters; a letter that no font has becomes "?"."""
     from matplotlib import font_manager
     from matplotlib.text import Text
     artist = getattr(artist, "figure", None) or artist
@@ -162,7 +163,7 @@ def draw_text(draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, size: i
 # ---------------------------------------------------------------------------------------------------------
 @functools.cache
 def _forms() -> dict[str, dict[str, str]]:
-    """The forms of Arabic letters: letter -> "isolated", "final", "initial", "medial" -> its presentation form."""
+    """Arabic letter -> {"isolated", "final", "initial" or "medial": its presentation form}."""
     forms: dict[str, dict[str, str]] = {}
     for c in map(chr, [*range(0xFB50, 0xFDFF), *range(0xFE80, 0xFEF5)]):
         form, *letters = unicodedata.decomposition(c).split() or [""]

@@ -16,6 +16,7 @@ import minicv
 from minicv.cli import main as cli
 from minicv.course import claims, lessons
 from minicv.course.lessons import Lesson
+from minicv.data import open_dataset
 from minicv.errors import UserError
 from tests import strict_device  # noqa: F401 - makes the device "strict" known
 
@@ -196,7 +197,8 @@ def test_a_lesson_refuses_data_without_the_part_that_it_needs(name, spec, part):
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_a_lesson_that_reads_a_data_set_declares_what_it_needs(script):
-    assert ("lesson.data" in script.read_text()) == (lessons.needed_part(script) is not None)
+    reads = re.search(r"\blesson\.(data|detection_set)\b", script.read_text())
+    assert bool(reads) == (lessons.needed_part(script) is not None)
 
 
 def test_the_help_says_where_figures_go(capsys):
@@ -238,6 +240,21 @@ def test_a_tensor_lies_where_new_parameters_do(folder):
         assert x.device == "strict" and layer(x.reshape(1, 3)).shape == (1, 2)
     finally:
         minicv.use("numpy")
+
+
+def test_a_detection_set_is_generated_or_read(folder):
+    lesson = Lesson("15_rcnn")
+    lesson.seed = 4
+    generated = lesson.detection_set("test", 2, lambda sample: None, size=32, objects=(1, 2))
+    same = open_dataset("shape-boxes", "test", count=2, seed=4, size=32, objects=(1, 2))
+    assert len(generated) == 2 and generated.class_names == same.class_names
+    for mine, its in zip(generated, same, strict=True):
+        assert np.array_equal(mine.image, its.image) and np.array_equal(mine.boxes, its.boxes)
+    lesson.data = "shape-boxes"
+    real = open_dataset("shape-boxes", "test")
+    read = lesson.detection_set("test", 10 ** 6, lambda sample: sample.boxes, size=32)
+    assert len(read) == len(real) and np.array_equal(read[1], real[1].boxes)
+    assert len(lesson.detection_set("test", 3, lambda sample: sample)) == 3
 
 
 def test_claims_are_printed_and_kept(folder, capsys):

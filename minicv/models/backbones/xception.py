@@ -24,7 +24,7 @@ also stand between the depthwise and the 1x1 convolution. As in Chollet's, a ReL
 convolution of a block, and after each of conv3, conv4 and conv5. DeepLabv3+ takes its low-level map from block2, before
 the stride.
 
-Differs from the paper: nothing in the text; but the network of its released weights leaves out the additional ReLU
+Differs from the paper: not in what its text says; the released weights are of a network without the additional ReLU
 within blocks.
 ``compact``: a quarter of the channels, 4 blocks in the middle, images of 64x64, 10 classes.
 Asserted by the tests: 39,916,312 parameters.

@@ -1,4 +1,4 @@
-"""The options of the detectors: small frozen dataclasses, each handed on whole to the part that it describes.
+"""The options of the detectors: small frozen dataclasses, each passed as a whole to the part that it describes.
 
 A detector's ``Config`` inherits those of its parts, so ``models.build`` and ``minicv train --option`` take every option
 by its name: ``models.build("faster_rcnn", min_size=256, pre_nms_top_n=(1000, 500))``. ``model.config`` keeps them.
@@ -54,8 +54,8 @@ class BackboneConfig(Config):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PostprocessConfig(Config):
-    """Detections scoring below ``score_threshold`` are dropped. Non-maximum suppression within each class drops boxes
-    that overlap a better one by an IoU above ``nms_iou`` (R-CNN's code: 0.3), and at most ``max_detections`` stay."""
+    """Detections scoring below ``score_threshold`` are dropped. Within each class, non-maximum suppression drops boxes
+    that overlap a better one with an IoU above ``nms_iou`` (R-CNN's code: 0.3). At most ``max_detections`` stay."""
 
     score_threshold: float = 0.05
     nms_iou: float = 0.3
@@ -65,6 +65,7 @@ class PostprocessConfig(Config):
         super().__post_init__()
         if not 0 <= self.nms_iou <= 1:
             self.refuse(f"nms_iou={self.nms_iou}", "must be in 0..1")
+
 
 COMPACT_BACKBONE: dict[str, Any] = {  # VGG11, a quarter of the channels, up to the third pooling: 128 at stride 8
     "backbone": "vgg16", "cut_at": "relu4_2", "backbone_options": {"depth": 11, "width": 16, "batch_norm": True}}

@@ -96,7 +96,7 @@ class MaskRCNN(FasterRCNN):
         self.mask_head = MaskHead(self.backbone.out_channels, self.num_classes, self.config)
 
     def all_outputs(self, x: Tensor, boxes: list[np.ndarray]) -> tuple[Tensor, ...]:
-        """Faster R-CNN's, and masks (R, K, 28, 28)."""
+        """Return Faster R-CNN's outputs, then masks (R, K, 28, 28)."""
         return *super().all_outputs(x, boxes), self.masks(x, boxes)
 
     def masks(self, x: Tensor, boxes: list[np.ndarray]) -> Tensor:

@@ -20,9 +20,9 @@ deconvnet --two-stage``. It predicts 50 proposals per image, combines their scor
 The mean of its probabilities and FCN-8s's (EDeconvNet, sec. 4.3, here ``ensemble``) is better than both.
 
 Differs from the paper: prediction takes whole images; there is no CRF. The paper divides the rate by ten whenever the
-validation accuracy stops rising, and its code every 10,000 steps of stage two, as here; in stage one, where the code
-divides it, too, and starts stage two at 0.01 again, it stays at 0.01. Convolutions
-before batch norm have no bias, which batch norm would cancel. ``compact``: four blocks of two convolutions with 16 to
+validation accuracy stops rising; its code does so in both stages, and starts the second at 0.01 again. Here the rate
+stays at 0.01 in stage one and is divided every 10,000 steps of stage two, as in the code. Convolutions before batch
+norm have no bias, which batch norm would cancel. ``compact``: four blocks of two convolutions with 16 to
 128 channels, fc6 2x2 with 128, images of 64x64; trained on whole images (unless ``two_stage``) for 2,000 steps at 0.01
 after a warm-up of 100, falling to 0.
 Asserted by the tests: 251,788,949 parameters with 21 classes, the paper's "about 252M": all weights, batch norm's

@@ -26,13 +26,13 @@ matrix of that transposed convolution, exactly the same numbers (``test_publishe
 Differs from the paper: AlexNet has one column, GoogLeNet batch norm (see there); pools round sizes up, as the authors'
 software does; the loss is the mean over pixels. The paper fine-tunes a pretrained network (``initialize_from``) at a
 fixed rate, 0.0001 for VGG16; use ``--lr 0.001`` for AlexNet, ``--lr 0.00005`` for GoogLeNet. Whole images lie in crops
-of 500; every second one is mirrored. ``compact`` trains from scratch with batch norm: 2,000 steps at 0.01 after a
-warm-up of 100, falling to 0, with weight decay of biases, scaling and color jitter. FCN-GoogLeNet sees 379 pixels;
-table 1 says 907: with 5x5 kernels where GoogLeNet's paper has them, see ``googlenet``, it would be 699, with that
-paper's 3x3 pool before 5a 715, and with its last average pooling, which an FCN leaves out, 715 + 6 * 32 = 907.
-``at_once`` multiplies pool4 by 0.01 and pool3 by 0.0001, with which FCN-8s trains without the stages 32s and 16s (the
-authors' later paper, PAMI 2017). ``compact``: the backbones' compact presets, batch norm, and just as much padding as
-puts every 32x32 pixels under one position.
+of 500; every second one is mirrored. ``at_once`` multiplies pool4 by 0.01 and pool3 by 0.0001, so that FCN-8s trains
+without the stages 32s and 16s (the authors' later paper, PAMI 2017). The receptive field of FCN-GoogLeNet is 379
+pixels, where table 1 says 907. GoogLeNet's 5x5 kernels in place of 3x3 (see ``googlenet``) would make it 699, its 3x3
+pool before 5a 715, and its last average pooling, which an FCN leaves out, 715 + 6 * 32 = 907.
+``compact``: the backbones' compact presets with batch norm, and just enough padding to put every 32x32 pixels under one
+position; trained from scratch, 2,000 steps at 0.01 after a warm-up of 100, falling to 0, with weight decay of biases,
+scaling and color jitter.
 Asserted by the tests: these offsets; parameters of FCN-32s, 134,346,581 (VGG16), 57,089,877 (AlexNet) and 5,621,429
 (GoogLeNet), the 134M, 57M and 6M of FCN, table 1; receptive fields 404 and 355 (VGG16, AlexNet)."""
 from __future__ import annotations
