@@ -96,10 +96,10 @@ class Lesson:
         ``transform`` changes each sample of ``data``; ``shapes`` are the options of the generated images.
         """
         from ..data import Subset, open_dataset
-        if self.data:
-            real = open_dataset(self.data, split)
-            return Subset(real, range(min(count, len(real))), transform)
-        return Subset(open_dataset("shape-boxes", split, count=count, seed=self.seed, **shapes), range(count))
+        if not self.data:
+            return Subset(open_dataset("shape-boxes", split, count=count, seed=self.seed, **shapes), range(count))
+        real = open_dataset(self.data, split)
+        return Subset(real, range(min(count, len(real))), transform)
 
     def save(self, figure: Any, name: str) -> None:
         """Write a figure to ``out``/LESSON_NAME.png and print the path."""

@@ -11,16 +11,12 @@ def as_mask(function: str, name: str, mask) -> np.ndarray:
     """The mask as a boolean array. Integers may hold 0 and one other value (0 and 1, 0 and 255); floats may not."""
     mask = _not_empty(function, name, mask)
     if mask.dtype.kind not in "biu":
-        raise TypeError(
-            f"{function}: {name} must be a boolean or integer mask, got {mask.dtype}; "
-            f"threshold it first, for example {name} > 0.5"
-        )
+        raise TypeError(f"{function}: {name} must be a boolean or integer mask, got {mask.dtype}; threshold it "
+                        f"first, for example {name} > 0.5")
     set_values = mask[mask != 0]
     if set_values.size and set_values.min() != set_values.max():
-        raise ValueError(
-            f"{function}: {name} must hold 0 and one other value, got labels from {set_values.min()} to "
-            f"{set_values.max()}; pick one first, for example {name} == {set_values.min()}"
-        )
+        raise ValueError(f"{function}: {name} must hold 0 and one other value, got labels from {set_values.min()} to "
+                         f"{set_values.max()}; pick one first, for example {name} == {set_values.min()}")
     return mask != 0
 
 
@@ -46,9 +42,7 @@ def as_probability(function: str, name: str, probability) -> np.ndarray:
 def check_same_shape(function: str, name_a: str, a: np.ndarray, name_b: str, b: np.ndarray) -> None:
     """Raise ``ValueError`` unless two arrays have the same shape."""
     if a.shape != b.shape:
-        raise ValueError(
-            f"{function}: {name_a} and {name_b} must have the same shape, got {a.shape} and {b.shape}"
-        )
+        raise ValueError(f"{function}: {name_a} and {name_b} must have the same shape, got {a.shape} and {b.shape}")
 
 
 def mean_without_nan(values: np.ndarray | Sequence[float]) -> float:
@@ -61,10 +55,8 @@ def mean_without_nan(values: np.ndarray | Sequence[float]) -> float:
 def check_one_image(function: str, name: str, array: np.ndarray) -> None:
     """Raise ``ValueError`` unless the array is (H, W)."""
     if array.ndim != 2:
-        raise ValueError(
-            f"{function}: {name} must be one image of shape (H, W), got {array.shape}; "
-            "call it once for each image of a stack"
-        )
+        raise ValueError(f"{function}: {name} must be one image of shape (H, W), got {array.shape}; call it once for "
+                         "each image of a stack")
 
 
 def _not_empty(function: str, name: str, array) -> np.ndarray:

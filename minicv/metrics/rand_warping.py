@@ -129,10 +129,8 @@ def best_threshold(probabilities: Sequence[np.ndarray], truths: Sequence[np.ndar
     Images without a cell do not count; the result is 0.5 if there are no others.
     """
     if len(probabilities) == 0 or len(probabilities) != len(truths):
-        raise ValueError(
-            "best_threshold: probabilities and truths must be equally many and at least one, "
-            f"got {len(probabilities)} and {len(truths)}"
-        )
+        raise ValueError("best_threshold: probabilities and truths must be equally many and at least one, got "
+                         f"{len(probabilities)} and {len(truths)}")
     thresholds = sorted(thresholds)
     if not thresholds:
         raise ValueError("best_threshold: thresholds is empty, give at least one value in [0, 1)")

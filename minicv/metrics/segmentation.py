@@ -46,10 +46,8 @@ class ConfusionMatrix:
     def _classes(self, name: str, labels: np.ndarray) -> np.ndarray:
         strange = np.unique(labels[(labels < 0) | (labels >= self.num_classes)])
         if strange.size:
-            raise ValueError(
-                f"ConfusionMatrix.update: {name} holds the labels {strange[:10].tolist()}, outside the "
-                f"classes 0 to {self.num_classes - 1}; ignore_index={self.ignore_index} is for the target"
-            )
+            raise ValueError(f"ConfusionMatrix.update: {name} holds the labels {strange[:10].tolist()}, outside the "
+                             f"classes 0 to {self.num_classes - 1}; ignore_index={self.ignore_index} is for the target")
         return labels.ravel().astype(np.int64)
 
     @property

@@ -20,7 +20,7 @@ from ...data.augment.detection import resize, resize_image
 from ...data.sample import DetectionSample
 from ...detection import Detections, batched_nms, clip_boxes_to_image, remove_small_boxes
 from ..backbones.classifier import normalize
-from .config import PostprocessConfig
+from .config import DetectorConfig, PostprocessConfig
 
 Proposer = Callable[[np.ndarray], np.ndarray]
 """From an image (C, H, W) in 0..1 to boxes (P, 4) float32 in its pixels, the best first."""
@@ -43,7 +43,7 @@ class Target:
 
 
 class Detector(nn.Module):
-    """The base of all detectors. Subclasses define ``losses`` and ``detect``.
+    """The base of all detectors, which reads the ``Config``. Subclasses define ``losses`` and ``detect``.
 
     ``needs_proposals``: boxes must come from elsewhere. ``needs_masks``: the losses use the objects' masks.
     ``min_size``, ``max_size``: see ``scale``. ``stride``: the sides of a batch are multiples of it.
@@ -51,6 +51,7 @@ class Detector(nn.Module):
     score from which on a detection is worth showing.
     """
 
+    Config: type[DetectorConfig] = DetectorConfig
     in_channels: int
     num_classes: int
     min_size: int
@@ -62,6 +63,12 @@ class Detector(nn.Module):
     needs_masks = False
     group: Any = None  # the processes that share a training step (``Training`` sets it); None: a single process
     proposer: Proposer | None = None  # None: the first 2000 boxes of selective search in its fast mode
+
+    def __init__(self, **options: Any):
+        self.config: Any = self.Config(**options)
+        for name in ("in_channels", "num_classes", "min_size", "max_size", "proposal_max_size"):
+            if hasattr(self.config, name):
+                setattr(self, name, getattr(self.config, name))
 
     def losses(self, x: Tensor, targets: list[Target]) -> dict[str, Tensor]:
         """Return the terms of the training loss, by name, for a batch (N, C, H, W) made by ``batch``.

@@ -75,11 +75,8 @@ class FastRCNN(Detector):
     needs_proposals = True
 
     def __init__(self, **options: Any):
-        self.config: Any = self.Config(**options)
+        super().__init__(**options)
         config = self.config
-        self.in_channels, self.num_classes = config.in_channels, config.num_classes
-        self.min_size, self.max_size = config.min_size, config.max_size
-        self.proposal_max_size = getattr(config, "proposal_max_size", Detector.proposal_max_size)
         self.backbone = config.build_backbone(config.in_channels)
         self.stride = self.backbone.stride
         self.head = BoxHead(self.backbone.out_channels, config.num_classes, config)

@@ -34,7 +34,7 @@ from ...backend import to_device
 from ...detection import Detections
 from ..distributed import mean_over_processes
 from .base import Target
-from .config import COMPACT_BACKBONE, Config
+from .config import Config
 from .faster_rcnn import FasterRCNN, FasterRCNNConfig
 from .roi_heads import RoISample, roi_features
 
@@ -81,8 +81,8 @@ class MaskRCNN(FasterRCNN):
     PRESETS = {"paper": {"backbone": "resnet50", "cut_at": "layer3", "hidden": 1024, "dropout": 0.0,
                          "num_classes": 80, "min_size": 800, "max_size": 1333,
                          "anchor_scales": (32.0, 64.0, 128.0, 256.0, 512.0)},
-               "compact": {**FasterRCNN.PRESETS["compact"], **COMPACT_BACKBONE, "min_size": 256, "max_size": 384,
-                           "mask_width": 32, "mask_depth": 2}}
+               "compact": {**FasterRCNN.PRESETS["compact"], "min_size": 256, "max_size": 384, "mask_width": 32,
+                           "mask_depth": 2}}
     INPUT = {"paper": (3, 800, 1333), "compact": (3, 256, 256)}
     TRAIN_DEFAULTS = {
         "compact": {**FasterRCNN.TRAIN_DEFAULTS["compact"], "weight_decay": 0.0001},

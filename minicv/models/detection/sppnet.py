@@ -91,8 +91,7 @@ class SPPNet(SVMDetector):
 
     def __init__(self, **options: Any):
         super().__init__(**options)
-        config = self.config
-        self.min_size, self.max_size, self.image_scales = config.min_size, config.max_size, tuple(config.image_scales)
+        config, self.image_scales = self.config, tuple(self.config.image_scales)
         self.regression_iou, self.negative_nms_iou = config.regression_iou, config.negative_nms_iou
         self.backbone = ZF5(config.in_channels) if config.backbone == "zf5" else config.build_backbone(
             config.in_channels)

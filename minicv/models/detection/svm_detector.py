@@ -64,9 +64,8 @@ class SVMDetector(Detector):
     box_bias: Array
 
     def __init__(self, **options: Any):
-        self.config: Any = self.Config(**options)
-        self.in_channels, self.num_classes = self.config.in_channels, self.config.num_classes
-        self.proposal_max_size, self.svm = self.config.proposal_max_size, self.config.svm
+        super().__init__(**options)
+        self.svm = self.config.svm
 
     @property
     def display_score(self) -> float:  # type: ignore[override]  # a constant elsewhere

@@ -104,8 +104,8 @@ class YOLO(Detector):
     display_score = 0.25  # a class's probability times an IoU
 
     def __init__(self, **options: Any):
-        self.config = config = self.Config(**options)
-        self.in_channels, self.num_classes = config.in_channels, config.num_classes
+        super().__init__(**options)
+        config = self.config
         self.B, self.size = config.boxes_per_cell, config.image_size
         self.features, channels, stride = conv_layers(config.layers, config.in_channels, config.batch_norm)
         if self.size % stride:

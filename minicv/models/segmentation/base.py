@@ -41,10 +41,9 @@ class Span(NamedTuple):
 class SegmentationNetwork(nn.Module):
     """Scores for every pixel: ``forward``: (N, in_channels, H, W) -> (N, K, H', W').
 
-    These ``output_size`` and ``input_size`` are for outputs as large as their inputs, of any size. A network with a
-    smallest size overrides ``input_size``; one whose output is smaller than its input (U-Net) overrides both.
-    ``tile_step``: tiles start at multiples of it, so that poolings and strides fall on the same pixels as in the whole
-    image.
+    A network with a smallest input overrides ``input_size``; one whose output is smaller than its input (U-Net), also
+    ``output_size``. ``tile_step``: tiles start at multiples of it, so that poolings and strides fall on the same pixels
+    as in the whole image.
     """
 
     in_channels: int
