@@ -44,9 +44,9 @@ def pooled_conv(in_channels: int, out_channels: int, norm: bool) -> nn.Sequentia
 class DilatedConfig(Config):
     """``backbone``: a classifier by name without its last layer, its paper preset changed by ``backbone_options``.
 
-    ``output_stride`` 32, 16 or 8: pixels between two positions of its last map.
-    ``pool_norm``: batch norm on the pooled maps, too, which needs large batches. ``auxiliary``: weight of the loss on
-    the middle map, 0 for none. ``dropout``: its probability before the scores.
+    ``num_classes`` of pixels; ``in_channels`` of an image. ``output_stride`` 32, 16 or 8: pixels between two positions
+    of the backbone's last map. ``pool_norm``: batch norm on the pooled maps, too, which needs large batches.
+    ``auxiliary``: weight of the loss on the middle map, 0 for none. ``dropout``: its probability before the scores.
     """
 
     num_classes: int = 21

@@ -27,7 +27,7 @@ def test_a_part_gets_the_config_whole():
 
 
 def test_every_option_is_explained_where_it_is_introduced():
-    for name in models.names("detection"):
+    for name in models.names():
         models.model_class(name)
     for cls in all_configs():
         inherited = {field.name for base in cls.__bases__ if base is not object for field in dataclasses.fields(base)}
