@@ -106,8 +106,8 @@ def check_pairs(reader: type[SegmentationReader]) -> Callable[[Path], Report]:
             report.contents.append(f"{split}: {len(pairs)} images, {_sizes(sizes)}")
         if shares:
             numbers = [*range(len(reader.class_names)), IGNORE]
-            report.contents += _table("% of the pixels", [*reader.class_names, "void"],
-                                      {split: [f"{100 * share[k]:.2f}" for k in numbers] for split, share in shares.items()})
+            cells = {split: [f"{100 * share[k]:.2f}" for k in numbers] for split, share in shares.items()}
+            report.contents += _table("% of the pixels", [*reader.class_names, "void"], cells)
         report.faults = list(dict.fromkeys(report.faults))  # name a fault of several splits once
         return report
     return run

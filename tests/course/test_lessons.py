@@ -442,7 +442,7 @@ def test_a_lesson_is_short_and_in_form(script):
     title, *rest = ast.get_docstring(tree).splitlines()
     assert 10 <= len(title) <= 80 and title == lessons.title(script) and not title.startswith("=")
     assert re.fullmatch("=+", rest[0]) and len(rest[0]) >= len(title)  # reStructuredText's underline
-    assert f'Lesson("{script.stem}", __doc__)' in text
+    assert re.search(rf'Lesson\("{script.stem}", __doc__(, needs="(instances|boxes|masks)")?\)', text)
     assert lines[-1] == "lesson.finish()" or "\nlesson.finish()\n" in text
     assert sum(line == "# %%" or line.startswith("# %% ") for line in lines) >= 3
     modules = [n.module if isinstance(n, ast.ImportFrom) else n.names[0].name
