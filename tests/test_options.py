@@ -29,7 +29,7 @@ TRAIN = {
     "freeze_bn": "with batch norm", "sync_batch_norm": "with batch norm and mpirun", "width": "with a width",
     "option": "model", "scale": "augmentation", "jitter": "augmentation", "elastic": "augmentation",
     "tile": "pixels", "augment": "pixels", "weight_map": "instances", "class_weights": "pixels", "two_stage": "pixels",
-    "init_from": "with initialize_from", "flip": "objects", "turn": "objects", "alternating": "faster_rcnn",
+    "start": "with initialize_from", "flip": "objects", "turn": "objects", "alternating": "faster_rcnn",
     "proposals": "proposals"}
 ANSWERS = {**dict.fromkeys(("checkpoint", "data", "split", "json", "out", "images"), "command"), "tile": "pixels",
            "average": "pixels", "score": "objects", "proposals": "proposals"}
@@ -64,7 +64,7 @@ VALUES = {"steps": ["7"], "batch": ["3"], "optimizer": ["adam"], "lr": ["0.25"],
           "schedule": ["cosine"], "warmup": ["3"], "momentum": ["0.5"], "freeze_bn": [], "sync_batch_norm": [],
           "width": ["6"], "scale": ["1.5"], "jitter": ["0.3"], "elastic": ["3"], "tile": ["20"], "augment": None,
           "weight_map": [], "class_weights": [], "two_stage": [], "turn": [], "alternating": [], "flip": None,
-          "proposals": ["no.safetensors"], "init_from": ["no.safetensors"], "milestones": ["0.5"], "gamma": ["0.5"],
+          "proposals": ["no.safetensors"], "start": ["no.safetensors"], "milestones": ["0.5"], "gamma": ["0.5"],
           "option": ["no=1"]}
 WORDS = {"augment": ["--no-augment"], "flip": ["--no-flip"]}
 DATA = {"cells": Cells(2, 32), "street-scenes": StreetScenes(2, (32, 40)), "shape-boxes": ShapeBoxes(2, 48)}
@@ -97,8 +97,8 @@ def accepted(built, name, data, option, monkeypatch, extra=()):
         model = built(name, data)
         train.model_options(args)
         commands.check_train_options(args, config, commands.open_dataset(data, "train", name), model, processes=2)
-        if args.init_from is not None:
-            train.initialize(model, name, args.init_from, resumed=True)
+        if args.start is not None:
+            train.initialize(model, name, args.start, resumed=True)
         if args.alternating or args.proposals is not None:
             for _ in itertools.islice(commands.make_tasks(model, DATA[data], config, args), 1):
                 pass

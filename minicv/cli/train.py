@@ -103,7 +103,7 @@ def add_segmentation_options(add: argparse._ArgumentGroup) -> None:
     add.add_argument("--weight-map", action=YES_NO, help="weigh pixels by U-Net's eq. (2)")
     add.add_argument("--class-weights", action="store_const", const=True, help="weigh pixels of rare classes more, as "
                      "ENet does: 1 / ln(1.02 + the class's share of the pixels)")
-    add.add_argument("--init-from", metavar="FILE", help="a checkpoint to take the first weights from. fcn16s and "
+    add.add_argument("--start", metavar="FILE", help="a checkpoint to take the first weights from. fcn16s and "
                      "fcn8s: a coarser FCN (32s, then 16s, then 8s). Any FCN, DeconvNet: the classifier that it is "
                      "built on. PSPNet, DeepLab: the same network, for example with another output stride")
     add.add_argument("--two-stage", action=YES_NO, help="train as DeconvNet's paper does: on crops around single "
@@ -146,8 +146,8 @@ def run(args: argparse.Namespace) -> int:
             model = models.build(args.model, args.preset, num_classes=dataset.num_classes,
                                  in_channels=len(dataset[0].image), **model_options(args))
         commands.check_train_options(args, config, dataset, model, group.size)
-        if args.init_from is not None:
-            initialize(model, args.model, args.init_from, args.resume)
+        if args.start is not None:
+            initialize(model, args.model, args.start, args.resume)
         for number, (folder, task) in enumerate(commands.make_tasks(model, dataset, config, args)):
             train_task(args, commands, task, args.out / folder, first=number == 0)
     return 0
@@ -228,10 +228,10 @@ def initialize(model: Any, name: str, checkpoint: str, resumed: bool) -> None:
     """
     from ..training import load_checkpoint
     if not hasattr(model, "initialize_from"):
-        raise UserError(f"--init-from is not for {name}; it is for the FCNs, DeconvNet, PSPNet and DeepLab")
+        raise UserError(f"--start is not for {name}; it is for the FCNs, DeconvNet, PSPNet and DeepLab")
     if not resumed:
         source, _ = load_checkpoint(checkpoint)
-        with blame_user(f"--init-from {checkpoint}"):
+        with blame_user(f"--start {checkpoint}"):
             model.initialize_from(source)
 
 

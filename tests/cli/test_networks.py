@@ -136,7 +136,7 @@ def test_fcn_in_stages(run, fails, monkeypatch, tmp_path):
     again = ["--data", "street-scenes", "--width", 8, "--steps", 1, "--batch", 1, "--lr", 1e-12, "--quiet"]
     start = tmp_path / "vgg.safetensors"
     for name in ("fcn32s", "fcn16s", "fcn8s"):
-        assert run("train", name, "--init-from", start, "--out", tmp_path / name, *again)[0] == 0
+        assert run("train", name, "--start", start, "--out", tmp_path / name, *again)[0] == 0
         before, start = load_checkpoint(start)[0].state_dict(), tmp_path / name / "last.safetensors"
         after, key = load_checkpoint(start)[0].state_dict(), "features.0.weight"
         backbone = before[key if name == "fcn32s" else f"backbone.{key}"]
@@ -144,11 +144,11 @@ def test_fcn_in_stages(run, fails, monkeypatch, tmp_path):
         if name != "fcn32s":
             np.testing.assert_allclose(after["score.weight"], before["score.weight"], atol=1e-6)
     assert (models.build("vgg16", width=8, batch_norm=True).state_dict()[key] != before[f"backbone.{key}"]).any()
-    message = fails("train", "fcn32s", "--init-from", start, "--out", tmp_path / "x", *again)
+    message = fails("train", "fcn32s", "--start", start, "--out", tmp_path / "x", *again)
     assert message.startswith(
-        f"--init-from {start}: FCN32s.load_state_dict: the state does not fit the model: unexpected")
-    assert fails("train", "unet", "--init-from", start, "--out", tmp_path / "x", *again) == (
-        "--init-from is not for unet; it is for the FCNs, DeconvNet, PSPNet and DeepLab")
+        f"--start {start}: FCN32s.load_state_dict: the state does not fit the model: unexpected")
+    assert fails("train", "unet", "--start", start, "--out", tmp_path / "x", *again) == (
+        "--start is not for unet; it is for the FCNs, DeconvNet, PSPNet and DeepLab")
     assert not (tmp_path / "x").exists()
 
 

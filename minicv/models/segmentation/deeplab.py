@@ -28,7 +28,7 @@ with batch norm frozen:
 
     minicv train deeplabv3 --preset paper --data voc:PATH --out runs/16
     minicv train deeplabv3 --preset paper --data voc:PATH --out runs/8 --option output_stride=8 \\
-        --init-from runs/16/last.safetensors --lr 0.001 --freeze-bn
+        --start runs/16/last.safetensors --lr 0.001 --freeze-bn
 
 Differs from the papers: the dilation of a layer's first block, see ``backbones/resnet.py``; prediction uses
 one scale, without the mean over scales and mirrored images. All parameters decay; the released code decays
