@@ -31,7 +31,7 @@ from minicv import data, models, training
 from minicv.cli import main as cli
 from minicv.course import claims
 from minicv.data.download import read_manifest
-from minicv.data.files.rle import decode_rle, encode_rle
+from minicv.data.files.rle import decode_rle, encode_rle, unpack
 from minicv.data.readers.coco import CocoDetection
 from minicv.data.readers.panoptic import CocoPanoptic
 from minicv.data.readers.voc_detection import VOCDetection
@@ -141,7 +141,7 @@ def make_coco(folder):
     (folder / "annotations").mkdir()
     (folder / "val2017").mkdir()
     data.write_png(folder / "val2017" / "b.png", IMAGE)
-    rle = encode_rle(MASK)
+    rle = {"size": list(MASK.shape), "counts": unpack(encode_rle(MASK)["counts"])}
     things = [{"id": i, "image_id": 1, "category_id": 3, "bbox": [2, 1, 4, 3 + i], "area": 11.5, "iscrowd": i,
                "segmentation": outline} for i, outline in enumerate(([[2.0, 1.0, 6.0, 1.0, 6.0, 4.0]], rle))]
     path = folder / "annotations" / "instances_val2017.json"
@@ -185,7 +185,9 @@ def make_dsb(folder):
 
 
 def make_rle(folder):
-    (folder / "rle.json").write_text(json.dumps([encode_rle(MASK), {"size": [3, 4], "counts": "024"}]))
+    plain = unpack(encode_rle(MASK)["counts"])
+    (folder / "rle.json").write_text(json.dumps([{"size": list(MASK.shape), "counts": plain},
+                                                 {"size": [3, 4], "counts": "024"}]))
     return folder / "rle.json"
 
 

@@ -18,11 +18,23 @@ COMMON_OPTIONS = ("steps", "batch", "optimizer", "lr", "momentum", "weight_decay
                   "warmup", "freeze_bn", "seed")  # of ``minicv train``, each a field of every TrainConfig
 
 
+class ResultWriter(abc.ABC):
+    """What predict does with each image, and with all of them at the end."""
+
+    @abc.abstractmethod
+    def write(self, image: np.ndarray, path: Path, stem: Path) -> str:
+        """Predict the image (C, H, W) of a file, write its results beside ``stem``, and return a line of text."""
+
+    @abc.abstractmethod
+    def finish(self, folder: Path) -> list[Path]:
+        """Write the files that describe the results of all images; return them."""
+
+
 class NetworkCommands(abc.ABC):
     """Train, evaluate and predict with the networks of one task.
 
     ``train_options`` are fields of ``config_class`` beside ``COMMON_OPTIONS``. ``suffixes`` are those of the files that
-    predict writes for an image; the last file is an image.
+    predict writes for an image; the last file is an image. ``shared_files`` are those that it writes for all images.
     """
 
     task_name: str  # completes "unet, which ..."
@@ -32,6 +44,7 @@ class NetworkCommands(abc.ABC):
     sample_class: type
     data_needed: str  # completes "needs ..."
     suffixes: tuple[str, ...]
+    shared_files: tuple[str, ...]
 
     def foreign_options(self, kind: str) -> list[str]:
         """Return the "train_options" or "predict_options" that only the other task has."""
@@ -144,8 +157,8 @@ class NetworkCommands(abc.ABC):
         """Return the field's measures on a split of a data set; NaN where there is nothing to measure."""
 
     @abc.abstractmethod
-    def result_writer(self, model: Any, info: dict, args: argparse.Namespace) -> Callable[[np.ndarray, Path], str]:
-        """Return a function that predicts an image, writes ``suffixes`` beside a path, and returns a line of text."""
+    def result_writer(self, model: Any, info: dict, args: argparse.Namespace) -> ResultWriter:
+        """Return what predicts images and writes the results."""
 
 
 def check_optimizer_options(given: dict[str, Any], merged: dict[str, Any]) -> None:

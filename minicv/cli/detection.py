@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from .. import data, training
+from ..data.results import Results
 from ..errors import UserError, blame_user
-from ..files import atomic_write
 from ..models.detection.faster_rcnn import FasterRCNN
-from .commands import NetworkCommands, class_names, display_scale
+from .commands import NetworkCommands, ResultWriter, class_names, display_scale
 
 
 class DetectionCommands(NetworkCommands):
@@ -22,10 +21,11 @@ class DetectionCommands(NetworkCommands):
     task_name = "finds objects"
     config_class = training.DetectionConfig
     train_options = ("flip", "turn", "scale", "jitter")
-    predict_options = ("score", "proposals")
+    predict_options = ("score", "proposals", "comp4")
     sample_class = data.DetectionSample
     data_needed = "a box around every object, as in shape-boxes, bccd:PATH or coco:PATH"
-    suffixes = (".json", "_boxes.png")
+    suffixes = ("_boxes.png",)
+    shared_files = ("results.json", "images.json")
 
     def make_task(self, model: Any, dataset: Any, config: Any, args: argparse.Namespace) -> training.Task:
         return training.DetectionTask(model, dataset, config, proposals_for(model, args.proposals, args.out))
@@ -55,32 +55,35 @@ class DetectionCommands(NetworkCommands):
         with blame_user():
             return training.evaluate_detector(model, images, quiet=args.json, proposer=proposer)
 
-    def result_writer(self, model: Any, info: dict, args: argparse.Namespace) -> Callable[[np.ndarray, Path], str]:
+    def result_writer(self, model: Any, info: dict, args: argparse.Namespace) -> ResultWriter:
+        return DetectionWriter(model, class_names(model, info), args)
+
+
+class DetectionWriter(ResultWriter):
+    """Writes images with boxes, one results file of COCO and, by ``--comp4``, VOC's result files."""
+
+    def __init__(self, model: Any, names: list[str], args: argparse.Namespace):
+        self.model, self.names, self.comp4 = model, names, args.comp4
+        self.proposer = proposals_for(model, args.proposals, None)
+        self.score = model.display_score if args.score is None else args.score
+        self.results = Results(names)
+
+    def write(self, image: np.ndarray, path: Path, stem: Path) -> str:
         from ..viz import render_detections
-        names, proposer = class_names(model, info), proposals_for(model, args.proposals, None)
-        score = model.display_score if args.score is None else args.score
+        proposals = None if self.proposer is None else [self.proposer(image)]
+        found = self.model.predict([image], proposals, score=self.score)[0]
+        shown = render_detections(image, found, self.names, display_scale(image))
+        data.write_png(f"{stem}_boxes.png", shown.transpose(2, 0, 1))
+        self.results.add(path, image.shape[1:], found)
+        counts = np.bincount(found.labels, minlength=len(self.names))
+        return "  ".join(f"{name}: {n}" for name, n in zip(self.names, counts, strict=True)) if len(found) else (
+            f"nothing with a score of {self.score:g} or more")
 
-        def write(image: np.ndarray, stem: Path) -> str:
-            found = model.predict([image], None if proposer is None else [proposer(image)], score=score)[0]
-            with atomic_write(f"{stem}.json") as temporary:
-                temporary.write_text(json.dumps({"height": image.shape[1], "width": image.shape[2],
-                                                 "objects": objects(found, names)}))
-            shown = render_detections(image, found, names, display_scale(image))
-            data.write_png(f"{stem}_boxes.png", shown.transpose(2, 0, 1))
-            counts = np.bincount(found.labels, minlength=len(names))
-            return "  ".join(f"{name}: {n}" for name, n in zip(names, counts, strict=True)) if len(found) else (
-                f"nothing with a score of {score:g} or more")
-        return write
-
-
-def objects(found: Any, names: list[str]) -> list[dict[str, Any]]:
-    """Return detections as JSON holds them: class, score, box (x1, y1, x2, y2) in pixels, mask as RLE."""
-    from ..data.files.rle import encode_rle
-    result = [{"class": names[k], "score": round(s, 4), "box": [round(v, 2) for v in box]} for k, s, box in
-              zip(found.labels.tolist(), found.scores.tolist(), found.boxes.tolist(), strict=True)]
-    for each, mask in zip(result, () if found.masks is None else found.masks, strict=False):
-        each["mask"] = encode_rle(mask)
-    return result
+    def finish(self, folder: Path) -> list[Path]:
+        self.results.write_coco(folder / "results.json", folder / "images.json")
+        if not self.comp4:
+            return [folder / "results.json"]
+        return [folder / "results.json", *self.results.write_voc(folder)]
 
 
 def proposals_for(model: Any, checkpoint: str | None, folder: Path | None) -> training.Proposer | None:

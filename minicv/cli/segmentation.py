@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 
 from .. import data, training
+from ..data.readers.voc_segmentation import palette
 from ..errors import UserError, blame_user
-from .commands import NetworkCommands, class_names, display_scale
+from .commands import NetworkCommands, ResultWriter, class_names, display_scale
+
+VOC_COLORS = palette()
 
 
 class SegmentationCommands(NetworkCommands):
@@ -23,6 +26,7 @@ class SegmentationCommands(NetworkCommands):
     sample_class = data.Sample
     data_needed = "a class for every pixel, as in cells, street-scenes or camvid:PATH"
     suffixes = ("_labels.png", "_overlay.png")
+    shared_files = ("legend.png",)
 
     def make_task(self, model: Any, dataset: Any, config: Any, args: argparse.Namespace) -> training.Task:
         return training.SegmentationTask(model, dataset, config)
@@ -57,16 +61,30 @@ class SegmentationCommands(NetworkCommands):
             return training.evaluate_segmentation(model, dataset, threshold_data, quiet=args.json, tile=args.tile,
                                                   average=args.average)
 
-    def result_writer(self, model: Any, info: dict, args: argparse.Namespace) -> Callable[[np.ndarray, Path], str]:
-        from ..viz import render_segmentation
-        names = class_names(model, info)
+    def result_writer(self, model: Any, info: dict, args: argparse.Namespace) -> ResultWriter:
+        return LabelWriter(model, class_names(model, info), args)
+
+
+class LabelWriter(ResultWriter):
+    """Writes label maps as palette images in VOC's colors, images with the classes in color, and a legend."""
+
+    def __init__(self, model: Any, names: list[str], args: argparse.Namespace):
+        self.model, self.names, self.args = model, names, args
+        self.palette = VOC_COLORS if len(names) <= len(VOC_COLORS) else None  # more classes do not fit 8 bits
         model.predict([], args.tile)  # refuses a bad tile before the first image
 
-        def write(image: np.ndarray, stem: Path) -> str:
-            result = model.predict([image], args.tile, args.average)[0]
-            data.write_png(f"{stem}_labels.png", result.labels)
-            overlay = render_segmentation(image, result.labels, names, display_scale(image))
-            data.write_png(f"{stem}_overlay.png", overlay.transpose(2, 0, 1))
-            shares = np.bincount(result.labels.ravel(), minlength=len(names)) / result.labels.size
-            return "  ".join(f"{name}: {share:.1%}" for name, share in zip(names, shares, strict=True))
-        return write
+    def write(self, image: np.ndarray, path: Path, stem: Path) -> str:
+        from ..viz import render_segmentation
+        result = self.model.predict([image], self.args.tile, self.args.average)[0]
+        data.write_png(f"{stem}_labels.png", result.labels, self.palette)
+        overlay = render_segmentation(image, result.labels, self.names, display_scale(image))
+        data.write_png(f"{stem}_overlay.png", overlay.transpose(2, 0, 1))
+        shares = np.bincount(result.labels.ravel(), minlength=len(self.names)) / result.labels.size
+        return "  ".join(f"{name}: {share:.1%}" for name, share in zip(self.names, shares, strict=True))
+
+    def finish(self, folder: Path) -> list[Path]:
+        from ..viz import render_legend
+        if self.palette is None:
+            return []
+        data.write_png(folder / "legend.png", render_legend(self.names, self.palette).transpose(2, 0, 1))
+        return [folder / "legend.png"]

@@ -13,6 +13,7 @@ from .images import PALETTE, text_color, to_rgb
 from .segmentation import class_colors
 
 MIN_LEGEND_WIDTH = 260  # pixels
+LEGEND_ROWS = 32  # of a column of classes
 BACKGROUND = ("background", "membrane", "gap", "unlabeled", "void")  # classes that are not tinted
 
 
@@ -64,6 +65,23 @@ def render_segmentation(image: np.ndarray, labels: np.ndarray, class_names: Sequ
     for x, y, text, color in entries:
         draw.rectangle((x, y + (high - size) // 2, x + size, y + (high + size) // 2), fill=color, outline="black")
         draw_text(draw, (x + size + gap, y), text, size, "black")
+    return np.asarray(canvas)
+
+
+def render_legend(class_names: Sequence[str], colors: np.ndarray, size: int = 16) -> np.ndarray:
+    """Render the number, color and name of every class, in columns: uint8 (H, W, 3). colors: uint8 (>= K, 3)."""
+    names, gap, K = legible(class_names), size // 2, len(class_names)
+    columns = -(-K // LEGEND_ROWS)
+    rows = -(-K // columns)
+    texts = [f"{k} {shortened(name, size, 20 * size)}" for k, name in enumerate(names)]
+    high = text_size("0", size)[1] + gap
+    column = 2 * size + 4 * gap + max(text_size(text, size)[0] for text in texts)
+    canvas = Image.new("RGB", (columns * column, rows * high + gap), "white")
+    draw = ImageDraw.Draw(canvas)
+    for k, text in enumerate(texts):
+        x, y = k // rows * column + gap, k % rows * high + gap
+        draw.rectangle((x, y, x + 2 * size, y + high - gap - 1), fill=tuple(colors[k].tolist()), outline="black")
+        draw_text(draw, (x + 2 * size + gap, y), text, size, "black")
     return np.asarray(canvas)
 
 

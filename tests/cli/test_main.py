@@ -259,9 +259,12 @@ def test_predict(run, checkpoint, image_file, tmp_path, options):
     out = tmp_path / "images" / "deep"
     code, text, error = run("predict", "--checkpoint", checkpoint, image_file, other, "--out", out, *options)
     assert (code, error) == (0, "")
-    assert sorted(os.listdir(out)) == ["b_labels.png", "b_overlay.png", "cells 1_labels.png", "cells 1_overlay.png"]
+    assert sorted(os.listdir(out)) == ["b_labels.png", "b_overlay.png", "cells 1_labels.png", "cells 1_overlay.png",
+                                       "legend.png"]
     model = load_checkpoint(checkpoint)[0]
-    for source, line in zip((image_file, other), text.splitlines(), strict=True):
+    *lines, last = text.splitlines()
+    assert last == str(out / "legend.png")
+    for source, line in zip((image_file, other), lines, strict=True):
         image = read_image(source)
         labels = model.predict([image], 16 if options else None)[0].labels
         np.testing.assert_array_equal(read_label(out / f"{source.stem}_labels.png"), labels)

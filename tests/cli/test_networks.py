@@ -1,4 +1,6 @@
 """The minicv command with every network: train, evaluate, predict; which commands belong to a network."""
+import contextlib
+import io
 import json
 
 import numpy as np
@@ -11,12 +13,12 @@ from minicv.cli import networks, train
 from minicv.cli.commands import NetworkCommands
 from minicv.cli.detection import DetectionCommands
 from minicv.data import StreetScenes, read_image, read_label, write_png
-from minicv.data.files.rle import decode_rle
 from minicv.data.generated.shape_boxes import ShapeBoxes
 from minicv.detection import Detections
 from minicv.errors import UserError
 from minicv.training import load_checkpoint, save_checkpoint
 from tests.models.detection.learning import PROPOSING, TINY
+from tests.oracle import require
 
 OPTIONS = [f"--option={name}={json.dumps(value)}" for name, value in
            {**TINY, **PROPOSING, "allowed_border": 1e9, "mask_width": 4}.items() if name != "num_classes"]
@@ -180,7 +182,7 @@ def test_networks_that_search_and_yolo(run, few_images, tmp_path, name, options)
     code, text, error = run("predict", "--checkpoint", out / "last.safetensors", tmp_path / "a.png", "--out",
                             tmp_path / "p", "--score", -1)
     assert (code, error) == (0, "") and text.startswith(f"{tmp_path / 'p' / 'a'}_boxes.png  (60 x 40 pixels)  ")
-    assert json.loads((tmp_path / "p" / "a.json").read_text())["width"] == 60
+    assert json.loads((tmp_path / "p" / "images.json").read_text())["images"][0]["width"] == 60
 
 
 @pytest.mark.parametrize(("name", "options", "sure"), [
@@ -197,7 +199,7 @@ def test_predict_writes_what_a_network_is_sure_of(run, monkeypatch, tmp_path, na
     again = ["predict", "--checkpoint", tmp_path / "model.safetensors", tmp_path / "a.png", "--out", tmp_path / "p"]
     for more, count in (([], 1), (["--score", -1], 2)):
         assert run(*again, *more)[0] == 0
-        assert len(json.loads((tmp_path / "p" / "a.json").read_text())["objects"]) == count
+        assert len(json.loads((tmp_path / "p" / "results.json").read_text())) == count
 
 
 def test_a_run_goes_on(run, few_images, tmp_path):
@@ -236,24 +238,38 @@ def test_alternating_training(run, fails, few_images, monkeypatch, tmp_path):
         "--alternating makes its own proposals; leave out --proposals")
 
 
-def test_predict_writes_json_and_an_image(run, checkpoint, tmp_path):
+def test_predict_writes_results_that_pycocotools_loads(run, checkpoint, tmp_path):
     image = ShapeBoxes(1, (40, 60))[0].image
     write_png(tmp_path / "a.png", image)
+    write_png(tmp_path / "b.png", image)
     out = tmp_path / "out"
-    code, text, error = run("predict", "--checkpoint", checkpoint, tmp_path / "a.png", "--out", out, "--score", 0.1)
+    code, text, error = run("predict", "--checkpoint", checkpoint, tmp_path / "a.png", tmp_path / "b.png", "--out", out,
+                            "--score", 0.1, "--comp4")
     assert (code, error) == (0, "") and text.startswith(f"{out / 'a'}_boxes.png  (60 x 40 pixels)  disc: ")
-    assert sorted(p.name for p in out.iterdir()) == ["a.json", "a_boxes.png"]
-    said = json.loads((out / "a.json").read_text())
+    names = load_checkpoint(checkpoint)[1]["classes"]
+    assert sorted(p.name for p in out.iterdir()) == sorted([
+        "a_boxes.png", "b_boxes.png", "images.json", "results.json", *(f"comp4_det_test_{n}.txt" for n in names)])
+    assert read_image(out / "a_boxes.png", "RGB").shape == (3, 8 * 40, 8 * 60)  # 500 // 60 times as large
     found = load_checkpoint(checkpoint)[0].predict([read_image(tmp_path / "a.png", "RGB")])[0]
     found = found[found.scores >= 0.1]
-    assert (said["height"], said["width"]) == (40, 60) and len(said["objects"]) == len(found) > 0
-    for thing, box, score, mask in zip(said["objects"], found.boxes, found.scores, found.masks, strict=True):
-        np.testing.assert_allclose(thing["box"], box, atol=0.006)
-        assert thing["score"] == pytest.approx(score, abs=1e-4) and thing["class"] in text
-        np.testing.assert_array_equal(decode_rle(thing["mask"]), mask)
-    assert read_image(out / "a_boxes.png", "RGB").shape == (3, 8 * 40, 8 * 60)  # 500 // 60 times as large
+    require("pycocotools")
+    from pycocotools.coco import COCO
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO(str(out / "images.json"))
+        loaded = coco.loadRes(str(out / "results.json"))
+    assert [coco.imgs[i]["file_name"] for i in (1, 2)] == [str(tmp_path / "a.png"), str(tmp_path / "b.png")]
+    for image_id in (1, 2):
+        entries = loaded.loadAnns(loaded.getAnnIds(image_id))
+        assert len(entries) == len(found) > 0
+        for entry, box, label, score, mask in zip(entries, found.boxes, found.labels, found.scores, found.masks,
+                                                  strict=True):
+            assert entry["bbox"] == [*box[:2].tolist(), *(box[2:].astype(float) - box[:2]).tolist()]
+            assert entry["score"] == score and coco.cats[entry["category_id"]]["name"] == names[label]
+            np.testing.assert_array_equal(loaded.annToMask(entry), mask)
+    lines = [line.split() for name in names for line in (out / f"comp4_det_test_{name}.txt").read_text().splitlines()]
+    assert len(lines) == 2 * len(found) and {line[0] for line in lines} == {"a", "b"}
     run("predict", "--checkpoint", checkpoint, tmp_path / "a.png", "--out", out, "--score", 1)
-    assert json.loads((out / "a.json").read_text())["objects"] == []
+    assert json.loads((out / "results.json").read_text()) == []
 
 
 def test_proposals_of_another_checkpoint(run, few_images, tmp_path):

@@ -12,9 +12,11 @@ from minicv.cli import main as cli
 from minicv.data import Cells, read_image, read_label
 from minicv.data.files.images import as_float, read_integers
 from minicv.data.files.rle import decode_rle
+from minicv.data.readers.voc_segmentation import palette
 from minicv.detection import Detections
 from minicv.models.detection.yolo import YOLO
 from minicv.training import save_checkpoint
+from minicv.viz import render_legend
 
 EXIF = 0x0112
 # How an upright image (H, W, ...) is stored under each orientation, by the meaning of the tag: which sides of it are
@@ -42,12 +44,12 @@ def rgb(tmp_path_factory):
 
 @pytest.fixture
 def predict(capfd, tmp_path):
-    """Run ``minicv predict`` into ``tmp_path / "out"``: its code, the lines of its output, those of its errors."""
+    """Run ``minicv predict`` into ``tmp_path / "out"``: its code, the lines of the images, those of its errors."""
     def run(checkpoint, *arguments, out=tmp_path / "out"):
         code = cli.main(["predict", "--checkpoint", str(checkpoint), "--out", str(out), *map(str, arguments)])
         text = capfd.readouterr()
         assert "Traceback" not in text.err
-        return code, text.out.splitlines(), text.err.splitlines()
+        return code, [line for line in text.out.splitlines() if " pixels" in line], text.err.splitlines()
     return run
 
 
@@ -81,7 +83,7 @@ def test_any_name_of_a_file(unet, predict, tmp_path, name):
         pytest.skip("this file system does not take the name")
     code, lines, errors = predict(unet, path, other)
     assert (code, len(lines), errors) == (0, 2, [])
-    assert len(os.listdir(tmp_path / "out")) == 4
+    assert len(os.listdir(tmp_path / "out")) == 5  # with the legend
 
 
 def test_more_than_256_classes(predict, tmp_path):
@@ -129,9 +131,10 @@ def test_boxes_and_masks_lie_in_the_upright_image(predict, monkeypatch, tmp_path
     path = save(tmp_path / "a.tif", STORED[orientation](upright), exif=exif)
     code, (line,), errors = predict(tmp_path / "yolo.safetensors", path)
     assert (code, errors) == (0, []) and "(31 x 20 pixels" in line and line.endswith("  cell: 1")
-    said = json.loads((tmp_path / "out" / "a.json").read_text())
-    assert (said["width"], said["height"], said["objects"][0]["box"]) == (31, 20, [5, 3, 25, 9])
-    np.testing.assert_array_equal(decode_rle(said["objects"][0]["mask"]), upright[..., 0] > 0)
+    (image,) = json.loads((tmp_path / "out" / "images.json").read_text())["images"]
+    (found,) = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert (image["width"], image["height"], found["bbox"]) == (31, 20, [5, 3, 20, 6])
+    np.testing.assert_array_equal(decode_rle(found["segmentation"]), upright[..., 0] > 0)
 
 
 def test_nothing_found_is_said(predict, tmp_path):
@@ -140,7 +143,7 @@ def test_nothing_found_is_said(predict, tmp_path):
     path = save(tmp_path / "a.png", cells())
     code, (line,), _ = predict(tmp_path / "yolo.safetensors", path, "--score", "2")
     assert code == 0 and line.endswith("(30 x 20 pixels)  nothing with a score of 2 or more")
-    assert json.loads((tmp_path / "out" / "a.json").read_text())["objects"] == []
+    assert json.loads((tmp_path / "out" / "results.json").read_text()) == []
 
 
 # ------------------------------------------------------------------------------------------------- pixels of all kinds
@@ -188,15 +191,57 @@ def test_bad_images_do_not_end_it_and_are_named_at_the_end(unet, predict, tmp_pa
     (tmp_path / "damaged.png").write_bytes(good.read_bytes()[:-30])
     (tmp_path / "text.jpg").write_text("not an image")
     (tmp_path / "folder").mkdir()
-    bad = [tmp_path / name for name in ("missing.png", "damaged.png", "text.jpg", "folder")]
-    code, lines, errors = predict(unet, bad[0], good, *bad[1:], last)
+    bad = [tmp_path / name for name in ("folder", "missing.png", "damaged.png", "text.jpg")]
+    code, lines, errors = predict(unet, bad[1], good, *bad[2:], bad[0], last)
     assert code == 1 and [line.split("_overlay")[0] for line in lines] == [
         str(tmp_path / "out" / "good"), str(tmp_path / "out" / "last")]
     assert len(errors) == 5
     for path, error in zip(bad, errors, strict=False):
         assert error.startswith(f"minicv predict: {path}: ")
-    assert "folder" in errors[3] and "not an image file" in errors[3]
+    assert "no image file in this folder" in errors[0]  # folders come first
     assert errors[4] == f"minicv predict: 4 of 6 images could not be predicted: {', '.join(map(str, bad))}"
+
+
+def test_a_folder_stands_for_its_images(unet, predict, tmp_path):
+    folder = tmp_path / "photos"
+    (folder / "deeper").mkdir(parents=True)
+    for name in ("b.png", "a.JPG", "c.tif", "._c.tif"):
+        save(folder / name, cells())
+    (folder / "notes.txt").write_text("mine")
+    save(folder / "deeper" / "d.png", cells())
+    code, lines, errors = predict(unet, folder, save(tmp_path / "e.png", cells()))
+    assert (code, errors) == (0, []) and [line.split("_overlay")[0][-1] for line in lines] == ["a", "b", "c", "e"]
+    (folder / "b.png").write_bytes(b"damaged")
+    code, lines, errors = predict(unet, folder)
+    assert code == 1 and len(lines) == 2
+    assert errors[1] == f"minicv predict: 1 of 3 images could not be predicted: {folder / 'b.png'}"
+
+
+def test_labels_are_palette_images_with_a_legend(unet, predict, tmp_path):
+    """The values are the classes; a viewer shows VOC's colors, 0 black and 1 dark red, and the legend names them."""
+    assert predict(unet, save(tmp_path / "a.png", cells()))[0] == 0
+    with Image.open(tmp_path / "out" / "a_labels.png") as labels:
+        assert labels.mode == "P" and labels.getpalette()[:6] == [0, 0, 0, 128, 0, 0]
+        values = np.asarray(labels)
+    expected = minicv.training.load_checkpoint(unet)[0].predict([read_image(tmp_path / "a.png")])[0].labels
+    np.testing.assert_array_equal(values, expected)
+    np.testing.assert_array_equal(read_label(tmp_path / "out" / "a_labels.png"), expected)
+    legend = read_image(tmp_path / "out" / "legend.png", "RGB")
+    np.testing.assert_array_equal(legend, render_legend(["membrane", "cell"], palette()).transpose(2, 0, 1)
+                                  / np.float32(255))
+
+
+def test_results_of_the_images_so_far_are_kept(predict, monkeypatch, tmp_path):
+    """Ctrl-C in the second image: the files of all images hold the first."""
+    def find(self, images, proposals=None, batch=1, score=None):
+        if images[0].shape[1] > 20:
+            raise KeyboardInterrupt
+        return [Detections(np.array([[1, 2, 4, 6]], np.float32), np.ones(1, np.float32), np.zeros(1, int))]
+    monkeypatch.setattr(YOLO, "predict", find)
+    save_checkpoint(tmp_path / "yolo.safetensors", models.build("yolo", layers="3x4 max", image_size=24, num_classes=1))
+    code, _, _ = predict(tmp_path / "yolo.safetensors", save(tmp_path / "a.png", cells()),
+                         save(tmp_path / "b.png", cells(24)))
+    assert code == 130 and len(json.loads((tmp_path / "out" / "results.json").read_text())) == 1
 
 
 def test_an_image_too_large_for_the_memory_does_not_end_it(unet, predict, monkeypatch, tmp_path):
@@ -239,6 +284,13 @@ def test_results_never_replace_images(unet, predict, tmp_path):
     assert error == (f"minicv predict: {result}: would be overwritten by a result of {image}; choose another --out, or "
                      "leave out earlier results")
     assert predict(unet, image, out=tmp_path)[0] == 0  # of this call's images none is in the way
+
+
+def test_the_files_of_all_images_never_replace_images(unet, predict, tmp_path):
+    image = save(tmp_path / "legend.png", cells())
+    code, _, (error,) = predict(unet, image, out=tmp_path)
+    assert code == 2 and error == (f"minicv predict: {image}: would be overwritten by a result of all images; choose "
+                                   "another --out, or leave out earlier results")
 
 
 def test_folders_that_cannot_be_written(unet, predict, monkeypatch, tmp_path):

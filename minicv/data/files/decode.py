@@ -65,6 +65,17 @@ class Pixels(NamedTuple):
         return self.values.shape[:2]
 
 
+def is_image_name(name: str) -> bool:
+    """Return whether a file's name ends as one of the readable formats does, in any case, and is not hidden.
+
+    >>> is_image_name("IMG_1.JPG"), is_image_name("notes.txt"), is_image_name("._a.png")
+    (True, False, False)
+    """
+    Image.preinit()
+    endings = {ending for ending, format in Image.registered_extensions().items() if format in FORMATS}
+    return os.path.splitext(name)[1].lower() in endings and not name.startswith(".")
+
+
 def is_file(path: str | os.PathLike) -> bool:
     """Return whether the path is a file; False also for names that the system rejects."""
     try:

@@ -167,11 +167,12 @@ def _listed(values: np.ndarray) -> str:
     return f"{len(found)} of them, {found[:5].tolist()}" + (" and others" if len(found) > 5 else "")
 
 
-def write_png(path: str | os.PathLike, array: np.ndarray) -> None:
+def write_png(path: str | os.PathLike, array: np.ndarray, palette: np.ndarray | None = None) -> None:
     """Write an array from read_image or read_label as a PNG, atomically.
 
     array: (H, W), (1, H, W) or (3, H, W). Floats in [0, 1] are rounded to 8 bits; booleans become 0 and 255; integers
-    are stored unchanged, in 8 bits if they fit, otherwise in 16 (one channel only).
+    are stored unchanged, in 8 bits if they fit, otherwise in 16 (one channel only). palette: uint8 (n, 3), the color
+    in which a viewer shows each value of an array (H, W) of numbers below n.
     """
     array = np.asarray(array)
     if array.ndim == 3 and array.shape[0] == 1:
@@ -180,6 +181,11 @@ def write_png(path: str | os.PathLike, array: np.ndarray) -> None:
         raise ValueError(f"write_png: array must be (H, W), (1, H, W) or (3, H, W), got shape {array.shape}")
     pixels = _to_integers(array)
     image = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0) if pixels.ndim == 3 else pixels))
+    if palette is not None:
+        if pixels.ndim != 2 or pixels.max() >= len(palette) or len(palette) > 256:
+            raise ValueError(f"write_png: a palette of {len(palette)} colors does not fit an array {pixels.shape} with "
+                             f"values to {pixels.max()}; it has 1 to 256 colors, and the array is (H, W)")
+        image.putpalette(np.asarray(palette, np.uint8).tobytes())
     with atomic_write(path) as temporary:
         image.save(temporary, format="PNG")
 

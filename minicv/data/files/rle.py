@@ -17,12 +17,12 @@ from .decode import MAX_PIXELS
 
 
 def encode_rle(mask: np.ndarray) -> dict:
-    """Return the mask, bool (H, W), as {"size": [H, W], "counts": run lengths}."""
+    """Return the mask, bool (H, W), as {"size": [H, W], "counts": packed text}, as pycocotools encodes it."""
     if mask.ndim != 2 or mask.dtype != bool:
         raise ValueError(f"encode_rle: mask must be bool (H, W), got {mask.dtype} {mask.shape}")
     pixels = mask.ravel(order="F")
     changes = np.flatnonzero(np.diff(pixels, prepend=False)) if pixels.size else np.zeros(0, int)
-    return {"size": list(mask.shape), "counts": np.diff([0, *changes.tolist(), pixels.size]).tolist()}
+    return {"size": list(mask.shape), "counts": pack(np.diff([0, *changes.tolist(), pixels.size]).tolist())}
 
 
 def decode_rle(rle: dict) -> np.ndarray:
@@ -56,6 +56,18 @@ def _length(value: Any) -> int:
     if abs(number) >= 1 << 62:
         raise OverflowError("a run that is longer than any image")
     return number
+
+
+def pack(counts: Sequence[int]) -> str:
+    """Return run lengths as packed text."""
+    text = []
+    for i, count in enumerate(counts):
+        value, more = count - counts[i - 2] if i > 2 else count, True
+        while more:
+            group, value = value & 31, value >> 5
+            more = value != (-1 if group & 16 else 0)
+            text.append(chr(48 + group + 32 * more))
+    return "".join(text)
 
 
 def unpack(text: str | bytes) -> list[int]:

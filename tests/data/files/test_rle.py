@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minicv.data.files.rle import decode_rle, encode_rle, fill_polygon, unpack
+from minicv.data.files.rle import decode_rle, encode_rle, fill_polygon, pack, unpack
 from tests.oracle import require
 
 
@@ -16,13 +16,15 @@ def masks(draw):
 
 def test_by_hand():
     mask = np.array([[0, 1, 1], [0, 0, 1]], bool)  # columns: 00, 10, 11
-    assert encode_rle(mask) == {"size": [2, 3], "counts": [2, 1, 1, 2]}
-    assert encode_rle(~mask)["counts"] == [0, 2, 1, 1, 2]  # none outside at first
+    assert encode_rle(mask) == {"size": [2, 3], "counts": "2111"}  # 2, 1, 1, and 2 - 1
+    assert unpack(encode_rle(~mask)["counts"]) == [0, 2, 1, 1, 2]  # none outside at first
     np.testing.assert_array_equal(decode_rle({"size": [2, 3], "counts": [2, 1, 1, 2]}), mask)
     # 35 = 1 * 32 + 3: groups 3 (and more), 1 -> characters 48 + 32 + 3 = "S", 48 + 1 = "1"
-    assert unpack("S1") == [35]
+    assert unpack("S1") == [35] and pack([35]) == "S1"
     # the fourth is the difference from the second: 2 - 1, where -1 is the group 31 without "more": 48 + 31 = "O"
-    assert unpack("524O") == [5, 2, 4, 1]
+    assert unpack("524O") == [5, 2, 4, 1] and pack([5, 2, 4, 1]) == "524O"
+    # 16 alone would read as -16: a second group of 0 follows
+    assert pack([16]) == "`0" and unpack("`0") == [16]
 
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
@@ -37,7 +39,12 @@ def test_there_and_back_and_pycocotools(mask):
     packed = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
     np.testing.assert_array_equal(decode_rle(packed), mask)
     np.testing.assert_array_equal(decode_rle({**packed, "counts": packed["counts"].decode()}), mask)
-    assert coco.frPyObjects(rle, *mask.shape)["counts"] == packed["counts"]
+    assert rle == {"size": packed["size"], "counts": packed["counts"].decode()}  # byte for byte
+
+
+@given(st.lists(st.integers(0, 1 << 40), max_size=9))
+def test_packed_lengths_of_any_size(counts):
+    assert unpack(pack(counts)) == counts
 
 
 def test_wrong():
