@@ -35,7 +35,7 @@ ANSWERS = {**dict.fromkeys(("checkpoint", "data", "split", "json", "out", "image
            "average": "pixels", "score": "objects", "proposals": "proposals", "comp4": "objects"}
 OTHERS = {"lessons": {"names", "quick", "data", "seed"}, "gradcheck": {"ops"}, "doctor": set(),
           "summary": {"model", "preset", "input"}, "papers": {"name"}, "claims": {"ids", "quick", "keep"},
-          "data": {"data", "name", "root", "mirror", "connections", "quiet"}}
+          "data": {"data", "name", "root", "mirror", "connections", "quiet", "split", "out", "images"}}
 
 
 def options_of(parser):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
+from ..data.sample import IGNORE
 from .boxes import class_color, overlay_masks
 from .fonts import draw_text, legible, text_size
 from .images import PALETTE, text_color, to_rgb
@@ -35,6 +36,22 @@ def enlarged(rgb: np.ndarray, scale: int) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(rgb.repeat(scale, axis=0).repeat(scale, axis=1)))
 
 
+def label_colors(class_names: Sequence[str]) -> tuple[np.ndarray, bool]:
+    """Return the colors of the classes, uint8 (K, 3), and whether the first one is not tinted."""
+    K = len(class_names)
+    bare = K <= 2 or class_names[0].lower() in BACKGROUND
+    return PALETTE[1 + np.arange(-1, K - 1) % (len(PALETTE) - 1)] if bare else class_colors(class_names), bare
+
+
+def tint_labels(image: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> np.ndarray:
+    """Return an image (C, H, W) with its classes (H, W) tinted, void nearly white: uint8 (H, W, 3)."""
+    colors, bare = label_colors(class_names)
+    rgb, void = to_rgb(image).astype(np.float32), labels == IGNORE
+    tinted = 0.55 * rgb + 0.45 * colors[np.where(void, 0, labels)]
+    rgb = np.where((labels >= bare)[..., None], tinted, rgb)
+    return np.where(void[..., None], 0.3 * rgb + 0.7 * 255, rgb).astype(np.uint8)
+
+
 def render_segmentation(image: np.ndarray, labels: np.ndarray, class_names: Sequence[str],
                         scale: int = 1) -> np.ndarray:
     """Render an image (C, H, W) with its classes (H, W) tinted, enlarged ``scale`` times, over a legend.
@@ -42,12 +59,8 @@ def render_segmentation(image: np.ndarray, labels: np.ndarray, class_names: Sequ
     Returns uint8 (H', W', 3). The legend lists the classes that occur by falling share of the pixels. A class 0 named
     background, or similar, and the first of two classes are not tinted.
     """
-    K = len(class_names)
-    bare = K <= 2 or class_names[0].lower() in BACKGROUND
-    colors = PALETTE[1 + np.arange(-1, K - 1) % (len(PALETTE) - 1)] if bare else class_colors(class_names)
-    rgb = to_rgb(image).astype(np.float32)
-    rgb = np.where((labels >= bare)[..., None], 0.55 * rgb + 0.45 * colors[labels], rgb).astype(np.uint8)
-    picture = enlarged(rgb, scale)
+    K, (colors, bare) = len(class_names), label_colors(class_names)
+    picture = enlarged(tint_labels(image, labels, class_names), scale)
     size, names = letter_size(picture), legible(class_names)
     width, gap = max(picture.width, MIN_LEGEND_WIDTH), size // 2
     shares = np.bincount(labels.ravel(), minlength=K) / labels.size
