@@ -73,7 +73,7 @@ def statistics(dataset: Any, most: int = MOST_IMAGES) -> Statistics:
         sizes.append(sample.image.shape[1:])
         values.append(value_histogram(sample.image))
         labels = sample.labels if isinstance(sample, DetectionSample) else np.atleast_1d(sample.label).ravel()
-        void += np.count_nonzero(labels == IGNORE) if isinstance(sample, Sample) else 0
+        void += int(np.count_nonzero(labels == IGNORE)) if isinstance(sample, Sample) else 0
         here = np.bincount(labels[labels < dataset.num_classes], minlength=dataset.num_classes)
         counts += here
         containing += here > 0

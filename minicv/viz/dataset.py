@@ -35,7 +35,8 @@ def draw_dataset(samples: Sequence[Any], numbers: Statistics, class_names: Seque
     below = max(3.0, 0.22 * shown + 1.1)
     figure = Figure(figsize=(WIDTH, above + below + 0.4), layout="constrained")
     figure.suptitle(title, fontsize=12)
-    top, bottom = np.ravel(figure.subfigures(2, 1, height_ratios=(above, below)))
+    parts: Any = figure.subfigures(2, 1, height_ratios=(above, below))
+    top, bottom = parts
     axes = top.subplots(rows, columns, squeeze=False).ravel()
     for ax in axes[len(samples):]:
         ax.set_axis_off()

@@ -238,6 +238,7 @@ def test_alternating_training(run, fails, few_images, monkeypatch, tmp_path):
         "--alternating makes its own proposals; leave out --proposals")
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
 def test_predict_writes_results_that_pycocotools_loads(run, checkpoint, tmp_path):
     image = ShapeBoxes(1, (40, 60))[0].image
     write_png(tmp_path / "a.png", image)
