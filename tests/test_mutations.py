@@ -100,12 +100,14 @@ def test_there_are_enough():
     assert sum(m.file.startswith("fast/") for m in MUTATIONS) >= 50
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family, file", sorted({(m.family, m.file) for m in MUTATIONS}))
 def test_without_a_mutation_nothing_is_noticed(family, file):
     with Mutant(Mutation("none", family, file, "import", "import")) as cases:
         assert noticed(cases, "plain") == noticed(cases, "fast") == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
 def test_the_mutation_is_noticed_on_its_storey(mutation):
     with Mutant(mutation) as cases:

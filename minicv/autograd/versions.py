@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import Array
+from ..backend import Array, parallel_chunks
 
 SMALL = 1 << 12  # bytes: smaller arrays are hashed whole
 WIDTH = 509  # words per line, a prime: a shift within an array is seldom one by whole lines
@@ -38,8 +38,8 @@ def fingerprint(array: np.ndarray, whole: bool = True) -> int:
     if not whole:
         return hash(words[::words.size // SAMPLE].tobytes())
     lines = words.size // WIDTH
-    sums = words[:WIDTH * lines].reshape(lines, WIDTH).sum(axis=0)
-    return hash(sums.tobytes() + flat[8 * WIDTH * lines:].tobytes())
+    sums = parallel_chunks(lambda part: part.sum(axis=0), words[:WIDTH * lines].reshape(lines, WIDTH))
+    return hash(b"".join(map(bytes, sums)) + flat[8 * WIDTH * lines:].tobytes())
 
 
 Mark = tuple[np.ndarray, int, bool]

@@ -11,6 +11,7 @@ blas.choose_kernel()  # before NumPy is imported
 from .arithmetic import (  # noqa: E402
     accurate_sum,
     add_at,
+    all_finite,
     apply_mask,
     apply_weights,
     as_strided,
@@ -37,8 +38,8 @@ from .devices import (  # noqa: E402
 from .workers import cores, num_threads, parallel_chunks, parallel_map  # noqa: E402
 
 __all__ = [
-    "accurate_sum", "add_at", "apply_mask", "apply_weights", "Array", "as_strided", "cores", "current_device",
-    "device_of", "is_array", "matmul", "num_threads", "parallel_chunks", "parallel_map", "parallel_matmul",
-    "register_device", "rng", "seed", "seeded", "sum_rows", "to_device", "to_numpy", "use", "without_overflow",
-    "xp", "xp_of",
+    "accurate_sum", "add_at", "all_finite", "apply_mask", "apply_weights", "Array", "as_strided", "cores",
+    "current_device", "device_of", "is_array", "matmul", "num_threads", "parallel_chunks", "parallel_map",
+    "parallel_matmul", "register_device", "rng", "seed", "seeded", "sum_rows", "to_device", "to_numpy", "use",
+    "without_overflow", "xp", "xp_of",
 ]

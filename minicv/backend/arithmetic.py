@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from .devices import Array, xp_of
-from .workers import parallel_map
+from .workers import parallel_chunks, parallel_map
 
 SUM_PIECE = 1024  # so many numbers are added one after the other: the error is at most 1e-6
 PRODUCT_PIECE = 512  # so many products
@@ -97,9 +97,14 @@ def without_overflow(f: Callable[[Array], Array], x: Array) -> Array:
     For NumPy arrays only: a GPU would have to wait for the check.
     """
     y = f(x)
-    if type(x) is np.ndarray and x.dtype == np.float32 and not np.isfinite(y).all():
+    if type(x) is np.ndarray and x.dtype == np.float32 and not all_finite(y):
         y = f(x.astype(np.float64)).astype(x.dtype)
     return y
+
+
+def all_finite(x: np.ndarray) -> bool:
+    """Whether no number of x is infinite or NaN."""
+    return all(parallel_chunks(lambda part: np.isfinite(part).all(), x))
 
 
 def accurate_sum(x: Array, axes: tuple[int, ...], keepdims: bool = False) -> Array:

@@ -116,7 +116,7 @@ def parallel_chunks(work: Callable[..., Any], *arrays: Array) -> list[Any]:
     parts of an output array. A small array, or one that is not NumPy's, is a single part.
     """
     first = arrays[0]
-    if type(first) is not np.ndarray or first.nbytes < 1 << 18:
+    if type(first) is not np.ndarray or first.nbytes < 1 << 20:  # calling a thread takes as long as 256 KB
         return [work(*arrays)]
     axis = max(range(first.ndim), key=lambda i: (first.shape[i] > 1) * abs(first.strides[i]))
     n = first.shape[axis]

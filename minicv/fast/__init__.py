@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from ..autograd import Function
-from ..ops.activation import Sigmoid
+from ..ops.activation import ReLU, Sigmoid
 from ..ops.adaptive_pool import AdaptiveAvgPool2d, AdaptiveMaxPool2d
 from ..ops.avg_pool import AvgPool2d
 from ..ops.conv import Conv2d, ConvTranspose2d
@@ -17,8 +17,8 @@ from ..ops.norm import BatchNorm, LocalResponseNorm
 from ..ops.roi import RoIAlign, RoIPool
 from ..ops.softmax import LogSoftmax, Softmax
 from ..ops.unpool import UnpoolBedOfNails, UnpoolNearest
-from .activation import FastSigmoid
 from .convolution import FastConv2d, FastConvTranspose2d
+from .elementwise import FastReLU, FastSigmoid
 from .losses import FastCrossEntropy
 from .normalization import FastBatchNorm, FastLocalResponseNorm
 from .pooling import FastAdaptiveAvgPool2d, FastAdaptiveMaxPool2d, FastAvgPool2d, FastMaxPool2d
@@ -45,5 +45,6 @@ FAST: dict[type[Function], type[Function]] = {
     Softmax: FastSoftmax,
     LogSoftmax: FastLogSoftmax,
     CrossEntropy: FastCrossEntropy,
+    ReLU: FastReLU,
     Sigmoid: FastSigmoid,
 }

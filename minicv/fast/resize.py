@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..backend import Array, apply_weights, device_of, parallel_map, to_device, xp_of
+from ..backend import Array, all_finite, apply_weights, device_of, parallel_map, to_device, xp_of
 from ..ops.interpolate import Interpolate, Nearest, hat_weights
 from .layout import nhwc_view
 
@@ -41,18 +41,17 @@ def banded_product(matrix: np.ndarray, x: Array) -> Array:
     size = 8 if O >= I else 4
     y = np.empty((M, O, K), x.dtype)
 
-    def work(task):
+    def work(task):  # 0 times infinity is NaN: see ``resample``
         some, rows, columns, block = task
-        with np.errstate(invalid="ignore"):  # 0 times infinity: see ``resample``
-            np.matmul(block, x[some, columns], out=y[some, rows])
+        np.matmul(block, x[some, columns], out=y[some, rows])
 
-    tasks = []
+    tasks, parts = [], split_range(M, x, PARTS)
     for start in range(0, O, size):
         rows = slice(start, min(start + size, O))
-        used = np.flatnonzero(matrix[rows].any(axis=0))
+        used = matrix[rows].any(axis=0).nonzero()[0]
         columns = slice(used[0], used[-1] + 1) if len(used) else slice(0, 1)
         block = np.ascontiguousarray(matrix[rows, columns], x.dtype)
-        tasks += [(some, rows, columns, block) for some in split_range(M, x, PARTS)]
+        tasks += [(some, rows, columns, block) for some in parts]
     parallel_map(work, tasks)
     return y
 
@@ -86,7 +85,7 @@ def resample(rows: np.ndarray, x: Array, columns: np.ndarray) -> Array:
 
     if type(x) is np.ndarray:  # infinity and NaN show in either; checking the smaller is faster
         y = both(banded_product)
-        if np.isfinite(min(x, y, key=np.size)).all():
+        if all_finite(min(x, y, key=np.size)):
             return y.transpose(0, 3, 1, 2)
     return both(sparse_product).transpose(0, 3, 1, 2)
 

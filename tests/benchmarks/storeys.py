@@ -74,6 +74,7 @@ CASES: dict[str, list[tuple[str, Callable[..., Tensor], list[np.ndarray]]]] = {
     "Softmax": [("11 classes", lambda x: F.softmax(x, 1), [SCORES])],
     "LogSoftmax": [("11 classes", lambda x: F.log_softmax(x, 1), [SCORES])],
     "CrossEntropy": [("11 classes", lambda x: F.cross_entropy(x, LABELS), [SCORES])],
+    "ReLU": [("", F.relu, [X])],
     "Sigmoid": [("", F.sigmoid, [X])],
 }
 BOXES = boxes(128)

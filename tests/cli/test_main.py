@@ -16,7 +16,7 @@ from minicv.cli import doctor
 from minicv.cli import main as cli
 from minicv.course import lessons
 from minicv.data import Cells, read_image, read_label, write_png
-from minicv.fast.activation import FastSigmoid
+from minicv.fast.elementwise import FastSigmoid
 from minicv.models.segmentation.unet import UNet
 from minicv.ops.activation import Sigmoid
 from minicv.training import SegmentationConfig, load_checkpoint, save_checkpoint
