@@ -48,7 +48,7 @@ def banded_product(matrix: np.ndarray, x: Array) -> Array:
     tasks, parts = [], split_range(M, x, PARTS)
     for start in range(0, O, size):
         rows = slice(start, min(start + size, O))
-        used = matrix[rows].any(axis=0).nonzero()[0]
+        used = np.flatnonzero(matrix[rows].any(axis=0))
         columns = slice(used[0], used[-1] + 1) if len(used) else slice(0, 1)
         block = np.ascontiguousarray(matrix[rows, columns], x.dtype)
         tasks += [(some, rows, columns, block) for some in parts]

@@ -183,7 +183,7 @@ def roi_align(draw):
 DRAWN = [conv2d, conv_transpose2d, max_pool2d, avg_pool2d, adaptive_max_pool2d, adaptive_avg_pool2d, unpool_nearest,
          unpool_bed_of_nails, max_unpool2d, batch_norm, local_response_norm, softmax, log_softmax, cross_entropy,
          interpolate, roi_pool, roi_align]
-ELEMENTWISE = {"Sigmoid"}  # no arguments to draw: tests/ops has its cases
+ELEMENTWISE = {"ReLU", "Sigmoid"}  # no arguments to draw: tests/ops has their cases
 
 
 def run(op, arrays, options, dtype, device):
