@@ -32,7 +32,8 @@ TRAIN = {
     "start": "with initialize_from", "flip": "objects", "turn": "objects", "alternating": "faster_rcnn",
     "proposals": "proposals"}
 ANSWERS = {**dict.fromkeys(("checkpoint", "data", "split", "json", "out", "images"), "command"), "tile": "pixels",
-           "average": "pixels", "score": "objects", "proposals": "proposals", "comp4": "objects"}
+           "average": "pixels", "scales": "pixels", "flip": "pixels", "score": "objects", "proposals": "proposals",
+           "comp4": "objects"}
 OTHERS = {"lessons": {"names", "quick", "data", "seed"}, "gradcheck": {"ops"}, "doctor": set(),
           "summary": {"model", "preset", "input"}, "papers": {"name"}, "claims": {"ids", "quick", "keep"},
           "data": {"data", "name", "root", "mirror", "connections", "quiet", "split", "out", "images"}}

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from ..files import to_json
-from .options import add_proposals, add_tile_and_average
+from .options import add_label_options, add_proposals
 
 
 def add_parsers(commands: Any) -> None:
@@ -16,7 +16,7 @@ def add_parsers(commands: Any) -> None:
     add.add_argument("--data", required=True, metavar="NAME[:PATH]",
                      help="the data set, such as cells, isbi2012:PATH or bccd:PATH")
     add.add_argument("--split", default="test", help="the part of the data set to measure on (default: test)")
-    add_tile_and_average(add)
+    add_label_options(add)
     add_proposals(add)
     add.add_argument("--json", action="store_true", help="print one line of JSON instead of a table")
     add.set_defaults(run=run)

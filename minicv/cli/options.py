@@ -37,14 +37,28 @@ def network_name(known: Sequence[str], reasons: dict[str, str] | None = None) ->
     return network
 
 
-def add_tile_and_average(parser: argparse.ArgumentParser) -> None:
-    """Add ``--tile`` and ``--average``, how a network that labels pixels predicts an image."""
+def scales(text: str) -> tuple[float, ...]:
+    """Return the factors of a text such as "0.75,1,1.25"."""
+    try:
+        factors = tuple(map(float, text.split(",")))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text}: must be numbers with commas between them, as in 0.75,1,1.25"
+                                         ) from None
+    return factors
+
+
+def add_label_options(parser: argparse.ArgumentParser) -> None:
+    """Add how a network that labels pixels predicts an image: ``--tile``, ``--average``, ``--scales``, ``--flip``."""
     parser.add_argument("--tile", type=int, metavar="PIXELS",
                         help="predict an image in output tiles of this side, each with the context that the network "
                         "needs around it (default: the whole image, or, if that would take more than half of the free "
                         "memory, tiles that fit)")
     parser.add_argument("--average", action="store_true",
                         help="average the predictions for the 8 rotations and reflections of an image")
+    parser.add_argument("--scales", type=scales, metavar="F,F",
+                        help="average the predictions for an image resized by each of these factors, as in 0.75,1,1.25")
+    parser.add_argument("--flip", action="store_true",
+                        help="average the predictions for an image and its mirror image, at each scale")
 
 
 def add_proposals(parser: argparse._ActionsContainer) -> None:

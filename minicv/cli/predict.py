@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import UserError, blame_user
 from ..files import check_folder, one_line
-from .options import add_proposals, add_tile_and_average
+from .options import add_label_options, add_proposals
 
 
 def add_parsers(commands: Any) -> None:
@@ -23,7 +23,7 @@ def add_parsers(commands: Any) -> None:
         "COCO('images.json').loadRes('results.json').")
     add.add_argument("--checkpoint", required=True, metavar="FILE", help="the trained network")
     add.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder of the results")
-    add_tile_and_average(add)
+    add_label_options(add)
     add.add_argument("--score", type=float,
                      help="lowest score of an object to write (default: 0.5; 0 for SVMs, 0.25 for YOLO)")
     add_proposals(add)

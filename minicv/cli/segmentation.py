@@ -22,7 +22,7 @@ class SegmentationCommands(NetworkCommands):
     task_name = "labels pixels"
     config_class = training.SegmentationConfig
     train_options = ("tile", "elastic", "scale", "jitter", "augment", "weight_map", "class_weights", "two_stage")
-    predict_options = ("tile", "average")
+    predict_options = ("tile", "average", "scales", "flip")
     sample_class = data.Sample
     data_needed = "a class for every pixel, as in cells, street-scenes or camvid:PATH"
     suffixes = ("_labels.png", "_overlay.png")
@@ -58,11 +58,16 @@ class SegmentationCommands(NetworkCommands):
         if getattr(dataset, "membranes", False):
             threshold_data = self.open_dataset(args.data, "train", model.build_args["model"])
         with blame_user():
-            return training.evaluate_segmentation(model, dataset, threshold_data, quiet=args.json, tile=args.tile,
-                                                  average=args.average)
+            return training.evaluate_segmentation(model, dataset, threshold_data, quiet=args.json,
+                                                  **predict_arguments(args))
 
     def result_writer(self, model: Any, info: dict, args: argparse.Namespace) -> ResultWriter:
         return LabelWriter(model, class_names(model, info), args)
+
+
+def predict_arguments(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the arguments of a network's ``predict`` from the options."""
+    return {"tile": args.tile, "average": args.average, "scales": args.scales or (1.0,), "flip": args.flip}
 
 
 class LabelWriter(ResultWriter):
@@ -71,11 +76,11 @@ class LabelWriter(ResultWriter):
     def __init__(self, model: Any, names: list[str], args: argparse.Namespace):
         self.model, self.names, self.args = model, names, args
         self.palette = VOC_COLORS if len(names) <= len(VOC_COLORS) else None  # more classes do not fit 8 bits
-        model.predict([], args.tile)  # refuses a bad tile before the first image
+        model.predict([], **predict_arguments(args))  # refuses bad ones before the first image
 
     def write(self, image: np.ndarray, path: Path, stem: Path) -> str:
         from ..viz import render_segmentation
-        result = self.model.predict([image], self.args.tile, self.args.average)[0]
+        result = self.model.predict([image], **predict_arguments(self.args))[0]
         data.write_png(f"{stem}_labels.png", result.labels, self.palette)
         overlay = render_segmentation(image, result.labels, self.names, display_scale(image))
         data.write_png(f"{stem}_overlay.png", overlay.transpose(2, 0, 1))

@@ -99,7 +99,7 @@ def test_an_unknown_model_is_named(fails, tmp_path):
 
 
 def test_interrupted(run, monkeypatch, checkpoint, image_file, tmp_path):
-    def interrupt(self, images, tile=None, average=False, context=None):
+    def interrupt(self, images, **options):
         raise KeyboardInterrupt
     monkeypatch.setattr(UNet, "predict", interrupt)
     code, _, error = run("predict", "--checkpoint", checkpoint, image_file, "--out", tmp_path)
@@ -115,7 +115,7 @@ def test_a_reader_that_has_enough_is_no_error():
 
 
 def test_not_enough_memory(fails, monkeypatch, checkpoint, image_file, tmp_path):
-    def large(self, images, tile=None, average=False, context=None):
+    def large(self, images, **options):
         np.empty(1 << 50)
     monkeypatch.setattr(UNet, "predict", large)
     message = fails("predict", "--checkpoint", checkpoint, image_file, "--out", tmp_path)
@@ -237,6 +237,23 @@ def test_evaluate(run, few_images, checkpoint):
     assert [name for name, _ in rows] == MEASURES
     for name, value in rows:  # tiles change nothing but the last digits
         assert float(value) == pytest.approx(result[name], abs=2e-3)
+
+
+def test_scales_and_flip(run, fails, few_images, checkpoint, image_file, tmp_path):
+    """evaluate and predict average over them, as the network's own ``predict`` does."""
+    options = ["--scales", "0.5,1", "--flip"]
+    plain, averaged = (json.loads(run("evaluate", "--checkpoint", checkpoint, "--data", "cells", "--json", *some)[1])
+                       for some in ([], options))
+    assert plain["mean_iu"] != averaged["mean_iu"]
+    assert run("predict", "--checkpoint", checkpoint, image_file, "--out", tmp_path / "out", *options)[0] == 0
+    expected = load_checkpoint(checkpoint)[0].predict([read_image(image_file)], scales=(0.5, 1), flip=True)[0].labels
+    np.testing.assert_array_equal(read_label(tmp_path / "out" / f"{image_file.stem}_labels.png"), expected)
+    again = ["evaluate", "--checkpoint", checkpoint, "--data", "cells"]
+    assert fails(*again, "--scales", "1,a") == (
+        "argument --scales: 1,a: must be numbers with commas between them, as in 0.75,1,1.25; see minicv evaluate -h")
+    assert fails(*again, "--scales", "0") == "UNet.predict(scales=(0.0,)): needs factors above 0, at most 8"
+    assert fails(*again, "--average", "--flip") == (
+        "UNet.predict: average has the mirror image among its 8 versions; leave out flip")
 
 
 def test_evaluate_errors(fails, few_images, checkpoint, tmp_path):

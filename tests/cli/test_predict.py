@@ -247,10 +247,10 @@ def test_results_of_the_images_so_far_are_kept(predict, monkeypatch, tmp_path):
 def test_an_image_too_large_for_the_memory_does_not_end_it(unet, predict, monkeypatch, tmp_path):
     real = models.model_class("unet").predict
 
-    def predict_small(self, images, *arguments):
+    def predict_small(self, images, **options):
         if any(image.size > 800 for image in images):
             raise MemoryError("Unable to allocate 8 PiB")
-        return real(self, images, *arguments)
+        return real(self, images, **options)
     monkeypatch.setattr(models.model_class("unet"), "predict", predict_small)
     large, small = save(tmp_path / "large.png", cells(40, 40)), save(tmp_path / "small.png", cells())
     code, lines, errors = predict(unet, large, small)

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,12 +13,14 @@ from ... import nn
 from ...autograd import Tensor, no_grad
 from ...backend import device_of
 from ...backend.memory import free_memory, peak_memory
+from ...data.augment.detection import resize_image
 from ...data.augment.unet import mirror_pad, standardize
 from ..distributed import mean_cross_entropy
 from ..summary import receptive_radius
 
 SHARE = 0.5  # of the free memory that the prediction of one image may take
 PROBE = 512  # side of the input on which the memory of a network is measured
+MAX_SCALE = 8  # of an image, whose memory grows with its square
 SMALLEST = 64  # side of a tile, however little memory is free
 
 
@@ -78,7 +81,8 @@ class SegmentationNetwork(nn.Module):
 
     @no_grad()
     def predict(self, images: list[np.ndarray], tile: int | None = None, average: bool = False,
-                context: int | None = None) -> list[Segmentation]:
+                context: int | None = None, *, scales: Sequence[float] = (1.0,), flip: bool = False
+                ) -> list[Segmentation]:
         """Label every pixel of images (C, H, W) of any size by the overlap-tile strategy (U-Net, Fig. 2).
 
         ``tile``: side of an output tile, the pixels labeled at once, rounded up to a multiple of ``tile_step``. Its
@@ -89,8 +93,11 @@ class SegmentationNetwork(nn.Module):
 
         Gray values are standardized, as in training; U-Net sees the image mirrored beyond its borders.
         ``average``: the mean probability over the image turned by right angles and mirrored, 8 versions (U-Net, sec. 4,
-        averages over 7 rotated ones). ``context``: fewer pixels around a tile, for speed; the labels then differ at
-        the borders of tiles. Raises ``ValueError`` for numbers that do not work and for arrays of another shape.
+        averages over 7 rotated ones). ``scales``, ``flip``: the mean probability over the image resized by each of
+        these factors and, with ``flip``, over each of them and its mirror image (DeepLabv3, sec. 4.2, with the scales
+        0.5, 0.75, ... 1.75; PSPNet, sec. 5.2, "MS"). ``context``: fewer pixels around a tile, for speed; the labels
+        then differ at the borders of tiles. Raises ``ValueError`` for numbers that do not work and for arrays of
+        another shape.
         """
         name = type(self).__name__
         if tile is not None and tile < 1:
@@ -98,25 +105,31 @@ class SegmentationNetwork(nn.Module):
         if context is not None and (context < 0 or tile is None or not self.pads()):
             raise ValueError(f"{name}.predict(tile={tile}, context={context}): context is 0 or more pixels around a "
                              "given tile, for a network whose output has the size of its input")
+        if not scales or not all(0 < scale <= MAX_SCALE for scale in scales):
+            raise ValueError(f"{name}.predict(scales={tuple(scales)}): needs factors above 0, at most {MAX_SCALE}")
+        if average and flip:
+            raise ValueError(f"{name}.predict: average has the mirror image among its 8 versions; leave out flip")
         for image in images:
             if image.ndim != 3 or image.shape[0] != self.in_channels or image.size == 0:
                 raise ValueError(f"{name}.predict: an image must be ({self.in_channels}, H, W) and not empty, got "
                                  f"{image.shape}")
         with nn.evaluating(self):
-            return [self._predict_one(image, tile, average, context) for image in images]
+            turns = [(quarters, step) for quarters in range(4 if average else 1)
+                     for step in ((1, -1) if average or flip else (1,))]
+            return [self._predict_one(image, tile, context, turns, scales) for image in images]
 
-    def _predict_one(self, image: np.ndarray, tile: int | None, average: bool, context: int | None) -> Segmentation:
-        if tile is None:
-            tile, context = self._fitting_tile(image.shape[1:])
-        if not average:
-            probabilities = self._probabilities(image, tile, context)
-            return Segmentation(probabilities.argmax(axis=0), probabilities)
-        total = np.zeros((self.num_classes, *image.shape[1:]), np.float32)
-        for turns in range(4):
-            for step in (1, -1):  # -1: mirrored
-                turned = self._probabilities(np.rot90(image, turns, (1, 2))[:, :, ::step], tile, context)
-                total += np.rot90(turned[:, :, ::step], -turns, (1, 2))
-        return Segmentation(total.argmax(axis=0), total / 8)
+    def _predict_one(self, image: np.ndarray, tile: int | None, context: int | None, turns: Sequence[tuple[int, int]],
+                     scales: Sequence[float]) -> Segmentation:
+        """Average the probabilities over the image at each of ``scales``, turned in each way of ``turns``."""
+        size, total = image.shape[1:], np.zeros((self.num_classes, *image.shape[1:]), np.float32)
+        for scale in scales:
+            scaled = resize_image(image, (max(1, round(scale * size[0])), max(1, round(scale * size[1]))))
+            fitting = (tile, context) if tile is not None else self._fitting_tile(scaled.shape[1:])
+            for quarters, step in turns:  # -1: mirrored
+                turned = self._probabilities(np.rot90(scaled, quarters, (1, 2))[:, :, ::step], *fitting)
+                total += resize_image(np.rot90(turned[:, :, ::step], -quarters, (1, 2)), size)
+        probabilities = total / (len(scales) * len(turns))  # DeepLabv3, sec. 4.2: the average probability
+        return Segmentation(probabilities.argmax(axis=0), probabilities)
 
     def _probabilities(self, image: np.ndarray, tile: int | None, context: int | None) -> np.ndarray:
         """Return the probability of each class at each pixel, float32 (K, H, W)."""
