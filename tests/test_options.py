@@ -31,9 +31,9 @@ TRAIN = {
     "tile": "pixels", "augment": "pixels", "weight_map": "instances", "class_weights": "pixels", "two_stage": "pixels",
     "start": "with initialize_from", "flip": "objects", "turn": "objects", "alternating": "faster_rcnn",
     "proposals": "proposals"}
-ANSWERS = {**dict.fromkeys(("checkpoint", "data", "split", "json", "out", "images"), "command"), "tile": "pixels",
-           "average": "pixels", "scales": "pixels", "flip": "pixels", "score": "objects", "proposals": "proposals",
-           "comp4": "objects"}
+ANSWERS = {**dict.fromkeys(("checkpoint", "data", "split", "json", "report", "out", "images"), "command"),
+           "tile": "pixels", "average": "pixels", "scales": "pixels", "flip": "pixels", "score": "objects",
+           "proposals": "proposals", "comp4": "objects"}
 OTHERS = {"lessons": {"names", "quick", "data", "seed"}, "gradcheck": {"ops"}, "doctor": set(),
           "summary": {"model", "preset", "input"}, "papers": {"name"}, "claims": {"ids", "quick", "keep"},
           "data": {"data", "name", "root", "mirror", "connections", "quiet", "split", "out", "images"}}

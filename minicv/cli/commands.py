@@ -30,6 +30,20 @@ class ResultWriter(abc.ABC):
         """Write the files that describe the results of all images; return them."""
 
 
+class Evaluation(abc.ABC):
+    """What evaluate measured, as text and as a page. ``analysis`` has ``measures()`` and, for JSON, ``document()``."""
+
+    analysis: Any
+
+    @abc.abstractmethod
+    def lines(self) -> list[str]:
+        """Return the measures, and a table of the classes, as lines of text."""
+
+    @abc.abstractmethod
+    def write_report(self, folder: Path, title: str) -> None:
+        """Write the page and what belongs to it."""
+
+
 class NetworkCommands(abc.ABC):
     """Train, evaluate and predict with the networks of one task.
 
@@ -153,8 +167,8 @@ class NetworkCommands(abc.ABC):
         return False
 
     @abc.abstractmethod
-    def evaluate(self, model: Any, info: dict, args: argparse.Namespace) -> dict[str, float]:
-        """Return the field's measures on a split of a data set; NaN where there is nothing to measure."""
+    def evaluate(self, model: Any, info: dict, args: argparse.Namespace) -> Evaluation:
+        """Measure a network on a split of a data set."""
 
     @abc.abstractmethod
     def result_writer(self, model: Any, info: dict, args: argparse.Namespace) -> ResultWriter:

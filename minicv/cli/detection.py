@@ -11,8 +11,11 @@ import numpy as np
 from .. import data, training
 from ..data.results import Results
 from ..errors import UserError, blame_user
+from ..files import atomic_write
+from ..metrics.detection_analysis import COLUMNS, DetectionAnalysis
 from ..models.detection.faster_rcnn import FasterRCNN
-from .commands import NetworkCommands, ResultWriter, class_names, display_scale
+from .commands import Evaluation, NetworkCommands, ResultWriter, class_names, display_scale
+from .tables import PRINT, class_table, measure_lines
 
 
 class DetectionCommands(NetworkCommands):
@@ -49,14 +52,44 @@ class DetectionCommands(NetworkCommands):
     def finish_training(self, model: Any, task: Any, quiet: bool) -> bool:
         return training.finish_training(model, task.dataset, task.proposer, quiet)
 
-    def evaluate(self, model: Any, info: dict, args: argparse.Namespace) -> dict[str, float]:
+    def evaluate(self, model: Any, info: dict, args: argparse.Namespace) -> Evaluation:
         proposer = proposals_for(model, args.proposals, Path(args.checkpoint).parent)
         images = self.open_matching_dataset(model, info, args)
+        analysis = DetectionAnalysis(images.class_names, model.display_score if args.score is None else args.score)
+        results = None if args.report is None else Results(images.class_names)
         with blame_user():
-            return training.evaluate_detector(model, images, quiet=args.json, proposer=proposer)
+            for sample, found in training.detections(model, images, quiet=args.json == PRINT, proposer=proposer):
+                analysis.update(found, sample)
+                if results is not None:
+                    results.add(sample.name, sample.image.shape[1:], found, sample)
+        return BoxEvaluation(analysis, images, results)
 
     def result_writer(self, model: Any, info: dict, args: argparse.Namespace) -> ResultWriter:
         return DetectionWriter(model, class_names(model, info), args)
+
+
+class BoxEvaluation(Evaluation):
+    """What evaluate measured of a network that finds objects; ``results`` are None without a report."""
+
+    def __init__(self, analysis: DetectionAnalysis, dataset: Any, results: Results | None):
+        self.analysis, self.dataset, self.results = analysis, dataset, results
+
+    def lines(self) -> list[str]:
+        analysis, (_, costs) = self.analysis, self.analysis.costs.costs()
+        measures = {name: value for name, value in analysis.measures().items() if not name.startswith("AP@0.5 ")}
+        columns = {name: name for name in ("objects", "AP@0.5", *COLUMNS)}
+        kinds = [f"{name:<22} {count:>8,}  {costs[name]:.4f}" for name, count in analysis.error_counts.items()]
+        return [*measure_lines(measures), "", *class_table(analysis.class_rows(), columns), "",
+                f"errors at score {analysis.score:<5g}     count  AP50 lost", f"{'(right)':<22} {analysis.right:>8,}",
+                *kinds]
+
+    def write_report(self, folder: Path, title: str) -> None:
+        from ..viz.report import detection_page
+        assert self.results is not None  # collected with --report
+        self.results.write_coco(folder / "results.json", folder / "ground_truth.json")
+        with atomic_write(folder / "index.html") as temporary:
+            temporary.write_text(detection_page(self.analysis, self.dataset, title), encoding="utf-8")
+        print(folder / "index.html")
 
 
 class DetectionWriter(ResultWriter):

@@ -1,24 +1,36 @@
-"""``minicv evaluate``: the field's measures of a checkpoint on a data set."""
+"""``minicv evaluate``: the field's measures of a checkpoint on a data set, as text, JSON and a page with pictures."""
 from __future__ import annotations
 
 import argparse
-import math
+from pathlib import Path
 from typing import Any
 
-from ..files import to_json
+from ..errors import UserError
+from ..files import atomic_write, check_folder, to_json
 from .options import add_label_options, add_proposals
+from .tables import PRINT
 
 
 def add_parsers(commands: Any) -> None:
     """Add the command to the subparsers of ``minicv``."""
-    add = commands.add_parser("evaluate", help="measure a checkpoint on the test images of a data set")
+    add = commands.add_parser(
+        "evaluate", help="measure a checkpoint on the test images of a data set",
+        description="Prints the field's measures and a table of the classes. For networks that label pixels, these are "
+        "the four of FCN and the boundary F-score; for networks that find objects, average precision by the rules of "
+        "PASCAL VOC and of COCO, average recall, and the kinds of errors of TIDE.")
     add.add_argument("--checkpoint", required=True, metavar="FILE", help="the trained network")
     add.add_argument("--data", required=True, metavar="NAME[:PATH]",
                      help="the data set, such as cells, isbi2012:PATH or bccd:PATH")
     add.add_argument("--split", default="test", help="the part of the data set to measure on (default: test)")
     add_label_options(add)
+    add.add_argument("--score", type=float, help="lowest score of a detection in the confusion matrix and among the "
+                     "errors; average precision counts all (default: 0.5; 0 for SVMs, 0.25 for YOLO)")
     add_proposals(add)
-    add.add_argument("--json", action="store_true", help="print one line of JSON instead of a table")
+    add.add_argument("--json", nargs="?", const=PRINT, metavar="FILE", help="print the measures as one line of JSON "
+                     "instead of a table; with FILE, write them there, with all that --report shows")
+    add.add_argument("--report", type=Path, metavar="DIR", help="write DIR/index.html, one page with tables, curves, "
+                     "confusions and the worst images; for networks that find objects, also results.json and "
+                     "ground_truth.json, which pycocotools loads")
     add.set_defaults(run=run)
 
 
@@ -27,10 +39,20 @@ def run(args: argparse.Namespace) -> int:
     from .networks import load_network
     model, info, commands = load_network(args.checkpoint)
     commands.check_predict_options(model.build_args["model"], args)
-    result = commands.evaluate(model, info, args)
-    if args.json:
-        print(to_json(result))
+    if args.report is not None:
+        check_folder(args.report, "--report")
+    if args.json not in (None, PRINT) and not Path(args.json).parent.is_dir():
+        raise UserError(f"--json {args.json}: the folder {Path(args.json).parent} does not exist")
+    evaluation = commands.evaluate(model, info, args)
+    if args.json == PRINT:
+        print(to_json(evaluation.analysis.measures()))
     else:
-        for name, value in result.items():
-            print(f"{name:<22} " + ("nothing to measure" if math.isnan(value) else f"{value:.6f}"))
+        print("\n".join(evaluation.lines()))
+    if args.json not in (None, PRINT):
+        with atomic_write(args.json) as temporary:
+            temporary.write_text(to_json(evaluation.analysis.document()))
+    if args.report is not None:
+        args.report.mkdir(parents=True, exist_ok=True)
+        evaluation.write_report(args.report, f"{Path(args.checkpoint).parent.resolve().name}: "
+                                f"{model.build_args['model']} on {args.data}, {args.split}")
     return 0

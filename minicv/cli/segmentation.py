@@ -11,7 +11,10 @@ import numpy as np
 from .. import data, training
 from ..data.readers.voc_segmentation import palette
 from ..errors import UserError, blame_user
-from .commands import NetworkCommands, ResultWriter, class_names, display_scale
+from ..files import atomic_write
+from ..metrics.segmentation_analysis import SegmentationAnalysis
+from .commands import Evaluation, NetworkCommands, ResultWriter, class_names, display_scale
+from .tables import PRINT, class_table, measure_lines
 
 VOC_COLORS = palette()
 
@@ -52,17 +55,36 @@ class SegmentationCommands(NetworkCommands):
                     "have an upright direction: --scale and --jitter change them" if upright else
                     "have no upright direction: --elastic deforms them"))
 
-    def evaluate(self, model: Any, info: dict, args: argparse.Namespace) -> dict[str, float]:
+    def evaluate(self, model: Any, info: dict, args: argparse.Namespace) -> Evaluation:
         dataset = self.open_matching_dataset(model, info, args)
         threshold_data = None
         if getattr(dataset, "membranes", False):
             threshold_data = self.open_dataset(args.data, "train", model.build_args["model"])
         with blame_user():
-            return training.evaluate_segmentation(model, dataset, threshold_data, quiet=args.json,
-                                                  **predict_arguments(args))
+            analysis = training.analyze_segmentation(model, dataset, threshold_data, quiet=args.json == PRINT,
+                                                     **predict_arguments(args))
+        return LabelEvaluation(analysis, dataset)
 
     def result_writer(self, model: Any, info: dict, args: argparse.Namespace) -> ResultWriter:
         return LabelWriter(model, class_names(model, info), args)
+
+
+class LabelEvaluation(Evaluation):
+    """What evaluate measured of a network that labels pixels."""
+
+    def __init__(self, analysis: SegmentationAnalysis, dataset: Any):
+        self.analysis, self.dataset = analysis, dataset
+
+    def lines(self) -> list[str]:
+        measures = {name: value for name, value in self.analysis.measures().items() if not name.startswith("iu ")}
+        columns = {name: name for name in ("pixels", "predicted", "accuracy", "IU")}
+        return [*measure_lines(measures), "", *class_table(self.analysis.class_rows(), columns)]
+
+    def write_report(self, folder: Path, title: str) -> None:
+        from ..viz.report import segmentation_page
+        with atomic_write(folder / "index.html") as temporary:
+            temporary.write_text(segmentation_page(self.analysis, self.dataset, title), encoding="utf-8")
+        print(folder / "index.html")
 
 
 def predict_arguments(args: argparse.Namespace) -> dict[str, Any]:

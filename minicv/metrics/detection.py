@@ -166,9 +166,11 @@ class CocoEvaluator:
         self.areas = dict(areas)
         self._images: list[list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = [[] for _ in range(num_classes)]
         self._objects = np.zeros((num_classes, len(areas)), np.int64)
+        self._known: dict[tuple[int, str, int], tuple[np.ndarray, np.ndarray]] = {}  # curves, until the next update
 
     def update(self, found: Detections, truth: DetectionSample) -> None:
         """Add the detections in an image, and its truth; with ``masks``, both need masks."""
+        self._known.clear()
         check_labels("CocoEvaluator.update", self.num_classes, found.labels, truth.labels)
         for name, side in (("found", found), ("truth", truth)):
             if self.masks and side.masks is None:
@@ -184,6 +186,11 @@ class CocoEvaluator:
             self._images[k].append((mine.scores, matched, left_out))
             self._objects[k] += np.count_nonzero(~ignored, axis=1)
 
+    @property
+    def objects(self) -> np.ndarray:
+        """How many objects of each class count, (K,)."""
+        return self._objects[:, 0]
+
     def precision(self, k: int, area: str = "all", max_detections: int | None = None) -> np.ndarray | None:
         """Precision at the 101 recalls for each IoU threshold, (T, 101); None for a class without objects."""
         curves = self._curves(k, area, max_detections)
@@ -192,9 +199,14 @@ class CocoEvaluator:
     def _curves(self, k: int, area: str, max_detections: int | None) -> tuple[np.ndarray, np.ndarray] | None:
         """Precision (T, 101) and the final recall (T,); None for a class without objects."""
         a, most = list(self.areas).index(area), max_detections or self.max_detections[-1]
-        objects, T = self._objects[k, a], len(IOU_THRESHOLDS)
-        if not objects:
+        if not self._objects[k, a]:
             return None
+        if (k, area, most) not in self._known:
+            self._known[k, area, most] = self._accumulate(k, a, most)
+        return self._known[k, area, most]
+
+    def _accumulate(self, k: int, a: int, most: int) -> tuple[np.ndarray, np.ndarray]:
+        objects, T = self._objects[k, a], len(IOU_THRESHOLDS)
         scores = np.concatenate([s[:most] for s, _, _ in self._images[k]])
         order = descending_order(scores)
         matched, left_out = (np.concatenate([p[which][a, :, :most] for p in self._images[k]], axis=1)[:, order]

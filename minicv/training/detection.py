@@ -16,8 +16,9 @@ from ..autograd import Tensor
 from ..data import DataError
 from ..data.augment.detection import DetectionAugment
 from ..data.sample import DetectionSample
+from ..detection import Detections
 from ..files import atomic_write
-from ..metrics import CocoEvaluator, VOCEvaluator
+from ..metrics.detection_analysis import DetectionAnalysis
 from ..models.detection.base import Detector, Proposer, Target
 from .config import TrainConfig
 from .loop import Losses, Training, shuffled
@@ -148,33 +149,21 @@ def read_proposals(path: Path) -> np.ndarray:
     return boxes
 
 
-def evaluate_detector(model: Detector, dataset: Any, *, quiet: bool = True, proposer: Proposer | None = None,
-                      batch: int = 1) -> dict[str, float]:
-    """Measure average precision over a whole data set.
-
-    "mAP@0.5" and "AP@0.5 CLASS" by PASCAL VOC's rules, "COCO AP", "COCO AP50" and "COCO AP75" by COCO's, and, if both
-    the network and the data set have masks, "mask AP", "mask AP50" and "mask AP75". NaN where no object counts.
-    """
-    voc, coco = VOCEvaluator(dataset.num_classes), CocoEvaluator(dataset.num_classes)
-    masks = CocoEvaluator(dataset.num_classes, masks=True)
-    with_masks = False
-    bar = tqdm(total=len(dataset), disable=True if quiet else None, unit="image", leave=False)
-    with bar:
+def detections(model: Detector, dataset: Any, *, quiet: bool = True, proposer: Proposer | None = None,
+               batch: int = 1) -> Iterator[tuple[DetectionSample, Detections]]:
+    """Yield (sample, detections) for every image of a data set, with a progress bar unless ``quiet``."""
+    with tqdm(total=len(dataset), disable=True if quiet else None, unit="image", leave=False) as bar:
         for i in range(0, len(dataset), batch):
             samples = [dataset[j] for j in range(i, min(i + batch, len(dataset)))]
             proposals = None if proposer is None else [proposer(sample.image) for sample in samples]
-            predicted = model.predict([s.image for s in samples], proposals, batch)
-            for found, sample in zip(predicted, samples, strict=True):
-                voc.update(found, sample)
-                coco.update(found, sample)
-                if found.masks is not None and sample.masks is not None:
-                    masks.update(found, sample)
-                    with_masks = True
+            for sample, found in zip(samples, model.predict([s.image for s in samples], proposals, batch), strict=True):
+                yield sample, found
                 bar.update()
-    aps = voc.ap  # NaN for a class without objects
-    result = {"mAP@0.5": np.nan if np.isnan(aps).all() else voc.mean_ap}
-    result |= {f"AP@0.5 {name}": float(ap) for name, ap in zip(dataset.class_names, aps, strict=True)}
-    for prefix, evaluator in (("COCO", coco), ("mask", masks))[:1 + with_masks]:
-        summary = evaluator.summary()
-        result |= {f"{prefix} {name}": summary[name] for name in ("AP", "AP50", "AP75")}
-    return result
+
+
+def evaluate_detector(model: Detector, dataset: Any, **options: Any) -> dict[str, float]:
+    """Return the measures of ``DetectionAnalysis`` over a whole data set; ``options`` are those of ``detections``."""
+    analysis = DetectionAnalysis(dataset.class_names)
+    for sample, found in detections(model, dataset, **options):
+        analysis.update(found, sample)
+    return analysis.measures()

@@ -4,12 +4,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
-from ..data import IGNORE
-from ..metrics import BoundaryFScore, ConfusionMatrix, best_threshold, pixel_error, rand_f_score_at, warping_error
+from ..metrics import best_threshold, pixel_error, rand_f_score_at, warping_error
 from ..metrics.checks import mean_without_nan
+from ..metrics.segmentation_analysis import SegmentationAnalysis
 
 
 def predictions(model: Any, dataset: Any, *, quiet: bool, **options: Any) -> Iterator[tuple[Any, Any]]:
@@ -22,36 +21,33 @@ def predictions(model: Any, dataset: Any, *, quiet: bool, **options: Any) -> Ite
         yield sample, model.predict([sample.image], **options)[0]
 
 
-def evaluate_segmentation(model: Any, dataset: Any, threshold_data: Any = None, *, quiet: bool = True,
-                          **options: Any) -> dict[str, float]:
-    """Return pixel accuracy, mean accuracy, mean IU and frequency-weighted IU (FCN, sec. 5) over a data set, without
-    void, the boundary F-score, and each class's IU.
+def analyze_segmentation(model: Any, dataset: Any, threshold_data: Any = None, *, quiet: bool = True,
+                         **options: Any) -> SegmentationAnalysis:
+    """Return the analysis of a network's labels for all images of a data set.
 
-    With ``threshold_data``, the classes are 0, membrane or gap, and 1, cell, and the ISBI 2012 measures replace the
-    classes' IU. They are means over the images: the pixel error at threshold 0.5, and the Rand F-score and warping
-    error at the threshold with the best mean Rand F-score on ``threshold_data``. A number is NaN where there is nothing
-    to measure.
+    With ``threshold_data``, the classes are 0, membrane or gap, and 1, cell, and the analysis has the ISBI 2012
+    measures. They are means over the images: the pixel error at threshold 0.5, and the Rand F-score and warping error
+    at the threshold with the best mean Rand F-score on ``threshold_data``. ``options`` are those of ``model.predict``.
     """
-    matrix, cells, membranes = ConfusionMatrix(dataset.num_classes, IGNORE), [], threshold_data is not None
-    counted = False
-    borders = BoundaryFScore(dataset.num_classes)
+    analysis, cells, membranes = SegmentationAnalysis(dataset.class_names), [], threshold_data is not None
     for sample, result in predictions(model, dataset, quiet=quiet, **options):
-        counted |= bool((sample.label != IGNORE).any())
-        matrix.update(result.labels, sample.label)
-        borders.update(result.labels, sample.label)
+        analysis.update(result.labels, sample)
         if membranes:  # only then: the probabilities of a large data set would fill the memory
             cells.append((result.probabilities[1], sample.label == 1))
-    found = {name: getattr(matrix, name) if counted else np.nan
-             for name in ("pixel_accuracy", "mean_accuracy", "mean_iu", "frequency_weighted_iu")}
-    if borders.images.any():
-        found["boundary_f_score"] = borders.mean
-    if not membranes and counted:
-        found |= {f"iu {name}": float(iu) for name, iu in zip(dataset.class_names, matrix.per_class_iu, strict=True)
-                  if not np.isnan(iu)}
     if membranes and len(threshold_data):
-        found |= membrane_measures(cells, [(result.probabilities[1], sample.label == 1) for sample, result in
-                                           predictions(model, threshold_data, quiet=quiet, **options)])
-    return found
+        analysis.membranes = membrane_measures(cells, [
+            (result.probabilities[1], sample.label == 1)
+            for sample, result in predictions(model, threshold_data, quiet=quiet, **options)])
+    return analysis
+
+
+def evaluate_segmentation(model: Any, dataset: Any, threshold_data: Any = None, **options: Any) -> dict[str, float]:
+    """Return pixel accuracy, mean accuracy, mean IU and frequency-weighted IU (FCN, sec. 5) over a data set, without
+    void, the boundary F-score, and each class's IU, or the ISBI 2012 measures; see ``analyze_segmentation``.
+
+    A number is NaN where there is nothing to measure.
+    """
+    return analyze_segmentation(model, dataset, threshold_data, **options).measures()
 
 
 def membrane_measures(cells: list[tuple], threshold_cells: list[tuple]) -> dict[str, float]:

@@ -67,7 +67,8 @@ def test_a_wrong_command_line_is_code_2_and_one_line_that_names_the_help(run, ar
 
 @pytest.mark.parametrize(("arguments", "message"), [
     (["trian"], "minicv: argument COMMAND: invalid choice: 'trian'; did you mean train?; see minicv -h\n"),
-    (["data", "chek", "voc:x"], "minicv data: argument check|download: invalid choice: 'chek'; did you mean check?; "),
+    (["data", "chek", "voc:x"],
+     "minicv data: argument check|show|download: invalid choice: 'chek'; did you mean check?; "),
     (["train", "unet", *TINY, "--out", "x", "--optimizer", "adan"],
      "minicv train: argument --optimizer: invalid choice: 'adan'; did you mean adam?; see minicv train -h\n"),
     (["--backend", "gpu", "doctor"], "minicv: argument --backend: invalid choice: 'gpu'; there are: numpy, cupy; see "),
@@ -233,7 +234,9 @@ def test_evaluate(run, few_images, checkpoint):
     assert result["pixel_error"] == pytest.approx(1 - result["pixel_accuracy"])  # both at probability 0.5, two classes
     code, out, _ = run("evaluate", "--checkpoint", checkpoint, "--data", "cells", "--tile", 16)
     assert code == 0
-    rows = [line.split() for line in out.splitlines()]
+    measures, table = out.split("\n\n")
+    assert [line.split()[0] for line in table.splitlines()] == ["class", "background", "cell"]
+    rows = [line.split() for line in measures.splitlines()]
     assert [name for name, _ in rows] == MEASURES
     for name, value in rows:  # tiles change nothing but the last digits
         assert float(value) == pytest.approx(result[name], abs=2e-3)

@@ -90,7 +90,7 @@ def test_images_without_a_cell():
 
 def test_evaluating_images_without_a_cell_or_without_a_label():
     class Sample:
-        image, label = np.zeros((1, 6, 6), np.float32), np.zeros((6, 6), int)
+        image, label, name = np.zeros((1, 6, 6), np.float32), np.zeros((6, 6), int), "empty"
 
     class Set(list):
         num_classes, class_names = 2, ("gap", "cell")
