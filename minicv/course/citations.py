@@ -92,6 +92,9 @@ spatial_dropout: Tompson et al.
 sppnet: SPPNet; He et al., 2014
     K. He, X. Zhang, S. Ren, J. Sun: "Spatial Pyramid Pooling in Deep Convolutional Networks for Visual
     Recognition". ECCV 2014 (TPAMI 2015).
+tide: TIDE; Bolya et al.
+    D. Bolya, S. Foley, J. Hays, J. Hoffman: "TIDE: A General Toolbox for Identifying Object Detection Errors".
+    ECCV 2020.
 unet: U-Net; Ronneberger et al.
     O. Ronneberger, P. Fischer, T. Brox: "U-Net: Convolutional Networks for Biomedical Image Segmentation". MICCAI
     2015.
