@@ -83,7 +83,10 @@ class FasterRCNN(FastRCNN):
     # Training
     # ------------------------------------------------------------------------------------------------------
     def losses(self, x: Tensor, targets: list[Target]) -> dict[str, Tensor]:
-        """Return "rpn_class", "rpn_box", "class" and "box"; those of frozen parts are left out."""
+        """Return "rpn_class", "rpn_box", "class" and "box"; those of frozen parts are left out.
+
+        torchvision calls them "loss_objectness", "loss_rpn_box_reg", "loss_classifier" and "loss_box_reg".
+        """
         x = self.backbone(x)
         losses: dict[str, Tensor] = {}
         proposals = [t.proposals for t in targets if t.proposals is not None]
