@@ -56,12 +56,13 @@ class DetectionCommands(NetworkCommands):
         proposer = proposals_for(model, args.proposals, Path(args.checkpoint).parent)
         images = self.open_matching_dataset(model, info, args)
         analysis = DetectionAnalysis(images.class_names, model.display_score if args.score is None else args.score)
-        results = None if args.report is None else Results(images.class_names)
+        results = None if args.report is None else Results(images.class_names, getattr(images, "category_ids", None))
+        ids = getattr(images, "image_ids", [None] * len(images))  # COCO's own
         with blame_user():
-            for sample, found in training.detections(model, images, quiet=args.json == PRINT, proposer=proposer):
+            for image_id, (sample, found) in zip(ids, training.detections(model, images, quiet=args.json == PRINT, proposer=proposer), strict=True):
                 analysis.update(found, sample)
                 if results is not None:
-                    results.add(sample.name, sample.image.shape[1:], found, sample)
+                    results.add(sample.name, sample.image.shape[1:], found, sample, image_id)
         return BoxEvaluation(analysis, images, results)
 
     def result_writer(self, model: Any, info: dict, args: argparse.Namespace) -> ResultWriter:

@@ -18,9 +18,9 @@ def add_parsers(commands: Any) -> None:
     add = commands.add_parser(
         "predict", help="label the pixels of images, or find their objects",
         description="A network that labels pixels writes NAME_labels.png (each pixel's value is its class, shown in "
-        "VOC's colors) and NAME_overlay.png for each image, and legend.png. One that finds objects writes "
-        "NAME_boxes.png for each image, and results.json in COCO's format, which pycocotools loads with "
-        "COCO('images.json').loadRes('results.json').")
+        "VOC's colors) and NAME_overlay.png for each image, and the legend as legend.png and legend.txt. One that "
+        "finds objects writes NAME_boxes.png for each image, and results.json in COCO's format, which pycocotools "
+        "loads with COCO('images.json').loadRes('results.json').")
     add.add_argument("--checkpoint", required=True, metavar="FILE", help="the trained network")
     add.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder of the results")
     add_label_options(add)

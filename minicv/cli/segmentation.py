@@ -29,7 +29,7 @@ class SegmentationCommands(NetworkCommands):
     sample_class = data.Sample
     data_needed = "a class for every pixel, as in cells, street-scenes or camvid:PATH"
     suffixes = ("_labels.png", "_overlay.png")
-    shared_files = ("legend.png",)
+    shared_files = ("legend.png", "legend.txt")
 
     def make_task(self, model: Any, dataset: Any, config: Any, args: argparse.Namespace) -> training.Task:
         return training.SegmentationTask(model, dataset, config)
@@ -114,4 +114,7 @@ class LabelWriter(ResultWriter):
         if self.palette is None:
             return []
         data.write_png(folder / "legend.png", render_legend(self.names, self.palette).transpose(2, 0, 1))
-        return [folder / "legend.png"]
+        lines = (f"{name} {r} {g} {b}\n" for name, (r, g, b) in zip(self.names, self.palette.tolist(), strict=False))
+        with atomic_write(folder / "legend.txt") as temporary:
+            temporary.write_text("".join(lines), encoding="utf-8")
+        return [folder / "legend.png", folder / "legend.txt"]

@@ -99,6 +99,18 @@ def test_pycocotools_gives_the_same_on_what_is_exported(evaluate, tmp_path, mask
         np.testing.assert_allclose(mine, theirs.stats, rtol=0, atol=1e-9)
 
 
+def test_the_ids_of_cocos_own_file_are_kept(evaluate, monkeypatch, tmp_path):
+    monkeypatch.setattr(Scenes, "image_ids", [397133 + n for n in range(8)], raising=False)
+    monkeypatch.setattr(Scenes, "category_ids", [1, 18, 44], raising=False)
+    evaluate("--report", tmp_path)
+    truth = json.loads((tmp_path / "ground_truth.json").read_text())
+    assert [image["id"] for image in truth["images"]] == Scenes.image_ids
+    assert [category["id"] for category in truth["categories"]] == [1, 18, 44]
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert {each["category_id"] for each in results} == {1, 18, 44}
+    assert {each["image_id"] for each in results} == set(Scenes.image_ids)
+
+
 def test_the_table(evaluate):
     measures, classes, errors = evaluate().split("\n\n")
     assert measures.splitlines()[0].startswith("mAP@0.5 ") and len(measures.splitlines()) == 25

@@ -280,10 +280,10 @@ def test_predict(run, checkpoint, image_file, tmp_path, options):
     code, text, error = run("predict", "--checkpoint", checkpoint, image_file, other, "--out", out, *options)
     assert (code, error) == (0, "")
     assert sorted(os.listdir(out)) == ["b_labels.png", "b_overlay.png", "cells 1_labels.png", "cells 1_overlay.png",
-                                       "legend.png"]
+                                       "legend.png", "legend.txt"]
     model = load_checkpoint(checkpoint)[0]
-    *lines, last = text.splitlines()
-    assert last == str(out / "legend.png")
+    *lines, one, two = text.splitlines()
+    assert (one, two) == (str(out / "legend.png"), str(out / "legend.txt"))
     for source, line in zip((image_file, other), lines, strict=True):
         image = read_image(source)
         labels = model.predict([image], 16 if options else None)[0].labels

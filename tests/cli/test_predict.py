@@ -83,7 +83,7 @@ def test_any_name_of_a_file(unet, predict, tmp_path, name):
         pytest.skip("this file system does not take the name")
     code, lines, errors = predict(unet, path, other)
     assert (code, len(lines), errors) == (0, 2, [])
-    assert len(os.listdir(tmp_path / "out")) == 5  # with the legend
+    assert len(os.listdir(tmp_path / "out")) == 6  # with the legend
 
 
 def test_more_than_256_classes(predict, tmp_path):
@@ -226,6 +226,7 @@ def test_labels_are_palette_images_with_a_legend(unet, predict, tmp_path):
     expected = minicv.training.load_checkpoint(unet)[0].predict([read_image(tmp_path / "a.png")])[0].labels
     np.testing.assert_array_equal(values, expected)
     np.testing.assert_array_equal(read_label(tmp_path / "out" / "a_labels.png"), expected)
+    assert (tmp_path / "out" / "legend.txt").read_text() == "membrane 0 0 0\ncell 128 0 0\n"
     legend = read_image(tmp_path / "out" / "legend.png", "RGB")
     np.testing.assert_array_equal(legend, render_legend(["membrane", "cell"], palette()).transpose(2, 0, 1)
                                   / np.float32(255))
