@@ -59,7 +59,8 @@ class DetectionCommands(NetworkCommands):
         results = None if args.report is None else Results(images.class_names, getattr(images, "category_ids", None))
         ids = getattr(images, "image_ids", [None] * len(images))  # COCO's own
         with blame_user():
-            for image_id, (sample, found) in zip(ids, training.detections(model, images, quiet=args.json == PRINT, proposer=proposer), strict=True):
+            predicted = training.detections(model, images, quiet=args.json == PRINT, proposer=proposer)
+            for image_id, (sample, found) in zip(ids, predicted, strict=True):
                 analysis.update(found, sample)
                 if results is not None:
                     results.add(sample.name, sample.image.shape[1:], found, sample, image_id)
