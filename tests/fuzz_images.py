@@ -25,7 +25,7 @@ from minicv.data.readers.cityscapes import LABELS, Cityscapes
 from minicv.data.readers.dsb2018 import read_nuclei
 from minicv.data.readers.isbi import read_slice
 from minicv.data.readers.panoptic import read_segments
-from minicv.data.readers.voc_segmentation import VOCSegmentation, palette
+from minicv.data.readers.voc_segmentation import palette, read_voc_label
 from tests.image_corpus import (
     SMALL,
     File,
@@ -147,7 +147,7 @@ MASK = (SMALL == 1).astype(np.uint8)
 BINARY = {k: int(k > 0) for k in range(256)}
 SETS = {  # reader -> where its label file lies, the reader, number -> class, numbers in the file, their colors
     "camvid": ("a.png", CamVid.read_label, {k: k for k in range(11)}, LISTED[SMALL], table_of(STREETS)),
-    "voc": ("a.png", VOCSegmentation.read_label, {k: k for k in range(21)}, LISTED[SMALL], palette()),
+    "voc": ("a.png", read_voc_label, {k: k for k in range(21)}, LISTED[SMALL], palette()),
     "cityscapes, labelTrainIds": ("a_gtFine_labelTrainIds.png", Cityscapes.read_label, {k: k for k in range(19)},
                                   LISTED[SMALL], table_of(TRAIN_IDS)),
     "cityscapes, labelIds": ("a_gtFine_labelIds.png", Cityscapes.read_label, {7: 0, 8: 1, 26: 13, 0: 255, 33: 18},

@@ -96,7 +96,8 @@ def modes() -> Iterator[tuple[str, Image.Image, File]]:
     for name in ("I;16", "I;16B"):
         data = WORD[..., 0].astype("<u2" if name == "I;16" else ">u2").tobytes()
         yield name, Image.frombytes(name, (W, H), data), gray("", b"", WORD[..., 0], 65535)
-    yield "F", Image.fromarray((WORD[..., 0] / 65535).astype(np.float32)), File("", b"")
+    f = (WORD[..., 0] / 65535).astype(np.float32)
+    yield "F", Image.fromarray(f), File("", b"", f[..., None].repeat(3, 2))
 
 
 def written_by_pillow() -> Iterator[File]:
@@ -194,7 +195,9 @@ def own_tiffs() -> Iterator[File]:
                 for odd in (0, np.nan, np.inf):
                     f[0, 0] = odd
                     tags = tiff_tags(f, bits, order=order, sample_format=3, **layout)
-                    yield File(f"{name} float {bits} {odd}", tiff(*tags, order))
+                    known = np.isfinite(odd) and bits > 16
+                    yield File(f"{name} float {bits} {odd}", tiff(*tags, order),
+                               f.astype(np.float32)[..., None].repeat(3, 2) if known else None)
             colormap = Tag(320, 3, (COLORS.T * 257).ravel().tolist())
             p = BYTE[..., 0]
             tags = tiff_tags(p, 8, order=order, photo=3, more=[colormap], **layout)
@@ -214,7 +217,8 @@ def several_images() -> Iterator[File]:
     for kind in ("PPM", "TGA", "ICO", "JPEG2000", "PCX", "SGI", "PDF", "AVIF", "DDS", "QOI"):
         content = pillow(frames[0], kind)
         if content:
-            yield File(f"{kind}, which is not read", content)
+            rgb = None if kind == "PDF" else BYTE[..., :3] / 255 if kind in ("PPM", "TGA", "PCX", "SGI", "QOI") else np.nan
+            yield File(f"{kind}, which is not read as a label", content, rgb)
 
 
 SIGNED_APNG = pillow(Image.new("L", (W, H)), "PNG", save_all=True, append_images=[Image.new("L", (W, H), 9)])

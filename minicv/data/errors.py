@@ -8,6 +8,10 @@ class DataError(UserError):
     """A file or folder of a data set is missing, damaged or of the wrong kind; the message names it."""
 
 
+class NoSplit(ValueError):
+    """A data set has no split of this name; the message lists those that it has."""
+
+
 class DataWarning(UserWarning):
     """A data set has a fault that its reader can work around; the message names the file."""
 

@@ -13,6 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from .. import models
+from ..data.registry import DATASETS
+from ..data.spec import parse_spec
 from ..errors import UserError
 from ..files import atomic_write, to_json
 from ..nn import Module, init
@@ -116,9 +118,9 @@ def model_arguments(args: dict) -> dict[str, Any]:
 
 
 def resolve_spec(spec: str) -> str:
-    """Return a data set's NAME:PATH with the real path of its folder."""
-    name, colon, path = spec.partition(":")
-    return f"{name}:{os.path.realpath(path)}" if colon else spec
+    """Return a data set's spec with the real path of its folder."""
+    parts = parse_spec(spec)
+    return str(parts._replace(path=os.path.realpath(parts.path))) if parts.path and parts.name in DATASETS else spec
 
 
 def save_training(path: str | os.PathLike, training: Training, **info: Any) -> None:

@@ -25,7 +25,7 @@ def test_show(run, few_images, monkeypatch, tmp_path):
     (["cells", "--out", "no/where.png"], "--out no/where.png: the folder no does not exist"),
     (["cells", "--split", "dev"], "cells: Cells: split must be one of train, test, val, got 'dev'"),
     (["cellz"], "cellz: unknown data set 'cellz'; did you mean cells?"),
-    (["bccd:/no/where"], "/no/where/JPEGImages: no such folder")])
+    (["bccd:/no/where"], "/no/where: no such folder")])
 def test_show_errors(fails, monkeypatch, tmp_path, arguments, message):
     monkeypatch.chdir(tmp_path)
     assert fails("data", "show", *arguments).startswith(message)

@@ -190,7 +190,7 @@ def test_train_shows_a_bar_unless_quiet(run, few_images, tmp_path):
 
 
 @pytest.mark.parametrize(("options", "message"), [
-    (["--data", "mnist"], "--data mnist: unknown data set 'mnist'; there are: cells, isbi2012:PATH, "),
+    (["--data", "mnist"], "--data mnist: unknown data set 'mnist'; there are: cells, isbi2012, "),
     (["--data", "cels"], "--data cels: unknown data set 'cels'; did you mean cells?"),
     (["--data", "isbi2012"], "--data isbi2012: isbi2012 needs a path, as in isbi2012:DIR; "
      "minicv data download isbi2012 --root DIR downloads it"),

@@ -10,7 +10,7 @@ import minicv
 from minicv import models
 from minicv.cli import main as cli
 from minicv.data import Cells, read_image, read_label
-from minicv.data.files.images import as_float, read_integers
+from minicv.data.files.images import as_float, read_stored
 from minicv.data.files.rle import decode_rle
 from minicv.data.readers.voc_segmentation import palette
 from minicv.detection import Detections
@@ -157,7 +157,7 @@ def test_sixteen_bits_are_kept_as_in_training(unet, predict, tmp_path):
     assert predict(unet, path)[0] == 0
     expected = minicv.training.load_checkpoint(unet)[0].predict([fine[None] / np.float32(65535)])[0].labels
     np.testing.assert_array_equal(read_label(tmp_path / "out" / "a_labels.png"), expected)
-    np.testing.assert_array_equal(read, as_float(read_integers(path, "L")))  # what data sets hold
+    np.testing.assert_array_equal(read, as_float(read_stored(path, "L")))  # what data sets hold
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"])

@@ -113,11 +113,11 @@ def test_what_cannot_be_checked(capsys):
     for spec in ("cells", "street-scenes"):
         assert run(spec, capsys)[2].endswith(f"{spec} is generated: nothing to check\n")
     assert run("camvd:x", capsys)[2].endswith("unknown data set 'camvd'; did you mean camvid?\n")
-    assert "unknown data set 'mnist'; there are: camvid, voc, cityscapes" in run("mnist:x", capsys)[2]
+    assert "unknown data set 'mnist'; there are: cells, isbi2012, camvid" in run("mnist:x", capsys)[2]
     for spec in ("camvid", ""):
         code, lines, err = run(spec, capsys)
         assert code == 2 and not lines
-        assert "check: needs NAME:PATH with one of camvid, voc, cityscapes" in err and repr(spec) in err
+        assert "check: needs NAME:PATH with one of camvid, masks, voc" in err and repr(spec) in err
 
 
 def test_the_real_images(real_data, capsys):

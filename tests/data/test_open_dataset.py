@@ -51,8 +51,8 @@ def test_isbi2012(tmp_path):
 @pytest.mark.parametrize(
     ("spec", "split", "error", "message"),
     [
-        ("ISBI:x", "train", ValueError, r"unknown data set 'ISBI'; there are: cells, isbi2012:PATH"),
-        ("", "train", ValueError, r"unknown data set ''; there are: cells, isbi2012:PATH"),
+        ("ISBI:x", "train", ValueError, r"unknown data set 'ISBI'; did you mean isbi2012\?"),
+        ("", "train", ValueError, r"unknown data set ''; there are: cells, isbi2012, camvid"),
         ("isbi2012", "train", ValueError, r"isbi2012 needs a path, as in isbi2012:DIR; minicv data "),
         ("isbi2012:", "train", ValueError, r"isbi2012 needs a path, as in isbi2012:DIR; minicv data "),
         ("cells:x", "train", ValueError, r"cells is generated and takes no path, got 'cells:x'; available"),

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from minicv.data import DataError, read_image
-from minicv.data.files.images import image_size, read_integers, read_label
+from minicv.data.files.images import image_size, read_label, read_stored
 
 ARRAY = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
 
@@ -35,10 +35,10 @@ def test_upright_by_hand(tmp_path):
 
 def test_a_label_decides(tmp_path):
     path = write(tmp_path / "a.png", 6)
-    np.testing.assert_array_equal(read_integers(path, size=(6, 8)), ARRAY.transpose(2, 0, 1))
-    np.testing.assert_array_equal(read_integers(path, size=(8, 6)), np.rot90(ARRAY, -1).transpose(2, 0, 1))
+    np.testing.assert_array_equal(read_stored(path, size=(6, 8)), ARRAY.transpose(2, 0, 1))
+    np.testing.assert_array_equal(read_stored(path, size=(8, 6)), np.rot90(ARRAY, -1).transpose(2, 0, 1))
     with pytest.raises(DataError, match=r"a\.png: size \(6, 8\) .*, and \(8, 6\) upright \(its EXIF orient"):
-        read_integers(path, size=(7, 6))
+        read_stored(path, size=(7, 6))
 
 
 @pytest.mark.parametrize("orientation", [2, 3, 4])
@@ -46,7 +46,7 @@ def test_where_both_fit_the_tag_is_named(tmp_path, orientation):
     path = write(tmp_path / "a.png", orientation)
     with pytest.raises(DataError, match=rf"a\.png: its EXIF orientation is {orientation}, and its annotation "
                                         "fits it both"):
-        read_integers(path, size=(6, 8))
+        read_stored(path, size=(6, 8))
 
 
 def test_a_label_has_no_orientation(tmp_path):

@@ -7,6 +7,7 @@ of several images (it returns the first).
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import stat
 from collections.abc import Iterable, Iterator
@@ -14,16 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import (
-    BmpImagePlugin,
-    GifImagePlugin,
-    Image,
-    JpegImagePlugin,
-    PngImagePlugin,
-    TiffImagePlugin,
-    UnidentifiedImageError,
-    WebPImagePlugin,
-)
+from PIL import Image, UnidentifiedImageError
 
 from ..errors import DataError
 from .jpeg import fault_of_jpeg
@@ -31,10 +23,13 @@ from .jpeg import fault_of_jpeg
 MAX_PIXELS = 89_478_485
 """The most pixels of an image, checked before decoding: 256 MiB as 8-bit RGB, Pillow's own warning limit."""
 
-FORMATS = [plugin.format for plugin in (
-    PngImagePlugin.PngImageFile, JpegImagePlugin.JpegImageFile, TiffImagePlugin.TiffImageFile,
-    BmpImagePlugin.BmpImageFile, GifImagePlugin.GifImageFile, WebPImagePlugin.WebPImageFile)]
-READABLE = "the readable formats are PNG, JPEG, TIFF, BMP, GIF and WebP"
+EXACT = {"PNG", "JPEG", "MPO", "TIFF", "BMP", "GIF", "WEBP"}
+"""The formats of which every number is kept. Of the others, Pillow's: it may scale or round the numbers of a label."""
+REFUSED = {"EPS", "WMF"}
+"""Drawings, which Pillow hands to other programs."""
+NO_IMAGES = REFUSED | {"BUFR", "GRIB", "HDF5", "IPTC", "MPEG", "PALM", "PDF"}
+"""Formats with endings that Pillow knows, but that it cannot decode."""
+READABLE = "the readable formats are PNG, JPEG, TIFF, BMP, GIF, WebP and others that Pillow reads"
 ORIENTATION = 0x0112  # the EXIF tag
 TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
          5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
@@ -46,9 +41,10 @@ TO_RGB = "CMYK", "YCbCr", "RGBX"  # modes whose colors Pillow converts
 class Pixels(NamedTuple):
     """The numbers of one file, in stored order.
 
-    values: integers, (H, W) for gray and palette images, (H, W, 3) for colors. top: the value of full brightness.
-    alpha: (H, W), or None. palette: uint8 (n, 3) RGB, or None. orientation: the EXIF tag, 1 to 8, not applied. lossy:
-    the compression changed the numbers. inverted: a TIFF that stores 0 for white; ``values`` are brightnesses even so.
+    values: integers, or floats of a TIFF, (H, W) for gray and palette images, (H, W, 3) for colors. top: the value of
+    full brightness; 0 for floats, which state none. alpha: (H, W), or None. palette: uint8 (n, 3) RGB, or None.
+    orientation: the EXIF tag, 1 to 8, not applied. lossy: the compression or the format changed the numbers. inverted:
+    a TIFF that stores 0 for white; ``values`` are brightnesses even so.
     """
 
     values: np.ndarray
@@ -71,9 +67,13 @@ def is_image_name(name: str) -> bool:
     >>> is_image_name("IMG_1.JPG"), is_image_name("notes.txt"), is_image_name("._a.png")
     (True, False, False)
     """
-    Image.preinit()
-    endings = {ending for ending, format in Image.registered_extensions().items() if format in FORMATS}
-    return os.path.splitext(name)[1].lower() in endings and not name.startswith(".")
+    return os.path.splitext(name)[1].lower() in image_endings() and not name.startswith(".")
+
+
+@functools.cache
+def image_endings() -> frozenset[str]:
+    """Return the endings of the images that Pillow reads, such as ".jpg"."""
+    return frozenset(end for end, format in Image.registered_extensions().items() if format not in NO_IMAGES)
 
 
 def is_file(path: str | os.PathLike) -> bool:
@@ -101,22 +101,43 @@ def require_files(files: Iterable[Path]) -> None:
         raise DataError(f"{no_such_file(missing[0])}{more}")
 
 
-def decode(path: str | os.PathLike) -> Pixels:
-    """Decode a whole file, so that damage anywhere in it is found. Raise ``DataError`` if it is unusable."""
+def decode(path: str | os.PathLike, page: int | None = None) -> Pixels:
+    """Decode a whole file, so that damage anywhere in it is found. Raise ``DataError`` if it is unusable.
+
+    page: the page of a TIFF stack; without it, a file of several images is refused.
+    """
     path = Path(path)
     _require_file(path)
     try:
-        with _open(path) as image:
-            _check_header(path, image)
+        with _open(path, page) as image:
+            _check_header(path, image, page)
             image.verify()  # checksums: a PNG with flipped bits often decodes to wrong pixels
-        with _open(path) as image:
-            return _pixels(path, image)
+        with _open(path, page) as image:
+            return _pixels(path, image, page)
     except DataError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"{path}: more than the {MAX_PIXELS} pixels allowed") from error
     except Exception as error:  # Pillow raises OSError, SyntaxError, struct.error and more
         raise DataError(f"{path}: not a readable image ({_reason(error)}); {READABLE}") from error
+
+
+def page_count(path: str | os.PathLike) -> int:
+    """Return the number of images in a TIFF; 1 for any other file, and for one that cannot be read."""
+    try:
+        with _open(Path(path)) as image:
+            return image.n_frames if image.format == "TIFF" else 1
+    except Exception:  # named when the file is read
+        return 1
+
+
+@functools.lru_cache(maxsize=256)
+def float_range(path: Path, changed: int) -> tuple[float, float]:
+    """Return the least and the largest value of all pages of a TIFF of floats, last changed at a time in ns."""
+    pages = page_count(path)
+    ends = [(float(values.min()), float(values.max())) for values in (
+        decode(path, page if pages > 1 else None).values for page in range(pages))]
+    return min(low for low, _ in ends), max(high for _, high in ends)
 
 
 def header_size(path: str | os.PathLike) -> tuple[tuple[int, int], int]:
@@ -128,14 +149,23 @@ def header_size(path: str | os.PathLike) -> tuple[tuple[int, int], int]:
             orientation = 1 if image.format == "PNG" and "exif" not in image.info else _orientation(image)
             W, H = image.size
             return ((W, H) if image.format == "TIFF" and orientation >= 5 else (H, W)), orientation
+    except DataError:
+        raise
     except Exception as error:
         raise DataError(f"{path}: not a readable image ({_reason(error)}); {READABLE}") from error
 
 
 @contextlib.contextmanager
-def _open(path: Path) -> Iterator[Any]:
+def _open(path: Path, page: int | None = None) -> Iterator[Any]:
     """Open an image as a stream: by name, Pillow maps some TIFFs into memory and mixes up the pixels of turned ones."""
-    with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
+    with path.open("rb") as file, Image.open(file) as image:
+        if image.format in REFUSED:
+            raise UnidentifiedImageError
+        if page is not None and (image.format == "TIFF" or page > 0):
+            count = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
+            if page >= count:
+                raise DataError(f"{path}: has no page {page} (counted from 0), only {count}")
+            image.seek(page)
         yield image
 
 
@@ -157,14 +187,15 @@ def _reason(error: Exception) -> str:
     return text if len(text) <= 200 else f"{text[:200]}..."
 
 
-def _check_header(path: Path, image: Any) -> None:
+def _check_header(path: Path, image: Any, page: int | None) -> None:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise DataError(f"{path}: {width} x {height} pixels are more than the {MAX_PIXELS} allowed")
     if width * height == 0:
         raise DataError(f"{path}: {width} x {height} pixels: an image without pixels")
-    if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:  # MPO: a photo and its previews
-        raise DataError(f"{path}: holds {image.n_frames} images; save each as its own file")
+    if page is None and image.format != "MPO" and getattr(image, "n_frames", 1) > 1:  # MPO: a photo and its previews
+        raise DataError(f"{path}: holds {image.n_frames} images; save each as its own file, or read a stack with a "
+                        "stack of masks as masks:DIR")
     if image.format == "TIFF":
         _check_tiff(path, image.tag_v2)
     if image.format in ("JPEG", "MPO") and (fault := fault_of_jpeg(path.read_bytes())):
@@ -208,7 +239,7 @@ def _orientation(image: Image.Image) -> int:
     return tag if tag in TURNS else 1
 
 
-def _pixels(path: Path, image: Any) -> Pixels:
+def _pixels(path: Path, image: Any, page: int | None) -> Pixels:
     rawmode = _rawmode(image)  # before the EXIF tags, for which Pillow decodes a PNG
     orientation = _orientation(image)
     inverted = image.format == "TIFF" and image.tag_v2.get(262) == 0
@@ -216,9 +247,11 @@ def _pixels(path: Path, image: Any) -> Pixels:
     if image.format == "WEBP":
         with path.open("rb") as file:
             lossy = b"VP8L" not in file.read(4096)
+    if image.format not in EXACT:
+        lossy = True
     low = None
-    if ";16" in rawmode and image.mode in ("RGB", "RGBA", "CMYK"):
-        low = _read_low_bytes(path, rawmode)
+    if ";16" in rawmode and image.mode in ("RGB", "RGBA", "CMYK") and image.format in EXACT:
+        low = _read_low_bytes(path, rawmode, page)
     image.load()
     if image.format == "TIFF" and _orientation(image) != orientation:  # Pillow turned it
         image = image.transpose(INVERSE_TURNS[orientation])
@@ -235,7 +268,10 @@ def _stored_numbers(path: Path, image: Image.Image, rawmode: str, low: Image.Ima
     if mode == "1":
         return Pixels(np.asarray(image).astype(np.uint8), 1)
     if mode == "F":
-        raise DataError(f"{path}: pixels are 32-bit floats of unknown range; store it as 8 or 16 bit")
+        values = np.array(image, np.float32)
+        if not np.isfinite(values).all():
+            raise DataError(f"{path}: holds floats that are NaN or infinite; replace them")
+        return Pixels(values, 0)
     if mode == "L":
         bits = next((b for b in (2, 4) if f"L;{b}" in rawmode), 8)
         return Pixels(np.asarray(image) // (255 // (2 ** bits - 1)), 2 ** bits - 1)
@@ -282,12 +318,12 @@ def _rawmode(image: Any) -> str:
     return str(args[0] if isinstance(args, tuple) and args else args or "")
 
 
-def _read_low_bytes(path: Path, rawmode: str) -> Any:
+def _read_low_bytes(path: Path, rawmode: str, page: int | None) -> Any:
     """Read the low bytes of 16-bit colors: Pillow reads the high ones unless given the opposite byte order."""
     name, _, order = rawmode.partition(";16")
     native = "L" if np.little_endian else "B"
     other = "L" if (native if order == "N" else order) == "B" else "B"
-    with _open(path) as image:
+    with _open(path, page) as image:
         tiles = [(*tile[:3], (f"{name};16{other}", *tile[3][1:]) if isinstance(tile[3], tuple)
                   else ("RGBA" if name == "LA" else f"{name};16{other}")) for tile in image.tile]
         image.tile = [getattr(type(old), "_make", tuple)(new) for old, new in zip(image.tile, tiles, strict=True)]

@@ -6,31 +6,35 @@ apply the EXIF orientation.
 """
 
 import os
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from minicv.data.errors import DataError
-from minicv.data.files.decode import Pixels, decode, header_size, upright_pixels
+from minicv.data.files.decode import Pixels, decode, float_range, header_size, page_count, upright_pixels
 from minicv.files import atomic_write
 
 SAVE = "save it as PNG"
 
 
-def read_image(path: str | os.PathLike, mode: str = "L", upright: bool = False) -> np.ndarray:
+def read_image(path: str | os.PathLike, mode: str = "L", upright: bool = False,
+               page: int | None = None) -> np.ndarray:
     """Read an image as float32 (C, H, W) in [0, 1]; mode "L" gives one gray channel, "RGB" three.
 
-    8-bit values are divided by 255, 16-bit values by 65535, 12-bit TIFF values by 4095. Transparency is dropped.
-    upright: apply the EXIF orientation, as viewers do; otherwise pixels stay as stored, so that boxes and labels fit.
-    Raises DataError, which names the file, if the image is missing, damaged, of an unsupported format or kind, or has
-    more than decode.MAX_PIXELS pixels.
+    8-bit values are divided by 255, 16-bit values by 65535, 12-bit TIFF values by 4095. Floats within [0, 1] stay;
+    others are scaled, so that the least of the file becomes 0 and the largest 1. Transparency is dropped. upright:
+    apply the EXIF orientation, as viewers do; otherwise pixels stay as stored, so that boxes and labels fit. page: the
+    page of a TIFF stack. Raises DataError, which names the file, if the image is missing, damaged, of an unsupported
+    format or kind, or has more than decode.MAX_PIXELS pixels.
     """
-    return as_float(read_integers(path, mode, upright=upright))
+    return as_float(read_stored(path, mode, upright=upright, page=page))
 
 
-def read_integers(path: str | os.PathLike, mode: str = "RGB", *, upright: bool = False,
-                  size: tuple[int, int] | None = None, where: str = "its annotation") -> np.ndarray:
-    """Read an image as integers (C, H, W) at full range: uint8 for up to 8 bits, uint16 for more.
+def read_stored(path: str | os.PathLike, mode: str = "RGB", *, upright: bool = False,
+                size: tuple[int, int] | None = None, where: str = "its annotation",
+                page: int | None = None) -> np.ndarray:
+    """Read an image (C, H, W) at full range: uint8 for up to 8 bits, uint16 for more, float32 in [0, 1] for floats.
 
     size: the (H, W) of the label or annotation that ``where`` names; the EXIF orientation is applied if only that gives
     this size. Raises DataError as read_image does, if neither size fits, and if both fit an image that the orientation
@@ -38,10 +42,10 @@ def read_integers(path: str | os.PathLike, mode: str = "RGB", *, upright: bool =
     """
     if mode not in ("L", "RGB"):
         raise ValueError(f'read_image: mode must be "L" or "RGB", got {mode!r}')
-    pixels = decode(path)
+    pixels = decode(path, page)
     if size is not None:
         upright = _needs_turning(path, pixels.size, pixels.orientation, (size[0], size[1]), where)
-    values = upright_pixels(_full_range(pixels), pixels.orientation if upright else 1)
+    values = upright_pixels(_full_range(path, pixels), pixels.orientation if upright else 1)
     if values.ndim == 3 and mode == "L":  # ITU-R 601 in 16-bit fixed point, as in Pillow
         values = ((values.astype(np.int64) @ (19595, 38470, 7471) + 0x8000) >> 16).astype(values.dtype)
     if values.ndim == 2:
@@ -49,9 +53,9 @@ def read_integers(path: str | os.PathLike, mode: str = "RGB", *, upright: bool =
     return np.ascontiguousarray(values.transpose(2, 0, 1))
 
 
-def as_float(integers: np.ndarray) -> np.ndarray:
-    """Return what read_integers returned as float32 in [0, 1]."""
-    return integers / np.float32(np.iinfo(integers.dtype).max)
+def as_float(stored: np.ndarray) -> np.ndarray:
+    """Return what read_stored returned as float32 in [0, 1], a new array."""
+    return stored.copy() if stored.dtype == np.float32 else stored / np.float32(np.iinfo(stored.dtype).max)
 
 
 def image_size(path: str | os.PathLike, upright: bool = False) -> tuple[int, int]:
@@ -60,8 +64,16 @@ def image_size(path: str | os.PathLike, upright: bool = False) -> tuple[int, int
     return (W, H) if upright and orientation >= 5 else (H, W)
 
 
-def _full_range(pixels: Pixels) -> np.ndarray:
-    """Return the brightnesses (H, W) or (H, W, 3), uint8 or uint16, at the full range of the type."""
+def _full_range(path: str | os.PathLike, pixels: Pixels) -> np.ndarray:
+    """Return the brightnesses (H, W) or (H, W, 3): uint8 or uint16 at the type's full range, or float32 in [0, 1]."""
+    if pixels.values.dtype == np.float32:
+        if pixels.values.min() >= 0 and pixels.values.max() <= 1 and page_count(path) == 1:
+            return pixels.values
+        low, high = float_range(Path(path), os.stat(path).st_mtime_ns)
+        if low >= 0 and high <= 1:
+            return pixels.values
+        scaled = (pixels.values.astype(np.float64) - low) / (high - low or 1)
+        return scaled.clip(0, 1).astype(np.float32)
     if pixels.palette is not None:
         return pixels.palette[pixels.values]
     if pixels.top == 4095:
@@ -125,14 +137,15 @@ def read_mask(path: str | os.PathLike) -> np.ndarray:
     return inside > 0
 
 
-def label_pixels(path: str | os.PathLike, alpha: bool = False) -> Pixels:
+def label_pixels(path: str | os.PathLike, alpha: bool = False, page: int | None = None) -> Pixels:
     """Decode a file of labels. Raise ``DataError`` if its numbers or colors may not be the ones meant.
 
-    alpha: allow transparency. A palette's transparency changes no number and is always allowed.
+    alpha: allow transparency. A palette's transparency changes no number and is always allowed. page: of a TIFF stack.
     """
-    pixels = decode(path)
+    pixels = decode(path, page)
     if pixels.lossy:
-        raise DataError(f"{path}: lossy compression (JPEG, WebP) has changed its numbers; {SAVE} from the original")
+        raise DataError(f"{path}: lossy compression (JPEG, WebP) has changed its numbers, or its format may; {SAVE} "
+                        "from the original")
     if pixels.orientation != 1:
         raise DataError(f"{path}: a label must not have an orientation tag, got {pixels.orientation}; {SAVE} without "
                         "the tag, turned like the image")
@@ -150,6 +163,8 @@ def numbers_of(path: str | os.PathLike, pixels: Pixels) -> np.ndarray:
         if (values != values[..., :1]).any():
             raise DataError(f"{path}: a label map has one integer per pixel, but this has colors; {SAVE} with numbers")
         values = values[..., 0]
+    if values.dtype == np.float32 and not ((values == np.rint(values)) & (values >= 0) & (values <= 65535)).all():
+        raise DataError(f"{path}: a label map has one integer per pixel, but this has fractions; {SAVE} with numbers")
     return values.astype(np.int64)
 
 

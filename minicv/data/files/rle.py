@@ -103,6 +103,23 @@ def fill_polygon(polygon: Sequence[float], size: tuple[int, int]) -> np.ndarray:
     return np.cumsum(changes.reshape(H, W + 1), axis=1)[:, :W] > 0
 
 
+def has_pixels(outline: list, size: tuple[int, int]) -> bool:
+    """Return whether an outline, a list of polygons and run lengths, has a pixel in an image of size (H, W)."""
+    for part in outline:
+        if run_lengths(part)[1][1::2].any() if isinstance(part, dict) else np.less(*polygon_runs(part, size)).any():
+            return True
+    return False
+
+
+def draw_outlines(outlines: Sequence[list], size: tuple[int, int]) -> np.ndarray:
+    """Return the masks, bool (R, H, W), of R outlines: each is the union of its polygons and run lengths."""
+    masks = np.zeros((len(outlines), *size), bool)
+    for mask, outline in zip(masks, outlines, strict=True):
+        for part in outline:
+            mask |= decode_rle(part) if isinstance(part, dict) else fill_polygon(part, size)
+    return masks
+
+
 def polygon_runs(polygon: Sequence[float], size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Return the starts and ends, int64 (runs,), of a polygon's rows as y (W + 1) + x; [start, end) may be empty."""
     points = np.asarray(polygon, float).reshape(-1, 2)

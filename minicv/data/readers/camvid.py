@@ -87,7 +87,7 @@ class CamVid(SegmentationReader):
         return pairs
 
     @classmethod
-    def read_label(cls, path: Path) -> np.ndarray:
+    def read_label(cls, path: Path, page: int | None = None) -> np.ndarray:
         return translate(path, {k: k for k in range(len(CLASSES))} | {len(CLASSES): IGNORE}, COLORS)
 
 
@@ -102,7 +102,7 @@ def _listed(root: Path, list_file: Path) -> list[ImageAndLabel]:
         if files[0].parent == files[1].parent or files[0].stem != files[1].stem.removesuffix("_L"):
             raise DataError(f"{list_file}: entry {number}: {files[1].parent.name}/{files[1].name} is not the label of "
                             f"{files[0].parent.name}/{files[0].name}; it must have the same name in another folder")
-        pairs.append(ImageAndLabel(files[0].stem, *files))
+        pairs.append(ImageAndLabel(files[0].stem, files[0], files[1]))
     refuse_repetitions(list_file, [str(pair.image.relative_to(root)) for pair in pairs])
     return pairs
 

@@ -60,7 +60,7 @@ class Cityscapes(SegmentationReader):
         return [pair._replace(name=pair.name.split("/")[-1]) for pair in pairs]
 
     @classmethod
-    def read_label(cls, path: Path) -> np.ndarray:
+    def read_label(cls, path: Path, page: int | None = None) -> np.ndarray:
         if path.name.endswith(TRAIN_LABEL):
             colors = {color: k for k, (_, color) in enumerate(LABELS.values())} | {(0, 0, 0): IGNORE}
             return translate(path, {k: k for k in range(len(LABELS))} | {255: IGNORE}, colors)

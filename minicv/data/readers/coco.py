@@ -1,7 +1,14 @@
 """COCO's JSON annotations (Lin et al., ECCV 2014): boxes, and masks as polygons or run lengths.
 
-Layout: annotations/instances_NAME.json, and the images in NAME/ (train2017, val2017), images/NAME/ or images/. A box is
-(x, y, width, height), continuous. Category ids have gaps; classes are numbered 0, 1, ... in the order of the ids.
+Layouts:
+
+- COCO's: annotations/instances_NAME.json, and the images in NAME/ (train2017, val2017), images/NAME/ or images/;
+- CVAT's: the same with NAME "default", which is split by share;
+- Roboflow's: NAME/_annotations.coco.json with the images beside it, NAME train, valid or test. Its first category is
+  the parent of the others and has no object; it is left out.
+
+A box is (x, y, width, height), continuous. Category ids have gaps; classes are numbered 0, 1, ... in the order of the
+ids.
 
 Required are an image's id, file_name, height and width, a category's id and name, and an annotation's image_id,
 category_id and bbox. iscrowd is 0 by default, area that of the box. An outline, "segmentation", is run lengths or a
@@ -18,36 +25,38 @@ import functools
 import glob
 import os
 from collections import defaultdict
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from ..errors import DataError
+from ..errors import DataError, NoSplit
 from ..files.decode import MAX_PIXELS
 from ..files.entries import Entry, are_numbers, join_reprs, short_repr, unique
-from ..files.rle import decode_rle, fill_polygon, polygon_runs, run_lengths
+from ..files.rle import draw_outlines, has_pixels, run_lengths
 from ..files.text import read_json
-from .detection import DetectionReader, Record, usable_boxes
+from .detection import SLACK, DetectionReader, Read, Record, usable_boxes
+from .folders import Shares, require_split, resolve, split_by_share, split_folders
 from .segmentation import require_folder
 
-SLACK = 1.0  # pixels: COCO's boxes, rounded to hundredths, extend beyond the image by fractions of a pixel
 EXPECTED = "COCO is expected as annotations/instances_NAME.json with the images in NAME or images"
+ROBOFLOW = "_annotations.coco.json"
 
 
 class CocoDetection(DetectionReader):
-    """The images of annotations/instances_SPLIT*.json, with boxes, crowds, areas and masks.
+    """The images of a split, with boxes, crowds, areas and masks.
 
-    split: the start of the name, "train" for train2017. ``masks=False`` skips the outlines, which is much faster, and
-    keeps objects without one.
+    split: the start of NAME, "train" for train2017. ``masks=False`` skips the outlines, which is much faster, and keeps
+    objects without one. shares: of a data set with the split "default" or "train" only. image_ids, category_ids: the
+    ids of the items and of the classes in the file.
     """
 
-    def __init__(self, root: str | os.PathLike, split: str = "train", masks: bool = True, keep: bool = False):
+    def __init__(self, root: str | os.PathLike, split: str = "train", masks: bool = True, keep: bool = False,
+                 shares: Shares | None = None):
         self.split = split
-        problems: list[str] = []
-        self.class_names, reads = find_records(Path(root), split, masks)
-        super().__init__([read(problems) for read in reads], problems, keep)
+        self.class_names, reads, self.category_ids = load(Path(root), split, shares, masks)
+        super().__init__(reads, keep)
+        self.image_ids = [record.image_id for record in self.records]
 
 
 class Image(NamedTuple):
@@ -59,23 +68,35 @@ class Image(NamedTuple):
 
 
 class Object(NamedTuple):
-    """A checked annotation: box (x, y, width, height), class, and polygons, run lengths or None."""
+    """A checked annotation: box (x, y, width, height), class, and outline (see ``has_pixels``) or None."""
 
     entry: Entry
     box: list[float]
     label: int
     crowd: bool
     area: float
-    outline: list[list[float]] | dict | None
+    outline: list | None
 
 
-def find_records(root: Path, split: str,
-                 masks: bool = True) -> tuple[tuple[str, ...], list[Callable[[list[str]], Record]]]:
+def find_records(root: Path, split: str, shares: Shares | None = None,
+                 masks: bool = True) -> tuple[tuple[str, ...], list[Read]]:
     """Return the classes, and for each image of a split a function that makes its record and adds to its problems."""
-    path = find_json(root, "instances", split)
+    return load(root, split, shares, masks)[:2]
+
+
+def load(root: Path, split: str, shares: Shares | None,
+         masks: bool) -> tuple[tuple[str, ...], list[Read], list[int]]:
+    """Return what ``find_records`` does, and the category id of each class."""
+    path, shared = find_instances(root, split, shares)
     entries, annotations, categories = read_lists(path, "instances")
+    if path.name == ROBOFLOW:
+        categories = without_parent(categories, annotations)
     names, number, _ = read_categories(categories)
     images = read_images(entries, root, path, "instances")
+    chosen = set(images)
+    if shared:
+        mine = set((shares or Shares()).select((image.file_name for image in images.values()), split, path))
+        chosen = {key for key, image in images.items() if image.file_name in mine}
     of_image: dict[int | str, list[Entry]] = defaultdict(list)
     seen: dict[int | str, Entry] = {}
     errors: list[DataError] = []
@@ -89,11 +110,13 @@ def find_records(root: Path, split: str,
     if errors:
         raise DataError(f"{errors[0]}" + (f"; {len(errors) - 1} more annotations likewise" if len(errors) > 1 else ""))
     masked = masks and any(annotation.get("segmentation", None) for annotation in annotations)
-    return names, [functools.partial(_record, image, of_image[key], number=number, seen=seen, with_masks=masks,
-                                     masked=masked) for key, image in images.items()]
+    reads: list[Read] = [
+        functools.partial(_record, image, of_image[key], image_id=key, number=number, seen=seen, with_masks=masks,
+                          masked=masked) for key, image in images.items() if key in chosen]
+    return names, reads, list(number)
 
 
-def _record(image: Image, annotations: list[Entry], problems: list[str], *, number: dict[int, int],
+def _record(image: Image, annotations: list[Entry], problems: list[str], *, image_id: int | str, number: dict[int, int],
             seen: dict[int | str, Entry], with_masks: bool, masked: bool) -> Record:
     """Make a record. ``seen``: the first annotation of each id; ``masked``: whether the data set has outlines."""
     objects, errors = [], []
@@ -115,11 +138,11 @@ def _record(image: Image, annotations: list[Entry], problems: list[str], *, numb
     objects = [o for o, stays in zip(objects, kept, strict=True) if stays]
     outlines = [o.outline for o in objects if o.outline is not None]
     whole = with_masks and len(outlines) == len(objects)
-    masks = functools.partial(_masks, outlines, image.size) if whole else None
+    masks = functools.partial(draw_outlines, outlines, image.size) if whole else None
     return Record(name=Path(image.file_name).stem, image=image.path, size=image.size, boxes=boxes,
                   labels=np.array([o.label for o in objects], np.int64),
                   crowd=np.array([o.crowd for o in objects], bool),
-                  area=np.array([o.area for o in objects], np.float32), masks=masks)
+                  area=np.array([o.area for o in objects], np.float32), masks=masks, image_id=image_id)
 
 
 def _object(entry: Entry, size: tuple[int, int], number: dict[int, int], with_masks: bool) -> Object:
@@ -133,7 +156,7 @@ def _with_masks(image: Image, objects: list[Object], problems: list[str]) -> lis
     """Return the objects that a data set with masks keeps. Add the others to ``problems``."""
     kept = []
     for o in objects:
-        if o.outline is None or _has_pixels(o.outline, image.size):
+        if o.outline is None or has_pixels(o.outline, image.size):
             kept.append(o)
         else:
             problems.append(f"{_where(image, o.entry)}: its mask has no pixel; left out")
@@ -153,7 +176,7 @@ def _where(image: Image, annotation: Entry) -> str:
 # ---------------------------------------------------------------------------------------------------------
 # Outlines
 # ---------------------------------------------------------------------------------------------------------
-def _outline(annotation: Entry, size: tuple[int, int]) -> list[list[float]] | dict | None:
+def _outline(annotation: Entry, size: tuple[int, int]) -> list | None:
     """Return the polygons or run lengths of an annotation, checked; None if it has no outline."""
     outline = annotation.get("segmentation", None)
     if outline is None or outline == []:
@@ -165,7 +188,7 @@ def _outline(annotation: Entry, size: tuple[int, int]) -> list[list[float]] | di
             raise annotation.fail(f"a mask that cannot be read ({error})") from error
         if stated != size:
             raise annotation.fail(f"its mask has the size {stated} (H, W), but its image {size}")
-        return outline
+        return [outline]
     if not isinstance(outline, list) or not all(isinstance(polygon, list) for polygon in outline):
         raise annotation.fail("segmentation must be a list of polygons, [[x, y, x, y, ...], ...], or run lengths, got "
                               f"{short_repr(outline)}")
@@ -176,28 +199,34 @@ def _outline(annotation: Entry, size: tuple[int, int]) -> list[list[float]] | di
     return outline
 
 
-def _has_pixels(outline: list[list[float]] | dict, size: tuple[int, int]) -> bool:
-    if isinstance(outline, dict):
-        return bool(run_lengths(outline)[1][1::2].any())
-    return any((enter < leave).any() for enter, leave in (polygon_runs(polygon, size) for polygon in outline))
-
-
-def _masks(outlines: list[list[list[float]] | dict], size: tuple[int, int]) -> np.ndarray:
-    masks = np.zeros((len(outlines), *size), bool)
-    for mask, outline in zip(masks, outlines, strict=True):
-        if isinstance(outline, dict):
-            mask[...] = decode_rle(outline)
-        else:
-            for polygon in outline:
-                mask |= fill_polygon(polygon, size)
-    return masks
-
-
 # ---------------------------------------------------------------------------------------------------------
 # Shared by instances and panoptic files
 # ---------------------------------------------------------------------------------------------------------
+def find_instances(root: Path, split: str, shares: Shares | None) -> tuple[Path, bool]:
+    """Return the JSON file of a split, and whether the split is only a share of its images."""
+    folders = {name: folder / ROBOFLOW for name, folder in split_folders(root).items() if (folder / ROBOFLOW).is_file()
+               } if root.is_dir() else {}
+    if folders:
+        shared = split_by_share(folders, shares, root)
+        if not shared:
+            require_split(split, folders, root)
+        return folders["train" if shared else split], shared
+    splits = [path.stem.removeprefix("instances_") for path in (root / "annotations").glob("instances_*.json")]
+    own = {"train" if name.startswith("train") else name for name in splits if name != "default"}
+    shared = split_by_share(own, shares, root) and bool(splits)
+    return find_json(root, "instances", split if not shared else "train" if own else "default"), shared
+
+
+def without_parent(categories: list[Entry], annotations: list[Entry]) -> list[Entry]:
+    """Return the categories without the one that Roboflow writes as the parent of all others, if no object has it."""
+    parents = {each.content.get("supercategory") for each in categories}
+    used = {str(each.content.get("category_id")) for each in annotations}
+    return [each for each in categories if each.content.get("supercategory") != "none"
+            or str(each.content.get("name")) not in map(str, parents) or str(each.content.get("id")) in used]
+
+
 def find_json(root: Path, kind: str, split: str) -> Path:
-    """Find annotations/KIND_SPLIT*.json. Raise ``ValueError`` if it is missing, ``DataError`` if there are several."""
+    """Find annotations/KIND_SPLIT*.json. Raise ``NoSplit`` if it is missing, ``DataError`` if there are several."""
     if not split:
         raise ValueError("COCO: a split needs a name, such as train or val2017, got ''")
     every = require_folder(root / "annotations", EXPECTED)
@@ -206,7 +235,7 @@ def find_json(root: Path, kind: str, split: str) -> Path:
         return exactly
     if not found:
         available = ", ".join(p.stem.removeprefix(f"{kind}_") for p in sorted(every.glob(f"{kind}_*.json"))) or "none"
-        raise ValueError(f"COCO: no file {kind}_{split}*.json in {every}; available splits: {available}")
+        raise NoSplit(f"COCO: no file {kind}_{split}*.json in {every}; available splits: {available}")
     if len(found) > 1:
         raise DataError(f"{found[1]}: a second file for the split {split!r}, besides {found[0].name}; move one away, "
                         f"or give the whole name, such as {found[0].stem.removeprefix(f'{kind}_')!r}")
@@ -247,7 +276,8 @@ def read_categories(entries: list[Entry]) -> tuple[tuple[str, ...], dict[int, in
 
 def read_images(entries: list[Entry], root: Path, path: Path, kind: str) -> dict[int | str, Image]:
     """Return the images by id."""
-    place = find_image_folder(root, path.stem.removeprefix(f"{kind}_"))
+    beside = path.name == ROBOFLOW
+    place = path.parent if beside else find_image_folder(root, path.stem.removeprefix(f"{kind}_"))
     ids, names = [entry.identifier("id") for entry in entries], [entry.text("file_name") for entry in entries]
     unique(entries, ids, "id")
     unique(entries, [os.path.normpath(name) for name in names], "file_name")
@@ -255,7 +285,7 @@ def read_images(entries: list[Entry], root: Path, path: Path, kind: str) -> dict
     for entry, (H, W) in zip(entries, sizes, strict=True):
         if H * W > MAX_PIXELS:
             raise entry.fail(f"{W} x {H} pixels are more than the {MAX_PIXELS} allowed")
-    return {key: Image(place / name, name, size) for key, name, size in zip(ids, names, sizes, strict=True)}
+    return {key: Image(resolve(place / name), name, size) for key, name, size in zip(ids, names, sizes, strict=True)}
 
 
 def find_image_folder(root: Path, name: str) -> Path:

@@ -12,16 +12,21 @@ an image that is missing or differs in size from its annotation.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from ..errors import DataError, warn_of_problems
 from ..files.decode import require_files
-from ..files.images import as_float, read_integers
+from ..files.images import as_float, read_stored
+from ..files.rle import draw_outlines, has_pixels
 from ..sample import Cache, DetectionSample, item_index
+
+SLACK = 1.0  # pixels: boxes rounded to hundredths, or to six digits of a side, extend beyond the image by fractions
 
 
 @dataclasses.dataclass
@@ -37,21 +42,31 @@ class Record:
     crowd: np.ndarray | None = None
     area: np.ndarray | None = None
     masks: Callable[[], np.ndarray] | None = None
+    page: int | None = None  # the slice of a TIFF stack
+    image_id: int | str | None = None  # in COCO's file
+
+
+Read = Callable[[list[str]], Record | None]
 
 
 class DetectionReader:
     """A data set of records. The constructor reads the annotations; each access reads an image.
 
+    reads: for each image a function that returns its record and adds to a list of problems; None if it is left out.
     keep: cache each image in 8 bits, so that its file is read once. problems: the faults of the annotations; if there
     are any, opening the data set issues a ``DataWarning``.
     """
 
     class_names: tuple[str, ...]
 
-    def __init__(self, records: list[Record], problems: list[str], keep: bool = False):
-        self.records, self.problems = records, problems
+    def __init__(self, reads: Iterable[Read], keep: bool = False):
+        problems: list[str] = []
+        self.records = [record for read in reads if (record := read(problems))]
+        self.problems = problems
         self._pixels = Cache(self._read, keep)
-        require_files(record.image for record in records)
+        if self.records and not self.class_names:
+            raise DataError(f"{self.records[0].image.parent}: no annotation has an object, and there is no classes.txt")
+        require_files(record.image for record in self.records)
         warn_of_problems(self, problems, stacklevel=3)
 
     @property
@@ -77,14 +92,14 @@ class DetectionReader:
 # For readers
 # ---------------------------------------------------------------------------------------------------------
 def read_pixels(record: Record) -> np.ndarray:
-    """Read a record's image, uint8 or uint16 (3, H, W). Raise ``DataError`` unless its size is the annotation's.
+    """Read the stored pixels of a record's image, (3, H, W). Raise ``DataError`` unless its size is the annotation's.
 
     The EXIF orientation is applied if only then the sizes agree.
     """
-    return read_integers(record.image, "RGB", size=record.size)
+    return read_stored(record.image, "RGB", size=record.size, page=record.page)
 
 
-def usable_boxes(boxes: np.ndarray, size: tuple[int, int], where: Sequence[str], problems: list[str],
+def usable_boxes(boxes: npt.ArrayLike, size: tuple[int, int], where: Sequence[str], problems: list[str],
                  slack: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
     """Repair boxes (R, 4) as the module describes. Return those kept, float32, and which of the R they are, bool (R,).
 
@@ -115,6 +130,34 @@ def usable_boxes(boxes: np.ndarray, size: tuple[int, int], where: Sequence[str],
                 problems.append(f"{named} extends beyond the {W} x {H} image; clipped")
     kept = ~(flat | gone)
     return rounded[kept], kept
+
+
+class Outlined(NamedTuple):
+    """An object of an annotation: its class, box (x1, y1, x2, y2), outline (see ``has_pixels``) or None, and place."""
+
+    label: int
+    box: Sequence[float]
+    outline: list | None
+    where: str
+
+
+def record_of_objects(name: str, image: Path, size: tuple[int, int], objects: Sequence[Outlined], *,
+                      problems: list[str], masked: bool = False) -> Record:
+    """Make a record of objects. Add those left out to ``problems``.
+
+    masked: the data set has outlines. An image with an object without one then keeps its boxes and has no masks.
+    """
+    kept = [o for o in objects if not masked or o.outline is None or has_pixels(o.outline, size)]
+    problems += [f"{o.where}: its outline has no pixel in the image; left out" for o in objects if o not in kept]
+    boxes, usable = usable_boxes([o.box for o in kept], size, [o.where for o in kept], problems, SLACK)
+    kept = [o for o, stays in zip(kept, usable, strict=True) if stays]
+    outlines = [o.outline for o in kept if o.outline is not None]
+    if masked and len(outlines) < len(kept):
+        problems.append(f"{next(o for o in kept if o.outline is None).where}: no outline, although other objects of "
+                        "the data set have one; the image is kept without masks")
+        masked = False
+    return Record(name, image, size, boxes, np.array([o.label for o in kept], np.int64),
+                  masks=functools.partial(draw_outlines, outlines, size) if masked else None)
 
 
 def boxes_of_masks(masks: np.ndarray) -> np.ndarray:

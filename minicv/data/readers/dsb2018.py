@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import DataError
+from ..errors import DataError, NoSplit
 from ..files.decode import is_file
 from ..files.images import image_size, read_mask
-from .detection import DetectionReader, Record, boxes_of_masks
+from .detection import DetectionReader, Read, Record, boxes_of_masks
 from .segmentation import pngs, read_names, require_folder
 
 EXPECTED = "the nuclei are expected as stage1_train/ID/images/ID.png and stage1_train/ID/masks/*.png"
@@ -32,21 +31,20 @@ class DSB2018(DetectionReader):
 
     def __init__(self, root: str | os.PathLike, split: str = "train", keep: bool = False):
         self.split = split
-        problems: list[str] = []
-        super().__init__([read(problems) for read in find_records(Path(root), split)], problems, keep)
+        super().__init__(find_records(Path(root), split)[1], keep)
 
 
-def find_records(root: Path, split: str) -> list[Callable[[list[str]], Record]]:
-    """Return, for each image of a split, a function that reads its masks and adds to its problems."""
+def find_records(root: Path, split: str) -> tuple[tuple[str, ...], list[Read]]:
+    """Return the classes, and for each image of a split a function that reads its masks and adds to its problems."""
     folders = require_folder(root / "stage1_train", EXPECTED)
     if split == "all":
         names = sorted(p.name for p in folders.iterdir() if p.is_dir())
     elif (root / f"{split}.txt").is_file():
         names = read_names(root / f"{split}.txt")
     else:
-        raise ValueError(f"DSB2018: no list {root / f'{split}.txt'}; available: "
+        raise NoSplit(f"DSB2018: no list {root / f'{split}.txt'}; available: "
                          f"{', '.join([*sorted(repr(p.stem) for p in root.glob('*.txt')), repr('all')])}")
-    return [functools.partial(read_nuclei, folders / name) for name in names]
+    return DSB2018.class_names, [functools.partial(read_nuclei, folders / name) for name in names]
 
 
 def read_nuclei(place: Path, problems: list[str]) -> Record:

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 import numpy as np
 from scipy import ndimage
 
-from minicv.data.errors import DataError
-from minicv.data.files.images import as_float, read_integers, read_mask
+from minicv.data.errors import DataError, NoSplit
+from minicv.data.files.images import as_float, read_mask, read_stored
 from minicv.data.readers.segmentation import pngs
 from minicv.data.sample import IGNORE, Sample, item_index
 
@@ -32,7 +32,7 @@ class ISBI2012:
 
     def __init__(self, root: str | os.PathLike, split: str = "all", *, indices: Iterable[int] | None = None):
         if split not in ("all", *SPLITS):
-            raise ValueError(f'ISBI2012: split must be "train", "val", "test" or "all", got {split!r}')
+            raise NoSplit(f'ISBI2012: split must be "train", "val", "test" or "all", got {split!r}')
         if indices is not None and split != "all":
             raise ValueError(f"ISBI2012: give indices or a split, not both: got split {split!r}")
         root = pathlib.Path(root)
@@ -94,7 +94,7 @@ def read_slice(root: pathlib.Path, number: int) -> Sample:
     """Read and check one slice."""
     image_path, label_path = (folder / f"{number}.png" for folder in _folders(root))
     is_cell = read_mask(label_path)
-    image = as_float(read_integers(image_path, "L", size=is_cell.shape, where=str(label_path)))
+    image = as_float(read_stored(image_path, "L", size=is_cell.shape, where=str(label_path)))
     instances, _ = ndimage.label(is_cell)  # 4-connected
     arrays = image, is_cell.astype(np.int64), instances.astype(np.int32)
     for array in arrays:

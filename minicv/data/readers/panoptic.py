@@ -20,7 +20,7 @@ import numpy as np
 from ..errors import DataError, warn_of_problems
 from ..files.decode import require_files
 from ..files.entries import Entry, unique
-from ..files.images import as_float, read_integers, read_label_colors
+from ..files.images import as_float, read_label_colors, read_stored
 from ..sample import item_index
 from .coco import Image, class_of, find_json, image_of, read_categories, read_images, read_lists
 from .segmentation import require_folder
@@ -90,7 +90,7 @@ class CocoPanoptic:
         annotation = self.annotations[item_index(self, index)]
         path = annotation.path
         numbers = read_segments(path)
-        image = as_float(read_integers(annotation.image.path, "RGB", size=numbers.shape, where=str(path)))
+        image = as_float(read_stored(annotation.image.path, "RGB", size=numbers.shape, where=str(path)))
         if numbers.shape != annotation.image.size:
             raise DataError(f"{path}: size {numbers.shape}, but {annotation.image.size} in {self.path.name}")
         known, place = np.unique(numbers, return_inverse=True)

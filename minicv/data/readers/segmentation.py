@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..errors import DataError
+from ..errors import DataError, NoSplit
 from ..files.decode import require_files
 from ..files.entries import join_reprs
-from ..files.images import as_float, colors_of, label_pixels, numbers_of, read_integers
+from ..files.images import as_float, colors_of, label_pixels, numbers_of, read_stored
 from ..files.text import read_text
 from ..sample import IGNORE, Cache, Sample, item_index
 
@@ -24,20 +24,21 @@ OTHER_IMAGES = {".bmp", ".gif", ".jpeg", ".jpg", ".tif", ".tiff", ".webp"}  # en
 
 
 class ImageAndLabel(NamedTuple):
-    """The files of one image and its label map. Either may be missing."""
+    """The files of one image and its label map. Either may be missing. ``page``: the slice of two TIFF stacks."""
 
     name: str
     image: Path
     label: Path
+    page: int | None = None
 
 
 class SegmentationReader(abc.ABC):
     """Read the images and label maps of a folder. Item i is read from its files on each access and is writable.
 
     root: the data set's folder. split: one of `splits`. keep: cache the pixels in 8 or 16 bits, as stored, so that each
-    file is read once. Void pixels have the label IGNORE. The constructor checks that every file exists. Raises
-    ``DataError``, which names the file, for missing or damaged files, sizes that differ and unknown labels;
-    ``ValueError`` for an unknown split.
+    file is read once. Void pixels have the label IGNORE. require: check that every file exists. Raises ``DataError``,
+    which names the file, for missing or damaged files, sizes that differ and unknown labels; ``NoSplit`` for an unknown
+    split.
     """
 
     class_names: tuple[str, ...]
@@ -46,35 +47,29 @@ class SegmentationReader(abc.ABC):
     upright = True  # the sky is at the top: augmentation does not turn the images
     ignore_index = IGNORE
 
-    def __init__(self, root: str | os.PathLike, split: str = "train", keep: bool = False):
+    def __init__(self, root: str | os.PathLike, split: str = "train", keep: bool = False, *,
+                 require: bool = True):
         self.pairs = self.find_pairs(Path(root), split)
         self.split, self._pixels = split, Cache(self._read, keep)
-        require_files(file for pair in self.pairs for file in (pair.image, pair.label))
+        if require:
+            require_files(file for pair in self.pairs for file in (pair.image, pair.label))
 
     @property
     def num_classes(self) -> int:
         return len(self.class_names)
 
-    @classmethod
-    def splits_of(cls, root: Path) -> tuple[str, ...]:
-        """Return the splits of the folder: those of the class, and "test" if its labels are public."""
-        return cls.splits
-
-    @classmethod
     @abc.abstractmethod
-    def find_pairs(cls, root: Path, split: str) -> list[ImageAndLabel]:
+    def find_pairs(self, root: Path, split: str) -> list[ImageAndLabel]:
         """Return the pairs of a split, whether or not their files exist."""
 
-    @classmethod
     @abc.abstractmethod
-    def read_label(cls, path: Path) -> np.ndarray:
-        """Read a label file as uint8 (H, W): classes 0 to K - 1, or IGNORE."""
+    def read_label(self, path: Path, page: int | None = None) -> np.ndarray:
+        """Read a label file as uint8 (H, W): classes 0 to K - 1, or IGNORE. page: the slice of a TIFF stack."""
 
-    @classmethod
-    def read(cls, pair: ImageAndLabel) -> tuple[np.ndarray, np.ndarray]:
-        """Read the image, uint8 or uint16 (3, H, W), and its label, uint8 (H, W)."""
-        label = cls.read_label(pair.label)
-        return read_integers(pair.image, "RGB", size=label.shape, where=str(pair.label)), label
+    def read(self, pair: ImageAndLabel) -> tuple[np.ndarray, np.ndarray]:
+        """Read the stored pixels of the image, (3, H, W), and its label, uint8 (H, W)."""
+        label = self.read_label(pair.label, pair.page)
+        return read_stored(pair.image, "RGB", size=label.shape, where=str(pair.label), page=pair.page), label
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -82,7 +77,8 @@ class SegmentationReader(abc.ABC):
     def label_of(self, index: int) -> np.ndarray:
         """Read the label of an image, uint8 (H, W), without the image."""
         index = item_index(self, index)
-        return self._pixels[index][1] if index in self._pixels else self.read_label(self.pairs[index].label)
+        return self._pixels[index][1] if index in self._pixels else self.read_label(
+            self.pairs[index].label, self.pairs[index].page)
 
     def __getitem__(self, index: int) -> Sample:
         index = item_index(self, index)
@@ -146,9 +142,9 @@ def translate_numbers(path: Path, numbers: np.ndarray, classes: dict[int, int]) 
 
 
 def check_split(reader: type[SegmentationReader], split: str) -> None:
-    """Raise ``ValueError`` unless the reader has the split."""
+    """Raise ``NoSplit`` unless the reader has the split."""
     if split not in reader.splits:
-        raise ValueError(f"{reader.__name__}: split must be one of {', '.join(reader.splits)}, got {split!r}")
+        raise NoSplit(f"{reader.__name__}: split must be one of {', '.join(reader.splits)}, got {split!r}")
 
 
 def require_folder(path: Path, expected: str) -> Path:
@@ -173,23 +169,23 @@ def pngs(path: Path) -> list[Path]:
     return files
 
 
-def read_entries(path: Path) -> list[str]:
-    """Return the entries of a list file, one per line, without blank lines and # comments.
+def read_entries(path: Path, one: str = "image", many: str = "images") -> list[str]:
+    """Return the entries of a list file, one per line, without blank lines and # comments; ``one`` names an entry.
 
     Raises ``DataError`` for an empty list, a repeated entry and a file that is not text.
     """
     found = [line.strip() for line in read_text(path, "list").splitlines()]
     found = [line for line in found if line and not line.startswith("#")]
     if not found:
-        raise DataError(f"{path}: lists no images; write one entry per line")
-    refuse_repetitions(path, found)
+        raise DataError(f"{path}: lists no {many}; write one entry per line")
+    refuse_repetitions(path, found, one)
     return found
 
 
-def refuse_repetitions(path: Path, entries: list[str]) -> None:
-    """Raise ``DataError`` if a list names an image more than once."""
+def refuse_repetitions(path: Path, entries: list[str], one: str = "image") -> None:
+    """Raise ``DataError`` if a list has an entry, such as an image, more than once."""
     if twice := [entry for entry, count in Counter(entries).items() if count > 1]:
-        raise DataError(f"{path}: lists {join_reprs(twice)} more than once; keep one line for each image")
+        raise DataError(f"{path}: lists {join_reprs(twice)} more than once; keep one line for each {one}")
 
 
 def read_names(path: Path) -> list[str]:

@@ -1,9 +1,16 @@
-"""PASCAL VOC, detection (Everingham et al., IJCV 2010), and data sets in its layout, such as BCCD's blood cells.
+"""PASCAL VOC, detection (Everingham et al., IJCV 2010), and data sets with other classes in its format, as labelImg's.
 
-Layout: JPEGImages/NAME.jpg, Annotations/NAME.xml, and ImageSets/Main/train.txt, val.txt, trainval.txt and test.txt with
-one NAME per line. VOC counts pixels from 1 and includes the last: only here, the box (xmin, ymin, xmax, ymax) of an
-annotation becomes (xmin - 1, ymin - 1, xmax, ymax). A box with xmax = xmin or ymax = ymin is an annotator's slip, a
-click without a drag, and has no area.
+Layouts:
+
+- VOC's: JPEGImages/NAME.*, Annotations/NAME.xml, and ImageSets/Main/train.txt, val.txt, trainval.txt and test.txt with
+  one NAME per line; without these lists, the images are split by share;
+- labelImg's: NAME.xml beside each image, or in a folder "annotations", in one folder or in train, val and test (see
+  ``folders``).
+
+The classes are those of classes.txt or, without one, those of all annotations, sorted. An image without an annotation
+is left out and named in ``problems``. VOC counts pixels from 1 and includes the last: only here, the box (xmin, ymin,
+xmax, ymax) of an annotation becomes (xmin - 1, ymin - 1, xmax, ymax). A box with xmax = xmin or ymax = ymin is an
+annotator's slip, a click without a drag, and has no area.
 
 An annotation is an XML file in any encoding (see ``text``) with the root <annotation>. Each <object> in it has one
 <name> and one <bndbox> with one each of <xmin>, <ymin>, <xmax>, <ymax>, whole numbers or not, and may have <difficult>,
@@ -12,25 +19,29 @@ wrote it, and its object would be missed. A <filename> of another image is named
 """
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
 from xml.etree.ElementTree import Element
 
 import numpy as np
 
 from ..errors import DataError
-from ..files.decode import MAX_PIXELS
+from ..files.decode import MAX_PIXELS, image_endings
 from ..files.entries import LIMIT, join_reprs, short_repr
 from ..files.images import image_size
 from ..files.text import read_xml
-from .detection import DetectionReader, Record, usable_boxes
-from .segmentation import read_names, require_folder
-from .voc_segmentation import CLASSES
+from .detection import DetectionReader, Read, Record, usable_boxes
+from .folders import Shares, by_name, find_classes, find_files, left_out, list_files, select_files
+from .segmentation import require_folder
+from .voc_segmentation import read_split
 
-EXPECTED = "VOC is expected as JPEGImages, Annotations and ImageSets/Main"
+EXPECTED = ("VOC is expected as JPEGImages, Annotations and ImageSets/Main; labelImg's files as NAME.xml beside each "
+            "image")
+FOLDERS = "annotations", "labels", "xml", "xmls"
 BLOOD_CELLS = ("RBC", "WBC", "Platelets")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 LEAVES = {"filename", "folder", "owner", "path", "segmented", "size", "source"}  # VOC's elements that hold no objects
@@ -38,29 +49,54 @@ FLAGS = {"0": False, "1": True, "false": False, "true": True}
 
 
 class VOCDetection(DetectionReader):
-    """The images of a split, ImageSets/Main/SPLIT.txt, with boxes and without masks.
+    """The images of a split, with boxes and without masks.
 
-    class_names: VOC's 20 by default; any other class in an annotation is a ``DataError``.
+    class_names: those of classes.txt or of the annotations by default; any other class in an annotation is a
+    ``DataError``. shares: of a data set without splits.
     """
 
-    def __init__(self, root: str | os.PathLike, split: str = "train", class_names: Sequence[str] = CLASSES[1:],
-                 keep: bool = False):
-        self.class_names, self.split = tuple(class_names), split
-        if len(set(self.class_names)) < len(self.class_names):
+    def __init__(self, root: str | os.PathLike, split: str = "train", class_names: Sequence[str] | None = None,
+                 keep: bool = False, shares: Shares | None = None):
+        if class_names is not None and len(set(class_names)) < len(class_names):
             raise ValueError(f"VOCDetection: class_names must differ from each other, got {join_reprs(class_names)}")
-        problems: list[str] = []
-        super().__init__([read(problems) for read in find_records(Path(root), split, self.class_names)], problems, keep)
+        self.split = split
+        self.class_names, reads = find_records(Path(root), split, shares, class_names)
+        super().__init__(reads, keep)
 
 
-def find_records(root: Path, split: str, class_names: Sequence[str]) -> list[Callable[[list[str]], Record]]:
-    """Return, for each image of a split, a function that reads its annotation and adds to its problems."""
-    images, annotations = (require_folder(root / name, EXPECTED) for name in ("JPEGImages", "Annotations"))
-    lists = require_folder(root / "ImageSets" / "Main", EXPECTED)
-    if not (lists / f"{split}.txt").is_file():
-        available = sorted(p.stem for p in lists.glob("*.txt"))
-        raise ValueError(f"VOCDetection: no split {split!r} in {lists}; available: {', '.join(available)}")
-    return [functools.partial(read_annotation, annotations / f"{name}.xml", images / f"{name}.jpg", class_names)
-            for name in read_names(lists / f"{split}.txt")]
+def find_records(root: Path, split: str, shares: Shares | None = None,
+                 class_names: Sequence[str] | None = None) -> tuple[tuple[str, ...], list[Read]]:
+    """Return the classes, and for each image of a split a function that reads its annotation and adds to problems."""
+    require_folder(root, EXPECTED)
+    if (root / "JPEGImages").is_dir():
+        images = by_name(list_files(root / "JPEGImages", image_endings()))
+        annotations = by_name(list_files(require_folder(root / "Annotations", EXPECTED), {".xml"}))
+        every, lists = list(annotations.values()), root / "ImageSets" / "Main"
+        names = read_split(lists, split, shares, {*images, *annotations})
+        if (lists / f"{split}.txt").is_file():  # each name must have both files
+            images = {name: root / f"JPEGImages/{name}.jpg" for name in names} | images
+            annotations = {name: root / f"Annotations/{name}.xml" for name in names} | annotations
+    else:
+        files = find_files(root, FOLDERS, {".xml"})
+        every = [path for found in files.values() for path in found.annotations.values()]
+        if not every:
+            raise DataError(f"{root}: contains no JPEGImages and no XML files; {EXPECTED}")
+        images, annotations = select_files(files, split, shares, root)
+        names = sorted({*images, *annotations})
+    classes = find_classes(root, classes_in(every)) if class_names is None else tuple(class_names)
+
+    def read_of(name: str) -> Read:
+        if (path := annotations.get(name)) is None:
+            return left_out(images[name], f"has no annotation {name}.xml")
+        return functools.partial(read_annotation, path, images.get(name, path.with_suffix(".jpg")), classes)
+    return classes, [read_of(name) for name in names]
+
+
+def classes_in(annotations: Iterable[Path]) -> Iterator[str]:
+    """Yield the name of each object in the annotations; those that cannot be read are named when they are."""
+    for path in annotations:
+        with contextlib.suppress(DataError):
+            yield from (_text(thing, "name", path, "") for thing in read_xml(path).findall("object"))
 
 
 def read_annotation(path: Path, image: Path, class_names: Sequence[str], problems: list[str]) -> Record:

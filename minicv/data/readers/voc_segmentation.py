@@ -1,18 +1,25 @@
-"""PASCAL VOC, segmentation (Everingham et al., IJCV 2010): 20 classes of objects, and background.
+"""PASCAL VOC, segmentation (Everingham et al., IJCV 2010), and data sets with other classes in its layout.
 
 Layout, for example in VOCdevkit/VOC2012: JPEGImages/NAME.jpg, SegmentationClass/NAME.png (VOC's palette, its colors as
 RGB, or gray: 0 background, 1 to 20 objects, 255 void, a strip along the objects' borders), and
 ImageSets/Segmentation/train.txt, val.txt and trainval.txt with one NAME per line. The labels of the test images are not
-public.
+public. Without these lists, the images are split by share. Other classes than VOC's are those of legend.txt, CVAT's
+labelmap.txt or classes.txt (see ``legend``). Images may be of any format.
 """
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
+from ..errors import NoSplit
+from ..files.decode import image_endings
 from ..sample import IGNORE
-from .segmentation import ImageAndLabel, SegmentationReader, check_split, read_names, require_folder, translate
+from .folders import Shares, by_name, list_files, require_split, split_by_share
+from .legend import read_legend
+from .segmentation import ImageAndLabel, SegmentationReader, read_names, require_folder, translate
 
 CLASSES = ("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
            "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor")
@@ -27,31 +34,50 @@ def palette(size: int = 256) -> np.ndarray:
                      for channel in range(3)], axis=1).astype(np.uint8)
 
 
-COLORS = {tuple(color): k for k, color in enumerate(palette()[:len(CLASSES)].tolist())} | {(224, 224, 192): IGNORE}
+COLORS: dict[tuple[int, int, int], int] = {
+    tuple(color): k for k, color in enumerate(palette()[:len(CLASSES)].tolist())} | {(224, 224, 192): IGNORE}
 
 
 class VOCSegmentation(SegmentationReader):
-    """PASCAL VOC in 21 classes; split: "train", "val", "trainval" (both), or "test" if it has labels."""
+    """The images of a split: "train", "val", "trainval" (both), or "test" if it has labels.
 
-    class_names = CLASSES
+    shares: of a data set without lists.
+    """
+
+    class_names: tuple[str, ...] = CLASSES
     colors = palette()[:len(CLASSES)]
     splits = ("train", "val", "trainval")
 
-    @classmethod
-    def splits_of(cls, root: Path) -> tuple[str, ...]:
-        test = root / "ImageSets" / "Segmentation" / "test.txt"
-        public = test.is_file() and any((root / "SegmentationClass" / f"{name}.png").is_file()
-                                        for name in read_names(test))
-        return (*cls.splits, "test") if public else cls.splits
+    def __init__(self, root: str | os.PathLike, split: str = "train", keep: bool = False, *, require: bool = True,
+                 shares: Shares | None = None):
+        self.legend, self.shares = read_legend(Path(root)), shares
+        if self.legend:
+            self.class_names = self.legend.names
+        super().__init__(root, split, keep, require=require)
 
-    @classmethod
-    def find_pairs(cls, root: Path, split: str) -> list[ImageAndLabel]:
-        if split != "test" or "test" not in cls.splits_of(root):
-            check_split(cls, split)
+    def find_pairs(self, root: Path, split: str) -> list[ImageAndLabel]:
         images, labels = (require_folder(root / name, EXPECTED) for name in ("JPEGImages", "SegmentationClass"))
-        names = read_names(require_folder(root / "ImageSets" / "Segmentation", EXPECTED) / f"{split}.txt")
-        return [ImageAndLabel(name, images / f"{name}.jpg", labels / f"{name}.png") for name in names]
+        found = by_name(list_files(images, image_endings()))
+        lists = root / "ImageSets" / "Segmentation"
+        names = read_split(lists, split, self.shares, (path.stem for path in labels.glob("*.png")))
+        if split == "test" and not any((labels / f"{name}.png").is_file() for name in names):
+            raise NoSplit(f"VOCSegmentation: split must be one of {', '.join(self.splits)}, got 'test', whose images "
+                          f"have no label in {labels}")
+        return [ImageAndLabel(name, found.get(name, images / f"{name}.jpg"), labels / f"{name}.png") for name in names]
 
-    @classmethod
-    def read_label(cls, path: Path) -> np.ndarray:
-        return translate(path, {k: k for k in range(len(CLASSES))} | {255: IGNORE}, COLORS)
+    def read_label(self, path: Path, page: int | None = None) -> np.ndarray:
+        return self.legend.read(path, page) if self.legend else read_voc_label(path)
+
+
+def read_voc_label(path: Path) -> np.ndarray:
+    """Read a label file of VOC's own classes as uint8 (H, W)."""
+    return translate(path, {k: k for k in range(len(CLASSES))} | {255: IGNORE}, COLORS)
+
+
+def read_split(lists: Path, split: str, shares: Shares | None, names: Iterable[str]) -> list[str]:
+    """Return the names of a split by VOC's lists, SPLIT.txt, or by share of all ``names`` if there are none."""
+    own = [name for name in ("train", "val", "trainval", "test") if (lists / f"{name}.txt").is_file()]
+    if split_by_share(own, shares, lists):
+        return (shares or Shares()).select(read_names(lists / "train.txt") if own else names, split, lists.parents[1])
+    require_split(split, own, lists)
+    return read_names(lists / f"{split}.txt")

@@ -10,6 +10,8 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 
 from minicv.data import DataError, read_image, read_label, write_png
+from minicv.data.files.decode import image_endings, page_count
+from minicv.data.files.images import read_stored
 
 
 @pytest.fixture
@@ -139,10 +141,62 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def test_float_images_have_no_known_range(tmp_path):
-    Image.fromarray(np.ones((2, 2), np.float32)).save(tmp_path / "a.tif")
-    with pytest.raises(DataError, match=r"a\.tif: pixels are 32-bit floats of unknown range"):
+@pytest.mark.parametrize("pages, expected", [
+    ([[0, 0.25, 1]], [[0, 0.25, 1]]),  # within 0 and 1: as stored
+    ([[-1, 0, 3]], [[0, 0.25, 1]]),  # else the least of the file is 0, the largest 1
+    ([[0, 0.5, 1], [1, 2, 4]], [[0, 0.125, 0.25], [0.25, 0.5, 1]]),  # one range for all pages of a stack
+    ([[7, 7, 7]], [[0, 0, 0]]),
+])
+def test_float_images(tmp_path, pages, expected):
+    first, *others = (Image.fromarray(np.array([page], np.float32)) for page in pages)
+    first.save(tmp_path / "a.tif", save_all=True, append_images=others)
+    for page, values in enumerate(expected):
+        image = read_image(tmp_path / "a.tif", page=page)
+        assert image.dtype == np.float32
+        np.testing.assert_array_equal(image, [[values]])
+
+
+def test_floats_that_are_no_numbers(tmp_path):
+    Image.fromarray(np.array([[0, np.nan]], np.float32)).save(tmp_path / "a.tif")
+    with pytest.raises(DataError, match=r"a\.tif: holds floats that are NaN or infinite"):
         read_image(tmp_path / "a.tif")
+
+
+def test_labels_of_floats_are_whole_numbers(tmp_path):
+    Image.fromarray(np.array([[0, 3]], np.float32)).save(tmp_path / "a.tif")
+    assert read_label(tmp_path / "a.tif").tolist() == [[0, 3]]
+    Image.fromarray(np.array([[0, 2.5]], np.float32)).save(tmp_path / "a.tif")
+    with pytest.raises(DataError, match=r"a\.tif: a label map has one integer per pixel, but this has fractions"):
+        read_label(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("mode", ["L", "I;16"])
+def test_the_pages_of_a_stack(tmp_path, mode):
+    arrays = [np.array([[page, 9]], np.uint8 if mode == "L" else np.uint16) for page in range(3)]
+    first, *others = map(Image.fromarray, arrays)
+    first.save(tmp_path / "a.tif", save_all=True, append_images=others)
+    assert page_count(tmp_path / "a.tif") == 3 and page_count(tmp_path / "none.tif") == 1
+    for page, array in enumerate(arrays):
+        np.testing.assert_array_equal(read_stored(tmp_path / "a.tif", "L", page=page)[0], array)
+    with pytest.raises(DataError, match=r"a\.tif: has no page 3 \(counted from 0\), only 3"):
+        read_image(tmp_path / "a.tif", page=3)
+
+
+@pytest.mark.parametrize("format", ["PPM", "TGA", "JPEG2000", "ICO", "PCX"])
+def test_other_formats_are_images_but_no_labels(tmp_path, format):
+    array = np.arange(3 * 256, dtype=np.uint8).reshape(16, 16, 3)
+    path = tmp_path / f"a.{format}"
+    Image.fromarray(array).save(path, format=format, **({"irreversible": False} if format == "JPEG2000" else {}))
+    np.testing.assert_array_equal(read_stored(path), array.transpose(2, 0, 1))
+    with pytest.raises(DataError, match=r"or its format may; save it as PNG"):
+        read_label(path)
+
+
+def test_drawings_are_not_given_to_other_programs(tmp_path):
+    Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / "a.eps")
+    with pytest.raises(DataError, match=r"a\.eps: not a readable image"):
+        read_image(tmp_path / "a.eps")
+    assert ".eps" not in image_endings() and {".jpg", ".jp2", ".tif", ".webp"} <= image_endings()
 
 
 def test_32_bit_integers_beyond_16_bits(tmp_path):

@@ -27,6 +27,15 @@ def test_sample():
         dataclasses.replace(s, labels=np.zeros(2, int))
 
 
+class Things(DetectionReader):
+    """A data set of records; the first adds problems."""
+
+    class_names = "thing",
+
+    def __init__(self, records, problems=(), keep=False):
+        super().__init__([lambda found, r=r: found.extend(problems) or r for r in records], keep)
+
+
 def test_usable_boxes_by_hand():
     problems = []
     boxes, left = usable_boxes([[1, 2, 3, 4], [3, 4, 1, 2], [-2, 1, 4, 9], [5, 1, 5, 4], [12, 1, 14, 3]], (6, 10),
@@ -61,7 +70,7 @@ def test_boxes_of_masks_by_hand():
 def test_images(tmp_path):
     write_png(tmp_path / "a.png", np.full((3, 4, 6), 51, np.uint8))
     record = Record("a", tmp_path / "a.png", (4, 6), np.ones((1, 4), np.float32), np.zeros(1, np.int64))
-    images = DetectionReader([record, record], [], keep=True)
+    images = Things([record, record], keep=True)
     first = images[0]
     assert first.image.shape == (3, 4, 6) and first.image[0, 0, 0] == np.float32(51 / 255) and first.masks is None
     first.boxes[:] = 7
@@ -69,10 +78,10 @@ def test_images(tmp_path):
     (tmp_path / "a.png").unlink()
     assert images[0].name == "a"  # kept
     with pytest.raises(DataError, match=r"a\.png: no such file; 1 more are missing"):
-        DetectionReader([record, record], [])
+        Things([record, record])
     write_png(tmp_path / "a.png", np.zeros((3, 5, 6), np.uint8))
     with pytest.raises(DataError, match=r"a\.png: size \(5, 6\) .* differs from that of its annotation, \(4, 6\)"):
-        DetectionReader([record], [])[0]
+        Things([record])[0]
     with pytest.warns(DataWarning, match=r"7 annotations are wrong: p0; p1; p2; p3; p4; and 2 more"):
-        assert len(DetectionReader([record], [f"p{k}" for k in range(7)]).problems) == 7
+        assert len(Things([record], [f"p{k}" for k in range(7)]).problems) == 7
     assert image_size(tmp_path / "a.png") == (5, 6)

@@ -16,7 +16,7 @@ class Two(SegmentationReader):
         return [ImageAndLabel(name, root / f"{name}.png", root / f"{name}-label.png") for name in ("a", "b")]
 
     @classmethod
-    def read_label(cls, path):
+    def read_label(cls, path, page=None):
         return translate(path, {0: 0, 7: 1, 9: IGNORE})
 
 

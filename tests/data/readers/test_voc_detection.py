@@ -7,6 +7,7 @@ import pytest
 from minicv.data import open_dataset, write_png
 from minicv.data.errors import DataError, DataWarning
 from minicv.data.readers.voc_detection import BLOOD_CELLS, VOCDetection, to_continuous
+from minicv.data.readers.voc_segmentation import CLASSES
 
 OBJECT = """<object><name>{name}</name><difficult>{difficult}</difficult><part><name>head</name></part>
 <bndbox><xmin>{x1}</xmin><ymin>{y1}</ymin><xmax>{x2}</xmax><ymax>{y2}</ymax></bndbox></object>"""
@@ -32,7 +33,7 @@ def write(root, objects, size=SIZE):
 
 
 def test_read(root):
-    images = VOCDetection(root)
+    images = VOCDetection(root, class_names=CLASSES[1:])
     sample = images[0]
     # the whole image, 1..10 and 1..6, is (0, 0, 10, 6); columns 3 and 4, rows 2 to 5 reach from 2 to 4 and 1 to 5
     assert sample.boxes.tolist() == [[0, 0, 10, 6], [2, 1, 4, 5]] and sample.boxes.dtype == np.float32
@@ -43,7 +44,7 @@ def test_read(root):
 
 def test_an_image_without_objects(root):
     write(root, "")
-    assert VOCDetection(root)[0].boxes.shape == (0, 4)
+    assert VOCDetection(root, class_names=["cat"])[0].boxes.shape == (0, 4)
 
 
 @pytest.mark.parametrize("objects, boxes, problem", [
@@ -63,7 +64,7 @@ def test_what_is_wrong_is_told_and_reading_goes_on(root, objects, boxes, problem
 @pytest.mark.parametrize("content, message", [
     ("", "not a readable annotation"),
     ("<annotation>", "not a readable annotation"),
-    (f"<annotation>{SIZE}{thing(1, 1, 2, 2, 'cow2')}</annotation>", "unknown class 'cow2'; known: aeroplane, "),
+    (f"<annotation>{SIZE}{thing(1, 1, 2, 2, 'cow')}</annotation>", "unknown class 'cow'; known: cat, dog"),
     (f"<annotation>{SIZE}{thing(1, 1, 'x', 2)}</annotation>", r"object\[0\], bndbox: <xmax> must be .*, got 'x'"),
     (f"<annotation>{SIZE}{thing('nan', 1, 2, 2)}</annotation>", "<xmin> must be a number up to .*, got 'nan'"),
     (f"<annotation>{SIZE.replace('10', 'inf')}</annotation>", "size: <width> must be a number up to .*, got 'inf'"),
@@ -71,6 +72,7 @@ def test_what_is_wrong_is_told_and_reading_goes_on(root, objects, boxes, problem
 ])
 def test_what_cannot_be_read(root, content, message):
     (root / "Annotations/a.xml").write_text(content)
+    (root / "classes.txt").write_text("cat\ndog\n")
     with pytest.raises(DataError, match=rf"a\.xml: .*{message}"):
         VOCDetection(root)
 
@@ -158,11 +160,11 @@ def test_sizes(root):
     assert VOCDetection(root)[0].boxes.tolist() == [[0, 0, 2, 2]]  # from the image, where none is stated
     write(root, "", size="<size><width>6</width><height>10</height></size>")
     with pytest.raises(DataError, match=r"a\.jpg: size \(6, 10\) .* that of its annotation, \(10, 6\)"):
-        VOCDetection(root)[0]
+        VOCDetection(root, class_names=["cat"])[0]
 
 
 def test_lists_and_folders(root):
-    with pytest.raises(ValueError, match=r"VOCDetection: no split 'val' in .*Main; available: train"):
+    with pytest.raises(ValueError, match=r"Main: no split 'val'; available: train; add ,val=0.2"):
         VOCDetection(root, "val")
     (root / "ImageSets/Main/val.txt").write_text("\n")
     with pytest.raises(DataError, match="lists no images"):
@@ -170,7 +172,7 @@ def test_lists_and_folders(root):
     (root / "JPEGImages/a.jpg").unlink()
     with pytest.raises(DataError, match=r"a\.jpg: no such file"):
         VOCDetection(root)
-    with pytest.raises(DataError, match="JPEGImages: no such folder; VOC is expected as"):
+    with pytest.raises(DataError, match="nowhere: no such folder; VOC is expected as"):
         VOCDetection(root / "nowhere")
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from minicv.data import IGNORE, DataError, DataWarning, open_dataset, write_png
+from minicv.data import IGNORE, DataError, DataWarning, NoSplit, open_dataset, write_png
 from minicv.data.check import check
 from minicv.data.readers.voc_segmentation import VOCSegmentation, palette
 
@@ -67,7 +67,7 @@ def test_colors_by_hand():
 
 
 def test_errors(root):
-    with pytest.raises(ValueError, match="VOCSegmentation: split must be one of train, val, trainval, got 'test'"):
+    with pytest.raises(ValueError, match="Segmentation: no split 'test'; available: train, val, trainval"):
         VOCSegmentation(root, "test")
     write_png(root / "SegmentationClass/2007_000032.png", LABEL + (LABEL == 20))
     with pytest.raises(DataError, match=r"000032\.png: holds the unknown labels \[21\]; known: 0-20, 255"):
@@ -79,7 +79,7 @@ def test_errors(root):
     with pytest.raises(DataError, match=r"SegmentationClass/2007_000032\.png: no such file"):
         VOCSegmentation(root)
     (root / "ImageSets/Segmentation/val.txt").unlink()
-    with pytest.raises(DataError, match=r"ImageSets/Segmentation/val\.txt: cannot be read"):
+    with pytest.raises(NoSplit, match=r"ImageSets/Segmentation: no split 'val'; available: train, trainval"):
         VOCSegmentation(root, "val")
     with pytest.raises(DataError, match="JPEGImages: no such folder; VOC is expected as JPEGImages, Seg"):
         VOCSegmentation(root / "ImageSets")
