@@ -217,7 +217,8 @@ def several_images() -> Iterator[File]:
     for kind in ("PPM", "TGA", "ICO", "JPEG2000", "PCX", "SGI", "PDF", "AVIF", "DDS", "QOI"):
         content = pillow(frames[0], kind)
         if content:
-            rgb = None if kind == "PDF" else BYTE[..., :3] / 255 if kind in ("PPM", "TGA", "PCX", "SGI", "QOI") else np.nan
+            lossless = kind in ("PPM", "TGA", "PCX", "SGI", "QOI")
+            rgb = None if kind == "PDF" else BYTE[..., :3] / 255 if lossless else np.nan
             yield File(f"{kind}, which is not read as a label", content, rgb)
 
 
