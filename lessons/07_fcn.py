@@ -27,7 +27,7 @@ from minicv.metrics.boundary import BoundaryFScore
 from minicv.models.segmentation.patchwise import PixelwiseNet
 from minicv.models.summary import summarize
 from minicv.optim import Adam
-from minicv.training.segmentation import SegmentationConfig, train_segmentation
+from minicv.training import SegmentationConfig, take_weights, train_segmentation
 from minicv.viz import PALETTE, plot_runs
 from minicv.viz.segmentation import segmentation_sheet
 
@@ -113,9 +113,9 @@ nets, scores = {}, {name: [] for name in ("fcn32s", "fcn16s", "fcn8s", "at once"
 for seed in range(seeds):
     one = fit(fresh("fcn32s", seed), seed, stage)
     two, three = fresh("fcn16s", seed), fresh("fcn8s", seed)
-    two.initialize_from(one)
+    take_weights(two, one.state_dict())
     nets["fcn32s"] = fit(one, seed, 2 * stage, part=1)
-    three.initialize_from(fit(two, seed, stage, part=1))
+    take_weights(three, fit(two, seed, stage, part=1).state_dict())
     nets["fcn16s"] = fit(two, seed, stage, part=2)
     nets["fcn8s"] = fit(three, seed, stage, part=2)
     nets["at once"] = fit(fresh("fcn8s", seed), seed)
@@ -177,7 +177,7 @@ for seed in range(seeds):
     trained = classifier(seed)
     for regime, values in regimes.items():
         net = fresh("fcn8s", seed)
-        net.initialize_from(trained)
+        take_weights(net, trained.state_dict())
         net.fine_tune(regime)
         values.append(measure(fit(net, seed)))
 whole, share = regimes["everything"], np.divide(*(np.mean(regimes[r], axis=0)[0] for r in ("output", "everything")))

@@ -35,7 +35,7 @@ from minicv.data.files.rle import decode_rle, encode_rle, unpack
 from minicv.data.readers.coco import CocoDetection
 from minicv.data.readers.panoptic import CocoPanoptic
 from minicv.data.readers.voc_detection import VOCDetection
-from tests.training.test_weights import table, tensor, write_zip
+from tests.training.weights.test_torch_files import table, tensor, write_zip
 
 SECONDS = 10  # for one file
 ERRORS = (ValueError, TypeError, RuntimeError, OSError)  # as in cli.main; the message is all that a user sees

@@ -32,7 +32,7 @@ def follow(text, folder):
     """Do what a guide says, in ``folder``."""
     tools = folder.parent / "tools"  # the commands of the guides, for this copy
     tools.mkdir()
-    for name, module in (("minicv", "minicv"), ("pytest", "pytest")):
+    for name, module in (("minicv", "minicv"), ("pytest", "pytest"), ("curl", "tests.pretend_download")):
         (tools / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" -m {module} "$@"\n')
         (tools / name).chmod(0o755)
     environment = {**os.environ, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(folder)}

@@ -23,19 +23,20 @@ from minicv.errors import UserError
 # every network has (files, messages, threads, the data), tested with the command; or what decides if it is refused.
 TRAIN = {
     **dict.fromkeys(("data", "out", "preset", "seed", "workers", "validate", "resume", "save_every", "check", "quiet",
-                     "model"), "command"),
+                     "model", "start"), "command"),
     **dict.fromkeys(("steps", "batch", "optimizer", "lr", "weight_decay", "schedule", "warmup"), "config"),
     "momentum": "with sgd", "milestones": "with --schedule step", "gamma": "with --schedule step",
     "freeze_bn": "with batch norm", "sync_batch_norm": "with batch norm and mpirun", "width": "with a width",
     "option": "model", "scale": "augmentation", "jitter": "augmentation", "elastic": "augmentation",
     "tile": "pixels", "augment": "pixels", "weight_map": "instances", "class_weights": "pixels", "two_stage": "pixels",
-    "start": "with initialize_from", "flip": "objects", "turn": "objects", "alternating": "faster_rcnn",
+    "freeze": "with --start", "flip": "objects", "turn": "objects", "alternating": "faster_rcnn",
     "proposals": "proposals"}
 ANSWERS = {**dict.fromkeys(("checkpoint", "data", "split", "json", "report", "out", "images"), "command"),
            "tile": "pixels", "average": "pixels", "scales": "pixels", "flip": "pixels", "score": "objects",
            "proposals": "proposals", "comp4": "objects"}
 OTHERS = {"lessons": {"names", "quick", "data", "seed"}, "gradcheck": {"ops"}, "doctor": set(),
           "summary": {"model", "preset", "input"}, "papers": {"name"}, "claims": {"ids", "quick", "keep"},
+          "export": {"checkpoint", "to", "out"},
           "data": {"data", "name", "root", "mirror", "connections", "quiet", "split", "out", "images"}}
 
 
@@ -65,7 +66,7 @@ VALUES = {"steps": ["7"], "batch": ["3"], "optimizer": ["adam"], "lr": ["0.25"],
           "schedule": ["cosine"], "warmup": ["3"], "momentum": ["0.5"], "freeze_bn": [], "sync_batch_norm": [],
           "width": ["6"], "scale": ["1.5"], "jitter": ["0.3"], "elastic": ["3"], "tile": ["20"], "augment": None,
           "weight_map": [], "class_weights": [], "two_stage": [], "turn": [], "alternating": [], "flip": None,
-          "proposals": ["no.safetensors"], "start": ["no.safetensors"], "milestones": ["0.5"], "gamma": ["0.5"],
+          "proposals": ["no.safetensors"], "freeze": ["backbone"], "milestones": ["0.5"], "gamma": ["0.5"],
           "option": ["no=1"]}
 WORDS = {"augment": ["--no-augment"], "flip": ["--no-flip"]}
 DATA = {"cells": Cells(2, 32), "street-scenes": StreetScenes(2, (32, 40)), "shape-boxes": ShapeBoxes(2, 48)}
@@ -98,8 +99,6 @@ def accepted(built, name, data, option, monkeypatch, extra=()):
         model = built(name, data)
         train.model_options(args)
         commands.check_train_options(args, config, commands.open_dataset(data, "train", name), model, processes=2)
-        if args.start is not None:
-            train.initialize(model, name, args.start, resumed=True)
         if args.alternating or args.proposals is not None:
             for _ in itertools.islice(commands.make_tasks(model, DATA[data], config, args), 1):
                 pass
@@ -120,7 +119,7 @@ def test_train_uses_or_refuses_each_option(built, monkeypatch, name, data):
             "with batch norm": batch_norm, "with batch norm and mpirun": batch_norm, "instances": segmentation,
             "with a width": "width" in models.model_options(type(model)), "with --schedule step": False,
             "model": False,  # no network has the option "no"
-            "with initialize_from": hasattr(model, "initialize_from"), "faster_rcnn": "ster" in name or "mask" in name}
+            "with --start": False, "faster_rcnn": "ster" in name or "mask" in name}
     args = cli.parser().parse_args(["train", name, "--data", data, "--out", "x"])
     default = networks.commands_for(name).config_from_args(name, args)
     for option, effect in TRAIN.items():
@@ -140,6 +139,7 @@ def test_train_uses_or_refuses_each_option(built, monkeypatch, name, data):
             assert f"--{option.replace('_', '-')}" in result, (option, result)
         elif hasattr(default, option) and option != "seed":
             assert getattr(result, option) != getattr(default, option), option
+    assert accepted(built, name, data, "freeze", monkeypatch, ["--start", "no.pth"])[0]
     assert accepted(built, name, data, "momentum", monkeypatch, ["--optimizer", "adam"])[1] == (
         "--momentum is for the optimizer sgd, not for adam")
     for option in ("milestones", "gamma"):

@@ -15,7 +15,7 @@ from ..files import abbreviate
 from ..nn import BatchNorm2d
 
 COMMON_OPTIONS = ("steps", "batch", "optimizer", "lr", "momentum", "weight_decay", "schedule", "milestones", "gamma",
-                  "warmup", "freeze_bn", "seed")  # of ``minicv train``, each a field of every TrainConfig
+                  "warmup", "freeze", "freeze_bn", "seed")  # of ``minicv train``, each a field of every TrainConfig
 
 
 class ResultWriter(abc.ABC):
@@ -109,6 +109,10 @@ class NetworkCommands(abc.ABC):
         if args.freeze_bn is not None and not batch_norm:
             raise UserError(f"--{'' if args.freeze_bn else 'no-'}freeze-bn is not for this {args.model}, which has no "
                             "batch norm")
+        if args.freeze and not model.BACKBONE:
+            raise UserError(f"--freeze backbone is not for {args.model}, which has no backbone")
+        if args.freeze and args.start is None and not args.resume:
+            raise UserError("--freeze backbone needs --start FILE: without it, the backbone would stay random")
         if args.sync_batch_norm and (processes == 1 or not batch_norm or config.freeze_bn):
             raise UserError("--sync-batch-norm " + (
                 "is for several processes, as in `mpirun -n 2 minicv train ...`" if processes == 1 else

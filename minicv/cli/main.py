@@ -14,7 +14,7 @@ from ..autograd import plain
 from ..errors import UserError, exit_on_interrupt
 from ..files import print_anything
 from ..version import __version__
-from . import course, data, doctor, evaluate, gradcheck, predict, summary, train
+from . import course, data, doctor, evaluate, export, gradcheck, predict, summary, train
 from .options import Parser
 
 EXAMPLES = """examples:
@@ -28,6 +28,7 @@ EXAMPLES = """examples:
   minicv train unet --data cells --out runs/cells  train on generated images of cells
   minicv predict --checkpoint runs/cells/last.safetensors image.png --out runs/results
   minicv train faster_rcnn --data bccd:PATH --out runs/blood --optimizer adam --jitter 0.1
+  minicv export runs/cells/last.safetensors --to torch
 exit codes:
   0    success
   1    gradcheck, data check or a lesson found a fault, or predict could not read every image; or an error in minicv
@@ -47,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--plain", action="store_true",
                      help="run every operation as minicv/ops defines it, without the faster versions in minicv/fast")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for group in (course, gradcheck, doctor, summary, train, evaluate, predict, data):
+    for group in (course, gradcheck, doctor, summary, train, evaluate, predict, export, data):
         group.add_parsers(commands)
     return top
 

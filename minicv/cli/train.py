@@ -50,6 +50,10 @@ def add_run_options(add: argparse.ArgumentParser) -> None:
                      help="seconds between saves (default: 60)")
     add.add_argument("--validate", action="store_true", help="measure the network ten times on the split val, and keep "
                      "the best by that in best.safetensors (default: the best by training loss)")
+    add.add_argument("--start", metavar="FILE", help="take the first weights from a file: weights in .pth or "
+                     ".safetensors, such as torchvision's of the network that this one is built on, or a checkpoint. "
+                     "What fits is taken and named; the backbone must fit. Weights from ImageNet expect "
+                     "--option 'normalization=\"imagenet\"'")
     add.add_argument("--seed", type=int, default=0, help="seed of the random numbers (default: 0)")
     add.add_argument("--workers", type=int, default=1,
                      help="number of threads that read and augment images (default: 1)")
@@ -83,6 +87,8 @@ def add_optimizer_options(add: argparse.ArgumentParser) -> None:
     add.add_argument("--gamma", type=float, help="factor of the learning rate at each milestone (default: 0.1)")
     add.add_argument("--warmup", type=int, metavar="STEPS", help="number of steps in which the rate rises to --lr")
     add.add_argument("--freeze-bn", action=YES_NO, help="keep the statistics, scale and shift of batch norm fixed")
+    add.add_argument("--freeze", choices=["backbone"], help="keep the backbone as it is in --start FILE, with the "
+                     "statistics of its batch norm; only the other layers are trained")
     add.add_argument("--sync-batch-norm", action="store_true",
                      help="under mpirun: normalize over the batches of all processes")
 
@@ -103,9 +109,6 @@ def add_segmentation_options(add: argparse._ArgumentGroup) -> None:
     add.add_argument("--weight-map", action=YES_NO, help="weigh pixels by U-Net's eq. (2)")
     add.add_argument("--class-weights", action="store_const", const=True, help="weigh pixels of rare classes more, as "
                      "ENet does: 1 / ln(1.02 + the class's share of the pixels)")
-    add.add_argument("--start", metavar="FILE", help="a checkpoint to take the first weights from. fcn16s and "
-                     "fcn8s: a coarser FCN (32s, then 16s, then 8s). Any FCN, DeconvNet: the classifier that it is "
-                     "built on. PSPNet, DeepLab: the same network, for example with another output stride")
     add.add_argument("--two-stage", action=YES_NO, help="train as DeconvNet's paper does: on crops around single "
                      "objects for a third of the steps, then on crops around proposals, instead of on tiles")
 
@@ -138,6 +141,7 @@ def run(args: argparse.Namespace) -> int:
         commands = commands_for(args.model)
         config = commands.config_from_args(args.model, args)
         check_folder(args.out, "--out")
+        weights = training.read_weights(args.start) if args.start is not None and not args.resume else None
         dataset = commands.open_dataset(args.data, "train", args.model)
         if args.check and group.rank == 0:
             check_images(dataset, args.data, args.quiet)
@@ -146,8 +150,8 @@ def run(args: argparse.Namespace) -> int:
             model = models.build(args.model, args.preset, num_classes=dataset.num_classes,
                                  in_channels=len(dataset[0].image), **model_options(args))
         commands.check_train_options(args, config, dataset, model, group.size)
-        if args.start is not None:
-            initialize(model, args.model, args.start, args.resume)
+        if weights is not None:
+            start(model, weights, args.preset, quiet=group.rank > 0)
         for number, (folder, task) in enumerate(commands.make_tasks(model, dataset, config, args)):
             train_task(args, commands, task, args.out / folder, first=number == 0)
     return 0
@@ -202,8 +206,8 @@ def describe(config: Any) -> str:
     parts = [lr + (f", {config.warmup} steps of warmup)" if config.warmup else ")")]
     if config.optimizer == "sgd":
         parts.append(f"momentum {config.momentum:g}")
-    parts += [f"weight decay {config.weight_decay:g}", *(["batch norm frozen"] if config.freeze_bn else []),
-              f"seed {config.seed}"]
+    parts += [f"weight decay {config.weight_decay:g}", *(["backbone frozen"] if config.freeze else []),
+              *(["batch norm frozen"] if config.freeze_bn else []), f"seed {config.seed}"]
     common = {field.name for field in dataclasses.fields(TrainConfig)}
     own = {field.name.replace("_", " "): getattr(config, field.name) for field in dataclasses.fields(config)
            if field.name not in common}
@@ -221,18 +225,20 @@ def check_images(dataset: Any, spec: str, quiet: bool) -> None:
         raise UserError(f"{faults[0]}{more}")
 
 
-def initialize(model: Any, name: str, checkpoint: str, resumed: bool) -> None:
-    """Take the first weights from a checkpoint; ``UserError`` if the network cannot or they do not fit.
-
-    Only checks that the network can if the run is ``resumed``, because its weights come from the run's own file.
-    """
-    from ..training import load_checkpoint
-    if not hasattr(model, "initialize_from"):
-        raise UserError(f"--start is not for {name}; it is for the FCNs, DeconvNet, PSPNet and DeepLab")
-    if not resumed:
-        source, _ = load_checkpoint(checkpoint)
-        with blame_user(f"--start {checkpoint}"):
-            model.initialize_from(source)
+def start(model: Any, weights: Any, preset: str, *, quiet: bool) -> None:
+    """Start the model from the weights of ``--start``, and print what was taken unless ``quiet``; ``UserError`` if the
+    backbone does not fit."""
+    from ..training import take_weights
+    try:
+        taken = take_weights(model, weights)
+    except UserError as error:
+        hint = "; the compact preset has fewer channels than published weights, --preset paper has as many"
+        raise UserError(f"--start {error}{hint if preset == 'compact' else ''}") from None
+    if not quiet:
+        print("\n".join(taken.lines()), flush=True)
+        if weights.normalization not in (None, model.normalization):
+            print(f"warning: {weights.path} was trained on images with normalization {weights.normalization!r}, this "
+                  f"network has {model.normalization!r}: add --option 'normalization=\"{weights.normalization}\"'")
 
 
 def model_options(args: argparse.Namespace) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from ..errors import suggest
 from ..nn import Module
 from .options import check_options, matches_type, model_options
 
-__all__ = ["MODELS", "build", "matches_type", "model_class", "model_options", "names"]
+__all__ = ["MODELS", "build", "is_backbone", "matches_type", "model_class", "model_options", "names"]
 
 MODELS: dict[str, str] = {  # module and class
     "alexnet": "backbones.alexnet:AlexNet",
@@ -64,3 +64,12 @@ def build(name: str, preset: str = "compact", **options: Any) -> Module:
     model = cls(**{**cls.PRESETS[preset], **options})
     model.build_args = {"model": name, "preset": preset, "options": options}
     return model
+
+
+def is_backbone(model: Module, name: str) -> bool:
+    """Return whether a parameter or buffer belongs to the network's backbone.
+
+    The names of a backbone begin with the class's ``BACKBONE``; without it, and for classifiers, whose ``HEAD`` does
+    not belong to it, it is all of the network.
+    """
+    return name.startswith(getattr(model, "BACKBONE", "")) and not name.startswith(getattr(model, "HEAD", ()))

@@ -18,13 +18,13 @@ from .run import Diverged, Interrupted, Run
 from .segmentation import SegmentationConfig, SegmentationTask, train_segmentation
 from .svm import finish_training
 from .targets import missing_targets
-from .weights import load_pretrained, read_weights
+from .weights import export_weights, load_pretrained, read_weights, take_weights
 
 __all__ = [
     "ADAM_DEFAULTS", "CachedProposals", "CheckpointError", "ConfigError", "DetectionConfig", "DetectionTask",
     "Diverged", "Interrupted", "ProcessGroup", "Proposer", "Run", "SegmentationConfig", "SegmentationTask", "Task",
     "TrainConfig", "Training", "abort_on_error", "alternating_tasks", "analyze_segmentation", "detections",
-    "evaluate_detector", "evaluate_segmentation", "finish_training", "load_checkpoint", "load_pretrained",
-    "load_training", "missing_targets", "process_group", "read_weights", "save_checkpoint", "save_training",
-    "train_alternating", "train_detector", "train_segmentation",
+    "evaluate_detector", "evaluate_segmentation", "export_weights", "finish_training", "load_checkpoint",
+    "load_pretrained", "load_training", "missing_targets", "process_group", "read_weights", "save_checkpoint",
+    "save_training", "take_weights", "train_alternating", "train_detector", "train_segmentation",
 ]

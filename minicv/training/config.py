@@ -6,6 +6,7 @@ import math
 from typing import Any, ClassVar, Self
 
 from ..errors import UserError
+from ..models import is_backbone
 from ..nn import Module
 from ..optim import SGD, Adam, LambdaLR, Optimizer, constant, cosine, multistep, poly, warmup
 
@@ -30,7 +31,8 @@ class TrainConfig:
     the ``power``; "step", times ``gamma`` at each of the ``milestones``, fractions of the steps; "cosine", half a
     cosine to 0; "constant". During the first ``warmup`` steps the rate rises to ``lr`` from ``warmup_start`` times
     ``lr``. ``weight_decay``: L2, added to the gradient for SGD and Adam alike. ``freeze_bn``: batch norm normalizes by
-    its running statistics; these, its scale and its shift stay fixed. ``decay_biases``: whether weight decay acts on
+    its running statistics; these, its scale and its shift stay fixed. ``freeze``: "backbone" to keep the backbone's
+    parameters, and its batch norm in the same way, fixed. ``decay_biases``: whether weight decay acts on
     biases and batch norm's shifts. Raises ``ConfigError`` for invalid values.
     """
 
@@ -46,6 +48,7 @@ class TrainConfig:
     power: float = 0.9
     warmup: int = 0
     warmup_start: float = 0.0
+    freeze: str | None = None
     freeze_bn: bool = False
     decay_biases: bool = True
     seed: int = 0
@@ -56,6 +59,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         self.milestones = tuple(self.milestones)
+        if self.freeze not in (None, "backbone"):
+            raise ConfigError(self, "freeze", "must be 'backbone' or None")
         for field, choices in (("schedule", ("constant", "poly", "step", "cosine")), ("optimizer", ("sgd", "adam"))):
             if getattr(self, field) not in choices:
                 raise ConfigError(self, field, f"must be {' or '.join(map(repr, choices))}")
@@ -83,10 +88,13 @@ class TrainConfig:
     def make_optimizer(self, model: Module) -> tuple[Optimizer, LambdaLR]:
         """Build the optimizer and its learning-rate schedule.
 
-        The groups are those of ``model.parameter_groups(lr)``, if it has that method.
+        The groups are those of ``model.parameter_groups(lr)``, if it has that method, without a frozen backbone.
         """
         groups: list[dict[str, Any]] = (model.parameter_groups(self.lr) if hasattr(model, "parameter_groups") else
                                         [{"params": list(model.parameters())}])
+        if self.freeze == "backbone":
+            frozen = {id(p) for name, p in model.named_parameters() if is_backbone(model, name)}
+            groups = [{**group, "params": [p for p in group["params"] if id(p) not in frozen]} for group in groups]
         if not self.decay_biases:
             biases = {id(p) for name, p in model.named_parameters() if name.endswith("bias")}
             groups = [{**group, "params": params, **decay} for group in groups for params, decay in (

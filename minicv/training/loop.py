@@ -27,6 +27,7 @@ from ..autograd import Tensor
 from ..backend import Array
 from ..backend.memory import free_memory
 from ..errors import UserError
+from ..models import is_backbone
 from ..nn import BatchNorm2d, Module
 from .parallel import SINGLE_PROCESS, ProcessGroup
 
@@ -61,9 +62,10 @@ class Training:
             raise UserError(f"a batch of {self.config.batch} cannot be shared evenly by {group.size} processes; "
                             f"use a batch of {group.size * -(-self.config.batch // group.size)}")
         self.loss_names: list[str] = []  # of all steps and processes so far
+        freeze_backbone(self.model, self.config.freeze == "backbone")
         self.optimizer, self.schedule = self.config.make_optimizer(self.model)
         self.model.group = group if group.size > 1 else None  # for means over what the processes share
-        prepare_batch_norm(self.model, self.config.freeze_bn, self.model.group if sync_batch_norm else None)
+        prepare_batch_norm(self.model, self.config, self.model.group if sync_batch_norm else None)
 
     def __iter__(self) -> Iterator[Losses]:
         self.model.train()
@@ -113,11 +115,22 @@ class Training:
                             f"and {free / 2**30:.1f} GiB are free; use a smaller batch")
 
 
-def prepare_batch_norm(model: Module, freeze: bool, group: ProcessGroup | None) -> None:
-    """Freeze or unfreeze every batch norm, and let it normalize over the whole batch of the processes of ``group``."""
-    for module in model.modules():
+def freeze_backbone(model: Any, freeze: bool) -> None:
+    """Freeze the parameters of the backbone, or unfreeze them if an earlier training has frozen them."""
+    if freeze or getattr(model, "backbone_frozen", False):
+        model.backbone_frozen = freeze
+        for name, p in model.named_parameters():
+            if is_backbone(model, name):
+                p.requires_grad = not freeze
+
+
+def prepare_batch_norm(model: Module, config: Any, group: ProcessGroup | None) -> None:
+    """Freeze or unfreeze batch norm as the config says, and let it normalize over the whole batch of the processes of
+    ``group``."""
+    for name, module in model.named_modules():
         if isinstance(module, BatchNorm2d):
             module.group = group
+            freeze = config.freeze_bn or config.freeze == "backbone" and is_backbone(model, f"{name}.")
             if module.frozen or freeze:
                 module.frozen = freeze
                 module.weight.requires_grad = module.bias.requires_grad = not freeze

@@ -20,7 +20,6 @@ from ..data import (
     center_crop,
     class_weights,
     random_window,
-    standardize,
 )
 from ..nn import Module
 from .config import TrainConfig
@@ -129,7 +128,7 @@ class SegmentationTask:
         weight = None if part.weight is None else center_crop(part.weight, tile.output)
         if self.label_weights is not None:
             weight = self.label_weights[label] if weight is None else self.label_weights[label] * weight
-        return standardize(part.image, like=sample.image), label, weight
+        return self.model.normalize(part.image, like=sample.image), label, weight
 
     def tile_of(self, sample: Sample) -> Tile:
         """Return the model's input and output size for a part of an image, or for the whole image."""

@@ -129,7 +129,7 @@ def test_networks_that_label_pixels(run, monkeypatch, tmp_path, name):
     assert labels.shape == (37, 50) and labels.max() < 9
 
 
-def test_fcn_in_stages(run, fails, monkeypatch, tmp_path):
+def test_fcn_in_stages(run, monkeypatch, tmp_path):
     """FCN-32s from a classifier, FCN-16s from that, ... (sec. 4.2); a step at a rate of nearly 0 changes nothing."""
     monkeypatch.setattr(minicv.data, "open_dataset", lambda spec, split="train": StreetScenes(2, 40))
     minicv.seed(1)
@@ -138,7 +138,12 @@ def test_fcn_in_stages(run, fails, monkeypatch, tmp_path):
     again = ["--data", "street-scenes", "--width", 8, "--steps", 1, "--batch", 1, "--lr", 1e-12, "--quiet"]
     start = tmp_path / "vgg.safetensors"
     for name in ("fcn32s", "fcn16s", "fcn8s"):
-        assert run("train", name, "--start", start, "--out", tmp_path / name, *again)[0] == 0
+        code, text, _ = run("train", name, "--start", start, "--out", tmp_path / name, *again)
+        taken, left, random, *_ = text.splitlines()
+        assert code == 0 and taken.startswith(f"taken from {start}: backbone, head") and "warning" not in text
+        assert left == ("left in the file: classifier.6 (2 arrays)" if name == "fcn32s" else
+                        "left in the file: nothing")
+        assert random.startswith(f"start at random: {'score' if name == 'fcn32s' else 'skips'}")
         before, start = load_checkpoint(start)[0].state_dict(), tmp_path / name / "last.safetensors"
         after, key = load_checkpoint(start)[0].state_dict(), "features.0.weight"
         backbone = before[key if name == "fcn32s" else f"backbone.{key}"]
@@ -146,12 +151,78 @@ def test_fcn_in_stages(run, fails, monkeypatch, tmp_path):
         if name != "fcn32s":
             np.testing.assert_allclose(after["score.weight"], before["score.weight"], atol=1e-6)
     assert (models.build("vgg16", width=8, batch_norm=True).state_dict()[key] != before[f"backbone.{key}"]).any()
-    message = fails("train", "fcn32s", "--start", start, "--out", tmp_path / "x", *again)
-    assert message.startswith(
-        f"--start {start}: FCN32s.load_state_dict: the state does not fit the model: unexpected")
-    assert fails("train", "unet", "--start", start, "--out", tmp_path / "x", *again) == (
-        "--start is not for unet; it is for the FCNs, DeconvNet, PSPNet and DeepLab")
-    assert not (tmp_path / "x").exists()
+
+
+@pytest.fixture
+def resnet(tmp_path):
+    """A file of PyTorch's with a small ResNet, and its arrays by name."""
+    minicv.seed(1)
+    model = models.build("resnet18", "paper", width=4, num_classes=7)
+    training.export_weights(tmp_path / "resnet.pth", model, "torch")
+    return tmp_path / "resnet.pth", model.state_dict()
+
+
+def on_resnet(**options):
+    """The arguments of a training of Faster R-CNN on a small ResNet."""
+    own = {**TINY, **PROPOSING, "allowed_border": 1e9, "backbone": "resnet18", "cut_at": "layer2",
+           "backbone_options": {"width": 4}, **options}
+    return ["train", "faster_rcnn", "--data", "shape-boxes", "--steps", 2, "--quiet",
+            *options_of(**{name: value for name, value in own.items() if name != "num_classes"})]
+
+
+def test_start_and_freeze(run, few_images, resnet, tmp_path):
+    """From the weights of another program, with another normalization: the backbone stays as it is in the file."""
+    path, theirs = resnet
+    again = [*on_resnet(normalization="image"), "--start", path, "--freeze", "backbone", "--out", tmp_path / "run"]
+    code, text, _ = run(*again)
+    lines = text.splitlines()
+    assert code == 0 and lines[0].startswith(f"taken from {path}: backbone (50 arrays, ") and "backbone frozen" in text
+    assert lines[1] == "left in the file: layer3, layer4, fc (52 arrays)"
+    assert lines[2].startswith("start at random: head, rpn (14 arrays, ")
+    assert lines[3] == (f"warning: {path} was trained on images with normalization 'imagenet', this network has "
+                        "'image': add --option 'normalization=\"imagenet\"'")
+    trained, info = load_checkpoint(tmp_path / "run" / "last.safetensors")
+    for name, array in trained.backbone.state_dict().items():
+        np.testing.assert_array_equal(array, theirs[name])
+    assert info["config"]["freeze"] == "backbone" and trained.normalization == "image"
+    code, text, _ = run(*again, "--resume", "--steps", 3)
+    assert code == 0 and "taken" not in text and "from step 2" in text  # the weights are the run's
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["--start", "no.pth"], "no.pth: no such file"),
+    (["--freeze", "backbone"], "--freeze backbone needs --start FILE: without it, the backbone would stay random")])
+def test_start_and_freeze_that_do_not_work(fails, few_images, tmp_path, arguments, message):
+    assert fails(*on_resnet(), *arguments, "--out", tmp_path / "run") == message
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_start_of_other_channels_names_the_preset(fails, few_images, resnet, tmp_path):
+    message = fails(*on_resnet(backbone_options={"width": 8}), "--start", resnet[0], "--out", tmp_path / "run")
+    assert message == (f"--start {resnet[0]}: conv1.weight is (4, 3, 7, 7), and faster_rcnn has (8, 3, 7, 7) there; "
+                       "the compact preset has fewer channels than published weights, --preset paper has as many")
+
+
+@pytest.mark.parametrize("to", ["torch", "safetensors"])
+def test_export_and_back(run, fails, resnet, tmp_path, to):
+    minicv.seed(2)
+    model = models.build("pspnet", "paper", backbone_options={"width": 4}, num_classes=3)
+    checkpoint = tmp_path / "last.safetensors"
+    save_checkpoint(checkpoint, model, {"optimizer.0.v": np.ones(3)})
+    file = tmp_path / ("last.pth" if to == "torch" else "last_weights.safetensors")
+    assert run("export", checkpoint, "--to", to) == (
+        0, f"{file}\n{len(model.state_dict())} arrays, {sum(a.size for a in model.state_dict().values()):,} numbers, "
+        "named as in minicv; images in 0..1 are normalized by their own mean and deviation\n", "")
+    again = models.build("pspnet", "paper", backbone_options={"width": 4}, num_classes=3)
+    assert not training.load_pretrained(again, file).random
+    for name, array in again.state_dict().items():
+        np.testing.assert_array_equal(array, model.state_dict()[name])
+    assert run("export", checkpoint, "--to", to, "--out", tmp_path / "new" / "w")[0] == 0
+    assert (tmp_path / "new" / "w").read_bytes() == file.read_bytes()
+    assert fails("export", checkpoint, "--to", to, "--out", checkpoint) == (
+        f"--out {checkpoint}: would overwrite the checkpoint")
+    assert fails("export", checkpoint, "--to", to, "--out", tmp_path) == f"--out {tmp_path}: is a folder; name the file"
+    assert fails("export", resnet[0], "--to", to).startswith(f"{resnet[0]}: not a safetensors file")
 
 
 def options_of(**options):
@@ -297,7 +368,7 @@ def test_proposals_of_another_checkpoint(run, few_images, tmp_path):
     (["faster_rcnn", "--option", "short"], "--option short: must be NAME=VALUE with the value in JSON, as in min_size"),
     (["faster_rcnn", "--option", "roi_pooling=align"],
      "--option roi_pooling=align: text needs quotes: --option 'roi_pooling=\"align\"'"),
-    (["faster_rcnn", "--option", "x=3"], "--option x=3: faster_rcnn has no option x; there are: backbone,"),
+    (["faster_rcnn", "--option", "x=3"], "--option x=3: faster_rcnn has no option x; there are: normalization,"),
     (["faster_rcnn", "--option", "min_sise=3"],
      "--option min_sise=3: faster_rcnn has no option min_sise; did you mean min_size?"),
     (["yolo", "--alternating"], "--alternating is not for yolo; it is for faster_rcnn and mask_rcnn"),

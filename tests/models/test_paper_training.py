@@ -8,7 +8,7 @@ import pytest
 import minicv
 from minicv import Tensor, models
 from minicv.nn import init
-from minicv.training import DetectionConfig, SegmentationConfig, TrainConfig, Training
+from minicv.training import DetectionConfig, SegmentationConfig, TrainConfig, Training, take_weights
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "training.md"
 
@@ -156,7 +156,7 @@ def test_frozen_batch_norm_keeps_its_numbers_and_normalizes_by_them(freeze):
 def test_weights_of_one_output_stride_begin_a_training_at_another():
     options = {"num_classes": 3, "backbone_options": {"width": 4, "layers": (1, 1, 1, 1)}, "channels": 4}
     coarse, fine = (models.build("deeplabv3", output_stride=stride, **options) for stride in (16, 8))
-    fine.initialize_from(coarse)
+    take_weights(fine, coarse.state_dict())
     for name, value in coarse.state_dict().items():
         np.testing.assert_array_equal(fine.state_dict()[name], value)
 

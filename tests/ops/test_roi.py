@@ -1,5 +1,5 @@
-"""RoI pooling and RoIAlign: values by hand, and plain PyTorch written from the definitions (torchvision is no oracle
-here, as nothing that minicv's tests need brings it)."""
+"""RoI pooling and RoIAlign: values by hand, and plain PyTorch written from the definitions (torchvision's compiled
+operators do not load beside PyTorch for CPUs, see ``tests/torchvision_oracle.py``)."""
 import math
 import tracemalloc
 

@@ -18,7 +18,7 @@ OWN = {"batch_norm": {"group"}, "cross_entropy": {"pixel_weight"}}  # PyTorch ha
 OWN_OPS = {"astype", "center_crop", "crop", "expand", "getitem", "hinge_loss", "roi_align", "roi_pool",
            "spatial_pyramid_pool", "unpool_bed_of_nails", "unpool_nearest", "bilinear_kernel", "bilinear_weight",
            "conv_matrix", "cases"}
-# The tests do without torchvision, so its signatures stand here: torchvision/ops/roi_pool.py, ops/roi_align.py and
+# No test imports torchvision's operators; their signatures are those of its ops/roi_pool.py, ops/roi_align.py and
 # transforms/functional.py at https://github.com/pytorch/vision, where ``input`` of the crops is ``img``
 TORCHVISIONS = {"roi_pool": "(input, boxes, output_size, spatial_scale=1.0)",
                 "roi_align": "(input, boxes, output_size, spatial_scale=1.0, sampling_ratio=-1, aligned=False)",

@@ -25,8 +25,8 @@ def build_backbone(name: str, cut_at: str | None = "head", *, preset: str = "pap
 
     ``cut_at``: the name of a stage; "head" to remove the classification layers alone; None to keep everything. A cut
     network's ``forward`` returns the last map (N, out_channels, H / stride, W / stride); published weights load, those
-    of the removed layers are ignored. ``choices``: the names that the caller can use. Raises ``ValueError`` for an
-    unknown name, preset, stage or option, and ``TypeError`` for a network that cannot be cut at a stage.
+    of the removed layers are left in the file. ``choices``: the names that the caller can use. Raises ``ValueError``
+    for an unknown name, preset, stage or option, and ``TypeError`` for a network that cannot be cut at a stage.
     """
     choices = tuple(choices)
     if name not in choices:

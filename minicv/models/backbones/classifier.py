@@ -28,8 +28,8 @@ class Classification:
 class Classifier(nn.Module):
     """(N, in_channels, H, W) -> scores (N, num_classes), H and W at least ``MIN_SIZE``.
 
-    ``INPUT`` (C, H, W) is each preset's natural input. ``IGNORED_WEIGHTS``: beginnings of the names in published
-    weights that this network does not have. Subclasses write ``stages(x)``, the maps by name, the last one last, and
+    ``INPUT`` (C, H, W) is each preset's natural input. ``HEAD``: beginnings of the names of the classification layers.
+    Subclasses write ``stages(x)``, the maps by name, the last one last, and
     ``head(map)``, the scores of the classes. Where segmentation heads build on a network, ``FEATURE_MAPS`` names its
     stage of the "low" map (fine, for a decoder), of the "middle" one (before the last, for an auxiliary loss) and of
     the "last" one; ``channels`` holds the number of channels of each stage.
@@ -41,7 +41,7 @@ class Classifier(nn.Module):
     PRESETS: dict[str, dict] = {}
     INPUT: dict[str, tuple[int, int, int]] = {}
     MIN_SIZE = 1
-    IGNORED_WEIGHTS: tuple[str, ...] = ()
+    HEAD: tuple[str, ...] = ("fc.", "classifier.")
     FEATURE_MAPS: dict[str, str] = {}
     SMALL_HEAD: dict[str, Any] = {}  # options that make the classification layers small, for networks to be cut
     stride = out_channels = 0  # of the last map, set by ``cut``
@@ -78,9 +78,8 @@ class Classifier(nn.Module):
         """
         if stage != "head":
             raise TypeError(f"{type(self).__name__}.cut({stage!r}): only 'head' can be removed")
-        layers = "fc" if hasattr(self, "fc") else "classifier"
-        delattr(self, layers)
-        self.cut_at, self.IGNORED_WEIGHTS = stage, (*self.IGNORED_WEIGHTS, f"{layers}.")
+        delattr(self, "fc" if hasattr(self, "fc") else "classifier")
+        self.cut_at = stage
 
     def forward(self, x: Tensor) -> Tensor:
         if self.frozen:
@@ -163,10 +162,9 @@ class LayerwiseClassifier(Classifier):
         if stage not in (*self.names, "head"):
             raise ValueError(f"{type(self).__name__}: no stage {stage!r} to cut at; it has {', '.join(self.names)}")
         end = len(self.names) if stage == "head" else self.names.index(stage) + 1
-        layers, count = list(self.features)[:end], len(self.names)
+        layers = list(self.features)[:end]
         self.features, self.names, self.cut_at = nn.Sequential(*layers), self.names[:end], stage
         del self.classifier
-        self.IGNORED_WEIGHTS = ("classifier.", *(f"features.{i}." for i in range(end, count)))
         convs = [m for layer in layers for m in layer.modules() if isinstance(m, nn.Conv2d)]
         strides = [pair(m.stride, "stride", 1)[0] for layer in layers for m in layer.modules()
                    if isinstance(m, nn.Conv2d | nn.MaxPool2d)]

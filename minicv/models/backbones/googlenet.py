@@ -21,8 +21,8 @@ every convolution; the branch drawn as 5x5 has a 3x3 kernel, a slip that the wei
 the paper's, with 7,005,832 parameters); no local response normalization behind the first pool and before the second
 (``lrn`` adds both); the pool before 5a is 2x2 instead of 3x3, and pools round sizes up. Dropout is table 1's 0.4
 in the paper preset, torchvision's 0.2 otherwise. There are no auxiliary classifiers, which only help to train the lower
-layers (sec. 5); those in the file of weights are ignored. That file needs ``transform_input=True``: it was trained on
-images in -1..1. ``compact``: a quarter of the channels, images of 64x64, 10 classes.
+layers (sec. 5); those in the file of weights are left there. That file needs ``transform_input=True``: it was trained
+on images in -1..1. ``compact``: a quarter of the channels, images of 64x64, 10 classes.
 Asserted by the tests: 6,624,904 parameters, torchvision's count without auxiliary classifiers (13,004,888 with them).
 """
 from __future__ import annotations
@@ -79,7 +79,6 @@ class GoogLeNet(Classifier):
     PRESETS = {"paper": {"dropout": 0.4}, "compact": {"num_classes": 10, "width": 16}}
     INPUT = {"paper": (3, 224, 224), "compact": (3, 64, 64)}
     MIN_SIZE = 15
-    IGNORED_WEIGHTS = ("aux1.", "aux2.")
 
     def __init__(self, num_classes: int = 1000, in_channels: int = 3, width: int = 64, dropout: float = 0.2,
                  transform_input: bool = False, branch3_kernel: int = 3, lrn: bool = False):

@@ -158,7 +158,7 @@ class ResNet(Classifier):
         removed, self.layer_names = self.layer_names[end:], self.layer_names[:end]
         for name in (*removed, "fc"):
             delattr(self, name)
-        self.cut_at, self.IGNORED_WEIGHTS = stage, tuple(f"{name}." for name in ("fc", *removed))
+        self.cut_at = stage
         self.stride, self.out_channels = self.strides[end - 1], self.channels[self.layer_names[-1]]
         if stage != "head":
             self.MIN_SIZE = self.stride

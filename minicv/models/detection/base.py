@@ -19,7 +19,7 @@ from ...autograd import Tensor, no_grad
 from ...data.augment.detection import resize, resize_image
 from ...data.sample import DetectionSample
 from ...detection import Detections, batched_nms, clip_boxes_to_image, remove_small_boxes
-from ..backbones.classifier import normalize
+from ..normalization import normalize_image
 from .config import DetectorConfig, PostprocessConfig
 
 Proposer = Callable[[np.ndarray], np.ndarray]
@@ -48,12 +48,15 @@ class Detector(nn.Module):
     ``needs_proposals``: boxes must come from elsewhere. ``needs_masks``: the losses use the objects' masks.
     ``min_size``, ``max_size``: see ``scale``. ``stride``: the sides of a batch are multiples of it.
     ``proposal_max_size``: selective search sees larger images scaled down to this longer side. ``display_score``: the
-    score from which on a detection is worth showing.
+    score from which on a detection is worth showing. ``normalization``: see ``normalization.py``. ``BACKBONE``:
+    beginning of the names of the parameters that ``--start`` must find and ``--freeze backbone`` keeps.
     """
 
     Config: type[DetectorConfig] = DetectorConfig
     in_channels: int
     num_classes: int
+    normalization = "imagenet"
+    BACKBONE = "backbone."
     min_size: int
     max_size: int
     proposal_max_size = 500  # R-CNN, sec. 4.2
@@ -66,7 +69,7 @@ class Detector(nn.Module):
 
     def __init__(self, **options: Any):
         self.config: Any = self.Config(**options)
-        for name in ("in_channels", "num_classes", "min_size", "max_size", "proposal_max_size"):
+        for name in ("in_channels", "num_classes", "normalization", "min_size", "max_size", "proposal_max_size"):
             if hasattr(self.config, name):
                 setattr(self, name, getattr(self.config, name))
 
@@ -122,8 +125,8 @@ class Detector(nn.Module):
         return self.normalize(sample.image), Target(sample.boxes, sample.labels, size, sample.masks, proposals)
 
     def normalize(self, image: np.ndarray) -> np.ndarray:
-        """Normalize an image (C, h, w) in 0..1 for the network, by ImageNet's mean and deviation."""
-        return normalize(image)
+        """Return an image (C, h, w) in 0..1 as the network's input."""
+        return normalize_image(image, self.normalization)
 
     def batch(self, images: Sequence[np.ndarray], device: str | None = None) -> Tensor:
         """Return images (C, h, w), scaled and normalized, as one tensor (N, C, H, W)."""

@@ -9,15 +9,22 @@ import dataclasses
 from typing import Any
 
 from ..backbones import Classifier, build_backbone
+from ..normalization import check_normalization
 from ..options import Config
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DetectorConfig(Config):
-    """``in_channels`` of an image; ``num_classes`` of objects, background not counted."""
+    """``in_channels`` of an image; ``num_classes`` of objects, background not counted. ``normalization`` of images:
+    "image" or "imagenet"."""
 
     in_channels: int = 3
     num_classes: int = 20
+    normalization: str = "imagenet"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_normalization(type(self).__name__, self.normalization)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

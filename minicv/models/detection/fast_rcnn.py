@@ -17,12 +17,12 @@ learn too; SPPNet samples RoIs from many images, which makes that too slow (sec.
 from outside: from selective search, or from any other function (``model.proposer``), such as Faster R-CNN's RPN.
 
 Differs from the paper: box deltas for the K classes as its text says, where the released code has K + 1; layers below
-conv3_1 are trained as well (sec. 4.5 fixes them), and nothing is pretrained unless ``load_pretrained`` has been called;
-the targets are normalized by constants, see ``roi_heads``; objects themselves are proposals, as in the released code.
-Biases decay like weights, as sec. 2.3 says; the released code decays none (``decay_biases=False`` does the same).
-The training is the paper's (``TRAIN_DEFAULTS``). ``compact``: VGG11 with batch norm, a quarter of the channels, cut off
-at stride 8, 128 neurons, images of about 192x256; trained for 2,000 steps at 0.0015, after a warm-up of 100, falling to
-0 along a polynomial.
+conv3_1 are trained as well (sec. 4.5 fixes them), and nothing is pretrained without ``--start``; the targets are
+normalized by constants, see ``roi_heads``; objects themselves are proposals, as in the released code. Biases decay
+like weights, as sec. 2.3 says; the released code decays none (``decay_biases=False`` does the same). The training is
+the paper's (``TRAIN_DEFAULTS``). ``compact``: VGG11 with batch norm, a quarter of the channels, cut off at stride 8,
+128 neurons, images of about 192x256; trained for 2,000 steps at 0.0015, after a warm-up of 100, falling to 0 along a
+polynomial.
 Asserted by the tests: 134,674,341 parameters with VGG16 and 20 classes; a map of 37x62 for an image of 600x1000 without
 padding.
 """

@@ -16,7 +16,7 @@ Differs from the paper: no feature pyramid, but "C4" of ResNet-50 at stride 16, 
 head is the pyramid's, two layers of 1024 neurons. A mask is predicted for the class of its detection, and its pixels
 are set where the probability is above one half, both as in the paper. Each image gives 64 RoIs, the number for C4. The
 training is the paper's, without the warm-up that only its later code has; batch norm is frozen, so ResNet-50 wants the
-weights that ``load_pretrained`` reads. Biases learn at twice the rate, as Fast R-CNN's; the paper does not say.
+weights that ``--start`` reads. Biases learn at twice the rate, as Fast R-CNN's; the paper does not say.
 ``compact``: as Faster R-CNN's, with 32 channels in two convs in the mask head, for images of 256x256; it trains batch
 norm, on two images a step at 0.0015.
 Asserted by the tests: masks of 28x28; 14 to 28; 75,328,379 parameters with ResNet-50 and 80 classes."""

@@ -57,6 +57,7 @@ class RCNN(SVMDetector):
     """Images and proposals -> detections. Options: ``RCNNConfig``."""
 
     Config = RCNNConfig
+    BACKBONE = "net.features."
     PRESETS: dict[str, dict[str, Any]] = {
         "paper": {}, "compact": {
             "backbone": "vgg16", "warp_size": 64, "context": 4.5, "proposal_max_size": 320, "backbone_options": {

@@ -90,6 +90,7 @@ class YOLO(Detector):
     """Images (N, C, size, size) -> S x S cells, (N, S, S, 5B + K). Options: ``YOLOConfig``."""
 
     Config: type[YOLOConfig] = YOLOConfig
+    BACKBONE = "features."
     PRESETS: dict[str, dict[str, Any]] = {
         "paper": {"shuffle_objects": True},
         "compact": {"layers": COMPACT_LAYERS, "image_size": 112, "hidden": 256, "dropout": 0.0, "batch_norm": True}}

@@ -14,8 +14,9 @@ from ...autograd import Tensor, no_grad
 from ...backend import device_of
 from ...backend.memory import free_memory, peak_memory
 from ...data.augment.detection import resize_image
-from ...data.augment.unet import mirror_pad, standardize
+from ...data.augment.unet import mirror_pad
 from ..distributed import mean_cross_entropy
+from ..normalization import normalize_image
 from ..summary import receptive_radius
 
 SHARE = 0.5  # of the free memory that the prediction of one image may take
@@ -46,13 +47,16 @@ class SegmentationNetwork(nn.Module):
 
     A network with a smallest input overrides ``input_size``; one whose output is smaller than its input (U-Net), also
     ``output_size``. ``tile_step``: tiles start at multiples of it, so that poolings and strides fall on the same pixels
-    as in the whole image.
+    as in the whole image. ``normalization``: see ``normalization.py``. ``BACKBONE``: beginning of the names of the
+    parameters that ``--start`` must find and ``--freeze backbone`` keeps; "" for a network without one.
     """
 
     in_channels: int
     num_classes: int
     group: Any = None  # the processes that share a training step (``Training`` sets it); None for this one alone
     tile_step = 1
+    normalization = "image"
+    BACKBONE = ""
     _context: int | None = None
     _bytes_per_pixel: float | None = None
 
@@ -75,6 +79,10 @@ class SegmentationNetwork(nn.Module):
         """Return the smallest input side that works and gives at least this output side."""
         return output
 
+    def normalize(self, image: np.ndarray, like: np.ndarray | None = None) -> np.ndarray:
+        """Return an image (C, H, W) in 0..1, or a part of the image ``like``, as the network's input."""
+        return normalize_image(image, self.normalization, like)
+
     def losses(self, x: Tensor, label: Tensor, pixel_weight: Tensor | None = None) -> dict[str, Tensor]:
         """Return the terms of the loss: cross entropy over the pixels of label (N, H', W') that are not void (255)."""
         return {"loss": mean_cross_entropy(self(x), label, pixel_weight, self.group)}
@@ -91,7 +99,7 @@ class SegmentationNetwork(nn.Module):
         its context. None: the image in one piece, or, where that would take more than half of the free memory, in tiles
         that fit; a warning then names their side.
 
-        Gray values are standardized, as in training; U-Net sees the image mirrored beyond its borders.
+        Images are normalized as in training; U-Net sees the image mirrored beyond its borders.
         ``average``: the mean probability over the image turned by right angles and mirrored, 8 versions (U-Net, sec. 4,
         averages over 7 rotated ones). ``scales``, ``flip``: the mean probability over the image resized by each of
         these factors and, with ``flip``, over each of them and its mirror image (DeepLabv3, sec. 4.2, with the scales
@@ -137,7 +145,7 @@ class SegmentationNetwork(nn.Module):
         rows, columns = self._spans(H, tile, context), self._spans(W, tile, context)
         top, left = -rows[0].first, -columns[0].first
         padding = top, max(0, rows[-1].last - H), left, max(0, columns[-1].last - W)
-        x, device = standardize(image), next(self.parameters()).device
+        x, device = self.normalize(image), next(self.parameters()).device
         if any(padding):
             x = mirror_pad(x, *padding)
         result = np.empty((self.num_classes, H, W), np.float32)

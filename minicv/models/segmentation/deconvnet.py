@@ -37,7 +37,7 @@ import numpy as np
 from ... import nn
 from ... import ops as F
 from ...autograd import Tensor
-from ..backbones.vgg import VGG
+from ..normalization import check_normalization
 from .base import Segmentation, SegmentationNetwork
 
 
@@ -62,9 +62,11 @@ class DeconvNet(SegmentationNetwork):
 
     ``convs``: convolutions per block, each of which ends in a pooling. ``width`` channels in the first block, twice as
     many in each that follows, up to 8 times. ``hidden`` channels of fc6 and fc7; ``side`` of fc6. ``unpooling``:
-    "switches", "nearest" or "nails". Raises ``ValueError`` for options that do not fit.
+    "switches", "nearest" or "nails". ``normalization``: "image" or "imagenet". Raises ``ValueError`` for options that
+    do not fit.
     """
 
+    BACKBONE = "conv."
     PRESETS = {"paper": {}, "compact": {"width": 16, "convs": (2, 2, 2, 2), "hidden": 128, "side": 2}}
     INPUT = {"paper": (3, 224, 224), "compact": (3, 64, 64)}
     TRAIN_DEFAULTS = {
@@ -75,13 +77,14 @@ class DeconvNet(SegmentationNetwork):
 
     def __init__(self, num_classes: int = 21, in_channels: int = 3, width: int = 64,
                  convs: Sequence[int] = (2, 2, 3, 3, 3), hidden: int = 4096, side: int = 7,
-                 unpooling: str = "switches"):
+                 unpooling: str = "switches", normalization: str = "image"):
         if unpooling not in ("switches", "nearest", "nails"):
             raise ValueError(f"DeconvNet(unpooling={unpooling!r}): 'switches', 'nearest' or 'nails'")
         if min(num_classes, in_channels, width, hidden, side, *convs) < 1 or not convs:
             raise ValueError(f"DeconvNet(num_classes={num_classes}, in_channels={in_channels}, width={width}, "
                              f"convs={tuple(convs)}, hidden={hidden}, side={side}): each must be at least 1")
         self.in_channels, self.num_classes, self.unpooling = in_channels, num_classes, unpooling
+        self.normalization = check_normalization("DeconvNet", normalization)
         widths = [width * min(2 ** i, 8) for i in range(len(convs))]  # VGG's 64, 128, 256, 512, 512
         conv, deconv, inputs = nn.Conv2d, nn.ConvTranspose2d, [in_channels, *widths]
         self.tile_step = 2 ** len(convs)
@@ -125,34 +128,6 @@ class DeconvNet(SegmentationNetwork):
 
     def input_size(self, output: int) -> int:
         return max(output, self.min_size)
-
-    def initialize_from(self, source: VGG) -> None:
-        """Load VGG's convolutions, fc6 and fc7, in the paper those of a network trained on ImageNet.
-
-        VGG's biases, and its batch norm if it has any, become batch norm's. VGG was trained on images minus ImageNet's
-        mean (``normalize``), this network sees each image minus its own (``standardize``). Raises ``ValueError`` for
-        another shape.
-        """
-        if not isinstance(source, VGG):
-            raise ValueError(f"DeconvNet.initialize_from: needs a VGG, got a {type(source).__name__}")
-        ours: list[Any] = [layer for convs in self.conv for layer in convs] + [self.fc6, self.fc7]
-        features = list(source.features)
-        theirs: list[tuple[Any, Any]] = [(m, features[i + 1] if isinstance(features[i + 1], nn.BatchNorm2d) else None)
-                  for i, m in enumerate(features) if isinstance(m, nn.Conv2d)]
-        theirs += [(m, None) for m in source.classifier if isinstance(m, nn.Linear)][:-1]
-        shapes = [(mine.conv.weight.size, len(m.bias)) for mine, (m, _) in zip(ours, theirs, strict=False)]
-        if len(ours) != len(theirs) or any((m.weight.size, len(m.bias)) != shape
-                                           for (m, _), shape in zip(theirs, shapes, strict=True)):
-            raise ValueError(f"DeconvNet.initialize_from: needs a VGG of {len(ours)} layers of the same sizes before "
-                             f"its last, got one of {len(theirs)}, or other channels")
-        for mine, (m, norm) in zip(ours, theirs, strict=True):  # into the arrays, which keeps their fast memory layout
-            mine.conv.weight.data[...] = m.weight.data.reshape(mine.conv.weight.shape)
-            if norm is None:
-                mine.bn.bias.data[...] = m.bias.data
-            else:
-                mine.bn.weight.data[...], mine.bn.bias.data[...] = norm.weight.data, norm.bias.data
-                mine.bn.running_mean[...] = norm.running_mean - m.bias.data  # subtracting the mean cancels the bias
-                mine.bn.running_var[...] = norm.running_var
 
 
 def ensemble(networks: Sequence[SegmentationNetwork], images: Sequence[np.ndarray]) -> list[Segmentation]:

@@ -33,7 +33,7 @@ with batch norm frozen:
 Differs from the papers: the dilation of a layer's first block, see ``backbones/resnet.py``; prediction uses
 one scale, without the mean over scales and mirrored images. All parameters decay; the released code decays
 neither biases nor batch norm nor depthwise kernels, and learns biases at twice the rate. v3+ trains the same way at
-output stride 16. torchvision's v3 has one more 3x3 convolution before the scores, and no multi-grid.
+output stride 16. torchvision's v3 has one more 3x3 convolution before the scores (``head_conv``), and no multi-grid.
 
 ``compact`` trains 2,000 steps at the same rate after a warm-up of 100, with batch norm's momentum of 0.1 and color
 jitter. It is a ResNet of 9 bottleneck blocks and three eighths of the channels, output stride 8, half the rates (maps
@@ -92,6 +92,13 @@ class DeepLabConfig(DilatedConfig):
         return [max(1, rate * 16 // self.output_stride) for rate in self.rates]
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DeepLabV3Config(DeepLabConfig):
+    """``head_conv``: a 3x3 convolution, batch norm and ReLU between ASPP and the scores, as in torchvision."""
+
+    head_conv: bool = False
+
+
 class ASPP(nn.Module):
     """Atrous spatial pyramid pooling, v3, sec. 3.3: (N, C, H, W) -> (N, channels, H, W)
 
@@ -114,9 +121,9 @@ class ASPP(nn.Module):
 
 
 class DeepLabV3(DilatedNetwork):
-    """(N, in_channels, H, W) -> scores (N, num_classes, H, W). Options: ``DeepLabConfig``."""
+    """(N, in_channels, H, W) -> scores (N, num_classes, H, W). Options: ``DeepLabV3Config``."""
 
-    Config = DeepLabConfig
+    Config: type[DeepLabConfig] = DeepLabV3Config
     PRESETS: dict[str, dict[str, Any]] = {
         "paper": {"backbone_options": {"multi_grid": (1, 2, 4)}, "bn_momentum": 0.0003}, "compact": {
         "num_classes": 11, "backbone": "resnet50",
@@ -128,16 +135,20 @@ class DeepLabV3(DilatedNetwork):
         "paper": {  # v3, sec. 4.1, at output stride 16; momentum and weight decay as in its released code
             "steps": 30000, "batch": 16, "lr": 0.007, "momentum": 0.9, "weight_decay": 0.0001, "schedule": "poly",
             "power": 0.9, "tile": 513, "scale": 2.0, "jitter": 0.0}}
+    head_conv: nn.Module | None = None
     SECOND_STAGE = {"lr": 0.001, "freeze_bn": True}  # v3, sec. 4.1: at output stride 8, as many steps again
 
     def __init__(self, **options: Any):
         super().__init__(**options)
         self.aspp = ASPP(self.map_channels["last"], self.config)
+        if isinstance(self.config, DeepLabV3Config) and self.config.head_conv:
+            self.head_conv = conv3x3(self.config.channels, self.config.channels, 1, separable=False)
         self.head = nn.Conv2d(self.config.channels, self.num_classes, 1)
         self.set_bn_momentum(self.config.bn_momentum)
 
     def decode(self, maps: dict[str, Tensor]) -> Tensor:
-        return self.head(self.aspp(maps["last"]))
+        x = self.aspp(maps["last"])
+        return self.head(x if self.head_conv is None else self.head_conv(x))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

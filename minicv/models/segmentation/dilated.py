@@ -16,6 +16,7 @@ from ... import ops as F
 from ...autograd import Tensor
 from ..backbones import build_backbone
 from ..distributed import mean_cross_entropy
+from ..normalization import check_normalization
 from ..options import Config
 from .base import SegmentationNetwork
 
@@ -47,6 +48,7 @@ class DilatedConfig(Config):
     ``num_classes`` of pixels; ``in_channels`` of an image. ``output_stride`` 32, 16 or 8: pixels between two positions
     of the backbone's last map. ``pool_norm``: batch norm on the pooled maps, too, which needs large batches.
     ``auxiliary``: weight of the loss on the middle map, 0 for none. ``dropout``: its probability before the scores.
+    ``normalization`` of images: "image" or "imagenet".
     """
 
     num_classes: int = 21
@@ -57,9 +59,11 @@ class DilatedConfig(Config):
     pool_norm: bool = True
     auxiliary: float = 0.0
     dropout: float = 0.1
+    normalization: str = "image"
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_normalization(type(self).__name__, self.normalization)
         if self.auxiliary < 0:
             self.refuse(f"auxiliary={self.auxiliary}", "must be at least 0")
 
@@ -68,11 +72,13 @@ class DilatedNetwork(SegmentationNetwork):
     """(N, in_channels, H, W) -> scores (N, num_classes, H, W), for any H and W. Subclasses write ``decode(maps)``."""
 
     Config: type[DilatedConfig] = DilatedConfig
+    BACKBONE = "backbone."
 
     def __init__(self, **options: Any):
         self.config: Any = self.Config(**options)
         config = self.config
         self.num_classes, self.in_channels = config.num_classes, config.in_channels
+        self.normalization = config.normalization
         self.tile_step = config.output_stride
         self.backbone = build_backbone(config.backbone, choices=DILATED_BACKBONES, **{
             **(config.backbone_options or {}), "in_channels": config.in_channels,
@@ -90,10 +96,6 @@ class DilatedNetwork(SegmentationNetwork):
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.momentum = momentum
-
-    def initialize_from(self, source: nn.Module) -> None:
-        """Load the weights of the same network, which may have another output stride (DeepLabv3, sec. 4.1)."""
-        self.load_state_dict(source.state_dict())
 
     def decode(self, maps: dict[str, Tensor]) -> Tensor:
         """Return the scores (N, num_classes, h, w) of the backbone's maps."""

@@ -24,8 +24,8 @@ so that the positions of two maps coincide. The last upsampling and its crop are
 matrix of that transposed convolution, exactly the same numbers (``test_published_offsets``).
 
 Differs from the paper: AlexNet has one column, GoogLeNet batch norm (see there); pools round sizes up, as the authors'
-software does; the loss is the mean over pixels. The paper fine-tunes a pretrained network (``initialize_from``) at a
-fixed rate, 0.0001 for VGG16; use ``--lr 0.001`` for AlexNet, ``--lr 0.00005`` for GoogLeNet. Whole images lie in crops
+software does; the loss is the mean over pixels. The paper fine-tunes a pretrained network (``--start``) at a fixed
+rate, 0.0001 for VGG16; use ``--lr 0.001`` for AlexNet, ``--lr 0.00005`` for GoogLeNet. Whole images lie in crops
 of 500; every second one is mirrored. ``at_once`` multiplies pool4 by 0.01 and pool3 by 0.0001, so that FCN-8s trains
 without the stages 32s and 16s (the authors' later paper, PAMI 2017). The receptive field of FCN-GoogLeNet is 379
 pixels, where table 1 says 907. GoogLeNet's 5x5 kernels in place of 3x3 (see ``googlenet``) would make it 699, its 3x3
@@ -47,7 +47,8 @@ from ... import ops as F
 from ...autograd import Tensor
 from ...backend import xp
 from ...ops.interpolate import Interpolate, hat_weights
-from ..backbones import Classifier, build_backbone
+from ..backbones import build_backbone
+from ..normalization import check_normalization
 from .base import SegmentationNetwork
 from .convolutionalize import as_convolutions
 
@@ -80,9 +81,9 @@ class FCN(SegmentationNetwork):
     """(N, in_channels, H, W) -> scores (N, num_classes, H, W), for any size from ``input_size(1)`` up.
 
     ``backbone``: "alexnet", "googlenet", "resnet50" or "vgg16", in its ``backbone_preset``, changed by ``width``,
-    ``hidden`` (channels of fc6 and fc7), ``pooled`` (side of fc6) and ``dropout``. ``batch_norm``: after the
-    convolutions of AlexNet and VGG16, too. ``padding``: zeros around the image; None is the compact preset's.
-    Raises ``ValueError`` for options that do not fit.
+    ``hidden`` (channels of fc6 and fc7), ``pooled`` (side of fc6), ``dropout`` and ``transform_input`` (GoogLeNet's).
+    ``batch_norm``: after the convolutions of AlexNet and VGG16, too. ``padding``: zeros around the image; None is the
+    compact preset's. ``normalization``: "image" or "imagenet". Raises ``ValueError`` for options that do not fit.
     """
 
     PRESETS: dict[str, dict[str, Any]] = {
@@ -95,13 +96,17 @@ class FCN(SegmentationNetwork):
             "steps": 74358, "batch": 20, "lr": 0.0001, "momentum": 0.9, "weight_decay": 0.0005, "schedule": "constant",
             "decay_biases": False, "tile": 500, "scale": 1.0, "jitter": 0.0}}  # biases as in the authors' code
     STRIDE = 32
+    BACKBONE = "backbone."
     tile_step = 32  # pixels between two positions of the last map
 
     def __init__(self, backbone: str = "vgg16", num_classes: int = 21, in_channels: int = 3,
                  backbone_preset: str = "paper", width: int | None = None, hidden: int | None = None,
                  pooled: int | None = None, dropout: float | None = None, batch_norm: bool = False,
-                 padding: int | None = None, at_once: bool = False):
-        given = {"width": width, "hidden": hidden, "pooled": pooled, "dropout": dropout}
+                 padding: int | None = None, at_once: bool = False, transform_input: bool | None = None,
+                 normalization: str = "image"):
+        given = {"width": width, "hidden": hidden, "pooled": pooled, "dropout": dropout,
+                 "transform_input": transform_input}
+        self.normalization = check_normalization("FCN", normalization)
         self.backbone = fcn_backbone(backbone, backbone_preset, in_channels, batch_norm, given)
         self.head, channels, side = cut_head(self.backbone)
         self.in_channels, self.num_classes = in_channels, num_classes
@@ -149,30 +154,6 @@ class FCN(SegmentationNetwork):
     def backbone_width(self) -> int:
         """Return the channels after the backbone's first convolution."""
         return next(m.weight.shape[0] for m in self.backbone.modules() if isinstance(m, nn.Conv2d))
-
-    def initialize_from(self, source: FCN | Classifier) -> None:
-        """Load the weights of a coarser FCN (FCN-16s begins as FCN-32s, sec. 4.2) or of a trained classifier.
-
-        A classifier gives its convolutions and its fully connected layers but the last, rewritten as convolutions
-        (sec. 4.1). Weights that the source does not have stay. A classifier was trained on images minus ImageNet's mean
-        (``normalize``), an FCN sees each image minus its own (``standardize``): the first layers get a different range.
-        Raises ``ValueError`` if the source does not fit.
-        """
-        state = source.state_dict()
-        if isinstance(source, Classifier):
-            linear = [name for name, m in source.named_modules() if isinstance(m, nn.Linear)][:-1]
-            convs = [name for name, m in self.named_modules() if name.startswith("head.") and isinstance(m, nn.Conv2d)]
-            last = [name for name, m in source.named_modules() if isinstance(m, nn.Linear)][-1]
-            names = {f"{old}.{what}": f"{new}.{what}" for old, new in zip(linear, convs, strict=False)
-                     for what in ("weight", "bias")}
-            state = {names.get(name, f"backbone.{name}"): array for name, array in state.items()
-                     if not name.startswith(f"{last}.")}
-        own = self.state_dict()
-        inside = {name: ".0.".join(name.rsplit(".", 1)) for name in state}  # AlexNet's, where batch norm follows
-        state = {inside[name] if name not in own and inside[name] in own else name: a for name, a in state.items()}
-        rows = {name: array.reshape(own[name].shape) for name, array in state.items()
-                if name in own and own[name].size == array.size}  # fully connected weights become filters
-        self.load_state_dict({**own, **state, **rows})
 
     def fine_tune(self, regime: str = "everything") -> None:
         """Choose what is trained: "everything", or the "output", scores and learned upsampling (sec. 4.3).

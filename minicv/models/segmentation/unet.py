@@ -28,6 +28,7 @@ from __future__ import annotations
 from ... import nn
 from ... import ops as F
 from ...autograd import Tensor
+from ..normalization import check_normalization
 from .base import SegmentationNetwork
 
 DEEPEST = 12  # poolings: 4096 pixels become one
@@ -49,8 +50,10 @@ class UNet(SegmentationNetwork):
 
     ``width`` channels at the first level, doubled at each of ``depth`` poolings. ``padding`` "valid" or "same".
     ``skip``: how the map from the way down is combined with the one from below, "concatenate" (the paper's) or "sum".
+    ``normalization`` of images: "image" or "imagenet".
     """
 
+    BACKBONE = "contract."
     PRESETS = {"paper": {"width": 64, "depth": 4}, "compact": {"width": 16, "depth": 3}}
     INPUT = {"paper": (1, 572, 572), "compact": (1, 284, 284)}
     # U-Net, sec. 3, which states neither rate nor steps
@@ -59,7 +62,7 @@ class UNet(SegmentationNetwork):
         "paper": {"lr": 0.0015, "momentum": 0.99, "schedule": "constant", "batch": 1, "tile": 388, "weight_map": True}}
 
     def __init__(self, in_channels: int = 1, num_classes: int = 2, width: int = 64, depth: int = 4,
-                 padding: str = "valid", dropout: float = 0.5, skip: str = "concatenate"):
+                 padding: str = "valid", dropout: float = 0.5, skip: str = "concatenate", normalization: str = "image"):
         if padding not in ("valid", "same"):
             raise ValueError(f"UNet(padding={padding!r}): 'valid' or 'same'")
         if skip not in ("concatenate", "sum"):
@@ -67,6 +70,7 @@ class UNet(SegmentationNetwork):
         if min(in_channels, num_classes, width, depth + 1) < 1 or depth > DEEPEST:
             raise ValueError(f"UNet(in_channels={in_channels}, num_classes={num_classes}, width={width}, "
                              f"depth={depth}): each must be at least 1, depth 0 to {DEEPEST}")
+        self.normalization = check_normalization("UNet", normalization)
         widths = [width * 2 ** level for level in range(depth + 1)]  # U-Net, sec. 2: doubled at each step down
         self.depth, self.dropout, self.in_channels, self.num_classes = depth, dropout, in_channels, num_classes
         self.tile_step = 2 ** depth

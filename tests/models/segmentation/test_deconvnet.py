@@ -6,6 +6,7 @@ from minicv import Tensor, models
 from minicv.models.segmentation.deconvnet import ensemble
 from minicv.models.summary import summarize
 from minicv.nn import init
+from minicv.training import take_weights
 from tests.models.segmentation.dispatched import check_dispatched, check_strict_step, lively
 
 
@@ -97,8 +98,8 @@ def test_compact_preset_on_any_size_from_32_up(unpooling):
      r"DeconvNet: an input side of 31 does not work; the smallest that works is 32"),
     (lambda: small()(Tensor(np.zeros((1, 1, 64, 64), "f4"))),
      r"DeconvNet: the input must be \(N, 3, H, W\), each at least 1, got"),
-    (lambda: small().initialize_from(models.build("vgg16", width=8)), r"initialize_from: needs a VGG of 6 layers"),
-    (lambda: small().initialize_from(small()), r"DeconvNet.initialize_from: needs a VGG, got a DeconvNet"),
+    (lambda: take_weights(small(), models.build("vgg16", width=8).state_dict()),
+     r"the weights: holds nothing for the backbone of deconvnet; its arrays are features.0.weight and \d+ more"),
 ])
 def test_errors(make, message):
     with pytest.raises(ValueError, match=message):
@@ -113,18 +114,15 @@ def test_initialized_from_vgg_the_maps_are_vggs(batch_norm):
     vgg = lively(models.build("vgg16", width=4, hidden=8, batch_norm=batch_norm), np.float32).eval()
     model = models.build("deconvnet", width=4, hidden=8, convs=(2, 2, 3, 3, 3), side=2).eval()
     layout = [p.data.strides for p in model.parameters()]
-    model.initialize_from(vgg)
+    take_weights(model, vgg.state_dict())
     assert [p.data.strides for p in model.parameters()] == layout  # init.khwc_layout, which is fast
     assert not np.shares_memory(model.fc7.conv.weight.data, vgg.classifier[3].weight.data)
-    for conv in (m for convs in model.conv for m in convs):
-        conv.bn.eps = 1e-5 if batch_norm else 0.0  # VGG without batch norm does not divide by sqrt(1 + eps)
     x = Tensor(np.random.default_rng(0).standard_normal((1, 3, 64, 64)).astype(np.float32))
     y, maps = x, vgg.stages(x)
     for i, convs in enumerate(model.conv, 1):
         y = minicv.ops.max_pool2d(convs(y), 2)
         expected = maps[f"pool{i}"].numpy()
         np.testing.assert_allclose(y.numpy(), expected, rtol=0, atol=1e-5 * abs(expected).max())
-    model.fc6.bn.eps = model.fc7.bn.eps = 0.0
     expected = minicv.nn.Sequential(*list(vgg.classifier)[:-1])(minicv.ops.flatten(y, 1)).numpy()
     found = model.fc7(model.fc6(y)).numpy()[:, :, 0, 0]
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * abs(expected).max())

@@ -204,7 +204,7 @@ def test_weights_of_a_classifier_load_into_the_backbone(tmp_path):
     ("pspnet", {"pool": "sum"}, r"PSPNetConfig\(levels=\(1, 2, 3, 6\), pool='sum'\): .* pool is 'average' or 'max'"),
     ("pspnet", {"levels": (1, 0)}, r"PSPNetConfig\(levels=\(1, 0\), .*: levels are numbers of bins, each at least 1"),
     ("pspnet", {"channels": 0}, r"PSPNetConfig\(channels=0\): must be at least 1"),
-    ("deeplabv3", {"channels": 0}, r"DeepLabConfig\(channels=0\): each must be at least 1"),
+    ("deeplabv3", {"channels": 0}, r"DeepLabV3Config\(channels=0\): each must be at least 1"),
     ("deeplabv3plus", {"rates": (6, 0)}, r"DeepLabPlusConfig\(rates=\(6, 0\)\): each must be at least 1"),
     ("deeplabv3plus", {"low_channels": 0}, r"DeepLabPlusConfig\(low_channels=0\): each must be at least 1"),
 ])
