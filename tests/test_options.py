@@ -22,15 +22,15 @@ from minicv.errors import UserError
 # Of each option what it changes: "config", numbers of the training; "model", the network; "command", something that
 # every network has (files, messages, threads, the data), tested with the command; or what decides if it is refused.
 TRAIN = {
-    **dict.fromkeys(("data", "out", "preset", "seed", "workers", "validate", "resume", "save_every", "check", "quiet",
-                     "model", "start"), "command"),
+    **dict.fromkeys(("data", "out", "preset", "seed", "workers", "validate", "patience", "export_best", "resume",
+                     "save_every", "check", "quiet", "model", "start"), "command"),
     **dict.fromkeys(("steps", "batch", "optimizer", "lr", "weight_decay", "schedule", "warmup"), "config"),
     "momentum": "with sgd", "milestones": "with --schedule step", "gamma": "with --schedule step",
     "freeze_bn": "with batch norm", "sync_batch_norm": "with batch norm and mpirun", "width": "with a width",
     "option": "model", "scale": "augmentation", "jitter": "augmentation", "elastic": "augmentation",
     "tile": "pixels", "augment": "pixels", "weight_map": "instances", "class_weights": "pixels", "two_stage": "pixels",
     "freeze": "with --start", "flip": "objects", "turn": "objects", "alternating": "faster_rcnn",
-    "proposals": "proposals"}
+    "anchors": "anchors", "proposals": "proposals"}
 ANSWERS = {**dict.fromkeys(("checkpoint", "data", "split", "json", "report", "out", "images"), "command"),
            "tile": "pixels", "average": "pixels", "scales": "pixels", "flip": "pixels", "score": "objects",
            "proposals": "proposals", "comp4": "objects"}
@@ -62,12 +62,12 @@ def test_every_option_of_every_command_has_a_decision():
     assert set(ANSWERS) == options_of(commands["evaluate"]) | options_of(commands["predict"])
 
 
-VALUES = {"steps": ["7"], "batch": ["3"], "optimizer": ["adam"], "lr": ["0.25"], "weight_decay": ["0.125"],
-          "schedule": ["cosine"], "warmup": ["3"], "momentum": ["0.5"], "freeze_bn": [], "sync_batch_norm": [],
-          "width": ["6"], "scale": ["1.5"], "jitter": ["0.3"], "elastic": ["3"], "tile": ["20"], "augment": None,
-          "weight_map": [], "class_weights": [], "two_stage": [], "turn": [], "alternating": [], "flip": None,
-          "proposals": ["no.safetensors"], "freeze": ["backbone"], "milestones": ["0.5"], "gamma": ["0.5"],
-          "option": ["no=1"]}
+VALUES = {"steps": ["7"], "batch": ["3"], "optimizer": ["sgd"], "lr": ["0.25"], "weight_decay": ["0.125"],
+          "schedule": ["cosine"], "warmup": ["3"], "momentum": ["0.5", "--optimizer", "sgd"], "freeze_bn": [],
+          "sync_batch_norm": [], "width": ["6"], "scale": ["1.5"], "jitter": ["0.3"], "elastic": ["3"], "tile": ["20"],
+          "augment": None, "weight_map": [], "class_weights": [], "two_stage": [], "turn": [], "alternating": [],
+          "flip": None, "proposals": ["no.safetensors"], "freeze": ["backbone"], "milestones": ["0.5"],
+          "gamma": ["0.5"], "option": ["no=1"], "anchors": ["auto"]}
 WORDS = {"augment": ["--no-augment"], "flip": ["--no-flip"]}
 DATA = {"cells": Cells(2, 32), "street-scenes": StreetScenes(2, (32, 40)), "shape-boxes": ShapeBoxes(2, 48)}
 
@@ -97,7 +97,8 @@ def accepted(built, name, data, option, monkeypatch, extra=()):
     try:
         config = commands.config_from_args(name, args)
         model = built(name, data)
-        train.model_options(args)
+        options = {"num_classes": DATA[data].num_classes, **train.model_options(args)}
+        train.anchor_options(args, options, DATA[data], config)
         commands.check_train_options(args, config, commands.open_dataset(data, "train", name), model, processes=2)
         if args.alternating or args.proposals is not None:
             for _ in itertools.islice(commands.make_tasks(model, DATA[data], config, args), 1):
@@ -119,7 +120,8 @@ def test_train_uses_or_refuses_each_option(built, monkeypatch, name, data):
             "with batch norm": batch_norm, "with batch norm and mpirun": batch_norm, "instances": segmentation,
             "with a width": "width" in models.model_options(type(model)), "with --schedule step": False,
             "model": False,  # no network has the option "no"
-            "with --start": False, "faster_rcnn": "ster" in name or "mask" in name}
+            "with --start": False, "faster_rcnn": "ster" in name or "mask" in name,
+            "anchors": "anchor_scales" in models.model_options(type(model))}
     args = cli.parser().parse_args(["train", name, "--data", data, "--out", "x"])
     default = networks.commands_for(name).config_from_args(name, args)
     for option, effect in TRAIN.items():

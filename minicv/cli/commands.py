@@ -122,7 +122,8 @@ class NetworkCommands(abc.ABC):
     def config_from_args(self, model_name: str, args: argparse.Namespace) -> Any:
         """Return the network's training configuration, changed by the command line; ``UserError`` for a bad option.
 
-        The network's own numbers for its optimizer or schedule are dropped when the command line chooses another.
+        The network's own numbers for its optimizer or schedule are dropped when the command line chooses another;
+        sgd then takes the paper's.
         """
         for option in self.foreign_options("train_options"):
             if getattr(args, option, None) is not None:
@@ -132,8 +133,9 @@ class NetworkCommands(abc.ABC):
         if args.optimizer not in (None, defaults.get("optimizer", self.config_class.optimizer)):
             defaults = {option: value for option, value in defaults.items()
                         if option not in ("lr", "momentum", "weight_decay", "warmup_start")}
-            if args.optimizer == "adam":
-                defaults |= training.ADAM_DEFAULTS
+            paper = model_class.TRAIN_DEFAULTS["paper"]  # for sgd
+            defaults |= training.ADAM_DEFAULTS if args.optimizer == "adam" else {
+                option: paper[option] for option in ("lr", "momentum", "weight_decay") if option in paper}
         if args.schedule not in (None, defaults.get("schedule", self.config_class.schedule)):
             defaults = {option: value for option, value in defaults.items() if option not in ("milestones", "gamma")}
         given = {option: getattr(args, option) for option in (*COMMON_OPTIONS, *self.train_options)
@@ -162,9 +164,21 @@ class NetworkCommands(abc.ABC):
             raise UserError(f"--alternating is not for {args.model}; it is for faster_rcnn and mask_rcnn")
         yield "", self.make_task(model, dataset, config, args)
 
+    def shrink(self, dataset: Any, model: Any, config: Any) -> Any:
+        """Return the data set with images that are far larger than what the network sees shrunk; here as it is."""
+        return dataset
+
+    def fit_config(self, args: argparse.Namespace, dataset: Any, config: Any) -> Any:
+        """Return the configuration, with what the images ask for where no option does; here as it is."""
+        return config
+
     @abc.abstractmethod
-    def validation(self, model: Any, args: argparse.Namespace) -> Callable[[Any], float]:
-        """Return a function from a model to its score on the split "val"; higher is better."""
+    def validation(self, dataset: Any, task: Any) -> Callable[[Any], float]:
+        """Return a function from the model of a training to its score on a data set; higher is better."""
+
+    @abc.abstractmethod
+    def examples(self, dataset: Any, task: Any) -> training.RenderExamples:
+        """Return a function that renders the predictions of a training's model for a few images of a data set."""
 
     def finish_training(self, model: Any, task: Any, quiet: bool) -> bool:
         """Train what the loop does not train; return whether that changed the model."""

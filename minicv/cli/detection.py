@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from ..files import atomic_write
 from ..metrics.detection_analysis import COLUMNS, DetectionAnalysis
 from ..models.detection.faster_rcnn import FasterRCNN
 from .commands import Evaluation, NetworkCommands, ResultWriter, class_names, display_scale
+from .examples import render_objects
 from .tables import PRINT, class_table, measure_lines
 
 
@@ -44,10 +46,21 @@ class DetectionCommands(NetworkCommands):
         for task, folder in zip(tasks, ("1_rpn", "2_head", "3_rpn", ""), strict=True):
             yield folder, task
 
-    def validation(self, model: Any, args: argparse.Namespace) -> Callable[[Any], float]:
-        images = self.open_dataset(args.data, "val", args.model)
-        proposer = proposals_for(model, args.proposals, args.out)
-        return lambda model: training.evaluate_detector(model, images, proposer=proposer)["mAP@0.5"]
+    def check_train_options(self, args: argparse.Namespace, config: Any, dataset: Any, model: Any,
+                            processes: int = 1) -> None:
+        super().check_train_options(args, config, dataset, model, processes)
+        if args.validate and getattr(model, "svm", False):
+            raise UserError(f"--validate is not for {args.model}: its SVMs, which find the objects, are trained after "
+                            "the last step; with --option svm=false its softmax finds them")
+
+    def shrink(self, dataset: Any, model: Any, config: Any) -> Any:
+        return training.shrink_large(dataset, model, config.scale)
+
+    def validation(self, dataset: Any, task: Any) -> Callable[[Any], float]:
+        return lambda model: training.evaluate_detector(model, dataset, proposer=task.proposer)["mAP@0.5"]
+
+    def examples(self, dataset: Any, task: Any) -> training.RenderExamples:
+        return partial(render_objects, dataset, task.proposer)
 
     def finish_training(self, model: Any, task: Any, quiet: bool) -> bool:
         return training.finish_training(model, task.dataset, task.proposer, quiet)

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from ..errors import UserError, blame_user
 from ..files import atomic_write
 from ..metrics.segmentation_analysis import SegmentationAnalysis
 from .commands import Evaluation, NetworkCommands, ResultWriter, class_names, display_scale
+from .examples import render_pixels
 from .tables import PRINT, class_table, measure_lines
 
 VOC_COLORS = palette()
@@ -34,9 +36,21 @@ class SegmentationCommands(NetworkCommands):
     def make_task(self, model: Any, dataset: Any, config: Any, args: argparse.Namespace) -> training.Task:
         return training.SegmentationTask(model, dataset, config)
 
-    def validation(self, model: Any, args: argparse.Namespace) -> Callable[[Any], float]:
-        images = self.open_dataset(args.data, "val", args.model)
-        return lambda model: training.evaluate_segmentation(model, images)["mean_iu"]
+    def fit_config(self, args: argparse.Namespace, dataset: Any, config: Any) -> Any:
+        """Small images are taken whole if they are upright; others get a tile that fits into each of them."""
+        if args.tile is not None or args.preset != "compact" or config.tile is None:
+            return config
+        sizes = training.image_sizes(dataset)
+        if getattr(dataset, "upright", False):
+            whole = len(sizes) == 1 and max(max(size) for size in sizes) <= config.tile
+            return config.replace(tile=None) if whole else config
+        return config.replace(tile=min([config.tile, *(min(size) for size in sizes)]))
+
+    def validation(self, dataset: Any, task: Any) -> Callable[[Any], float]:
+        return lambda model: training.evaluate_segmentation(model, dataset)["mean_iu"]
+
+    def examples(self, dataset: Any, task: Any) -> training.RenderExamples:
+        return partial(render_pixels, dataset)
 
     def check_train_options(self, args: argparse.Namespace, config: Any, dataset: Any, model: Any,
                             processes: int = 1) -> None:

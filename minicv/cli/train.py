@@ -13,8 +13,11 @@ from .. import backend, models
 from ..course.lessons import CLASSIFIERS
 from ..errors import UserError, blame_user, suggest
 from ..files import check_folder, count_of
+from ..nn import init
+from .defaults import NetworkHelp, default_folder
 from .options import add_proposals, network_name
 
+ANCHORS = ("anchor_scales", "anchor_ratios")
 YES_NO = argparse.BooleanOptionalAction
 TRAINABLE = models.names("segmentation") + models.names("detection")
 
@@ -22,10 +25,12 @@ TRAINABLE = models.names("segmentation") + models.names("detection")
 def add_parsers(commands: Any) -> None:
     """Add the command to the subparsers of ``minicv``."""
     add = commands.add_parser(
-        "train", help="train a network and write DIR/last.safetensors",
+        "train", help="train a network and write DIR/last.safetensors", add_help=False,
         description="Writes DIR/last.safetensors and best.safetensors (the weights and all that --resume needs), "
-        "metrics.jsonl and curve.png. Numbers without a default given here are those of the network's paper. Under "
-        "`mpirun -n 2`, two processes share each batch.")
+        "metrics.jsonl and curve.png, a picture of the run. Without options, a training ends in at most 20 minutes on "
+        "two cores. `minicv train MODEL --help` shows the numbers of that network. Under `mpirun -n 2`, two processes "
+        "share each batch.")
+    add.add_argument("-h", "--help", action=NetworkHelp, help="show this help, after MODEL with its numbers, and exit")
     refused = {name: f"{name} is a classifier: lesson 05 trains {'it' if name in CLASSIFIERS else 'some of these'}"
                for name in models.names("backbones")}
     add.add_argument("model", metavar="MODEL", type=network_name(TRAINABLE, refused),
@@ -43,13 +48,19 @@ def add_run_options(add: argparse.ArgumentParser) -> None:
     """Add the options of a run: data, folder, saving, checking."""
     add.add_argument("--data", required=True, metavar="NAME[:PATH]",
                      help="the data set, generated (cells, shape-boxes) or real (isbi2012:PATH, bccd:PATH)")
-    add.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder of the run")
+    add.add_argument("--out", type=Path, metavar="DIR",
+                     help="folder of the run (default: runs/MODEL-DATA, with the last part of the data's path)")
     add.add_argument("--resume", action="store_true",
                      help="continue the run in DIR; the result is bit-identical to that of an uninterrupted run")
     add.add_argument("--save-every", type=float, default=60.0, metavar="SECONDS",
                      help="seconds between saves (default: 60)")
-    add.add_argument("--validate", action="store_true", help="measure the network ten times on the split val, and keep "
-                     "the best by that in best.safetensors (default: the best by training loss)")
+    add.add_argument("--validate", action="store_true", help="measure the network ten times on the split val, keep "
+                     "the best by that in best.safetensors (default: the best by training loss), and stop early if it "
+                     "no longer improves")
+    add.add_argument("--patience", type=int, metavar="N", help="with --validate: stop after N measurements in a row "
+                     "that are no better than the best before (default: 4; 0 never stops)")
+    add.add_argument("--export-best", type=Path, metavar="FILE",
+                     help="at the end, also write the best weights to FILE, without the optimizer")
     add.add_argument("--start", metavar="FILE", help="take the first weights from a file: weights in .pth or "
                      ".safetensors, such as torchvision's of the network that this one is built on, or a checkpoint. "
                      "What fits is taken and named; the backbone must fit. Weights from ImageNet expect "
@@ -67,6 +78,8 @@ def add_model_options(add: argparse.ArgumentParser) -> None:
     add.add_argument("--preset", default="compact", choices=["compact", "paper"],
                      help="size of the network: compact, or as in its paper (default: compact)")
     add.add_argument("--width", type=int, help="number of channels of the first level (default: the preset's)")
+    add.add_argument("--anchors", choices=["auto"], help="auto: take the scales and ratios of anchors from the boxes "
+                     "of the training images, by k-means (YOLOv2's recipe); for networks with anchors")
     add.add_argument("--option", action="append", default=[], metavar="NAME=VALUE",
                      help="any other option of the model, the value in JSON: min_size=256, 'roi_pooling=\"align\"'")
 
@@ -76,11 +89,11 @@ def add_optimizer_options(add: argparse.ArgumentParser) -> None:
     add.add_argument("--steps", type=int, help="number of training steps")
     add.add_argument("--batch", type=int, help="number of images per step")
     add.add_argument("--optimizer", choices=["sgd", "adam"],
-                     help="sgd with momentum, or adam, which needs fewer steps (default: as in the network's paper)")
+                     help="sgd with momentum, or adam, which needs fewer "
+                     "steps; sgd takes the paper's --lr, --momentum and --weight-decay")
     add.add_argument("--lr", type=float, help="learning rate at the start")
     add.add_argument("--momentum", type=float, help="momentum of sgd")
-    add.add_argument("--weight-decay", type=float, help="factor of the L2 term in the gradient (default: as in the "
-                     "network's paper; 0 if adam replaces the paper's sgd)")
+    add.add_argument("--weight-decay", type=float, help="factor of the L2 term in the gradient")
     add.add_argument("--schedule", choices=["constant", "poly", "step", "cosine"], help="how the learning rate falls")
     add.add_argument("--milestones", type=fractions, metavar="F,F", help="when --schedule step multiplies the learning "
                      "rate by --gamma, as fractions of the steps, such as 0.75,0.9")
@@ -134,27 +147,50 @@ def run(args: argparse.Namespace) -> int:
     from .networks import commands_for
     group = training.process_group()
     with training.abort_on_error(group):
-        if args.workers < 1:
-            raise UserError(f"--workers {args.workers}: must be at least 1")
-        if not args.save_every >= 0:
-            raise UserError(f"--save-every {args.save_every}: must be at least 0, seconds")
+        check_run_options(args)
+        if args.out is None:
+            args.out = default_folder(args.model, args.data)
+            if group.rank == 0:
+                print(f"folder of the run: {args.out} (--out chooses another)", flush=True)
         commands = commands_for(args.model)
         config = commands.config_from_args(args.model, args)
         check_folder(args.out, "--out")
         weights = training.read_weights(args.start) if args.start is not None and not args.resume else None
         dataset = commands.open_dataset(args.data, "train", args.model)
-        if args.check and group.rank == 0:
-            check_images(dataset, args.data, args.quiet)
+        options = {"num_classes": dataset.num_classes, "in_channels": len(dataset[0].image), **model_options(args)}
+        options |= anchor_options(args, options, dataset, config)
         backend.seed(args.seed)
         with blame_user(args.model):
-            model = models.build(args.model, args.preset, num_classes=dataset.num_classes,
-                                 in_channels=len(dataset[0].image), **model_options(args))
+            model = models.build(args.model, args.preset, **options)
+        dataset = commands.shrink(dataset, model, config)
+        if args.check and group.rank == 0:
+            check_images(dataset, args.data, args.quiet)
+        config = commands.fit_config(args, dataset, config)
         commands.check_train_options(args, config, dataset, model, group.size)
         if weights is not None:
             start(model, weights, args.preset, quiet=group.rank > 0)
         for number, (folder, task) in enumerate(commands.make_tasks(model, dataset, config, args)):
             train_task(args, commands, task, args.out / folder, first=number == 0)
+        if args.export_best is not None and group.rank == 0:
+            training.strip_optimizer(args.out / "best.safetensors", args.export_best)
+            print(args.export_best)
     return 0
+
+
+def check_run_options(args: argparse.Namespace) -> None:
+    """Raise ``UserError`` for a bad option of a run."""
+    if args.workers < 1:
+        raise UserError(f"--workers {args.workers}: must be at least 1")
+    if not args.save_every >= 0:
+        raise UserError(f"--save-every {args.save_every}: must be at least 0, seconds")
+    if args.patience is not None and (args.patience < 0 or not args.validate or args.alternating):
+        raise UserError("--patience is for --validate, whose measurements it counts" if not args.validate else
+                        "--patience is not for --alternating, whose four trainings build on each other"
+                        if args.alternating else f"--patience {args.patience}: must be at least 0")
+    if args.export_best is not None:
+        check_folder(args.export_best.parent, "--export-best")
+        if args.export_best.suffix != ".safetensors":
+            raise UserError(f"--export-best {args.export_best}: the name must end with .safetensors")
 
 
 def train_task(args: argparse.Namespace, commands: Any, task: Any, folder: Path, *, first: bool) -> None:
@@ -162,10 +198,16 @@ def train_task(args: argparse.Namespace, commands: Any, task: Any, folder: Path,
     from .. import training
     model, config, group = task.model, task.config, training.process_group()
     job = training.Training(task, group, args.workers, args.sync_batch_norm)
-    with blame_user("--validate"):
-        validate = commands.validation(model, args) if args.validate else None
-    run = training.Run(job, folder, {"data": args.data, "classes": list(task.dataset.class_names)},
-                       args.quiet, save_every=args.save_every, validate=validate)
+    held_out = validate = None
+    if args.validate:
+        with blame_user("--validate"):
+            held_out = commands.shrink(commands.open_dataset(args.data, "val", args.model), model, config)
+        validate = commands.validation(held_out, task)
+    metadata = {"data": args.data, "classes": list(task.dataset.class_names),
+                **({"anchors": args.anchors} if args.anchors else {})}
+    run = training.Run(job, folder, metadata, args.quiet, save_every=args.save_every, validate=validate,
+                       patience=None if args.alternating else (4 if args.patience is None else args.patience) or None,
+                       examples=commands.examples(task.dataset if held_out is None else held_out, task))
     existing = [path for path in (run.last_path, args.out / run.last_path.name) if path.exists()]
     if args.resume and (run.last_path in existing or first):  # later trainings may not have begun
         run.resume()
@@ -183,12 +225,59 @@ def train_task(args: argparse.Namespace, commands: Any, task: Any, folder: Path,
             print(f"{config.steps} steps instead of {run.previous_steps}: from here on the learning rate follows the "
                   f"schedule of {config.steps} steps; now it is {job.optimizer.param_groups[0]['lr']:.3g}")
     if group.rank == 0 and first and job.step == 0:
-        for line in training.missing_targets(task):
-            print(f"warning: {line}", flush=True)
+        print_survey(task)
     run.run(partial(commands.finish_training, model, task, args.quiet))
     if group.rank == 0:
-        print(f"{count_of(job.step, 'step')} in {run.seconds:.0f} s, loss {run.mean_loss():.4f} over the last "
-              f"{min(100, job.step)}\n{run.last_path}")
+        print_result(run)
+
+
+def print_survey(task: Any) -> None:
+    """Print what the training images hold, and a warning for each thing that cannot be learned from them."""
+    from .. import training
+    found = training.survey_task(task)
+    lines = list(training.describe_survey(task, found))
+    advice = training.advise_anchors(task, found)
+    warnings = training.missing_targets(task, found) + ([advice] if advice else [])
+    print("\n".join([*lines, *(f"warning: {line}" for line in warnings)]), flush=True)
+
+
+def print_result(run: Any) -> None:
+    """Print the end of a run: steps, time, loss, and which files hold what."""
+    job, scores = run.training, [line for line in run.lines if line.get("validation") is not None]
+    if run.stalled():
+        print(f"stopped after step {job.step} of {run.config.steps}: the last {run.patience} measurements on val are "
+              "no better than the best before; --patience 0 does not stop")
+    print(f"{count_of(job.step, 'step')} in {run.seconds:.0f} s, loss {run.mean_loss():.4f} over the last "
+          f"{min(100, job.step)}")
+    if scores:
+        best = max(scores, key=lambda line: line["validation"])
+        print(f"{run.folder / 'best.safetensors'}: step {best['step']}, {best['validation']:.4f} on val")
+    print(run.last_path)
+
+
+def anchor_options(args: argparse.Namespace, options: dict[str, Any], dataset: Any, config: Any) -> dict[str, Any]:
+    """Return the model's options that ``--anchors auto`` chooses; a run that is resumed keeps its own.
+
+    Raises ``UserError`` for a network without anchors, for anchors that --option gives too, and without objects.
+    """
+    from .. import training
+    if args.resume and args.anchors is None:
+        for path in (args.out / "last.safetensors", args.out / "1_rpn" / "last.safetensors"):
+            if path.is_file():
+                saved, info, _ = training.read_checkpoint(path)
+                args.anchors = "auto" if info.get("anchors") == "auto" else None
+                return {name: saved["options"][name] for name in ANCHORS} if args.anchors else {}
+    if args.anchors is None:
+        return {}
+    if "anchor_scales" not in models.model_options(models.model_class(args.model)):
+        raise UserError(f"--anchors is not for {args.model}, which has no anchors")
+    if given := [name for name in ANCHORS if name in options]:
+        raise UserError(f"--anchors auto: --option gives {given[0]}, too")
+    with blame_user(args.model), init.blank():
+        model: Any = models.build(args.model, args.preset, **options)  # only for the size that it sees
+    with blame_user(f"--anchors auto: {args.data}"):
+        found = training.fitting_anchors(model, training.survey_objects(dataset), config.turn)
+    return dict(zip(ANCHORS, found, strict=True))
 
 
 def describe(config: Any) -> str:
@@ -258,7 +347,7 @@ def model_options(args: argparse.Namespace) -> dict[str, Any]:
         try:
             if not equals:
                 raise ValueError
-            options[name] = json.loads(value)
+            options[name] = json.loads(value, parse_constant=int)  # JSON has no NaN or Infinity
         except ValueError:
             if equals and re.fullmatch(r"(?!True|False|None)[A-Za-z]\w*", value):
                 raise UserError(f"--option {text}: text needs quotes: --option '{name}=\"{value}\"'") from None

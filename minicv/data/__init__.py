@@ -41,12 +41,13 @@ from minicv.data.readers.voc_segmentation import VOCSegmentation
 from minicv.data.readers.yolo import YoloDetection
 from minicv.data.registry import open_dataset
 from minicv.data.sample import IGNORE, DetectionSample, Sample, Subset
+from minicv.data.shrunken import Shrunken
 from minicv.data.weight_map import WithWeightMap, balanced_class_weights, weight_map, weight_map_loop
 
 __all__ = [
     "DSB2018", "IGNORE", "ISBI2012", "ShapeBoxes", "CamVid", "Cells", "Cityscapes", "CocoDetection", "CocoPanoptic",
     "DataError", "DataWarning", "DetectionSample", "ImageMasks", "Instances", "LabelMe", "NoSplit",
-    "PanopticSample", "ShapeImage", "ShapeImages", "Sample", "Shares", "Subset",
+    "PanopticSample", "ShapeImage", "ShapeImages", "Sample", "Shares", "Shrunken", "Subset",
     "StreetScenes", "SegmentationAugment", "UNetAugment", "Window", "VOCDetection", "VOCSegmentation", "WithWeightMap",
     "YoloDetection",
     "balanced_class_weights", "boxes_of_masks", "center_crop", "class_weights", "draw_cells", "draw_shape_image",

@@ -16,6 +16,7 @@ from ..autograd import Tensor
 from ..data import DataError
 from ..data.augment.detection import DetectionAugment
 from ..data.sample import DetectionSample
+from ..data.shrunken import Shrunken
 from ..detection import Detections
 from ..files import atomic_write
 from ..metrics.detection_analysis import DetectionAnalysis
@@ -90,6 +91,17 @@ class DetectionTask:
         """Return images (N, C, H, W) and their targets: what ``losses`` takes."""
         images, targets = zip(*examples, strict=True)
         return self.model.batch(images, "numpy"), list(targets)
+
+
+def shrink_large(dataset: Any, model: Detector, scale: float = 1.0) -> Any:
+    """Return the data set with images of more than four times the network's size shrunk to twice that, and kept.
+
+    Augmentation may enlarge them by up to ``scale`` without a loss: they are larger by that factor.
+    """
+    def size_of(size: tuple[int, int]) -> tuple[int, int] | None:
+        h, w = (round(2 * scale * side) for side in model.scaled_size(size))
+        return (h, w) if size[0] >= 2 * h and size[1] >= 2 * w else None
+    return Shrunken(dataset, size_of)
 
 
 def has_masks(dataset: Any) -> bool:

@@ -3,11 +3,12 @@
     last.safetensors    weights, optimizer and step; --resume continues from here
     best.safetensors    the same at the best step
     metrics.jsonl       one line of JSON every few steps
-    curve.png           the losses, plotted
+    curve.png           losses, learning rate, validation and example predictions, drawn again as the run goes on
 """
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import signal
 import sys
@@ -26,8 +27,10 @@ from ..files import atomic_write, to_json
 from ..nn import Module
 from .checkpoint import CheckpointError, load_training, save_training
 from .loop import Losses, Training, fetch_losses
+from .monitor import Monitor, RenderExamples
 
 LOG_EVERY = 10  # steps per line of metrics.jsonl
+MEASURED = range(5, 20)  # steps of a session whose mean time gives the expected time; the first ones compile
 
 
 class Diverged(UserError, RuntimeError):
@@ -42,16 +45,21 @@ class Run:
     """``Run(training, folder).run()`` trains up to the last step of the configuration.
 
     ``validate(model)`` returns a score, higher is better, and is called ten times in a run; without it the best step is
-    the one with the lowest mean loss. ``save_every``: seconds between saves. ``metadata``, which describes the data, is
-    stored in the checkpoints.
+    the one with the lowest mean loss. With a ``patience``, the run stops after so many scores in a row that are no
+    better than the best before them; zeros before the first score above 0 do not count. ``save_every``: seconds between
+    saves. ``metadata``, which describes the data, is stored in the checkpoints. ``examples(model)`` renders predictions
+    for curve.png.
     """
 
     def __init__(self, training: Training, folder: Path, metadata: dict[str, Any] | None = None, quiet: bool = False,
-                 *, save_every: float = 60.0, validate: Callable[[Module], float] | None = None):
+                 *, save_every: float = 60.0, validate: Callable[[Module], float] | None = None,
+                 patience: int | None = None, examples: RenderExamples | None = None):
         self.training, self.config, self.folder, self.quiet = training, training.config, Path(folder), quiet
         self.last_path, self.metrics_path = self.folder / "last.safetensors", self.folder / "metrics.jsonl"
         self.metadata = {**(metadata or {}), "config": vars(self.config)}
-        self.save_every, self.validate = save_every, validate
+        self.save_every, self.validate, self.patience = save_every, validate, patience
+        self.patience_from = 0  # scores at earlier steps do not count
+        self.monitor = Monitor(self.folder / "curve.png", examples)
         self.lines: list[dict] = []  # of metrics.jsonl
         self.recent: list[Losses] = []  # of the steps since the last line
         self.best, self.best_by, self.seconds = -np.inf, "validation" if validate else "loss", 0.0
@@ -66,6 +74,8 @@ class Run:
         self.seconds, self.previous_steps = info.get("seconds", 0.0), info["config"]["steps"]
         if info.get("best") is not None and info.get("best_by") == self.best_by:
             self.best = info["best"]
+        longer = self.config.steps > self.previous_steps
+        self.patience_from = self.training.step if longer else info.get("patience_from", 0)
         self.lines = [line for line in lines if line["step"] <= self.training.step]  # later steps are repeated
 
     def run(self, finish: Callable[[], bool] | None = None) -> list[dict]:
@@ -73,34 +83,67 @@ class Run:
 
         ``finish`` trains what the steps do not train, and returns whether it changed the model.
         """
-        training, steps, batch = self.training, self.config.steps, self.config.batch
         if self.leader:
             self.folder.mkdir(parents=True, exist_ok=True)
-        start = self.saved = time.perf_counter()
-        before = self.seconds
-        bar = tqdm(total=steps * batch, initial=training.step * batch, unit="image",
-                   disable=self.quiet or not self.leader)
+        self.saved = time.perf_counter()
+        bar = tqdm(total=self.config.steps * self.config.batch, initial=self.training.step * self.config.batch,
+                   unit="image", disable=self.quiet or not self.leader)
         with warnings.catch_warnings(), bar:
             # A run that diverges is reported once, below, not by every operation that overflows.
             warnings.filterwarnings("ignore", "(overflow|invalid value) encountered", RuntimeWarning)
             with defer_sigint() as signals:
-                for losses in training:
-                    self.seconds = before + time.perf_counter() - start
-                    self.record(losses, bar)
-                    stop = training.group.sum(np.array([len(signals)]))[0] > 0  # one process interrupted: all stop
-                    if self.leader and (stop or time.perf_counter() - self.saved >= self.save_every):
-                        self.save()
-                    if stop:
-                        raise Interrupted(f"interrupted after step {training.step} of {steps}; {self.last_path} is "
-                                          "saved: rerun with --resume to continue")
+                self.take_steps(bar, signals)
         if self.leader:
             self.save()
-        training.group.barrier()
+        self.training.group.barrier()
         if self.leader:
-            if finish is not None and finish():
+            if finish is not None and finish():  # what it trained belongs to the last weights
                 self.save()
-            self.draw_curve()
+                self.write_checkpoint("best.safetensors")
+            self.monitor.draw(self.lines, self.training.model)
         return self.lines
+
+    def take_steps(self, bar: tqdm, signals: list[int]) -> None:
+        """Take the steps that are left, and save between them; stop early if validation no longer rises.
+
+        Raises ``Interrupted``, with everything saved, if a signal arrives at any process.
+        """
+        training, start, before = self.training, time.perf_counter(), self.seconds
+        if self.stalled():
+            return
+        for taken, losses in enumerate(training):
+            self.seconds = before + time.perf_counter() - start
+            self.record(losses, bar)
+            self.expect(taken, bar)
+            flags = training.group.sum(np.array([len(signals), int(self.leader and self.stalled())]))
+            if self.leader and (flags.any() or time.perf_counter() - self.saved >= self.save_every):
+                self.save()
+                if not flags.any() and self.monitor.is_due():
+                    self.monitor.draw(self.lines, training.model)
+            if flags[0] > 0:  # one process interrupted: all stop
+                raise Interrupted(f"interrupted after step {training.step} of {self.config.steps}; {self.last_path} is "
+                                  "saved: rerun with --resume to continue")
+            if flags[1] > 0:
+                return
+
+    def expect(self, taken: int, bar: tqdm) -> None:
+        """Print once, after the first steps of a session, how long the rest will take."""
+        if taken == MEASURED.start:
+            self.measured_from = self.seconds
+        if taken == MEASURED.stop and not bar.disable:
+            each = (self.seconds - self.measured_from) / len(MEASURED)
+            left = self.config.steps - self.training.step
+            bar.write(f"{each:.2f} s per step: {left} steps in about {max(round(each * left / 60), 1)} min"
+                      + (", and the validations" if self.validate else ""))
+
+    def stalled(self) -> bool:
+        """Return whether the last ``patience`` scores are no better than the best before them, which is above 0."""
+        if self.patience is None or self.training.step == self.config.steps:
+            return False
+        scores = [score if (score := line["validation"] or 0.0) > 0 else 0.0  # None or NaN: nothing to measure
+                  for line in self.lines if "validation" in line and line["step"] > self.patience_from]
+        scores = list(itertools.dropwhile(lambda score: score == 0, scores))
+        return len(scores) > self.patience and max(scores[-self.patience:]) <= max(scores[:-self.patience])
 
     def record(self, losses: Losses, bar: tqdm) -> None:
         """Record the losses of a step; every ``LOG_EVERY`` steps write a line, and ten times in a run validate."""
@@ -150,19 +193,10 @@ class Run:
         self.write_checkpoint("last.safetensors")
         self.saved = time.perf_counter()
 
-    def draw_curve(self) -> None:
-        """Write curve.png; only warn if that fails, because nothing depends on it."""
-        try:
-            from ..viz.curves import loss_curve
-            with atomic_write(self.folder / "curve.png") as temporary:
-                loss_curve(self.lines).savefig(temporary, format="png")
-        except Exception as error:
-            warnings.warn(f"{self.folder / 'curve.png'}: not drawn ({error})", RuntimeWarning, stacklevel=2)
-
     def write_checkpoint(self, name: str) -> None:
         best = float(self.best) if np.isfinite(self.best) else None
         save_training(self.folder / name, self.training, **self.metadata, seconds=round(self.seconds, 2), best=best,
-                      best_by=self.best_by)
+                      best_by=self.best_by, patience_from=self.patience_from)
 
 
 @contextlib.contextmanager

@@ -16,32 +16,48 @@ MARKERS = "os^DvP"
 HATCHES = (None, "//", "..", "xx", "\\\\")
 
 
-def loss_curve(lines: list[dict]) -> Any:
-    """Plot losses, and validation values if there are any, against the step, from the lines of a metrics.jsonl.
+def training_figure(lines: list[dict], rows: Mapping[str, Sequence[np.ndarray]] | None = None) -> Any:
+    """Plot losses, learning rate and validation against the step, from the lines of a metrics.jsonl, over images.
 
-    Returns a figure for ``savefig``; no window shows it.
+    rows: title -> images, uint8 (H, W, 3), such as predictions; every row has as many. Returns a figure for
+    ``savefig``; no window shows it.
     """
     import_matplotlib()
     from matplotlib.figure import Figure
     losses = [line for line in lines if "total" in line]
     checks = [line for line in lines if line.get("validation") is not None]
+    rows = {title: images for title, images in (rows or {}).items() if len(images)}
+    figure = Figure(figsize=(9, 3.4 + 2.4 * len(rows)), layout="constrained")
+    parts = figure.subfigures(1 + len(rows), 1, height_ratios=[3.4, *[2.4] * len(rows)], squeeze=False)[:, 0]
+    left, right = parts[0].subplots(1, 2)
+    _plot_totals(left, losses)
+    for line, label, color, ax in ((losses, "lr", COLORS[0], right), (checks, "validation", COLORS[1], right.twinx())):
+        ax.plot([each["step"] for each in line], [each[label] for each in line], ".--" if ax is not right else "-",
+                color=color)
+        ax.set_ylabel(label.replace("lr", "learning rate") + (" (solid)" if ax is right else " (dashed)"), color=color)
+        ax.tick_params(axis="y", labelcolor=color)
+        ax.set_visible(bool(line))
+    right.set(xlabel="step", title="learning rate" + (" and validation" if checks else ""))
+    for part, (title, images) in zip(parts[1:], rows.items(), strict=True):
+        part.supylabel(title, fontsize=10)
+        for ax, image in zip(part.subplots(1, len(images), squeeze=False)[0], images, strict=True):
+            ax.imshow(image)
+            ax.set_axis_off()
+    return figure
+
+
+def _plot_totals(ax: Any, losses: Sequence[Mapping[str, Any]]) -> None:
+    """Plot every loss by name, their total included unless there is only one."""
     every = dict.fromkeys(name for line in losses for name in line)
     names = [name for name in every if name not in ("step", "lr", "seconds", "memory")]
     if len(names) == 2:  # a single loss equals the sum
         names = ["total"]
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    ax = figure.subplots()
     for name, color in zip(names, PALETTE[[5, 1, 2, 3, 6, 4, 7, 0]] / 255, strict=False):
         ax.plot([line["step"] for line in losses], [line.get(name, 0.0) for line in losses], color=color, label=name,
                 lw=1.2)
     ax.set(xlabel="step", ylabel="loss", yscale="log", title="training loss")
     if len(names) > 1:
-        ax.legend()
-    if checks:
-        right = ax.twinx()
-        right.plot([line["step"] for line in checks], [line["validation"] for line in checks], "k.--", lw=1)
-        right.set(ylabel="validation (dashed)", ylim=(0, 1))
-    return figure
+        ax.legend(fontsize=8)
 
 
 def plot_losses(ax: Any, losses: Sequence[Mapping[str, float]], labels: Mapping[str, str], window: int = 20) -> None:

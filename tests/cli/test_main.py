@@ -148,17 +148,18 @@ def test_train(run, few_images, tmp_path):
     code, text, error = run("train", "unet", *TINY, "--out", out)
     assert (code, error) == (0, "")
     assert sorted(os.listdir(out)) == ["best.safetensors", "curve.png", "last.safetensors", "metrics.jsonl"]
-    about, numbers, own, result, path = text.splitlines()
+    about, numbers, own, pixels, images, result, path = text.splitlines()
     assert about == "unet compact: 30,298 parameters, 2 images"
-    assert numbers == ("3 steps of 1 image, sgd: lr 0.0015 (poly, 100 steps of warmup), momentum 0.99, weight decay 0, "
-                       "seed 0")
+    assert numbers == "3 steps of 2 images, adam: lr 0.001 (poly, 100 steps of warmup), weight decay 0, seed 0"
+    assert pixels.startswith("pixels: ") and "cell " in pixels and "background " in pixels and pixels.count("%") == 2
+    assert images == "images: 36 x 36 pixels"
     assert own.startswith("tile 20, augment, elastic ")
     assert result.startswith("3 steps in ") and result.endswith(" over the last 3")
     assert path == str(out / "last.safetensors")
     model, info = load_checkpoint(out / "last.safetensors", expect="unet")
     assert info["data"] == "cells" and info["seconds"] >= 0
     assert SegmentationConfig(**info["config"]) == SegmentationConfig(
-        steps=3, lr=0.0015, warmup=100, tile=20)
+        steps=3, batch=2, optimizer="adam", lr=0.001, warmup=100, tile=20)
     assert model.build_args == {"model": "unet", "preset": "compact",
                             "options": {"num_classes": 2, "in_channels": 1, "width": 4}}
 
@@ -186,7 +187,7 @@ def test_train_is_reproducible_by_seed(run, few_images, tmp_path):
 
 def test_train_shows_a_bar_unless_quiet(run, few_images, tmp_path):
     _, _, error = run("train", "unet", *TINY[:-1], "--out", tmp_path)
-    assert "3/3" in error and "loss=" in error
+    assert "6/6" in error and "loss=" in error  # images
 
 
 @pytest.mark.parametrize(("options", "message"), [

@@ -55,17 +55,17 @@ def config(name, *options):
         ["train", name, "--data", "street-scenes", "--out", "x", *options]))
 
 
-def test_another_optimizer_does_not_take_over_the_papers_numbers():
-    for options, numbers in (([], (0.01, 0.0005)), (["--optimizer", "sgd"], (0.01, 0.0005)),
-                             (["--optimizer", "adam"], (0.001, 0.0)),
+def test_another_optimizer_has_its_own_numbers():
+    for options, numbers in (([], (0.001, 0.0)), (["--optimizer", "sgd"], (0.0001, 0.0005)),
+                             (["--preset", "paper", "--optimizer", "adam"], (0.001, 0.0)),
                              (["--optimizer", "adam", "--lr", "0.002", "--weight-decay", "0.1"], (0.002, 0.1))):
         chosen = config("fcn8s", *options)
         assert (chosen.lr, chosen.weight_decay) == numbers
 
 
 def test_options_of_the_schedule_and_of_sgd():
-    chosen = config("unet", "--momentum", "0.8", "--weight-decay", "0.1", "--schedule", "step", "--milestones",
-                    "0.5,0.75", "--gamma", "0.2", "--warmup", "7", "--freeze-bn")
+    chosen = config("unet", "--optimizer", "sgd", "--momentum", "0.8", "--weight-decay", "0.1",
+                    "--schedule", "step", "--milestones", "0.5,0.75", "--gamma", "0.2", "--warmup", "7", "--freeze-bn")
     assert (chosen.momentum, chosen.weight_decay, chosen.gamma, chosen.warmup) == (0.8, 0.1, 0.2, 7)
     assert chosen.milestones == (0.5, 0.75) and chosen.freeze_bn and config("unet", "--no-freeze-bn").freeze_bn is False
     assert config("yolo").flip and not config("yolo", "--no-flip").flip

@@ -163,7 +163,7 @@ def test_weights_of_one_output_stride_begin_a_training_at_another():
 
 # ---------------------------------------------------------------------------------------------------------- the page
 
-COLUMNS = ("steps", "batch", "lr", "momentum", "weight_decay", "schedule")
+COLUMNS = ("steps", "batch", "optimizer", "lr", "momentum", "weight_decay", "schedule")
 
 
 def row(name, preset):
@@ -175,16 +175,17 @@ def row(name, preset):
         schedule += f", rising over {config.warmup}" + (f" from {config.lr * config.warmup_start:g}"
                                                          if config.warmup_start else "")
     fields = {f: getattr(config, f) for f in vars(config)
-              if f not in (*COLUMNS, "milestones", "gamma", "power", "warmup", "warmup_start", "seed", "optimizer")}
+              if f not in (*COLUMNS, "milestones", "gamma", "power", "warmup", "warmup_start", "seed")}
     plain = vars(type(config)())
     other = ", ".join(f"`{f}={v}`" for f, v in fields.items() if v != plain[f])
-    numbers = [f"{config.steps:,}", f"{config.batch}", f"{config.lr:g}", f"{config.momentum:g}",
-               f"{config.weight_decay:g}", schedule, other]
+    numbers = [f"{config.steps:,}", f"{config.batch}", config.optimizer, f"{config.lr:g}",
+               f"{config.momentum:g}" if config.optimizer == "sgd" else "", f"{config.weight_decay:g}", schedule, other]
     return f"| {name} | " + " | ".join(numbers) + " |"
 
 
 def table(preset):
-    head = "| network | steps | images | rate | momentum | decay | schedule | other |\n| --- " + "| --- " * 7 + "|\n"
+    head = ("| network | steps | images | optimizer | rate | momentum | decay | schedule | other |\n"
+            + "| --- " * 9 + "|\n")
     return head + "\n".join(row(name, preset) for name in sorted(PAPERS)) + "\n"
 
 

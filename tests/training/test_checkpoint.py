@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 import minicv
 from minicv import models
-from minicv.training import CheckpointError, load_checkpoint, save_checkpoint
+from minicv.training import CheckpointError, load_checkpoint, read_checkpoint, save_checkpoint, strip_optimizer
 from tests.oracle import require
 
 
@@ -302,3 +302,16 @@ def test_killed_at_any_time_leaves_a_complete_file(tmp_path):
         assert process.wait(60) == -signal.SIGKILL
         process.stdout.close()
         check_complete(path)
+
+
+def test_exported_weights_have_no_optimizer(tmp_path):
+    minicv.seed(0)
+    model = models.build("unet", width=4, depth=1)
+    save_checkpoint(tmp_path / "run.safetensors", model, {"optimizer.0.m": np.ones((4, 4), np.float32)},
+                    classes=["a", "b"], step=3)
+    strip_optimizer(tmp_path / "run.safetensors", tmp_path / "best.safetensors")
+    again, info = load_checkpoint(tmp_path / "best.safetensors")
+    assert info["classes"] == ["a", "b"] and again.build_args == model.build_args
+    assert set(read_checkpoint(tmp_path / "best.safetensors")[2]) == set(model.state_dict())
+    for name, value in model.state_dict().items():
+        np.testing.assert_array_equal(again.state_dict()[name], value)

@@ -28,6 +28,7 @@ from minicv.training import (
     parallel,
     save_checkpoint,
 )
+from minicv.training.monitor import Monitor
 
 SMALL = SegmentationConfig(steps=30, tile=20, warmup=0, elastic=2.0, lr=0.01)
 FILES = ["best.safetensors", "curve.png", "last.safetensors", "metrics.jsonl"]
@@ -97,6 +98,45 @@ def test_the_best_by_validation_is_kept(tmp_path):
     assert info["best"] == 0.9 and info["step"] == 6
     for name, value in model.state_dict().items():
         np.testing.assert_array_equal(value, seen[1][name])
+
+
+def scores(*values):
+    """A validation that returns these scores in turn, then 0."""
+    left = iter(values)
+    return lambda model: next(left, 0.0)
+
+
+def test_it_stops_when_validation_no_longer_rises(tmp_path):
+    values = [0.2, 0.5, 0.4, 0.5, 0.6, 0.6, 0.5, 0.6]
+    job = run(tmp_path, validate=scores(*values), patience=3)
+    assert [line["validation"] for line in job.run() if "validation" in line] == values
+    assert job.training.step == 24 == load_checkpoint(job.last_path)[1]["step"] and job.stalled()
+    assert load_checkpoint(tmp_path / "best.safetensors")[1]["step"] == 15
+    again = run(tmp_path, validate=scores(), patience=3)  # the same command has nothing left to do
+    again.resume()
+    again.run()
+    assert again.training.step == 24
+    more = run(tmp_path, SMALL.replace(steps=60), validate=scores(0.3, 0.2, 0.1), patience=3)
+    more.resume()  # more steps: the count begins again, and the best stays
+    more.run()
+    assert more.training.step == 48 and load_checkpoint(tmp_path / "best.safetensors")[1]["best"] == 0.6
+    later = run(tmp_path, SMALL.replace(steps=60), validate=scores(), patience=3)
+    later.resume()
+    assert later.patience_from == 24 and later.stalled()
+
+
+def test_it_does_not_stop_before_it_has_learned_anything(tmp_path):
+    job = run(tmp_path, validate=scores(0, 0, 0, 0, float("nan"), 0.1), patience=3)
+    with pytest.warns(RuntimeWarning, match="nothing to measure"):
+        job.run()
+    assert job.training.step == 27 and job.stalled()  # 0.1, then three times 0
+
+
+def test_without_patience_it_never_stops_early(tmp_path):
+    for options in ({"validate": scores(0.9)}, {"patience": 1}):
+        job = run(tmp_path / str(len(options)), **options)
+        job.run()
+        assert job.training.step == 30 and not job.stalled()
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_with_one_error(tmp_path):
@@ -227,14 +267,51 @@ def test_a_curve_that_cannot_be_drawn_is_a_warning(tmp_path, monkeypatch):
     """Everything else is saved before it, also what is trained after the steps."""
     from minicv.viz import curves
 
-    def draw(lines):
+    def draw(lines, rows):
         assert (tmp_path / "last.safetensors").exists() and finished
         raise ImportError("no screen")
-    monkeypatch.setattr(curves, "loss_curve", draw)
+    monkeypatch.setattr(curves, "training_figure", draw)
     finished = []
     with pytest.warns(RuntimeWarning, match=r"curve.png: not drawn \(no screen\)"):
         run(tmp_path).run(lambda: finished.append(1) or True)
     assert sorted(os.listdir(tmp_path)) == [name for name in FILES if name != "curve.png"]
+
+
+def test_the_picture_is_drawn_while_it_trains_and_changes_nothing(tmp_path, whole):
+    """After each save, with the predictions of the moment; the weights are as if nothing had been drawn."""
+    drawn = []
+
+    def examples(model):
+        assert (tmp_path / "last.safetensors").exists()
+        found = model.predict([Cells(1, 32)[0].image])[0].labels
+        drawn.append(model.training)
+        return {"prediction": [np.repeat(found[..., None], 3, axis=2).astype(np.uint8)]}
+
+    job = run(tmp_path, save_every=0.0, examples=examples)
+    job.monitor.is_due = lambda: True
+    job.run()
+    assert len(drawn) == 31 and (tmp_path / "curve.png").stat().st_size > 1000
+    assert same(tmp_path / "last.safetensors", whole / "last.safetensors")
+    assert job.training.model.training
+
+
+def test_drawing_takes_a_small_share_of_the_time(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    monitor = Monitor(tmp_path / "curve.png", lambda model: now.__setitem__(0, now[0] + 3.0) or {})
+    assert monitor.is_due()
+    monitor.draw([], None)
+    assert now[0] == 3 and not monitor.is_due()
+    now[0] = 3 + 3 / 0.02 - 1
+    assert not monitor.is_due()
+    now[0] += 1.01
+    assert monitor.is_due()
+
+
+def test_the_expected_time_is_printed_once(tmp_path, capsys):
+    Run(training(), tmp_path, {}).run()
+    written = capsys.readouterr()
+    assert len(re.findall(r"\d\.\d\d s per step: \d+ steps in about \d+ min", written.out + written.err)) == 1
 
 
 def test_a_validation_without_a_number_is_said_and_written_as_null(tmp_path):
@@ -296,6 +373,7 @@ def test_a_finished_run_has_nothing_left_to_do(tmp_path, whole):
     ({"seconds": "1"}, "damaged: its seconds is '1'"), ({"best": "high"}, "damaged: its best is 'high'"),
     ({"config": 3}, "damaged: its config's steps is None"), ({"config": None}, "damaged: its config's steps is"),
     ({"config": {}}, "damaged: its config's steps is None"), ({"config": {"steps": 0.5}}, "damaged: its config's"),
+    ({"patience_from": -1}, "damaged: its patience_from is -1"),
 ])
 def test_a_training_state_that_no_training_writes(tmp_path, change, message):
     info = {"step": 0, "seconds": 1.0, "best": None, "data": "cells", "config": vars(SMALL), **change}

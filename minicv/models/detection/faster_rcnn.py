@@ -66,8 +66,10 @@ class FasterRCNN(FastRCNN):
                     "rois_per_image": 64,
                     "anchor_scales": (16.0, 32.0, 64.0), "allowed_border": float("inf"), "rpn_min_size": 4.0,
                     "pre_nms_top_n": (1000, 500), "post_nms_top_n": (256, 128)}}
-    TRAIN_DEFAULTS = {**FastRCNN.TRAIN_DEFAULTS, "paper": {  # sec. 3.1.3: 60k steps at 0.001, 20k at 0.0001, one image
-        **FastRCNN.TRAIN_DEFAULTS["paper"], "steps": 80000, "batch": 1}}
+    TRAIN_DEFAULTS = {
+        "compact": {**FastRCNN.TRAIN_DEFAULTS["compact"], "steps": 2000},
+        "paper": {  # sec. 3.1.3: 60k steps at 0.001, 20k at 0.0001, one image
+            **FastRCNN.TRAIN_DEFAULTS["paper"], "steps": 80000, "batch": 1}}
     needs_proposals = False
 
     def __init__(self, **options: Any):

@@ -64,7 +64,8 @@ class RCNN(SVMDetector):
                 "depth": 11, "width": 16, "hidden": 128, "pooled": 2, "batch_norm": True, "dropout": 0.0}}}
     INPUT = {"paper": (3, 227, 227), "compact": (3, 64, 64)}
     TRAIN_DEFAULTS: dict[str, dict[str, Any]] = {
-        "compact": {"lr": 0.001, "momentum": 0.9, "weight_decay": 0.0005, "warmup": 100, "batch": 2},
+        "compact": {"steps": 600, "optimizer": "adam", "lr": 0.001, "weight_decay": 0.0, "warmup": 100,
+                    "batch": 2, "jitter": 0.1},
         "paper": {  # sec. 2.3: 0.001, 128 windows; steps and schedule of the authors' code
             "steps": 100000, "batch": 2, "lr": 0.001, "momentum": 0.9, "weight_decay": 0.0005, "schedule": "step",
             "milestones": (0.2, 0.4, 0.6, 0.8), "gamma": 0.1}}

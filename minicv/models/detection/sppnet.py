@@ -84,7 +84,8 @@ class SPPNet(SVMDetector):
                     "max_size": 256, "image_scales": (1.0,), "target_area": 48.0 ** 2, "proposal_max_size": 320}}
     INPUT = {"paper": (3, 688, 688), "compact": (3, 192, 256)}
     TRAIN_DEFAULTS: dict[str, dict[str, Any]] = {
-        "compact": {"lr": 0.0001, "momentum": 0.9, "weight_decay": 0.0005, "warmup": 100, "batch": 2},
+        "compact": {"steps": 1000, "optimizer": "adam", "lr": 0.001, "weight_decay": 0.0, "warmup": 100,
+                    "batch": 2, "jitter": 0.1},
         "paper": {  # sec. 4.3 of the TPAMI version: 250k steps at 0.0001, 50k at 0.00001
             "steps": 300000, "batch": 2, "lr": 0.0001, "momentum": 0.9, "weight_decay": 0.0005, "schedule": "step",
             "milestones": (5 / 6,), "gamma": 0.1}}

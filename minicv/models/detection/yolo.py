@@ -31,9 +31,9 @@ a constant; images are mirrored, as in the authors' code. ``batch_norm`` is not 
 configurations. The training is the paper's: 135 epochs of VOC 2007 and 2012, of which "the first" with a rate that
 rises from 0.001 to 0.01 are 600 steps here, as many as in Darknet's configuration; hue stays, which Darknet changes.
 Biases and batch norm decay like weights; Darknet decays weights only. ``compact``: 7 convolutions with batch norm,
-images of 112x112, still 7x7 cells; trained at 0.001 for 2,000 steps, with a warm-up of 100 and then falling to 0, on
-images scaled by one factor of up to 1.2 either way, and colors changed by half. Fast YOLO (sec. 2) has "9 convolutional
-layers instead of 24"; their sizes are not in the paper, and are here 16, 32, ... 1024, 1024, 1024 with six poolings.
+images of 112x112, still 7x7 cells; trained by Adam on mirrored images whose colors change by up to a fifth. Fast YOLO
+(sec. 2) has "9 convolutional layers instead of 24"; their sizes are not in the paper, and are here 16, 32, ... 1024,
+1024, 1024 with six poolings.
 Asserted by the tests: 24 convolutions and 2 fully connected layers; 7x7x30; 271,703,550 parameters; Fast YOLO has 9
 convolutions and 7x7x30."""
 from __future__ import annotations
@@ -96,8 +96,8 @@ class YOLO(Detector):
         "compact": {"layers": COMPACT_LAYERS, "image_size": 112, "hidden": 256, "dropout": 0.0, "batch_norm": True}}
     INPUT = {"paper": (3, 448, 448), "compact": (3, 112, 112)}
     TRAIN_DEFAULTS: dict[str, dict[str, Any]] = {
-        "compact": {"lr": 0.001, "momentum": 0.9, "weight_decay": 0.0005, "warmup": 100, "batch": 64,
-                    "scale": 1.2, "jitter": 0.5},
+        "compact": {"steps": 1500, "optimizer": "adam", "lr": 0.001, "weight_decay": 0.0, "warmup": 100, "batch": 16,
+                    "jitter": 0.2},
         "paper": {  # sec. 2.2: 0.01 for 75 epochs, 0.001 for 30, 0.0001 for 30, of VOC 2007's and 2012's 16,551 images
             "steps": 34912, "batch": 64, "lr": 0.01, "momentum": 0.9, "weight_decay": 0.0005, "schedule": "step",
             "milestones": (75 / 135, 105 / 135), "gamma": 0.1, "warmup": 600, "warmup_start": 0.1,  # from 0.001

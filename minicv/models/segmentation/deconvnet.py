@@ -23,8 +23,7 @@ Differs from the paper: prediction takes whole images; there is no CRF. The pape
 validation accuracy stops rising; its code does so in both stages, and starts the second at 0.01 again. Here the rate
 stays at 0.01 in stage one and is divided every 10,000 steps of stage two, as in the code. Convolutions before batch
 norm have no bias, which batch norm would cancel. ``compact``: four blocks of two convolutions with 16 to
-128 channels, fc6 2x2 with 128, images of 64x64; trained on whole images (unless ``two_stage``) for 2,000 steps at 0.01
-after a warm-up of 100, falling to 0.
+128 channels, fc6 2x2 with 128, images of 64x64; trained by Adam (``TRAIN_DEFAULTS``), on tiles unless ``two_stage``.
 Asserted by the tests: 251,788,949 parameters with 21 classes, the paper's "about 252M": all weights, batch norm's
 scales and shifts, and the last layer's bias; the sides above."""
 from __future__ import annotations
@@ -70,7 +69,7 @@ class DeconvNet(SegmentationNetwork):
     PRESETS = {"paper": {}, "compact": {"width": 16, "convs": (2, 2, 2, 2), "hidden": 128, "side": 2}}
     INPUT = {"paper": (3, 224, 224), "compact": (3, 64, 64)}
     TRAIN_DEFAULTS = {
-        "compact": {"lr": 0.01, "momentum": 0.9, "weight_decay": 0.0005, "warmup": 100, "batch": 64},
+        "compact": {"steps": 3000, "optimizer": "adam", "lr": 0.001, "warmup": 100, "batch": 4, "tile": 240},
         "paper": {  # sec. 5.1: 20k steps of stage one, 40k of stage two, in which the authors' code divides at 10k each
             "steps": 60000, "batch": 64, "lr": 0.01, "momentum": 0.9, "weight_decay": 0.0005, "schedule": "step",
             "milestones": (1 / 2, 2 / 3, 5 / 6), "gamma": 0.1, "tile": 224, "two_stage": True}}

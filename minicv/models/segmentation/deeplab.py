@@ -35,10 +35,10 @@ one scale, without the mean over scales and mirrored images. All parameters deca
 neither biases nor batch norm nor depthwise kernels, and learns biases at twice the rate. v3+ trains the same way at
 output stride 16. torchvision's v3 has one more 3x3 convolution before the scores (``head_conv``), and no multi-grid.
 
-``compact`` trains 2,000 steps at the same rate after a warm-up of 100, with batch norm's momentum of 0.1 and color
-jitter. It is a ResNet of 9 bottleneck blocks and three eighths of the channels, output stride 8, half the rates (maps
-are 30x23, so that a rate of 36 would only see padding), 64 channels (in the decoder 16 low-level ones and 64),
-images of 240x180, 11 classes (CamVid), and no batch norm after image pooling, so that small batches train.
+``compact`` is trained by Adam (``TRAIN_DEFAULTS``), with batch norm's momentum of 0.1 and color jitter. It is a ResNet
+of 9 bottleneck blocks and three eighths of the channels, output stride 8, half the rates (maps are 30x23, so that a
+rate of 36 would only see padding), 64 channels (in the decoder 16 low-level ones and 64), images of 240x180, 11 classes
+(CamVid), and no batch norm after image pooling, so that small batches train.
 Asserted by the tests, parameters with 21 classes: v3 on ResNet-101 58,040,661, on ResNet-50 39,048,533 (41,413,738
 with an auxiliary head; torchvision's, with its 3x3, is 590,336 larger), v3+ on Xception 41,055,413.
 """
@@ -131,7 +131,7 @@ class DeepLabV3(DilatedNetwork):
         "output_stride": 8, "rates": (3, 6, 9), "channels": 64, "pool_norm": False}}
     INPUT = {"paper": (3, 513, 513), "compact": (3, 180, 240)}
     TRAIN_DEFAULTS: dict[str, dict[str, Any]] = {
-        "compact": {"lr": 0.007, "momentum": 0.9, "weight_decay": 0.0001, "warmup": 100, "batch": 16},
+        "compact": {"steps": 1800, "optimizer": "adam", "lr": 0.001, "warmup": 100, "batch": 4, "tile": 240},
         "paper": {  # v3, sec. 4.1, at output stride 16; momentum and weight decay as in its released code
             "steps": 30000, "batch": 16, "lr": 0.007, "momentum": 0.9, "weight_decay": 0.0001, "schedule": "poly",
             "power": 0.9, "tile": 513, "scale": 2.0, "jitter": 0.0}}

@@ -31,8 +31,7 @@ without the stages 32s and 16s (the authors' later paper, PAMI 2017). The recept
 pixels, where table 1 says 907. GoogLeNet's 5x5 kernels in place of 3x3 (see ``googlenet``) would make it 699, its 3x3
 pool before 5a 715, and its last average pooling, which an FCN leaves out, 715 + 6 * 32 = 907.
 ``compact``: the backbones' compact presets with batch norm, and just enough padding to put every 32x32 pixels under one
-position; trained from scratch, 2,000 steps at 0.01 after a warm-up of 100, falling to 0, with weight decay of biases,
-scaling and color jitter.
+position; trained from scratch by Adam (``TRAIN_DEFAULTS``), with scaling and color jitter.
 Asserted by the tests: these offsets; parameters of FCN-32s, 134,346,581 (VGG16), 57,089,877 (AlexNet) and 5,621,429
 (GoogLeNet), the 134M, 57M and 6M of FCN, table 1; receptive fields 404 and 355 (VGG16, AlexNet)."""
 from __future__ import annotations
@@ -91,7 +90,7 @@ class FCN(SegmentationNetwork):
         "compact": {"backbone_preset": "compact", "batch_norm": True}}
     INPUT = {"paper": (3, 500, 500), "compact": (3, 64, 64)}
     TRAIN_DEFAULTS = {
-        "compact": {"lr": 0.01, "momentum": 0.9, "weight_decay": 0.0005, "warmup": 100, "batch": 20},
+        "compact": {"steps": 6000, "optimizer": "adam", "lr": 0.001, "warmup": 100, "batch": 4, "tile": 240},
         "paper": {  # sec. 4.3: fixed rates, 0.0001 for VGG16; sec. 4.1: at least 175 epochs, of 8,498 images
             "steps": 74358, "batch": 20, "lr": 0.0001, "momentum": 0.9, "weight_decay": 0.0005, "schedule": "constant",
             "decay_biases": False, "tile": 500, "scale": 1.0, "jitter": 0.0}}  # biases as in the authors' code
