@@ -107,6 +107,8 @@ xception: Xception; Chollet
 yolo: YOLO; Redmon et al.
     J. Redmon, S. Divvala, R. Girshick, A. Farhadi: "You Only Look Once: Unified, Real-Time Object Detection". CVPR
     2016.
+yolo9000: YOLO9000; YOLOv2
+    J. Redmon, A. Farhadi: "YOLO9000: Better, Faster, Stronger". CVPR 2017.
 winograd: Lavin and Gray
     A. Lavin, S. Gray: "Fast Algorithms for Convolutional Neural Networks". CVPR 2016; arXiv:1509.09308, 2015.
 zf: Zeiler and Fergus
