@@ -27,7 +27,7 @@ EXAMPLES = """examples:
   minicv data check camvid:DIR                     check that a data set is complete
   minicv train unet --data cells --out runs/cells  train on generated images of cells
   minicv predict --checkpoint runs/cells/last.safetensors image.png --out runs/results
-  minicv train faster_rcnn --data bccd:PATH --out runs/blood --optimizer adam --jitter 0.1
+  minicv train faster_rcnn --data bccd:PATH --out runs/blood
   minicv export runs/cells/last.safetensors --to torch
 exit codes:
   0    success
