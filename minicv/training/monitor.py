@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..files import atomic_write
+from ..data import write_png
 from ..nn import Module
 
 SHARE = 0.02  # of the time of a run: drawing takes no more
@@ -32,10 +32,9 @@ class Monitor:
         """Draw the lines of a metrics.jsonl, and the predictions of the model, whose mode and numbers do not change."""
         start = time.perf_counter()
         try:
-            from ..viz.curves import training_figure
-            rows = self.examples(model) if self.examples is not None else {}
-            with atomic_write(self.path) as temporary:
-                training_figure(lines, rows).savefig(temporary, format="png")
+            from ..viz.curves import render_training
+            picture = render_training(lines, self.examples(model) if self.examples is not None else None)
+            write_png(self.path, picture.transpose(2, 0, 1))
         except Exception as error:
             warnings.warn(f"{self.path}: not drawn ({error})", RuntimeWarning, stacklevel=2)
         self.next = time.perf_counter() + (time.perf_counter() - start) / SHARE

@@ -6,44 +6,57 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from PIL import Image, ImageDraw
 
+from .fonts import draw_text
 from .images import PALETTE
 from .pyplot import import_matplotlib
 
 COLORS = PALETTE[[5, 1, 3, 7, 2, 6]] / 255  # blue, orange, green, pink, light blue, red
 STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 MARKERS = "os^DvP"
+WIDTH, GAP = 990, 10  # pixels of the picture of a training, and between its images
 HATCHES = (None, "//", "..", "xx", "\\\\")
 
 
-def training_figure(lines: list[dict], rows: Mapping[str, Sequence[np.ndarray]] | None = None) -> Any:
+def render_training(lines: list[dict], rows: Mapping[str, Sequence[np.ndarray]] | None = None) -> np.ndarray:
     """Plot losses, learning rate and validation against the step, from the lines of a metrics.jsonl, over images.
 
-    rows: title -> images, uint8 (H, W, 3), such as predictions; every row has as many. Returns a figure for
-    ``savefig``; no window shows it.
+    rows: title -> images, uint8 (H, W, 3), such as predictions. Returns uint8 (H', W', 3).
     """
     import_matplotlib()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     losses = [line for line in lines if "total" in line]
     checks = [line for line in lines if line.get("validation") is not None]
-    rows = {title: images for title, images in (rows or {}).items() if len(images)}
-    figure = Figure(figsize=(9, 3.4 + 2.4 * len(rows)), layout="constrained")
-    parts = figure.subfigures(1 + len(rows), 1, height_ratios=[3.4, *[2.4] * len(rows)], squeeze=False)[:, 0]
-    left, right = parts[0].subplots(1, 2)
+    figure = Figure(figsize=(9, 3.2), dpi=WIDTH / 9, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
     _plot_totals(left, losses)
-    for line, label, color, ax in ((losses, "lr", COLORS[0], right), (checks, "validation", COLORS[1], right.twinx())):
-        ax.plot([each["step"] for each in line], [each[label] for each in line], ".--" if ax is not right else "-",
-                color=color)
-        ax.set_ylabel(label.replace("lr", "learning rate") + (" (solid)" if ax is right else " (dashed)"), color=color)
-        ax.tick_params(axis="y", labelcolor=color)
-        ax.set_visible(bool(line))
-    right.set(xlabel="step", title="learning rate" + (" and validation" if checks else ""))
-    for part, (title, images) in zip(parts[1:], rows.items(), strict=True):
-        part.supylabel(title, fontsize=10)
-        for ax, image in zip(part.subplots(1, len(images), squeeze=False)[0], images, strict=True):
-            ax.imshow(image)
-            ax.set_axis_off()
-    return figure
+    right.plot([line["step"] for line in losses], [line["lr"] for line in losses], color=COLORS[0])
+    right.set(xlabel="step", ylabel="learning rate", title="learning rate")
+    if checks:
+        ax = right.twinx()
+        ax.plot([line["step"] for line in checks], [line["validation"] for line in checks], ".--", color=COLORS[1])
+        ax.set_ylabel("validation (dashed)", color=COLORS[1])
+        right.set(title="learning rate and validation")
+    canvas.draw()
+    parts = [np.asarray(canvas.buffer_rgba())[..., :3]]
+    parts += [_image_row(title, images) for title, images in (rows or {}).items() if len(images)]
+    return np.concatenate(parts)
+
+
+def _image_row(title: str, images: Sequence[np.ndarray]) -> np.ndarray:
+    """Return a title and, below it, images side by side, each shrunk to its share of the width."""
+    side = (WIDTH - GAP) // len(images) - GAP
+    small = [Image.fromarray(image) for image in images]
+    for image in small:
+        image.thumbnail((side, side))
+    row = Image.new("RGB", (WIDTH, max(image.height for image in small) + 3 * GAP), "white")
+    draw_text(ImageDraw.Draw(row), (GAP, 0), title, 2 * GAP - 4, "black")
+    for n, image in enumerate(small):
+        row.paste(image, (GAP + n * (side + GAP), 2 * GAP))
+    return np.asarray(row)
 
 
 def _plot_totals(ax: Any, losses: Sequence[Mapping[str, Any]]) -> None:

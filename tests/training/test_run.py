@@ -270,7 +270,7 @@ def test_a_curve_that_cannot_be_drawn_is_a_warning(tmp_path, monkeypatch):
     def draw(lines, rows):
         assert (tmp_path / "last.safetensors").exists() and finished
         raise ImportError("no screen")
-    monkeypatch.setattr(curves, "training_figure", draw)
+    monkeypatch.setattr(curves, "render_training", draw)
     finished = []
     with pytest.warns(RuntimeWarning, match=r"curve.png: not drawn \(no screen\)"):
         run(tmp_path).run(lambda: finished.append(1) or True)
