@@ -176,7 +176,8 @@ def test_large_photos_are_decoded_once(run, tmp_path, monkeypatch):
         "annotations": [{"id": i, "image_id": i, "category_id": 1, "bbox": [40, 60, 120, 90], "area": 1, "iscrowd": 0}
                         for i in range(2)], "categories": [{"id": 1, "name": "cow"}]}))
     reads = []
-    monkeypatch.setattr("minicv.data.files.images.decode", lambda path: reads.append(path) or decode.decode(path))
+    monkeypatch.setattr("minicv.data.files.images.decode",
+                        lambda path, page: reads.append(path) or decode.decode(path, page))
     code, text, _ = run("train", "faster_rcnn", "--data", f"coco:{tmp_path}", "--out", tmp_path / "run", "--steps", 4,
                         "--quiet", *TINY_RCNN, "--anchors", "auto")
     assert code == 0 and "images: 400 x 300 pixels; the network sees 64 x 48" in text
