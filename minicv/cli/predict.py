@@ -87,14 +87,15 @@ def predict_file(writer: Any, channels: int, path: str, stem: Path) -> str:
 
 def image_files(paths: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return the files of these paths, where a folder stands for its images by name, and the folders without any."""
-    from ..data.files.decode import is_image_name
+    from ..data.files.decode import image_endings
+    from ..data.readers.folders import list_files
     files, empty = [], []
     for path in paths:
         if not os.path.isdir(path):
             files.append(path)
             continue
-        inside = sorted(name for name in os.listdir(path) if is_image_name(name))
-        files += [os.path.join(path, name) for name in inside]
+        inside = list_files(Path(path), image_endings())
+        files += map(str, inside)
         empty += [path] * (not inside)
     return files, empty
 

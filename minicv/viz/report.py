@@ -110,7 +110,8 @@ def _confusions(analysis: DetectionAnalysis) -> list[str]:
                      f"nothing taken for {names[j]}: {count:,}" if i == len(names) else
                      f"{names[i]} taken for {names[j]}: {count:,}")
     return [f"<p>Rows: the objects. Columns: what they were found as, at IoU 0.5 and with a score of "
-            f"{analysis.score:g} or more, in percent of the row. (nothing): detections that no object has an IoU of 0.5 with.</p>",
+            f"{analysis.score:g} or more, in percent of the row. (nothing): detections without an object at that IoU."
+            "</p>",
             *_matrix(analysis.matrix, [*names, "(nothing)"], [*names, "missed"], "count"),
             f"<p>Most frequent: {html.escape('; '.join(words) or 'none')}.</p>"]
 

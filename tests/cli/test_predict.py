@@ -1,6 +1,7 @@
 """minicv predict on whatever people have: every image that can be predicted is, and each other one is one line."""
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -230,6 +231,19 @@ def test_labels_are_palette_images_with_a_legend(unet, predict, tmp_path):
     legend = read_image(tmp_path / "out" / "legend.png", "RGB")
     np.testing.assert_array_equal(legend, render_legend(["membrane", "cell"], palette()).transpose(2, 0, 1)
                                   / np.float32(255))
+
+
+def test_predicted_labels_are_a_data_set_of_masks(unet, predict, tmp_path):
+    """With the legend beside them: to correct them by hand, and to train on them."""
+    path = save(tmp_path / "a.png", cells())
+    assert predict(unet, path)[0] == 0
+    for folder, file in (("images", path), ("masks", tmp_path / "out" / "a_labels.png")):
+        (tmp_path / "set" / folder).mkdir(parents=True)
+        shutil.copy(file, tmp_path / "set" / folder / "a.png")
+    shutil.copy(tmp_path / "out" / "legend.txt", tmp_path / "set")
+    dataset = minicv.data.open_dataset(f"masks:{tmp_path / 'set'},val=0,test=0")
+    assert dataset.class_names == ("membrane", "cell")
+    np.testing.assert_array_equal(dataset[0].label, read_label(tmp_path / "out" / "a_labels.png"))
 
 
 def test_results_of_the_images_so_far_are_kept(predict, monkeypatch, tmp_path):

@@ -61,15 +61,6 @@ class Pixels(NamedTuple):
         return self.values.shape[:2]
 
 
-def is_image_name(name: str) -> bool:
-    """Return whether a file's name ends as one of the readable formats does, in any case, and is not hidden.
-
-    >>> is_image_name("IMG_1.JPG"), is_image_name("notes.txt"), is_image_name("._a.png")
-    (True, False, False)
-    """
-    return os.path.splitext(name)[1].lower() in image_endings() and not name.startswith(".")
-
-
 @functools.cache
 def image_endings() -> frozenset[str]:
     """Return the endings of the images that Pillow reads, such as ".jpg"."""
