@@ -29,19 +29,22 @@ def steps(text):
 
 
 def follow(text, folder):
-    """Do what a guide says, in ``folder``."""
+    """Do what a guide says, in ``folder``; return what its commands print, a text for each block of them."""
     tools = folder.parent / "tools"  # the commands of the guides, for this copy
     tools.mkdir()
-    for name, module in (("minicv", "minicv"), ("pytest", "pytest"), ("curl", "tests.pretend_download")):
-        (tools / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" -m {module} "$@"\n')
+    for name, start in (("minicv", "-m minicv"), ("pytest", "-m pytest"), ("curl", "-m tests.pretend_download"),
+                        ("python", "")):
+        (tools / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {start} "$@"\n')
         (tools / name).chmod(0o755)
     environment = {**os.environ, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(folder)}
+    printed = []
     for what, file, line, block in steps(text):
         if what == "run":
             done = subprocess.run(["sh", "-e", "-c", block], cwd=folder, env=environment, capture_output=True,
                                   text=True, timeout=600, check=False)
             assert done.returncode == 0, f"{block}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
             assert "no tests ran" not in done.stdout
+            printed.append(done.stdout)
         elif what == "write":
             assert not (folder / file).exists()
             (folder / file).write_text(block)
@@ -50,6 +53,27 @@ def follow(text, folder):
             (place,) = [i for i, text in enumerate(lines) if text.rstrip("\n") == line]
             lines.insert(place + (what == "below"), block)
             (folder / file).write_text("".join(lines))
+    return printed
+
+
+def check_troubleshooting(printed):
+    """The numbers that the page states are those that its commands print."""
+    _, checks, shows, _, by_heart, rates, weighted, boxes, others = printed
+    assert checks.count("faults: 0") == 2  # nothing that check can know
+    assert "values: mean 0.028 0.028 0.028" in shows and "values: mean 0.422" in shows
+    def value(text, name, column=1):
+        return float(next(line.split()[column] for line in text.splitlines() if line.split()[:1] == [name]))
+    assert value(by_heart, "pixel_accuracy") == pytest.approx(0.93, abs=0.01)
+    assert value(by_heart, "pole") == pytest.approx(0.017, abs=0.001) and value(by_heart, "pole", 3) < 0.1
+    losses = [float(loss) for loss in re.findall(r", loss (\S+) over the last 30", rates)]
+    assert losses[:2] == pytest.approx([2.18, 1.14], abs=0.01) and losses[2] > 1000
+    assert value(by_heart, "pole", 4) < 0.06 and value(weighted, "pole", 4) == pytest.approx(0.34, abs=0.04)
+    assert "objects that an anchor fits: " in boxes and "location" in boxes
+    first, second = (float(each) for each in re.findall(r"^pixel_accuracy +(\S+)", others, re.M))
+    assert first > second + 0.2
+
+
+CHECKS = {"troubleshooting": check_troubleshooting}
 
 
 @pytest.mark.slow
@@ -61,7 +85,9 @@ def test_a_guide_can_be_followed(guide, tmp_path):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "out"))
     for name in ("pyproject.toml", "setup.cfg", "README.md"):
         shutil.copy(ROOT / name, copy / name)
-    follow(guide.read_text(encoding="utf-8"), copy)
+    printed = follow(guide.read_text(encoding="utf-8"), copy)
+    if guide.stem in CHECKS:
+        CHECKS[guide.stem](printed)
 
 
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.stem)
