@@ -9,7 +9,7 @@ import numpy as np
 
 from ...files import abbreviate, count_of
 from ...models import is_backbone
-from ...nn import Module
+from ...nn import BatchNorm2d, Module
 from ..checkpoint import CheckpointError
 from .layouts import named_arrays, place
 from .read import read_weights
@@ -68,9 +68,9 @@ def take_weights(model: Module, weights: Mapping[str, np.ndarray]) -> Taken:
 
     The weights are those of ``read_weights``, or a ``state_dict()``. ``layouts.py`` lists where they may come from. The
     backbone must be there whole. Of the other layers (scores of other classes, say) those that differ in shape are left
-    in the file, with all of their arrays. Where images are gray, the kernels of a first layer for colors are added up:
-    their sum sees in a gray value what they see in three equal ones. Raises ``CheckpointError``, and changes nothing,
-    if the backbone does not fit.
+    in the file, with all of their arrays and the batch norm behind them. Where images are gray, the kernels of a first
+    layer for colors are added up: their sum sees in a gray value what they see in three equal ones. Raises
+    ``CheckpointError``, and changes nothing, if the backbone does not fit.
     """
     path, own, placed = getattr(weights, "path", "the weights"), named_arrays(model), place(model, weights)
     arrays = {name: each.array for name, each in placed.items()}
@@ -78,7 +78,7 @@ def take_weights(model: Module, weights: Mapping[str, np.ndarray]) -> Taken:
             and array.shape[1] == 3 and own[name].shape == (len(array), 1, *array.shape[2:])]
     arrays |= {name: arrays[name].sum(axis=1, keepdims=True, dtype=np.float32) for name in gray}
     other = {name for name, array in arrays.items() if array.shape != own[name].shape}
-    layers = {name.rpartition(".")[0] for name in other}
+    layers = with_batch_norm(model, {name.rpartition(".")[0] for name in other})
     taken = {name: array for name, array in arrays.items() if name.rpartition(".")[0] not in layers}
     backbone = [name for name in own if is_backbone(model, name)]
     if missing := [name for name in backbone if name not in taken]:
@@ -93,6 +93,17 @@ def take_weights(model: Module, weights: Mapping[str, np.ndarray]) -> Taken:
     return Taken(path, list(weights), left=[name for name in weights if name not in used],
                  taken={name: size for name, size in sizes.items() if name in taken},
                  random={name: size for name, size in sizes.items() if name not in taken}, gray=bool(gray))
+
+
+def with_batch_norm(model: Module, layers: set[str]) -> set[str]:
+    """Return the names of layers, and of each batch norm that directly follows one: its averages are of that layer."""
+    previous, found = "", set(layers)
+    for name, module in model.named_modules():
+        if isinstance(module, BatchNorm2d) and previous in layers:
+            found.add(name)
+        elif any(True for _ in module.named_parameters(recurse=False)):
+            previous = name
+    return found
 
 
 def kind(model: Module) -> str:

@@ -1,5 +1,8 @@
 """What a network takes of the weights of others, and what it says about it. With torchvision's own: test_torchvision.py
 """
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
@@ -7,6 +10,7 @@ from safetensors.numpy import save_file
 import minicv
 from minicv import Tensor, models, nn
 from minicv.training import CheckpointError, load_pretrained, take_weights
+from minicv.training.weights import Weights
 from minicv.training.weights.take import describe
 
 TINY = {"in_channels": 3, "min_size": 48, "max_size": 64, "anchor_scales": (16.0,)}
@@ -66,9 +70,9 @@ def test_arrays_in_words():
     ("fcn16s", {"width": 2}, {"num_classes": 4}, "score, skips"),
     ("deconvnet", {"width": 2}, {"num_classes": 4}, "score"),
     ("pspnet", {"backbone_options": {"width": 4}}, {"num_classes": 4}, "auxiliary_head.2, head.2"),
-    ("pspnet", {"backbone_options": {"width": 4}}, {"levels": (1, 2, 3)}, "pyramid, head.0.0"),
+    ("pspnet", {"backbone_options": {"width": 4}}, {"levels": (1, 2, 3)}, "pyramid, head.0"),
     ("deeplabv3", {"backbone_options": {"width": 4}, "head_conv": True}, {"head_conv": False}, "head_conv"),
-    ("deeplabv3plus", {"backbone_options": {"width": 4}}, {"low_channels": 5}, "decoder.reduce, decoder.conv1.0"),
+    ("deeplabv3plus", {"backbone_options": {"width": 4}}, {"low_channels": 5}, "decoder.reduce, decoder.conv1"),
     ("faster_rcnn", TINY, {"num_classes": 3}, "head.score, head.box_deltas"),
     ("faster_rcnn", TINY, {"anchor_scales": (16.0, 32.0)}, "rpn.score, rpn.box_deltas"),
     ("rcnn", {}, {"num_classes": 3}, "net.classifier.6, svm_weight, svm_bias, svm_scale, box_weight and 1 more"),
@@ -121,6 +125,15 @@ def test_scores_are_left_with_their_biases():
     assert {"head.weight", "head.bias"} <= take_weights(model, state).random.keys()
 
 
+def test_batch_norm_goes_with_the_layer_before_it():
+    """The averages of a layer that starts anew are of no use, and would stay wrong if they were frozen."""
+    state = state_of("pspnet", backbone_options={"width": 4}, levels=())
+    model = models.build("pspnet", backbone_options={"width": 4})
+    taken = take_weights(model, state)
+    assert {"head.0.0.weight", "head.0.1.weight", "head.0.1.running_mean"} <= taken.random.keys()
+    assert taken.left == [name for name in state if name.startswith("head.0.")] and "head.2.weight" in taken.taken
+
+
 def test_kernels_for_colors_are_added_up_for_gray_images():
     """The gray network sees in a gray value what the other one sees in three equal ones."""
     color, gray = (models.build("deeplabv3", in_channels=n, backbone_options={"width": 4}).eval() for n in (3, 1))
@@ -146,3 +159,12 @@ def test_a_backbone_that_does_not_fit(name, state, message):
         take_weights(model, models.build(state[0], state[1]).state_dict())
     for each, array in model.state_dict().items():
         np.testing.assert_array_equal(array, before[each])
+
+
+def test_the_guide_shows_what_is_printed():
+    text = (Path(__file__).parents[3] / "docs" / "guides" / "pretrained.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"```text\n(.*?)```", text, re.S)
+    with nn.init.blank():
+        model = models.build("faster_rcnn", num_classes=5, backbone="resnet18", cut_at="layer3", backbone_options={})
+        weights = Weights(models.build("resnet18", "paper").state_dict(), "resnet18-f37072fd.pth")
+    assert shown.splitlines() == take_weights(model, weights).lines()

@@ -109,7 +109,7 @@ def test_a_segmentation_network_in_others(saved):
     for name, options, left, new in (
             ("mask_rcnn", {}, "backbone.layer4, classifier, aux_classifier", "rpn"),
             ("resnet50", {}, "classifier, aux_classifier", "fc"),
-            ("pspnet", {"num_classes": 10}, "classifier.0, classifier.1", "head.0.0"),
+            ("pspnet", {"num_classes": 10}, "classifier.0, classifier.1", "head.0"),
             ("pspnet", {"num_classes": 3, "levels": ()}, "classifier.4, aux_classifier.4", "head.2")):
         _, lines = started(name, path, **options)
         assert lines[1].startswith(f"left in the file: {left} (") and new in lines[2], lines
