@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from scipy import ndimage
+from tqdm import tqdm
 
 from .generated.shape_images import ShapeImage
 from .readers.panoptic import PanopticSample
@@ -62,13 +63,16 @@ class Statistics:
 
 
 def statistics(dataset: Any, most: int = MOST_IMAGES) -> Statistics:
-    """Return the numbers of a data set, from at most ``most`` of its images; ``ValueError`` if it has none."""
+    """Return the numbers of a data set, from at most ``most`` of its images; ``ValueError`` if it has none.
+
+    Shows a progress bar in a terminal.
+    """
     if not len(dataset):
         raise ValueError("statistics: the data set has no image")
     read = np.unique(np.linspace(0, len(dataset) - 1, min(most, len(dataset))).round().astype(int)).tolist()
     counts, containing, void = np.zeros(dataset.num_classes, np.int64), np.zeros(dataset.num_classes, np.int64), 0
     sizes, objects, values, unit = [], [np.zeros(0)], list[np.ndarray](), "pixels"
-    for i in read:
+    for i in tqdm(read, unit="image", leave=False, disable=None):
         sample = as_sample(dataset[i])
         sizes.append(sample.image.shape[1:])
         values.append(value_histogram(sample.image))

@@ -8,7 +8,8 @@ import pytest
 
 import minicv
 from minicv import models
-from minicv.data import DetectionSample
+from minicv.data import DetectionSample, write_png
+from minicv.data.results import Results
 from minicv.detection import Detections
 from minicv.metrics import CocoEvaluator
 from minicv.models.detection.mask_rcnn import MaskRCNN
@@ -28,7 +29,7 @@ class Scenes:
         rng = np.random.default_rng(4)
         self.items, self.found = [], []
         for n in range(8):
-            R, (H, W) = rng.integers(0, 7), (190 + n, 200)
+            R, (H, W) = rng.integers(0, 7), (230 + n, 230)
             corner, size = rng.uniform(0, 60, (R, 2)), rng.choice([16, 50, 110], (R, 1)) * rng.uniform(0.8, 1.3, (R, 2))
             boxes, labels = np.concatenate([corner, corner + size], axis=1).astype(np.float32), rng.integers(0, 3, R)
             flags = {"difficult": rng.random(R) < 0.15, "crowd": rng.random(R) < 0.1}
@@ -59,12 +60,12 @@ class Scenes:
 @pytest.fixture
 def evaluate(run, monkeypatch, tmp_path):
     """Run ``minicv evaluate`` with a network that finds what ``Scenes`` says."""
-    def call(*options, masks=True):
+    def call(*options, masks=True, dataset=None):
         scenes = Scenes(masks)
         minicv.seed(0)
         tiny = {**TINY, **PROPOSING, "allowed_border": 1e9, "num_classes": 3, "mask_width": 4}
         save_checkpoint(tmp_path / "m.safetensors", models.build("mask_rcnn", **tiny), classes=list(NAMES))
-        monkeypatch.setattr(minicv.data, "open_dataset", lambda spec, split="train": scenes)
+        monkeypatch.setattr(minicv.data, "open_dataset", lambda spec, split="train": dataset or scenes)
         monkeypatch.setattr(MaskRCNN, "predict", lambda self, images, proposals=None, batch=1, score=None: [
             scenes.found[round(8 * float(image[0, 0, 0]))] for image in images])
         code, out, error = run("evaluate", "--checkpoint", tmp_path / "m.safetensors", "--data", "x", *options)
@@ -97,6 +98,35 @@ def test_pycocotools_gives_the_same_on_what_is_exported(evaluate, tmp_path, mask
         mine = [measures[f"{prefix} {name}"] for name in names]
         assert 0.1 < mine[0] < 0.9 and None not in mine
         np.testing.assert_allclose(mine, theirs.stats, rtol=0, atol=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
+def test_results_fit_the_data_sets_own_annotations(evaluate, run, monkeypatch, tmp_path):
+    """A data set in COCO's format, with ids of its own: pycocotools measures the results by that file."""
+    require("pycocotools")
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+    (tmp_path / "set" / "annotations").mkdir(parents=True)
+    (tmp_path / "set" / "images").mkdir()
+    own, scenes = Results(NAMES, category_ids=[1, 18, 44]), Scenes(masks=False)
+    for n, sample in enumerate(scenes):
+        sample = sample.select(~sample.difficult)
+        write_png(tmp_path / "set" / "images" / f"{n}.png", sample.image)
+        own.add(f"{n}.png", sample.image.shape[1:], Detections.empty(), sample, image_id=397133 + 7 * n)
+    annotations = tmp_path / "set" / "annotations" / "instances_test.json"
+    own.write_coco(tmp_path / "nothing.json", annotations)
+    dataset = minicv.data.open_dataset(f"coco:{tmp_path / 'set'}", "test")
+    measures = json.loads(evaluate("--json", "--report", tmp_path / "report", masks=False, dataset=dataset
+                                   ).splitlines()[0])
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO(str(annotations))
+        theirs = COCOeval(coco, coco.loadRes(str(tmp_path / "report" / "results.json")), "bbox")
+        theirs.evaluate()
+        theirs.accumulate()
+        theirs.summarize()
+    assert theirs.stats[0] > 0.1
+    np.testing.assert_allclose([measures[f"COCO {name}"] for name in CocoEvaluator(1).summary()], theirs.stats, rtol=0,
+                               atol=1e-9)
 
 
 def test_the_ids_of_cocos_own_file_are_kept(evaluate, monkeypatch, tmp_path):

@@ -231,6 +231,18 @@ def test_images_survive_a_round_trip_to_half_a_gray_level(tmp_path_factory, data
     assert np.abs(back - array).max() <= 0.5 / 255 + 1e-6
 
 
+def test_write_numbers_with_a_palette(tmp_path):
+    """The numbers are stored, and a viewer shows their colors."""
+    labels, colors = np.array([[0, 2], [1, 2]]), np.array([[0, 0, 0], [255, 0, 0], [0, 0, 255]], np.uint8)
+    write_png(tmp_path / "a.png", labels, colors)
+    np.testing.assert_array_equal(read_label(tmp_path / "a.png"), labels)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png", "RGB") * 255, colors[labels].transpose(2, 0, 1))
+    for array, few in ((labels, colors[:2]), (np.zeros((3, 2, 2)), colors), (labels, np.zeros((300, 3), np.uint8))):
+        with pytest.raises(ValueError, match="write_png: a palette of"):
+            write_png(tmp_path / "b.png", array, few)
+    assert os.listdir(tmp_path) == ["a.png"]
+
+
 def test_write_booleans(tmp_path):
     write_png(tmp_path / "a.png", np.array([[True, False]]))
     np.testing.assert_array_equal(read_label(tmp_path / "a.png"), [[255, 0]])
