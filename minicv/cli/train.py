@@ -325,9 +325,12 @@ def start(model: Any, weights: Any, preset: str, *, quiet: bool) -> None:
         raise UserError(f"--start {error}{hint if preset == 'compact' else ''}") from None
     if not quiet:
         print("\n".join(taken.lines()), flush=True)
-        if weights.normalization not in (None, model.normalization):
-            print(f"warning: {weights.path} was trained on images with normalization {weights.normalization!r}, this "
-                  f"network has {model.normalization!r}: add --option 'normalization=\"{weights.normalization}\"'")
+        wanted = weights.normalization or "imagenet"
+        if wanted != model.normalization:
+            known = f"was trained on images with normalization {wanted!r}: add" if weights.normalization else (
+                "does not say how its images were normalized; if it comes from ImageNet, add")
+            print(f"warning: {weights.path} {known} --option 'normalization=\"{wanted}\"', as this network has "
+                  f"{model.normalization!r}", flush=True)
 
 
 def model_options(args: argparse.Namespace) -> dict[str, Any]:

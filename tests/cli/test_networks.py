@@ -140,7 +140,8 @@ def test_fcn_in_stages(run, monkeypatch, tmp_path):
     for name in ("fcn32s", "fcn16s", "fcn8s"):
         code, text, _ = run("train", name, "--start", start, "--out", tmp_path / name, *again)
         taken, left, random, *_ = text.splitlines()
-        assert code == 0 and taken.startswith(f"taken from {start}: backbone, head") and "warning" not in text
+        assert code == 0 and taken.startswith(f"taken from {start}: backbone, head")
+        assert ("warning" in text) == (name == "fcn32s")  # the classifier does not say how its images were normalized
         assert left == ("left in the file: classifier.6 (2 arrays)" if name == "fcn32s" else
                         "left in the file: nothing")
         assert random.startswith(f"start at random: {'score' if name == 'fcn32s' else 'skips'}")
@@ -179,14 +180,21 @@ def test_start_and_freeze(run, few_images, resnet, tmp_path):
     assert code == 0 and lines[0].startswith(f"taken from {path}: backbone (50 arrays, ") and "backbone frozen" in text
     assert lines[1] == "left in the file: layer3, layer4, fc (52 arrays)"
     assert lines[2].startswith("start at random: head, rpn (14 arrays, ")
-    assert lines[3] == (f"warning: {path} was trained on images with normalization 'imagenet', this network has "
-                        "'image': add --option 'normalization=\"imagenet\"'")
+    assert lines[3] == (f"warning: {path} does not say how its images were normalized; if it comes from ImageNet, add "
+                        "--option 'normalization=\"imagenet\"', as this network has 'image'")
     trained, info = load_checkpoint(tmp_path / "run" / "last.safetensors")
     for name, array in trained.backbone.state_dict().items():
         np.testing.assert_array_equal(array, theirs[name])
     assert info["config"]["freeze"] == "backbone" and trained.normalization == "image"
     code, text, _ = run(*again, "--resume", "--steps", 3)
     assert code == 0 and "taken" not in text and "from step 2" in text  # the weights are the run's
+    again = [*on_resnet(), "--start", tmp_path / "run" / "last.safetensors", "--out", tmp_path / "more"]
+    lines = run(*again)[1].splitlines()
+    assert lines[1:3] == ["left in the file: nothing", "start at random: nothing"]
+    assert lines[3] == (f"warning: {again[-3]} was trained on images with normalization 'image': add --option "
+                        "'normalization=\"image\"', as this network has 'imagenet'")
+    assert "images with normalization" not in run(*again[:-1], tmp_path / "third", "--option",
+                                                  'normalization="image"')[1]
 
 
 @pytest.mark.parametrize(("arguments", "message"), [

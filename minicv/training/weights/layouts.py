@@ -139,12 +139,17 @@ def fully_connected(model: Module, weights: Mapping[str, np.ndarray]) -> dict[st
                and isinstance(m, Conv2d if isinstance(model, FCN) else Linear)]
     placed: dict[str, Placed] = {}
     for (name, module), theirs in zip(modules, layers(weights, "classifier", 2)[:-1], strict=False):
-        if module.weight.size != weights[theirs].size or len(module.weight.data) != len(weights[theirs]):
-            break
         bias = theirs.removesuffix("weight") + "bias"
+        if not same_size(module.weight.shape, weights[theirs]) or bias not in weights:
+            break
         placed |= {f"{name}.weight": Placed(weights[theirs].reshape(module.weight.shape), (theirs,)),
                    f"{name}.bias": Placed(weights[bias], (bias,))}
     return placed
+
+
+def same_size(shape: tuple[int, ...], weight: np.ndarray) -> bool:
+    """Return whether the rows of a fully connected layer have as many numbers as the filters of this shape."""
+    return (shape[0], np.prod(shape[1:])) == weight.shape
 
 
 def before_batch_norm(model: FCN, placed: Mapping[str, Placed]) -> dict[str, Placed]:
@@ -177,7 +182,7 @@ def vgg_in_deconvnet(model: DeconvNet, weights: Mapping[str, np.ndarray]) -> dic
     own = named_arrays(model)
     for name, theirs in zip([*ours, "fc6", "fc7"], [*convs, *linear], strict=False):
         bias, shape = theirs.removesuffix("weight") + "bias", own[f"{name}.conv.weight"].shape
-        if name in ("fc6", "fc7") and (weights[theirs].size != np.prod(shape) or len(weights[theirs]) != shape[0]):
+        if bias not in weights or name in ("fc6", "fc7") and not same_size(shape, weights[theirs]):
             break
         weight = weights[theirs].reshape(shape) if name in ("fc6", "fc7") else weights[theirs]
         placed[f"{name}.conv.weight"] = Placed(weight, (theirs,))

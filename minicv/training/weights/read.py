@@ -20,11 +20,10 @@ DTYPES = {"F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "
 class Weights(dict[str, np.ndarray]):
     """Arrays by name, as read from the file ``path``.
 
-    ``normalization``: of the images that they were trained on: a checkpoint's; "imagenet" for a file of others; None
-    if unknown.
+    ``normalization``: of the images that they were trained on, if they are a checkpoint's; None if unknown.
     """
 
-    def __init__(self, arrays: Mapping[str, np.ndarray], path: str, normalization: str | None = "imagenet"):
+    def __init__(self, arrays: Mapping[str, np.ndarray], path: str, normalization: str | None = None):
         super().__init__(arrays)
         self.path, self.normalization = path, normalization
 

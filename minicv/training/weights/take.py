@@ -70,7 +70,7 @@ def take_weights(model: Module, weights: Mapping[str, np.ndarray]) -> Taken:
     backbone must be there whole. Of the other layers (scores of other classes, say) those that differ in shape are left
     in the file, with all of their arrays and the batch norm behind them. Where images are gray, the kernels of a first
     layer for colors are added up: their sum sees in a gray value what they see in three equal ones. Raises
-    ``CheckpointError``, and changes nothing, if the backbone does not fit.
+    ``CheckpointError``, and changes nothing, if the backbone does not fit or a number is not finite.
     """
     path, own, placed = getattr(weights, "path", "the weights"), named_arrays(model), place(model, weights)
     arrays = {name: each.array for name, each in placed.items()}
@@ -87,6 +87,8 @@ def take_weights(model: Module, weights: Mapping[str, np.ndarray]) -> Taken:
             f"has no {abbreviate(missing)} for {kind(model)}" if not other & set(backbone) else
             next(f"{' and '.join(placed[name].names)} is {arrays[name].shape}, and {kind(model)} has "
                  f"{tuple(own[name].shape)} there" for name in backbone if name in other)))
+    if broken := [name for name, array in taken.items() if not np.isfinite(array).all()]:
+        raise CheckpointError(f"{path}: has NaN or infinite numbers in {abbreviate(broken)}")
     model.load_state_dict({**model.state_dict(), **taken})
     used = {name for target in taken for name in placed[target].names}
     sizes = {name: int(array.size) for name, array in own.items()}

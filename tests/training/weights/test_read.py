@@ -27,7 +27,7 @@ def test_what_wrappers_add_to_the_names_is_removed(tmp_path, prefix):
     save_file({prefix + name: array for name, array in STATE.items()}, tmp_path / "w.safetensors")
     weights = read_weights(tmp_path / "w.safetensors")
     check(weights)
-    assert weights.path == str(tmp_path / "w.safetensors") and weights.normalization == "imagenet"
+    assert weights.path == str(tmp_path / "w.safetensors") and weights.normalization is None
 
 
 def test_a_part_that_was_compiled_or_is_called_module(tmp_path):

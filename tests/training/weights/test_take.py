@@ -118,6 +118,30 @@ def test_fully_connected_layers_follow_on_the_last_convolution_only():
         assert take_weights(model, state).lines()[0].startswith(f"taken from the weights: {expected}"), (cut_at, sizes)
 
 
+def test_layers_without_biases_do_not_fit():
+    """Neither fully connected ones, nor the convolutions of DeconvNet's VGG, whose biases become batch norm's."""
+    state = state_of("vgg16", width=2, depth=16, hidden=8, pooled=2, batch_norm=False)
+    del state["classifier.3.bias"]
+    options = {"width": 2, "convs": (2, 2, 3, 3, 3), "hidden": 8}
+    assert take_weights(models.build("deconvnet", **options), state).lines()[0].startswith(
+        "taken from the weights: conv, fc6 (")
+    model = models.build("fast_rcnn", "paper", backbone_options={"width": 2}, hidden=8, roi_size=2)
+    assert take_weights(model, state).lines()[0].startswith("taken from the weights: backbone, head.fc6 (")
+    del state["features.2.bias"]
+    with pytest.raises(CheckpointError, match="the weights: has no conv.0.1.conv.weight"):
+        take_weights(models.build("deconvnet", **options), state)
+    with pytest.raises(CheckpointError, match="the weights: has no backbone.features.2.bias for fast_rcnn"):
+        take_weights(model, state)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_numbers_that_are_not_finite(value):
+    state = state_of("unet", width=2, depth=1)
+    state["head.bias"][0] = value
+    with pytest.raises(CheckpointError, match="the weights: has NaN or infinite numbers in head.bias"):
+        take_weights(models.build("unet", width=2, depth=1), state)
+
+
 def test_scores_are_left_with_their_biases():
     """A bias that has the right size by chance does not go where its weights do not fit."""
     state = state_of("deeplabv3", backbone_options={"width": 4}, channels=8)
