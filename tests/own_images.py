@@ -106,7 +106,7 @@ def compose(street: np.ndarray, white: list, red: list, rng: np.random.Generator
 
     Up to six red cells are no objects. Nothing overlaps by more than a fifth of the smaller one.
     """
-    photo = Image.fromarray((street * 255).astype(np.uint8).transpose(1, 2, 0)).resize(PHOTO, Image.Resampling.BICUBIC)
+    photo = Image.fromarray((street * 255).astype(np.uint8).transpose(1, 2, 0)).resize(PHOTO, Image.Resampling.BILINEAR)
     placed: list[tuple[float, ...]] = []
     boxes = []
     kinds = [True] * rng.integers(1, 6) + [False] * rng.integers(0, 7)
@@ -128,8 +128,9 @@ def compose(street: np.ndarray, white: list, red: list, rng: np.random.Generator
         large = cell.resize((w, h), Image.Resampling.BICUBIC)
         photo.paste(large.convert("RGB"), (x, y), large.getchannel("A"))
     light = rng.uniform(0.6, 1.2) * rng.uniform(0.9, 1.1, 3)  # exposure and white balance
-    pixels = np.asarray(photo) * light.astype(np.float32) + rng.normal(0, 5, (PHOTO[1], PHOTO[0], 1)).astype(np.float32)
-    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8)), boxes
+    photo = photo.point([min(int(v * factor), 255) for factor in light for v in range(256)])
+    noise = rng.integers(-9, 10, (PHOTO[1], PHOTO[0], 1), dtype=np.int8)
+    return Image.fromarray((np.asarray(photo).astype(np.int16) + noise).clip(0, 255).astype(np.uint8)), boxes
 
 
 def write_photos(streets: Path, cells: Path, folder: Path) -> None:

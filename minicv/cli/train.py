@@ -4,6 +4,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import re
 from functools import partial
 from pathlib import Path
@@ -247,8 +248,9 @@ def print_result(run: Any) -> None:
     if run.stalled():
         print(f"stopped after step {job.step} of {run.config.steps}: the last {run.patience} measurements on val are "
               "no better than the best before; --patience 0 does not stop")
-    print(f"{count_of(job.step, 'step')} in {run.seconds:.0f} s, loss {run.mean_loss():.4f} over the last "
-          f"{min(100, job.step)}")
+    loss = run.mean_loss()
+    print(f"{count_of(job.step, 'step')} in {run.seconds:.0f} s"
+          + (f", loss {loss:.4f} over the last {min(100, job.step)}" if math.isfinite(loss) else ""))
     if scores:
         best = max(scores, key=lambda line: line["validation"])
         print(f"{run.folder / 'best.safetensors'}: step {best['step']}, {best['validation']:.4f} on val")

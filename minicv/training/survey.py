@@ -140,7 +140,7 @@ def describe_survey(task: Any, found: Survey) -> Iterator[str]:
     total = max(found.counts.sum(), 1)
     names = task.dataset.class_names
     shown = sorted(zip(found.counts.tolist(), names, strict=True), key=lambda each: -each[0])
-    rest = f" and {len(shown) - 8} more classes" if len(shown) > 8 else ""
+    rest = f" and {len(shown) - 8} more" if len(shown) > 8 else ""
     yield ("objects: " if objects else "pixels: ") + ", ".join(
         (f"{name} {count:,} ({count / total:.0%})" if objects else f"{name} {count / total:.1%}")
         for count, name in shown[:8]) + rest
