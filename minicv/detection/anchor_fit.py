@@ -18,6 +18,7 @@ NUM_SCALES = range(3, 7)  # Faster R-CNN's 3; up to 6 if the objects' sizes diff
 NUM_RATIOS = 3
 ENOUGH = 0.95  # of the boxes have a shape's IoU of at least 0.5: no more scales are needed
 ROUNDS = 100  # of k-means at most
+APART = 1.2  # scales, or ratios, that differ by a smaller factor become one
 
 
 def best_anchor_iou(boxes: np.ndarray, size: tuple[int, int], base: np.ndarray, stride: float,
@@ -70,12 +71,22 @@ def cluster_anchors(sides: np.ndarray, num_scales: int, num_ratios: int = NUM_RA
         scales, ratios = ([np.exp(np.log(values[of == i]).mean()) if (of == i).any() else centroids[i]
                            for i in range(len(centroids))]
                           for values, of, centroids in ((size, scale, scales), (shape, ratio, ratios)))
-    return (sorted({round(float(s), 0 if s >= 10 else 1) for s in scales}),
-            sorted({round(float(r), 2) for r in ratios}))
+    return ([round(s, 0 if s >= 10 else 1) for s in merge_close(scales)],
+            [round(r, 2) for r in merge_close(ratios)])
+
+
+def merge_close(values: Sequence[float] | np.ndarray) -> list[float]:
+    """Return positive values, rising; runs in which each is less than ``APART`` times the last become their mean.
+
+    The mean is geometric. Round objects need one ratio, not three that hardly differ.
+    """
+    logs = np.sort(np.log(values))
+    runs = np.split(logs, np.flatnonzero(np.diff(logs) >= np.log(APART)) + 1)
+    return [float(np.exp(run.mean())) for run in runs]
 
 
 def fit_anchors(sides: np.ndarray) -> tuple[list, list]:
-    """Return the fewest scales, of 3 to 6, and three ratios that fit ``ENOUGH`` of the boxes; see ``cluster_anchors``.
+    """Return the fewest scales, of 3 to 6, and up to 3 ratios that fit ``ENOUGH`` of the boxes (``cluster_anchors``).
 
     Raises ``ValueError`` without boxes.
     """

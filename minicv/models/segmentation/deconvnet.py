@@ -69,7 +69,7 @@ class DeconvNet(SegmentationNetwork):
     PRESETS = {"paper": {}, "compact": {"width": 16, "convs": (2, 2, 2, 2), "hidden": 128, "side": 2}}
     INPUT = {"paper": (3, 224, 224), "compact": (3, 64, 64)}
     TRAIN_DEFAULTS = {
-        "compact": {"steps": 3000, "optimizer": "adam", "lr": 0.001, "warmup": 100, "batch": 4, "tile": 240},
+        "compact": {"steps": 1400, "optimizer": "adam", "lr": 0.001, "warmup": 100, "batch": 4, "tile": 192},
         "paper": {  # sec. 5.1: 20k steps of stage one, 40k of stage two, in which the authors' code divides at 10k each
             "steps": 60000, "batch": 64, "lr": 0.01, "momentum": 0.9, "weight_decay": 0.0005, "schedule": "step",
             "milestones": (1 / 2, 2 / 3, 5 / 6), "gamma": 0.1, "tile": 224, "two_stage": True}}

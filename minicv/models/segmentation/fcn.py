@@ -90,7 +90,7 @@ class FCN(SegmentationNetwork):
         "compact": {"backbone_preset": "compact", "batch_norm": True}}
     INPUT = {"paper": (3, 500, 500), "compact": (3, 64, 64)}
     TRAIN_DEFAULTS = {
-        "compact": {"steps": 6000, "optimizer": "adam", "lr": 0.001, "warmup": 100, "batch": 4, "tile": 240},
+        "compact": {"steps": 4000, "optimizer": "adam", "lr": 0.001, "warmup": 100, "batch": 4, "tile": 192},
         "paper": {  # sec. 4.3: fixed rates, 0.0001 for VGG16; sec. 4.1: at least 175 epochs, of 8,498 images
             "steps": 74358, "batch": 20, "lr": 0.0001, "momentum": 0.9, "weight_decay": 0.0005, "schedule": "constant",
             "decay_biases": False, "tile": 500, "scale": 1.0, "jitter": 0.0}}  # biases as in the authors' code

@@ -106,7 +106,7 @@ class PSPNet(DilatedNetwork):
         "pool_norm": False}}
     INPUT = {"paper": (3, 473, 473), "compact": (3, 180, 240)}
     TRAIN_DEFAULTS: dict[str, dict[str, Any]] = {  # sec. 5.1
-        "compact": {"steps": 1800, "optimizer": "adam", "lr": 0.001, "warmup": 100, "batch": 4, "tile": 240},
+        "compact": {"steps": 1000, "optimizer": "adam", "lr": 0.001, "warmup": 100, "batch": 4, "tile": 192},
         "paper": {"steps": 150000, "batch": 16, "lr": 0.01, "momentum": 0.9, "weight_decay": 0.0001, "schedule": "poly",
                   "power": 0.9, "tile": 473, "scale": 2.0, "jitter": 0.0, "rotation": 10.0, "blur": True}}
 

@@ -58,7 +58,7 @@ class UNet(SegmentationNetwork):
     INPUT = {"paper": (1, 572, 572), "compact": (1, 284, 284)}
     # U-Net, sec. 3, which states neither rate nor steps
     TRAIN_DEFAULTS = {
-        "compact": {"steps": 4000, "optimizer": "adam", "lr": 0.001, "warmup": 100, "batch": 2, "tile": 196},
+        "compact": {"steps": 1500, "optimizer": "adam", "lr": 0.001, "warmup": 100, "batch": 2, "tile": 196},
         "paper": {"lr": 0.0015, "momentum": 0.99, "schedule": "constant", "batch": 1, "tile": 388, "weight_map": True}}
 
     def __init__(self, in_channels: int = 1, num_classes: int = 2, width: int = 64, depth: int = 4,

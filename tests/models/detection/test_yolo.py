@@ -333,7 +333,7 @@ def test_leaky_relu_has_the_slope_of_the_paper():
 
 @pytest.mark.parametrize("name", ["yolo", "fast_yolo", "rcnn", "sppnet"])
 def test_the_papers_config_is_one_that_the_command_line_can_take(name):
-    config = DetectionConfig(**models.model_class(name).TRAIN_DEFAULTS["compact"])
+    config = DetectionConfig(**models.model_class(name).TRAIN_DEFAULTS["paper"])
     assert config.optimizer == "sgd" and config.momentum == 0.9 and config.weight_decay == 0.0005
 
 
