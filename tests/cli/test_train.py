@@ -69,8 +69,8 @@ def test_the_compact_preset_trains_by_adam(name):
 
 
 @pytest.mark.parametrize(("upright", "sizes", "tile"), [
-    (True, [(90, 120)] * 2, None), (True, [(90, 120), (90, 110)], 240), (True, [(241, 100)] * 2, 240),
-    (False, [(90, 120), (300, 400)], 90), (False, [(300, 400)], 240)])
+    (True, [(90, 120)] * 2, None), (True, [(90, 120), (90, 110)], 192), (True, [(193, 100)] * 2, 192),
+    (False, [(90, 120), (300, 400)], 90), (False, [(300, 400)], 192)])
 def test_the_tile_fits_the_images(upright, sizes, tile):
     class Images:
         num_classes, class_names = 2, ("a", "b")
