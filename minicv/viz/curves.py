@@ -39,6 +39,7 @@ def render_training(lines: list[dict], rows: Mapping[str, Sequence[np.ndarray]] 
         ax = right.twinx()
         ax.plot([line["step"] for line in checks], [line["validation"] for line in checks], ".--", color=COLORS[1])
         ax.set_ylabel("validation (dashed)", color=COLORS[1])
+        ax.set_ylim(0, 1.03)
         right.set(title="learning rate and validation")
     canvas.draw()
     parts = [np.asarray(canvas.buffer_rgba())[..., :3]]

@@ -131,7 +131,7 @@ class DeepLabV3(DilatedNetwork):
         "output_stride": 8, "rates": (3, 6, 9), "channels": 64, "pool_norm": False}}
     INPUT = {"paper": (3, 513, 513), "compact": (3, 180, 240)}
     TRAIN_DEFAULTS: dict[str, dict[str, Any]] = {
-        "compact": {"steps": 1000, "optimizer": "adam", "lr": 0.001, "warmup": 100, "batch": 4, "tile": 192},
+        "compact": {"steps": 900, "optimizer": "adam", "lr": 0.001, "warmup": 100, "batch": 4, "tile": 192},
         "paper": {  # v3, sec. 4.1, at output stride 16; momentum and weight decay as in its released code
             "steps": 30000, "batch": 16, "lr": 0.007, "momentum": 0.9, "weight_decay": 0.0001, "schedule": "poly",
             "power": 0.9, "tile": 513, "scale": 2.0, "jitter": 0.0}}
