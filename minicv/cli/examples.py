@@ -1,6 +1,8 @@
 """The example predictions in the picture that ``minicv train`` draws as it goes on."""
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -21,10 +23,24 @@ def render_objects(dataset: Any, proposer: Proposer | None, model: Any) -> dict[
     from ..viz import render_detections
     samples, names = [dataset[i] for i in spread(dataset)], dataset.class_names
     proposals = None if proposer is None else [proposer(sample.image) for sample in samples]
-    found = model.predict([sample.image for sample in samples], proposals, score=model.display_score)
+    with softmax_before_svms(model):
+        found = model.predict([sample.image for sample in samples], proposals, score=model.display_score)
     return {"truth": [render_detections(sample.image, sample, names) for sample in samples],
             "prediction": [render_detections(sample.image, each, names)
                            for sample, each in zip(samples, found, strict=True)]}
+
+
+@contextlib.contextmanager
+def softmax_before_svms(model: Any) -> Iterator[None]:
+    """Inside, R-CNN and SPPNet score by the softmax of the fine-tuned network if their SVMs are not trained yet."""
+    waiting = getattr(model, "svm", False) and not model.svm_weight.any()
+    if waiting:
+        model.svm = False
+    try:
+        yield
+    finally:
+        if waiting:
+            model.svm = True
 
 
 def render_pixels(dataset: Any, model: Any) -> dict[str, list[np.ndarray]]:

@@ -145,7 +145,7 @@ def describe_survey(task: Any, found: Survey) -> Iterator[str]:
         (f"{name} {count:,} ({count / total:.0%})" if objects else f"{name} {count / total:.1%}")
         for count, name in shown[:8]) + rest
     seen = ""
-    if objects and hasattr(model, "min_size"):
+    if objects and any(model.scaled_size(size) != size for size in found.sizes):
         (h, w), *others = sorted({model.scaled_size(size) for size in found.sizes})
         seen = f"; the network sees {w} x {h}" + (f" to {others[-1][1]} x {others[-1][0]}" if others else "")
     yield f"images: {_sizes(found.sizes)}{seen}"

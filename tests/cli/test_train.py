@@ -11,6 +11,7 @@ from minicv import data, models
 from minicv.cli import main as cli
 from minicv.cli import networks
 from minicv.cli.defaults import default_folder
+from minicv.cli.examples import render_objects
 from minicv.data.files import decode
 from minicv.data.generated.shape_boxes import ShapeBoxes
 from minicv.training import load_checkpoint
@@ -94,7 +95,7 @@ def test_the_survey_of_boxes(run, boxes, tmp_path):
                         "--quiet", *TINY_RCNN, "--option", "anchor_scales=[200]")
     count = np.bincount(np.concatenate([sample.labels for sample in ShapeBoxes(4, 48, seed=5)]), minlength=5)
     assert code == 0 and re.search(rf"objects: .*square {count[1]} \({count[1] / count.sum():.0%}\)", text)
-    assert "images: 48 x 48 pixels; the network sees 48 x 48" in text
+    assert "images: 48 x 48 pixels\n" in text  # as large as the network sees them
     assert "objects that an anchor fits: 0% at IoU 0.5, 0% at 0.7 (scales 200; ratios " in text
     assert re.search(r"warning: anchors fit only 0% of the objects at IoU 0.5; --anchors auto takes scales [\d., ]+ "
                      r"and ratios [\d., ]+ instead", text)
@@ -161,6 +162,20 @@ def test_options_of_the_best_that_cannot_be_used(fails, boxes, options, message)
 def test_networks_with_svms_are_not_validated_before_these_are_trained(fails, boxes, tmp_path):
     message = fails("train", "rcnn", "--data", "shape-boxes", "--validate", "--out", tmp_path / "x", "--no-check")
     assert message.startswith("--validate is not for rcnn: its SVMs, which find the objects, are trained after the")
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_examples_before_the_svms_are_trained_come_from_the_softmax(trained):
+    class Model:
+        svm, display_score, svm_weight = True, 0.5, np.full((2, 3), float(trained))
+
+        def predict(self, images, proposals, score):
+            self.by_svm = self.svm
+            return ShapeBoxes(len(images), 48)
+    model = Model()
+    rows = render_objects(ShapeBoxes(6, 48), None, model)
+    assert model.by_svm == trained and model.svm
+    assert [len(images) for images in rows.values()] == [4, 4] and list(rows) == ["truth", "prediction"]
 
 
 # ------------------------------------------------------------------------------------------------------ large images
