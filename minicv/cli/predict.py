@@ -6,11 +6,26 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import UserError, blame_user
 from ..files import check_folder, one_line
 from .options import add_label_options, add_proposals
+
+
+class ImageFile(NamedTuple):
+    """An image to predict: a file, or a page of a TIFF stack, counted from 0."""
+
+    path: str
+    page: int | None = None
+
+    def __str__(self) -> str:
+        return self.path if self.page is None else f"{self.path}, page {self.page}"
+
+    @property
+    def stem(self) -> str:
+        """The name of its results: NAME, or NAME-0, NAME-1, ... of a stack, as data sets name its pages."""
+        return Path(self.path).stem + ("" if self.page is None else f"-{self.page}")
 
 
 def add_parsers(commands: Any) -> None:
@@ -52,13 +67,13 @@ def run(args: argparse.Namespace) -> int:
         print(f"minicv predict: {one_line(path)}: no image file in this folder", file=sys.stderr, flush=True)
     total, shared = len(images) + len(bad), list[Path]()
     try:
-        for path, stem in zip(images, stems, strict=True):
+        for image, stem in zip(images, stems, strict=True):
             try:
-                line = predict_file(writer, model.in_channels, path, stem)
+                line = predict_file(writer, model.in_channels, image, stem)
             except (UserError, MemoryError) as error:
-                reason = f"{path}: not enough memory ({error})" if isinstance(error, MemoryError) else error
+                reason = f"{image}: not enough memory ({error})" if isinstance(error, MemoryError) else error
                 print(f"minicv predict: {one_line(reason)}", file=sys.stderr, flush=True)
-                bad.append(str(path))
+                bad.append(str(image))
             else:
                 print(f"{one_line(stem)}{commands.suffixes[-1]}  {line}", flush=True)
     finally:
@@ -72,51 +87,56 @@ def run(args: argparse.Namespace) -> int:
     return 1 if bad else 0
 
 
-def predict_file(writer: Any, channels: int, path: str, stem: Path) -> str:
-    """Predict one file; return its size and what was found."""
+def predict_file(writer: Any, channels: int, file: ImageFile, stem: Path) -> str:
+    """Predict one image; return its size and what was found."""
     from .. import data
     from ..data.files.decode import header_size
-    image = data.read_image(path, "L" if channels == 1 else "RGB", upright=True)
-    with blame_user(path):
-        line = writer.write(image, Path(path), stem)
+    image = data.read_image(file.path, "L" if channels == 1 else "RGB", upright=True, page=file.page)
+    path = Path(file.path)
+    with blame_user(str(file)):
+        line = writer.write(image, path.with_name(file.stem + path.suffix), stem)
     orientation = header_size(path)[1]
     rotated = f", upright by EXIF orientation {orientation}" if orientation != 1 else ""
     _, H, W = image.shape
     return f"({W} x {H} pixels{rotated})  {line}"
 
 
-def image_files(paths: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the files of these paths, where a folder stands for its images by name, and the folders without any."""
-    from ..data.files.decode import image_endings
+def image_files(paths: Sequence[str]) -> tuple[list[ImageFile], list[str]]:
+    """Return the images of these paths, and the folders without any.
+
+    A folder stands for the images in it, by name; a TIFF stack for its pages.
+    """
+    from ..data.files.decode import image_endings, page_count
     from ..data.readers.folders import list_files
     files, empty = [], []
     for path in paths:
-        if not os.path.isdir(path):
-            files.append(path)
-            continue
-        inside = list_files(Path(path), image_endings())
-        files += map(str, inside)
+        inside = list(map(str, list_files(Path(path), image_endings()))) if os.path.isdir(path) else [path]
         empty += [path] * (not inside)
+        for file in inside:
+            pages = page_count(file)
+            files += [ImageFile(file, page) for page in range(pages)] if pages > 1 else [ImageFile(file)]
     return files, empty
 
 
-def result_stems(images: Sequence[str], out: Path, suffixes: Sequence[str], shared_files: Sequence[str]) -> list[Path]:
+def result_stems(images: Sequence[ImageFile], out: Path, suffixes: Sequence[str],
+                 shared_files: Sequence[str]) -> list[Path]:
     """Return each image's result path without suffix; ``UserError`` if two share it, or one would replace an image."""
-    stems: dict[str, str] = {}
+    stems: dict[str, ImageFile] = {}
     results = []
     for image in images:
-        stem = out / Path(image).stem
-        if Path(image).name in ("", "..") or not Path(image).stem:
-            raise UserError(f"{image or '(an empty name)'}: not an image file")
+        stem = out / image.stem
+        if Path(image.path).name in ("", "..") or not image.stem:
+            raise UserError(f"{image.path or '(an empty name)'}: not an image file")
         other = stems.setdefault(os.path.normcase(stem), image)
         if other is not image:
             raise UserError(f"{other} and {image}: both results would be named {stem}{suffixes[-1]}; predict them into "
                             "different folders")
         results.append(stem)
-    read = {os.path.realpath(image): image for image in images}
-    written = [(f"{stem}{suffix}", image) for image, stem in zip(images, results, strict=True) for suffix in suffixes]
-    for file, image in [*written, *((f"{out / name}", "all images") for name in shared_files)]:
+    read = {os.path.realpath(image.path): image.path for image in images}
+    written = {f"{stem}{suffix}": str(image) for image, stem in zip(images, results, strict=True)
+               for suffix in suffixes} | {f"{out / name}": "all images" for name in shared_files}
+    for file, owner in written.items():
         if os.path.realpath(file) in read:
-            raise UserError(f"{read[os.path.realpath(file)]}: would be overwritten by a result of {image}; choose "
+            raise UserError(f"{read[os.path.realpath(file)]}: would be overwritten by a result of {owner}; choose "
                             "another --out, or leave out earlier results")
     return results

@@ -218,6 +218,20 @@ def test_a_folder_stands_for_its_images(unet, predict, tmp_path):
     assert errors[1] == f"minicv predict: 1 of 3 images could not be predicted: {folder / 'b.png'}"
 
 
+def test_a_stack_stands_for_its_pages(unet, predict, tmp_path):
+    pages = [Image.fromarray(cells(seed=n)) for n in range(3)]
+    pages[0].save(tmp_path / "stack.tif", save_all=True, append_images=pages[1:])
+    code, lines, errors = predict(unet, tmp_path / "stack.tif")
+    assert (code, errors) == (0, []) and [line.split("_overlay")[0] for line in lines] == [
+        str(tmp_path / "out" / f"stack-{n}") for n in range(3)]
+    network = minicv.training.load_checkpoint(unet)[0]
+    for n, page in enumerate(pages):
+        expected = network.predict([np.asarray(page)[None] / np.float32(255)])[0].labels
+        np.testing.assert_array_equal(read_label(tmp_path / "out" / f"stack-{n}_labels.png"), expected)
+    code, _, (error,) = predict(unet, tmp_path / "stack.tif", save(tmp_path / "stack-1.png", cells()))
+    assert code == 2 and error.startswith(f"minicv predict: {tmp_path / 'stack.tif'}, page 1 and ")
+
+
 def test_labels_are_palette_images_with_a_legend(unet, predict, tmp_path):
     """The values are the classes; a viewer shows VOC's colors, 0 black and 1 dark red, and the legend names them."""
     assert predict(unet, save(tmp_path / "a.png", cells()))[0] == 0
