@@ -13,9 +13,10 @@ from ..backend import Array
 def select_gpu(number: int) -> bool:
     """Use GPU ``number`` of this machine; return False if it has fewer GPUs, which the processes then share."""
     import cupy
+    from cupy.cuda import nccl
     count = cupy.cuda.runtime.getDeviceCount()
     cupy.cuda.Device(number % count).use()
-    return number < count and cupy.cuda.nccl.available
+    return number < count and nccl.available
 
 
 class NCCLCommunicator:

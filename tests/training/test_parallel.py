@@ -115,11 +115,12 @@ class NCCLBackend:
         note("sum of", out_array.size)
 
 cuda = types.SimpleNamespace(Stream=Stream, get_current_stream=lambda: current,
-                             nccl=types.SimpleNamespace(available=True),
                              runtime=types.SimpleNamespace(getDeviceCount=lambda: GPUS),
-                             Device=lambda n: types.SimpleNamespace(use=lambda: note("GPU", n)))
+                             Device=lambda n=None: types.SimpleNamespace(use=lambda: n is not None and note("GPU", n)))
 sys.modules["cupy"] = types.SimpleNamespace(cuda=cuda)
+sys.modules["cupy.cuda"] = types.SimpleNamespace(nccl=types.SimpleNamespace(available=True))  # not imported with CuPy
 sys.modules["cupyx"] = sys.modules["cupyx.distributed"] = types.SimpleNamespace(NCCLBackend=NCCLBackend)
+vars(strict)["cuda"] = cuda
 backend.register_device("cupy", strict, StrictArray)
 StrictArray.get = lambda self: self._array.copy()
 backend.use("cupy")
