@@ -1,5 +1,6 @@
 """Fixtures that all tests share."""
 
+import functools
 import os
 import pathlib
 
@@ -62,6 +63,17 @@ def few_images(monkeypatch):
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """``pytest -m gpu`` without CuPy says so once per test, instead of failing."""
-    if item.get_closest_marker("gpu"):
-        pytest.importorskip("cupy", reason="no CuPy: pip install -e '.[cuda]' on a machine with an NVIDIA GPU")
+    """``pytest -m gpu`` without CuPy or a GPU says what is missing, once per test, instead of failing."""
+    if item.get_closest_marker("gpu") and (reason := without_cupy()):
+        pytest.skip(reason)
+
+
+@functools.cache
+def without_cupy() -> str | None:
+    """Why CuPy cannot compute here, or None."""
+    from minicv.backend import devices
+    try:
+        devices._load("cupy")
+    except RuntimeError as error:
+        return str(error)
+    return None

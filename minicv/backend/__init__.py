@@ -29,6 +29,7 @@ from .devices import (  # noqa: E402
     rng,
     seed,
     seeded,
+    select_same_gpu,
     to_device,
     to_numpy,
     use,
@@ -40,6 +41,6 @@ from .workers import cores, num_threads, parallel_chunks, parallel_map  # noqa: 
 __all__ = [
     "accurate_sum", "add_at", "all_finite", "apply_mask", "apply_weights", "Array", "as_strided", "cores",
     "current_device", "device_of", "is_array", "matmul", "num_threads", "parallel_chunks", "parallel_map",
-    "parallel_matmul", "register_device", "rng", "seed", "seeded", "sum_rows", "to_device", "to_numpy", "use",
-    "without_overflow", "xp", "xp_of",
+    "parallel_matmul", "register_device", "rng", "seed", "seeded", "select_same_gpu", "sum_rows", "to_device",
+    "to_numpy", "use", "without_overflow", "xp", "xp_of",
 ]

@@ -6,7 +6,8 @@ owns an array, and is written once for both devices.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import importlib
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -29,13 +30,27 @@ def register_device(name: str, module: ModuleType, array_type: type) -> None:
     _names[array_type] = name
 
 
+def _import_cupy() -> ModuleType:
+    """Return CuPy. Raise ``RuntimeError``, in one line, if it, the driver, a GPU or a library of CUDA is missing."""
+    try:
+        import cupy
+    except ImportError as error:
+        raise RuntimeError("minicv.use('cupy'): CuPy cannot be imported; install it with "
+                           "`pip install -e '.[cuda]'` on a machine with an NVIDIA GPU") from error
+    try:
+        cupy.cuda.runtime.getDeviceCount()  # needs a driver and a GPU
+        importlib.import_module("cupy.cuda.nvrtc").getVersion()
+        importlib.import_module("cupy.cublas")
+    except Exception as error:  # ImportError, or whatever the driver raises
+        raise RuntimeError(f"minicv.use('cupy'): CuPy {cupy.__version__} cannot compute here "
+                           f"({str(error).partition(chr(10))[0]}); it needs an NVIDIA GPU with its driver, and the "
+                           "CUDA libraries that `pip install -e '.[cuda]'` installs") from error
+    return cupy
+
+
 def _load(name: str) -> ModuleType:
     if name == "cupy" and name not in _modules:
-        try:
-            import cupy
-        except ImportError as error:
-            raise RuntimeError("minicv.use('cupy'): CuPy cannot be imported; install it with "
-                               "`pip install -e '.[cuda]'` on a machine with an NVIDIA GPU") from error
+        cupy = _import_cupy()
         register_device("cupy", cupy, cupy.ndarray)
     if name not in _modules:
         raise ValueError(f"minicv.use({name!r}): unknown device; use one of {sorted({*_modules, 'cupy'})}")
@@ -88,6 +103,11 @@ def to_device(array: Array, name: str | None = None) -> Array:
     """Return the array on the named device (default: the one in use); the same object if it is there already."""
     name = name or _current
     return array if device_of(array) == name else _load(name).asarray(to_numpy(array))
+
+
+def select_same_gpu() -> Callable[[], object]:
+    """Return a function for a new thread to call first: there, too, CuPy then computes on this thread's GPU."""
+    return _modules["cupy"].cuda.Device().use if "cupy" in _modules else lambda: None
 
 
 # ---------------------------------------------------------------------------------------------------------

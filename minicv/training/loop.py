@@ -188,7 +188,7 @@ def prefetch(make: Callable[[int], Any], numbers: Iterator[int], workers: int = 
 
     What ``make`` raises is raised when its turn comes.
     """
-    with ThreadPoolExecutor(workers, thread_name_prefix="minicv data") as pool:
+    with ThreadPoolExecutor(workers, "minicv data", backend.select_same_gpu()) as pool:
         pending: list[Future] = []
         try:
             for i in numbers:

@@ -1,5 +1,7 @@
 """The switch between devices, and random numbers."""
 import sys
+import threading
+import types
 
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import pytest
 import minicv
 from minicv import backend
 from minicv.backend import devices
+from minicv.training.loop import prefetch
 from tests.strict_device import StrictArray, strict
 
 
@@ -39,6 +42,47 @@ def test_without_cupy_the_error_says_how_to_get_it(in_use, monkeypatch):
     with pytest.raises(RuntimeError, match=r"CuPy cannot be imported; install it with `pip install -e '.\[cuda\]'`"):
         minicv.use("cupy")
     assert backend.current_device() == "numpy"
+
+
+@pytest.mark.parametrize("broken, message", [
+    ("driver", r"CuPy 14.0 cannot compute here \(cudaErrorNoDevice\); it needs an NVIDIA GPU with its driver"),
+    ("nvrtc", r"\(no libnvrtc.so.12\); .* and the CUDA libraries that `pip install -e '.\[cuda\]'` installs"),
+    ("cublas", r"\(no libcublas.so.12\); ")])
+def test_without_a_gpu_or_a_library_one_line_says_what_is_missing(in_use, monkeypatch, broken, message):
+    def raises(text):
+        def call():
+            raise RuntimeError(text + "\nmore lines")
+        return call
+    cupy = types.SimpleNamespace(__version__="14.0", cuda=types.SimpleNamespace(runtime=types.SimpleNamespace(
+        getDeviceCount=raises("cudaErrorNoDevice") if broken == "driver" else lambda: 1)))
+    nvrtc = types.SimpleNamespace(getVersion=raises("no libnvrtc.so.12") if broken == "nvrtc" else lambda: (12, 9))
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.setattr(devices, "_modules", {"numpy": np})
+    monkeypatch.setattr(devices.importlib, "import_module",
+                        lambda name: nvrtc if name == "cupy.cuda.nvrtc" else raises("no libcublas.so.12")())
+    with pytest.raises(RuntimeError, match=message) as caught:
+        minicv.use("cupy")
+    assert "\n" not in str(caught.value) and backend.current_device() == "numpy"
+
+
+def test_threads_that_prepare_examples_use_the_gpu_of_the_thread_that_asks(monkeypatch):
+    """As CuPy has it, each thread has a GPU of its own, at first 0."""
+    used = threading.local()
+
+    class Device:
+        def __init__(self):
+            self.id = getattr(used, "id", 0)
+
+        def use(self):
+            used.id = self.id
+    monkeypatch.setitem(devices._modules, "cupy", types.SimpleNamespace(cuda=types.SimpleNamespace(Device=Device)))
+    used.id = 1
+    assert list(prefetch(lambda i: getattr(used, "id", 0), iter(range(3)), 2)) == [1, 1, 1]
+
+
+def test_without_cupy_there_is_no_gpu_to_select(monkeypatch):
+    monkeypatch.setattr(devices, "_modules", {"numpy": np})
+    assert backend.select_same_gpu()() is None
 
 
 @pytest.mark.parametrize("value", [[1.0], 1.0, None, "array"])
