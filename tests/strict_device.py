@@ -159,21 +159,24 @@ def index_arrays(raw) -> list[np.ndarray]:
 # ---------------------------------------------------------------------------------------------------------
 # Operators: the other operand is a StrictArray, a Python number or a NumPy scalar
 # ---------------------------------------------------------------------------------------------------------
-def operand(value, name: str):
+def operand(array: np.ndarray, value, name: str):
     if isinstance(value, list | tuple):
         raise refuse(f"{name} got a Python {type(value).__name__}; move it over with xp.asarray")
+    float_and_int = array.dtype.kind == "f" and type(value) is int
+    if float_and_int and np.result_type(array, np.min_scalar_type(value)) != array.dtype:
+        raise refuse(f"CuPy 13 widens {array.dtype} beside the int {value}; make it a float")
     return unwrap(value, name)
 
 
 def add_operator(name: str, f, kinds: tuple[str, ...]) -> None:
     def forward(self, other):
-        return wrap(f(self._array, operand(other, name)))
+        return wrap(f(self._array, operand(self._array, other, name)))
 
     def reflected(self, other):
-        return wrap(f(operand(other, name), self._array))
+        return wrap(f(operand(self._array, other, name), self._array))
 
     def in_place(self, other):
-        f(self._array, operand(other, name), out=self._array)
+        f(self._array, operand(self._array, other, name), out=self._array)
         return self
 
     def unary(self):
@@ -294,7 +297,7 @@ class StrictUfunc:
             raise refuse(f"{where} got a {type(a).__name__}")
         if self.name in ("add", "subtract") and a.dtype.name not in ADD_AT_DTYPES:
             raise refuse(f"CuPy's {self.name}.at works on {', '.join(ADD_AT_DTYPES)}, not on {a.dtype}")
-        self.f.at(a._array, unwrap(indices, where), operand(b, where))
+        self.f.at(a._array, unwrap(indices, where), operand(a._array, b, where))
 
 
 def asarray(value, dtype=None, order="K"):

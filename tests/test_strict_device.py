@@ -94,6 +94,15 @@ def test_operators_in_place_write_into_the_array(x):
     assert np.array_equal(x.get(), [[10, 11, 12], [3, 4, 5]])
 
 
+@pytest.mark.parametrize("dtype, largest", [("float16", 255), ("float32", 65535)])
+def test_an_int_that_widens_in_cupy_13_is_refused(dtype, largest):
+    x = strict.ones(2, dtype)
+    assert (x / largest).dtype == (x * float(largest + 1)).dtype == dtype
+    for f in (operator.truediv, operator.mul, operator.add, operator.ge, operator.imul):
+        with pytest.raises(TypeError, match=f"CuPy 13 widens {dtype} beside the int {largest + 1}"):
+            f(x, largest + 1)
+
+
 def test_reflected_unary_and_integer_operators(x):
     i = strict.asarray(np.array([1, 2, 6]))
     assert np.array_equal((2 - x).get(), 2 - HOST) and np.array_equal((np.float64(2) / (x + 1)).get(), 2 / (HOST + 1))

@@ -52,7 +52,8 @@ def add_run_options(add: argparse.ArgumentParser) -> None:
     add.add_argument("--out", type=Path, metavar="DIR",
                      help="folder of the run (default: runs/MODEL-DATA, with the last part of the data's path)")
     add.add_argument("--resume", action="store_true",
-                     help="continue the run in DIR; the result is bit-identical to that of an uninterrupted run")
+                     help="continue the run in DIR; on a CPU the result is bit-identical to that of an uninterrupted "
+                     "run")
     add.add_argument("--save-every", type=float, default=60.0, metavar="SECONDS",
                      help="seconds between saves (default: 60)")
     add.add_argument("--validate", action="store_true", help="measure the network ten times on the split val, keep "

@@ -38,7 +38,7 @@ def moments(rows: Array, near_zero: Array) -> tuple[Array, Array, Array]:
     def sums(x, d, rough):
         xp.subtract(x, rough, out=d)
         return sum_rows(d.reshape(-1, C)), sum_rows((d * d).reshape(-1, C))
-    shift, square = (sum(s) / P for s in zip(*channelwise(sums, [rows, near_zero], [rough]), strict=True))
+    shift, square = (sum(s) / float(P) for s in zip(*channelwise(sums, [rows, near_zero], [rough]), strict=True))
     return rough, shift, xp.maximum(square - shift * shift, 0)
 
 
@@ -112,8 +112,8 @@ class FastBatchNorm(BatchNorm):
                 gx += g
                 gx *= a
                 gx += c
-            minus_k = -inv * every_gw / max(P, 1)
-            channelwise(inputs, [g, gx], [minus_k, a, -a * (every_gb / max(P, 1) + minus_k * shift)])
+            minus_k = -inv * every_gw / float(P or 1)
+            channelwise(inputs, [g, gx], [minus_k, a, -a * (every_gb / float(P or 1) + minus_k * shift)])
         elif ctx.needs_input_grad[0]:
             channelwise(lambda g, gx, a: xp.multiply(g, a, out=gx), [g, gx], [a])
         gx = from_rows(gx, ctx.shape_in)

@@ -78,7 +78,7 @@ class AdaptiveAvgPool2d(Float16Safe):
         ctx.x_shape, y = x.shape, xp_of(x).zeros((*x.shape[:2], *out_size), x.dtype)
         for a, (top, bottom) in enumerate(adaptive_bins(x.shape[2], out_size[0])):
             for b, (left, right) in enumerate(adaptive_bins(x.shape[3], out_size[1])):
-                share = x[:, :, top:bottom, left:right] / ((bottom - top) * (right - left))
+                share = x[:, :, top:bottom, left:right] / float((bottom - top) * (right - left))
                 y[:, :, a, b] = accurate_sum(share, (2, 3))
         return y
 
@@ -86,7 +86,7 @@ class AdaptiveAvgPool2d(Float16Safe):
         gx = xp_of(gy).zeros(ctx.x_shape, gy.dtype)
         for a, (top, bottom) in enumerate(adaptive_bins(gx.shape[2], gy.shape[2])):
             for b, (left, right) in enumerate(adaptive_bins(gx.shape[3], gy.shape[3])):
-                share = gy[:, :, a, b] / ((bottom - top) * (right - left))  # (N, C)
+                share = gy[:, :, a, b] / float((bottom - top) * (right - left))  # (N, C)
                 gx[:, :, top:bottom, left:right] += share[:, :, None, None]
         return gx
 

@@ -179,14 +179,17 @@ def nll_loss(input: Tensor, target: Tensor | Array, weight: Tensor | Array | Non
 # ---------------------------------------------------------------------------------------------------------
 # Reductions and errors
 # ---------------------------------------------------------------------------------------------------------
-def reduce_loss(loss: Array, total: Array | int, reduction: str) -> Array:
-    """The losses, their sum, or their sum divided by ``total``: the sum of their weights or their number."""
+def reduce_loss(loss: Array, total: Array | float, reduction: str) -> Array:
+    """The losses, their sum, or their sum divided by ``total``: the sum of their weights or their number, as a float.
+
+    (Divided by an int of 65,536 or more, a float32 array becomes float64 in CuPy before 14.)
+    """
     if reduction == "none":
         return loss
     return without_overflow(lambda loss: loss.sum() / total, loss) if reduction == "mean" else loss.sum()
 
 
-def reduce_loss_backward(gy: Array, total: Array | int, reduction: str) -> Array:
+def reduce_loss_backward(gy: Array, total: Array | float, reduction: str) -> Array:
     """The gradient of each loss, from that of ``reduce_loss``: one number for all, or of the losses' shape."""
     return gy / (total + (total == 0)) if reduction == "mean" else gy  # where nothing counts: 0, not NaN
 

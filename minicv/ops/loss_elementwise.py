@@ -14,8 +14,6 @@ As in PyTorch, ``reduction="mean"`` divides by the number of elements, whatever 
 """
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from ..autograd import Tensor
@@ -90,10 +88,10 @@ class BinaryCrossEntropyWithLogits(Float16Safe):
             of_target = None if of_target is None else of_target * weight
         ctx.save(slope, of_target)
         ctx.reduction = reduction
-        return reduce_loss(loss, x.size, reduction)
+        return reduce_loss(loss, float(x.size), reduction)
 
     def backward(ctx, gy):
-        return *(None if slope is None else apply_weights(reduce_loss_backward(gy, slope.size, ctx.reduction), slope)
+        return *(None if slope is None else _slope_gradient(gy, slope, ctx.reduction)
                  for slope in ctx.saved), None, None
 
 
@@ -105,10 +103,10 @@ class SmoothL1Loss(Float16Safe):
         slope = xp.clip(d / beta, -1, 1) if beta else xp.sign(d)
         ctx.save(slope)
         ctx.reduction = reduction
-        return reduce_loss(slope * (d - slope * (beta / 2)), x.size, reduction)  # Fast R-CNN, eq. (3)
+        return reduce_loss(slope * (d - slope * (beta / 2)), float(x.size), reduction)  # Fast R-CNN, eq. (3)
 
     def backward(ctx, gy):
-        g = _slope_gradient(ctx, gy)
+        g = _slope_gradient(gy, *ctx.saved, ctx.reduction)
         return g, -g
 
 
@@ -119,10 +117,10 @@ class MSELoss(Float16Safe):
         d = x - t
         ctx.save(d)
         ctx.reduction = reduction
-        return without_overflow(lambda d: reduce_loss(d * d, d.size, reduction), d)
+        return without_overflow(lambda d: reduce_loss(d * d, float(d.size), reduction), d)
 
     def backward(ctx, gy):
-        g = 2 * _slope_gradient(ctx, gy)
+        g = 2 * _slope_gradient(gy, *ctx.saved, ctx.reduction)
         return g, -g
 
 
@@ -133,16 +131,15 @@ class HingeLoss(Float16Safe):
         short = 1 - y * x  # how far short of the margin
         ctx.save(-y * (short > 0))
         ctx.reduction = reduction
-        return reduce_loss(xp_of(x).maximum(short, 0), x.size, reduction)
+        return reduce_loss(xp_of(x).maximum(short, 0), float(x.size), reduction)
 
     def backward(ctx, gy):
-        return _slope_gradient(ctx, gy), None
+        return _slope_gradient(gy, *ctx.saved, ctx.reduction), None
 
 
-def _slope_gradient(ctx: Any, gy: Array) -> Array:
-    """The slope of each loss, which forward saved, times its share of gy."""
-    (slope,) = ctx.saved
-    return apply_weights(reduce_loss_backward(gy, slope.size, ctx.reduction), slope)
+def _slope_gradient(gy: Array, slope: Array, reduction: str) -> Array:
+    """The slope of each loss times its share of gy."""
+    return apply_weights(reduce_loss_backward(gy, float(slope.size), reduction), slope)
 
 
 def binary_cross_entropy_with_logits(input: Tensor, target: Tensor | Array, weight: Tensor | Array | None = None,

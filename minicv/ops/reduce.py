@@ -45,7 +45,7 @@ class Mean(Sum):
     """y = sum of x / n"""
 
     def forward(ctx, x, *, over, keepdim):
-        ctx.x_shape, ctx.over, ctx.n = x.shape, over, math.prod(x.shape[i] for i in over)
+        ctx.x_shape, ctx.over, ctx.n = x.shape, over, float(math.prod(x.shape[i] for i in over))
         return xp_of(x).asarray(without_overflow(lambda x: accurate_sum(x, over, keepdim) / ctx.n, x))
 
     def backward(ctx, gy):

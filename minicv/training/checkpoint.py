@@ -133,7 +133,7 @@ def resolve_spec(spec: str) -> str:
 
 
 def save_training(path: str | os.PathLike, training: Training, **info: Any) -> None:
-    """Write a checkpoint from which ``load_training`` continues bit for bit."""
+    """Write a checkpoint from which ``load_training`` continues; on a CPU bit for bit, see docs/reproducibility.md."""
     state = {OPTIMIZER + name: np.asarray(value) for name, value in training.optimizer.state_dict().items()}
     save_checkpoint(path, training.model, state, **info, step=training.step)
 
