@@ -39,7 +39,7 @@ def _import_cupy() -> ModuleType:
                            "`pip install -e '.[cuda]'` on a machine with an NVIDIA GPU") from error
     try:
         cupy.cuda.runtime.getDeviceCount()  # needs a driver and a GPU
-        importlib.import_module("cupy.cuda.nvrtc").getVersion()
+        cupy.cuda.nvrtc.getVersion()
         importlib.import_module("cupy.cublas")
     except Exception as error:  # ImportError, or whatever the driver raises
         raise RuntimeError(f"minicv.use('cupy'): CuPy {cupy.__version__} cannot compute here "

@@ -53,13 +53,12 @@ def test_without_a_gpu_or_a_library_one_line_says_what_is_missing(in_use, monkey
         def call():
             raise RuntimeError(text + "\nmore lines")
         return call
-    cupy = types.SimpleNamespace(__version__="14.0", cuda=types.SimpleNamespace(runtime=types.SimpleNamespace(
-        getDeviceCount=raises("cudaErrorNoDevice") if broken == "driver" else lambda: 1)))
+    runtime = types.SimpleNamespace(getDeviceCount=raises("cudaErrorNoDevice") if broken == "driver" else lambda: 1)
     nvrtc = types.SimpleNamespace(getVersion=raises("no libnvrtc.so.12") if broken == "nvrtc" else lambda: (12, 9))
+    cupy = types.SimpleNamespace(__version__="14.0", cuda=types.SimpleNamespace(runtime=runtime, nvrtc=nvrtc))
     monkeypatch.setitem(sys.modules, "cupy", cupy)
     monkeypatch.setattr(devices, "_modules", {"numpy": np})
-    monkeypatch.setattr(devices.importlib, "import_module",
-                        lambda name: nvrtc if name == "cupy.cuda.nvrtc" else raises("no libcublas.so.12")())
+    monkeypatch.setattr(devices.importlib, "import_module", lambda name: raises("no libcublas.so.12")())
     with pytest.raises(RuntimeError, match=message) as caught:
         minicv.use("cupy")
     assert "\n" not in str(caught.value) and backend.current_device() == "numpy"
