@@ -17,7 +17,7 @@ from ..metrics.detection_analysis import COLUMNS, DetectionAnalysis
 from ..models.detection.faster_rcnn import FasterRCNN
 from .commands import Evaluation, NetworkCommands, ResultWriter, class_names, display_scale
 from .examples import render_objects
-from .tables import PRINT, class_table, measure_lines
+from .tables import PAGE, PRINT, class_table, measure_lines
 
 
 class DetectionCommands(NetworkCommands):
@@ -102,9 +102,8 @@ class BoxEvaluation(Evaluation):
         from ..viz.report import detection_page
         assert self.results is not None  # collected with --report
         self.results.write_coco(folder / "results.json", folder / "ground_truth.json")
-        with atomic_write(folder / "index.html") as temporary:
+        with atomic_write(folder / PAGE) as temporary:
             temporary.write_text(detection_page(self.analysis, self.dataset, title), encoding="utf-8")
-        print(folder / "index.html")
 
 
 class DetectionWriter(ResultWriter):

@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import UserError
 from ..files import atomic_write, check_folder, to_json
 from .options import add_label_options, add_proposals
-from .tables import PRINT
+from .tables import PAGE, PRINT
 
 
 def add_parsers(commands: Any) -> None:
@@ -44,15 +44,14 @@ def run(args: argparse.Namespace) -> int:
     if args.json not in (None, PRINT) and not Path(args.json).parent.is_dir():
         raise UserError(f"--json {args.json}: the folder {Path(args.json).parent} does not exist")
     evaluation = commands.evaluate(model, info, args)
-    if args.json == PRINT:
-        print(to_json(evaluation.analysis.measures()))
-    else:
-        print("\n".join(evaluation.lines()))
-    if args.json not in (None, PRINT):
+    if args.json not in (None, PRINT):  # files first: whoever reads the output may have enough of it early
         with atomic_write(args.json) as temporary:
             temporary.write_text(to_json(evaluation.analysis.document()))
     if args.report is not None:
         args.report.mkdir(parents=True, exist_ok=True)
         evaluation.write_report(args.report, f"{Path(args.checkpoint).parent.resolve().name}: "
                                 f"{model.build_args['model']} on {args.data}, {args.split}")
+    print(to_json(evaluation.analysis.measures()) if args.json == PRINT else "\n".join(evaluation.lines()))
+    if args.report is not None:
+        print(args.report / PAGE)
     return 0

@@ -16,7 +16,7 @@ from ..files import atomic_write
 from ..metrics.segmentation_analysis import SegmentationAnalysis
 from .commands import Evaluation, NetworkCommands, ResultWriter, class_names, display_scale
 from .examples import render_pixels
-from .tables import PRINT, class_table, measure_lines
+from .tables import PAGE, PRINT, class_table, measure_lines
 
 VOC_COLORS = palette()
 
@@ -96,9 +96,8 @@ class LabelEvaluation(Evaluation):
 
     def write_report(self, folder: Path, title: str) -> None:
         from ..viz.report import segmentation_page
-        with atomic_write(folder / "index.html") as temporary:
+        with atomic_write(folder / PAGE) as temporary:
             temporary.write_text(segmentation_page(self.analysis, self.dataset, title), encoding="utf-8")
-        print(folder / "index.html")
 
 
 def predict_arguments(args: argparse.Namespace) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import math
 from typing import Any
 
 PRINT = "-"  # the value of --json without a file
+PAGE = "index.html"  # of a report
 
 
 def measure_lines(measures: dict[str, float]) -> list[str]:

@@ -8,6 +8,7 @@ import pytest
 
 import minicv
 from minicv import models
+from minicv.cli import main as cli
 from minicv.data import DetectionSample, write_png
 from minicv.data.results import Results
 from minicv.detection import Detections
@@ -177,6 +178,20 @@ def test_a_report_of_objects(evaluate, fails, tmp_path):
     message = fails("evaluate", "--checkpoint", tmp_path / "m.safetensors", "--data", "x", "--report",
                     tmp_path / "file")
     assert message.endswith("is a file, not a folder")
+
+
+def test_files_are_written_before_anything_is_printed(evaluate, monkeypatch, tmp_path):
+    """`minicv evaluate ... | head -3` ends the command at the first line too many."""
+    evaluate(masks=False)
+
+    def full(*words, **options):
+        raise BrokenPipeError
+    monkeypatch.setattr("builtins.print", full)
+    args = cli.parser().parse_args(["evaluate", "--checkpoint", str(tmp_path / "m.safetensors"), "--data", "x",
+                                    "--json", str(tmp_path / "all.json"), "--report", str(tmp_path / "report")])
+    with pytest.raises(BrokenPipeError):
+        args.run(args)
+    assert (tmp_path / "report" / "index.html").exists() and (tmp_path / "all.json").exists()
 
 
 def test_a_report_of_labels(run, few_images, tmp_path):
