@@ -13,7 +13,7 @@ from .readers.coco import ROBOFLOW
 from .readers.folders import find_files, find_places, list_files, resolve, split_folders
 from .readers.image_masks import MASKS, list_masks
 from .readers.labelme import FOLDERS as JSON_FOLDERS
-from .readers.legend import FILES, Stored
+from .readers.legend import FILES, Stored, read_legend
 from .readers.voc_detection import FOLDERS as XML_FOLDERS
 from .readers.yolo import LABELS, find_config
 from .registry import DATASETS, available
@@ -131,7 +131,8 @@ def _masks(root: Path) -> str:
 
 
 def _instances(root: Path) -> str:
-    if any(resolve(root / name).is_file() for name in FILES):
+    stated = read_legend(root)
+    if stated and len(stated.names) > 1:
         return ""
     total, counts = _values(root)
     differ = len(set(counts)) > 1 and max(counts) > 2

@@ -86,10 +86,11 @@ def require_split(split: str, splits: Collection[str], where: Path) -> None:
 
 
 class Files(NamedTuple):
-    """The files of a split: images and annotations, each by name without ending."""
+    """The files of a split: images and annotations, each by name without ending, and the two folders."""
 
     images: dict[str, Path]
     annotations: dict[str, Path]
+    folders: tuple[Path, Path]
 
 
 def find_files(root: Path, folders: Sequence[str], endings: Collection[str],
@@ -101,8 +102,9 @@ def find_files(root: Path, folders: Sequence[str], endings: Collection[str],
     """
     found = {}
     for split, (images, beside) in find_places(root, folders).items():
-        own = Files(by_name(list_files(images, image_endings())), by_name(list_files(beside, endings)))
-        found[split] = own._replace(annotations=match(*own)) if match else own
+        both = by_name(list_files(images, image_endings())), by_name(list_files(beside, endings))
+        own = Files(*both, (images, beside))
+        found[split] = own._replace(annotations=match(own.images, own.annotations)) if match else own
     return found
 
 
@@ -117,7 +119,8 @@ def select_files(files: dict[str, Files], split: str, shares: Shares | None, roo
         raise DataError(f"{root}: contains no images" + ("" if shared else f" of the split {split!r}"))
     if shared:
         names = set((shares or Shares()).select({*found.images, *found.annotations}, split, root))
-        found = Files(*({name: path for name, path in part.items() if name in names} for part in found))
+        images, annotations = ({name: path for name, path in part.items() if name in names} for part in found[:2])
+        found = Files(images, annotations, found.folders)
     return found
 
 

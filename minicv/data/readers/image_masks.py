@@ -79,13 +79,13 @@ def find_mask_pairs(root: Path, split: str, shares: Shares | None) -> list[Image
     alone = files.get("")
     if alone and len(alone.images) == 1 and len(pages := pages_of(*alone.images.values())) > 1:
         chosen: Collection[int | None] = (shares or Shares()).block(len(pages), split, root)
-        return [each for pair in pairs_of(alone, root) for each in slices(pair) if each.page in chosen]
-    return [each for pair in pairs_of(select_files(files, split, shares, root), root) for each in slices(pair)]
+        return [each for pair in pairs_of(alone) for each in slices(pair) if each.page in chosen]
+    return [each for pair in pairs_of(select_files(files, split, shares, root)) for each in slices(pair)]
 
 
-def pairs_of(files: Files, root: Path) -> list[ImageAndLabel]:
+def pairs_of(files: Files) -> list[ImageAndLabel]:
     """Return a pair for every name that has an image or a mask."""
-    images, masks = (next(iter(part.values())).parent if part else root for part in files)
+    images, masks = files.folders
     return pair_up(files.images, files.annotations, (f"{images}/{{}}.png", f"{masks}/{{}}.png"))
 
 

@@ -55,7 +55,7 @@ def find_records(root: Path, split: str, shares: Shares | None = None) -> tuple[
     found = list(shapes_in(every))
     names = find_classes(root, [label for label, _ in found])
     masked = any(kind != "rectangle" for _, kind in found)
-    images, annotations = select_files(files, split, shares, root)
+    images, annotations, _ = select_files(files, split, shares, root)
 
     def read_of(name: str) -> Read:
         if name not in annotations:

@@ -81,7 +81,7 @@ def find_records(root: Path, split: str, shares: Shares | None = None,
         every = [path for found in files.values() for path in found.annotations.values()]
         if not every:
             raise DataError(f"{root}: contains no JPEGImages and no XML files; {EXPECTED}")
-        images, annotations = select_files(files, split, shares, root)
+        images, annotations, _ = select_files(files, split, shares, root)
         names = sorted({*images, *annotations})
     classes = find_classes(root, classes_in(every)) if class_names is None else tuple(class_names)
 

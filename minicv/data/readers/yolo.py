@@ -121,7 +121,7 @@ def listed_files(config: Path, values: dict[str, Value], split: str) -> Files:
                      if path.stem != "classes")
     if any(entry.lower().endswith(".txt") for entry in several):  # the folders may hold the images of other splits
         labels = {name: path for name, path in labels.items() if name in found}
-    return Files(found, labels)
+    return Files(found, labels, (config.parent, config.parent))
 
 
 def images_of(config: Path, base: str, entry: str, split: str) -> list[Path]:
