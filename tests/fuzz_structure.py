@@ -5,7 +5,8 @@ every file name of a layout is replaced, removed, repeated or renamed, one at a 
 other encodings. After each change the reader must give the right answer, or one error of its class that names the file.
 Right is: what was not changed comes out as before, in the same order; what is lost is named in ``problems``. And
 ``data check`` must not end early, must name a fault where the reader refuses or reports one, and after 0 faults every
-sample can be read and made into a training example. ``tests/structure_readers.py`` knows the readers.
+sample can be read and made into a training example. ``tests/structure_readers.py`` and ``tests/structure_formats.py``
+know the readers.
 """
 from __future__ import annotations
 
@@ -305,7 +306,7 @@ def table(counts: dict[str, list[int]]) -> str:
 
 
 if __name__ == "__main__":
-    from tests.structure_readers import READERS
+    from tests.structure_formats import READERS
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--only", choices=list(READERS), action="append")
     arguments.add_argument("--every", type=int, default=1, metavar="N", help="each N-th change only")

@@ -16,7 +16,7 @@ from tests.fuzz_structure import (
     table,
     xml_changes,
 )
-from tests.structure_readers import READERS
+from tests.structure_formats import READERS
 
 
 def test_some_of_all_changes(tmp_path):

@@ -129,10 +129,10 @@ def translate_colors(path: Path, rgb: np.ndarray, colors: dict[tuple[int, int, i
 
 def translate_numbers(path: Path, numbers: np.ndarray, classes: dict[int, int]) -> np.ndarray:
     """Translate numbers (H, W) into classes, uint8 (H, W)."""
-    table = np.full(256, -1)
+    table = np.full(max(classes) + 2, -1)
     table[list(classes)] = list(classes.values())
-    label = table[np.clip(numbers, 0, 255)]  # (H, W)
-    strange = np.unique(numbers[(label < 0) | (numbers < 0) | (numbers > 255)])
+    label = table[np.clip(numbers, 0, len(table) - 1)]  # (H, W); the last is no class
+    strange = np.unique(numbers[(label < 0) | (numbers < 0)])
     if strange.size:
         raise DataError(f"{path}: holds the unknown labels {strange[:10].tolist()}; known: {_ranges(classes)}")
     if classes.get(255) == IGNORE and np.array_equal(np.unique(numbers), [0, 255]):
