@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from minicv import data
-from minicv.data import ImageMasks, Instances, LabelMe, VOCDetection, YoloDetection
+from minicv.data import DataError, ImageMasks, Instances, LabelMe, NoSplit, VOCDetection, YoloDetection
 from tests import structure_readers
 from tests.fuzz_structure import Change, Reader, encoded, json_changes, write, xml_changes
 from tests.structure_readers import PIXELS, H, W, affected_voc, layout_changes, make_pairs, names_of, read_detection
@@ -92,7 +92,10 @@ def yaml_changes(content: bytes) -> Iterator[Change]:
 
 def read_yaml(folder, file, change, before):
     """Whatever data.yaml says, what is read are these images and boxes; only names may differ."""
-    found = read_detection("yolo", YoloDetection, folder, None, None, lambda place: (set(), set()))
+    try:
+        found = read_detection("yolo", YoloDetection, folder, None, None, lambda place: (set(), set()))
+    except NoSplit as error:  # data.yaml names no images for training
+        raise DataError(str(error)) from error
     boxes = {name: sorted(each[:4] for each in objects) for name, objects in found.items()}
     if before is not None:
         wanted = {name: sorted(each[:4] for each in objects) for name, objects in before.items()}
@@ -178,10 +181,10 @@ FORMATS = {
     "labelme": Reader(make_labelme, json_changes, lambda folder, file, change, before: read_detection(
         "labelme", LabelMe, folder, change, before, affected_labelme)),
     "masks, classes.txt": Reader(
-        functools.partial(make_legend, name="classes.txt", text="空\nroad\ncar\n"), legend_changes,
+        functools.partial(make_legend, name="classes.txt", text="road\n空\ncar\n"), legend_changes,
         functools.partial(read_masks, ImageMasks, "masks")),
     "masks, legend.txt": Reader(
-        functools.partial(make_legend, name="legend.txt", text="空 0\nroad 1\ncar 2\n"), legend_changes,
+        functools.partial(make_legend, name="legend.txt", text="road 0\n空 1\ncar 2\n"), legend_changes,
         functools.partial(read_masks, ImageMasks, "masks")),
     "masks, file names": Reader(make_masks, layout_changes("train/images/* train/masks/*"),
                                 functools.partial(read_masks, ImageMasks, "masks")),

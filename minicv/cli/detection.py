@@ -28,7 +28,7 @@ class DetectionCommands(NetworkCommands):
     train_options = ("flip", "turn", "scale", "jitter")
     predict_options = ("score", "proposals", "comp4")
     sample_class = data.DetectionSample
-    data_needed = "a box around every object, as in shape-boxes, bccd:PATH or coco:PATH"
+    data_needed = "a box around every object, as in shape-boxes, bccd:PATH or yolo:PATH"
     suffixes = ("_boxes.png",)
     shared_files = ("results.json", "images.json")
 

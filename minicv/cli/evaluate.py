@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import UserError
 from ..files import atomic_write, check_folder, to_json
-from .options import add_label_options, add_proposals
+from .options import add_data, add_label_options, add_proposals
 from .tables import PAGE, PRINT
 
 
@@ -19,8 +19,7 @@ def add_parsers(commands: Any) -> None:
         "the four of FCN and the boundary F-score; for networks that find objects, average precision by the rules of "
         "PASCAL VOC and of COCO, average recall, and the kinds of errors of TIDE.")
     add.add_argument("--checkpoint", required=True, metavar="FILE", help="the trained network")
-    add.add_argument("--data", required=True, metavar="NAME[:PATH]",
-                     help="the data set, such as cells, isbi2012:PATH or bccd:PATH")
+    add_data(add)
     add.add_argument("--split", default="test", help="the part of the data set to measure on (default: test)")
     add_label_options(add)
     add.add_argument("--score", type=float, help="lowest score of a detection in the confusion matrix and among the "

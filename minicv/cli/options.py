@@ -61,6 +61,14 @@ def add_label_options(parser: argparse.ArgumentParser) -> None:
                         help="average the predictions for an image and its mirror image, at each scale")
 
 
+def add_data(parser: argparse._ActionsContainer) -> None:
+    """Add ``--data``, the spec of a data set."""
+    parser.add_argument("--data", required=True, metavar="NAME[:PATH]",
+                        help="the data set: generated images (cells, shape-boxes), images in a folder (bccd:PATH, "
+                        "masks:PATH, yolo:PATH,val=0.2; `minicv data check PATH` says which name fits), or a function "
+                        "of yours (MODULE:FUNCTION)")
+
+
 def add_proposals(parser: argparse._ActionsContainer) -> None:
     """Add ``--proposals``, where a detector's proposals come from."""
     parser.add_argument("--proposals", metavar="FILE",

@@ -29,7 +29,7 @@ class SegmentationCommands(NetworkCommands):
     train_options = ("tile", "elastic", "scale", "jitter", "augment", "weight_map", "class_weights", "two_stage")
     predict_options = ("tile", "average", "scales", "flip")
     sample_class = data.Sample
-    data_needed = "a class for every pixel, as in cells, street-scenes or camvid:PATH"
+    data_needed = "a class for every pixel, as in cells, camvid:PATH or masks:PATH"
     suffixes = ("_labels.png", "_overlay.png")
     shared_files = ("legend.png", "legend.txt")
 

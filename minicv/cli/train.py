@@ -16,7 +16,7 @@ from ..errors import UserError, blame_user, suggest
 from ..files import check_folder, count_of
 from ..nn import init
 from .defaults import NetworkHelp, default_folder
-from .options import add_proposals, network_name
+from .options import add_data, add_proposals, network_name
 
 ANCHORS = ("anchor_scales", "anchor_ratios")
 YES_NO = argparse.BooleanOptionalAction
@@ -47,8 +47,7 @@ def add_parsers(commands: Any) -> None:
 
 def add_run_options(add: argparse.ArgumentParser) -> None:
     """Add the options of a run: data, folder, saving, checking."""
-    add.add_argument("--data", required=True, metavar="NAME[:PATH]",
-                     help="the data set, generated (cells, shape-boxes) or real (isbi2012:PATH, bccd:PATH)")
+    add_data(add)
     add.add_argument("--out", type=Path, metavar="DIR",
                      help="folder of the run (default: runs/MODEL-DATA, with the last part of the data's path)")
     add.add_argument("--resume", action="store_true",

@@ -15,13 +15,11 @@ import importlib.util
 import os
 import sys
 import traceback
-import warnings
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from .errors import DataError, DataWarning, NoSplit
+from .errors import DataError, NoSplit
 from .sample import IGNORE, DetectionSample, Sample, item_index
 from .spec import Spec
 
@@ -66,17 +64,14 @@ class OwnDataset:
         return getattr(self.dataset, name)
 
 
-def open_own(spec: Spec, split: str, options: Mapping[str, Any]) -> OwnDataset:
+def open_own(spec: Spec, split: str, **options: Any) -> OwnDataset:
     """Call the function of a spec, for which ``is_own`` holds, and return its data set."""
     where = f"{spec.name}:{spec.path}"
     function = find_function(spec)
     try:
         dataset = function(split, **spec.options, **options)
     except NoSplit:
-        if split != "test":
-            raise
-        dataset, split = open_own(spec, "val", options).dataset, "val"
-        warnings.warn(f"{where}: no labeled test split; reading val instead", DataWarning, stacklevel=3)
+        raise
     except Exception as error:
         raise _reported(where, error) from error
     return OwnDataset(dataset, where, split)

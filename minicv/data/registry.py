@@ -51,27 +51,33 @@ def open_dataset(spec: str, split: str = "train", **options):
     if parts.name not in DATASETS:
         if not is_own(parts):
             raise unknown_name(parts)
-        return open_own(parts, split, options)
+        return _val_if_no_test(functools.partial(open_own, parts, **options), split, f"{parts.name}:{parts.path}")
     known = DATASETS[parts.name]
     if known.needs_path and not parts.path:
         raise ValueError(f"{parts.name} needs a path, as in {parts.name}:DIR{download_hint(parts.name, 'DIR')}")
     if parts.path and not known.needs_path:
         raise ValueError(f"{parts.name} is generated and takes no path, got {spec!r}; available: {available()}")
     options = reader_options(parts) | options
+    opener = functools.partial(known.open, parts.path, **options)
     try:
-        try:
-            return known.open(parts.path, split, **options)
-        except NoSplit:
-            if split != "test" or not known.val_for_test:
-                raise
-            dataset = known.open(parts.path, "val", **options)
-            warnings.warn(f"{parts.path}: no labeled test split; reading val instead", DataWarning, stacklevel=2)
-            return dataset
+        return _val_if_no_test(opener, split, parts.path) if known.val_for_test else opener(split=split)
     except DataError as error:
         if known.needs_path and not Path(parts.path).exists():
             comma = "; an option is written as ,NAME=VALUE" if "," in parts.path else ""
             raise DataError(f"{error}{comma}{download_hint(parts.name, parts.path)}") from None
         raise
+
+
+def _val_if_no_test(opener: Callable, split: str, where: str) -> Any:
+    """Open a split; if it is "test" and does not exist, warn and open "val"."""
+    try:
+        return opener(split=split)
+    except NoSplit:
+        if split != "test":
+            raise
+    dataset = opener(split="val")
+    warnings.warn(f"{where}: no labeled test split; reading val instead", DataWarning, stacklevel=3)
+    return dataset
 
 
 def reader_options(spec: Spec) -> dict[str, Any]:

@@ -388,10 +388,10 @@ def test_errors(fails, few_images, tmp_path, arguments, message):
 
 @pytest.mark.parametrize(("model", "spec", "needs"), [
     ("unet", "shape-boxes",
-     "labels pixels and needs a class for every pixel, as in cells, street-scenes or camvid:PATH"),
+     "labels pixels and needs a class for every pixel, as in cells, camvid:PATH or masks:PATH"),
     ("unet", "shapes", "labels pixels and needs a class for every pixel"),
     ("faster_rcnn", "cells",
-     "finds objects and needs a box around every object, as in shape-boxes, bccd:PATH or coco:PATH"),
+     "finds objects and needs a box around every object, as in shape-boxes, bccd:PATH or yolo:PATH"),
 ])
 def test_a_data_set_of_another_kind_is_refused(fails, tmp_path, model, spec, needs):
     assert fails("train", model, "--data", spec, "--out", tmp_path / "x").startswith(
