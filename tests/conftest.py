@@ -68,10 +68,26 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(reason)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--hostcupy", action="store_true",
+                     help="run tests marked gpu with the real CuPy on this processor: see tests/hostcupy/README.md")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    from tests import hostcupy
+    if config.getoption("--hostcupy"):
+        os.environ["HOSTCUPY"] = "1"  # for processes that a test starts
+        if hostcupy.missing() is None:
+            hostcupy.start()
+
+
 @functools.cache
 def without_cupy() -> str | None:
     """Why CuPy cannot compute here, or None."""
     from minicv.backend import devices
+    from tests import hostcupy
+    if os.environ.get("HOSTCUPY") and hostcupy.missing():
+        return hostcupy.missing()
     try:
         devices._load("cupy")
     except RuntimeError as error:

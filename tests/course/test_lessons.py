@@ -378,7 +378,8 @@ def test_a_lesson_measures_claims(ran):
 ON_DEVICE = """
 import runpy, sys
 import minicv
-from tests import strict_device
+from tests import hostcupy, strict_device
+hostcupy.start_if_asked()
 minicv.use(sys.argv.pop(1))
 sys.argv.pop(0)
 runpy.run_path(sys.argv[0], run_name="__main__")

@@ -154,9 +154,11 @@ def test_gradients_on_gpus_travel_by_nccl_and_through_the_host_where_there_are_t
 @pytest.mark.gpu
 def test_gradients_on_gpus(tmp_path, monkeypatch):
     """By NCCL on a machine with two GPUs, through the host with one."""
-    (tmp_path / "gradients.py").write_text(GRADIENTS.replace("p.grad.copy()", "minicv.backend.to_numpy(p.grad)"))
+    script = GRADIENTS.replace("p.grad.copy()", "minicv.backend.to_numpy(p.grad)")
+    (tmp_path / "gradients.py").write_text(f"from tests import hostcupy\nhostcupy.start_if_asked()\n{script}")
     subprocess.run([sys.executable, tmp_path / "gradients.py", tmp_path / "one.npz"], env=ENVIRONMENT, check=True)
     monkeypatch.setitem(ENVIRONMENT, "MINICV_BACKEND", "cupy")
+    monkeypatch.setitem(ENVIRONMENT, "HOSTCUPY_DEVICES", "2")
     two = mpirun(tmp_path / "gradients.py", tmp_path / "two.npz")
     assert two.returncode == 0, two.stderr
     one, two = np.load(tmp_path / "one.npz"), np.load(tmp_path / "two.npz")
