@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from .. import models
-from ..data.spec import parse_spec
 
 
 class NetworkHelp(argparse.Action):
@@ -60,6 +59,7 @@ def default_folder(model: str, spec: str) -> Path:
     >>> default_folder("unet", "cells").as_posix(), default_folder("yolo", "yolo:data/cows,val=0.2").as_posix()
     ('runs/unet-cells', 'runs/yolo-cows')
     """
+    from ..data.spec import parse_spec
     name, path, _ = parse_spec(spec)
     known = Path(path).name or Path(path).resolve().name if path else name
     return Path("runs") / f"{model}-{re.sub(r'[^A-Za-z0-9._-]+', '-', known) or 'run'}"
