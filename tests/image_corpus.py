@@ -218,7 +218,7 @@ def several_images() -> Iterator[File]:
         content = pillow(frames[0], kind)
         if content:
             lossless = kind in ("PPM", "TGA", "PCX", "SGI", "QOI")
-            rgb = None if kind == "PDF" else BYTE[..., :3] / 255 if lossless else np.nan
+            rgb = None if kind == "PDF" else BYTE[..., :3] / 255 if lossless else np.full((H, W, 3), np.nan)
             yield File(f"{kind}, which is not read as a label", content, rgb)
 
 

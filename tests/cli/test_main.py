@@ -55,7 +55,7 @@ def test_help_and_version(run):
 
 
 @pytest.mark.parametrize("arguments", [
-    [], ["paint"], ["train"], ["train", "unet", "--data", "cells"], ["predict", "--checkpoint", "a", "--out", "b"],
+    [], ["paint"], ["train"], ["train", "--data", "cells"], ["predict", "--checkpoint", "a", "--out", "b"],
     ["train", "unet", *TINY[:-1], "--out", "x", "--steps", "many"], ["train", "unet", "--preset", "tiny"],
 ])
 def test_a_wrong_command_line_is_code_2_and_one_line_that_names_the_help(run, arguments):
