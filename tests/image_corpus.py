@@ -215,7 +215,7 @@ def several_images() -> Iterator[File]:
     for kind in ("GIF", "WEBP", "TIFF", "PNG"):
         yield File(f"{kind} of three images", pillow(frames[0], kind, save_all=True, append_images=frames[1:]))
     for kind in ("PPM", "TGA", "ICO", "JPEG2000", "PCX", "SGI", "PDF", "AVIF", "DDS", "QOI"):
-        content = pillow(frames[0], kind)
+        content = pillow(frames[0], kind, **({"sizes": [(W, H)]} if kind == "ICO" else {}))
         if content:
             lossless = kind in ("PPM", "TGA", "PCX", "SGI", "QOI")
             rgb = None if kind == "PDF" else BYTE[..., :3] / 255 if lossless else np.full((H, W, 3), np.nan)
