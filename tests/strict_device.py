@@ -19,6 +19,7 @@ Importing this file registers the device with ``minicv.backend`` under the name 
 from __future__ import annotations
 
 import collections
+import inspect
 import operator
 import sys
 import types
@@ -63,6 +64,8 @@ class StrictArray:
     __hash__ = None
 
     def __init__(self, array: np.ndarray):
+        if array.dtype.kind not in "biufc" or array.dtype.itemsize > (16 if array.dtype.kind == "c" else 8):
+            raise refuse(f"CuPy has no {array.dtype}")
         self._array = array
 
     def __array__(self, *args, **kwargs):
@@ -210,12 +213,13 @@ mean axis dtype out keepdims | var axis dtype out ddof keepdims | std axis dtype
 cumsum axis dtype out | cumprod axis dtype out | trace offset axis1 axis2
 """
 SHAPED = """
-argsort axis | argpartition axis | clip a_min a_max out | copy order | diagonal offset axis1 axis2 | dot out | nonzero
+argsort axis | argpartition axis | copy order | diagonal offset axis1 axis2 | dot out | nonzero
 ravel order | repeat axis | reshape order | round decimals out | squeeze axis | swapaxes | take axis out | transpose
 """
-METHODS = REDUCTIONS + "|" + SHAPED + "| astype dtype order copy | fill | flatten | view dtype"
+METHODS = REDUCTIONS + "|" + SHAPED + "| astype dtype order copy | clip min max out | fill | flatten | view dtype"
 FUNCTIONS = REDUCTIONS + "|" + SHAPED + """
-| arange dtype | eye M k dtype | identity dtype | full dtype | full_like dtype shape | indices dtype | ones dtype
+| arange stop step dtype | eye M k dtype | identity dtype | full dtype | full_like dtype shape | indices dtype
+ones dtype | clip a_min a_max out
 linspace num endpoint dtype axis | meshgrid indexing sparse | ones_like dtype shape | tri M k dtype | tril k | triu k
 zeros dtype | zeros_like dtype shape | ascontiguousarray dtype | asfortranarray dtype | diag k
 array_split axis | atleast_1d | atleast_2d | atleast_3d | broadcast_arrays | broadcast_to shape | column_stack
@@ -226,7 +230,7 @@ nansum axis dtype out keepdims | nanmax axis out keepdims | nanmin axis out keep
 allclose rtol atol | around decimals out | array_equal | bincount weights minlength | extract | flatnonzero | argwhere
 isclose rtol atol | ix_ | nan_to_num copy nan posinf neginf | partition axis | ravel_multi_index dims
 searchsorted side | sort axis | take_along_axis axis | unique return_index return_inverse return_counts axis
-unravel_index dims | where | einsum optimize | inner | kron | outer out | tensordot axes | vdot
+unravel_index dims | where x y | einsum optimize | inner | kron | outer out | tensordot axes | vdot
 """
 UFUNCS = """
 absolute | abs | add | arccos | arccosh | arcsin | arcsinh | arctan | arctan2 | arctanh | bitwise_and | bitwise_or
@@ -239,7 +243,10 @@ sqrt | square | subtract | tan | tanh | true_divide | trunc
 """
 UFUNC_METHODS = {"at": "add subtract maximum minimum bitwise_and bitwise_or bitwise_xor", "reduce": "add multiply",
                  "accumulate": "add multiply", "outer": UFUNCS.replace("|", " ").replace("matmul", "")}
-ADD_AT_DTYPES = ("float16", "float32", "float64", "int32", "uint32", "uint64")  # for which CUDA has an atomic addition
+AT_DTYPES = {  # for which CuPy has an atomic operation
+    "add": "float16 float32 float64 int32 uint32 uint64", "subtract": "int32 uint32",
+    **dict.fromkeys(("maximum", "minimum"), "float32 float64 int32 int64 uint32 uint64"),
+    **dict.fromkeys(("bitwise_and", "bitwise_or", "bitwise_xor"), "int32 int64 uint32 uint64")}
 LINALG = """
 cholesky | det | eigh | eigvalsh | inv | lstsq rcond | matrix_power | norm ord axis keepdims | pinv rcond | qr mode
 slogdet | solve | svd full_matrices compute_uv
@@ -257,9 +264,41 @@ def parse(table: str) -> dict[str, list[str]]:
     return {entry[0]: entry[1:] for entry in entries if entry}
 
 
+TAKE_LISTS = """
+full indices ones linspace zeros empty ix_ ravel_multi_index concatenate column_stack hstack stack vstack reshape
+transpose
+"""  # as the first argument: of arrays, or of numbers that are no array
+
+
+def positional(f, keywords: list[str]) -> int | None:
+    """How many arguments may go without a name: NumPy's required ones, and those CuPy has too. None: any number."""
+    try:
+        parameters = list(inspect.signature(f).parameters.values())
+    except ValueError:  # of a function in C
+        return None
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return None
+    return sum(p.default is p.empty or p.name in keywords for p in parameters
+               if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
+
+
+def check_call(name: str, most: int | None, args: tuple, kwargs: dict) -> None:
+    """Refuse what NumPy's function takes and CuPy's does not: surplus arguments, and lists where arrays belong."""
+    if most is not None and len(args) > most:
+        raise refuse(f"CuPy's {name} takes {most} arguments without a name, not {len(args)}")
+    if isinstance(kwargs.get("axis"), list):
+        raise refuse(f"CuPy's {name} takes a tuple as axis, not a list")
+    arrays = args if name == "where" else args[:name.rpartition(".")[2] not in TAKE_LISTS.split()]
+    if any(isinstance(v, list) for v in arrays):
+        raise refuse(f"CuPy's {name} takes arrays and numbers, not a Python list")
+
+
 def on_device(name: str, f, keywords: list[str]):
     """NumPy's function f as one of the device, with CuPy's keywords."""
+    most = None if isinstance(f, np.ufunc) else positional(f, keywords)
+
     def call(*args, **kwargs):
+        check_call(name, most, args, kwargs)
         if not set(kwargs) <= set(keywords):
             raise refuse(f"CuPy's {name} takes the keywords {keywords}, not {sorted(set(kwargs) - set(keywords))}")
         if isinstance(f, np.ufunc) and any(isinstance(v, list | tuple) for v in args):
@@ -295,8 +334,8 @@ class StrictUfunc:
         where = f"xp.{self.name}.at"
         if not isinstance(a, StrictArray):
             raise refuse(f"{where} got a {type(a).__name__}")
-        if self.name in ("add", "subtract") and a.dtype.name not in ADD_AT_DTYPES:
-            raise refuse(f"CuPy's {self.name}.at works on {', '.join(ADD_AT_DTYPES)}, not on {a.dtype}")
+        if a.dtype.name not in AT_DTYPES[self.name].split():
+            raise refuse(f"CuPy's {self.name}.at works on {AT_DTYPES[self.name]}, not on {a.dtype}")
         self.f.at(a._array, unwrap(indices, where), operand(a._array, b, where))
 
 
