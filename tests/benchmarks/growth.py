@@ -4,12 +4,15 @@ Prints the exponent of a power law fitted to the times: 1 is linear. Draws all c
 """
 from __future__ import annotations
 
-import sys
+import argparse
+import json
 from collections.abc import Callable
 
+import minicv  # before NumPy: it chooses the BLAS kernel
+
+# isort: split
 import numpy as np
 
-import minicv
 import minicv.ops as F
 
 from .ops import numbers
@@ -96,7 +99,18 @@ def draw(found: dict, path) -> None:
     figure.savefig(path, dpi=110)
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.growth", description=__doc__)
+    parser.add_argument("figure", nargs="?", metavar="FIGURE")
+    parser.add_argument("--json", action="store_true", help="end with the exponents in JSON")
+    args = parser.parse_args()
+    found = curves()
+    if args.figure:
+        draw(found, args.figure)
+    if args.json:
+        print(json.dumps({against: {name: exponent for name, (*_, exponent) in ops.items()}
+                          for against, ops in found.items()}))
+
+
 if __name__ == "__main__":
-    result = curves()
-    if sys.argv[1:]:
-        draw(result, sys.argv[1])
+    main()

@@ -10,12 +10,7 @@ import subprocess
 import sys
 
 from .ops import GROUPS, text
-
-
-def resident(field: str) -> float:
-    """VmRSS (now) or VmHWM (the most since the last reset) of this process, MB."""
-    with open("/proc/self/status") as file:
-        return next(int(line.split()[1]) / 1024 for line in file if line.startswith(field))
+from .rounds import reset_peak, resident, user_environment
 
 
 def peak(library: str, case: dict) -> float:
@@ -28,11 +23,10 @@ def peak(library: str, case: dict) -> float:
         from .other_ways import WAYS, setup
         make = setup(WAYS[library])
     small = {**case, "x": (1, case["x"][1], 16, 16)}
-    make(small)["both"]()
-    call = make(case)["both"]
+    make(small)[0]["both"]()
+    call = make(case)[0]["both"]
     before = resident("VmRSS")
-    with open("/proc/self/clear_refs", "w") as file:
-        file.write("5")  # resets VmHWM
+    reset_peak()
     call()
     return resident("VmHWM") - before
 
@@ -40,7 +34,8 @@ def peak(library: str, case: dict) -> float:
 def measure(library: str, case: dict) -> float:
     """``peak`` in a new process."""
     command = [sys.executable, "-m", "tests.benchmarks.memory", library, json.dumps(case)]
-    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return float(subprocess.run(command, env=user_environment(), stdout=subprocess.PIPE, text=True,
+                                check=True).stdout)
 
 
 def table(say=print, libraries=("torch", "minicv", "im2col")) -> list[dict]:

@@ -1,8 +1,8 @@
 """The operations against PyTorch on the CPU: ``python -m tests.benchmarks.ops [GROUP...]``.
 
-Prints milliseconds, forward and forward + backward, side by side, and minicv's time as a multiple of PyTorch's, once
-with the BLAS kernel that is set here, once with the one that fits the processor
-(``minicv.backend.blas.recommended_kernel``).
+Prints milliseconds, forward and forward + backward, side by side, and minicv's time as a multiple of PyTorch's: on
+arrays in NCHW memory, as users have them, and in channels-last memory, as networks have them. "plain" is minicv's plain
+storey, on channels-last arrays.
 """
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import argparse
 import math
 import os
 import sys
+from functools import partial
 
 from .rounds import Contender, compare, serve
+from .steps import about_minicv, about_torch
 
 # op, input shape, and whatever the op needs
 GROUPS = {
@@ -54,11 +56,11 @@ def text(case: dict) -> str:
     return f"{case['op']} {'x'.join(map(str, case['x']))} {rest}".strip()
 
 
-def numbers(shape: tuple[int, ...]):
-    """Return seeded float32 values, channels-last in memory if the shape is that of images."""
+def numbers(shape: tuple[int, ...], channels_last: bool = True):
+    """Return seeded float32 values; those of images, and kernels, channels-last in memory if that is asked for."""
     import numpy as np
     values = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
-    if len(shape) != 4:
+    if len(shape) != 4 or not channels_last:
         return values
     return np.ascontiguousarray(values.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
 
@@ -90,38 +92,70 @@ def call(f, inputs: list, case: dict, boxes=None):
     return f(*inputs, **options) if boxes is None else f(*inputs, boxes, **options)
 
 
-def with_minicv(case: dict) -> dict:
+def with_minicv(case: dict, channels_last: bool = True) -> tuple[dict, dict]:
     import minicv
     import minicv.ops as F
-    inputs = [minicv.Tensor(numbers(s), requires_grad=True) for s in shapes(case)]
+    inputs = [minicv.Tensor(numbers(s, channels_last), requires_grad=True) for s in shapes(case)]
     f, rois = getattr(F, case["op"]), boxes(case) if "boxes" in case else None
 
     def forward():
         with minicv.no_grad():
             return call(f, inputs, case, rois)
-    gy = numbers(forward().shape)
+    y = forward()
+    gy = numbers(y.shape, channels_last)
 
     def both():
         for t in inputs:
             t.grad = None
         call(f, inputs, case, rois).backward(gy)
-    return {"forward": forward, "both": both}
+    return {"forward": forward, "both": both}, {"size": float(abs(y.data).mean())}
 
 
-def with_torch(case: dict) -> dict:
+def with_torch(case: dict, channels_last: bool = True) -> tuple[dict, dict]:
     import torch
     import torch.nn.functional as F
 
     from . import roi_torch
-    inputs = [torch.from_numpy(numbers(s)).requires_grad_() for s in shapes(case)]
+    inputs = [torch.from_numpy(numbers(s, channels_last)).requires_grad_() for s in shapes(case)]
     f = getattr(roi_torch if "boxes" in case else F, case["op"])
     rois = torch.from_numpy(boxes(case)) if "boxes" in case else None
 
     def forward():
         with torch.no_grad():
             return call(f, inputs, case, rois)
-    gy = torch.from_numpy(numbers(tuple(forward().shape)))
-    return {"forward": forward, "both": lambda: torch.autograd.grad(call(f, inputs, case, rois), inputs, gy)}
+    y = forward()
+    gy = torch.from_numpy(numbers(tuple(y.shape), channels_last))
+    return ({"forward": forward, "both": lambda: torch.autograd.grad(call(f, inputs, case, rois), inputs, gy)},
+            {"size": float(y.abs().mean())})
+
+
+def start() -> dict[str, Contender]:
+    here = "tests.benchmarks.ops"
+    return {**{f"{library} {layout}": Contender(here, f"{library}-{layout}")
+               for layout in ("NCHW", "channels-last") for library in ("torch", "minicv")},
+            "plain": Contender(here, "minicv-plain", {"MINICV_PLAIN": "1"})}
+
+
+def check(case: dict, facts: dict[str, dict]) -> None:
+    """Raise ``RuntimeError`` unless all contenders computed the same result."""
+    sizes = {name: found["size"] for name, found in facts.items() if found}
+    expected = sizes["minicv NCHW"]
+    if any(not abs(size - expected) <= 1e-4 * expected for size in sizes.values()):
+        raise RuntimeError(f"{text(case)}: the mean sizes of the results differ: {sizes}")
+
+
+def measure_case(contenders: dict[str, Contender], case: dict, rounds: int) -> dict[str, dict[str, float]]:
+    """Return {contender: {"forward": ms, "both": ms}}."""
+    facts: dict[str, dict] = {}
+    result = compare(contenders, case, rounds, facts)
+    check(case, facts)
+    return result
+
+
+def ratios(ms: dict[str, float]) -> tuple[float, float]:
+    """minicv's time over PyTorch's, on arrays in NCHW and in channels-last memory."""
+    nchw, last = (ms[f"minicv {layout}"] / ms[f"torch {layout}"] for layout in ("NCHW", "channels-last"))
+    return nchw, last
 
 
 def main() -> None:
@@ -130,37 +164,33 @@ def main() -> None:
     parser.add_argument("groups", nargs="*", metavar="GROUP", default=list(GROUPS), help=", ".join(GROUPS))
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
-    from minicv.backend.blas import recommended_kernel
-    here = "tests.benchmarks.ops"
-    contenders = {"torch": Contender(here, "torch"), "as set": Contender(here, "minicv")}
-    if recommended_kernel():
-        contenders["minicv"] = Contender(here, "minicv", {"OPENBLAS_CORETYPE": recommended_kernel()})
+    if unknown := set(args.groups) - set(GROUPS):
+        parser.error(f"unknown group {', '.join(sorted(unknown))}; choose of {', '.join(GROUPS)}")
+    contenders = start()
     for name, contender in contenders.items():
         print(f"{name}: {contender.ask({'about': 1})}")
-    print(f"\n{'forward + backward, ms (forward)':<62}" + "".join(f"{n:>18}" for n in contenders) + "   ratio to torch")
+    print(f"\n{'forward + backward, ms (forward)':<62}" + "".join(f"{n:>22}" for n in contenders)
+          + "   ratio NCHW, channels-last")
     for group in args.groups:
-        ratios: dict[str, list[float]] = {}
+        found = []
         for case in GROUPS[group]:
-            result = compare(contenders, case, args.rounds)
-            row = "".join(f"{r['both']:>10.2f} ({r['forward']:5.2f})" for r in result.values())
-            for name in list(result)[1:]:
-                ratios.setdefault(name, []).append(result[name]["both"] / result["torch"]["both"])
-            print(f"{text(case):<62}{row}   " + "  ".join(f"{name} {r[-1]:.2f}" for name, r in ratios.items()),
-                  flush=True)
-        means = "  ".join(f"{name} {math.exp(sum(map(math.log, r)) / len(r)):.2f}" for name, r in ratios.items())
-        print(f"{group}: geometric mean {means}\n")
+            result = measure_case(contenders, case, args.rounds)
+            found.append(ratios({name: r["both"] for name, r in result.items()}))
+            row = "".join(f"{r['both']:>12.2f} ({r['forward']:7.2f})" for r in result.values())
+            print(f"{text(case):<62}{row}   {found[-1][0]:.2f} {found[-1][1]:.2f}", flush=True)
+        means = [math.exp(sum(map(math.log, column)) / len(column)) for column in zip(*found, strict=True)]
+        print(f"{group}: geometric mean {means[0]:.2f} {means[1]:.2f}\n")
     for contender in contenders.values():
         contender.close()
 
 
+def serve_contender(name: str) -> None:
+    library, _, layout = name.partition("-")
+    make, about = ((with_torch, about_torch) if library == "torch" else
+                   (with_minicv, partial(about_minicv, layout == "plain")))
+    about()
+    serve(partial(make, channels_last=layout != "NCHW"), about)
+
+
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["torch"] and os.environ.get("MINICV_BENCHMARK"):
-        import torch
-        torch.set_num_threads(len(os.sched_getaffinity(0)))
-        serve(with_torch, {"torch": torch.__version__, "threads": torch.get_num_threads()})
-    elif sys.argv[1:2] == ["minicv"] and os.environ.get("MINICV_BENCHMARK"):
-        from minicv import backend
-        from minicv.backend import blas
-        serve(with_minicv, {"BLAS kernel": blas.kernel(), "threads": backend.num_threads()})
-    else:
-        main()
+    serve_contender(sys.argv[1]) if os.environ.get("MINICV_BENCHMARK") else main()

@@ -68,17 +68,25 @@ WAYS = {"im2col": im2col, "tensordot": tensordot}
 
 def setup(way):
     """For ``serve``: nothing for a case that this way does not do (groups, transposed convolutions)."""
-    def make(case: dict) -> dict:
+    def make(case: dict) -> tuple[dict, dict]:
         how = {k: v for k, v in case.items() if k in ("stride", "padding", "dilation", "groups")}
         if case["op"] != "conv2d" or how.pop("groups", 1) > 1:
-            return {}
+            return {}, {}
         x, weight, bias = (np.ascontiguousarray(numbers(s)) for s in shapes(case))
-        gy = np.ascontiguousarray(numbers(way(x, weight, bias, **how).shape))
-        return {"forward": lambda: way(x, weight, bias, **how), "both": lambda: way(x, weight, bias, gy, **how)}
+        y = way(x, weight, bias, **how)
+        gy = np.ascontiguousarray(numbers(y.shape))
+        return ({"forward": lambda: way(x, weight, bias, **how), "both": lambda: way(x, weight, bias, gy, **how)},
+                {"size": float(abs(y).mean())})
     return make
 
 
+def about() -> dict:
+    """Return what this process computes with; fail unless that is NumPy alone."""
+    others = [name for name in sys.modules if name == "torch" or name.startswith("minicv.ops")]
+    if others:
+        raise RuntimeError(f"the process of NumPy has imported {', '.join(others)}")
+    return {"library": f"NumPy {np.__version__}"}
+
+
 if __name__ == "__main__":
-    from minicv.backend import blas
-    blas.choose_kernel()
-    serve(setup(WAYS[sys.argv[1]]), {"numpy": np.__version__})
+    serve(setup(WAYS[sys.argv[1]]), about)

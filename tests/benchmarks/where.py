@@ -10,7 +10,7 @@ from collections import Counter
 
 from minicv.autograd import Function, versions
 
-from .training import CASES, step_of
+from .steps import CASES, with_minicv
 
 STEPS = 20
 
@@ -18,7 +18,7 @@ STEPS = 20
 def shares(case: dict) -> tuple[float, list[tuple[str, float]]]:
     """Milliseconds of a step, and each operation's forward and backward in it, the largest first."""
     spent: Counter[str] = Counter()
-    step = step_of(case, {})
+    step = with_minicv(case)[0]["step"]
 
     def timed(f, name):
         def call(*args, **options):
@@ -55,7 +55,7 @@ def shares(case: dict) -> tuple[float, list[tuple[str, float]]]:
 
 if __name__ == "__main__":
     for each in CASES:
-        if not sys.argv[1:] or each["model"] in sys.argv[1:]:
+        if each["preset"] == "compact" and (not sys.argv[1:] or each["model"] in sys.argv[1:]):
             total, parts = shares(each)
             print(f"{each['model']}: {total:.1f} ms a step")
             for name, ms in [*parts[:8], *(part for part in parts[8:] if part[0] == "fingerprints")]:
