@@ -155,12 +155,14 @@ def test_gradients_on_gpus_travel_by_nccl_and_through_the_host_where_there_are_t
 def test_gradients_on_gpus(tmp_path, monkeypatch):
     """By NCCL on a machine with two GPUs, through the host with one."""
     script = GRADIENTS.replace("p.grad.copy()", "minicv.backend.to_numpy(p.grad)")
-    (tmp_path / "gradients.py").write_text(f"from tests import hostcupy\nhostcupy.start_if_asked()\n{script}")
+    (tmp_path / "gradients.py").write_text(f"from tests import hostcupy\nhostcupy.start_if_asked()\n{script}"
+                                           "print('NCCL:', getattr(processes, 'nccl', None) is not None)")
     subprocess.run([sys.executable, tmp_path / "gradients.py", tmp_path / "one.npz"], env=ENVIRONMENT, check=True)
     monkeypatch.setitem(ENVIRONMENT, "MINICV_BACKEND", "cupy")
     monkeypatch.setitem(ENVIRONMENT, "HOSTCUPY_DEVICES", "2")
     two = mpirun(tmp_path / "gradients.py", tmp_path / "two.npz")
     assert two.returncode == 0, two.stderr
+    assert two.stdout.count("True") == 2 or not os.environ.get("HOSTCUPY")  # which has two GPUs
     one, two = np.load(tmp_path / "one.npz"), np.load(tmp_path / "two.npz")
     for name in one:
         np.testing.assert_allclose(two[name], one[name], rtol=1e-4, atol=1e-5, err_msg=name)
