@@ -26,7 +26,7 @@ CASES = [{"model": model, "preset": preset, "x": x} for model, preset, x in (
     ("unet", "compact", (1, 1, 284, 284)), ("unet", "paper", (1, 1, 572, 572)),
     ("fcn8s", "compact", (4, 3, 96, 96)), ("fcn8s", "paper", (1, 3, 96, 96)),
     ("pspnet", "compact", (4, 3, 96, 96)), ("pspnet", "paper", (2, 3, 97, 97)),
-    ("deeplabv3plus", "compact", (4, 3, 96, 96)), ("deeplabv3plus", "paper", (2, 3, 129, 129)),
+    ("deeplabv3plus", "compact", (4, 3, 96, 96)), ("deeplabv3plus", "paper", (4, 3, 97, 97)),
     ("faster_rcnn", "compact", (2, 3, 192, 256)), ("faster_rcnn", "paper", (1, 3, 224, 320)),
     ("yolo", "compact", (16, 3, 112, 112)), ("yolo", "paper", (1, 3, 448, 448)))]
 WARM_UP = {"model": "vgg16", "preset": "compact", "x": (1, 3, 64, 64)}
