@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from .rounds import Contender, compare, reset_peak, resident, serve
 
-CASES = [{"model": model, "preset": preset, "x": x} for model, preset, x in (
+CASES = [{"model": model, "preset": preset, "x": x, "lr": 1e-7 if model == "yolo" else 1e-4} for model, preset, x in (
     ("alexnet", "compact", (8, 3, 64, 64)), ("alexnet", "paper", (8, 3, 128, 128)),
     ("vgg16", "compact", (8, 3, 64, 64)), ("vgg16", "paper", (4, 3, 64, 64)),
     ("googlenet", "compact", (16, 3, 64, 64)), ("googlenet", "paper", (4, 3, 96, 96)),
@@ -29,10 +29,10 @@ CASES = [{"model": model, "preset": preset, "x": x} for model, preset, x in (
     ("deeplabv3plus", "compact", (4, 3, 96, 96)), ("deeplabv3plus", "paper", (4, 3, 97, 97)),
     ("faster_rcnn", "compact", (2, 3, 192, 256)), ("faster_rcnn", "paper", (1, 3, 224, 320)),
     ("yolo", "compact", (16, 3, 112, 112)), ("yolo", "paper", (1, 3, 448, 448)))]
-WARM_UP = {"model": "vgg16", "preset": "compact", "x": (1, 3, 64, 64)}
+WARM_UP = {"model": "vgg16", "preset": "compact", "x": (1, 3, 64, 64), "lr": 1e-4}
 NETWORKS = list(dict.fromkeys(case["model"] for case in CASES))
 CALLS = ("step", "inference")
-LR, MOMENTUM = 1e-4, 0.9
+MOMENTUM = 0.9
 EXACT, CLOSE = 1e-4, 1e-2  # of the losses of the first step; of what passes through a backward pass
 
 
@@ -52,7 +52,7 @@ def with_minicv(case: dict) -> tuple[dict[str, Callable], dict]:
     model = minicv_model(case)
     for name, p in model.named_parameters():
         p.data[...] = networks.fill(name, p.shape)
-    optimizer = minicv.optim.SGD(model.parameters(), LR, MOMENTUM)
+    optimizer = minicv.optim.SGD(model.parameters(), case["lr"], MOMENTUM)
     loss, inference = minicv_calls(model, case)
 
     def step():
@@ -60,7 +60,7 @@ def with_minicv(case: dict) -> tuple[dict[str, Callable], dict]:
         value = loss()
         value.backward()
         optimizer.step()
-        return value
+        return finite(value)
 
     def gradient():
         return math.sqrt(sum(float((p.grad.astype(float) ** 2).sum()) for p in model.parameters()))
@@ -148,7 +148,7 @@ def with_torch(case: dict, channels_last: bool) -> tuple[dict[str, Callable], di
             p.copy_(torch.from_numpy(networks.fill(name, tuple(p.shape))))
     model = model.to(memory_format=layout)
     x = torch.from_numpy(networks.images(case)).contiguous(memory_format=layout)
-    optimizer = torch.optim.SGD(model.parameters(), LR, MOMENTUM)
+    optimizer = torch.optim.SGD(model.parameters(), case["lr"], MOMENTUM)
     target, more = torch_target(case)
 
     def step():
@@ -156,7 +156,7 @@ def with_torch(case: dict, channels_last: bool) -> tuple[dict[str, Callable], di
         value = model.loss(x, target)
         value.backward()
         optimizer.step()
-        return value.detach()
+        return finite(value.detach())
 
     def gradient():
         return math.sqrt(sum(float(p.grad.double().square().sum()) for p in model.parameters()))
@@ -184,6 +184,13 @@ def torch_target(case: dict) -> tuple[object, list]:
         given = {name: torch.as_tensor(a) for name, a in networks.sampled(case).items()}
         return given, [given["rois"]]
     return torch.from_numpy(networks.labels(case)), []
+
+
+def finite(loss):
+    """Return the loss of a step; ``RuntimeError`` if training has diverged: infinities take other times."""
+    if not math.isfinite(float(loss)):
+        raise RuntimeError(f"the loss has become {float(loss)}: use a smaller learning rate")
+    return loss
 
 
 def first_steps(model, step: Callable, gradient: Callable, inference: Callable, before: float) -> dict:

@@ -26,7 +26,7 @@ def one_thread():
 
 @pytest.mark.parametrize("model", steps.NETWORKS)
 def test_both_libraries_compute_the_same_network(model):
-    case = {"model": model, "preset": "compact", "x": SIZES.get(model, (2, 3, 64, 64))}
+    case = {"model": model, "preset": "compact", "x": SIZES.get(model, (2, 3, 64, 64)), "lr": 1e-4}
     steps.check(case, {"minicv": steps.with_minicv(case)[1], "torch": steps.with_torch(case, False)[1],
                        "torch channels-last": steps.with_torch(case, True)[1]})
 
