@@ -4,8 +4,8 @@ import os
 import pytest
 
 from tests import harness, hostcupy
+from tests.fast.test_gpu_numbers import P
 from tests.mutations import Mutation
-from tests.ops.test_gpu_numbers import P
 from tests.test_mutations import Mutant
 
 MUTATIONS = [
