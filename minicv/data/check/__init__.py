@@ -14,12 +14,15 @@ from tqdm import tqdm
 
 from ..errors import DataError, NoSplit
 from ..own import is_own, open_own
-from ..readers import coco, dsb2018, instances, labelme, voc_detection, yolo
+from ..readers import coco, dsb2018, voc_detection
 from ..readers.camvid import CamVid
 from ..readers.cityscapes import Cityscapes
 from ..readers.image_masks import ImageMasks
+from ..readers.instances import Instances
+from ..readers.labelme import LabelMe
 from ..readers.voc_detection import BLOOD_CELLS
 from ..readers.voc_segmentation import VOCSegmentation
+from ..readers.yolo import YoloDetection
 from ..registry import DATASETS, reader_options, unknown_name
 from ..sample import DetectionSample, Sample
 from ..spec import Spec, parse_spec
@@ -105,6 +108,6 @@ CHECKS: dict[str, Callable[..., Report]] = {
     "voc": check_pairs(VOCSegmentation, ("train", "val", "trainval", "test")),
     "cityscapes": check_pairs(Cityscapes, SPLITS), "isbi2012": check_isbi2012,
     "voc-detection": check_detection(voc_detection.find_records), "bccd": check_detection(_records_of_bccd),
-    "yolo": check_detection(yolo.find_records), "coco": check_detection(coco.find_records),
-    "labelme": check_detection(labelme.find_records), "instances": check_detection(instances.find_records),
+    "yolo": check_detection(YoloDetection.find_records), "coco": check_detection(coco.find_records),
+    "labelme": check_detection(LabelMe.find_records), "instances": check_detection(Instances.find_records),
     "coco-panoptic": check_panoptic, "dsb2018": check_detection(dsb2018.find_records)}

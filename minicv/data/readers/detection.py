@@ -11,8 +11,10 @@ an image that is missing or differs in size from its annotation.
 """
 from __future__ import annotations
 
+import abc
 import dataclasses
 import functools
+import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +27,7 @@ from ..files.decode import require_files
 from ..files.images import as_float, read_stored
 from ..files.rle import draw_outlines, has_pixels
 from ..sample import Cache, DetectionSample, item_index
+from .folders import Shares
 
 SLACK = 1.0  # pixels: boxes rounded to hundredths, or to six digits of a side, extend beyond the image by fractions
 
@@ -86,6 +89,21 @@ class DetectionReader:
 
     def _read(self, index: int) -> np.ndarray:
         return read_pixels(self.records[index])
+
+
+class SplitReader(DetectionReader, abc.ABC):
+    """The images of one split. shares: of a data set without splits."""
+
+    def __init__(self, root: str | os.PathLike, split: str = "train", keep: bool = False,
+                 shares: Shares | None = None):
+        self.split = split
+        self.class_names, reads = self.find_records(Path(root), split, shares)
+        super().__init__(reads, keep)
+
+    @staticmethod
+    @abc.abstractmethod
+    def find_records(root: Path, split: str, shares: Shares | None = None) -> tuple[tuple[str, ...], list[Read]]:
+        """Return the classes, and for each image a function that reads its record and adds to a list of problems."""
 
 
 # ---------------------------------------------------------------------------------------------------------

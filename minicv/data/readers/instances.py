@@ -7,14 +7,13 @@ a mask with colors, each color but black is an object. All objects are of one cl
 from __future__ import annotations
 
 import functools
-import os
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import DataError
 from ..files.decode import require_files
-from .detection import DetectionReader, Read, Record, boxes_of_masks
+from .detection import Read, Record, SplitReader, boxes_of_masks
 from .folders import Shares, find_classes, resolve
 from .image_masks import find_mask_pairs
 from .legend import Stored
@@ -24,24 +23,17 @@ MOST = 5000
 """The most objects of an image: more are colors of a photo, or edges that were smoothed."""
 
 
-class Instances(DetectionReader):
-    """The images of a split with a box and a mask for each object. shares: of a data set without splits."""
+class Instances(SplitReader):
+    """The images of a split with a box and a mask for each object."""
 
-    def __init__(self, root: str | os.PathLike, split: str = "train", keep: bool = False,
-                 shares: Shares | None = None):
-        self.split = split
-        self.class_names, reads = find_records(Path(root), split, shares)
-        super().__init__(reads, keep)
-
-
-def find_records(root: Path, split: str, shares: Shares | None = None) -> tuple[tuple[str, ...], list[Read]]:
-    """Return the class, and for each image of a split a function that reads its mask and adds to its problems."""
-    pairs = find_mask_pairs(root, split, shares)
-    names = find_classes(root, ["object"])
-    if len(names) != 1:
-        raise DataError(f"{resolve(root / 'classes.txt')}: has {len(names)} classes, but numbered objects are of one; "
-                        "if the numbers are classes, use masks:DIR")
-    return names, [functools.partial(read_objects, pair) for pair in pairs]
+    @staticmethod
+    def find_records(root: Path, split: str, shares: Shares | None = None) -> tuple[tuple[str, ...], list[Read]]:
+        pairs = find_mask_pairs(root, split, shares)
+        names = find_classes(root, ["object"])
+        if len(names) != 1:
+            raise DataError(f"{resolve(root / 'classes.txt')}: has {len(names)} classes, but numbered objects are of "
+                            "one; if the numbers are classes, use masks:DIR")
+        return names, [functools.partial(read_objects, pair) for pair in pairs]
 
 
 def read_objects(pair: ImageAndLabel, problems: list[str]) -> Record:

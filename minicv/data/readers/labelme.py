@@ -13,7 +13,6 @@ from __future__ import annotations
 import base64
 import functools
 import io
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import Any
@@ -26,7 +25,7 @@ from ..files.entries import Entry, are_numbers, short_repr
 from ..files.images import image_size
 from ..files.rle import decode_rle, encode_rle
 from ..files.text import read_json
-from .detection import DetectionReader, Outlined, Read, Record, record_of_objects
+from .detection import Outlined, Read, Record, SplitReader, record_of_objects
 from .folders import Shares, find_classes, find_files, left_out, resolve, select_files
 from .segmentation import require_folder
 
@@ -36,32 +35,25 @@ POINTS = {"polygon": 3, "rectangle": 2, "circle": 2, "mask": 2}  # the fewest
 WITHOUT_AREA = "point", "points", "line", "linestrip"
 
 
-class LabelMe(DetectionReader):
-    """The images of a split, with boxes and masks. shares: of a data set without splits."""
+class LabelMe(SplitReader):
+    """The images of a split, with boxes and masks."""
 
-    def __init__(self, root: str | os.PathLike, split: str = "train", keep: bool = False,
-                 shares: Shares | None = None):
-        self.split = split
-        self.class_names, reads = find_records(Path(root), split, shares)
-        super().__init__(reads, keep)
+    @staticmethod
+    def find_records(root: Path, split: str, shares: Shares | None = None) -> tuple[tuple[str, ...], list[Read]]:
+        files = find_files(require_folder(root, EXPECTED), FOLDERS, {".json"})
+        every = [path for found in files.values() for path in found.annotations.values()]
+        if not every:
+            raise DataError(f"{root}: contains no JSON files; {EXPECTED}")
+        found = list(shapes_in(every))
+        names = find_classes(root, [label for label, _ in found])
+        masked = any(kind != "rectangle" for _, kind in found)
+        images, annotations, _ = select_files(files, split, shares, root)
 
-
-def find_records(root: Path, split: str, shares: Shares | None = None) -> tuple[tuple[str, ...], list[Read]]:
-    """Return the classes, and for each image of a split a function that reads its shapes and adds to its problems."""
-    files = find_files(require_folder(root, EXPECTED), FOLDERS, {".json"})
-    every = [path for found in files.values() for path in found.annotations.values()]
-    if not every:
-        raise DataError(f"{root}: contains no JSON files; {EXPECTED}")
-    found = list(shapes_in(every))
-    names = find_classes(root, [label for label, _ in found])
-    masked = any(kind != "rectangle" for _, kind in found)
-    images, annotations, _ = select_files(files, split, shares, root)
-
-    def read_of(name: str) -> Read:
-        if name not in annotations:
-            return left_out(images[name], f"has no annotation {name}.json")
-        return functools.partial(read_annotation, annotations[name], images.get(name), names, masked)
-    return names, [read_of(name) for name in sorted({*images, *annotations})]
+        def read_of(name: str) -> Read:
+            if name not in annotations:
+                return left_out(images[name], f"has no annotation {name}.json")
+            return functools.partial(read_annotation, annotations[name], images.get(name), names, masked)
+        return names, [read_of(name) for name in sorted({*images, *annotations})]
 
 
 def shapes_in(annotations: Iterable[Path]) -> Iterator[tuple[str, str]]:

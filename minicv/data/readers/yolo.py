@@ -13,7 +13,6 @@ names the classes.
 from __future__ import annotations
 
 import functools
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +25,7 @@ from ..files.entries import short_repr
 from ..files.images import image_size
 from ..files.text import read_text
 from ..files.yaml import Value, read_yaml
-from .detection import DetectionReader, Outlined, Read, Record, record_of_objects
+from .detection import Outlined, Read, Record, SplitReader, record_of_objects
 from .folders import (
     FOLDERS,
     Files,
@@ -46,34 +45,27 @@ NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 LABELS = "labels", "label"
 
 
-class YoloDetection(DetectionReader):
-    """The images of a split, with boxes, and masks if the labels are polygons. shares: of a data set without splits."""
+class YoloDetection(SplitReader):
+    """The images of a split, with boxes, and masks if the labels are polygons."""
 
-    def __init__(self, root: str | os.PathLike, split: str = "train", keep: bool = False,
-                 shares: Shares | None = None):
-        self.split = split
-        self.class_names, reads = find_records(Path(root), split, shares)
-        super().__init__(reads, keep)
-
-
-def find_records(root: Path, split: str, shares: Shares | None = None) -> tuple[tuple[str, ...], list[Read]]:
-    """Return the classes, and for each image of a split a function that reads its labels and adds to its problems."""
-    require_folder(root, EXPECTED)
-    config = find_config(root)
-    values = read_yaml(config, ("path", "names", "nc", "kpt_shape", *FOLDERS)) if config else {}
-    if config and values.get("kpt_shape"):
-        raise DataError(f"{config}: kpt_shape: key points are not read; export boxes or polygons")
-    files = {name: listed_files(config, values, name) for name in FOLDERS if config and values.get(name)}
-    if not files:
-        files = find_files(root, LABELS, {".txt"})
-        for found in files.values():
-            found.annotations.pop("classes", None)
-    names = read_names(config, values) if config and values.get("names") else find_names(root)
-    own = select_files(files, split, shares, root)
-    masked = any(has_polygons(path) for path in own.annotations.values())
-    pairs = [(name, own.images.get(name), own.annotations.get(name))
-             for name in sorted({*own.images, *own.annotations})]
-    return names, [functools.partial(read_labels, pair, names, masked) for pair in pairs]
+    @staticmethod
+    def find_records(root: Path, split: str, shares: Shares | None = None) -> tuple[tuple[str, ...], list[Read]]:
+        require_folder(root, EXPECTED)
+        config = find_config(root)
+        values = read_yaml(config, ("path", "names", "nc", "kpt_shape", *FOLDERS)) if config else {}
+        if config and values.get("kpt_shape"):
+            raise DataError(f"{config}: kpt_shape: key points are not read; export boxes or polygons")
+        files = {name: listed_files(config, values, name) for name in FOLDERS if config and values.get(name)}
+        if not files:
+            files = find_files(root, LABELS, {".txt"})
+            for found in files.values():
+                found.annotations.pop("classes", None)
+        names = read_names(config, values) if config and values.get("names") else find_names(root)
+        own = select_files(files, split, shares, root)
+        masked = any(has_polygons(path) for path in own.annotations.values())
+        pairs = [(name, own.images.get(name), own.annotations.get(name))
+                 for name in sorted({*own.images, *own.annotations})]
+        return names, [functools.partial(read_labels, pair, names, masked) for pair in pairs]
 
 
 def find_config(root: Path) -> Path | None:

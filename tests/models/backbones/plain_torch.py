@@ -6,6 +6,8 @@ from tests.oracle import require
 torch = require("torch")
 nn = torch.nn
 
+from tests.benchmarks.torch_networks.dilated import SeparableConv  # noqa: E402 - needs torch
+
 VGG_BLOCKS = {11: [1, 1, 2, 2, 2], 13: [2, 2, 2, 2, 2], 16: [2, 2, 3, 3, 3], 19: [2, 2, 4, 4, 4]}
 
 
@@ -187,18 +189,6 @@ class ResNet(nn.Module):
         x = self.maxpool(torch.relu(self.bn1(self.conv1(x))))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return self.fc(x.mean((2, 3)))
-
-
-class SeparableConv(nn.Module):
-    def __init__(self, c_in, c_out, stride=1, dilation=1):
-        super().__init__()
-        self.depthwise = nn.Conv2d(c_in, c_in, 3, stride, dilation, dilation, groups=c_in, bias=False)
-        self.bn1 = nn.BatchNorm2d(c_in)
-        self.pointwise = nn.Conv2d(c_in, c_out, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(c_out)
-
-    def forward(self, x):
-        return self.bn2(self.pointwise(torch.relu(self.bn1(self.depthwise(x)))))
 
 
 class XceptionBlock(nn.Module):
