@@ -7,7 +7,7 @@ over it begins:
 
 Addition, tanh and dropout take one pass over memory; threads gained little there.
 
-Measured: ReLU 1.6, sigmoid 2.9 times as fast as pass by pass (``python -m tests.benchmarks.storeys``).
+Measured: ReLU 1.5, sigmoid 3.0 times as fast as pass by pass (``python -m tests.benchmarks.storeys``).
 """
 from __future__ import annotations
 

@@ -13,8 +13,8 @@ and adds all of them there in one call.
 
 Average pooling and the adaptive poolings are separable, too: rows first, then columns.
 
-Measured: max pooling 5.5 (2x2) and 7.9 times (3x3, stride 2) as fast as tap by tap, average pooling 3.7 times, adaptive
-pooling to 6x6 1.7 times (``python -m tests.benchmarks.storeys``).
+Measured: max pooling 5.4 (2x2) and 7.7 times (3x3, stride 2) as fast as tap by tap, average pooling 3.6 times, adaptive
+pooling to 6x6 1.8 times (``python -m tests.benchmarks.storeys``).
 """
 from __future__ import annotations
 

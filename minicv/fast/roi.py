@@ -10,7 +10,7 @@ bin of every box; a bin with fewer pixels than others repeats its last one, whic
 RoIAlign computes the points of all boxes along an axis in one row of numbers, sums their weights into one small matrix
 per box, and multiplies: (PH, h) @ (h, w, C) @ (w, PW), channels innermost.
 
-Measured: RoI pooling 10.6, RoIAlign 2.4 times as fast as box by box (``python -m tests.benchmarks.storeys``).
+Measured: RoI pooling 12.7, RoIAlign 3.6 times as fast as box by box (``python -m tests.benchmarks.storeys``).
 """
 from __future__ import annotations
 
