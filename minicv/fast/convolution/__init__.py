@@ -9,8 +9,8 @@ Each of these modules has the same three functions, on channels-last arrays (N, 
 ``correlate`` fills y = C x + bias, ``correlate_input`` fills x = C' y + bias, and ``correlate_weight`` returns the
 gradient of <y, C x> with respect to the weight. The transposed convolution uses the same three, with x and y swapped.
 
-Measured: 1.6 (1x1) to 8.7 times (depthwise) as fast as one product per tap, forward and backward; the transposed 2x2 4.2
-times (``python -m tests.benchmarks.storeys``).
+Measured: 1.6 (1x1) to 8.7 times (depthwise) as fast as one product per tap, forward and backward; the transposed 2x2
+4.2 times (``python -m tests.benchmarks.storeys``).
 """
 from __future__ import annotations
 
